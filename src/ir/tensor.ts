@@ -60,3 +60,9 @@ export function rowsOf({ dtype, dims, data }: Tensor, from: number, to: number):
 
 /** Tensors by graph input or output name. */
 export type Tensors = Readonly<Record<string, Tensor>>
+
+/** The bytes of a tensor as raw data: a view, so that a large tensor is not in memory twice. */
+export function toRawBytes({ dtype, data }: Tensor): Uint8Array {
+  if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', `a ${dtype} tensor has no raw bytes`)
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+}

@@ -5,11 +5,11 @@ import type { AttributeSpec, AttributeSpecs } from '../op/define.js'
 import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
+import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
 import type { ExternalData } from './proto/external-data.js'
 import { create } from './proto/message.js'
 import { type AttributeProto, attributeTypes, type GraphProto, type NodeProto } from './proto/schema.js'
 import { readTensor, toTensorProto } from './proto/tensor.js'
-import { decodeUtf8, encodeUtf8 } from './proto/wire.js'
 
 /** Converts the attributes of a node to messages. Attributes equal to the operator's default are omitted. */
 export function writeAttributes(node: Node, writeBody: (body: Body) => GraphProto): AttributeProto[] {

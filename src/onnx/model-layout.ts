@@ -1,4 +1,5 @@
 import { dtypeOf } from '../ir/dtype.js'
+import { toRawBytes } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import { collectTensorProtos, embedExternalData, type Model, maxModelBytes } from './model.js'
 import { encodeChunks } from './proto/encode.js'
@@ -11,7 +12,7 @@ import {
 } from './proto/external-data.js'
 import { rewrite } from './proto/message.js'
 import type { ModelProto, TensorProto } from './proto/schema.js'
-import { countRawBytes, readTensor, toRawBytes } from './proto/tensor.js'
+import { countRawBytes, readTensor } from './proto/tensor.js'
 
 /** A model message and the content of its data file. */
 interface ModelLayout {

@@ -1,5 +1,5 @@
 import { dtypes } from '../ir/dtype.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { sizeOf, type Tensor, toRawBytes } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { replaceConstant } from './proto/constant.js'
@@ -8,7 +8,7 @@ import { encodeChunks, joinChunks } from './proto/encode.js'
 import { type ExternalData, embedRawData, isExternal, readExternalRange } from './proto/external-data.js'
 import { edit, rewrite } from './proto/message.js'
 import type { ModelProto, NodeProto, TensorProto } from './proto/schema.js'
-import { readTensor, replaceData, toRawBytes } from './proto/tensor.js'
+import { readTensor, replaceData } from './proto/tensor.js'
 import { locateTensors } from './tensor-locations.js'
 
 /** A model file: its decoded message, and the source of its external data (null if it has none, or none was given). */

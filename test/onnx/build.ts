@@ -5,7 +5,7 @@ import { create } from '../../src/onnx/proto/message.js'
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto } from '../../src/onnx/proto/schema.js'
 import { attributeTypes } from '../../src/onnx/proto/schema.js'
 import { toTensorProto } from '../../src/onnx/proto/tensor.js'
-import { encodeUtf8 } from '../../src/onnx/proto/wire.js'
+import { encodeUtf8 } from '../../src/util/utf8.js'
 
 type Content = Partial<AttributeProto>
 

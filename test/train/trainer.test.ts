@@ -21,8 +21,8 @@ import {
   Trainer,
 } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
+import { decodeSafetensors, encodeSafetensors } from '../../src/ir/safetensors.js'
 import { readModel, writeModel } from '../../src/node/index.js'
-import { decodeSafetensors, encodeSafetensors } from '../../src/train/checkpoint/safetensors.js'
 import { session } from '../onnx/session.js'
 import { argMax, clusters, crossEntropyOf, flat, normal, smallConvnet, smallMlp } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'

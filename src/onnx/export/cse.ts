@@ -1,9 +1,8 @@
-import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { sizeOf, type Tensor, toRawBytes } from '../../ir/tensor.js'
 import type { Node, Value } from '../../ir/value.js'
 import { isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { getOwn } from '../../util/record.js'
-import { toRawBytes } from '../proto/tensor.js'
 
 /**
  * The key of a node for common subexpression elimination: nodes with equal keys have equal results.

@@ -2,11 +2,11 @@ import { tensorFrom } from '../../ir/leaf.js'
 import { type Tensor, tensor } from '../../ir/tensor.js'
 import type { Attribute } from '../../ir/value.js'
 import { getOwn } from '../../util/record.js'
+import { decodeUtf8, encodeUtf8 } from '../../util/utf8.js'
 import type { ExternalData } from './external-data.js'
 import { edit } from './message.js'
 import type { AttributeProto, NodeProto } from './schema.js'
 import { createUnreadableTensor, readTensor, replaceData } from './tensor.js'
-import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /**
  * Access to one of the attributes that can be the value of a Constant

@@ -1,11 +1,11 @@
 import { OnnxIreError } from '../../util/errors.js'
+import { encodeUtf8 } from '../../util/utf8.js'
 import { maxMessageDepth } from './decode.js'
 import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind } from './fields.js'
 import { getOrigin, type Origin } from './message.js'
 import type { MessageName, Messages } from './schema.js'
 import {
   createWriter,
-  encodeUtf8,
   type Occurrence,
   readOccurrences,
   toPackedBytes,

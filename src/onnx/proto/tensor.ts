@@ -1,11 +1,11 @@
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
 import { maxRank } from '../../ir/shape.js'
-import { sizeOf, type Tensor, type TensorData } from '../../ir/tensor.js'
+import { sizeOf, type Tensor, type TensorData, toRawBytes } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { decodeUtf8, encodeUtf8 } from '../../util/utf8.js'
 import { type ExternalData, isExternal, readExternalRange } from './external-data.js'
 import { create, edit } from './message.js'
 import type { TensorProto } from './schema.js'
-import { decodeUtf8, encodeUtf8 } from './wire.js'
 
 /**
  * Reads the tensor of a TensorProto, in any of its storage forms. Dims and lengths are checked at once, before
@@ -218,12 +218,6 @@ function viewElements(dtype: DType, bytes: Uint8Array): TypedArray {
   const width = Math.max(bits / 8, 1)
   const { buffer, byteOffset, byteLength } = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes)
   return new Elements(buffer, byteOffset, byteLength / width)
-}
-
-/** The bytes of a tensor as raw data: a view, so that a large tensor is not in memory twice. */
-export function toRawBytes({ dtype, data }: Tensor): Uint8Array {
-  if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', `a ${dtype} tensor has no raw bytes`)
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
 /** Converts a tensor to a TensorProto whose raw data is a view of the elements. */

@@ -1,10 +1,11 @@
 import protobuf from 'protobufjs/minimal.js'
+import { replaceLoneSurrogates } from '../../util/utf8.js'
 import { type FieldKind, type PackedArray, type PackedKind, packedArrays, type ScalarKind } from './fields.js'
 
 /**
  * The protobuf wire format (https://protobuf.dev/programming-guides/encoding) over the Reader and Writer of protobufjs.
- * No other file imports protobufjs. Its minimal build generates no code at run time, so it runs under a strict content
- * security policy. Packed floats are views of little-endian bytes: every JavaScript host is little-endian today.
+ * Its minimal build generates no code at run time, so it runs under a strict content security policy. Packed floats are
+ * views of little-endian bytes: every JavaScript host is little-endian today.
  */
 export type Reader = protobuf.Reader
 export type Writer = protobuf.Writer
@@ -20,20 +21,6 @@ export const wireTypeOf = (kind: FieldKind): WireType => {
   if (kind === 'float') return 5
   return kind === 'double' ? 1 : 2
 }
-
-/** Decodes UTF-8. Invalid bytes become U+FFFD; a byte order mark is preserved. */
-export const decodeUtf8 = (bytes: Uint8Array): string => protobuf.util.utf8.read(bytes, 0, bytes.length)
-
-/** Encodes text as UTF-8. Lone surrogates become U+FFFD. */
-export function encodeUtf8(text: string): Uint8Array {
-  const valid = replaceLoneSurrogates(text)
-  const bytes = new Uint8Array(protobuf.util.utf8.length(valid))
-  protobuf.util.utf8.write(valid, bytes, 0)
-  return bytes
-}
-
-/** protobufjs would encode a lone surrogate as three bytes that are not valid UTF-8. */
-const replaceLoneSurrogates = (text: string): string => text.replace(/\p{Surrogate}/gu, '\ufffd')
 
 /** A reader of bytes[start, end), whose `pos` counts from the start of `bytes`. */
 export function createReader(bytes: Uint8Array, start = 0, end = bytes.length): Reader {

@@ -1,4 +1,5 @@
 import type { FloatArray } from '../../ir/float-array.js'
+import { decodeSafetensors, encodeSafetensors } from '../../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import { describeOptimizer, type Optimizer } from '../../optim/optimizer.js'
@@ -8,7 +9,6 @@ import { getOwn } from '../../util/record.js'
 import type { TrainerOptions } from '../options.js'
 import type { SavedProgress } from '../progress.js'
 import { checkSources, type FitData, type SourceChecksums } from './checksums.js'
-import { decodeSafetensors, encodeSafetensors } from './safetensors.js'
 
 /** Arrays of a run by group: 'parameter', 'statistic' and, if the run has them, 'ema' and 'best'. */
 export type RunArrays = Readonly<Record<string, ParameterArrays>>

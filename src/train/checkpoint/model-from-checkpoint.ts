@@ -1,5 +1,6 @@
 import { isFloat } from '../../ir/dtype.js'
 import type { FloatArray } from '../../ir/float-array.js'
+import { decodeSafetensors } from '../../ir/safetensors.js'
 import { sizeOf } from '../../ir/tensor.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -7,7 +8,6 @@ import { replaceWeights } from '../model/replace-weights.js'
 import { separateStatistics } from '../model/separate-statistics.js'
 import { checkModelChecksums, checksumModel, type SourceChecksums } from './checksums.js'
 import { parseMetadata } from './format.js'
-import { decodeSafetensors } from './safetensors.js'
 
 /** Weights of a run: 'last' of the last step, 'ema' their moving average, 'best' the best on the validation data. */
 export type WhichWeights = 'last' | 'ema' | 'best'

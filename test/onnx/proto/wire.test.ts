@@ -5,8 +5,6 @@ import type { PackedKind, ScalarKind } from '../../../src/onnx/proto/fields.js'
 import {
   createReader,
   createWriter,
-  decodeUtf8,
-  encodeUtf8,
   type Reader,
   readOccurrences,
   readPacked,
@@ -16,6 +14,7 @@ import {
   writeNumber,
   writeText,
 } from '../../../src/onnx/proto/wire.js'
+import { decodeUtf8, encodeUtf8 } from '../../../src/util/utf8.js'
 
 /** The specification, written down plainly: reads from `bytes`, throws if they end too early or are invalid. */
 class Reference {

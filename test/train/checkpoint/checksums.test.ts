@@ -24,9 +24,9 @@ import {
   type TrainerOptions,
   topK,
 } from '../../../src/index.js'
+import { decodeSafetensors, encodeSafetensors } from '../../../src/ir/safetensors.js'
 import { node } from '../../../src/node/index.js'
 import { create } from '../../../src/onnx/proto/message.js'
-import { decodeSafetensors, encodeSafetensors } from '../../../src/train/checkpoint/safetensors.js'
 import { clusters, modelFrom, smallMlp } from '../problem.js'
 
 const runtime = node({ threads: 1 })

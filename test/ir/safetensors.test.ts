@@ -1,12 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { type Tensor, tensor } from '../../../src/ir/tensor.js'
-import {
-  decodeSafetensors,
-  encodeSafetensors,
-  encodeSafetensorsChunks,
-} from '../../../src/train/checkpoint/safetensors.js'
-import { crc32 } from '../../../src/util/checksum.js'
-import { thrownMessage } from '../../thrown.js'
+import { decodeSafetensors, encodeSafetensors, encodeSafetensorsChunks } from '../../src/ir/safetensors.js'
+import { type Tensor, tensor } from '../../src/ir/tensor.js'
+import { crc32 } from '../../src/util/checksum.js'
+import { thrownMessage } from '../thrown.js'
 
 const bytesOf = (text: string) => Uint8Array.from(Buffer.from(text, 'latin1'))
 
@@ -196,6 +192,12 @@ describe('a damaged safetensors file', () => {
     ['metadata values that are not strings', handmade('{"__metadata__":{"step":3}}'), 'metadata'],
   ])('is rejected for %s', (_, bytes, expected) => {
     expect(message(bytes, { checksum: false })).toMatch(expected)
+  })
+
+  it('is rejected for a header above the limit of the format, without reading it', () => {
+    const huge = new Uint8Array(8 + 100_000_001)
+    new DataView(huge.buffer).setBigUint64(0, BigInt(huge.length - 8), true)
+    expect(message(huge, { checksum: false })).toMatch('100000000')
   })
 
   it('is distinguished from a valid file without a checksum, of another program', () => {

@@ -1,10 +1,9 @@
-import { type DType, dtypes } from '../../ir/dtype.js'
-import { sizeOf, type Tensor, type Tensors } from '../../ir/tensor.js'
-import { toRawBytes } from '../../onnx/proto/tensor.js'
-import { decodeUtf8 } from '../../onnx/proto/wire.js'
-import { crc32, formatCrc32 } from '../../util/checksum.js'
-import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { crc32, formatCrc32 } from '../util/checksum.js'
+import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
+import { decodeUtf8 } from '../util/utf8.js'
+import { type DType, dtypes } from './dtype.js'
+import { sizeOf, type Tensor, type Tensors, toRawBytes } from './tensor.js'
 
 /** Element types by safetensors name. 4-bit integers and strings have no name. */
 const names: Readonly<Record<string, DType>> = {
@@ -33,6 +32,9 @@ export interface SafetensorsFile {
 const opening = '{"__metadata__":{"crc32":"'
 const checksumAt = 8 + opening.length
 const noChecksum = '00000000'
+
+/** The longest header that readers of the format accept. */
+const maxHeaderBytes = 100_000_000
 
 /**
  * Encodes a safetensors file (https://huggingface.co/docs/safetensors) as chunks: the header, then the elements of each
@@ -133,6 +135,7 @@ function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start
     throw damaged(
       `its header should have ${length} bytes, but ${bytes.length - 8} follow: it is cut short or not a safetensors file`,
     )
+  if (length > maxHeaderBytes) throw damaged(`its header has ${length} bytes; the format allows ${maxHeaderBytes}`)
   const start = 8 + Number(length)
   const text = decodeUtf8(bytes.subarray(8, start))
   try {
