@@ -133,7 +133,7 @@ export class FitLoop {
     const run = this.#run
     const { step } = run
     for await (const batch of this.#remainingBatches()) {
-      const done = await run.takeStep(batch, this.#resolved)
+      const done = await run.trainBatch(batch, this.#resolved)
       this.#intervalSteps++
       run.progress.afterBatch(batch)
       const { evaluateEvery } = this.#options

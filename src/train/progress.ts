@@ -34,7 +34,7 @@ export interface SavedProgress {
   /** Number of batches of this epoch that are done. */
   readonly batch: number
   /** Training metrics of the current evaluation interval. */
-  readonly round: MetricAccumulatorState | null
+  readonly interval: MetricAccumulatorState | null
   /** Set if the interval is complete but validation has not run yet. */
   readonly ended: IntervalEnd | null
   readonly best: MonitorState | null
@@ -64,7 +64,7 @@ export class Progress {
     const { best, earlyStopping } = options
     this.#metrics = metrics
     this.#options = options
-    this.interval = new MetricAccumulator(metrics, saved?.round ?? undefined)
+    this.interval = new MetricAccumulator(metrics, saved?.interval ?? undefined)
     this.#best = best ? new MetricMonitor(best, saved?.best) : null
     this.#stopping = earlyStopping ? new MetricMonitor(earlyStopping, saved?.stopping) : null
     if (!saved) return
@@ -118,6 +118,6 @@ export class Progress {
   save(): SavedProgress {
     const [best, stopping] = [this.#best?.state ?? null, this.#stopping?.state ?? null]
     const { epoch, batch, ended } = this
-    return { epoch, batch, round: this.interval.save(), ended, best, stopping, plateau: this.#plateau }
+    return { epoch, batch, interval: this.interval.save(), ended, best, stopping, plateau: this.#plateau }
   }
 }

@@ -156,7 +156,7 @@ export class Run {
    * Takes one optimizer step on a batch, and adds its training metrics to the current interval.
    * @throws OnnxIreError `invalid-option` during another step of this run: two fits would change the same tensors
    */
-  async takeStep(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
+  async trainBatch(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
     if (this.#stepping)
       throw new OnnxIreError(
         'invalid-option',
@@ -164,13 +164,13 @@ export class Run {
       )
     this.#stepping = true
     try {
-      return await this.#queue.run(() => this.#takeStep(batch, options))
+      return await this.#queue.run(() => this.#trainBatch(batch, options))
     } finally {
       this.#stepping = false
     }
   }
 
-  async #takeStep(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
+  async #trainBatch(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
     const { totalSteps, stepsPerEpoch, settings, curvatureBatch } = options
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.#options
     const { curvatureShare = 1 } = this.#options

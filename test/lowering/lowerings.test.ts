@@ -50,7 +50,7 @@ const lengthsOf = ({ inputs, feeds }: Form): ReadonlyMap<string, number> =>
   )
 
 const gpuNeeded = await needs('webgpu')
-const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused' })
+const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'forbidden' })
 const mixed = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 

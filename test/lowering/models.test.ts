@@ -17,7 +17,7 @@ import { cpu, cpuAs, outputsOf } from './providers.js'
 import { specialize } from './specialize.js'
 
 const gpuNeeded = await needs('webgpu')
-const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'refused' })
+const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'forbidden' })
 const mixed = gpuNeeded.skip ? undefined : webgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 

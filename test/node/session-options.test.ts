@@ -17,6 +17,14 @@ it('an unknown option of node() > invalid-option that names it', () => {
 })
 
 it.each([
+  ['cpuNodes', { cpuNodes: 'refused' }],
+  ['validation', { validation: 'strict' }],
+  ['cpuNode', { cpuNode: 'forbidden' }],
+])('the WebGPU option %s with a name or value that does not exist > invalid-option that names it', (name, webgpu) => {
+  expect(() => node({ provider: 'webgpu', webgpu: webgpu as object })).toThrow(errorWith('invalid-option', `'${name}'`))
+})
+
+it.each([
   ['enableMemPatern', { session: { enableMemPatern: true } }],
   ['intraOpNumThreads', { session: { intraOpNumThreads: 2 } }],
   ['thread', { thread: 2 }],

@@ -54,7 +54,7 @@ describe.each([
   it.each(samples)(
     '%s %j, also without CPU nodes > is uploaded and downloaded unchanged',
     async (dtype, dims, data) => {
-      const { device } = started({ cpuNodes: 'refused' }, { worker })
+      const { device } = started({ cpuNodes: 'forbidden' }, { worker })
       const there = await device!.upload({ dtype, dims, data })
       expect(there.dtype).toBe(dtype)
       expect(there.dims).toEqual(dims)
@@ -76,9 +76,9 @@ describe.each([
     await expect(program.run({ x: floats(4) })).rejects.toMatchObject({ code: 'runtime' })
   })
 
-  it('cpuNodes off, a model with a node for the CPU > rejects', async () => {
+  it('cpuNodes forbidden, a model with a node for the CPU > rejects', async () => {
     const det = model((x) => op.Det(op.Unsqueeze(op.Unsqueeze(op.ReduceSum(x), [0]), [0])))
-    await expect(started({ cpuNodes: 'refused' }, { worker }).compile(det)).rejects.toMatchObject({ code: 'runtime' })
+    await expect(started({ cpuNodes: 'forbidden' }, { worker }).compile(det)).rejects.toMatchObject({ code: 'runtime' })
     const program = await start().compile(det)
     expect(numbers((await program.run({ x: floats(2, 3) }))['y']!.data)).toEqual([5])
   })

@@ -36,7 +36,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
-    'cpuNodes off, nodes for the CPU > rejects',
+    'cpuNodes forbidden, nodes for the CPU > rejects',
     async () => {
       const port = { dtype: 'float32', dims: ['n'] } as const
       put(
@@ -47,7 +47,7 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
         ),
       )
       const call = browser().worker
-      const strict = await call<Started>('runtime', 'startWebGpu', { cpuNodes: 'refused' })
+      const strict = await call<Started>('runtime', 'startWebGpu', { cpuNodes: 'forbidden' })
       await expect(call('runtime', 'compile', strict.id, 'model')).rejects.toMatchObject({
         code: 'runtime',
         message: expect.stringMatching(/fallback/i),

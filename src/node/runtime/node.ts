@@ -8,7 +8,7 @@ import { checkFeeds } from '../../runtime/feeds.js'
 import { identityModel } from '../../runtime/ort.js'
 import type { Program, Provider, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, threadRange, withFallback } from '../../runtime/runtime.js'
-import { checkNames, checkNumber } from '../../util/check.js'
+import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { NodeDevice } from './device.js'
@@ -55,9 +55,9 @@ export interface NodeOptions {
 export interface NodeWebGpuOptions {
   /**
    * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
-   * 'refused' makes `compile` throw.
+   * 'forbidden' makes `compile` throw.
    */
-  readonly cpuNodes?: 'allowed' | 'refused' | undefined
+  readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /**
    * Level of checks by the WebGPU implementation: 'basic' finds invalid calls, 'disabled' (onnxruntime's default) is
    * fastest.
@@ -182,6 +182,12 @@ const nodeOptions: Readonly<Record<keyof NodeFallbackOptions, true>> = {
   ...{ telemetry: true, session: true, fallback: true },
 }
 
+/** Values of the options of the provider 'webgpu'. */
+const webgpuOptions: { readonly [Name in keyof NodeWebGpuOptions]-?: readonly string[] } = {
+  cpuNodes: ['allowed', 'forbidden'],
+  validation: ['disabled', 'wgpuOnly', 'basic', 'full'],
+}
+
 /** The session options that onnxruntime-node reads (session_options_helper.cc); it ignores all others. */
 const sessionOptions: Readonly<Record<keyof NodeSessionOptions, true>> = {
   ...{ interOpNumThreads: true, executionMode: true, enableCpuMemArena: true, enableMemPattern: true, extra: true },
@@ -216,6 +222,12 @@ function checkProvider({ provider = 'cpu', webgpu }: NodeOptions): void {
   }
   if (provider !== 'cpu' && provider !== 'webgpu') fail(`provider must be 'cpu' or 'webgpu', got '${provider}'`)
   if (webgpu && provider !== 'webgpu') fail(`the option 'webgpu' needs provider 'webgpu', got '${provider}'`)
+  checkNames('webgpu', webgpu ?? {}, Object.keys(webgpuOptions))
+  for (const [name, allowed] of Object.entries(webgpuOptions)) {
+    const value = webgpu?.[name as keyof NodeWebGpuOptions]
+    if (value !== undefined && !allowed.includes(value))
+      throw invalidOption('webgpu', name, value, allowed.map((each) => `'${each}'`).join(' or '))
+  }
 }
 
 /** Creates the runtime of an engine. @param shared whether fed arrays are best in shared memory */
@@ -282,7 +294,7 @@ const trainingDefaults = ({ session = {}, webgpu }: NodeOptions): SessionOptions
     ...session.extra,
     session: {
       force_spinning_stop: '1',
-      ...(webgpu?.cpuNodes === 'refused' ? { disable_cpu_ep_fallback: '1' } : {}),
+      ...(webgpu?.cpuNodes === 'forbidden' ? { disable_cpu_ep_fallback: '1' } : {}),
       ...(session.extra?.['session'] as object | undefined),
     },
   },

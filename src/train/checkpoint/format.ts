@@ -87,7 +87,7 @@ export function readCheckpoint(
     arrays: Object.fromEntries(moments),
     numbers: parseMetadata(metadata, 'numbers') as SavedState['numbers'],
   })
-  const progress = parseMetadata(metadata, 'progress') as SavedProgress
+  const progress = parseProgress(metadata)
   for (const key of ['epoch', 'batch'] as const)
     if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)
       throw new OnnxIreError('checkpoint', `the checkpoint's ${key} must be an integer >= 0, got ${progress[key]}`)
@@ -106,6 +106,14 @@ function takeTensor(left: Map<string, Tensor>, name: string, array: FloatArray):
     'checkpoint',
     `the checkpoint has no tensor '${name}' with ${array.length} elements: it belongs to another model or run`,
   )
+}
+
+/** Parses the progress of a run. Version 0.2 called the metrics of the current interval `round`. */
+function parseProgress(metadata: Readonly<Record<string, string>>): SavedProgress {
+  const { round, ...progress } = parseMetadata(metadata, 'progress') as SavedProgress & {
+    readonly round?: SavedProgress['interval']
+  }
+  return round === undefined ? progress : { ...progress, interval: round }
 }
 
 /** Parses a JSON object of the metadata. Its fields are checked by their users. */

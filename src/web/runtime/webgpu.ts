@@ -18,9 +18,9 @@ export interface WebGpuOptions extends WasmSettings {
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
   /**
    * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
-   * 'refused' makes `compile` throw.
+   * 'forbidden' makes `compile` throw.
    */
-  readonly cpuNodes?: 'allowed' | 'refused' | undefined
+  readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
   readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
 }
@@ -49,8 +49,8 @@ export function webgpu(options: WebGpuOptions): Promise<Runtime>
 export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
   checkNames('webgpu', options, optionNames)
   const { cpuNodes = 'allowed' } = options
-  if (cpuNodes !== 'allowed' && cpuNodes !== 'refused')
-    throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'refused'")
+  if (cpuNodes !== 'allowed' && cpuNodes !== 'forbidden')
+    throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'forbidden'")
   try {
     return await startWebGpu(options)
   } catch (cause) {
@@ -101,7 +101,7 @@ async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Pro
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
     executionProviders: [{ name: 'webgpu', device: gpu as never }],
-    ...(options.cpuNodes === 'refused' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
+    ...(options.cpuNodes === 'forbidden' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
   }
   const monitored = new MonitoredDevice(gpu, queue)
   try {

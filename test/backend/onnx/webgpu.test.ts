@@ -12,7 +12,7 @@ const gpuNeeded = await needs('webgpu')
 describe('WebGPU in Node, with no node on the CPU', gpuNeeded, () => {
   let runtime: Runtime
   beforeAll(() => {
-    runtime = webgpu({ cpuNodes: 'refused' })
+    runtime = webgpu({ cpuNodes: 'forbidden' })
   })
   afterAll(() => runtime.dispose())
 

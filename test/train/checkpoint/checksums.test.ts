@@ -125,6 +125,29 @@ describe('model', () => {
     await resumed(before, changed(smallMlp(), first), base, clusters(40, [6], 9))
     modelFromCheckpoint(changed(smallMlp(), first), before.saved.get(3)!)
   })
+
+  it('checkpoint of version 0.2, with the metrics of its interval in `round` > resumes to the same metrics', async () => {
+    const store = memoryStore()
+    const trainer = await Trainer.create(smallMlp(), base)
+    await trainer.train(data, { totalSteps: 5, checkpoints: { store, everySteps: 2 } })
+    await trainer.dispose()
+    const { tensors, metadata } = decodeSafetensors(store.saved.get(2)!)
+    const { interval, ...progress } = JSON.parse(metadata['progress']!)
+    const old = { ...metadata, progress: JSON.stringify({ ...progress, round: interval }) }
+    const losses = await Promise.all(
+      [metadata, old].map(async (each) => {
+        const before = memoryStore()
+        await before.save(2, encodeSafetensors({ tensors, metadata: each }))
+        const trainer = await Trainer.create(smallMlp(), base)
+        await trainer.resume(before)
+        const last = await trainer.train(data, { totalSteps: 5 })
+        await trainer.dispose()
+        return last!.loss
+      }),
+    )
+    expect(interval.weight).toBe(16)
+    expect(losses[1]).toBe(losses[0])
+  })
 })
 
 describe('loss and metrics', () => {

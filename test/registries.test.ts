@@ -1,0 +1,38 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import * as library from '../src/index.js'
+import { lossRegistry } from '../src/loss/registry.js'
+import { metricRegistry } from '../src/metric/registry.js'
+
+const source = fileURLToPath(new URL('../src', import.meta.url))
+
+/** Functions that create losses or metrics and have no row, with the reason. */
+const withoutRow: Readonly<Record<string, string>> = {
+  combine: 'joins losses of several outputs; recipes write them as a list of tasks',
+  createMetric: 'creates the rows by name',
+  topK: 'takes k itself; its row creates it from an option',
+}
+
+/** Names of the exported functions of a folder of src that return `type`, as their declarations say. */
+const creatorsIn = (folder: string, type: string): string[] =>
+  readdirSync(join(source, folder)).flatMap((file) =>
+    [
+      ...readFileSync(join(source, folder, file), 'utf8').matchAll(
+        new RegExp(`^export (?:function|const) (\\w+)(?: = )?\\(.*\\): ${type} (?:=>|{)`, 'gm'),
+      ),
+    ].map(([, name]) => name!),
+  )
+
+it.each([
+  ['loss', 'Loss', lossRegistry],
+  ['metric', 'Metric', metricRegistry],
+] as const)('every function of src/%s that creates a %s > is exported and has a row', (folder, type, registry) => {
+  const rows = new Set<unknown>(Object.values(registry).map(({ create }) => create))
+  const exported = new Map<string, unknown>(Object.entries(library))
+  const names = creatorsIn(folder, type)
+  expect(names.filter((name) => !exported.has(name))).toEqual([])
+  expect(names.filter((name) => !rows.has(exported.get(name)) && !(name in withoutRow))).toEqual([])
+  expect(names.length).toBeGreaterThanOrEqual(rows.size)
+})
