@@ -4,7 +4,7 @@ import { type Initializer, projection } from './layers.js'
 import type { Weights } from './weights.js'
 
 /** Options of `attention`. */
-export interface AttentionOptions {
+interface AttentionOptions {
   /** Number of positions: the length of axis 1 of x. */
   readonly length: number
   readonly width: number

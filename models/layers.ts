@@ -12,7 +12,7 @@ export function linear(weights: Weights, name: string, x: Value, from: number, t
 }
 
 /** Options of `projection`. */
-export interface ProjectionOptions {
+interface ProjectionOptions {
   /** Initializer of the weight. Default: normal with standard deviation 0.02. */
   readonly initialize?: Initializer
   readonly bias?: boolean
@@ -32,7 +32,7 @@ export function projection(
 }
 
 /** Options of `convolution`. */
-export interface ConvolutionOptions {
+interface ConvolutionOptions {
   readonly kernel?: number
   readonly stride?: number
   /** Padding on every side. Default: preserves the size at stride 1. */

@@ -7,7 +7,7 @@ export class Interrupted extends Error {}
 export const interruptedExitCode = 130
 
 /** State of the signals that end a running command: SIGINT, SIGTERM and SIGHUP. */
-export interface Interrupts {
+interface Interrupts {
   readonly signal: { readonly aborted: boolean }
   /** Restores the default handling of signals. */
   release(): void

@@ -99,13 +99,13 @@ export function batches(data: DatasetOrStream, options: EpochOptions): AsyncGene
 }
 
 /** Source of the batches of an epoch. `load` is called in the order of their indices and returns null past the end. */
-export interface BatchSource {
+interface BatchSource {
   load(number: number): Promise<Batch | null>
   close(): Promise<void>
 }
 
 /** Context of a batch (its random generator) by index. */
-export type BatchContextOf = (number: number) => BatchContext | undefined
+type BatchContextOf = (number: number) => BatchContext | undefined
 
 function datasetBatches(
   data: Dataset,

@@ -4,7 +4,7 @@ import { gradientsWithin } from './gradient.js'
 import type { GradientTables } from './rule.js'
 
 /** Hessian-vector products as part of a graph. */
-export interface HessianProducts {
+interface HessianProducts {
   /** Vectors v by input name, `<prefix><parameter>`, each with the type and shape of its parameter. */
   readonly vectors: ReadonlyMap<string, Value>
   /** Products Hv, one per parameter; null if zero. */

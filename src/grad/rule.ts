@@ -67,7 +67,7 @@ export interface GradientTables {
   readonly expansions: Readonly<Record<string, AnyExpansion | undefined>>
   readonly control: Readonly<Record<string, ControlRule | undefined>>
 }
-export type AnyRule = (
+type AnyRule = (
   inputs: readonly (Value | null)[],
   dy: Value | readonly (Value | null)[],
   forward: { y: Value | readonly Value[]; attributes: unknown },

@@ -23,7 +23,7 @@ const names: Readonly<Record<string, DType>> = {
 }
 
 /** The content of a safetensors file: named tensors and texts. */
-export interface SafetensorsFile {
+interface SafetensorsFile {
   readonly tensors: Tensors
   readonly metadata: Readonly<Record<string, string>>
 }

@@ -16,7 +16,7 @@ export interface TensorType {
  * A value that no node computes: an input, which is fed at every run; a constant; or a parameter, a named tensor that
  * can be trained. A parameter is exported as an initializer, or as an input if the exported graph lists it as one.
  */
-export type Leaf =
+type Leaf =
   | { readonly kind: 'input' }
   | { readonly kind: 'parameter'; readonly tensor: Tensor }
   | { readonly kind: 'constant'; readonly tensor: Tensor }

@@ -30,7 +30,7 @@ export interface SampleWeights {
 }
 
 /** Weights of the targets of a batch, with the inputs and the mask they come from. */
-export interface TargetWeights extends SampleWeights {
+interface TargetWeights extends SampleWeights {
   /** Inputs that the data feed, by name. */
   readonly inputs: ReadonlyMap<string, Value>
   /** Bool per target, false for ignored targets; null if every target counts. */

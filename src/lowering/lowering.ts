@@ -15,7 +15,7 @@ export interface LoweringContext {
  * Rewrites one node in operators that a provider runs; returns null if the provider runs the node as it is. The result
  * may use operators that are lowered in turn. It may be int32 where ONNX specifies int64: see `lower`.
  */
-export type Lowering<D> =
+type Lowering<D> =
   D extends Definition<infer I, Slots, infer A>
     ? (
         inputs: PerSlot<I, Value>,

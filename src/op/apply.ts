@@ -71,7 +71,7 @@ function toValues(operands: readonly (Operand | null | undefined)[], operator: s
   })
 }
 
-export interface Application {
+interface Application {
   readonly operator: string
   readonly definition: Definition
   readonly inputs: readonly (Value | null)[]

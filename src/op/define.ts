@@ -87,7 +87,7 @@ export type PerSlot<S extends Slots, T, Absent = null> = S extends readonly [inf
   : readonly []
 
 /** Name of an input, without the marks of optional and variadic ones: `'b'` of `'b?'`, `'xs'` of `'...xs'`. */
-export type InputName<I extends Slots> = NameOf<I[number]>
+type InputName<I extends Slots> = NameOf<I[number]>
 type NameOf<S extends string> = S extends `...${infer Name}` ? Name : S extends `${infer Name}?` ? Name : S
 
 /** Lists of inputs that an operator's definition may have. */

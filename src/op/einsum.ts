@@ -5,7 +5,7 @@ import { OnnxIreError } from '../util/errors.js'
  * An Einsum equation taken apart: the labels of every operand's axes and of the result's. An ellipsis is spelled out as
  * labels.
  */
-export interface Subscripts {
+interface Subscripts {
   readonly operands: readonly (readonly string[])[]
   readonly output: readonly string[]
 }

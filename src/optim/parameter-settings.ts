@@ -32,7 +32,7 @@ export interface TensorPlan {
 }
 
 /** The tensors that a step trains, and their settings. */
-export interface StepPlan {
+interface StepPlan {
   /** Names of the tensors with `startStep <= step`. */
   readonly trained: readonly string[]
   /** Names of the trained tensors that IRE may enhance; their elements are the N of the threshold. */

@@ -27,7 +27,7 @@ export const baseOptimizers = {
 } as const
 
 /** The kind of a base optimizer in a recipe. */
-export type OptimizerKind = keyof typeof baseOptimizers
+type OptimizerKind = keyof typeof baseOptimizers
 
 /** A base optimizer as plain data: its kind and options. */
 export type BaseOptimizerRecipe = {

@@ -32,7 +32,7 @@ import { Progress } from './progress.js'
 import { prepareBatch } from './validate-batch.js'
 
 /** The model of a run, for the checksums in its checkpoints. */
-export interface RunModel {
+interface RunModel {
   readonly file: Model
   /** Outputs that the loss is built onto. */
   readonly outputs: readonly Value[]

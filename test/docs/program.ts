@@ -2,7 +2,7 @@
  * A fenced code block of a page, and the text after its opening fence: 'ts', or
  * 'ts src/op/definitions/activation.ts'.
  */
-export interface Block {
+interface Block {
   readonly mark: string
   readonly code: string
 }

@@ -14,7 +14,7 @@ export interface DeclaredOption {
 }
 
 /** Interface of options in the sources. */
-export interface DeclaredOptions {
+interface DeclaredOptions {
   readonly name: string
   /** First sentence of the doc comment. */
   readonly summary: string
@@ -24,7 +24,7 @@ export interface DeclaredOptions {
 }
 
 /** Entry point of the package, with the interfaces of options that it exports. */
-export interface PackageEntry {
+interface PackageEntry {
   readonly name: string
   readonly interfaces: readonly DeclaredOptions[]
 }

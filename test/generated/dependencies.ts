@@ -17,7 +17,7 @@ interface LockedPackage {
 }
 
 /** A package that is installed with onnx-ire, on some platform. */
-export interface Dependency {
+interface Dependency {
   /** Its folder, for instance 'node_modules/ajv'. */
   readonly path: string
   readonly name: string

@@ -7,7 +7,7 @@ import { cpuAs } from './providers.js'
 const gpuNeeded = await needs('webgpu')
 
 /** The runtime of a suite of `onCpuAndGpu`. */
-export interface Lowered {
+interface Lowered {
   readonly runtime: Runtime
   /** Selects one of two tolerances. */
   readonly within: (cpu: number, gpu: number) => number

@@ -43,7 +43,7 @@ export const sams: Readonly<Record<string, Pick<OptimizerSpec, 'sam'>>> = {
 
 export const ireOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 } as const
 
-export const ires: Readonly<Record<string, Pick<OptimizerSpec, 'ire'>>> = {
+const ires: Readonly<Record<string, Pick<OptimizerSpec, 'ire'>>> = {
   '': {},
   ', ire': { ire: ireOptions },
   ', ire with kappaDecay and beta': { ire: { ...ireOptions, beta: 0.6, kappaDecay: true } },

@@ -29,7 +29,7 @@ interface Group {
   readonly startStep?: number
 }
 
-export interface OracleProblem {
+interface OracleProblem {
   readonly start: readonly number[]
   readonly gradient: (theta: readonly number[]) => number[]
   readonly curvature: (theta: readonly number[]) => number[]

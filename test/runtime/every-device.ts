@@ -6,7 +6,7 @@ import { modelBytes, oneNode, type Port } from '../node/model.js'
 import { type Place, starting } from './every-runtime.js'
 import { byBytes, floats, sample, someDims, vector } from './samples.js'
 
-export interface DevicePlace extends Pick<Place, 'start' | 'patience'> {
+interface DevicePlace extends Pick<Place, 'start' | 'patience'> {
   /** Dtypes that can lie there. */
   readonly keeps: readonly DType[]
 }

@@ -5,7 +5,7 @@ import { entryAliases } from '../entry-aliases.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-export interface Bundle {
+interface Bundle {
   /** Bytes of what is loaded at once, and gzipped. */
   readonly size: number
   readonly gzipped: number

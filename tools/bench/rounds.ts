@@ -38,7 +38,7 @@ export interface Result {
   readonly others?: number
 }
 
-export interface RoundOptions {
+interface RoundOptions {
   readonly rounds: number
   /** Target duration of a turn, in seconds. */
   readonly seconds: number

@@ -11,7 +11,7 @@ export interface Finding {
 }
 
 /** Tools of a reproducer that may end its process or never return. */
-export interface Watch {
+interface Watch {
   /**
    * Marks the point up to which everything worked. The end of the process, or silence until the time limit, counts as
    * the issue only after this call.

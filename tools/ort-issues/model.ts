@@ -17,7 +17,7 @@ export interface Probe {
   readonly feeds: Readonly<Record<string, Tensor>>
 }
 
-export interface ProbeOptions {
+interface ProbeOptions {
   /** The operator set to declare. Default: the lowest one that has every operator. */
   readonly operatorSet?: number
   /** Axes of the inputs are symbols, so that nothing is folded into constants. */

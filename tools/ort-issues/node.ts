@@ -66,7 +66,7 @@ export const strictWebgpu: SessionOptions = {
  * Selects the software GPU of Debian's Chromium unless a Vulkan driver is named. Without libvulkan the process would
  * crash.
  */
-export function chooseDriver(): void {
+function chooseDriver(): void {
   if (process.env['VK_ICD_FILENAMES'] === undefined && existsSync(swiftShader)) {
     process.env['VK_ICD_FILENAMES'] = swiftShader
     process.env['XDG_RUNTIME_DIR'] ??= tmpdir()

@@ -6,7 +6,7 @@ import { allIssues } from './issues.js'
 
 const require = createRequire(import.meta.url)
 
-export const documentPath = fileURLToPath(new URL('../../docs/onnxruntime-issues.md', import.meta.url))
+const documentPath = fileURLToPath(new URL('../../docs/onnxruntime-issues.md', import.meta.url))
 
 /** The versions that the reproducers run on. */
 export const versionText = (): string =>

@@ -34,7 +34,7 @@ export interface ModelSummary {
   readonly form: Form
 }
 
-export interface LayerSummary {
+interface LayerSummary {
   readonly name: string
   readonly operators: string
   readonly shape: string
@@ -146,7 +146,7 @@ export interface RoundEvent {
 }
 
 /** The runtime, reported once at the start of training. */
-export interface RuntimeEvent {
+interface RuntimeEvent {
   readonly kind: 'runtime'
   readonly description: string
   /** Why WebGPU does not run although it was requested. */
@@ -154,7 +154,7 @@ export interface RuntimeEvent {
 }
 
 /** A lost device was replaced; training continues from this step. */
-export interface LostEvent {
+interface LostEvent {
   readonly kind: 'lost'
   readonly contender: ContenderName
   readonly step: number

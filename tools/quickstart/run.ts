@@ -30,7 +30,7 @@ export interface Outcome {
   readonly tuned: Model
 }
 
-export interface Plan {
+interface Plan {
   readonly epochs: number
   readonly batchSize: number
   readonly seed: number

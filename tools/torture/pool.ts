@@ -33,7 +33,7 @@ export type Message =
   | { readonly kind: 'stage'; readonly stage: string; readonly title?: string; readonly file?: string }
   | { readonly kind: 'reply'; readonly reply: Reply }
 
-export interface PoolOptions {
+interface PoolOptions {
   /** Folder for the folders of the worker processes. */
   readonly folder: string
   readonly long: boolean

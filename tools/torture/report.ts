@@ -3,7 +3,7 @@ import { clip } from './judge.js'
 import type { Reply } from './pool.js'
 
 /** Faults of one cause. */
-export interface FaultGroup {
+interface FaultGroup {
   readonly cause: string
   count: number
   /** The case that replays the fault: `<campaign>:<seed>`. */
@@ -15,7 +15,7 @@ export interface FaultGroup {
 }
 
 /** Results of a campaign so far. */
-export interface Tally {
+interface Tally {
   cases: number
   seconds: number
   /** Number of cases by how they ended: 'accepted', or the code of a typed error. */

@@ -10,12 +10,12 @@ export interface SymmetricOperator {
 }
 
 /** A symmetric tridiagonal matrix: its diagonal and its off-diagonal, which is one element shorter. */
-export interface Tridiagonal {
+interface Tridiagonal {
   readonly diagonal: readonly number[]
   readonly offDiagonal: readonly number[]
 }
 
-export interface TridiagonalEigen {
+interface TridiagonalEigen {
   /** Ascending. */
   readonly values: readonly number[]
   /** The first and the last component of each unit eigenvector. */

@@ -19,7 +19,7 @@ export interface MissingLength {
 }
 
 /** A model whose inputs have lengths for one run. */
-export interface SizedModel {
+interface SizedModel {
   readonly model: Model
   readonly missing: readonly MissingLength[]
   /** Whether the file leaves the number of examples open, so that `batch` was used. */

@@ -3,7 +3,7 @@ import { emptyRecord } from '../../util/record.js'
 import type { Part, Preparation, Report } from './preparation.js'
 
 /** Images of one size with class numbers: [n, rows, columns, channels] in bytes. */
-export interface ImagePart {
+interface ImagePart {
   readonly pixels: Uint8Array
   readonly labels: ArrayLike<number | bigint>
 }

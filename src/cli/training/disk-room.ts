@@ -7,7 +7,7 @@ import type { TrainerOptions } from '../../train/options.js'
 import { formatBytes } from '../text/format.js'
 
 /** The files that a run is going to write. */
-export interface RunFiles {
+interface RunFiles {
   readonly model: Model
   readonly parameters: ParameterArrays
   readonly options: Pick<TrainerOptions, 'optimizer' | 'ema' | 'best'>

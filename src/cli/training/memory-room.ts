@@ -16,7 +16,7 @@ export interface MemoryRoom {
 }
 
 /** The system's numbers about memory, in bytes. */
-export interface SystemMemory {
+interface SystemMemory {
   /** Limit of the container (cgroup); 0, or more than `total`, without one. */
   readonly container: number
   readonly total: number

@@ -1,5 +1,5 @@
 /** Types of the arguments of C functions. */
-export interface Crossing {
+interface Crossing {
   /** An address, or a view whose own bytes C reads or writes. */
   ptr: bigint | ArrayBufferView | null
   /** Zero-terminated UTF-8. */

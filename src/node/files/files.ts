@@ -6,10 +6,10 @@ import { getOwn } from '../../util/record.js'
 import { temporaryName } from './temporary-files.js'
 
 /** Content of a file: text, bytes, or bytes in chunks. */
-export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /** A completely written temporary file that can replace its target. */
-export interface StagedFile {
+interface StagedFile {
   /** Atomically replaces the target. */
   commit(): Promise<void>
   /** Removes the temporary file. Does nothing after `commit`. */

@@ -38,7 +38,7 @@ export function joinChunks({ size, chunks }: Encoded): Uint8Array {
 }
 
 /** An encoded message in chunks. */
-export interface Encoded {
+interface Encoded {
   /** The number of bytes of all chunks together. */
   readonly size: number
   /** Mostly views of tensors and of the decoded input, so that a large model is not in memory twice. */

@@ -12,7 +12,7 @@ type FieldForm = 'one' | 'many' | 'packed' | 'compact'
  * - `packed`: a typed array, written as one run of bytes.
  * - `compact`: a typed array, written element by element.
  */
-export interface FieldSpec<Form extends FieldForm = FieldForm, Kind = FieldKind> {
+interface FieldSpec<Form extends FieldForm = FieldForm, Kind = FieldKind> {
   readonly form: Form
   readonly number: number
   readonly kind: Kind

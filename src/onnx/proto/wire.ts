@@ -14,7 +14,7 @@ export type Writer = protobuf.Writer
  * Wire types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. Groups (3 and 4) only occur in unknown
  * fields.
  */
-export type WireType = 0 | 1 | 2 | 5
+type WireType = 0 | 1 | 2 | 5
 
 export const wireTypeOf = (kind: FieldKind): WireType => {
   if (kind === 'int32' || kind === 'int64' || kind === 'uint64') return 0

@@ -19,7 +19,7 @@ export const GROUP = 'group.y * groups.x + group.x'
 export const INVOCATION = `(${GROUP}) * ${WORKGROUP}u + local`
 
 /** Options of `formulaToWgsl`. Names are those of the formula's arrays and scalars. */
-export interface ShaderOptions {
+interface ShaderOptions {
   /**
    * Elements per invocation. With 4, the length of every array is a multiple of four, and arrays are aligned to 16
    * bytes.
@@ -38,7 +38,7 @@ export interface ShaderOptions {
 }
 
 /** One storage buffer of a shader. */
-export interface ShaderArray {
+interface ShaderArray {
   readonly name: string
   readonly written: boolean
 }

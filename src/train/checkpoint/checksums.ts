@@ -32,7 +32,7 @@ export interface DataSummary {
 }
 
 /** Checksums of the parts of a model that training does not change. */
-export interface ModelChecksums {
+interface ModelChecksums {
   /** Nodes, inputs, outputs and operator sets; names of files, comments and metadata do not count. */
   readonly graph: string
   /** Tensors that are not trained, by name. */

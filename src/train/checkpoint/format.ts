@@ -135,7 +135,7 @@ const tensorOf = (data: FloatArray | Uint8Array): Tensor => ({
  * The options that determine the trajectory of a run. A checkpoint can only be restored by a run with the same
  * fingerprint.
  */
-export interface Fingerprint {
+interface Fingerprint {
   readonly optimizer: Optimizer
   readonly seed: number
   readonly batchSize: number

@@ -64,7 +64,7 @@ export async function loadNewest<T>(
 }
 
 /** The files of a folder, by name. */
-export interface CheckpointFiles {
+interface CheckpointFiles {
   /** Returns the names of all files, which may include other files than checkpoints. */
   names(): Promise<readonly string[]>
   read(name: string): Promise<Uint8Array>

@@ -3,7 +3,7 @@ import { USAGE } from './constants.js'
 import { type Access, CALL_BYTES, type Kernel, type KernelCache } from './kernel-cache.js'
 
 /** Arguments of one dispatch; see `callStruct`. */
-export interface DispatchArguments {
+interface DispatchArguments {
   readonly count: number
   readonly offset?: number
   readonly stage?: number

@@ -7,7 +7,7 @@ import type { ParameterBuffers } from './parameter-buffers.js'
 import { STATE_UNIFORM } from './step-state.js'
 
 /** Returns the buffer of a formula's array for one parameter; `g` is bound separately. */
-export type BufferOf = (buffers: ParameterBuffers, array: string) => GPUBuffer
+type BufferOf = (buffers: ParameterBuffers, array: string) => GPUBuffer
 
 interface Compiled {
   readonly shader: Shader

@@ -13,7 +13,7 @@ export interface BoundGradient {
 }
 
 /** Arguments of `concludeCode`. */
-export interface Conclusion {
+interface Conclusion {
   readonly scalars?: readonly number[]
   /** Elements are clipped to [-limit, limit] for the clipped norm; 0 for none. */
   readonly limit?: number

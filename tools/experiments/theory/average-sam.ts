@@ -7,9 +7,9 @@ import { drift } from './drift.js'
 import { digits } from './full-batch-sam.js'
 import { valleys } from './problem.js'
 
-export const averageEtas = [0.0003, 0.001, 0.003, 0.01]
-export const averageSizes = [2, 8, 32]
-export type AverageMode = 'average SAM' | 'average SAM-IRE'
+const averageEtas = [0.0003, 0.001, 0.003, 0.01]
+const averageSizes = [2, 8, 32]
+type AverageMode = 'average SAM' | 'average SAM-IRE'
 const averageModes: readonly AverageMode[] = ['average SAM', 'average SAM-IRE']
 
 /**

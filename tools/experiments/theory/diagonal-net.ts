@@ -7,7 +7,7 @@ import type { Problem } from './problem.js'
 /** Numbers of examples and features: the manifold has 2 features - examples dimensions. */
 export const [examples, features] = [6, 12]
 
-export interface DiagonalNet extends Problem {
+interface DiagonalNet extends Problem {
   /** Adds kappa times the component of the displacement along the manifold at the nearest minimum. */
   enhanced(kappa: number): (at: Point, displacement: Point) => void
 }

@@ -4,7 +4,7 @@ import { initialState } from 'onnx-ire/optim'
 import { type Point, step } from '../step.js'
 import type { Problem } from './problem.js'
 
-export interface DriftOptions {
+interface DriftOptions {
   readonly optimizer: Optimizer
   readonly seed: number
   /** Steps before measuring, until the oscillation across the manifold is steady. */

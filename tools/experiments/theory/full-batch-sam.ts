@@ -8,7 +8,7 @@ import { type Drift, drift } from './drift.js'
 import { type Problem, valleys } from './problem.js'
 
 export const etas = [0.01, 0.02, 0.04, 0.08]
-export const rhos = [0.005, 0.01, 0.02, 0.04]
+const rhos = [0.005, 0.01, 0.02, 0.04]
 
 /** Enhancement of the drift: none, kappa = 1 / rho, a constant kappa, or larger learning rates. */
 export type Mode =

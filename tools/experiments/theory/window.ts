@@ -7,11 +7,11 @@ import { drift } from './drift.js'
 import { digits, fitted } from './full-batch-sam.js'
 
 /** Grid with eta lambda up to 0.8 and large perturbations. */
-export const wideEtas = [0.05, 0.1, 0.2, 0.4]
-export const wideRhos = [0.02, 0.05, 0.1]
+const wideEtas = [0.05, 0.1, 0.2, 0.4]
+const wideRhos = [0.02, 0.05, 0.1]
 
 /** Number of steps over which a drift is measured. */
-export type Window = 'until 1 % of the sharpness is gone' | 'over 200 steps'
+type Window = 'until 1 % of the sharpness is gone' | 'over 200 steps'
 const all: readonly Window[] = ['until 1 % of the sharpness is gone', 'over 200 steps']
 
 /**

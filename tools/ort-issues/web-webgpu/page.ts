@@ -1,12 +1,12 @@
 /** The parts of WebGPU that the reproducers use in the page: `tools` are compiled without the types of a browser. */
-export interface GpuBuffer {
+interface GpuBuffer {
   readonly size: number
   getMappedRange(): ArrayBuffer
   unmap(): void
   mapAsync(mode: number): Promise<void>
 }
 
-export interface GpuDevice {
+interface GpuDevice {
   readonly lost: Promise<{ readonly message: string }>
   readonly queue: { submit(commands: readonly unknown[]): void; onSubmittedWorkDone(): Promise<void> }
   createBuffer(descriptor: { size: number; usage: number; mappedAtCreation?: boolean }): GpuBuffer
@@ -20,14 +20,14 @@ export interface GpuDevice {
 }
 
 /** A tensor of onnxruntime-web, on the host or on the device. */
-export interface PageTensor {
+interface PageTensor {
   readonly location: string
   readonly data: Float32Array
   readonly gpuBuffer: GpuBuffer
   getData(): Promise<Float32Array>
 }
 
-export interface PageSession {
+interface PageSession {
   run(
     feeds: Readonly<Record<string, PageTensor>>,
     fetches?: Readonly<Record<string, PageTensor>>,
@@ -35,7 +35,7 @@ export interface PageSession {
   release(): Promise<void>
 }
 
-export interface PageOrt {
+interface PageOrt {
   readonly env: {
     readonly wasm: { numThreads?: number; wasmPaths?: string }
     readonly webgpu: { device?: unknown }

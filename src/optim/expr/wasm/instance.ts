@@ -12,7 +12,7 @@ const PAGE = 2 ** 16
 const PAGES = 8
 
 /** The memory that all modules share. Its contents are valid during one kernel call only. */
-export interface Wasm {
+interface Wasm {
   readonly buffer: ArrayBuffer
   /** Compiles a module, and returns its exported functions. */
   instantiate<Exports>(functions: readonly Func[]): Exports
