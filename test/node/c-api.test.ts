@@ -211,8 +211,8 @@ describe('cApi()', () => {
     )
     const programs = await Promise.all(runtimes.map((runtime) => runtime.compile(bytes)))
     for (let round = 0; round < 10; round++) {
-      const [theirs, ...ours] = await Promise.all(programs.map((program) => program.run({ x0 })))
-      for (const outputs of ours) expect(outputs).toEqual(theirs)
+      const [wanted, ...found] = await Promise.all(programs.map((program) => program.run({ x0 })))
+      for (const outputs of found) expect(outputs).toEqual(wanted)
     }
     await official.dispose()
     expect((await programs[1]!.run({ x0 }))['y']!.dims).toEqual([40, 40])

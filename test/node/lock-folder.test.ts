@@ -87,14 +87,14 @@ test('unlock > leaves the lock of another process', async () => {
 })
 
 test('checkpointFolder > save while another run has the lock > throws locked', async () => {
-  const [mine, theirs] = [checkpointFolder(folder), checkpointFolder(folder)]
-  const unlock = await mine.lock!()
-  await mine.save(1, new Uint8Array(8))
-  await expect(theirs.save(2, new Uint8Array(8))).rejects.toEqual(locked)
-  await expect(theirs.lock!()).rejects.toEqual(locked)
-  expect(await theirs.steps()).toEqual([1]) // reading needs no lock
-  expect(await theirs.load(1)).toHaveLength(8)
+  const [first, second] = [checkpointFolder(folder), checkpointFolder(folder)]
+  const unlock = await first.lock!()
+  await first.save(1, new Uint8Array(8))
+  await expect(second.save(2, new Uint8Array(8))).rejects.toEqual(locked)
+  await expect(second.lock!()).rejects.toEqual(locked)
+  expect(await second.steps()).toEqual([1]) // reading needs no lock
+  expect(await second.load(1)).toHaveLength(8)
   unlock()
-  await theirs.save(2, new Uint8Array(8))
+  await second.save(2, new Uint8Array(8))
   expect(await readdir(folder)).toEqual(['checkpoint-00000001.safetensors', 'checkpoint-00000002.safetensors'])
 })

@@ -108,8 +108,8 @@ describe('bodies', () => {
     expect(inside[0]!.length).toBeGreaterThan(1)
     const again = encode('ModelProto', exportGraph(imported))
     const feeds = { x: square(1, 2, 3, 4), cond: flag(true) }
-    const [ours, theirs] = [await run(again, feeds), await run(bytes, feeds)]
-    for (const [i, each] of numbers(ours['y']!).entries()) expect(each).toBeCloseTo(numbers(theirs['y']!)[i]!, 6)
+    const [found, wanted] = [await run(again, feeds), await run(bytes, feeds)]
+    for (const [i, each] of numbers(found['y']!).entries()) expect(each).toBeCloseTo(numbers(wanted['y']!)[i]!, 6)
   })
 
   it('of an If with a constant condition > replace the If; the other branch is not imported', async () => {

@@ -49,7 +49,7 @@ const steps = [
 ]
 
 /** Parameters after each of our updates. */
-function ours(optimizer: BaseOptimizer): number[][] {
+function runOptimizer(optimizer: BaseOptimizer): number[][] {
   let at: Pick<Update, 'parameters'> = { parameters: { X: Float64Array.from(start) } }
   return steps.map((g) => {
     at = update({ optimizer, ...at, gradients: { X: Float64Array.from(g) } })
@@ -58,7 +58,7 @@ function ours(optimizer: BaseOptimizer): number[][] {
 }
 
 /** Parameters after each update of an operator with these moments; `first` is the first count of updates. */
-async function theirs(operator: NodeProto, moments: readonly string[], first: number): Promise<number[][]> {
+async function runOnnxruntime(operator: NodeProto, moments: readonly string[], first: number): Promise<number[][]> {
   const inputs = { R: [], T: [], ...Object.fromEntries(['X', 'G', ...moments].map((name) => [name, [3]])) }
   const model = await session(standard([operator], inputs, ['X', ...moments].map((name) => `${name}_new`).join(' ')))
   let state: Record<string, Tensor> = {
@@ -93,27 +93,31 @@ describe('optimizers of ai.onnx.preview.training > equal those of this library i
 
   it('Momentum is SGD: alpha the momentum, 1 - beta the dampening, norm_coefficient the weight decay', async () =>
     close(
-      await theirs(momentum({ alpha: 0.75, beta: 0.5, norm_coefficient: 0.25, mode: 'standard' }), ['V'], 0),
-      ours(sgd({ lr: 0.125, momentum: 0.75, dampening: 0.5, weightDecay: 0.25 })),
+      await runOnnxruntime(momentum({ alpha: 0.75, beta: 0.5, norm_coefficient: 0.25, mode: 'standard' }), ['V'], 0),
+      runOptimizer(sgd({ lr: 0.125, momentum: 0.75, dampening: 0.5, weightDecay: 0.25 })),
     ))
 
   it('Momentum in mode nesterov is SGD with nesterov', async () =>
     close(
-      await theirs(momentum({ alpha: 0.75, beta: 1, norm_coefficient: 0, mode: 'nesterov' }), ['V'], 0),
-      ours(sgd({ lr: 0.125, momentum: 0.75, nesterov: true })),
+      await runOnnxruntime(momentum({ alpha: 0.75, beta: 1, norm_coefficient: 0, mode: 'nesterov' }), ['V'], 0),
+      runOptimizer(sgd({ lr: 0.125, momentum: 0.75, nesterov: true })),
     ))
 
   it('Adam is Adam if T counts from 1 and epsilon is 0', async () => {
     const attributes = { alpha: float(0.75), beta: float(0.875), norm_coefficient: float(0.25), epsilon: float(0) }
     close(
-      await theirs(node('Adam', 'R T X G V H', 'X_new V_new H_new', attributes, domain), ['V', 'H'], 1),
-      ours(adam({ lr: 0.125, betas: [0.75, 0.875], weightDecay: 0.25, eps: 0 })),
+      await runOnnxruntime(node('Adam', 'R T X G V H', 'X_new V_new H_new', attributes, domain), ['V', 'H'], 1),
+      runOptimizer(adam({ lr: 0.125, betas: [0.75, 0.875], weightDecay: 0.25, eps: 0 })),
     )
   })
 
   it('Adam does not correct its moments for T = 0, and shrinks by norm_coefficient_post at the end', async () => {
     const attributes = { alpha: float(0.75), beta: float(0.75), norm_coefficient_post: float(0.5), epsilon: float(0) }
-    const [x] = await theirs(node('Adam', 'R T X G V H', 'X_new V_new H_new', attributes, domain), ['V', 'H'], 0)
+    const [x] = await runOnnxruntime(
+      node('Adam', 'R T X G V H', 'X_new V_new H_new', attributes, domain),
+      ['V', 'H'],
+      0,
+    )
     // V = G / 4 and H = G^2 / 4: a step of R / 2 in the sign of G.
     close([x!], [start.map((at, i) => (at - Math.sign(steps[0]![i]!) / 16) / 2)])
   })
@@ -129,7 +133,7 @@ describe('optimizers of ai.onnx.preview.training > equal those of this library i
         return x[i]!
       }),
     )
-    close(await theirs(node('Adagrad', 'R T X G H', 'X_new H_new', attributes, domain), ['H'], 0), expected)
+    close(await runOnnxruntime(node('Adagrad', 'R T X G H', 'X_new H_new', attributes, domain), ['H'], 0), expected)
   })
 
   it('several tensors > each is updated with its state', async () => {

@@ -99,7 +99,7 @@ describe('tensor before its startStep', () => {
 })
 
 test('custom base optimizer > receives t, learning rate and weight decay of each tensor', () => {
-  const told: number[][] = []
+  const received: number[][] = []
   const own: BaseOptimizer = {
     kind: 'base',
     name: 'sign',
@@ -109,14 +109,14 @@ test('custom base optimizer > receives t, learning rate and weight decay of each
     moments: [],
     formula: formula({ d: array('g').sign().mul(scalar('step')) }),
     coefficients: (t, lr, weightDecay) => {
-      told.push([t, lr, weightDecay])
+      received.push([t, lr, weightDecay])
       return { step: -lr }
     },
   }
   const state = { ...initialState(own, parameters), step: 7 }
   const settings = { b: { startStep: 5, lrScale: 2, weightDecay: 0 } }
   const next = update({ optimizer: own, parameters, gradients, state, settings, clipNorm: 100 })
-  expect(told).toEqual([
+  expect(received).toEqual([
     [7, 0.1, 0.5],
     [2, 0.2, 0],
   ])

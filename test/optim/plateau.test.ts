@@ -44,7 +44,7 @@ describe('plateauStep equals ReduceLROnPlateau', () => {
     test(JSON.stringify(options), () => {
       const random = new Random(i)
       const schedule = { kind: 'plateau', ...options } as const
-      const theirs = new ReduceOnPlateau(options)
+      const reference = new ReduceOnPlateau(options)
       let state = plateauStart
       const rates = new Set<number>()
       for (let t = 0; t < 120; t++) {
@@ -52,7 +52,7 @@ describe('plateauStep equals ReduceLROnPlateau', () => {
         const value = trend + 0.05 * random.normal()
         state = plateauStep(schedule, JSON.parse(JSON.stringify(state)), value)
         rates.add(state.factor)
-        expect(state.factor, `evaluation ${t}`).toBe(theirs.step(value))
+        expect(state.factor, `evaluation ${t}`).toBe(reference.step(value))
       }
       expect(rates.size).toBeGreaterThan(2)
     })

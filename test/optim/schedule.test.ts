@@ -115,14 +115,14 @@ function oneCycleRates(total: number, pctStart: number, anneal: 'cos' | 'linear'
 describe('one-cycle equals OneCycleLR', () => {
   for (const total of [5, 10, 33, 100])
     for (const pctStart of [0.25, 0.3, 0.5, 1])
-      for (const [anneal, theirs] of [
+      for (const [anneal, torchName] of [
         ['cosine', 'cos'],
         ['linear', 'linear'],
       ] as const)
         test(`${total} steps, ${pctStart} of them rising, ${anneal}`, () => {
           const schedule = { kind: 'one-cycle', pctStart, anneal, div: 10, finalDiv: 100 } as const
           const got = range(total).map((step) => learningRateFactor(schedule, step, total))
-          for (const [step, rate] of oneCycleRates(total, pctStart, theirs, 10, 100).entries())
+          for (const [step, rate] of oneCycleRates(total, pctStart, torchName, 10, 100).entries())
             expect(got[step], `step ${step}`).toBeCloseTo(rate, 12)
           expect(learningRateFactor(schedule, total + 5, total)).toBe(got.at(-1))
         })

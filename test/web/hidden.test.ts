@@ -29,7 +29,7 @@ describeInBrowser(
     /** Starts a run and collects its messages. */
     const begin = async (where: Where, fresh: boolean) => {
       const { page, worker, tab } = browser()
-      await worker('hidden', 'told')
+      await worker('hidden', 'recordedEvents')
       await page('hidden', 'watch')
       const lines: string[] = []
       const listen = (message: ConsoleMessage) => void lines.push(message.text())
@@ -66,7 +66,7 @@ describeInBrowser(
         await thaw()
         await show()
         const { steps, saved } = await taken
-        expect(await browser().page('hidden', 'told')).toEqual([
+        expect(await browser().page('hidden', 'recordedEvents')).toEqual([
           'visibilitychange hidden',
           'freeze hidden',
           'resume hidden',

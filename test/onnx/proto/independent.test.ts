@@ -72,8 +72,8 @@ describe('onnx-proto', () => {
     const choices = Math.max(1, messageTypes[type].fields.filter(({ group }) => group).length)
     for (let choice = 0; choice < choices; choice++) {
       const message = filled(type, 2, choice)
-      const theirs = decoders[type]?.decode(encode(type, message)) ?? {}
-      expect(plainMessage(type, theirs)).toEqual(plainMessage(type, message))
+      const decoded = decoders[type]?.decode(encode(type, message)) ?? {}
+      expect(plainMessage(type, decoded)).toEqual(plainMessage(type, message))
     }
   })
 })

@@ -201,13 +201,13 @@ describe('packed operands that onnxruntime’s CPU provider does not support', (
 
   it('of keys and values', async () => {
     const packed = op.Concat([byHead(k), byHead(v)], { axis: 3 })
-    const [ours, theirs] = await evaluate(attention(q, packed), attention(q, k, v))
-    expect(ours).toEqual(theirs)
+    const [found, wanted] = await evaluate(attention(q, packed), attention(q, k, v))
+    expect(found).toEqual(wanted)
   })
 
   it('of queries, keys and values, with a bias', async () => {
     const packed = op.Concat([byHead(q), byHead(q), byHead(q)], { axis: 3 })
-    const [ours, theirs] = await evaluate(attention(packed, null, null, bias), attention(q, q, q, bias))
-    expect(ours).toEqual(theirs)
+    const [found, wanted] = await evaluate(attention(packed, null, null, bias), attention(q, q, q, bias))
+    expect(found).toEqual(wanted)
   })
 })

@@ -101,12 +101,12 @@ async function compared(original: Original) {
   const feeds: Record<string, Tensor> = {}
   for (const [i, operand] of original.operands.entries()) if (operand) feeds[`x${i}`] = drawn(operand, random)
   const graph = importGraph(decodeModel(bytes))
-  const theirs = await run(bytes, feeds)
-  const ours = await run(encode('ModelProto', exportGraph(graph)), feeds)
-  for (const [name, value] of Object.entries(theirs)) {
-    expect(difference(ours[name]!, value), `${name} of ${original.name}`).toBeLessThan(2e-5)
+  const expected = await run(bytes, feeds)
+  const found = await run(encode('ModelProto', exportGraph(graph)), feeds)
+  for (const [name, value] of Object.entries(expected)) {
+    expect(difference(found[name]!, value), `${name} of ${original.name}`).toBeLessThan(2e-5)
   }
-  return { bytes, feeds, graph, theirs, random }
+  return { bytes, feeds, graph, expected, random }
 }
 
 /**
@@ -114,14 +114,14 @@ async function compared(original: Original) {
  * the kernel along random directions of all floating operands.
  */
 export async function checkOriginal(original: Original): Promise<void> {
-  const { bytes, feeds, graph, theirs, random } = await compared(original)
+  const { bytes, feeds, graph, expected, random } = await compared(original)
   const moving = original.operands.flatMap((operand, i) =>
     operand && !operand.fixed && isFloat(operand.dtype ?? 'float32') ? [`x${i}`] : [],
   )
   if (moving.length === 0) return
   const y = graph.outputs.get('y0')!
   const dy = input('dy', y.dtype, y.shape)
-  const weights = drawn({ dims: theirs['y0']!.dims }, random)
+  const weights = drawn({ dims: expected['y0']!.dims }, random)
   const dxs = gradients(
     [[y, dy]],
     moving.map((name) => graph.inputs.get(name)!),

@@ -26,8 +26,8 @@ async function expectEqual(nodes: GraphParts['nodes'], dims?: readonly (number |
   const imported = importGraph(decodeModel(bytes))
   const written = exportGraph({ name: 'test', inputs: imported.inputs, outputs: imported.outputs })
   expect(written.graph!.node.map(({ opType }) => opType!).filter((name) => name.includes('Sequence'))).toEqual([])
-  const [theirs, ours] = [await run(bytes, { x }), await run(encode('ModelProto', written), { x })]
-  expect(difference(ours['y']!, theirs['y']!)).toBeLessThan(1e-6)
+  const [wanted, found] = [await run(bytes, { x }), await run(encode('ModelProto', written), { x })]
+  expect(difference(found['y']!, wanted['y']!)).toBeLessThan(1e-6)
   const y = imported.outputs.get('y')!
   if (y.dtype === 'float32') expect(gradients([[y, y]], [imported.inputs.get('x')!])[0]).not.toBeNull()
 }

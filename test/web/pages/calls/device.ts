@@ -2,7 +2,7 @@ import { webgpu } from '../../../../src/web/index.js'
 import { taken } from '../exchange.js'
 import { plainsOf } from '../tensors.js'
 
-const told = ({ code, message }: { code: string; message: string }) => ({ code, message })
+const codeAndMessage = ({ code, message }: { code: string; message: string }) => ({ code, message })
 const floats = (...data: number[]) =>
   ({ dtype: 'float32', dims: [data.length], data: Float32Array.from(data) }) as const
 
@@ -18,13 +18,13 @@ export async function loss(model: string) {
   const lost = own.lost
   const pending = [keeping.run({ x }), plain.run({ x: floats(5) }), device.download(x), device.upload(floats(1))]
   own.gpu.destroy()
-  const errors = await Promise.all(pending.map((each) => each.then(() => 'done', told)))
+  const errors = await Promise.all(pending.map((each) => each.then(() => 'done', codeAndMessage)))
   const later = await Promise.all(
     [keeping.run({ x }), plain.run({ x: floats(5) }), device.download(x), own.compile(bytes)].map((each) =>
-      each.then(() => 'done', told),
+      each.then(() => 'done', codeAndMessage),
     ),
   )
-  const news = told(await lost)
+  const news = codeAndMessage(await lost)
   x.release()
   await Promise.all([device.recover(), device.recover()])
   const { gpu } = own
@@ -32,10 +32,10 @@ export async function loss(model: string) {
   const same = own.gpu === gpu
   const again = await own.compile(bytes)
   const { y } = await again.run({ x: floats(4) })
-  const old = await keeping.run({ x: floats(1) }).catch(told)
+  const old = await keeping.run({ x: floats(1) }).catch(codeAndMessage)
   await keeping.release()
   await own.dispose()
-  const disposed = await again.run({ x: floats(4) }).catch(told)
+  const disposed = await again.run({ x: floats(4) }).catch(codeAndMessage)
   return { errors, later, news, same, renewed: plainsOf({ y: y! }), old, disposed }
 }
 

@@ -20,7 +20,7 @@ import {
 import { taken } from '../exchange.js'
 import { plainOf, plainsOf } from '../tensors.js'
 
-const told = (error: unknown) => {
+const codeAndMessage = (error: unknown) => {
   const { code, message } = error as OnnxIreError
   return { code, message }
 }
@@ -37,7 +37,8 @@ const weights = (model: Model) =>
 
 /** Weights of a model with external data from everywhere it may come from, and what is said where they are not. */
 export async function models() {
-  const load = async (source: Source, options?: ReadModelOptions) => readModel(source, options).then(weights, told)
+  const load = async (source: Source, options?: ReadModelOptions) =>
+    readModel(source, options).then(weights, codeAndMessage)
   const picked = await file('net.onnx')
   await storage.write('models/net.onnx', picked)
   await storage.write('models/weights/n.bin', await file('weights/n.bin'))
@@ -54,7 +55,7 @@ export async function models() {
     text: await load(new File(['<!doctype html>'], 'page.onnx')),
     missing: await load('/exchange/nothing.onnx'),
     unreachable: await load('http://127.0.0.1:1/model.onnx'),
-    notStored: await storage.read('models/nothing.onnx').catch(told),
+    notStored: await storage.read('models/nothing.onnx').catch(codeAndMessage),
   }
 }
 
@@ -84,13 +85,13 @@ export async function checkpoints() {
     steps,
     again: [again.length, again[0], again.at(-1)],
     names: await storage.list('runs/a'),
-    missing: await store.load(10).catch(told),
-    refused: told(
+    missing: await store.load(10).catch(codeAndMessage),
+    refused: codeAndMessage(
       await Promise.resolve()
         .then(() => checkpointFolder('x', { keep: 0 }))
         .catch((error) => error),
     ),
-    folderAsFile: await storage.read('runs/a').catch(told),
+    folderAsFile: await storage.read('runs/a').catch(codeAndMessage),
   }
 }
 
@@ -102,7 +103,7 @@ export async function lockFolder(path: string) {
     unlocks.set(path, await storeOf(path).lock!())
     return true
   } catch (error) {
-    return told(error)
+    return codeAndMessage(error)
   }
 }
 export const unlockFolder = (path: string) => unlocks.get(path)!()
@@ -120,7 +121,7 @@ export async function saveStep(path: string, step: number) {
     await store.save(step, new Uint8Array(10))
     return await store.steps()
   } catch (error) {
-    return told(error)
+    return codeAndMessage(error)
   }
 }
 
@@ -137,16 +138,16 @@ export async function fillStorage() {
   const model = modelOf(mlp({ features: 2048, hidden: [1024], classes: 2 }))
   const store = checkpointFolder('full-run')
   const errors = {
-    write: await storage.write('full/large.bin', large).catch(told),
-    replace: await storage.write('full/small.bin', large).catch(told),
-    model: await writeModel(model, await folder.getFileHandle('small.bin')).catch(told),
-    checkpoint: await store.save(1, large).catch(told),
+    write: await storage.write('full/large.bin', large).catch(codeAndMessage),
+    replace: await storage.write('full/small.bin', large).catch(codeAndMessage),
+    model: await writeModel(model, await folder.getFileHandle('small.bin')).catch(codeAndMessage),
+    checkpoint: await store.save(1, large).catch(codeAndMessage),
   }
   const kept = (await storage.read('full/small.bin')).size
   return { ...errors, kept, names: await storage.list('full'), steps: await store.steps() }
 }
 
-export const idx = async (name: string) => readIdx(`/exchange/${name}`).then(plainOf, told)
+export const idx = async (name: string) => readIdx(`/exchange/${name}`).then(plainOf, codeAndMessage)
 
 export async function csv(name: string, options: Parameters<typeof readCsv>[1]) {
   try {
@@ -154,7 +155,7 @@ export async function csv(name: string, options: Parameters<typeof readCsv>[1]) 
     const indices = Array.from({ length: data.length! }, (_, i) => i)
     return { tensors: plainsOf(await data.batch(indices)), classes: data.classes }
   } catch (error) {
-    if (error instanceof OnnxIreError) return told(error)
+    if (error instanceof OnnxIreError) return codeAndMessage(error)
     throw error
   }
 }
@@ -175,7 +176,7 @@ export async function pictures(names: readonly string[], image: ImageFilesOption
       stored: [second.classes, second.files, plainsOf(await second.batch(indices))],
     }
   } catch (error) {
-    return told(error)
+    return codeAndMessage(error)
   }
 }
 
@@ -183,7 +184,7 @@ export async function picture(name: string, image: ImageFilesOptions['image']) {
   try {
     return plainsOf(await imageFiles([await file(name)], { image }).batch([0]))
   } catch (error) {
-    return told(error)
+    return codeAndMessage(error)
   }
 }
 

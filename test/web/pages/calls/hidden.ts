@@ -28,7 +28,7 @@ export function watch(): void {
 }
 let watching = false
 const events: string[] = []
-export const told = () => events
+export const recordedEvents = () => events
 
 /**
  * In the worker: trains, with a checkpoint whenever the page is hidden, going on from one that is there; `step n` on
