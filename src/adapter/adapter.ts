@@ -38,6 +38,8 @@ export interface AdapterConfig {
   readonly targets?: string | readonly string[]
   /** Name or path of the model that the adapter belongs to. */
   readonly baseModel?: string
+  /** Checksum of that model's tensors, as `checksumBase` returns it. */
+  readonly baseChecksum?: string
   /** PEFT's task type, for instance `CAUSAL_LM`. */
   readonly taskType?: string
 }

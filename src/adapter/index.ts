@@ -4,3 +4,5 @@
  */
 
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer } from './adapter.js'
+export { adapterFeeds, decodeOnnxAdapter, encodeOnnxAdapter, type OnnxAdapterOptions } from './onnx-adapter.js'
+export { decodePeft, type EncodePeftOptions, encodePeft, type Files, type PeftAdapter } from './peft.js'
