@@ -19,6 +19,7 @@ export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } fr
 export { type ParquetText, parquetTexts, streamParquet } from './data/parquet.js'
 export { readLines, readText, streamLines, type TextFolderOptions, textFolder } from './data/text.js'
 export { readTokenizer, readTokens, type TokenBlocks, type TokenWindowOptions, writeTokens } from './data/tokens.js'
+export { readOnnxAdapter, readPeftFolder, writeOnnxAdapter, writePeftFolder } from './files/adapter.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
 export type { Point } from './plot/marching-squares.js'

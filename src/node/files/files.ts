@@ -9,7 +9,7 @@ import { temporaryName } from './temporary-files.js'
 type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /** A completely written temporary file that can replace its target. */
-interface StagedFile {
+export interface StagedFile {
   /** Atomically replaces the target. */
   commit(): Promise<void>
   /** Removes the temporary file. Does nothing after `commit`. */

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import type { Dataset, ExampleStream } from 'onnx-ire'
+import { type Adapter, encodeOnnxAdapter, encodePeft } from 'onnx-ire/adapter'
 import { type Random, type Tokenizer, tokenizerJson, trainBpe, WordCounts } from 'onnx-ire/data'
 import {
   imageFolder,
@@ -12,6 +13,8 @@ import {
   readIdx,
   readJsonl,
   readLines,
+  readOnnxAdapter,
+  readPeftFolder,
   readText,
   readTokenizer,
   readTokens,
@@ -68,6 +71,38 @@ async function exhaust(values: AsyncIterable<unknown>): Promise<void> {
 }
 
 const useTokenizer = (tokenizer: Tokenizer): unknown => tokenizer.decode(tokenizer.encode(words))
+
+const matrix = (rows: number, columns: number) => ({
+  dtype: 'float32' as const,
+  dims: [rows, columns],
+  data: Float32Array.from({ length: rows * columns }, (_, i) => i / 7 - 1),
+})
+const adapter: Adapter = {
+  layers: ['q_proj', 'v_proj'].map((name) => ({
+    module: `model.layers.0.self_attn.${name}`,
+    kind: 'linear',
+    a: matrix(2, 6),
+    b: matrix(4, 2),
+    scale: 2,
+  })),
+  config: { r: 2, alpha: 4 },
+}
+
+/** A file of a PEFT folder whose other file is valid. */
+function peft(name: 'adapter_config.json' | 'adapter_model.safetensors', more: readonly Uint8Array[]): Format {
+  const files = encodePeft(adapter)
+  const other = name === 'adapter_config.json' ? 'adapter_model.safetensors' : 'adapter_config.json'
+  return {
+    name,
+    path: `peft/${name}`,
+    bytes: files[name]!,
+    pieces: more,
+    read: async (_, folder) => {
+      await writeInto(folder, `peft/${other}`, files[other]!)
+      await readPeftFolder(join(folder, 'peft'))
+    },
+  }
+}
 
 /** All formats with one valid file each. */
 export async function createFormats(): Promise<readonly Format[]> {
@@ -199,6 +234,26 @@ export async function createFormats(): Promise<readonly Format[]> {
       pieces: jsonPieces,
       read: async (path) => useTokenizer(await readTokenizer(path)),
     },
+    peft('adapter_config.json', [
+      ...jsonPieces,
+      ...pieces('"rank_pattern":', '{"(a+)+$":1}', '"use_dora":true', '0', '"peft_type":"IA3"'),
+    ]),
+    peft('adapter_model.safetensors', [
+      ...jsonPieces,
+      ...pieces('"F16"', '"BF16"', '.lora_B.bias', '[9007199254740991]'),
+    ]),
+    {
+      name: 'onnx_adapter',
+      path: 'file.onnx_adapter',
+      bytes: encodeOnnxAdapter(adapter),
+      pieces: [
+        Uint8Array.of(255, 255, 255, 255),
+        Uint8Array.of(255, 255, 255, 127),
+        Uint8Array.of(4, 0, 0, 0),
+        ...pieces('TORT'),
+      ],
+      read: readOnnxAdapter,
+    },
     await image('png', pixels.clone().png().toBuffer(), 'PLTE', 'tRNS', 'iCCP'),
     await image('jpg', pixels.clone().jpeg().toBuffer()),
     await image('webp', pixels.clone().webp().toBuffer(), 'VP8L', 'ANIM'),
@@ -240,6 +295,31 @@ export const wholes: Readonly<Record<string, (random: Random) => Uint8Array>> = 
       () => utf8('{"model": {"type": "WordPiece", "vocab": {"a": 1e99, "b": -1}, "unk_token": "c"}}'),
       () => utf8('{"model": {"type": "constructor"}}'),
       () => utf8('{"added_tokens": 5, "model": {"type": "BPE", "vocab": [], "merges": {}}}'),
+    ])(),
+  'adapter_config.json': (random) =>
+    pick(random, [
+      () => utf8('['.repeat(200_000)),
+      () => utf8(`{"peft_type":"LORA","r":2,"alpha_pattern":{"${'a?'.repeat(2000)}${'a'.repeat(2000)}":1}}`),
+      () => utf8(`{"peft_type":"LORA","r":2,"alpha_pattern":{"${'(a|'.repeat(5000)}":1}}`),
+      () => utf8(`{"peft_type":"LORA","r":2,"rank_pattern":{"__proto__":2,"constructor":2,"[^.]*.*":2}}`),
+      () =>
+        utf8(
+          `{"peft_type":"LORA","r":2,"alpha_pattern":{${Array.from({ length: 20_000 }, (_, i) => `".*x${i}.*y":1`).join(',')}}}`,
+        ),
+    ])(),
+  onnx_adapter: (random) =>
+    pick(random, [
+      () => utf8('    TORT'),
+      // A list of 250,000 references to one table.
+      () => {
+        const file = new Uint8Array(1_000_064)
+        const view = new DataView(file.buffer)
+        file.set(encodeOnnxAdapter(adapter).subarray(0, 52))
+        view.setUint32(40, 250_000, true)
+        for (let i = 0; i < 250_000; i++) view.setUint32(44 + 4 * i, 1_000_000 - 4 * i, true)
+        view.setInt32(1_000_044, 1_000_036, true)
+        return file
+      },
     ])(),
   png: (random) =>
     pick(random, [
