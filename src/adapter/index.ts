@@ -4,5 +4,10 @@
  */
 
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer } from './adapter.js'
+export { applyAdapter } from './apply-adapter.js'
+export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
+export { type LoraOptions, lora } from './lora.js'
+export { mergeAdapter } from './merge-adapter.js'
 export { adapterFeeds, decodeOnnxAdapter, encodeOnnxAdapter, type OnnxAdapterOptions } from './onnx-adapter.js'
 export { decodePeft, type EncodePeftOptions, encodePeft, type Files, type PeftAdapter } from './peft.js'
+export { adapterOf, removeAdapter } from './read-adapter.js'

@@ -44,7 +44,7 @@ export function gradientsWithin(
 ): (Value | null)[] {
   const order = topological(
     seeds.map(([y]) => y),
-    within,
+    (node) => within(node) && !node.isDetached,
   )
   const active = activeValues(order, wrt)
   const collected = new Map<Value, Value>()

@@ -36,6 +36,8 @@ export interface Node {
   readonly name: string | undefined
   /** The body that contains the node; undefined in the main graph. */
   readonly scope: Scope | undefined
+  /** Whether gradients take the results as constants, as PyTorch's `detach`. */
+  readonly isDetached?: true
 }
 
 /** The identity of a body: its nodes refer to it. */
@@ -100,4 +102,6 @@ export interface Graph {
   readonly inputs: ReadonlyMap<string, Value>
   readonly parameters: ReadonlyMap<string, Value>
   readonly outputs: ReadonlyMap<string, Value>
+  /** Metadata of the model by key. */
+  readonly metadata?: Readonly<Record<string, string>>
 }

@@ -23,35 +23,50 @@ function storedBytes(value: Value, what: string): Tensor {
   return tensor
 }
 
+/** The type of the elements in a DequantizeLinear, which has no 2-bit integers below operator set 25. */
+const elementType = (bits: number) => (bits === 8 ? 'uint8' : 'uint4')
+
 /**
  * Returns the same bytes as 4-bit or 8-bit elements, without reading them: ONNX also stores the lower four bits
- * first.
+ * first. Elements of 2 bits are widened to 4 when the graph is exported.
  */
 const reinterpret = (tensor: Tensor, dims: readonly number[], bits: number): Value =>
   constant({
-    dtype: bits === 4 ? 'uint4' : 'uint8',
+    dtype: elementType(bits),
     dims,
     get data() {
-      return tensor.data
+      return bits === 2 ? widen(tensor.data as Uint8Array) : tensor.data
     },
   })
 
-/** Zero points [N, blocks]. Rows of 4-bit elements start at a byte boundary; the default is half the range. */
+/** Widens elements of 2 bits, four per byte, to elements of 4 bits, two per byte. */
+function widen(bytes: Uint8Array): Uint8Array {
+  const data = new Uint8Array(2 * bytes.length)
+  for (const [i, byte] of bytes.entries()) {
+    data[2 * i] = (byte & 3) | ((byte & 12) << 2)
+    data[2 * i + 1] = ((byte >> 4) & 3) | ((byte >> 2) & 48)
+  }
+  return data
+}
+
+/** Zero points [N, blocks]. Rows of packed elements start at a byte boundary; the default is half the range. */
 function zeroPoints(value: Value | null, count: number, { N, bits }: BlockLayout): Value {
   const bytes = value && (storedBytes(value, 'zero points').data as Uint8Array)
   const stride = Math.ceil((count * bits) / 8)
+  const perByte = 8 / bits
   const element = (row: number, column: number): number => {
     if (!bytes) return 2 ** (bits - 1)
-    const byte = bytes[row * stride + Math.floor((column * bits) / 8)]!
-    return bits === 8 ? byte : (byte >> (4 * (column % 2))) & 15
+    const byte = bytes[row * stride + Math.floor(column / perByte)]!
+    return (byte >> (bits * (column % perByte))) & (2 ** bits - 1)
   }
-  const data = new Uint8Array(Math.ceil((N * count * bits) / 8))
+  const dtype = elementType(bits)
+  const data = new Uint8Array(dtype === 'uint8' ? N * count : Math.ceil((N * count) / 2))
   for (let i = 0; i < N * count; i++) {
     const z = element(Math.floor(i / count), i % count)
-    if (bits === 8) data[i] = z
+    if (dtype === 'uint8') data[i] = z
     else data[i >> 1]! |= z << (4 * (i % 2))
   }
-  return constant({ dtype: bits === 4 ? 'uint4' : 'uint8', dims: [N, count], data })
+  return constant({ dtype, dims: [N, count], data })
 }
 
 /**
@@ -60,8 +75,6 @@ function zeroPoints(value: Value | null, count: number, { N, bits }: BlockLayout
  */
 function dequantizeWeight(b: Value, scales: Value, zeros: Value | null, stored_: BlockLayout): Value {
   const { K, N, bits, block_size } = stored_
-  if (bits !== 4 && bits !== 8)
-    throw new OnnxIreError('not-differentiable', `weights of ${bits} bits are not supported; 4 and 8 are`)
   const count = Math.ceil(K / block_size)
   const q = reinterpret(storedBytes(b, 'weights'), [N, count * block_size], bits)
   const steps = op.Reshape(scales, [N, count])

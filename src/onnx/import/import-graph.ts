@@ -93,7 +93,8 @@ export function importGraph(model: Model): Graph {
     if (outputs.has(name)) throw new OnnxIreError('invalid-model', `two outputs of the graph are named '${name}'`)
     outputs.set(name, value)
   }
-  return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs }
+  const metadata = Object.fromEntries(model.proto.metadataProps.map(({ key = '', value = '' }) => [key, value]))
+  return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs, metadata }
 }
 
 /**

@@ -40,7 +40,7 @@ export function toFloat32(graph: Graph): Graph {
   rebuild(topological(graph.outputs.values()), converted)
   const all = (values: ReadonlyMap<string, Value>) =>
     new Map([...values].map(([name, value]) => [name, convert(value, converted)]))
-  return { name: graph.name, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }
+  return { ...graph, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }
 }
 
 /** Builds nodes of the main graph or of the current body again, on the converted values of their inputs. */

@@ -1,3 +1,4 @@
+import { type AdapterParts, findAdapterParts } from '../../adapter/record.js'
 import { constantNumber, input } from '../../ir/leaf.js'
 import { capturesOf, topological, withBodies } from '../../ir/topology.js'
 import type { Graph } from '../../ir/value.js'
@@ -26,7 +27,10 @@ export interface PreparedModel {
 export interface PreparationOptions {
   /** 'frozen' normalizes by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
   readonly batchNorm?: 'frozen' | 'trained'
-  /** 'on' activates the model's Dropout nodes in training; evaluation never does. Default 'off', as in the file. */
+  /**
+   * 'on' activates the model's Dropout nodes in training; evaluation never does. Default 'off', as in the file. The
+   * Dropout of an adapter is always active in training.
+   */
   readonly dropout?: 'off' | 'on'
 }
 
@@ -37,13 +41,42 @@ export interface PreparationOptions {
  *   node whose input has no known shape
  */
 export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
-  const graph = toFloat32(model)
-  const { outputs } = graph
+  const graph = useExactProducts(toFloat32(model))
+  const adapter = findAdapterParts(graph.metadata)
+  const outputs = adapter ? detachNorms(graph.outputs, adapter) : graph.outputs
   if (batchNorm === 'trained') checkReachable(outputs, 'BatchNormalization', 'batchNorm', 'trained')
   if (dropout === 'on') checkReachable(outputs, 'Dropout', 'dropout', 'on')
   const norms = batchNorm === 'trained' ? enableBatchStatistics(outputs) : { outputs, statistics: new Map() }
-  const dropped = dropout === 'on' ? enableDropout(norms.outputs) : { outputs: norms.outputs, noise: new Map() }
+  const isActive = ({ name = '' }: Node) => dropout === 'on' || adapter?.isDropout(name) === true
+  const dropped =
+    dropout === 'on' || adapter ? enableDropout(norms.outputs, isActive) : { outputs: norms.outputs, noise: new Map() }
   return { graph, statistics: norms.statistics, ...dropped }
+}
+
+/**
+ * Sets the accuracy of products with block-quantized weights to that of their type: at level 4 the forward pass rounds
+ * activations to 8 bits, and the gradient would be that of another function.
+ */
+function useExactProducts(graph: Graph): Graph {
+  const { outputs } = graph
+  if (!topological(outputs.values()).some(isRoundedProduct)) return graph
+  const values = rewriteGraph([...outputs.values()], (node, inputs) =>
+    isRoundedProduct(node)
+      ? copyNode({ ...node, attributes: { ...node.attributes, accuracy_level: 0 } }, inputs)
+      : undefined,
+  )
+  return { ...graph, outputs: rename(outputs, values) }
+}
+
+const isRoundedProduct = ({ operator, attributes }: Node): boolean =>
+  operator === 'MatMulNBits' && Boolean(attributes['accuracy_level'])
+
+/** Takes the norms of DoRA as constants in gradients. */
+function detachNorms(outputs: ReadonlyMap<string, Value>, adapter: AdapterParts): ReadonlyMap<string, Value> {
+  const values = rewriteGraph([...outputs.values()], (node, inputs) =>
+    adapter.isNorm(node.name ?? '') ? copyNode({ ...node, isDetached: true }, inputs) : undefined,
+  )
+  return rename(outputs, values)
 }
 
 /** Throws `invalid-option` for a node of the operator in a body, which is not rewritten. */
@@ -137,16 +170,19 @@ function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<Prepar
 }
 
 /**
- * Switches every Dropout to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html): y = x (noise >= ratio) /
+ * Switches Dropout nodes to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html): y = x (noise >= ratio) /
  * (1 - ratio). The noise is a graph input that the host samples, so that a seed determines it and a resumed run samples
  * the same noise. The random state of ORT depends on everything that its session has sampled before.
  *
  * @throws OnnxIreError `invalid-option` for a Dropout whose ratio is not constant
  */
-function enableDropout(outputs: ReadonlyMap<string, Value>): Pick<PreparedModel, 'outputs' | 'noise'> {
+function enableDropout(
+  outputs: ReadonlyMap<string, Value>,
+  isActive: (node: Node) => boolean,
+): Pick<PreparedModel, 'outputs' | 'noise'> {
   const noise = new Map<string, Value>()
   const values = rewriteGraph([...outputs.values()], (node, [x, ratio]) => {
-    if (node.operator !== 'Dropout') return undefined
+    if (node.operator !== 'Dropout' || !isActive(node)) return undefined
     const rate = ratio ? constantNumber(ratio) : 0.5
     if (rate === undefined)
       throw new OnnxIreError(
@@ -199,7 +235,11 @@ function cloneIfChanged(
   rebuilt: ReadonlyMap<Value, Value>,
 ): readonly Value[] | undefined {
   if (capturesOf(node).some((value) => rebuilt.has(value))) return cloneNode(node, new Map(rebuilt))
-  if (inputs.every((value, i) => value === node.inputs[i])) return undefined
+  return inputs.every((value, i) => value === node.inputs[i]) ? undefined : copyNode(node, inputs)
+}
+
+/** Copies a node without bodies, on other inputs of the same types. */
+function copyNode(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
   const outputs: Value[] = []
   const copy: Node = { ...node, inputs, outputs }
   for (const value of node.outputs) outputs.push(new Value(value, copy, value.index, value.name, value.contents))

@@ -1,3 +1,4 @@
+import { findAdapterParts } from '../../adapter/record.js'
 import type { TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { withBodies } from '../../ir/topology.js'
@@ -130,11 +131,17 @@ const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1
 export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
 
 /**
- * Finds the parameters to train by name, in the order of the model.
+ * Finds the parameters to train by name, in the order of the model. Default: the tensors of the model's adapter, or
+ * the parameters in weight positions of a model without one.
  * @throws OnnxIreError `invalid-option` for a pattern without a match
  */
-export function findTrainable(graph: Graph, trainable: Trainable = 'weights'): Map<string, Value> {
-  const choice = toPatterns(trainable)
+export function findTrainable(graph: Graph, trainable?: Trainable): Map<string, Value> {
+  const adapter = trainable === undefined ? findAdapterParts(graph.metadata) : undefined
+  if (adapter) {
+    const tensors = new Set(adapter.tensors)
+    return new Map([...graph.parameters].filter(([name]) => tensors.has(name)))
+  }
+  const choice = toPatterns(trainable ?? 'weights')
   checkNames('trainable', choice, ['include', 'exclude'])
   const weights = findWeights(graph)
   const included = choice.include ? new Set(matchNames(choice.include, graph.parameters.keys(), 'tensor')) : undefined

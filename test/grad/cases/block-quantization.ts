@@ -59,6 +59,8 @@ export const blockQuantizationCases = {
     product('with zero points between the numbers', shape(3, 48), { K: 48, zeroPoints: 'floats' }),
     product('with a last block that is filled up', shape(3, 40), { K: 40, block_size: 32, zeroPoints: 'bytes' }),
     product('of 8 bits', shape(3, 32), { K: 32, bits: 8 }),
+    product('of 2 bits', shape(3, 32), { K: 32, bits: 2 }),
+    product('of 2 bits with zero points', shape(3, 48), { K: 48, bits: 2, zeroPoints: 'bytes' }),
     product('of 8 bits with zero points', shape(3, 48), { K: 48, bits: 8, zeroPoints: 'bytes' }),
   ],
 } satisfies Cases<typeof blockQuantization>

@@ -1,0 +1,366 @@
+import type { DType } from '../ir/dtype.js'
+import { numbersOf, tensorFrom, toInt64 } from '../ir/leaf.js'
+import type { Tensor } from '../ir/tensor.js'
+import { readOperatorSets } from '../onnx/import/declarations.js'
+import { walkNodes } from '../onnx/import/model-nodes.js'
+import type { Model } from '../onnx/model.js'
+import { create, edit } from '../onnx/proto/message.js'
+import {
+  type AttributeProto,
+  attributeTypes,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from '../onnx/proto/schema.js'
+import { toTensorProto } from '../onnx/proto/tensor.js'
+import { append } from '../util/append.js'
+import { OnnxIreError } from '../util/errors.js'
+import type { Adapter, AdapterConfig, AdapterLayer } from './adapter.js'
+import { findLayers, type Layer, type LayerOptions, type Site } from './layers.js'
+import { transpose } from './names.js'
+import { addRecord, findRecord, type LayerRecord, type SiteRecord } from './record.js'
+
+/**
+ * Inserts an adapter into a model, for training it further or for one file with the adapter beside the weights. Every
+ * layer y becomes y + s B A x in nodes of their own: the weights of the model are unchanged. Tensors are named
+ * `<module>.lora_A.weight` and `<module>.lora_B.weight`, and have the type of the layer's activations.
+ *
+ * @example
+ * const model = applyAdapter(base, await readPeft('adapter'))
+ *
+ * @throws OnnxIreError `invalid-data` if the model has no such module, or one of another shape; `invalid-option` if the
+ *   model already has an adapter, or a layer cannot have a DoRA magnitude
+ */
+export function applyAdapter(model: Model, adapter: Adapter, options: LayerOptions = {}): Model {
+  checkBase(model)
+  return insertAdapter(model, findPairs(model, adapter, options), adapter.config, options)
+}
+
+/** Finds the layers of a model that the layers of an adapter change. Throws `invalid-data` and `invalid-option`. */
+export function findPairs(model: Model, adapter: Adapter, options: LayerOptions): readonly LayerPair[] {
+  const layers = findLayers(model, options)
+  const pairs = adapter.layers.map((each) => ({ layer: findModule(layers, each.module), adapter: each }))
+  for (const { layer, adapter } of pairs) checkShapes(layer, adapter)
+  return pairs
+}
+
+/** Throws if a model cannot get an adapter. */
+export function checkBase(model: Model): void {
+  if (findRecord(model.proto))
+    throw new OnnxIreError(
+      'invalid-option',
+      'adapter: the model already has an adapter: remove it with removeAdapter, or merge it with mergeAdapter first',
+    )
+  const version = readOperatorSets(model.proto.opsetImport).get('') ?? 1
+  if (version < 7)
+    throw new OnnxIreError(
+      'invalid-model',
+      `adapter: the model uses operator set ${version}, whose sums do not broadcast: convert it to operator set 7 or later`,
+    )
+}
+
+/** Finds a module by its path. Paths may have more or fewer outer modules than those of the model. */
+function findModule(layers: readonly Layer[], module: string): Layer {
+  const exact = layers.find((layer) => layer.module === module)
+  if (exact) return exact
+  const similar = layers.filter((layer) => layer.module.endsWith(`.${module}`) || module.endsWith(`.${layer.module}`))
+  if (similar.length === 1) return similar[0]!
+  const first = layers.slice(0, 4).map((layer) => layer.module)
+  throw new OnnxIreError(
+    'invalid-data',
+    similar.length === 0
+      ? `adapter: the model has no module '${module}' (it has ${first.join(', ')}${layers.length > 4 ? `, ... (${layers.length})` : ''}): is it the base of this adapter?`
+      : `adapter: '${module}' could be ${similar.map((layer) => layer.module).join(' or ')}: rename it to one of these`,
+  )
+}
+
+/** Throws `invalid-data` if an adapter layer does not fit a layer of the model. */
+function checkShapes(layer: Layer, { module, kind, a, b, magnitude, scale }: AdapterLayer): void {
+  const r = a.dims[0] ?? 0
+  const window = layer.kernel ?? []
+  const expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[] = [
+    ['A', a, [r, layer.in, ...window]],
+    ['B', b, [layer.out, r, ...window.map(() => 1)]],
+    ['the magnitudes', magnitude, [layer.out]],
+  ]
+  const refuse = (reason: string) =>
+    new OnnxIreError('invalid-data', `adapter: module '${module}': ${reason}: the adapter belongs to another model`)
+  if (kind !== layer.kind) throw refuse(`its kind is ${kind}, the layer of the model is ${layer.kind}`)
+  for (const [name, tensor, dims] of expected)
+    if (tensor && (tensor.dims.join() !== dims.join() || r === 0))
+      throw refuse(`${name} is [${tensor.dims.join(', ')}], the layer needs [${dims.join(', ')}]`)
+  if (!Number.isFinite(scale)) throw refuse(`its scale is ${scale}`)
+  const reason = magnitude && reasonAgainstDora(layer)
+  if (reason)
+    throw new OnnxIreError('invalid-option', `adapter: module '${module}' cannot have DoRA magnitudes: ${reason}`)
+}
+
+/** The reason why a layer cannot have DoRA magnitudes; undefined if it can. */
+export function reasonAgainstDora({ kind, part, source }: Layer): string | undefined {
+  if (kind !== 'linear') return `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}; DoRA is for linear layers`
+  if (part) return 'its weight is packed with others'
+  if (!source || source.isQuantized)
+    return 'its weight is quantized, and DoRA needs the norms of the float weight in every step: use LoRA without dora'
+  return undefined
+}
+
+/** An adapter layer and the layer of the model that it changes. */
+export interface LayerPair {
+  readonly layer: Layer
+  readonly adapter: AdapterLayer
+}
+
+/** Inserts adapter layers that fit their layers. */
+export function insertAdapter(
+  model: Model,
+  pairs: readonly LayerPair[],
+  config: AdapterConfig,
+  { qkvSizes }: LayerOptions,
+): Model {
+  const graph = model.proto.graph!
+  const inserted = new Insertion(model, config.dropout ?? 0)
+  /** Adapter layers by site. A packed layer has several. */
+  const bySite = new Map<NodeProto, LayerPair[]>()
+  for (const pair of pairs) for (const { node } of pair.layer.sites) append(bySite, node, pair)
+  for (const of of bySite.values()) checkParts(of)
+  const records = pairs.map((pair) => inserted.addTensors(pair))
+  const node = graph.node.flatMap((base) => {
+    const at = bySite.get(base)
+    return at ? inserted.addSite(base, at) : [base]
+  })
+  const edited = edit(graph, {
+    node,
+    initializer: [...graph.initializer, ...inserted.tensors],
+    // Up to IR version 3 initializers are declared among the inputs.
+    ...((model.proto.irVersion ?? 3n) < 4n && { input: [...graph.input, ...inserted.tensors.map(declare)] }),
+  })
+  const proto = edit(model.proto, { graph: edited })
+  return {
+    ...model,
+    proto: addRecord(proto, {
+      version: 1,
+      config,
+      ...(qkvSizes && { qkvSizes }),
+      layers: records,
+      sites: inserted.sites,
+    }),
+  }
+}
+
+/** Throws `invalid-option` if a packed layer is changed both as a whole and in parts, or a layer twice. */
+function checkParts(pairs: readonly LayerPair[]): void {
+  const places = pairs.map(({ layer }) => layer.part?.index)
+  if (places.length > 1 && (places.includes(undefined) || new Set(places).size < places.length))
+    throw new OnnxIreError(
+      'invalid-option',
+      `adapter: ${pairs.map(({ layer }) => layer.module).join(' and ')} change the same weight: choose the packed layer or its parts`,
+    )
+}
+
+const declare = ({ name, dims, dataType }: TensorProto): ValueInfoProto =>
+  create('ValueInfoProto', {
+    name,
+    type: create('TypeProto', {
+      tensorType: create('TensorType', {
+        elemType: dataType,
+        shape: create('TensorShapeProto', { dim: Array.from(dims, (dimValue) => create('Dimension', { dimValue })) }),
+      }),
+    }),
+  })
+
+type AddNode = (
+  operator: string,
+  name: string,
+  inputs: readonly string[],
+  attributes?: readonly AttributeProto[],
+  output?: string,
+) => string
+
+/** Nodes and tensors that an adapter adds to a model. */
+class Insertion {
+  readonly tensors: TensorProto[] = []
+  readonly sites: SiteRecord[] = []
+  readonly #version: number
+  readonly #dropout: number
+  readonly #taken: Set<string>
+
+  constructor({ proto }: Model, dropout: number) {
+    this.#version = readOperatorSets(proto.opsetImport).get('') ?? 1
+    this.#dropout = dropout
+    const { input, initializer } = proto.graph!
+    this.#taken = new Set([...input, ...initializer].map(({ name = '' }) => name))
+    for (const { name = '', output } of walkNodes(proto.graph!))
+      for (const each of [name, ...output]) this.#taken.add(each)
+  }
+
+  /** Adds the tensors of a layer. */
+  addTensors({ layer, adapter }: LayerPair): LayerRecord {
+    const { kind, node, sites } = layer
+    const { module, a, b, scale, magnitude } = adapter
+    const { dtype } = sites[0]!
+    this.#addTensor(`${module}.lora_scale`, tensorFrom(dtype, [], [scale]))
+    if (this.#dropout > 0 && this.#version >= 12)
+      this.#addTensor(`${module}.lora_dropout`, tensorFrom(dtype, [], [this.#dropout]))
+    return {
+      module,
+      kind,
+      node,
+      r: a.dims[0]!,
+      scale,
+      a: this.#addTensor(`${module}.lora_A.weight`, convert(kind === 'conv' ? a : transpose(a), dtype)),
+      b: this.#addTensor(`${module}.lora_B.weight`, convert(kind === 'conv' ? b : transpose(b), dtype)),
+      ...(magnitude && { magnitude: this.#addTensor(`${module}.lora_magnitude_vector`, convert(magnitude, dtype)) }),
+    }
+  }
+
+  /** The nodes that replace a base node: itself with a renamed output, and those of its adapter layers. */
+  addSite(base: NodeProto, pairs: readonly LayerPair[]): readonly NodeProto[] {
+    const { layer, adapter } = pairs[0]!
+    const use = layer.sites.findIndex(({ node }) => node === base)
+    const site = layer.sites[use]!
+    const suffix = use === 0 ? '' : `_${use}`
+    const nodes: NodeProto[] = []
+    const add: AddNode = (operator, role, inputs, attributes = [], output) => {
+      const name = this.#claim(`${role}${suffix}/${operator}`)
+      const result = output ?? this.#claim(`${name}_output_0`)
+      const domain = operator === 'FusedMatMul' ? 'com.microsoft' : undefined
+      nodes.push(
+        create('NodeProto', { opType: operator, domain, name, input: inputs, output: [result], attribute: attributes }),
+      )
+      return result
+    }
+    const output = base.output[0]!
+    // Parts of a packed layer share its sum, which is named after the first of them.
+    const renamed = this.#claim(`${adapter.module}/lora_base${suffix}`)
+    const delta = layer.part ? this.#addParts(pairs, site, add) : this.#addProduct(pairs[0]!, site, add)
+    if (adapter.magnitude) this.#addNormalized(pairs[0]!, site, renamed, delta, output, add)
+    else add('Add', `${adapter.module}/lora_add`, [renamed, delta], [], output)
+    this.sites.push({ output, base: renamed })
+    return [edit(base, { output: [renamed, ...base.output.slice(1)] }), ...nodes]
+  }
+
+  /** s A x, the activation of rank r. */
+  #addHidden(
+    { layer, adapter: { module } }: LayerPair,
+    { input, node, isInputTransposed }: Site,
+    add: AddNode,
+  ): string {
+    const a = `${module}.lora_A.weight`
+    const role = `${module}/lora_A`
+    const down = () => {
+      if (layer.kind === 'embedding') return add('Gather', role, [a, input])
+      const x = this.#dropout > 0 ? this.#addDropout(module, input, add) : input
+      if (layer.kind === 'conv') return add('Conv', role, [x, a], node.attribute)
+      return isInputTransposed
+        ? add(node.opType!, role, [x, a], [intAttribute('transA', 1)])
+        : add('MatMul', role, [x, a])
+    }
+    return add('Mul', `${module}/lora_scale`, [down(), `${module}.lora_scale`])
+  }
+
+  /** Dropout in inference mode, which training activates. */
+  #addDropout(module: string, input: string, add: AddNode): string {
+    return this.#version >= 12
+      ? add('Dropout', `${module}/lora_dropout`, [input, `${module}.lora_dropout`])
+      : add('Dropout', `${module}/lora_dropout`, [input], [floatAttribute('ratio', this.#dropout)])
+  }
+
+  /** s B A x */
+  #addProduct(pair: LayerPair, site: Site, add: AddNode): string {
+    const { module } = pair.adapter
+    const inputs = [this.#addHidden(pair, site, add), `${module}.lora_B.weight`]
+    return add(pair.layer.kind === 'conv' ? 'Conv' : 'MatMul', `${module}/lora_B`, inputs)
+  }
+
+  /** The products of the parts of a packed layer side by side; zeros for parts without an adapter layer. */
+  #addParts(pairs: readonly LayerPair[], site: Site, add: AddNode): string {
+    const { sizes } = pairs[0]!.layer.part!
+    const { module } = pairs[0]!.adapter
+    if (this.#version < 11)
+      throw new OnnxIreError(
+        'invalid-model',
+        `adapter: module '${module}' is a part of a packed layer, which needs operator set 11 or later: convert the model`,
+      )
+    const rank = pairs[0]!.adapter.a.dims[0]!
+    const hidden = this.#addHidden(pairs[0]!, site, add)
+    const products = sizes.map((size, index) => {
+      const pair = pairs.find(({ layer }) => layer.part!.index === index)
+      if (pair === pairs[0]) return add('MatMul', `${module}/lora_B`, [hidden, `${module}.lora_B.weight`])
+      if (pair) return this.#addProduct(pair, site, add)
+      const zeros = `${module}.lora_zeros_${index}`
+      if (!this.#taken.has(zeros))
+        this.#addTensor(zeros, tensorFrom(site.dtype, [rank, size], new Float64Array(rank * size)))
+      return add('MatMul', `${module}/lora_zeros_${index}`, [hidden, zeros])
+    })
+    return add('Concat', `${module}/lora_concat`, products, [intAttribute('axis', -1)])
+  }
+
+  /**
+   * DoRA (Liu et al. 2024): m / norm (W x + s B A x) + bias, with the norm of each row of W + s B A. The norm is computed
+   * in the graph; training takes it as a constant.
+   */
+  #addNormalized(
+    { layer, adapter: { module } }: LayerPair,
+    { node, dtype, attributes }: Site,
+    base: string,
+    delta: string,
+    output: string,
+    add: AddNode,
+  ): void {
+    const scaled = (value: string, role: string, factor: number): string => {
+      if (factor === 1) return value
+      const name = `${module}.lora_${role}`
+      if (!this.#taken.has(name)) this.#addTensor(name, tensorFrom(dtype, [], [factor]))
+      return add('Mul', `${module}/lora_${role}`, [value, name])
+    }
+    const { outAxis, alpha } = layer
+    const norm = `${module}/lora_norm`
+    const product = add('MatMul', norm, [`${module}.lora_A.weight`, `${module}.lora_B.weight`])
+    const change = add('Mul', norm, [product, `${module}.lora_scale`])
+    const aligned = outAxis === 0 ? add('Transpose', norm, [change], [intsAttribute('perm', [1, 0])]) : change
+    const sum = add('Add', norm, [scaled(node.input[1]!, 'alpha', alpha), aligned])
+    const axis = 1 - outAxis
+    const keepdims = intAttribute('keepdims', 0)
+    const axes = `${module}.lora_axes`
+    if (this.#version >= 18 && !this.#taken.has(axes)) this.#addTensor(axes, tensorFrom('int64', [1], [axis]))
+    const norms =
+      this.#version >= 18
+        ? add('ReduceL2', norm, [sum, axes], [keepdims])
+        : add('ReduceL2', norm, [sum], [intsAttribute('axes', [axis]), keepdims])
+    const ratio = add('Div', `${module}/lora_ratio`, [`${module}.lora_magnitude_vector`, norms])
+    const bias = node.opType === 'Gemm' ? node.input[2] : undefined
+    if (!bias) {
+      add('Mul', `${module}/lora_add`, [add('Add', `${module}/lora_sum`, [base, delta]), ratio], [], output)
+      return
+    }
+    const added = scaled(bias, 'beta', Number(attributes['beta'] ?? 1))
+    const unbiased = add('Sub', `${module}/lora_unbiased`, [base, added])
+    const changed = add('Add', `${module}/lora_sum`, [unbiased, delta])
+    add('Add', `${module}/lora_add`, [add('Mul', `${module}/lora_normalized`, [changed, ratio]), added], [], output)
+  }
+
+  #addTensor(name: string, tensor: Tensor): string {
+    this.tensors.push(toTensorProto(this.#claim(name), tensor))
+    return name
+  }
+
+  /** Returns a name that the model does not have yet; throws `invalid-model` if it has. */
+  #claim(name: string): string {
+    if (this.#taken.has(name))
+      throw new OnnxIreError('invalid-model', `adapter: the model already has a tensor or node named '${name}'`)
+    this.#taken.add(name)
+    return name
+  }
+}
+
+const convert = (tensor: Tensor, dtype: DType): Tensor =>
+  tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))
+
+const intAttribute = (name: string, value: number): AttributeProto =>
+  create('AttributeProto', { name, type: attributeTypes.int, i: toInt64(value) })
+
+const intsAttribute = (name: string, values: readonly number[]): AttributeProto =>
+  create('AttributeProto', { name, type: attributeTypes.ints, ints: values.map(toInt64) })
+
+const floatAttribute = (name: string, value: number): AttributeProto =>
+  create('AttributeProto', { name, type: attributeTypes.float, f: value })

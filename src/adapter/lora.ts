@@ -1,0 +1,156 @@
+import { tensorFrom } from '../ir/leaf.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import type { Model } from '../onnx/model.js'
+import { belowOne, checkBoolean, checkNames, checkNumber, count, invalidOption, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { Random } from '../util/random.js'
+import { getOwn } from '../util/record.js'
+import type { AdapterConfig, AdapterLayer } from './adapter.js'
+import { checkBase, insertAdapter, reasonAgainstDora } from './apply-adapter.js'
+import { findLayers, type Layer, type LayerOptions } from './layers.js'
+import { readWeight, rowNorms } from './merged-weight.js'
+import { isTarget, noTarget, selectLayers } from './targets.js'
+
+/** Options of `lora`. */
+export interface LoraOptions extends LayerOptions {
+  /** Rank of the change of a layer. Default 16. */
+  readonly r?: number
+  /** Numerator of the scale. Default 2 r. */
+  readonly alpha?: number
+  /** Probability of dropping an input element of A in training. Default 0. */
+  readonly dropout?: number
+  /**
+   * Layers to change: `all-linear` (default: every linear layer except the output layer of a language model), names as
+   * in PEFT (`q_proj`), whole module paths, or patterns with `*` of module paths, node names or weight names.
+   */
+  readonly targets?: string | readonly string[]
+  /** Whether the scale is alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023). Default false. */
+  readonly rsLora?: boolean
+  /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024). For float linear layers. Default false. */
+  readonly dora?: boolean
+  /** Ranks of some layers, by the same names as `targets`; the first match is used. */
+  readonly rankPattern?: Readonly<Record<string, number>>
+  /** Alphas of some layers, by the same names as `targets`; the first match is used. */
+  readonly alphaPattern?: Readonly<Record<string, number>>
+  /**
+   * Initial values of A: 'kaiming' (default) is uniform in +-1 / sqrt(inputs), 'gaussian' normal with standard deviation
+   * 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT.
+   */
+  readonly init?: 'kaiming' | 'gaussian'
+  /** Seed of the initial values. Default 0. */
+  readonly seed?: number
+  /** Name or path of the model, for `adapter_config.json`. */
+  readonly baseModel?: string
+  /** PEFT's task type, for instance `CAUSAL_LM`, for `adapter_config.json`. */
+  readonly taskType?: string
+}
+
+const names: readonly (keyof LoraOptions)[] = [
+  'r',
+  'alpha',
+  'dropout',
+  'targets',
+  'rsLora',
+  'dora',
+  'rankPattern',
+  'alphaPattern',
+  'init',
+  'seed',
+  'baseModel',
+  'taskType',
+  'qkvSizes',
+]
+
+/**
+ * Adds a new low-rank adapter to a model (LoRA, Hu et al. 2021): layers y become y + s B A x with trainable A and B. The
+ * new model computes what the model computes, until it is trained; a `Trainer` trains exactly the adapter.
+ *
+ * @example
+ * const model = lora(await readModel('model.onnx'), { r: 16, alpha: 32, targets: ['q_proj', 'v_proj'] })
+ * const trainer = await Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 2e-4 }), runtime: node() })
+ *
+ * @throws OnnxIreError `invalid-option` for an option out of range, a target without a layer, a layer that cannot have
+ *   DoRA, or a model that already has an adapter; `invalid-model`
+ */
+export function lora(model: Model, options: LoraOptions = {}): Model {
+  checkLoraOptions(options)
+  checkBase(model)
+  const { init = 'kaiming', seed = 0, qkvSizes, ...settings } = options
+  const { r = 16, alpha = 2 * r, targets = 'all-linear', dora, rsLora, rankPattern = {}, alphaPattern = {} } = settings
+  const layers = selectLayers(findLayers(model, options), targets)
+  for (const [option, pattern] of Object.entries({ rankPattern, alphaPattern }))
+    for (const key of Object.keys(pattern))
+      if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(option, key, layers)
+  const random = new Random(seed).stream('lora')
+  const pairs = layers.map((layer) => {
+    const rank = find(rankPattern, layer) ?? r
+    const scale = (find(alphaPattern, layer) ?? alpha) / (rsLora ? Math.sqrt(rank) : rank)
+    const magnitude = dora ? { magnitude: magnitudes(layer) } : {}
+    const adapter: AdapterLayer = {
+      module: layer.module,
+      kind: layer.kind,
+      ...initialize(layer, rank, init, random.stream(layer.module)),
+      scale,
+      ...magnitude,
+    }
+    return { layer, adapter }
+  })
+  const config: AdapterConfig = { ...settings, r, alpha, targets }
+  return insertAdapter(model, pairs, config, qkvSizes ? { qkvSizes } : {})
+}
+
+/** Throws `invalid-option` for options out of range. */
+export function checkLoraOptions(options: LoraOptions): void {
+  const owner = 'adapter'
+  checkNames(owner, options, names)
+  const { r, alpha, dropout, seed, init, rsLora, dora, targets } = options
+  const { rankPattern = {}, alphaPattern = {} } = options
+  const positive = { min: Number.MIN_VALUE, max: Number.MAX_VALUE }
+  if (r !== undefined) checkNumber(owner, 'r', r, positiveCount)
+  if (alpha !== undefined) checkNumber(owner, 'alpha', alpha, positive)
+  if (dropout !== undefined) checkNumber(owner, 'dropout', dropout, belowOne)
+  if (seed !== undefined) checkNumber(owner, 'seed', seed, count)
+  if (rsLora !== undefined) checkBoolean(owner, 'rsLora', rsLora)
+  if (dora !== undefined) checkBoolean(owner, 'dora', dora)
+  for (const [key, value] of Object.entries(rankPattern)) checkNumber(owner, `rankPattern.${key}`, value, positiveCount)
+  for (const [key, value] of Object.entries(alphaPattern)) checkNumber(owner, `alphaPattern.${key}`, value, positive)
+  if (init !== undefined && init !== 'kaiming' && init !== 'gaussian')
+    throw invalidOption(owner, 'init', init, "'kaiming' or 'gaussian'")
+  if (targets !== undefined && [targets].flat().length === 0)
+    throw invalidOption(owner, 'targets', '[]', "'all-linear' or at least one name")
+  if (dora && dropout)
+    throw new OnnxIreError('invalid-option', `adapter: option 'dropout' is ${dropout}; with dora it must be 0`)
+}
+
+const find = (pattern: Readonly<Record<string, number>>, layer: Layer): number | undefined => {
+  const key = Object.keys(pattern).find((each) => isTarget(each, layer))
+  return key === undefined ? undefined : getOwn(pattern, key)
+}
+
+/** Initial tensors of a layer, in the layout of PEFT. */
+function initialize(
+  { kind, in: inputs, out, kernel = [], sites }: Layer,
+  r: number,
+  init: 'kaiming' | 'gaussian',
+  random: Random,
+): Pick<AdapterLayer, 'a' | 'b'> {
+  const { dtype } = sites[0]!
+  const create = (dims: readonly number[], sample: () => number): Tensor =>
+    tensorFrom(dtype, dims, Float64Array.from({ length: sizeOf(dims) }, sample))
+  const zero = () => 0
+  if (kind === 'embedding') return { a: create([r, inputs], zero), b: create([out, r], () => random.normal()) }
+  const bound = 1 / Math.sqrt(inputs * sizeOf(kernel))
+  const sample = init === 'kaiming' ? () => bound * (2 * random.uniform() - 1) : () => random.normal() / r
+  return { a: create([r, inputs, ...kernel], sample), b: create([out, r, ...kernel.map(() => 1)], zero) }
+}
+
+/** The norms of the rows of a layer's weight, with which DoRA begins. */
+function magnitudes(layer: Layer): Tensor {
+  const reason = reasonAgainstDora(layer)
+  if (reason)
+    throw new OnnxIreError(
+      'invalid-option',
+      `adapter: option 'dora' is true, but module '${layer.module}' cannot have magnitudes: ${reason}`,
+    )
+  return tensorFrom(layer.sites[0]!.dtype, [layer.out], rowNorms(layer, readWeight(layer)))
+}

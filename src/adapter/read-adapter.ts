@@ -1,0 +1,93 @@
+import { type Model, namedTensors } from '../onnx/model.js'
+import { edit } from '../onnx/proto/message.js'
+import type { NodeProto } from '../onnx/proto/schema.js'
+import { OnnxIreError } from '../util/errors.js'
+import type { Adapter, AdapterLayer } from './adapter.js'
+import { transpose } from './names.js'
+import { type AdapterRecord, findRecord, removeRecord } from './record.js'
+
+/**
+ * Reads the adapter of a model, trained or not.
+ *
+ * @example
+ * const adapter = adapterOf(trainer.export())
+ *
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, `invalid-model` if tensors of it are missing
+ */
+export function adapterOf(model: Model): Adapter {
+  const { config, layers } = recordOf(model)
+  const tensors = namedTensors(model)
+  const find = (name: string) => {
+    const tensor = tensors.get(name)
+    if (!tensor) throw new OnnxIreError('invalid-model', `the tensor '${name}' of the model's adapter is missing`)
+    return tensor
+  }
+  return {
+    config,
+    layers: layers.map(({ module, kind, scale, a, b, magnitude }): AdapterLayer => {
+      const [down, up] = [find(a), find(b)]
+      return {
+        module,
+        kind,
+        a: kind === 'conv' ? down : transpose(down),
+        b: kind === 'conv' ? up : transpose(up),
+        scale,
+        ...(magnitude !== undefined && { magnitude: find(magnitude) }),
+      }
+    }),
+  }
+}
+
+/**
+ * Removes the adapter of a model: the bytes are those of the model before the adapter was inserted.
+ *
+ * @example
+ * const base = removeAdapter(trainer.export())
+ *
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, `invalid-model` if another program has changed the
+ *   nodes of the adapter
+ */
+export function removeAdapter(model: Model): Model {
+  const record = recordOf(model)
+  const graph = model.proto.graph!
+  const isInserted = createInsertedMatcher(record)
+  const original = new Map(record.sites.map(({ base, output }) => [base, output]))
+  const restore = (node: NodeProto): NodeProto => {
+    const output = original.get(node.output[0] ?? '')
+    if (output === undefined) return node
+    original.delete(node.output[0]!)
+    return edit(node, { output: [output, ...node.output.slice(1)] })
+  }
+  const node = graph.node.filter((each) => !isInserted(each.name ?? '')).map(restore)
+  const [missing] = original.keys()
+  if (missing !== undefined)
+    throw new OnnxIreError(
+      'invalid-model',
+      `the node with the output '${missing}' is missing: another program has changed the nodes of the adapter; use the file from before that`,
+    )
+  const edited = edit(graph, {
+    node,
+    initializer: graph.initializer.filter(({ name = '' }) => !isInserted(name)),
+    input: graph.input.filter(({ name = '' }) => !isInserted(name)),
+  })
+  return { ...model, proto: edit(removeRecord(model.proto), { graph: edited }) }
+}
+
+/** The record of a model with an adapter. Throws `invalid-option` for other models. */
+export function recordOf(model: Model): AdapterRecord {
+  const record = findRecord(model.proto)
+  if (record) return record
+  throw new OnnxIreError(
+    'invalid-option',
+    'the model has no adapter of this library: create one with lora, or insert one with applyAdapter',
+  )
+}
+
+/** Creates a predicate that tests whether a name is one of an inserted node or tensor. */
+function createInsertedMatcher({ layers }: AdapterRecord): (name: string) => boolean {
+  const modules = new Set(layers.map(({ module }) => module))
+  return (name) => {
+    const at = Math.max(name.lastIndexOf('/lora_'), name.lastIndexOf('.lora_'))
+    return at > 0 && modules.has(name.slice(0, at))
+  }
+}

@@ -1,0 +1,274 @@
+import { describe, expect, it } from 'vitest'
+import { llama } from '../../models/llama.js'
+import { transformer } from '../../models/transformer.js'
+import {
+  adaptableLayers,
+  adapterOf,
+  applyAdapter,
+  type LoraOptions,
+  lora,
+  removeAdapter,
+} from '../../src/adapter/index.js'
+import { deriveModulePath } from '../../src/adapter/module-path.js'
+import { decodeModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
+import { create } from '../../src/onnx/proto/message.js'
+import { info, int, modelBytes, node } from '../onnx/build.js'
+import { numbers } from '../onnx/session.js'
+import { modelFrom, smallConvnet, smallMlp } from '../train/problem.js'
+import { draw, forms, randomAdapter } from './forms.js'
+
+const language = { vocabulary: 16, context: 6, width: 8, heads: 2, layers: 2, hidden: 12 }
+const small = modelFrom(llama(language))
+const modules = (model: Model, options: LoraOptions = {}) =>
+  adapterOf(lora(model, { r: 2, ...options })).layers.map(({ module }) => module)
+
+function refusal(action: () => unknown): OnnxIreError {
+  try {
+    action()
+  } catch (error) {
+    expect(error).toBeInstanceOf(OnnxIreError)
+    return error as OnnxIreError
+  }
+  throw new Error('it was accepted')
+}
+
+describe('module paths', () => {
+  const scopes =
+    "['', 'model', 'model.layers.0', 'model.layers.0.self_attn', 'model.layers.0.self_attn.q_proj', 'linear_3']"
+  it.each([
+    // optimum and torch.onnx.export(dynamo=False)
+    ['/model/layers.0/self_attn/q_proj/MatMul', 'onnx::MatMul_2901', 'model.layers.0.self_attn.q_proj'],
+    [
+      '/bert/encoder/layer.0/attention/self/query/MatMul',
+      'onnx::MatMul_7',
+      'bert.encoder.layer.0.attention.self.query',
+    ],
+    ['/transformer/h.0/attn/c_attn/Gemm', 'transformer.h.0.attn.c_attn.weight', 'transformer.h.0.attn.c_attn'],
+    ['/fc1/Gemm', 'fc1.weight', 'fc1'],
+    ['/lm_head/MatMul', 'model.embed_tokens.weight', 'lm_head'],
+    ['/MatMul_3', 'onnx::MatMul_9', '/MatMul_3'],
+    // onnxruntime-genai, and its quantizer
+    [
+      '/model/layers.1/attn/o_proj/MatMul',
+      'model.layers.1.attn.o_proj.MatMul.weight',
+      'model.layers.1.self_attn.o_proj',
+    ],
+    [
+      '/model/layers.1/attn/q_proj/MatMul_Q4',
+      'model.layers.1.attn.q_proj.MatMul.weight_Q4G32',
+      'model.layers.1.self_attn.q_proj',
+    ],
+    [
+      '/model/layers.1/mlp/up_proj/MatMulNBits',
+      'model.layers.1.mlp.up_proj.MatMulNBits.qweight',
+      'model.layers.1.mlp.up_proj',
+    ],
+    ['/model/embed_tokens/Gather', 'model.embed_tokens.weight', 'model.embed_tokens'],
+    // TensorFlow
+    ['model/dense_1/MatMul', 'model/dense_1/MatMul/ReadVariableOp:0', 'model.dense_1'],
+    // nodes without names
+    ['', 'block0.attention.query.weight', 'block0.attention.query'],
+    ['', 'model.layers.0.attn.q_proj.MatMul.weight', 'model.layers.0.self_attn.q_proj'],
+    ['node_linear_3', 'fc.weight', 'fc'],
+  ])('%s with the weight %s > is %s', (name, weight, path) => {
+    expect(deriveModulePath(create('NodeProto', { name }), weight)).toBe(path)
+  })
+
+  it('the scopes of torch.onnx.export(dynamo=True) come first', () => {
+    const entry = create('StringStringEntryProto', { key: 'pkg.torch.onnx.name_scopes', value: scopes })
+    const linear = create('NodeProto', { name: 'node_linear_3', metadataProps: [entry] })
+    expect(deriveModulePath(linear, 'val_121')).toBe('model.layers.0.self_attn.q_proj')
+  })
+})
+
+describe('targets', () => {
+  it('all-linear > is every linear layer except the output layer of a language model', () => {
+    const names = modules(small)
+    expect(names).toHaveLength(14)
+    expect(names).not.toContain('head')
+    expect(modules(modelFrom(transformer(language)))).not.toContain('lm_head')
+    expect(modules(smallMlp())).toEqual(['hidden0', 'head'])
+  })
+
+  it.each<readonly [string, Model, string | readonly string[], readonly string[]]>([
+    ['the end of a path', small, 'query', ['block0.attention.query', 'block1.attention.query']],
+    ['a longer end', small, ['mlp.up', 'block1.mlp.down'], ['block0.mlp.up', 'block1.mlp.up', 'block1.mlp.down']],
+    [
+      'a pattern',
+      small,
+      'block1.attention.*',
+      ['query', 'key', 'value', 'output'].map((name) => `block1.attention.${name}`),
+    ],
+    ['the name of a weight', small, 'block0.mlp.gate.weight', ['block0.mlp.gate']],
+    ['the output layer and the embedding, named', small, ['head', 'embedding'], ['embedding', 'head']],
+    ['a tied output layer', modelFrom(transformer(language)), ['lm_head'], ['lm_head']],
+    ['all-linear and more', smallMlp(), ['all-linear', 'hidden0'], ['hidden0', 'head']],
+  ])('%s', (_, model, targets, expected) => expect(modules(model, { targets })).toEqual(expected))
+
+  it('an unknown name > is refused with the closest and the available names', () => {
+    const error = refusal(() => lora(small, { targets: ['querry'] }))
+    expect(error.code).toBe('invalid-option')
+    expect(error.message).toContain("'query'")
+    expect(error.message).toContain('gate')
+  })
+
+  it.each<readonly [string, LoraOptions]>([
+    ['rankPattern', { targets: ['query'], rankPattern: { 'mlp.up': 4 } }],
+    ['alphaPattern', { alphaPattern: { nothing: 4 } }],
+    ['r', { r: 0 }],
+    ['r', { r: 1.5 }],
+    ['alpha', { alpha: 0 }],
+    ['dropout', { dropout: 1 }],
+    ['init', { init: 'pissa' as 'kaiming' }],
+    ['targets', { targets: [] }],
+    ['rank', { rank: 3 } as LoraOptions],
+    ['dropout', { dora: true, dropout: 0.1 }],
+  ])('the option %s of %j > is refused by name', (option, options) => {
+    const error = refusal(() => lora(small, options))
+    expect(error.code).toBe('invalid-option')
+    expect(error.message).toContain(option)
+  })
+
+  it('a model without layers > has nothing to adapt', () => {
+    const model = decodeModel(
+      modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [info('x', [1])], outputs: [info('y')] }),
+    )
+    expect(refusal(() => lora(model)).code).toBe('invalid-option')
+  })
+})
+
+describe('a new adapter', () => {
+  it("has ranks and scales of its patterns, and PEFT's shapes and initial values", () => {
+    const model = lora(small, {
+      r: 4,
+      alpha: 6,
+      rsLora: true,
+      targets: ['query', 'value', 'embedding'],
+      rankPattern: { 'block1.attention.value': 2, value: 1 },
+      alphaPattern: { query: 3 },
+    })
+    const { layers, config } = adapterOf(model)
+    expect(config).toMatchObject({ r: 4, alpha: 6, rsLora: true, targets: ['query', 'value', 'embedding'] })
+    expect(layers.map(({ module, a, b, scale }) => [module, a.dims, b.dims, scale])).toEqual([
+      ['embedding', [4, 16], [8, 4], 3],
+      ['block0.attention.query', [4, 8], [8, 4], 1.5],
+      ['block0.attention.value', [1, 8], [8, 1], 6],
+      ['block1.attention.query', [4, 8], [8, 4], 1.5],
+      ['block1.attention.value', [2, 8], [8, 2], 6 / Math.SQRT2],
+    ])
+    const [embedding, query] = layers
+    expect(numbers(embedding!.a).every((x) => x === 0)).toBe(true)
+    expect(numbers(embedding!.b).every((x) => x !== 0)).toBe(true)
+    expect(numbers(query!.b).every((x) => x === 0)).toBe(true)
+    expect(Math.max(...numbers(query!.a).map(Math.abs))).toBeLessThan(1 / Math.sqrt(8))
+    expect(Math.max(...numbers(query!.a).map(Math.abs))).toBeGreaterThan(0.8 / Math.sqrt(8))
+  })
+
+  it('depends on the seed, and on nothing else', () => {
+    const first = (options: LoraOptions) => numbers(adapterOf(lora(small, { r: 2, ...options })).layers.at(-1)!.a)
+    expect(first({})).toEqual(first({ targets: ['block1.mlp.down'], seed: 0 }))
+    expect(first({})).not.toEqual(first({ seed: 1 }))
+    const gaussian = first({ init: 'gaussian', r: 64 })
+    const variance = gaussian.reduce((total, x) => total + x * x, 0) / gaussian.length
+    expect(variance * 64 ** 2).toBeCloseTo(1, 0)
+  })
+
+  it('of convolutions > has the kernel in A', () => {
+    const { layers } = adapterOf(lora(smallConvnet(), { r: 3, targets: '*conv*' }))
+    expect(layers.length).toBeGreaterThan(0)
+    for (const { a, b } of layers) {
+      expect(a.dims).toEqual([3, a.dims[1], 3, 3])
+      expect(b.dims).toEqual([b.dims[0], 3, 1, 1])
+    }
+  })
+})
+
+describe('a packed qkv_proj', () => {
+  const { model } = forms.find(({ name }) => name.startsWith('packed'))!
+
+  it('has the parts q_proj, k_proj and v_proj, and is listed as a whole', () => {
+    expect(
+      adaptableLayers(model).map(({ module, out, isDefault }) => [module.split('.').at(-1), out, isDefault]),
+    ).toEqual([
+      ['qkv_proj', 8, false],
+      ['q_proj', 4, true],
+      ['k_proj', 2, true],
+      ['v_proj', 2, true],
+    ])
+  })
+
+  it('some parts only > the others are unchanged', () => {
+    const changed = applyAdapter(model, randomAdapter(model, ['model.layers.0.self_attn.v_proj']))
+    const names = changed.proto.graph!.node.map(({ name }) => name)
+    expect(names.filter((name) => name?.includes('lora_zeros'))).toHaveLength(2)
+    expect(removeAdapter(changed).proto.graph!.node).toHaveLength(model.proto.graph!.node.length)
+  })
+
+  it('the whole and a part > are refused together', () => {
+    expect(refusal(() => lora(model, { targets: ['qkv_proj', 'q_proj'] })).code).toBe('invalid-option')
+  })
+
+  const attention = decodeModel(
+    modelBytes({
+      nodes: [
+        { ...node('MatMul', 'x w', 'qkv'), name: '/model/layers.0/attn/qkv_proj/MatMul' },
+        node(
+          'GroupQueryAttention',
+          'qkv _ _ _ _ s t',
+          'y',
+          { num_heads: int(4), kv_num_heads: int(2) },
+          'com.microsoft',
+        ),
+      ],
+      inputs: [info('x', [1, 2, 6]), info('s', [1], 'int32'), info('t', [], 'int32')],
+      outputs: [info('y')],
+      initializers: { w: draw('float32', [6, 32]) },
+    }),
+  )
+
+  it('its sizes > are those of the attention node, or given', () => {
+    const outs = (sizes?: [number, number, number]) =>
+      adaptableLayers(attention, sizes ? { qkvSizes: sizes } : {}).map(({ out }) => out)
+    expect(outs()).toEqual([32, 16, 8, 8])
+    expect(outs([20, 6, 6])).toEqual([32, 20, 6, 6])
+    expect(refusal(() => outs([20, 6, 8])).code).toBe('invalid-option')
+  })
+})
+
+describe('an adapter of another model', () => {
+  const adapter = randomAdapter(small, ['block0.mlp.up'])
+  const [layer] = adapter.layers
+  const withLayer = (change: object) => ({ ...adapter, layers: [{ ...layer!, ...change }] })
+  const tensor = (...dims: readonly number[]): Tensor => draw('float32', dims)
+
+  it.each([
+    ['a module that is missing', withLayer({ module: 'block7.mlp.up' }), 'block7.mlp.up'],
+    ['another number of inputs', withLayer({ a: tensor(2, 9) }), 'block0.mlp.up'],
+    ['another rank of B', withLayer({ b: tensor(12, 3) }), 'block0.mlp.up'],
+    ['another kind', withLayer({ kind: 'conv' }), 'block0.mlp.up'],
+    ['a name that two modules have', withLayer({ module: 'mlp.up' }), 'mlp.up'],
+  ])('%s > is refused', (_, other, module) => {
+    const error = refusal(() => applyAdapter(small, other))
+    expect(error.code).toBe('invalid-data')
+    expect(error.message).toContain(module)
+  })
+
+  it('paths with more outer modules > are found', () => {
+    const inside = applyAdapter(small, withLayer({ module: 'model.block0.mlp.up' }))
+    expect(adapterOf(inside).layers[0]!.module).toBe('model.block0.mlp.up')
+  })
+
+  it('a second adapter, and none > are refused', () => {
+    expect(refusal(() => lora(lora(small))).code).toBe('invalid-option')
+    expect(refusal(() => adapterOf(small)).code).toBe('invalid-option')
+    expect(refusal(() => removeAdapter(small)).code).toBe('invalid-option')
+  })
+
+  it('metadata that are damaged > are an invalid model', () => {
+    const entry = (value: string) => create('StringStringEntryProto', { key: 'onnx-ire.adapter', value })
+    for (const value of ['{', '[]', '{"version":2}', '{"version":1,"config":{},"layers":[{}],"sites":[]}'])
+      expect(
+        refusal(() => adapterOf({ ...small, proto: { ...small.proto, metadataProps: [entry(value)] } })).code,
+      ).toBe('invalid-model')
+  })
+})
