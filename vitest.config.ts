@@ -17,6 +17,7 @@ const isolated = [
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',
   'test/train/device-average.test.ts',
+  'test/train/graphs/recompute.test.ts',
 ]
 
 /**

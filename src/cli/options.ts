@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { cApi } from '../node/c-api/runtime.js'
 import { node } from '../node/runtime/node.js'
 import { type Runtime, threadRange } from '../runtime/runtime.js'
+import type { Recompute } from '../train/graphs/recompute.js'
 
 /** Collects the values of an option that may be repeated. */
 const collect = (value: string, previous: readonly string[] = []): string[] => [...previous, value]
@@ -95,3 +96,7 @@ export const providerOption = (): Option =>
 export async function createRuntime(provider: CliProvider, threads: number | undefined): Promise<Runtime> {
   return provider === 'cuda' ? cApi({ provider, threads }) : node({ provider, threads, fallback: null })
 }
+
+/** The option --recompute: the word 'blocks' alone, or patterns of names. */
+export const readRecompute = (given: readonly string[] | undefined): { readonly recompute?: Recompute } =>
+  given === undefined ? {} : { recompute: given.length === 1 && given[0] === 'blocks' ? 'blocks' : given }

@@ -1,5 +1,6 @@
 import type { Schedule } from '../optim/schedule.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
+import type { Recompute } from '../train/graphs/recompute.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { Trainable } from '../train/model/trainable.js'
@@ -46,6 +47,8 @@ export interface Recipe extends GroupOptions {
   readonly clipValue?: number
   readonly batchSize?: number
   readonly microBatch?: number
+  /** Activations that the backward pass computes again instead of storing them. */
+  readonly recompute?: Recompute
   /** Batch that IRE's curvature is estimated on: the batch of the step (default), or one batch for the whole run. */
   readonly curvatureBatch?: 'step' | 'fixed'
   /** Share of this batch that the curvature is estimated on. */

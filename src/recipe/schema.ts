@@ -199,6 +199,14 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     clipValue: real(above0, 'the largest magnitude of an element of the gradient'),
     batchSize,
     microBatch: whole(1, 'the most examples computed at once', maxBatch),
+    recompute: either(
+      [
+        whole(1, 'bytes that the activations of a batch may take'),
+        text("'blocks', or a pattern of names"),
+        list(text(), { minItems: 1 }, 'patterns of names of nodes or values behind which a block ends'),
+      ],
+      'activations that the backward pass computes again',
+    ),
     curvatureBatch: choice(['step', 'fixed'], "what IRE's curvature is estimated on"),
     curvatureShare: real({ exclusiveMinimum: 0, maximum: 1 }, 'the share of the batch for the curvature'),
     ema: real({ minimum: 0, exclusiveMaximum: 1 }, 'the decay of the average of the weights'),

@@ -11,6 +11,7 @@ import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positive
 import { OnnxIreError } from '../util/errors.js'
 import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
+import { checkRecompute } from './graphs/recompute.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
 import type { HeadOptions } from './model/replace-head.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
@@ -162,7 +163,15 @@ export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'c
 /** Names of all options: unknown names are rejected. */
 const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
   ...{ loss: true, optimizer: true, runtime: true, head: true, trainable: true, metrics: true, seed: true },
-  ...{ batchNorm: true, dropout: true, batchSize: true, microBatch: true, schedule: true, clipNorm: true },
+  ...{
+    batchNorm: true,
+    dropout: true,
+    recompute: true,
+    batchSize: true,
+    microBatch: true,
+    schedule: true,
+    clipNorm: true,
+  },
   ...{ clipValue: true, ema: true, best: true, earlyStopping: true },
   ...{ curvatureBatch: true, curvatureShare: true, groups: true, decayVectors: true, layerDecay: true },
 }
@@ -187,6 +196,7 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   if (dropout !== 'off' && dropout !== 'on') throw invalidOption('Trainer', 'dropout', dropout, "'off' or 'on'")
   const { batchSize = 32, microBatch, curvatureShare = 1, clipNorm, clipValue, ema, best, earlyStopping } = options
   checkNumber('Trainer', 'batchSize', batchSize, positiveCount)
+  if (options.recompute !== undefined) checkRecompute('Trainer', options.recompute)
   if (microBatch !== undefined) checkNumber('Trainer', 'microBatch', microBatch, positiveCount)
   if (!(curvatureShare > 0 && curvatureShare <= 1))
     throw invalidOption('Trainer', 'curvatureShare', curvatureShare, 'a number in (0, 1]')

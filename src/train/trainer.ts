@@ -91,7 +91,14 @@ export class Trainer {
     const prepared = prepareForTraining(graph, options)
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const graphs = buildGraphs(prepared, { ...options, frozen, ...curvature, provider: options.runtime.provider })
+    const { batchSize = 32, microBatch = batchSize, runtime } = options
+    const graphs = buildGraphs(prepared, {
+      ...options,
+      frozen,
+      ...curvature,
+      provider: runtime.provider,
+      batchSize: Math.min(batchSize, microBatch),
+    })
     checkGroupsMatch([...graphs.parameters.keys(), ...frozen], options)
     const run = new Run(graphs, options, { file: original, outputs: [...prepared.graph.outputs.values()] })
     const trainer = new Trainer(original, options, graph, run)

@@ -2,6 +2,7 @@ import { isFloat } from '../../ir/dtype.js'
 import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
+import type { Recompute } from '../../train/graphs/recompute.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
@@ -15,7 +16,6 @@ import {
   estimateMemory,
   type Operations,
   type StepMemory,
-  type TrainingStep,
   toOperations,
 } from './training-step.js'
 
@@ -23,6 +23,8 @@ import {
 export interface InspectOptions {
   /** Shapes of inputs with symbolic dims. A leading dim that is not given is the batch, and counts as 1. */
   readonly shapes?: InputShapes
+  /** Activations that the backward pass computes again, as in `Trainer.create`: lowers the estimated memory. */
+  readonly recompute?: Recompute
 }
 
 /** Contents of a model, its trainable tensors, its layers, and operations and memory of a training step. */
@@ -57,7 +59,8 @@ const largerBatch = 32
 
 /**
  * Inspects a model without running it. Faults of the model are reported, not thrown.
- * @throws 'invalid-option' if `shapes` names no input or contradicts the file
+ * @throws 'invalid-option' if `shapes` names no input or contradicts the file, or if `recompute` has a name that the
+ *   model does not have
  *
  * @example
  * ```ts
@@ -65,7 +68,7 @@ const largerBatch = 32
  * console.log(training.elements, cost.forward?.flops)
  * ```
  */
-export function inspectModel(model: Model, { shapes = {} }: InspectOptions = {}): Inspection {
+export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOptions = {}): Inspection {
   const imported = attempt(() => importGraph(model))
   const graph = imported.value
   const tensors = reportTensors(model, graph)
@@ -80,7 +83,7 @@ export function inspectModel(model: Model, { shapes = {} }: InspectOptions = {})
       elements: trainable.reduce((sum, { elements }) => sum + elements, 0),
       blocked,
     },
-    ...inspectCost(model, graph, shapes, names, blocked === null),
+    ...inspectCost(model, graph, { shapes, recompute }, names, blocked === null),
   }
 }
 
@@ -96,7 +99,7 @@ function findObstacle(graph: Graph, names: ReadonlySet<string>): Failure | null 
 function inspectCost(
   model: Model,
   graph: Graph | undefined,
-  shapes: InputShapes,
+  { shapes = {}, recompute }: { readonly shapes?: InputShapes; readonly recompute: Recompute | undefined },
   names: ReadonlySet<string>,
   trainable: boolean,
 ): Pick<Inspection, 'layers' | 'cost'> {
@@ -108,8 +111,15 @@ function inspectCost(
     return { layers: listLayers(run.value ?? graph, names, null, 1), cost: { ...none, missing, error: run.error } }
   const examples = countExamples(run.value)
   const work = countForwardWork(run.value)
-  const step = trainable ? attempt(() => buildTrainingStep(run.value!, names)).value : undefined
-  const larger = step && free ? buildLargerStep(model, shapes, names) : undefined
+  const build = (graph: Graph) => buildTrainingStep(graph, names, recompute)
+  // Without `recompute` the gradients were built before, so that an error is one of its names.
+  const step = trainable
+    ? recompute === undefined
+      ? attempt(() => build(run.value!)).value
+      : build(run.value)
+    : undefined
+  const larger =
+    step && free ? attempt(() => build(importGraph(applyShapes(model, shapes, largerBatch).model))).value : undefined
   return {
     layers: listLayers(run.value, names, work, examples),
     cost: {
@@ -126,7 +136,3 @@ function inspectCost(
 /** Number of examples of a graph with static shapes. */
 const countExamples = ({ inputs }: Graph): number =>
   [...inputs.values()].some(({ shape }) => (shape?.length ?? 0) > 1) ? (fixedBatchSize(inputs) ?? 1) : 1
-
-/** The training step with `largerBatch` examples; undefined if the model works for one example only. */
-const buildLargerStep = (model: Model, shapes: InputShapes, names: ReadonlySet<string>): TrainingStep | undefined =>
-  attempt(() => buildTrainingStep(importGraph(applyShapes(model, shapes, largerBatch).model), names)).value

@@ -5,6 +5,7 @@ import { leavesOf, topological } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { adamw } from '../../optim/adam.js'
 import { ire } from '../../optim/ire/ire.js'
+import { type Recompute, recomputeActivations } from '../../train/graphs/recompute.js'
 import { toFloat32 } from '../../train/model/precision.js'
 import { countBytes, peakBytes } from './arena-peak.js'
 import { type RunMemory, runMemory } from './run-memory.js'
@@ -47,8 +48,11 @@ export interface TrainingStep {
   readonly trained: ReadonlySet<Value>
 }
 
-/** Builds a training step without a loss. Throws `not-differentiable`. */
-export function buildTrainingStep(graph: Graph, names: ReadonlySet<string>): TrainingStep {
+/**
+ * Builds a training step without a loss.
+ * @throws 'not-differentiable', and 'invalid-option' for names in `recompute` that the model does not have
+ */
+export function buildTrainingStep(graph: Graph, names: ReadonlySet<string>, recompute?: Recompute): TrainingStep {
   const { parameters, outputs } = toFloat32(graph)
   const varied = [...parameters].flatMap(([name, value]) => (names.has(name) ? [value] : []))
   const floats = [...outputs].filter(([, y]) => isFloat(y.dtype))
@@ -56,11 +60,18 @@ export function buildTrainingStep(graph: Graph, names: ReadonlySet<string>): Tra
     floats.map(([name, y]): Seed => [y, input(`dy/${name}`, y.dtype, y.shape)]),
     varied,
   )
+  const forward = floats.map(([, y]) => y)
+  const results = [...forward, ...dxs.filter((dx) => dx !== null)]
   return {
-    outputs: [...floats.map(([, y]) => y), ...dxs.filter((dx) => dx !== null)],
+    outputs: recompute === undefined ? results : withRecomputation(results, forward, recompute),
     forward: floats.length,
     trained: new Set(varied.filter((_, i) => dxs[i])),
   }
+}
+
+function withRecomputation(results: readonly Value[], forward: readonly Value[], recompute: Recompute): Value[] {
+  const named = new Map(results.map((value, i) => [`${i}`, value]))
+  return [...recomputeActivations(named, forward, recompute).values()]
 }
 
 export const countForwardWork = ({ outputs }: Graph): Work =>

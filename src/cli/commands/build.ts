@@ -21,7 +21,7 @@ import { findFrozen } from '../../train/parameter-groups.js'
 import { usageError } from '../errors.js'
 import { isRecipeName, loadModel, modelTitle, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
-import { jsonOption, parsePositiveInteger, setOption } from '../options.js'
+import { jsonOption, parsePositiveInteger, readRecompute, setOption } from '../options.js'
 import { listDataFiles, listInitialFiles, listRecipeFile, prepareOutputs } from '../outputs.js'
 import { formatTable } from '../text/format.js'
 
@@ -33,6 +33,7 @@ interface Options {
   readonly headClasses?: number
   readonly trainable?: readonly string[]
   readonly batchNorm?: 'frozen' | 'trained'
+  readonly recompute?: readonly string[]
   readonly set: readonly string[]
   readonly output: string
   readonly json?: true
@@ -61,6 +62,7 @@ export function defineBuild(program: Command, io: Io): void {
     )
     .option('--trainable <pattern...>', 'tensors to train, by name (default: all weights)')
     .addOption(new Option('--batch-norm <mode>', 'statistics of BatchNormalization').choices(['frozen', 'trained']))
+    .option('--recompute <pattern...>', "activations to compute again: 'blocks', or names behind which a block ends")
     .addOption(setOption('change a field of the recipe'))
     .addOption(jsonOption())
     .addHelpText(
@@ -124,7 +126,7 @@ interface Request {
 /** Reads what to build from a recipe or from the command line. */
 async function readRequest(path: string, options: Options, command: Command): Promise<Request> {
   if (path.toLowerCase().endsWith('.json') || isRecipeName(path)) {
-    const conflict = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm'] as const).find(
+    const conflict = (['loss', 'logits', 'headClasses', 'trainable', 'batchNorm', 'recompute'] as const).find(
       (name) => options[name] !== undefined,
     )
     if (conflict) usageError(command, `a recipe sets ${conflict} itself; change it with --set`)
@@ -136,7 +138,7 @@ async function readRequest(path: string, options: Options, command: Command): Pr
       trainingOptions: (original, model) => recipeTrainingOptions(recipe, original, model),
     }
   }
-  const { loss, logits, headClasses, trainable, batchNorm } = options
+  const { loss, logits, headClasses, trainable, batchNorm, recompute } = options
   if (loss === undefined) return usageError(command, 'give --loss, or a recipe in place of the model')
   if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
   const trainingOptions: TrainingOptions = {
@@ -144,6 +146,7 @@ async function readRequest(path: string, options: Options, command: Command): Pr
     curvature: 'sampled',
     ...(trainable === undefined ? {} : { trainable }),
     ...(batchNorm === undefined ? {} : { batchNorm }),
+    ...readRecompute(recompute),
   }
   const head: HeadOptions | undefined =
     headClasses === undefined
@@ -159,8 +162,10 @@ async function recipeTrainingOptions(recipe: Recipe, original: Model, model: Mod
   const optimizer = await convertEpochsToSteps(resolved.optimizer, async () => 1)
   const options = trainerOptions({ ...resolved, optimizer })
   const names = [...findTrainable(importGraph(model), options.trainable).keys()]
+  const { batchSize = 32, microBatch = batchSize } = options
   return {
     ...options,
+    batchSize: Math.min(batchSize, microBatch),
     frozen: findFrozen(names, options),
     curvature: unwrap(options.optimizer).ire?.curvature === 'hutchinson' ? 'hutchinson' : 'sampled',
   }

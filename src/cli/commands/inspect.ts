@@ -10,13 +10,14 @@ import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { readModel } from '../../node/files/model.js'
 import { type Io, print } from '../io.js'
-import { jsonOption } from '../options.js'
+import { jsonOption, readRecompute } from '../options.js'
 import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../text/format.js'
 
 interface Options {
   readonly shape: InputShapes
   readonly all?: true
   readonly tensors?: true
+  readonly recompute?: readonly string[]
   readonly json?: true
 }
 
@@ -32,6 +33,10 @@ export function defineInspect(program: Command, io: Io): void {
       addShape,
       {},
     )
+    .option(
+      '--recompute <pattern...>',
+      "activations that are computed again: 'blocks', or names behind which a block ends",
+    )
     .option('--all', 'list operators without weights, too')
     .option('--tensors', 'list every tensor')
     .addOption(jsonOption())
@@ -41,11 +46,15 @@ export function defineInspect(program: Command, io: Io): void {
 Examples:
   $ onnx-ire inspect model.onnx
   $ onnx-ire inspect model.onnx --shape x=1x3x224x224
+  $ onnx-ire inspect model.onnx --recompute blocks
   $ onnx-ire inspect model.onnx --all --tensors
   $ onnx-ire inspect model.onnx --json | jq '.tensors[] | select(.trainable) | .name'`,
     )
-    .action(async (path: string, { shape: shapes, json, ...lists }: Options) => {
-      const inspection = { file: path, ...inspectModel(await readModel(path), { shapes }) }
+    .action(async (path: string, { shape: shapes, recompute, json, ...lists }: Options) => {
+      const inspection = {
+        file: path,
+        ...inspectModel(await readModel(path), { shapes, ...readRecompute(recompute) }),
+      }
       const { size } = await stat(path)
       const complete = { all: lists.all ?? false, tensors: lists.tensors ?? false }
       print(io, { ...inspection, bytes: size }, json, () => formatInspection(path, size, inspection, complete))

@@ -68,7 +68,7 @@ export const warnOfMemory = ({ needed, available }: MemoryRoom, { batchSize = 32
   needed === null || needed <= available
     ? undefined
     : `the run needs about ${formatBytes(needed)} of memory and may take ${formatBytes(available)}: lower batchSize, ` +
-      `which is ${batchSize}, or set microBatch of the recipe to compute fewer examples at once`
+      `which is ${batchSize}, set microBatch of the recipe to compute fewer examples at once, or recompute: 'blocks' to store fewer activations`
 
 const units = 'KMGT'
 

@@ -18,6 +18,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { checkUsable, findTrainable, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
+import { type Recompute, recomputeActivations } from './recompute.js'
 
 /** Outputs of every graph of a loss: `loss`, `count` and, for weighted examples, `weight`. */
 export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
@@ -52,6 +53,14 @@ export interface TrainingOptions extends PreparationOptions {
   readonly curvature?: 'sampled' | 'hutchinson'
   /** Execution provider that will run the graphs: gradients of convolutions have other forms on a GPU. Default 'cpu'. */
   readonly provider?: Provider
+  /**
+   * Activations that the backward pass computes again instead of storing them: 'blocks' for all blocks of the model;
+   * patterns of names of nodes or values behind which a block ends; or the bytes that the activations of a batch may
+   * take. Default: none.
+   */
+  readonly recompute?: Recompute
+  /** Number of examples of a run, by which `recompute` in bytes is counted. Default 32. */
+  readonly batchSize?: number
 }
 
 /**
@@ -156,6 +165,12 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   })
 
   const ends = [...prepared.outputs.values()]
+  const { recompute } = options
+  /** Outputs of a graph with gradients, which read activations that are computed again if the options request it. */
+  const withRecomputation = (outs: ReadonlyMap<string, Value>, forward: readonly Value[]) =>
+    recompute === undefined
+      ? outs
+      : recomputeActivations(outs, [...forward, ...next.values(), ...ends], recompute, lengthsOf(inputs, options))
   /**
    * Returns the training and curvature graphs of a loss with additional inputs. Each is built when it is first read: a
    * run that uses `conditional` reads none of the others.
@@ -163,16 +178,20 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const differentiate = (of: LossGraph, part: string, added: Inputs) => {
     const dLoss = memoize(() => buildGradients(of.loss, parameters, tables))
     const always = [...lossOutputs(of), ...metrics.training.outputs]
+    const computed = always.map(([, value]) => value)
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
-      new Map([...always, ...gradientOutputs(gradients, parameters), ...withPrefix('next/', next)])
+      withRecomputation(
+        new Map([...always, ...gradientOutputs(gradients, parameters), ...withPrefix('next/', next)]),
+        computed,
+      )
     const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
     const curvature = memoize(() => {
       const estimate = buildCurvature(of, dLoss, parameters, options.curvature, tables)
       if (!estimate) return null
-      return sampledGraph(spec(`curvature${part}`, of, estimate.outputs, [...added, ...estimate.inputs]), estimate)
+      const outputs = withRecomputation(estimate.outputs, [estimate.loss])
+      return sampledGraph(spec(`curvature${part}`, of, outputs, [...added, ...estimate.inputs]), estimate)
     })
     const buildConditional = (sampled: Sampled): ConditionalGraph => {
-      const computed = always.map(([, value]) => value)
       const { inputs, gradients, ...feeds } = buildConditionalGradient(
         of.loss,
         sampled,
@@ -244,6 +263,8 @@ const gradientOutputs = (found: ReadonlyMap<string, Value>, parameters: Readonly
 interface CurvatureEstimate extends Omit<SampledGraph, 'spec'> {
   readonly inputs: readonly (readonly [string, Value])[]
   readonly outputs: ReadonlyMap<string, Value>
+  /** The loss that was differentiated. */
+  readonly loss: Value
 }
 
 /**
@@ -266,13 +287,13 @@ function buildCurvature(
     const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/', tables)
     const estimates = [...probes.values()].map((v, i) => (products[i] ? op.Mul(v, products[i]) : zerosLike(v)))
     const named = [...parameters.keys()].map((name, i): [string, Value] => [`grad/${name}`, estimates[i]!])
-    return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes }
+    return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes, loss: loss.loss }
   }
   if (kind === undefined || !loss.sampled) return null
   const { loss: plain, noise } = loss.sampled
   const outputs = new Map([...counts, ...gradientOutputs(buildGradients(plain, parameters, tables), parameters)])
   const inputs = [...noise].map(([name, { value }]) => [name, value] as const)
-  return { inputs, outputs, noise, probes: new Map() }
+  return { inputs, outputs, noise, probes: new Map(), loss: plain }
 }
 
 type Sampled = NonNullable<LossGraph['sampled']>
@@ -292,6 +313,10 @@ const removeUnusedInputs = (spec: GraphSpec): GraphSpec => {
   const used = new Set(leavesOf(spec.outputs.values()))
   return { ...spec, inputs: new Map([...spec.inputs].filter(([, value]) => used.has(value))) }
 }
+
+/** Lengths of the symbolic leading dims of inputs: the number of examples. */
+const lengthsOf = (inputs: Inputs, { batchSize = 32 }: TrainingOptions): ReadonlyMap<string, number> =>
+  new Map(inputs.flatMap(([, { shape }]) => (typeof shape?.[0] === 'string' ? [[shape[0], batchSize] as const] : [])))
 
 /** Wraps a function without arguments so that it runs at most once. */
 function memoize<T>(build: () => T): () => T {
