@@ -102,7 +102,7 @@ describe.each(Object.entries(models))('recompute: blocks of %s', (_, [graph, opt
 
 const gpuNeeded = await needs('webgpu')
 it('recompute on WebGPU, with no node on the CPU > equal results', { ...gpuNeeded, timeout: 300_000 }, async () => {
-  const gpu = webgpu({ cpuNodes: 'refused' })
+  const gpu = webgpu({ cpuNodes: 'forbidden' })
   const x = input('x', 'float32', [4, 16])
   const layer = (x: Value, w: Value) => op.Add(x, op.Tanh(op.MatMul(x, w)))
   const random = new Random(2)
