@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromium, type Page } from 'playwright-core'
 import { chromiumPath, flags } from '../../tools/chromium.js'
-import { heard } from './browser.js'
+import { heard, swiftShaderFlag } from './browser.js'
 
 /**
  * Starts Chromium with its normal tab behavior: background tabs are hidden. Playwright reports every page as visible
@@ -13,7 +13,14 @@ import { heard } from './browser.js'
  */
 export async function launchWithTabs(more: readonly string[] = []) {
   const profile = mkdtempSync(join(tmpdir(), 'onnx-ire-chromium-'))
-  const args = [...flags, ...more, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank']
+  const args = [
+    ...flags,
+    swiftShaderFlag,
+    ...more,
+    '--remote-debugging-port=0',
+    `--user-data-dir=${profile}`,
+    'about:blank',
+  ]
   const child = spawn(chromiumPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   const address = new Promise<string>((resolve, reject) => {
     let said = ''
