@@ -16,6 +16,7 @@ import peft
 import torch
 import transformers
 from olive.cli.convert_adapters import ConvertAdaptersCommand
+from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 from safetensors.torch import load_file, save_file
 
 from models import Logits, Mixed, llama
@@ -106,9 +107,29 @@ def main():
 
     for dtype in ['float32', 'float16']:
         convert(dtype)
+    quantize()
     save_file({'ids': ids, 'tokens': tokens, **{k: v.contiguous() for k, v in outputs.items()}}, root / 'outputs.safetensors')
     versions = {m.__name__: m.__version__ for m in (torch, transformers, peft, onnx, onnxruntime)}
     (root / 'versions.json').write_text(json.dumps(versions, indent=2) + '\n')
+
+
+def quantize():
+    """Weights [K, N] in blocks by the kernels of onnxruntime's MatMulNBitsQuantizer."""
+    generator = np.random.default_rng(0)
+    tensors = {}
+    for k in (64, 70):
+        weight = generator.normal(size=(k, 7)).astype('float32')
+        weight[:32, 3] = 0
+        weight[:32, 4] = np.abs(weight[:32, 4])
+        weight[0, 5], weight[1, 5] = 5, -5
+        tensors[f'{k}.weight'] = weight
+        blocks = -(-k // 32)
+        padded = np.pad(weight, ((0, blocks * 32 - k), (0, 0)))
+        for bits, kernel in ((4, quantize_matmul_4bits), (8, quantize_matmul_8bits)):
+            packed, scales = np.zeros((7, blocks, 4 * bits), 'uint8'), np.zeros((7, blocks), 'float32')
+            kernel(packed, padded, scales, np.zeros((7, blocks), 'uint8'), 32, 7, k, True)
+            tensors |= {f'{k}.q{bits}': packed, f'{k}.scales{bits}': scales}
+    save_file({key: torch.from_numpy(value) for key, value in tensors.items()}, root / 'quantized.safetensors')
 
 
 def convert(dtype):

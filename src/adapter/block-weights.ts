@@ -1,0 +1,98 @@
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { type Tensor, tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
+
+/** The form of a weight [n, k] in MatMulNBits: blocks of `blockSize` elements along k, each with a scale. */
+export interface BlockForm {
+  readonly n: number
+  readonly k: number
+  readonly bits: number
+  readonly blockSize: number
+}
+
+/** A weight in blocks: q [n, blocks, blockSize bits / 8], scales [n, blocks]. Without zero points they are 2^(bits-1). */
+export interface BlockWeight {
+  readonly q: Tensor
+  readonly scales: Tensor
+  readonly zeroPoints?: Tensor
+}
+
+/**
+ * Quantizes a weight [n, k] as onnxruntime's MatMulNBitsQuantizer does with symmetric blocks: the element of the largest
+ * magnitude m in a block becomes -2^(bits-1), so scale = -m / 2^(bits-1) and q = round(w / scale) + 2^(bits-1).
+ * @param dtype type of the scales: that of the activations
+ */
+export function quantizeBlocks(
+  weight: ArrayLike<number>,
+  { n, k, bits, blockSize }: BlockForm,
+  dtype: 'float32' | 'float16',
+): BlockWeight {
+  const blocks = Math.ceil(k / blockSize)
+  const half = 2 ** (bits - 1)
+  const scales = new Float64Array(n * blocks)
+  for (let i = 0; i < scales.length; i++) {
+    const [row, first] = [Math.floor(i / blocks) * k, (i % blocks) * blockSize]
+    let extreme = 0
+    for (let j = first; j < Math.min(first + blockSize, k); j++) {
+      const w = weight[row + j]!
+      // Of two elements with the same magnitude the negative one is taken.
+      if (Math.abs(w) > Math.abs(extreme) || (w < 0 && w === -extreme)) extreme = w
+    }
+    scales[i] = extreme / -half
+  }
+  const stored = tensorFrom(dtype, [n, blocks], scales)
+  const rounded = numbersOf(stored)
+  const perByte = 8 / bits
+  const q = new Uint8Array((n * blocks * blockSize) / perByte)
+  for (let row = 0; row < n; row++) {
+    for (let j = 0; j < k; j++) {
+      const at = row * blocks * blockSize + j
+      const scale = rounded[row * blocks + Math.floor(j / blockSize)]!
+      const x = scale === 0 ? 0 : Math.fround(Math.fround(weight[row * k + j]!) * Math.fround(1 / scale))
+      const level = Math.sign(x) * Math.floor(Math.abs(x) + 0.5) + half
+      const code = Math.min(Math.max(level, 0), 2 * half - 1)
+      q[Math.floor(at / perByte)]! |= code << ((at % perByte) * bits)
+    }
+  }
+  return { q: tensor('uint8', [n, blocks, (blockSize * bits) / 8], q), scales: stored }
+}
+
+/**
+ * The elements [n, k] of a weight in blocks: (q - zero point) scale.
+ * @throws OnnxIreError `invalid-model` for tensors of other sizes
+ */
+export function dequantizeBlocks(
+  { q, scales, zeroPoints }: BlockWeight,
+  { n, k, bits, blockSize }: BlockForm,
+): Float64Array {
+  const blocks = Math.ceil(k / blockSize)
+  const [perByte, half] = [8 / bits, 2 ** (bits - 1)]
+  const codes = q.data as Uint8Array
+  const factors = numbersOf(scales)
+  const arePacked = zeroPoints?.dtype === 'uint8'
+  const offsets = zeroPoints && numbersOf(zeroPoints)
+  const rowBytes = Math.ceil((blocks * bits) / 8)
+  const wrong =
+    q.dtype !== 'uint8' ||
+    codes.length !== (n * blocks * blockSize) / perByte ||
+    factors.length !== n * blocks ||
+    (offsets && offsets.length !== (arePacked ? n * rowBytes : n * blocks))
+  if (wrong)
+    throw new OnnxIreError('invalid-model', `the tensors of a MatMulNBits [${n}, ${k}] have other sizes than it needs`)
+  const codeOf = (bytes: ArrayLike<number>, start: number, i: number) =>
+    (bytes[start + Math.floor(i / perByte)]! >> ((i % perByte) * bits)) & (2 * half - 1)
+  const elements = new Float64Array(n * k)
+  for (let row = 0; row < n; row++) {
+    for (let j = 0; j < k; j++) {
+      const block = Math.floor(j / blockSize)
+      const offset = !offsets
+        ? half
+        : arePacked
+          ? codeOf(offsets, row * rowBytes, block)
+          : offsets[row * blocks + block]!
+      const code = codeOf(codes, (row * blocks * blockSize) / perByte, j)
+      elements[row * k + j] = (code - offset) * factors[row * blocks + block]!
+    }
+  }
+  return elements
+}

@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest'
+import { dequantizeBlocks, quantizeBlocks } from '../../src/adapter/block-weights.js'
+import { quantizeModel } from '../../src/adapter/quantize-model.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { decodeSafetensors } from '../../src/ir/safetensors.js'
+import { type Tensor, tensor } from '../../src/ir/tensor.js'
+import { namedTensors, replaceTensors } from '../../src/onnx/model.js'
+import { errorWith } from '../thrown.js'
+import { goldenTensors, readGolden, readGoldenModel } from './golden.js'
+import { runModel } from './run.js'
+
+const { tensors } = decodeSafetensors(readGolden('quantized.safetensors'), { checksum: false })
+
+/** Transposes [k, n] to [n, k]. */
+const byOutput = ({ dims, data }: Tensor) => {
+  const [k, n] = dims as [number, number]
+  return Float32Array.from({ length: n * k }, (_, i) => (data as Float32Array)[(i % k) * n + Math.floor(i / k)]!)
+}
+
+describe('blocks', () => {
+  it.each([
+    [64, 4],
+    [64, 8],
+    [70, 4],
+    [70, 8],
+  ])('of %i rows in %i bits are those of onnxruntime', (k, bits) => {
+    const form = { n: 7, k, bits, blockSize: 32 }
+    const { q, scales } = quantizeBlocks(byOutput(tensors[`${k}.weight`]!), form, 'float32')
+    // The scale of a block of zeros may be -0.
+    const plain = (values: Tensor) => numbersOf(values).map((value) => value + 0)
+    expect(plain(scales)).toEqual(plain(tensors[`${k}.scales${bits}`]!))
+    expect(q).toEqual(tensors[`${k}.q${bits}`])
+  })
+
+  it.each([4, 8])('of %i bits have the elements that they were made from, within half a step', (bits) => {
+    const form = { n: 7, k: 70, bits, blockSize: 32 }
+    const weight = byOutput(tensors['70.weight']!)
+    for (const dtype of ['float32', 'float16'] as const) {
+      const blocks = quantizeBlocks(weight, form, dtype)
+      const steps = numbersOf(blocks.scales)
+      for (const [i, value] of dequantizeBlocks(blocks, form).entries()) {
+        const step = Math.abs(steps[Math.floor(i / 70) * 3 + Math.floor((i % 70) / 32)]!)
+        // The largest level is 2^(bits-1) - 1, so an element near the opposite end is a whole step away.
+        expect(Math.abs(value - weight[i]!)).toBeLessThanOrEqual(step * 1.01)
+      }
+    }
+  })
+
+  it('with zero points are read, packed or as numbers', () => {
+    const form = { n: 2, k: 16, bits: 4, blockSize: 16 }
+    const q = tensor(
+      'uint8',
+      [2, 1, 8],
+      Uint8Array.from({ length: 16 }, (_, i) => 0x21 + i),
+    )
+    const scales = tensor('float32', [2], Float32Array.of(1, 2))
+    const packed = tensor('uint8', [2], Uint8Array.of(3, 5))
+    const numbers = tensor('float32', [2], Float32Array.of(3, 5))
+    const elements = dequantizeBlocks({ q, scales, zeroPoints: packed }, form)
+    expect([...elements.subarray(0, 4)]).toEqual([-2, -1, -1, -1])
+    expect([...elements.subarray(16, 18)]).toEqual([(9 - 5) * 2, (2 - 5) * 2])
+    expect(dequantizeBlocks({ q, scales, zeroPoints: numbers }, form)).toEqual(elements)
+    expect(() => dequantizeBlocks({ q, scales }, { ...form, n: 3 })).toThrow(errorWith('invalid-model', '[3, 16]'))
+  })
+})
+
+describe('quantizeModel', () => {
+  it.each([4, 8] as const)('replaces every MatMul by one of %i bits with the same product', async (bits) => {
+    const model = readGoldenModel('llama')
+    const quantized = quantizeModel(model, { bits })
+    const nodes = quantized.proto.graph!.node.filter(({ opType }) => opType === 'MatMulNBits')
+    expect(nodes.map(({ name }) => name)).toContain('/model/layers.0/self_attn/q_proj/MatMul')
+    expect(nodes).toHaveLength(15)
+    const [before, after] = [namedTensors(model), namedTensors(quantized)]
+    const weights = [...before.keys()].filter((name) => !after.has(name))
+    expect(weights).toHaveLength(15)
+    const rounded = weights.map((name) => {
+      const [k, n] = before.get(name)!.dims as [number, number]
+      const blocks = { q: after.get(`${name}_Q${bits}`)!, scales: after.get(`${name}_scales`)! }
+      const elements = dequantizeBlocks(blocks, { n, k, bits, blockSize: 32 })
+      const values = elements.map((_, i) => elements[(i % n) * k + Math.floor(i / n)]!)
+      return [name, tensorFrom('float32', [k, n], values)] as const
+    })
+    const feeds = { input_ids: goldenTensors()['tokens']! }
+    const { y } = await runModel(quantized, feeds)
+    const { y: expected } = await runModel(replaceTensors(model, new Map(rounded)), feeds)
+    const expectedNumbers = numbersOf(expected!)
+    for (const [i, value] of numbersOf(y!).entries()) expect(value).toBeCloseTo(expectedNumbers[i]!, 4)
+  })
+
+  it('refuses options, and models without a product', () => {
+    const model = readGoldenModel('llama')
+    expect(() => quantizeModel(model, { bits: 5 as 4 })).toThrow(errorWith('invalid-option', 'bits'))
+    expect(() => quantizeModel(model, { blockSize: 24 })).toThrow(errorWith('invalid-option', 'blockSize'))
+    expect(() => quantizeModel(quantizeModel(model))).toThrow(errorWith('invalid-model', 'MatMul'))
+  })
+})
