@@ -5,9 +5,15 @@ import { type Model, namedTensors } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import { type AttributeProto, attributeTypes, type NodeProto, type TensorProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
+import { append } from '../util/append.js'
 import { checkNames, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { type BlockForm, type BlockWeight, quantizeBlocks } from './block-weights.js'
+import { applyAdapter, findPairs, type LayerPair } from './apply-adapter.js'
+import { type BlockForm, type BlockWeight, dequantizeBlocks, quantizeBlocks } from './block-weights.js'
+import { mergeAdapter } from './merge-adapter.js'
+import { mergeWeight } from './merged-weight.js'
+import { transpose } from './names.js'
+import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
 
 /** Options of `quantizeModel`. */
 export interface QuantizeOptions {
@@ -18,7 +24,7 @@ export interface QuantizeOptions {
 }
 
 /** Checks options and sets defaults. Throws `invalid-option`. */
-export function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required<QuantizeOptions> {
+function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required<QuantizeOptions> {
   checkNames(owner, options, ['bits', 'blockSize'])
   const { bits = 4, blockSize = 32 } = options
   if (bits !== 4 && bits !== 8) throw invalidOption(owner, 'bits', bits, '4 or 8')
@@ -39,36 +45,104 @@ export function checkQuantizeOptions(owner: string, options: QuantizeOptions): R
  * ```
  */
 export function quantizeModel(model: Model, options: QuantizeOptions = {}): Model {
-  const { bits, blockSize } = checkQuantizeOptions('quantizeModel', options)
-  const tensors = namedTensors(model)
-  const replaced = new Map<NodeProto, BlockNode>()
-  const weights = new Map<string, BlockNode>()
-  for (const node of model.proto.graph!.node) {
-    const [input = '', weight = ''] = node.input
-    const stored = qualifiedName(node) === 'MatMul' && !tensors.has(input) ? tensors.get(weight) : undefined
-    if (stored?.dims.length !== 2 || (stored.dtype !== 'float32' && stored.dtype !== 'float16')) continue
-    const [k, n] = stored.dims as [number, number]
-    if (sizeOf(stored.dims) === 0) continue
-    let block = weights.get(weight)
-    if (!block) {
-      const elements = numbersOf(stored)
-      const byOutput = Float64Array.from(elements, (_, i) => elements[(i % k) * n + Math.floor(i / k)]!)
-      const form = { n, k, bits, blockSize }
-      block = { form, name: weight, weight: quantizeBlocks(byOutput, form, stored.dtype) }
-      weights.set(weight, block)
-    }
-    replaced.set(node, block)
-  }
-  if (replaced.size === 0)
+  const products = quantizeProducts(model, checkQuantizeOptions('quantizeModel', options))
+  if (products.size === 0)
     throw new OnnxIreError(
       'invalid-model',
       'quantizeModel: no MatMul of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
     )
-  return insertBlocks(model, replaced)
+  return insertBlocks(model, products)
+}
+
+/** Quantizes the stored float weight of every MatMul. */
+function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOptions>): Map<NodeProto, BlockNode> {
+  const tensors = namedTensors(model)
+  const products = new Map<NodeProto, BlockNode>()
+  const weights = new Map<string, BlockNode>()
+  for (const node of model.proto.graph!.node) {
+    const [input = '', name = ''] = node.input
+    const stored = qualifiedName(node) === 'MatMul' && !tensors.has(input) ? tensors.get(name) : undefined
+    if (stored?.dims.length !== 2 || sizeOf(stored.dims) === 0) continue
+    if (stored.dtype !== 'float32' && stored.dtype !== 'float16') continue
+    let block = weights.get(name)
+    if (!block) {
+      const [k, n] = stored.dims as [number, number]
+      const form = { n, k, bits, blockSize }
+      block = { form, name, weight: quantizeBlocks(numbersOf(transpose(stored)), form, stored.dtype) }
+      weights.set(name, block)
+    }
+    products.set(node, block)
+  }
+  return products
+}
+
+/**
+ * Merges the adapter of a model into its weights, as `mergeAdapter`, and quantizes the weights of all MatMul nodes, as
+ * `quantizeModel`. A layer over MatMulNBits is dequantized, merged and quantized to these options; MatMulNBits nodes
+ * without an adapter keep their bytes. Rounding loses a part of what was trained: compare the loss before and after.
+ *
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, or one over weights quantized in another form
+ *
+ * @example
+ * ```ts
+ * await writeModel('model_q4.onnx', mergeQuantized(trainer.export()))
+ * ```
+ */
+export function mergeQuantized(model: Model, options: QuantizeOptions = {}): Model {
+  const checked = checkQuantizeOptions('mergeQuantized', options)
+  const { qkvSizes } = recordOf(model)
+  const layerOptions = qkvSizes ? { qkvSizes } : {}
+  const base = removeAdapter(model)
+  const adapter = adapterOf(model)
+  const pairs = findPairs(base, adapter, layerOptions)
+  const inBlocks = pairs.filter(({ layer }) => layer.operator === 'com.microsoft.MatMulNBits')
+  const rest = pairs.filter((pair) => !inBlocks.includes(pair)).map((pair) => pair.adapter)
+  const merged = rest.length > 0 ? mergeAdapter(applyAdapter(base, { ...adapter, layers: rest }, layerOptions)) : base
+  return insertBlocks(
+    merged,
+    new Map([...quantizeProducts(merged, checked), ...quantizeAgain(merged, inBlocks, checked)]),
+  )
+}
+
+/** Merges adapter layers into weights in blocks and quantizes these again. */
+function quantizeAgain(
+  model: Model,
+  pairs: readonly LayerPair[],
+  { bits, blockSize }: Required<QuantizeOptions>,
+): Map<NodeProto, BlockNode> {
+  const tensors = namedTensors(model)
+  const nodes = new Map(model.proto.graph!.node.map((node) => [node.output[0], node]))
+  // Parts of a packed layer change one weight.
+  const groups = new Map<string, LayerPair[]>()
+  for (const pair of pairs) append(groups, pair.layer.node, pair)
+  const products = new Map<NodeProto, BlockNode>()
+  for (const group of groups.values()) {
+    const { module, sites, weight } = group[0]!.layer
+    const { node, attributes, dtype } = sites[0]!
+    const [, q = '', scales = '', zeroPoints = '', order = ''] = node.input
+    if (order !== '')
+      throw new OnnxIreError(
+        'invalid-option',
+        `the adapter cannot be merged: the weight of ${module} has reordered columns (g_idx): leave the adapter beside the weights`,
+      )
+    const [n, k] = [Number(attributes['N']), Number(attributes['K'])]
+    const form = { n, k, bits: weight.bits, blockSize: Number(attributes['block_size']) }
+    const zero = zeroPoints === '' ? undefined : tensors.get(zeroPoints)
+    const stored = { q: tensors.get(q)!, scales: tensors.get(scales)!, ...(zero && { zeroPoints: zero }) }
+    const changed = group.reduce(
+      (elements, { layer, adapter }) => mergeWeight(layer, adapter, elements),
+      dequantizeBlocks(stored, form),
+    )
+    const again = { n, k, bits, blockSize }
+    const type = dtype === 'float16' ? 'float16' : 'float32'
+    const block = { form: again, name: `${module}.merged`, weight: quantizeBlocks(changed, again, type) }
+    for (const site of sites) products.set(nodes.get(site.node.output[0])!, block)
+  }
+  return products
 }
 
 /** The weight of one or several MatMulNBits nodes. */
-export interface BlockNode {
+interface BlockNode {
   readonly form: BlockForm
   /** Prefix of the names of its tensors. */
   readonly name: string
@@ -76,7 +150,7 @@ export interface BlockNode {
 }
 
 /** Replaces products by MatMulNBits nodes; removes the weights that no node reads any more. */
-export function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>): Model {
+function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>): Model {
   const graph = model.proto.graph!
   const taken = new Set(graph.initializer.map(({ name = '' }) => name))
   const added: TensorProto[] = []
@@ -104,13 +178,16 @@ export function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, Bloc
     if (!block) return each
     const { n, k, bits, blockSize } = block.form
     const attribute = Object.entries({ K: k, N: n, bits, block_size: blockSize }).map(intAttribute)
+    const level = each.attribute.filter(({ name }) => name === 'accuracy_level')
+    // Input 5 of a MatMulNBits is its bias.
+    const bias = each.input[5] ? ['', '', each.input[5]] : []
     return create('NodeProto', {
       opType: 'MatMulNBits',
       domain: 'com.microsoft',
       ...(each.name && { name: each.name }),
-      input: [each.input[0]!, ...add(block)],
+      input: [each.input[0]!, ...add(block), ...bias],
       output: each.output,
-      attribute,
+      attribute: [...attribute, ...level],
     })
   })
   const outputs = graph.output.map(({ name = '' }) => name)
