@@ -50,7 +50,7 @@ export default defineConfig({
         test: {
           name: 'shared process',
           include: ['test/**/*.test.ts'],
-          exclude: [...isolated, 'test/{bench,experiments,torture}/**'],
+          exclude: [...isolated, 'test/{bench,experiments,gpu,torture}/**'],
           // Half the time of a small file is that of a process and of the library's import in it.
           isolate: false,
         },

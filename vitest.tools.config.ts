@@ -4,5 +4,5 @@ import library from './vitest.config.js'
 /** `npm run test:tools`: tests of what measures the library, which is no part of the package. */
 export default defineConfig({
   ...library,
-  test: { ...library.test, include: ['test/{bench,experiments,torture}/**/*.test.ts'], projects: undefined },
+  test: { ...library.test, include: ['test/{bench,experiments,gpu,torture}/**/*.test.ts'], projects: undefined },
 })

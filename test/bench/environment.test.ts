@@ -31,7 +31,7 @@ test('variables that restrict kernels are removed, others stay', () => {
 test('the peers in Python run without restrictions, with the given threads', () => {
   vi.stubEnv('ONEDNN_MAX_CPU_ISA', 'SSE41')
   vi.stubEnv('OMP_NUM_THREADS', '7')
-  const commands = commandsFor('folder', ['torch', 'compile', 'jax'], { threads: 2, ire: false })
+  const commands = commandsFor('folder', ['torch', 'compile', 'jax'], { threads: 2, ire: false, device: 'cpu' })
   expect(commands.map(({ name }) => name)).toEqual(['onnx-ire', 'PyTorch', 'PyTorch compiled', 'JAX'])
   for (const { env } of commands.slice(1)) expect(env).not.toHaveProperty('ONEDNN_MAX_CPU_ISA')
   expect(commands[1]!.env['OMP_NUM_THREADS']).toBe('2')
@@ -41,7 +41,7 @@ test('the peers in Python run without restrictions, with the given threads', () 
 test('a peer that is not installed is skipped, with the command that installs it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-test-'))
   vi.stubEnv('ONNX_IRE_PYTHON', folder)
-  const { installed, missing } = installedPeers(['compile', 'tfjs'])
+  const { installed, missing } = installedPeers(['compile', 'tfjs'], 'cpu')
   expect(installed).toEqual(['tfjs'])
   expect(missing).toHaveLength(1)
   expect(missing[0]).toMatch(/^compile .*npm run python -- torch$/)

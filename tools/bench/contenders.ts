@@ -17,8 +17,19 @@ export type Peer = (typeof peers)[number]
 /** The environment of a peer that runs in Python; the others are npm packages. */
 const pythonPeers: Partial<Record<Peer, Environment>> = { torch: 'torch', compile: 'torch', jax: 'jax' }
 
+/** Where steps run. */
+export const devices = ['cpu', 'cuda', 'webgpu'] as const
+export type BenchDevice = (typeof devices)[number]
+
+/** Devices that a peer has; the others run on the CPU only. */
+const deviceSupport: Partial<Record<Peer, readonly BenchDevice[]>> = {
+  torch: ['cpu', 'cuda'],
+  compile: ['cpu', 'cuda'],
+}
+
 export interface Setting {
   readonly threads: number
+  readonly device: BenchDevice
   /** Whether onnx-ire runs with IRE too. */
   readonly ire: boolean
 }
@@ -27,17 +38,24 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const script = (path: string, ...args: string[]) => ['--import', 'tsx', here(path), ...args]
 
 /** The peers that can run, and a message for each that is not installed. */
-export function installedPeers(requested: readonly Peer[]): { installed: Peer[]; missing: string[] } {
-  const isMissing = (peer: Peer) => pythonPeers[peer] !== undefined && !isInstalled(pythonPeers[peer])
+export function installedPeers(
+  requested: readonly Peer[],
+  device: BenchDevice,
+): { installed: Peer[]; missing: string[] } {
+  const reason = (peer: Peer): string | undefined => {
+    if (!(deviceSupport[peer] ?? ['cpu']).includes(device)) return `it is not compared on ${device}`
+    const environment = pythonPeers[peer]
+    return environment === undefined || isInstalled(environment)
+      ? undefined
+      : `it is not installed; run ${installCommand(environment)}`
+  }
   return {
-    installed: requested.filter((peer) => !isMissing(peer)),
-    missing: requested
-      .filter(isMissing)
-      .map((peer) => `${peer} is skipped: it is not installed; run ${installCommand(pythonPeers[peer]!)}`),
+    installed: requested.filter((peer) => reason(peer) === undefined),
+    missing: requested.flatMap((peer) => (reason(peer) === undefined ? [] : [`${peer} is skipped: ${reason(peer)}`])),
   }
 }
 
-export function commandsFor(folder: string, requested: readonly Peer[], { threads, ire }: Setting): Command[] {
+export function commandsFor(folder: string, requested: readonly Peer[], { threads, ire, device }: Setting): Command[] {
   const count = String(threads)
   const node = { file: process.execPath, env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } }
   const { env } = withoutRestrictions(process.env)
@@ -47,12 +65,16 @@ export function commandsFor(folder: string, requested: readonly Peer[], { thread
     env: { ...env, OMP_NUM_THREADS: count, TORCHINDUCTOR_CACHE_DIR: join(environmentsFolder(), 'inductor') },
   }
   const ours: Command[] = [
-    { ...node, name: base, args: script('ours.ts', folder, count, 'base') },
-    ...(ire ? [{ ...node, name: enhanced, args: script('ours.ts', folder, count, 'ire') }] : []),
+    { ...node, name: base, args: script('ours.ts', folder, count, 'base', device) },
+    ...(ire ? [{ ...node, name: enhanced, args: script('ours.ts', folder, count, 'ire', device) }] : []),
   ]
   const others: Readonly<Record<Peer, Command>> = {
-    torch: { ...torch, name: reference, args: [here('peers/torch_peer.py'), folder, count, 'eager'] },
-    compile: { ...torch, name: 'PyTorch compiled', args: [here('peers/torch_peer.py'), folder, count, 'compiled'] },
+    torch: { ...torch, name: reference, args: [here('peers/torch_peer.py'), folder, count, 'eager', device] },
+    compile: {
+      ...torch,
+      name: 'PyTorch compiled',
+      args: [here('peers/torch_peer.py'), folder, count, 'compiled', device],
+    },
     jax: {
       name: 'JAX',
       file: pythonOf('jax'),

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import { ContenderProcess } from './contender.js'
-import { commandsFor, installedPeers, installPeers, type Peer, peers } from './contenders.js'
+import { type BenchDevice, commandsFor, devices, installedPeers, installPeers, type Peer, peers } from './contenders.js'
 import { withoutRestrictions } from './environment.js'
 import { machine } from './machine.js'
 import { defaultDensenet, measureOpening } from './opening.js'
@@ -24,6 +24,7 @@ interface Options {
   readonly seconds: number
   readonly timeout: number
   readonly threads: number
+  readonly device: BenchDevice
   readonly densenet: string
   readonly json?: string
   readonly markdown?: boolean
@@ -46,6 +47,11 @@ const program = new Command('bench')
   .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)
   .option('--timeout <n>', 'longest time to wait for an answer of a library, in seconds', wholeNumber, 900)
   .option('--threads <n>', 'threads of each library with multithreading', wholeNumber, availableParallelism())
+  .addOption(
+    new Option('--device <name>', 'where the steps run: onnx-ire and PyTorch on cuda, onnx-ire alone on webgpu')
+      .choices(devices)
+      .default('cpu'),
+  )
   .option('--densenet <file>', "fr_expression.onnx of npm's faceplugin-face-recognition-js", defaultDensenet)
   .addOption(
     new Option('--quick', 'less of everything not given: four workloads, PyTorch only, 3 rounds of 1 s').implies({
@@ -66,7 +72,8 @@ Examples:
   npm run bench -- --quick
   npm run bench -- --workload mlp,mlp-b1024,llama --against torch,compile --rounds 11
   npm run bench -- --against torch,compile,jax,tfjs,jax-js --json bench.json --markdown
-  npm run bench -- --against none --workload resnet`,
+  npm run bench -- --against none --workload resnet
+  npm run bench -- --device cuda --against torch,compile --rounds 3`,
   )
   .parse()
 const options = program.opts<Options>()
@@ -74,7 +81,7 @@ const options = program.opts<Options>()
 const facts = machine()
 if (facts.load[0]! > 0.5)
   console.error(`The machine is busy (load ${facts.load[0]}): the measured times will be too high.`)
-const { installed, missing } = installedPeers(options.against)
+const { installed, missing } = installedPeers(options.against, options.device)
 const { removed } = withoutRestrictions(process.env)
 const notes = [
   ...missing,

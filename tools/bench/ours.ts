@@ -1,13 +1,21 @@
 import { join } from 'node:path'
 import { adamw, crossEntropy, type Dataset, encodeModel, ire, type Runtime, Trainer } from 'onnx-ire'
 import { input, modelOf, op } from 'onnx-ire/graph'
-import { node, readModel } from 'onnx-ire/node'
+import { cApi, node, readModel } from 'onnx-ire/node'
 import { readProblem } from './problem.js'
 import { serve } from './protocol.js'
 
-/** The contender of this library, `ours.ts FOLDER THREADS base|ire`: training with the public API of the trainer. */
-const [folder = '', threads = '', kind] = process.argv.slice(2)
-const runtime = node({ threads: Number(threads) })
+/**
+ * The contender of this library, `ours.ts FOLDER THREADS base|ire cpu|cuda|webgpu`: training with the public API of the
+ * trainer.
+ */
+const [folder = '', threads = '', kind, device] = process.argv.slice(2)
+const runtime =
+  device === 'cuda'
+    ? cApi({ provider: 'cuda' })
+    : device === 'webgpu'
+      ? await node({ provider: 'webgpu', fallback: null })
+      : node({ threads: Number(threads) })
 // The first model loads onnxruntime in its worker.
 const x = input('x', 'float32', [1])
 const identity = { name: 'identity', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Identity(x)]]) }
@@ -56,7 +64,8 @@ await serve({ about: runtime.description, loaded, parameters }, async (steps) =>
   const onStep = ({ loss }: { loss: number }) => void losses.push(loss)
   const rounds = trainer.fit(data, { totalSteps: trainer.step + steps, evaluateEvery: Number.MAX_SAFE_INTEGER, onStep })
   for await (const _ of rounds);
-  return { losses, inRuntime }
+  // On a device, programs are those of `runtime.device`.
+  return device === 'cpu' ? { losses, inRuntime } : { losses }
 })
 await trainer.dispose()
 await runtime.dispose()

@@ -88,7 +88,7 @@ export function explainCudaFailure(message: string): string {
   const absent =
     /(lib(?:cublas|cublasLt|cudart|cudnn|cufft|curand|nvrtc)\w*\.so[.\d]*): cannot open shared object/.exec(message)
   const remedy = absent
-    ? ` ${absent[1]} is part of CUDA 12 or cuDNN 9: install both and add their folders to the loader's path (LD_LIBRARY_PATH).`
+    ? ` ${absent[1]} is part of CUDA or cuDNN: install the versions for which the provider was built (libcublas.so.13 belongs to CUDA 13, libcudnn.so.9 to cuDNN 9) and add their folders to the loader's path (LD_LIBRARY_PATH).`
     : ''
   return `CUDA could not start.${remedy} onnxruntime says: ${message.trim()}`
 }

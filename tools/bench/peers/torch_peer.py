@@ -1,4 +1,4 @@
-"""The contenders of PyTorch: torch_peer.py FOLDER THREADS eager|compiled, with the protocol of protocol.ts.
+"""The contenders of PyTorch: torch_peer.py FOLDER THREADS eager|compiled cpu|cuda, with the protocol of protocol.ts.
 
 PyTorch gets the fastest of its settings: memory format, attention and AdamW's implementation are tried first, each in a
 process of its own, so that neither time nor memory of the trials counts.
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from torch_models import Attention, converted, models
 
-folder, threads, mode = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+folder, threads, mode, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 torch.set_num_threads(threads)
 problem = json.loads((folder / "problem.json").read_text())
 
@@ -59,10 +59,10 @@ class Training:
     def __init__(self, settings):
         Attention.fused = settings["attention"] == "fused"
         self.format = formats[settings["format"]]
-        self.model = build().to(memory_format=self.format)
+        self.model = build().to(device, memory_format=self.format)
         self.optimizer = adamw(self.model, settings["adamw"])
         self.loss = torch.compile(self.loss_of, dynamic=False) if mode == "compiled" else self.loss_of
-        self.batches = [{name: self.laid_out(tensor(place)) for name, place in batch.items()} for batch in problem["batches"]]
+        self.batches = [{name: self.laid_out(tensor(place).to(device)) for name, place in batch.items()} for batch in problem["batches"]]
         self.done = 0
 
     def laid_out(self, x):
@@ -89,13 +89,21 @@ class Training:
         return loss.item()
 
 
+def wait():
+    """Waits until the GPU has finished."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def fastest(run, seconds=2.0):
     """Least duration of a call after the first two, of at least two and at most seven."""
     run(), run()
+    wait()
     times, end = [], time.perf_counter() + seconds
     while len(times) < 2 or (len(times) < 7 and time.perf_counter() < end):
         start = time.perf_counter()
         run()
+        wait()
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -135,6 +143,8 @@ def choose():
 
 def kernels():
     """Libraries and instruction set of the kernels, from PyTorch's description of its build."""
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     text = torch.__config__.show()
     version = lambda pattern: (re.search(pattern, text) or [None, "none"])[1]
     mkl, onednn = version(r"Math Kernel Library Version ([\d.]+)"), version(r"MKL-DNN v(\S+)")
@@ -163,7 +173,7 @@ def main():
         f"AdamW {settings['adamw']}",
     ]
     send({
-        "about": f"PyTorch {torch.__version__}, cpu, {torch.get_num_threads()} threads, {mode}; {', '.join(chosen)}; {kernels()}",
+        "about": f"PyTorch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {mode}; {', '.join(chosen)}; {kernels()}",
         "build": torch.__config__.show(),
         "loaded": loaded,
         "parameters": sum(x.numel() for x in training.model.parameters()),
@@ -175,7 +185,7 @@ def main():
         send({"seconds": seconds, "cpu": cpu, "losses": losses})
 
 
-if len(sys.argv) > 4:
-    try_settings(json.loads(sys.argv[4]))
+if len(sys.argv) > 5:
+    try_settings(json.loads(sys.argv[5]))
 else:
     main()
