@@ -1,7 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { whyNoChromium } from '../tools/chromium.js'
+import { environmentsFolder, pythonOf } from '../tools/python/environments.js'
+
+/** Folder of the models that tools/language/export.py writes. */
+export const languageModels = join(environmentsFolder(), 'language-models')
 
 /**
  * Everything that a test may require besides Node and the packages that `npm ci` installs. A test that requires one of
@@ -46,6 +51,11 @@ export const requirements = {
       spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0
         ? undefined
         : 'it is not installed, or may not trace',
+  },
+  'language models': {
+    title: 'exported language models',
+    install: `npm run python -- language, then ${pythonOf('language')} tools/language/export.py ${languageModels}`,
+    missing: () => (existsSync(languageModels) ? undefined : `there is no folder ${languageModels}`),
   },
   linux: {
     title: 'Linux',

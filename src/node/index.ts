@@ -22,6 +22,7 @@ export { readTokenizer, readTokens, type TokenBlocks, type TokenWindowOptions, w
 export { readOnnxAdapter, readPeftFolder, writeOnnxAdapter, writePeftFolder } from './files/adapter.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
+export { modelFolder } from './files/model-folder.js'
 export type { Point } from './plot/marching-squares.js'
 export {
   type Curve,

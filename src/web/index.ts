@@ -21,6 +21,7 @@ export {
 export { readCsv, readIdx } from './data/read.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { downloadModel, type ReadModelOptions, readModel, writeModel } from './files/model.js'
+export { modelFolder } from './files/model-folder.js'
 export type { Source } from './files/source.js'
 export { type Content, storage } from './files/storage.js'
 export type { WasmFiles, WasmSettings } from './runtime/ort.js'

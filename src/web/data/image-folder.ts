@@ -31,7 +31,7 @@ export async function listFiles(folder: FileSystemDirectoryHandle, path = ''): P
 }
 
 /** Adds paths to files and sorts by them. The first folder of a picked file's path is the picked folder itself. */
-function withPaths(files: FolderFiles): FolderFile[] {
+export function withPaths(files: FolderFiles): FolderFile[] {
   const named = [...files].map((file): FolderFile => {
     if (!(file instanceof Blob)) return file
     return { path: file.webkitRelativePath.split('/').slice(1).join('/') || file.name, file }
