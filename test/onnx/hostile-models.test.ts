@@ -258,3 +258,43 @@ describe('chains and names without a limit', () => {
     expect(() => exercise(file)).not.toThrow()
   })
 })
+
+describe('many operands and outputs', () => {
+  const repeated = (opType: string, count: number, attributes = {}) =>
+    single(node(opType, 'x '.repeat(count), 'y', attributes), [info('x', [2, 3])])
+  const nodesOfGradient = (file: Uint8Array) => decodeModel(gradientModel(file)).proto.graph!.node
+
+  it.each(['Max', 'Min'])('%s of one tensor 100,000 times > its gradient has no node for each', (opType) => {
+    expect(nodesOfGradient(repeated(opType, 100_000)).length).toBeLessThan(10)
+  })
+
+  it('Max of 1,000 tensors > its gradient has 4 nodes for each', () => {
+    const names = Array.from({ length: 1000 }, (_, i) => `x${i}`)
+    const file = single(
+      node('Max', names.join(' '), 'y'),
+      names.map((name) => info(name, [2])),
+    )
+    expect(nodesOfGradient(file).length).toBeLessThan(4010)
+  })
+
+  it('Concat of 70,000 operands, more than Split has outputs > has a gradient', () => {
+    const splits = nodesOfGradient(repeated('Concat', 70_000, { axis: int(0) })).filter(
+      ({ opType }) => opType === 'Split',
+    )
+    expect(splits.map(({ output }) => output.length)).toEqual([2, 65_536, 70_000 - 65_536])
+  })
+
+  it('Split into more parts than it has outputs > invalid-model', () => {
+    const file = single(node('Split', 'x', 'y', { num_outputs: int(65_536) }), [info('x', ['N'])], 18)
+    expect(() => exercise(file)).toThrow(errorAt('invalid-model', 'Split'))
+  })
+
+  it('many sequences of many elements > invalid-model', () => {
+    const file = modelBytes({
+      nodes: Array.from({ length: 20 }, (_, i) => node('SplitToSequence', 'x', `s${i}`)),
+      inputs: [info('x', [65_536])],
+      outputs: [info('x')],
+    })
+    expect(() => exercise(file)).toThrow(errorAt('invalid-model', 'sequences'))
+  })
+})

@@ -41,25 +41,26 @@ function slopeOfExponent(x: Value, y: Value): Value {
 }
 
 /**
- * Builds the gradient rule of Max or Min: the gradient goes to the first operand that attains the extremum. Operand i
- * takes the gradient that earlier operands left, in all positions in which it is at least as extreme as every later
- * operand.
+ * Gradient of Max or Min: the gradient goes to the first operand that attains the extremum y. Each operand takes the
+ * gradient that earlier operands left where it equals y. An operand that occurs again gets nothing more.
  */
-const toExtremum =
-  (wins: (a: Value, b: Value) => Value, extremum: (xs: readonly Value[]) => Value) =>
-  (xs: readonly Value[], dy: Value): readonly Value[] => {
-    // The extremum of the operands after each one.
-    const after: Value[] = []
-    for (let i = xs.length - 2; i >= 0; i--)
-      after[i] = i === xs.length - 2 ? xs[i + 1]! : extremum([xs[i + 1]!, after[i + 1]!])
-    let left = dy
-    return xs.map((x, i) => {
-      if (i === xs.length - 1) return left
-      const taken = applyMask(left, wins(x, after[i]!))
-      left = op.Sub(left, taken)
-      return taken
-    })
+function toExtremum(xs: readonly Value[], dy: Value, { y }: { readonly y: Value }): readonly (Value | null)[] {
+  const distinct = [...new Set(xs)]
+  const last = distinct.pop()!
+  const dxs = new Map<Value, Value>()
+  let left = dy
+  for (const x of distinct) {
+    const taken = applyMask(left, op.Equal(x, y))
+    dxs.set(x, taken)
+    left = op.Sub(left, taken)
   }
+  dxs.set(last, left)
+  return xs.map((x) => {
+    const dx = dxs.get(x) ?? null
+    dxs.delete(x)
+    return dx
+  })
+}
 
 /** Gradient rules of element-wise operators; broadcast axes are summed by the walk. */
 export const elementwiseRules = {
@@ -92,14 +93,8 @@ export const elementwiseRules = {
   Acosh: ([x], dy) => [op.Div(dy, op.Sqrt(op.Sub(square(x), 1)))],
   Atanh: ([x], dy) => [op.Div(dy, op.Sub(1, square(x)))],
   Erf: ([x], dy) => [op.Mul(dy, op.Mul(op.Exp(op.Neg(square(x))), 2 / Math.sqrt(Math.PI)))],
-  Min: toExtremum(
-    (a, b) => op.LessOrEqual(a, b),
-    (xs) => op.Min(xs),
-  ),
-  Max: toExtremum(
-    (a, b) => op.GreaterOrEqual(a, b),
-    (xs) => op.Max(xs),
-  ),
+  Min: toExtremum,
+  Max: toExtremum,
   Sum: (xs, dy) => xs.map(() => dy),
   Mean: (xs, dy) => Array(xs.length).fill(op.Mul(dy, 1 / xs.length)),
   // y = x exactly inside the closed interval. If min > max, every y is max.

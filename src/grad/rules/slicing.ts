@@ -2,7 +2,14 @@ import { constantNumber, int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
-import { padsOf, type SliceInputs, type SliceOfAxis, slicesOf, type slicing } from '../../op/definitions/slicing.js'
+import {
+  PARTS_LIMIT,
+  padsOf,
+  type SliceInputs,
+  type SliceOfAxis,
+  slicesOf,
+  type slicing,
+} from '../../op/definitions/slicing.js'
 import { op } from '../../op/op.js'
 import { zerosLike } from '../active.js'
 import type { Rules } from '../rule.js'
@@ -13,7 +20,14 @@ const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 
 /** Gradients of Concat's operands: dy split at their boundaries. */
 function splitGradient(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
-  return xs.length === 1 ? [dy] : op.Split(dy, concat(xs.map((x) => lengthAlong(x, axis))), { axis })
+  if (xs.length === 1) return [dy]
+  const lengths = xs.map((x) => lengthAlong(x, axis))
+  if (xs.length <= PARTS_LIMIT) return op.Split(dy, concat(lengths), { axis })
+  // More operands than Split has outputs: in groups.
+  const starts = Array.from({ length: Math.ceil(xs.length / PARTS_LIMIT) }, (_, i) => i * PARTS_LIMIT)
+  const groupOf = <T>(items: readonly T[], start: number) => items.slice(start, start + PARTS_LIMIT)
+  const sums = starts.map((start) => op.ReduceSum(concat(groupOf(lengths, start))))
+  return op.Split(dy, concat(sums), { axis }).flatMap((part, i) => splitGradient(groupOf(xs, starts[i]!), part, axis))
 }
 
 /** Smallest index that a slice takes along an axis; for a negative step that is the last one taken. */

@@ -103,6 +103,12 @@ export function importGraph(model: Model): Graph {
  */
 const maxInlinedNodes = 250_000
 
+/**
+ * The largest number of elements of all sequences. An operator of a few bytes may make a sequence of thousands of
+ * tensors.
+ */
+const maxSequenceElements = 2 ** 20
+
 /** The longest chain of functions that call each other; each one takes part of the stack. */
 const maxCallDepth = 256
 
@@ -114,6 +120,7 @@ class Importer {
   readonly #stored: ReadonlyMap<TensorProto | NodeProto, StoredTensor>
   readonly #tensors = new Map<StoredTensor, Value>()
   #nodes = 0
+  #sequenceElements = 0
 
   constructor(model: Model) {
     this.#model = model
@@ -198,10 +205,20 @@ class Importer {
       if (name === '') continue
       const value = values[index]
       if (!value) throw new OnnxIreError('invalid-model', `${operator} '${label}' has no output ${index} ('${name}')`)
+      if (value instanceof Sequence) this.#countElements(value)
       if (value.source.kind === 'node') nameValue(value, name)
       this.declarations.refine(value, declared.get(name), operator)
       names.set(name, value)
     }
+  }
+
+  #countElements({ elements }: Sequence): void {
+    this.#sequenceElements += elements.length
+    if (this.#sequenceElements > maxSequenceElements)
+      throw new OnnxIreError(
+        'invalid-model',
+        `the sequences of the model have more than ${maxSequenceElements} elements altogether`,
+      )
   }
 
   #applyOperator(

@@ -95,7 +95,8 @@ export const indexFunctions = ({ functions }: ModelProto): ReadonlyMap<string, F
 export const findFunction = (
   functions: ReadonlyMap<string, FunctionProto>,
   { domain, opType, overload }: NodeProto,
-): FunctionProto | undefined => functions.get(functionKey(domain, opType, overload))
+): FunctionProto | undefined =>
+  functions.size === 0 ? undefined : functions.get(functionKey(domain, opType, overload))
 
 /** A graph, body or function. The default attributes of a function can contain bodies too. */
 type Nodes = Pick<GraphProto, 'node'> & Partial<Pick<FunctionProto, 'attributeProto'>>

@@ -124,8 +124,8 @@ function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
   return selectContents(x, inferSlice(inputs), (c) => lines.map(({ first, step }, axis) => first + c[axis]! * step))
 }
 
-/** Maximal number of outputs: a bound for numbers from untrusted files. */
-const PARTS_LIMIT = 2 ** 16
+/** Maximal number of outputs of Split: a bound for numbers from untrusted files. */
+export const PARTS_LIMIT = 2 ** 16
 
 function inferConcat(values: readonly Value[], axis: number): Shape | undefined {
   const shapes = values.map(({ shape }) => shape)
@@ -172,11 +172,14 @@ function splitSizes(
   checkIntegers(sizes)
   const count = sizes ? (vectorLength(sizes) ?? outputCount) : (numOutputs ?? outputCount)
   if (count === undefined) return undefined
-  if (!(count >= 1 && count <= PARTS_LIMIT)) throw new OnnxIreError('invalid-model', `splits into ${count} parts`)
+  if (outputCount !== undefined && outputCount !== count)
+    throw new OnnxIreError('invalid-model', `gives ${count} outputs, not ${outputCount}`)
+  if (!(count >= 1 && count <= PARTS_LIMIT))
+    throw new OnnxIreError('invalid-model', `splits into ${count} parts; at most ${PARTS_LIMIT} are supported`)
   if (sizes) {
     const known = checkLengths(sizes.contents ?? Array.from({ length: count }, unknownDim))
-    const total = known.reduce(addDims, 0)
-    if (typeof total === 'number' && typeof length === 'number' && total !== length) {
+    const total = known.reduce<number>((sum, dim) => (typeof dim === 'number' ? sum + dim : Number.NaN), 0)
+    if (!Number.isNaN(total) && typeof length === 'number' && total !== length) {
       throw new OnnxIreError('invalid-shape', `splits ${length} elements into ${formatShape(known)}`)
     }
     return known
@@ -250,9 +253,6 @@ export const slicing = {
       const at = x.shape && axisOf(axis, x.shape.length)
       const sizes = splitSizes(at === undefined ? unknownDim() : x.shape![at]!, split, num_outputs, outputCount)
       if (!sizes) throw new OnnxIreError('invalid-model', 'needs num_outputs or a split whose length is known')
-      if (outputCount !== undefined && outputCount > sizes.length) {
-        throw new OnnxIreError('invalid-model', `gives ${sizes.length} outputs, not ${outputCount}`)
-      }
       return sizes.map((size) => ({ dtype: x.dtype, shape: x.shape?.map((dim, index) => (index === at ? size : dim)) }))
     },
     contents: ({ inputs: [x, split], attributes: { num_outputs }, outputCount }) => {

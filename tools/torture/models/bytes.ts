@@ -39,10 +39,14 @@ const amplifiers: Readonly<Record<string, (random: Random) => readonly number[]>
   'a graph in very many pieces': (random) => repeat(field(7, text(2, 'g')), random),
   'messages within each other': (random) => {
     const depth = pick(random, [20, 60, 99, 100, 1000, 20_000])
-    let bytes: number[] = []
     // A TypeProto holds a sequence of a TypeProto.
-    for (let i = 0; i < depth && bytes.length < 2 ** 16; i++) bytes = field(i % 2 ? 4 : 1, bytes)
-    return field(7, field(11, field(2, bytes)))
+    const headers: number[][] = []
+    for (let i = 0, length = 0; i < depth && length < 2 ** 16; i++) {
+      const header = [...varint(((i % 2 ? 4 : 1) << 3) | 2), ...varint(length)]
+      headers.push(header)
+      length += header.length
+    }
+    return field(7, field(11, field(2, headers.reverse().flat())))
   },
   'groups within each other': (random) => Array<number>(pick(random, [10, 1000, 100_000])).fill((100 << 3) | 3),
   'operands of a sum': (random) => inNode([...text(4, 'Sum'), ...repeat(text(1, 'x'), random), ...text(2, 'y')]),
