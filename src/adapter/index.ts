@@ -5,10 +5,19 @@
 
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
+export { checksumBase } from './checksum-base.js'
 export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
 export { type LoraOptions, lora } from './lora.js'
+export { type LoraReadyOptions, makeLoraReady } from './lora-ready.js'
 export { mergeAdapter } from './merge-adapter.js'
-export { adapterFeeds, decodeOnnxAdapter, encodeOnnxAdapter, type OnnxAdapterOptions } from './onnx-adapter.js'
+export {
+  type AdapterInput,
+  adapterFeeds,
+  decodeOnnxAdapter,
+  encodeOnnxAdapter,
+  type OnnxAdapterOptions,
+  type TensorClass,
+} from './onnx-adapter.js'
 export { decodePeft, type EncodePeftOptions, encodePeft, type Files, type PeftAdapter } from './peft.js'
 export { mergeQuantized, type QuantizeOptions, quantizeModel } from './quantize-model.js'
 export { adapterOf, removeAdapter } from './read-adapter.js'

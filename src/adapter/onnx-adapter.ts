@@ -1,6 +1,7 @@
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import type { Tensor } from '../ir/tensor.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { checkNames, checkNumber, invalidOption } from '../util/check.js'
+import { getOwn } from '../util/record.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { decodeAdapterFile, encodeAdapterFile } from './adapter-file.js'
 import {
@@ -26,7 +27,8 @@ export interface OnnxAdapterOptions {
 
 /**
  * Encodes an adapter as an `.onnx_adapter` file, which onnxruntime and onnxruntime-genai feed to a model made by
- * `makeLoraReady`, or by Olive. The tensors have Olive's names and layout; the scale is multiplied into B.
+ * `makeLoraReady`, or by Olive. The tensors have Olive's names and layout; the scale is multiplied into B, and zeros fill
+ * all layers up to one rank. The file must have a layer for every input of the model.
  *
  * @throws OnnxIreError `invalid-data` for DoRA, which the format cannot express
  *
@@ -43,7 +45,7 @@ export function encodeOnnxAdapter(adapter: Adapter, options: OnnxAdapterOptions 
   const version = { min: -(2 ** 31), max: 2 ** 31 - 1, integer: true } as const
   checkNumber('encodeOnnxAdapter', 'adapterVersion', adapterVersion, version)
   checkNumber('encodeOnnxAdapter', 'modelVersion', modelVersion, version)
-  return encodeAdapterFile({ adapterVersion, modelVersion, parameters: adapterFeeds(adapter, dtype) })
+  return encodeAdapterFile({ adapterVersion, modelVersion, parameters: toInputs(adapter, dtype) })
 }
 
 /**
@@ -87,42 +89,105 @@ function toLayer({ module, kind, a, b, magnitude }: StoredLayer): AdapterLayer {
 }
 
 /**
- * The tensors of an adapter as inputs of a model made by `makeLoraReady`: feed them along with the model's own inputs.
- * Another adapter, or none, needs no other session.
- *
- * @param dtype the type of the model's adapter inputs. Default: the type of the adapter's tensors
- * @throws OnnxIreError `invalid-data` for DoRA, whose magnitudes are no inputs
- *
- * @example
- * ```ts
- * const outputs = await session.run({ ...inputs, ...toOrtFeeds(adapterFeeds(adapter)) })
- * ```
+ * The tensors of an adapter by the names of a LoRA-ready model's inputs, with the scale in B. The ranks of such a model
+ * have one symbol, so onnxruntime lets layers of different ranks overwrite each other: zeros fill A and B up to the
+ * largest rank, which leaves the product B A unchanged.
  */
-export function adapterFeeds(adapter: Adapter, dtype?: 'float32' | 'float16'): Record<string, Tensor> {
-  checkLayers(adapter.layers)
+function toInputs({ layers }: Adapter, dtype?: 'float32' | 'float16'): Record<string, Tensor> {
+  checkLayers(layers)
+  const rank = Math.max(...layers.map(({ a }) => a.dims[0]!))
   return Object.fromEntries(
-    adapter.layers.flatMap(({ module, kind, a, b, scale, magnitude }) => {
+    layers.flatMap(({ module, kind, a, b, scale, magnitude }) => {
       if (magnitude)
         throw invalidAdapter(
           `module '${module}' has DoRA magnitudes, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
         )
       const names = suffixes(kind)
       const flip = (tensor: Tensor) => (kind === 'conv' ? tensor : transpose(tensor))
-      const scaled =
-        scale === 1
-          ? b
-          : tensorFrom(
-              'float32',
-              b.dims,
-              numbersOf(b).map((value) => value * scale),
-            )
+      const factors = numbersOf(b).map((value) => value * scale)
+      const scaled = scale === 1 ? b : tensorFrom('float32', b.dims, factors)
       return [
-        [`${module}${names.a}`, convert(flip(a), dtype ?? a.dtype)],
-        [`${module}${names.b}`, convert(flip(scaled), dtype ?? b.dtype)],
+        [`${module}${names.a}`, convert(flip(pad(a, 0, rank)), dtype ?? a.dtype)],
+        [`${module}${names.b}`, convert(flip(pad(scaled, 1, rank)), dtype ?? b.dtype)],
       ] as const
     }),
   )
 }
+
+/** Adds zeros at the end of an axis. */
+function pad(tensor: Tensor, axis: number, length: number): Tensor {
+  const { dtype, dims } = tensor
+  if (dims[axis] === length) return tensor
+  const inner = sizeOf(dims.slice(axis))
+  const padded = (inner / dims[axis]!) * length
+  const values = numbersOf(tensor)
+  const filled = new Float64Array((values.length / inner) * padded)
+  for (const [i, value] of values.entries()) filled[Math.floor(i / inner) * padded + (i % inner)] = value
+  return tensorFrom(dtype, dims.with(axis, length), filled)
+}
+
+/** An input of a model as onnxruntime's sessions describe it, in `session.inputMetadata`. */
+export interface AdapterInput {
+  readonly name: string
+  readonly type?: string
+  readonly shape?: readonly (number | string)[]
+}
+
+/** The class of tensors of onnxruntime-node or onnxruntime-web. */
+export type TensorClass<T> = new (type: 'float32' | 'float16', data: never, dims: readonly number[]) => T
+
+/**
+ * The tensors of an adapter as inputs of a model made by `makeLoraReady` with `optional: false`: feed them along with the
+ * model's own inputs. Another adapter needs no other session. Layers that the adapter does not change get zeros of its rank;
+ * `null` is no adapter, tensors of rank 0.
+ *
+ * @param inputs `session.inputMetadata` of the session
+ * @param OrtTensor the class `Tensor` of onnxruntime-node or onnxruntime-web
+ * @throws OnnxIreError `invalid-data` for an adapter of another model (modules or shapes), and for DoRA
+ *
+ * @example
+ * ```ts
+ * const session = await ort.InferenceSession.create('base.onnx')
+ * const support = adapterFeeds(await readOnnxAdapter('support.onnx_adapter'), session.inputMetadata, ort.Tensor)
+ * const { logits } = await session.run({ ...inputs, ...support })
+ * ```
+ */
+export function adapterFeeds<T>(
+  adapter: Adapter | null,
+  inputs: readonly AdapterInput[],
+  OrtTensor: TensorClass<T>,
+): Record<string, T> {
+  const tensors = adapter ? toInputs(adapter) : {}
+  const rank = Math.max(0, ...(adapter?.layers ?? []).map(({ a }) => a.dims[0]!))
+  const places = inputs.filter(({ name, shape }) => isAdapterInput(name) && shape?.includes('lora_r'))
+  if (places.length === 0)
+    throw invalidAdapter(
+      'the session has no inputs for an adapter: make its model with makeLoraReady and `optional: false`',
+    )
+  const unknown = Object.keys(tensors).find((name) => !places.some((place) => place.name === name))
+  if (unknown !== undefined)
+    throw invalidAdapter(
+      `the model has no input '${unknown}' (it has ${places[0]!.name}, ...): the adapter belongs to another model, or its layer was not among the targets of makeLoraReady`,
+    )
+  return Object.fromEntries(
+    places.map(({ name, type, shape = [] }) => {
+      const dtype = type === 'float16' ? 'float16' : 'float32'
+      const absent = shape.map((length) => (typeof length === 'number' ? length : rank))
+      const tensor = getOwn(tensors, name) ?? tensorFrom(dtype, absent, new Float32Array(sizeOf(absent)))
+      const { dims } = tensor
+      if (
+        dims.length !== shape.length ||
+        shape.some((length, axis) => typeof length === 'number' && length !== dims[axis])
+      )
+        throw invalidAdapter(
+          `'${name}' is [${dims.join(', ')}], the model needs [${shape.join(', ')}]: the adapter belongs to another model`,
+        )
+      return [name, new OrtTensor(dtype, convert(tensor, dtype).data as never, dims)] as const
+    }),
+  )
+}
+
+const isAdapterInput = (name: string): boolean => /\.lora_(A\.weight|B\.weight|embedding_A|embedding_B)$/.test(name)
 
 const convert = (tensor: Tensor, dtype: Tensor['dtype']): Tensor =>
   tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { AdapterLayer } from '../../src/adapter/adapter.js'
 import { decodeAdapterFile, encodeAdapterFile } from '../../src/adapter/adapter-file.js'
-import { adapterFeeds, decodeOnnxAdapter, encodeOnnxAdapter } from '../../src/adapter/onnx-adapter.js'
+import { decodeOnnxAdapter, encodeOnnxAdapter } from '../../src/adapter/onnx-adapter.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { OnnxIreError } from '../../src/util/errors.js'
@@ -15,7 +15,7 @@ const encode = (parameters: Readonly<Record<string, Tensor>>) =>
 describe('an .onnx_adapter file that Olive wrote', () => {
   it.each(['float32', 'float16'] as const)('has the tensors of the PEFT folder, transposed and scaled: %s', (dtype) => {
     const { parameters } = decodeAdapterFile(readGolden(`olive-${dtype}.onnx_adapter`))
-    const feeds = adapterFeeds(readGoldenPeft('llama').adapter, dtype)
+    const feeds = decodeAdapterFile(encodeOnnxAdapter(readGoldenPeft('llama').adapter, { dtype })).parameters
     expect(parameters['model.layers.0.self_attn.q_proj.lora_A.weight']?.dims).toEqual([16, 4])
     // Olive removes only `base_model.model.model`, and the names of this model begin with `model`.
     expect(Object.keys(parameters).sort()).toEqual(Object.keys(feeds).sort())
@@ -42,11 +42,13 @@ describe('an .onnx_adapter file that Olive wrote', () => {
 })
 
 describe('encodeOnnxAdapter', () => {
-  it('writes the layout that decodeOnnxAdapter reads, for layers of every kind', () => {
+  it('writes the layout that decodeOnnxAdapter reads, for layers of every kind, filled up to one rank', () => {
     const { adapter } = readGoldenPeft('kinds')
     const { layers } = decodeOnnxAdapter(encodeOnnxAdapter(adapter))
-    expect(layers).toEqual(
-      adapter.layers.map((layer) => ({
+    expect(layers.map(({ a }) => a.dims[0])).toEqual([3, 3, 3, 3])
+    const [filled, ...rest] = layers
+    expect(rest).toEqual(
+      adapter.layers.slice(1).map((layer) => ({
         ...layer,
         scale: 1,
         b: tensorFrom(
@@ -56,6 +58,10 @@ describe('encodeOnnxAdapter', () => {
         ),
       })),
     )
+    const { a, b, scale } = adapter.layers[0]!
+    expect(numbersOf(filled!.a)).toEqual([...numbersOf(a), ...Array(32).fill(0)])
+    const expected = Array.from({ length: 12 }, (_, row) => [...numbersOf(b).slice(2 * row, 2 * row + 2), 0])
+    expect(numbersOf(filled!.b)).toEqual(expected.flat().map((value) => Math.fround(value * scale)))
   })
 
   it('aligns lengths and elements as FlatBuffers requires, and writes its versions', () => {

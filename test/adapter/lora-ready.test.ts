@@ -1,0 +1,150 @@
+import * as ort from 'onnxruntime-node'
+import { describe, expect, it, test } from 'vitest'
+import {
+  type Adapter,
+  adapterFeeds,
+  applyAdapter,
+  checksumBase,
+  lora,
+  makeLoraReady,
+  quantizeModel,
+} from '../../src/adapter/index.js'
+import { numbersOf } from '../../src/ir/leaf.js'
+import type { Tensor } from '../../src/ir/tensor.js'
+import { encodeModel, type Model, namedTensors } from '../../src/onnx/model.js'
+import { errorWith } from '../thrown.js'
+import { goldenTensors, readGoldenModel, readGoldenPeft } from './golden.js'
+import { runModel } from './run.js'
+
+const tensors = goldenTensors()
+const { adapter } = readGoldenPeft('llama')
+const tokens = { input_ids: tensors['tokens']! }
+
+/** A session of a model, with a function that runs it with an adapter. */
+async function open(model: Model, feeds: Readonly<Record<string, Tensor>>) {
+  const session = await ort.InferenceSession.create(encodeModel(model), { logSeverityLevel: 3 })
+  const inputs = Object.fromEntries(
+    Object.entries(feeds).map(([name, { data, dims }]) => [name, new ort.Tensor('int64', data as BigInt64Array, dims)]),
+  )
+  const run = async (adapter: Adapter | null) => {
+    const { y } = await session.run({ ...inputs, ...adapterFeeds(adapter, session.inputMetadata, ort.Tensor) })
+    return [...(y!.data as Float32Array)]
+  }
+  return { session, run }
+}
+
+const near = (found: readonly number[], expected: readonly number[], digits = 4) => {
+  expect(found).toHaveLength(expected.length)
+  for (const [i, value] of found.entries()) expect(value).toBeCloseTo(expected[i]!, digits)
+}
+
+describe('a model whose adapter is an input', () => {
+  it('runs alone, and with adapters of any rank, over one session', async () => {
+    const { session, run } = await open(makeLoraReady(readGoldenModel('llama'), { optional: false }), tokens)
+    const base = numbersOf(tensors['llama-base']!)
+    near(await run(null), base)
+    near(await run(adapter), numbersOf(tensors['llama']!))
+    const half = { ...adapter, layers: adapter.layers.filter(({ module }) => module.endsWith('q_proj')) }
+    const beside = await runModel(applyAdapter(readGoldenModel('llama'), half), tokens)
+    near(await run(half), numbersOf(beside['y']!))
+    const twice = { ...adapter, layers: adapter.layers.map((layer) => ({ ...layer, scale: 0 })) }
+    near(await run(twice), base)
+    await session.release()
+  })
+
+  it('has layers of every kind, named as those of the adapter it had', async () => {
+    const { adapter } = readGoldenPeft('kinds')
+    const model = applyAdapter(readGoldenModel('mixed'), adapter)
+    const ready = makeLoraReady(model, { optional: false })
+    const names = ready.proto.graph!.input.map(({ name }) => name)
+    expect(names).toContain('embed.lora_embedding_A')
+    expect(names).toContain('block.fc1.lora_B.weight')
+    const { session, run } = await open(ready, { ids: tensors['ids']! })
+    near(await run(null), numbersOf(tensors['mixed']!))
+    near(await run(adapter), numbersOf(tensors['kinds']!))
+    await session.release()
+  })
+
+  it('is that of a base in 4 bits, too', async () => {
+    const base = quantizeModel(readGoldenModel('llama'))
+    const { session, run } = await open(makeLoraReady(base, { optional: false }), tokens)
+    near(await run(null), numbersOf((await runModel(base, tokens))['y']!))
+    near(await run(adapter), numbersOf((await runModel(applyAdapter(base, adapter), tokens))['y']!))
+    await session.release()
+  })
+
+  it('runs without its inputs if they are optional, and keeps everything else', async () => {
+    const model = readGoldenModel('llama')
+    const ready = makeLoraReady(model)
+    const { initializer, input } = ready.proto.graph!
+    const name = 'model.layers.1.mlp.up_proj.lora_A.weight'
+    expect(namedTensors(ready).get(name)).toMatchObject({ dtype: 'float32', dims: [16, 0] })
+    const { dim } = input.find((each) => each.name === name)!.type!.tensorType!.shape!
+    expect(dim.map(({ dimValue, dimParam }) => dimValue ?? dimParam)).toEqual([16n, 'lora_r'])
+    near(numbersOf((await runModel(ready, tokens))['y']!), numbersOf(tensors['llama-base']!))
+    for (const tensor of model.proto.graph!.initializer) expect(initializer).toContain(tensor)
+    expect(ready.proto.metadataProps).toEqual(model.proto.metadataProps)
+    expect(makeLoraReady(lora(model, { r: 3 })).proto).toEqual(ready.proto)
+  })
+
+  it('has inputs of the chosen layers only', () => {
+    const { input } = makeLoraReady(readGoldenModel('llama'), { targets: ['q_proj', 'lm_head'] }).proto.graph!
+    expect(input.map(({ name }) => name).slice(1)).toEqual([
+      'model.layers.0.self_attn.q_proj.lora_A.weight',
+      'model.layers.0.self_attn.q_proj.lora_B.weight',
+      'model.layers.1.self_attn.q_proj.lora_A.weight',
+      'model.layers.1.self_attn.q_proj.lora_B.weight',
+      'lm_head.lora_A.weight',
+      'lm_head.lora_B.weight',
+    ])
+    expect(() => makeLoraReady(readGoldenModel('llama'), { targets: 'nothing' })).toThrow(
+      errorWith('invalid-option', 'nothing'),
+    )
+  })
+})
+
+test('checksumBase is that of the model without its adapter', () => {
+  const model = readGoldenModel('llama')
+  expect(checksumBase(model)).toMatch(/^[0-9a-f]{8}$/)
+  expect(checksumBase(applyAdapter(model, adapter))).toBe(checksumBase(model))
+  expect(checksumBase(quantizeModel(model))).not.toBe(checksumBase(model))
+})
+
+describe('adapterFeeds', () => {
+  const inputs = [
+    { name: 'x', type: 'float32', shape: ['N', 4] },
+    { name: 'fc.lora_A.weight', type: 'float16', shape: [4, 'lora_r'] },
+    { name: 'fc.lora_B.weight', type: 'float16', shape: ['lora_r', 3] },
+  ]
+  const layer = (module: string, inputs: number): Adapter => ({
+    layers: [
+      {
+        module,
+        kind: 'linear',
+        a: { dtype: 'float32', dims: [2, inputs], data: new Float32Array(2 * inputs) },
+        b: { dtype: 'float32', dims: [3, 2], data: new Float32Array(6) },
+        scale: 1,
+      },
+    ],
+    config: { r: 2, alpha: 2 },
+  })
+
+  it('has the types of the inputs', () => {
+    const feeds = adapterFeeds(layer('fc', 4), inputs, ort.Tensor)
+    expect(Object.entries(feeds).map(([name, { type, dims }]) => [name, type, dims])).toEqual([
+      ['fc.lora_A.weight', 'float16', [4, 2]],
+      ['fc.lora_B.weight', 'float16', [2, 3]],
+    ])
+    expect(adapterFeeds(null, inputs, ort.Tensor)['fc.lora_A.weight']?.dims).toEqual([4, 0])
+  })
+
+  it('refuses an adapter of another model', () => {
+    expect(() => adapterFeeds(layer('other', 4), inputs, ort.Tensor)).toThrow(
+      errorWith('invalid-data', "'other.lora_A"),
+    )
+    expect(() => adapterFeeds(layer('fc', 5), inputs, ort.Tensor)).toThrow(errorWith('invalid-data', '[5, 2]'))
+    expect(() => adapterFeeds(null, inputs.slice(0, 1), ort.Tensor)).toThrow(errorWith('invalid-data', 'optional'))
+    const { adapter } = readGoldenPeft('dora')
+    expect(() => adapterFeeds(adapter, inputs, ort.Tensor)).toThrow(errorWith('invalid-data', 'DoRA'))
+  })
+})
