@@ -9,6 +9,7 @@ import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AdapterKind } from './adapter.js'
 import { deriveModulePath } from './module-path.js'
+import { createInsertedMatcher, findRecord } from './record.js'
 import { attributesOf, findWeight, type NamedValues, traceTensor, type WeightSource } from './weight-source.js'
 
 /** Layer of a model that an adapter can change. */
@@ -112,8 +113,10 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
   for (const node of graph.node) if (!isConstant(node)) for (const name of node.output) producers.set(name, node)
   const values = { tensors: namedTensors(model), producers }
   const groups = new Map<string, Found[]>()
+  const record = findRecord(model.proto)
+  const isInserted = record ? createInsertedMatcher(record) : () => false
   for (const node of graph.node) {
-    const found = findLayer(node, values)
+    const found = isInserted(node.name ?? '') ? undefined : findLayer(node, values)
     if (!found) continue
     const { kind, weight, outAxis, source, in: inputs, out } = found
     append(groups, JSON.stringify([kind, weight.tensor, inputs, out, outAxis, source?.views]), found)

@@ -24,6 +24,8 @@ export interface LoraOptions extends LayerOptions {
    * in PEFT (`q_proj`), whole module paths, or patterns with `*` of module paths, node names or weight names.
    */
   readonly targets?: string | readonly string[]
+  /** Layers that are not changed although `targets` select them; the same names. */
+  readonly exclude?: string | readonly string[]
   /** Whether the scale is alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023). Default false. */
   readonly rsLora?: boolean
   /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024). For float linear layers. Default false. */
@@ -50,6 +52,7 @@ const names: readonly (keyof LoraOptions)[] = [
   'alpha',
   'dropout',
   'targets',
+  'exclude',
   'rsLora',
   'dora',
   'rankPattern',
@@ -75,9 +78,9 @@ const names: readonly (keyof LoraOptions)[] = [
 export function lora(model: Model, options: LoraOptions = {}): Model {
   checkLoraOptions(options)
   checkBase(model)
-  const { init = 'kaiming', seed = 0, qkvSizes, ...settings } = options
+  const { init = 'kaiming', seed = 0, qkvSizes, exclude = [], ...settings } = options
   const { r = 16, alpha = 2 * r, targets = 'all-linear', dora, rsLora, rankPattern = {}, alphaPattern = {} } = settings
-  const layers = selectLayers(findLayers(model, options), targets)
+  const layers = selectLayers(findLayers(model, options), targets, exclude)
   for (const [option, pattern] of Object.entries({ rankPattern, alphaPattern }))
     for (const key of Object.keys(pattern))
       if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(option, key, layers)

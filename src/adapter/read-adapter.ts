@@ -4,7 +4,7 @@ import type { NodeProto } from '../onnx/proto/schema.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { transpose } from './names.js'
-import { type AdapterRecord, findRecord, removeRecord } from './record.js'
+import { type AdapterRecord, createInsertedMatcher, findRecord, removeRecord } from './record.js'
 
 /**
  * Reads the adapter of a model, trained or not.
@@ -81,13 +81,4 @@ export function recordOf(model: Model): AdapterRecord {
     'invalid-option',
     'the model has no adapter of this library: create one with lora, or insert one with applyAdapter',
   )
-}
-
-/** Creates a predicate that tests whether a name is one of an inserted node or tensor. */
-function createInsertedMatcher({ layers }: AdapterRecord): (name: string) => boolean {
-  const modules = new Set(layers.map(({ module }) => module))
-  return (name) => {
-    const at = Math.max(name.lastIndexOf('/lora_'), name.lastIndexOf('.lora_'))
-    return at > 0 && modules.has(name.slice(0, at))
-  }
 }

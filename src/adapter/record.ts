@@ -62,9 +62,25 @@ export function findAdapterParts(metadata: Readonly<Record<string, string>> | un
     return at > 0 && modules.has(node.slice(0, at))
   }
   return {
-    tensors: record.layers.flatMap(({ a, b, magnitude }) => [a, b, ...(magnitude === undefined ? [] : [magnitude])]),
+    tensors: record.layers.flatMap(listTensors),
     isDropout: (node) => hasRole(node, /\/lora_dropout(_\d+)?\/Dropout$/),
     isNorm: (node) => hasRole(node, /\/lora_norm(_\d+)?\/ReduceL2$/),
+  }
+}
+
+const listTensors = ({ a, b, magnitude }: LayerRecord): readonly string[] =>
+  magnitude === undefined ? [a, b] : [a, b, magnitude]
+
+/** Names of the tensors of a model's adapter. */
+export const adapterTensors = ({ proto }: { readonly proto: ModelProto }): readonly string[] =>
+  findRecord(proto)?.layers.flatMap(listTensors) ?? []
+
+/** Creates a predicate that tests whether a name is one of an inserted node or tensor. */
+export function createInsertedMatcher({ layers }: AdapterRecord): (name: string) => boolean {
+  const modules = new Set(layers.map(({ module }) => module))
+  return (name) => {
+    const at = Math.max(name.lastIndexOf('/lora_'), name.lastIndexOf('.lora_'))
+    return at > 0 && modules.has(name.slice(0, at))
   }
 }
 

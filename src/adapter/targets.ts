@@ -1,3 +1,4 @@
+import { invalidOption } from '../util/check.js'
 import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { createMatcher } from '../util/pattern.js'
@@ -17,9 +18,14 @@ export function isTarget(target: string, { module, sites, weight }: Layer): bool
 
 /**
  * Selects the layers that targets name. `all-linear` is every linear layer except the output layer of a language model.
+ * @param exclude names of layers that are left out
  * @throws OnnxIreError `invalid-option` for a target without a layer, with the closest names
  */
-export function selectLayers(layers: readonly Layer[], targets: string | readonly string[]): readonly Layer[] {
+export function selectLayers(
+  layers: readonly Layer[],
+  targets: string | readonly string[],
+  exclude: string | readonly string[],
+): readonly Layer[] {
   const selected = new Set<Layer>()
   for (const target of [targets].flat()) {
     const matches =
@@ -29,6 +35,13 @@ export function selectLayers(layers: readonly Layer[], targets: string | readonl
     if (matches.length === 0) throw noTarget('targets', target, layers)
     for (const layer of matches) selected.add(layer)
   }
+  for (const name of [exclude].flat()) {
+    const matches = layers.filter((layer) => isTarget(name, layer))
+    if (matches.length === 0) throw noTarget('exclude', name, layers)
+    for (const layer of matches) selected.delete(layer)
+  }
+  if (selected.size === 0)
+    throw invalidOption('adapter', 'exclude', [exclude].flat().join(', '), 'fewer layers than targets')
   return layers.filter((layer) => selected.has(layer))
 }
 

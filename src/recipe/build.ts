@@ -15,15 +15,37 @@ import type { Recipe } from './recipe.js'
  * ```
  */
 export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> {
-  const { head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule, clipNorm, clipValue } =
-    recipe
+  const {
+    head,
+    adapter,
+    trainable,
+    batchNorm,
+    dropout,
+    groups,
+    decayVectors,
+    layerDecay,
+    schedule,
+    clipNorm,
+    clipValue,
+  } = recipe
   const { batchSize, microBatch, recompute, curvatureBatch, curvatureShare, ema, earlyStopping, seed } = recipe
   const best = recipe.best === true ? {} : recipe.best || undefined
   const metrics = createMetrics(recipe)
   return {
     loss: createLoss(recipe.loss),
     optimizer: optimizerOf(recipe.optimizer),
-    ...dropUndefined({ metrics, head, trainable, batchNorm, dropout, groups, decayVectors, layerDecay, schedule }),
+    ...dropUndefined({
+      metrics,
+      head,
+      adapter,
+      trainable,
+      batchNorm,
+      dropout,
+      groups,
+      decayVectors,
+      layerDecay,
+      schedule,
+    }),
     ...dropUndefined({ clipNorm, clipValue, batchSize, microBatch, recompute, curvatureBatch, curvatureShare }),
     ...dropUndefined({ ema, best, earlyStopping, seed }),
   }

@@ -1,3 +1,4 @@
+import type { LoraOptions } from '../adapter/lora.js'
 import type { Schedule } from '../optim/schedule.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { Recompute } from '../train/graphs/recompute.js'
@@ -37,6 +38,8 @@ export interface Recipe extends GroupOptions {
   /** Metrics measured on the validation data. Default: accuracy, if the loss compares classes. */
   readonly metrics?: readonly MetricRecipe[]
   readonly head?: HeadOptions
+  /** Low-rank adapter that is added to the model; see `lora`. */
+  readonly adapter?: LoraOptions
   readonly trainable?: Trainable
   readonly batchNorm?: 'frozen' | 'trained'
   /** Whether the model's Dropout nodes are active in training. */

@@ -1,3 +1,4 @@
+import type { LoraOptions } from '../adapter/lora.js'
 import type { PlateauSchedule } from '../optim/plateau.js'
 import type {
   ConstantSchedule,
@@ -19,6 +20,7 @@ import {
   kind,
   kinds,
   list,
+  map,
   object,
   real,
   seed,
@@ -37,6 +39,8 @@ import { sourceSchema } from './sources/source.js'
 const maxBatch = 2 ** 20
 /** Largest number of classes. */
 const maxClasses = 2 ** 20
+/** Largest rank of an adapter. */
+const maxRank = 2 ** 12
 
 const share = { minimum: 0, maximum: 1 }
 const nonNegative = { minimum: 0 }
@@ -123,6 +127,23 @@ const trainable = either(
   "'weights', a name pattern or a list of patterns, or { include, exclude } with patterns",
 )
 
+const adapter = object<LoraOptions>({
+  r: whole(1, 'the rank of the change of a layer', maxRank),
+  alpha: real(above0, 'the numerator of the scale'),
+  dropout: real({ minimum: 0, exclusiveMaximum: 1 }, 'the probability of dropping an input of A'),
+  targets: patterns,
+  exclude: patterns,
+  rsLora: flag('whether the scale is alpha / sqrt(r)'),
+  dora: flag('whether the norms of rows are trained too'),
+  rankPattern: map(whole(1, 'the rank of these layers', maxRank)),
+  alphaPattern: map(real(above0, 'the alpha of these layers')),
+  init: choice(['kaiming', 'gaussian'], 'the distribution of A'),
+  seed: seed(),
+  baseModel: text('the name of the model in adapter_config.json'),
+  taskType: text("PEFT's task type"),
+  qkvSizes: list(whole(1), { minItems: 3, maxItems: 3 }, 'outputs of query, key and value in a packed layer'),
+})
+
 const group = object<ParameterGroup>(
   {
     tensors: patterns,
@@ -187,6 +208,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       },
       ['classes'],
     ),
+    adapter,
     trainable,
     batchNorm: choice(['frozen', 'trained']),
     dropout: choice(['off', 'on'], 'whether Dropout nodes are active in training'),

@@ -13,19 +13,20 @@ import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
-import type { HeadOptions } from './model/replace-head.js'
+import type { StartOptions } from './model/start-model.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
 
 /** Options of `Trainer.create`. */
-export interface TrainerOptions extends Omit<TrainingOptions, 'curvature' | 'frozen' | 'provider'>, GroupOptions {
+export interface TrainerOptions
+  extends Omit<TrainingOptions, 'curvature' | 'frozen' | 'provider'>,
+    StartOptions,
+    GroupOptions {
   /** Loss to minimize. */
   readonly loss: Loss
   /** Optimizer, with its learning rate. */
   readonly optimizer: Optimizer
   /** Runtime that runs the graphs: `node()` of 'onnx-ire/node', for example. */
   readonly runtime: Runtime
-  /** Resizes the model's last layer before training; see `replaceHead`. */
-  readonly head?: HeadOptions
   /** Number of examples per step. Default 32. */
   readonly batchSize?: number
   /**
@@ -162,7 +163,8 @@ export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'c
 
 /** Names of all options: unknown names are rejected. */
 const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
-  ...{ loss: true, optimizer: true, runtime: true, head: true, trainable: true, metrics: true, seed: true },
+  ...{ loss: true, optimizer: true, runtime: true, head: true, adapter: true, trainable: true },
+  ...{ metrics: true, seed: true },
   ...{
     batchNorm: true,
     dropout: true,

@@ -14,9 +14,9 @@ import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/sto
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
 import { prepareForTraining } from './model/prepare-model.js'
-import { replaceHead } from './model/replace-head.js'
 import { replaceWeights } from './model/replace-weights.js'
 import { separateStatistics } from './model/separate-statistics.js'
+import { createStartModel } from './model/start-model.js'
 import { findTrainable } from './model/trainable.js'
 import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
 import { checkGroupsMatch, findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
@@ -82,11 +82,12 @@ export class Trainer {
    *
    * @throws OnnxIreError `not-differentiable`, `unsupported-operator`, `invalid-model`, `invalid-option`, `runtime`
    */
-  static async create(model: Model, options: TrainerOptions): Promise<Trainer> {
-    checkTrainerOptions(options)
+  static async create(model: Model, given: TrainerOptions): Promise<Trainer> {
+    checkTrainerOptions(given)
+    const { model: start, ...choice } = createStartModel(model, given)
+    const options = { ...given, ...choice }
     const { ire } = unwrap(options.optimizer)
-    const resized = options.head ? replaceHead(model, options.head) : model
-    const original = options.batchNorm === 'trained' ? separateStatistics(resized) : resized
+    const original = options.batchNorm === 'trained' ? separateStatistics(start) : start
     const graph = importGraph(original)
     const prepared = prepareForTraining(graph, options)
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)

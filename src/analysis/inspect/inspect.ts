@@ -1,4 +1,7 @@
+import { adaptableLayers } from '../../adapter/layers.js'
+import { findAdapterParts } from '../../adapter/record.js'
 import { isFloat } from '../../ir/dtype.js'
+import { sizeOf } from '../../ir/tensor.js'
 import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
@@ -34,6 +37,10 @@ export interface Inspection extends ModelContents {
   readonly training: {
     readonly tensors: number
     readonly elements: number
+    /** Elements of all floating-point tensors and quantized weights. */
+    readonly total: number
+    /** Whether the model has an adapter, which alone is trained. */
+    readonly adapter: boolean
     /** The reason why the trainable tensors have no gradients; null if they have. */
     readonly blocked: Failure | null
   }
@@ -75,16 +82,30 @@ export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOp
   const trainable = tensors.filter((tensor) => tensor.trainable)
   const names = new Set(trainable.map(({ name }) => name))
   const blocked = graph ? findObstacle(graph, names) : imported.error
+  const contents = readContents(model.proto, graph)
   return {
-    ...readContents(model.proto, graph),
+    ...contents,
     tensors,
     training: {
       tensors: trainable.length,
       elements: trainable.reduce((sum, { elements }) => sum + elements, 0),
+      total: contents.stored.floatElements + countQuantizedElements(model),
+      adapter: findAdapterParts(graph?.metadata) !== undefined,
       blocked,
     },
     ...inspectCost(model, graph, { shapes, recompute }, names, blocked === null),
   }
+}
+
+/** Elements of the quantized weights of layers. Parts of a packed layer, and layers with one weight, count once. */
+function countQuantizedElements(model: Model): number {
+  const layers = attempt(() => adaptableLayers(model)).value ?? []
+  const sizes = new Map<string, number>()
+  for (const { weight, in: inputs, out, kernel = [] } of layers) {
+    const elements = isFloat(weight.dtype) ? 0 : inputs * out * sizeOf(kernel)
+    sizes.set(weight.tensor, Math.max(elements, sizes.get(weight.tensor) ?? 0))
+  }
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0)
 }
 
 /** The reason why the trainable tensors have no gradients; null if they have. */

@@ -1,10 +1,11 @@
+import { findAdapterParts } from '../../adapter/record.js'
 import { type DType, isFloat } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { definitionOf } from '../../op/op.js'
-import { findWeights, resolveParameters } from '../../train/model/trainable.js'
+import { findTrainable, resolveParameters } from '../../train/model/trainable.js'
 import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -35,7 +36,8 @@ export function attempt<T>(action: () => T): { readonly value?: T; readonly erro
 /** Reports the constant tensors of a model; `graph` is the imported model, if it can be imported. */
 export function reportTensors(model: Model, graph: Graph | undefined): TensorReport[] {
   const named = attempt(() => namedTensors(model)).value ?? new Map<string, Tensor>()
-  const weights = graph ? new Set([...findWeights(graph)].map(({ name }) => name)) : undefined
+  const weights = graph ? new Set(findTrainable(graph).keys()) : undefined
+  const hasAdapter = graph !== undefined && findAdapterParts(graph.metadata) !== undefined
   const positions = graph ? parameterUses(graph) : undefined
   return [...named].flatMap(([name, tensor]): TensorReport[] => {
     const known = attempt(() => ({ dtype: tensor.dtype, shape: tensor.dims }))
@@ -43,7 +45,10 @@ export function reportTensors(model: Model, graph: Graph | undefined): TensorRep
     const { dtype, shape } = known.value
     const read = positions?.get(name) ?? []
     const reading = `${read.slice(0, 2).join(', ')}${read.length > 2 ? ` and ${read.length - 2} more` : ''}`
-    const [trainable, why] = judgeTensor(dtype, sizeOf(shape), graph?.parameters.has(name), weights?.has(name), reading)
+    const [trainable, why] =
+      hasAdapter && !weights?.has(name)
+        ? [false, 'the model has an adapter: only that is trained']
+        : judgeTensor(dtype, sizeOf(shape), graph?.parameters.has(name), weights?.has(name), reading)
     return [{ name, dtype, shape, elements: sizeOf(shape), trainable, why }]
   })
 }

@@ -15,7 +15,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import type { TrainingOptions } from '../../train/graphs/build.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import type { HeadOptions } from '../../train/model/replace-head.js'
-import { replaceHead } from '../../train/model/replace-head.js'
+import { createStartModel, type StartOptions } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import { findFrozen } from '../../train/parameter-groups.js'
 import { usageError } from '../errors.js'
@@ -78,10 +78,10 @@ Examples:
   $ onnx-ire build recipe.json -o graphs`,
     )
     .action(async (path: string, options: Options) => {
-      const { start, head, data, trainingOptions } = await readRequest(path, options, command)
+      const { start, changes, data, trainingOptions } = await readRequest(path, options, command)
       const original = await loadModel(start)
-      const model = head ? replaceHead(original, head) : original
-      const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model))
+      const { model, ...choice } = createStartModel(original, changes)
+      const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model, choice))
       const specs: readonly (readonly [name: string, spec: GraphSpec])[] = [
         ['training.onnx', built.training],
         ['evaluation.onnx', built.evaluation],
@@ -89,7 +89,7 @@ Examples:
       ]
       // All graphs are exported before the first file is written, since an export may fail.
       const files = specs.map(([name, spec]) => ({ file: join(options.output, name), spec, proto: exportGraph(spec) }))
-      const isNewModel = head !== undefined || typeof start.model !== 'string'
+      const isNewModel = model !== original || typeof start.model !== 'string'
       const written = [...files.map(({ file }) => file), ...(isNewModel ? [join(options.output, 'model.onnx')] : [])]
       await prepareOutputs({ files: written }, async () => [
         ...listInitialFiles(start, original),
@@ -113,14 +113,17 @@ Examples:
     })
 }
 
+type Choice = Pick<TrainingOptions, 'trainable'>
+
 /** Graphs to build. */
 interface Request {
   readonly start: Pick<Recipe, 'model' | 'seed'>
-  readonly head: HeadOptions | undefined
+  /** Changes of the model before training. */
+  readonly changes: StartOptions
   /** Data of the recipe, if any. */
   readonly data?: Recipe['data']
   /** Options of the graphs, which may depend on the model. */
-  readonly trainingOptions: (original: Model, model: Model) => Promise<TrainingOptions>
+  readonly trainingOptions: (original: Model, model: Model, choice: Choice) => Promise<TrainingOptions>
 }
 
 /** Reads what to build from a recipe or from the command line. */
@@ -133,9 +136,9 @@ async function readRequest(path: string, options: Options, command: Command): Pr
     const recipe = await readRecipe(path, options.set)
     return {
       start: recipe,
-      head: recipe.head,
+      changes: recipe,
       data: recipe.data,
-      trainingOptions: (original, model) => recipeTrainingOptions(recipe, original, model),
+      trainingOptions: (original, model, choice) => recipeTrainingOptions({ ...recipe, ...choice }, original, model),
     }
   }
   const { loss, logits, headClasses, trainable, batchNorm, recompute } = options
@@ -152,7 +155,8 @@ async function readRequest(path: string, options: Options, command: Command): Pr
     headClasses === undefined
       ? undefined
       : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
-  return { start: { model: path }, head, trainingOptions: async () => trainingOptions }
+  const changes = { ...(head && { head }), ...(trainable && { trainable }) }
+  return { start: { model: path }, changes, trainingOptions: async () => trainingOptions }
 }
 
 /** Options of the graphs that a trainer would build for a recipe. */

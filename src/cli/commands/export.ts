@@ -3,7 +3,7 @@ import { decodeSafetensors } from '../../ir/safetensors.js'
 import { writeModel } from '../../node/files/model.js'
 import { finalWeights } from '../../recipe/build.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
-import { replaceHead } from '../../train/model/replace-head.js'
+import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
@@ -57,7 +57,7 @@ Examples:
         ...(await folder.listFiles()),
         ...listInitialFiles(started, initial),
       ])
-      const original = recipe.head ? replaceHead(initial, recipe.head) : initial
+      const original = createStartModel(initial, recipe).model
       const weights = requested ?? finalWeights(recipe)
       const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
         const tuned = modelFromCheckpoint(original, bytes, weights)

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
+import { type AdaptableLayer, adaptableLayers } from '../../adapter/layers.js'
 import type { InputShapes, MissingLength } from '../../analysis/inspect/apply-shapes.js'
 import type { ModelPort } from '../../analysis/inspect/contents.js'
 import type { Inspection, StepCost } from '../../analysis/inspect/inspect.js'
@@ -8,6 +9,7 @@ import type { Layer } from '../../analysis/inspect/layers.js'
 import { totalBytes } from '../../analysis/inspect/run-memory.js'
 import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
+import { isFloat } from '../../ir/dtype.js'
 import { readModel } from '../../node/files/model.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, readRecompute } from '../options.js'
@@ -17,6 +19,7 @@ interface Options {
   readonly shape: InputShapes
   readonly all?: true
   readonly tensors?: true
+  readonly adapterTargets?: true
   readonly recompute?: readonly string[]
   readonly json?: true
 }
@@ -39,6 +42,7 @@ export function defineInspect(program: Command, io: Io): void {
     )
     .option('--all', 'list operators without weights, too')
     .option('--tensors', 'list every tensor')
+    .option('--adapter-targets', 'list the layers that an adapter (LoRA) can change, by the names of its targets')
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -48,16 +52,21 @@ Examples:
   $ onnx-ire inspect model.onnx --shape x=1x3x224x224
   $ onnx-ire inspect model.onnx --recompute blocks
   $ onnx-ire inspect model.onnx --all --tensors
+  $ onnx-ire inspect model.onnx --adapter-targets
   $ onnx-ire inspect model.onnx --json | jq '.tensors[] | select(.trainable) | .name'`,
     )
-    .action(async (path: string, { shape: shapes, recompute, json, ...lists }: Options) => {
-      const inspection = {
-        file: path,
-        ...inspectModel(await readModel(path), { shapes, ...readRecompute(recompute) }),
-      }
+    .action(async (path: string, { shape: shapes, recompute, json, adapterTargets, ...lists }: Options) => {
+      const model = await readModel(path)
+      const inspection = { file: path, ...inspectModel(model, { shapes, ...readRecompute(recompute) }) }
       const { size } = await stat(path)
       const complete = { all: lists.all ?? false, tensors: lists.tensors ?? false }
-      print(io, { ...inspection, bytes: size }, json, () => formatInspection(path, size, inspection, complete))
+      const adaptable = adapterTargets ? { adaptable: adaptableLayers(model) } : {}
+      print(io, { ...inspection, bytes: size, ...adaptable }, json, () =>
+        [
+          formatInspection(path, size, inspection, complete),
+          ...(adaptable.adaptable ? [formatAdaptable(adaptable.adaptable)] : []),
+        ].join('\n'),
+      )
     })
 }
 
@@ -67,6 +76,27 @@ function addShape(text: string, previous: InputShapes): InputShapes {
   if (name === undefined || lengths === undefined)
     throw new InvalidArgumentError('It must be an input and its lengths, such as x=1x3x224x224.')
   return { ...previous, [name]: lengths === '' ? [] : lengths.split('x').map(Number) }
+}
+
+/** Table of the layers that an adapter can change. */
+function formatAdaptable(layers: readonly AdaptableLayer[]): string {
+  if (layers.length === 0) return '\nAn adapter can change no layer of this model'
+  const rows = layers.map(({ module, operator, kind, in: inputs, out, kernel = [], weight, isDefault }) => [
+    module,
+    operator.replace('com.microsoft.', ''),
+    kind,
+    `${formatNumber(inputs)} to ${formatNumber(out)}${kernel.length > 0 ? `, ${kernel.join('x')}` : ''}`,
+    isFloat(weight.dtype) ? weight.dtype : `${weight.bits} bits`,
+    isDefault ? 'yes' : '',
+  ])
+  const trained = layers
+    .filter(({ isDefault }) => isDefault)
+    .reduce((sum, { in: inputs, out }) => sum + 16 * (inputs + out), 0)
+  return [
+    `\nAn adapter can change ${formatCount(layers.length, 'layer')}`,
+    formatTable(['module', 'operator', 'kind', 'size', 'weight', 'all-linear'], rows),
+    `  the targets 'all-linear' with r 16 train ${formatCount(trained, 'parameter')}`,
+  ].join('\n')
 }
 
 /** Tensors listed without --tensors. */
@@ -93,6 +123,11 @@ export function formatInspection(
     )}\n${formatOperators(inspection.operators)}`,
     ...(unsupported.length > 0 ? [`  unsupported: ${unsupported.map(({ operator }) => operator).join(', ')}`] : []),
     `\nStored: ${formatCount(stored.floatElements, 'parameter')} (floating-point numbers), ${formatCount(stored.tensors, 'tensor')}, ${formatBytes(stored.bytes)}`,
+    ...(training.adapter
+      ? [
+          `\nThe model has an adapter: trainable ${formatNumber(training.elements)} of ${formatNumber(training.total)} (${((100 * training.elements) / training.total).toPrecision(3)} %)`,
+        ]
+      : []),
     `\nTraining changes ${formatCount(training.tensors, 'tensor')}, ${formatCount(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${formatTrainable(inspection.tensors, complete.tensors)}`,
     formatUntrained(inspection.tensors, complete.tensors),
     ...(training.blocked

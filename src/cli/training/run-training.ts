@@ -12,7 +12,7 @@ import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
-import { replaceHead } from '../../train/model/replace-head.js'
+import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -85,7 +85,8 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       ...listInitialFiles(start, model),
       ...(await listDataFiles(recipe)),
     ])
-    const recipeData = await RecipeData.open(recipe, model, recipe.head ? replaceHead(model, recipe.head) : model)
+    const trained = createStartModel(model, recipe)
+    const recipeData = await RecipeData.open(recipe, model, trained.model)
     const data = await recipeData.train()
     const validation = await recipeData.validation()
     const classes = await recipeData.classes()
@@ -93,11 +94,11 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       unlock = await folder.lock()
       await checkRunFolder(request) // another process may have trained in the folder in the meantime
     }
-    const options = trainerOptions(await recipeData.inSteps())
+    const { head: _head, adapter: _adapter, ...options } = trainerOptions(await recipeData.inSteps())
     return await trainInFolder(request, {
-      model,
-      isPreset: typeof start.model !== 'string',
-      options,
+      model: trained.model,
+      preset: typeof start.model === 'string' ? undefined : model,
+      options: { ...options, ...(trained.trainable !== undefined && { trainable: trained.trainable }) },
       data,
       validation,
       classes,
@@ -109,9 +110,10 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
 
 /** What a training run reads. */
 interface TrainingInputs {
+  /** The model with its new head and its adapter. */
   readonly model: Model
-  /** Whether the model was built from a preset. */
-  readonly isPreset: boolean
+  /** The initial model, if it was built from a preset. */
+  readonly preset: Model | undefined
   readonly options: Omit<TrainerOptions, 'runtime'>
   readonly data: DatasetOrStream
   readonly validation: DatasetOrStream | undefined
@@ -120,7 +122,7 @@ interface TrainingInputs {
 
 async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
-  const { model, isPreset, options, data, validation, classes } = inputs
+  const { model, preset, options, data, validation, classes } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
     if (warning === undefined) return
@@ -144,7 +146,7 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
     const keep = recipe.checkpoints?.keep ?? 3
     warn(await checkDiskRoom(folder.path, { model, parameters, options, keep, present }))
     if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
-    await folder.begin(recipe, classes, trainer.step, isPreset ? model : undefined)
+    await folder.begin(recipe, classes, trainer.step, preset)
     for (const message of warnings) folder.log({ kind: 'warning', step: trainer.step, message })
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)

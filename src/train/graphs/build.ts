@@ -41,8 +41,8 @@ export interface TrainingOptions extends PreparationOptions {
   /** Loss to minimize. */
   readonly loss: Loss
   /**
-   * Parameters to train: name patterns, or patterns to `include` and to `exclude`. Default: the parameters in weight
-   * positions.
+   * Parameters to train: name patterns, or patterns to `include` and to `exclude`. Default: the adapter of a model that
+   * has one, otherwise the parameters in weight positions.
    */
   readonly trainable?: Trainable
   /** Names of trainable tensors that are not trained. */

@@ -50,18 +50,12 @@ interface Head {
  */
 export function replaceHead(model: Model, options: HeadOptions): Model {
   checkNames('head', options, ['output', 'classes', 'seed'])
-  const { output, classes, seed = 0 } = options
+  const { classes, seed = 0 } = options
   checkNumber('head', 'classes', classes, positiveCount)
   checkNumber('head', 'seed', seed, count)
   const graph = importGraph(model)
-  const name = output ?? (graph.outputs.size === 1 ? [...graph.outputs.keys()][0]! : undefined)
-  const value = name === undefined ? undefined : graph.outputs.get(name)
-  if (!value)
-    throw new OnnxIreError(
-      'invalid-option',
-      `head: output must be one of the model's outputs: ${[...graph.outputs.keys()].map((key) => `'${key}'`).join(', ')}`,
-    )
-  const head = findHead(value, name!)
+  const { name, value } = findOutput(graph, options)
+  const head = findHead(value, name)
   checkUnshared(graph, head)
 
   const random = new Random(seed).stream('head')
@@ -85,8 +79,29 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
   ])
   const changed = new Set([...downstreamValues(graph, head.layer)].map((x) => x.name).filter((x) => x !== undefined))
   const resized = resizeTensors(model, tensors, changed)
-  checkClasses(resized, name!, classes, value.shape)
+  checkClasses(resized, name, classes, value.shape)
   return declareOutputs(model, resized, changed)
+}
+
+/** Names of the weight and the bias, if any, of the layer that `replaceHead` resizes. */
+export function headTensors(model: Model, options: Pick<HeadOptions, 'output'>): readonly string[] {
+  const { name, value } = findOutput(importGraph(model), options)
+  const { weight, bias } = findHead(value, name)
+  return [weight.name!, ...(bias ? [bias.name!] : [])]
+}
+
+/** The output of the options, or the only one. */
+function findOutput(
+  graph: Graph,
+  { output }: Pick<HeadOptions, 'output'>,
+): { readonly name: string; readonly value: Value } {
+  const name = output ?? (graph.outputs.size === 1 ? [...graph.outputs.keys()][0]! : undefined)
+  const value = name === undefined ? undefined : graph.outputs.get(name)
+  if (name !== undefined && value) return { name, value }
+  throw new OnnxIreError(
+    'invalid-option',
+    `head: output must be one of the model's outputs: ${[...graph.outputs.keys()].map((key) => `'${key}'`).join(', ')}`,
+  )
 }
 
 /** Values that depend on a layer, its own outputs included. */
