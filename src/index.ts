@@ -83,6 +83,7 @@ export { type GradientModelOptions, gradientModel } from './train/graphs/gradien
 export type { Recompute } from './train/graphs/recompute.js'
 export type { MonitorOptions } from './train/metric-monitor.js'
 export { type HeadOptions, replaceHead } from './train/model/replace-head.js'
+export type { StartOptions } from './train/model/start-model.js'
 export type { Trainable } from './train/model/trainable.js'
 export type { Callback, FitOptions, IntervalMetrics, StepProgress, TrainerOptions } from './train/options.js'
 export type { GroupOptions, ParameterGroup } from './train/parameter-groups.js'

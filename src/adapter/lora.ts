@@ -15,7 +15,7 @@ import { isTarget, noTarget, selectLayers } from './targets.js'
 export interface LoraOptions extends LayerOptions {
   /** Rank of the change of a layer. Default 16. */
   readonly r?: number
-  /** Numerator of the scale. Default 2 r. */
+  /** Numerator of the scale. Default: twice `r`. */
   readonly alpha?: number
   /** Probability of dropping an input element of A in training. Default 0. */
   readonly dropout?: number

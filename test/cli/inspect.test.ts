@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type AdaptableLayer, lora } from '../../src/adapter/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import type { Inspection } from '../../src/index.js'
 import { encodeModel } from '../../src/index.js'
@@ -38,6 +39,8 @@ test('pretrained model > prints types, operators, weights and their consumers', 
   expect(found.training).toEqual({
     tensors: trainable.length,
     elements: trainable.reduce((sum, { elements }) => sum + elements, 0),
+    total: found.stored.floatElements,
+    adapter: false,
     blocked: null,
   })
 })
@@ -117,4 +120,26 @@ test('names with control characters > are escaped in the report, in JSON and in 
     expect(stdout + stderr).not.toMatch(controls)
   }
   await rm(folder, { recursive: true })
+})
+
+test('--adapter-targets > lists the layers that an adapter can change', async () => {
+  const model = space.path('model.onnx')
+  const { adaptable } = await json<{ adaptable: readonly AdaptableLayer[] }>('inspect', model, '--adapter-targets')
+  expect(adaptable.map(({ module, kind, in: inputs, out }) => [module, kind, inputs, out])).toEqual([
+    ['hidden', 'linear', 64, 16],
+    ['head', 'linear', 16, 10],
+  ])
+  const { stdout } = await run('inspect', model, '--adapter-targets')
+  expect(stdout).toMatch(/^ {2}hidden +Gemm +linear +64 to 16 +float32 +yes$/m)
+  expect((await run('inspect', model)).stdout).not.toContain('adapter')
+})
+
+test('a model with an adapter > shows the share that is trained', async () => {
+  const path = join(space.folder, 'adapted.onnx')
+  await writeModel(path, lora(smallModel(), { r: 2 }))
+  const { stdout } = await run('inspect', path, '--tensors')
+  const [trained, total] = [2 * (64 + 16) + 2 * (16 + 10), 64 * 16 + 16 + 16 * 10 + 10]
+  // The scales are numbers of the model too.
+  expect(stdout).toContain(`trainable ${trained} of ${(total + trained + 2).toLocaleString('en-US')} (`)
+  expect(stdout).toMatch(/hidden\.weight .* the model has an adapter: only that is trained/)
 })

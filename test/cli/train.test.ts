@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { adapterOf, removeAdapter } from '../../src/adapter/index.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
-import type { Measures } from '../../src/index.js'
+import { encodeModel, type Measures } from '../../src/index.js'
+import { readModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
 import { pretrained, type Workspace, workspace } from './workspace.js'
 
@@ -174,4 +176,29 @@ test('train > pretrained model with a new head > learns digits', async () => {
   expect(result.epochs.at(-1)!.loss).toBeLessThan(0.9 * result.epochs[0]!.loss)
   const measured = await json<Measures>('evaluate', result.model!, recipe)
   expect(measured.accuracy).toBe(result.validation!.accuracy)
+})
+
+test('adapter > is trained alone, or with the new head; export and resume have it too', async () => {
+  const recipe = await space.writeRecipe('lora.json', {
+    adapter: { r: 2, alpha: 8 },
+    optimizer: { kind: 'adamw', lr: 0.05 },
+  })
+  const result = await json<TrainingResult>('train', recipe)
+  expect(result.parameters).toBe(2 * (64 + 16) + 2 * (16 + 10))
+  expect(result.epochs[1]!.loss).toBeLessThan(result.epochs[0]!.loss)
+  const tuned = await readModel(result.model!)
+  const bytes = await readFile(space.path('model.onnx'))
+  expect(Buffer.compare(encodeModel(removeAdapter(tuned)), bytes)).toBe(0)
+  expect(adapterOf(tuned).layers.map(({ module, scale }) => [module, scale])).toEqual([
+    ['hidden', 4],
+    ['head', 4],
+  ])
+  await json('export', result.run, '-o', space.path('lora.onnx'))
+  expect(Buffer.compare(await readFile(space.path('lora.onnx')), await readFile(result.model!))).toBe(0)
+  const longer = await json<TrainingResult>('train', recipe, '--resume', '--set', 'epochs=3')
+  expect(longer.step).toBe(30)
+
+  const withHead = ['head.classes=12', 'adapter.targets=["hidden"]'].flatMap((set) => ['--set', set])
+  const resized = await json<TrainingResult>('train', recipe, ...withHead, '--out', space.path('lora-head'))
+  expect(resized.parameters).toBe(2 * (64 + 16) + 16 * 12 + 12)
 })

@@ -31,7 +31,7 @@ interface PackageEntry {
 
 const comment = String.raw`(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n)?`
 const interfaces = new RegExp(
-  String.raw`${comment}export interface (\w+)(?:<[^{\n]*>)?(?: extends ([^{\n]*))? \{(?:\}|\n([\s\S]*?)^\})`,
+  String.raw`${comment}export interface (\w+)(?:<[^{\n]*>)?(?:\s+extends ([^{]*?))? \{(?:\}|\n([\s\S]*?)^\})`,
   'gm',
 )
 const isOptions = (name: string) => /(Options|Schedule|Settings|Group|^CsvColumns|^JsonField|^LossTask)$/.test(name)

@@ -13,6 +13,7 @@ export interface StartOptions {
    * layer, unless `trainable` is given.
    */
   readonly adapter?: LoraOptions
+  /** Tensors to train; see `TrainingOptions`. */
   readonly trainable?: Trainable
 }
 

@@ -1,0 +1,35 @@
+import { expect, it } from 'vitest'
+import { adapterOf } from '../../../src/adapter/index.js'
+import { namedTensors } from '../../../src/index.js'
+import { createStartModel } from '../../../src/train/model/start-model.js'
+import { smallMlp } from '../problem.js'
+import { startTrainers } from '../small-trainer.js'
+
+const { create } = startTrainers()
+const modules = ({ model }: ReturnType<typeof createStartModel>) => adapterOf(model).layers.map(({ module }) => module)
+
+it('a new head > is trained as a whole, and is no layer of the adapter', async () => {
+  const start = createStartModel(smallMlp(), { head: { classes: 5 }, adapter: { r: 2 } })
+  expect(modules(start)).toEqual(['hidden0'])
+  expect(namedTensors(start.model).get('head.weight')!.dims).toEqual([5, 8])
+  const trained = ['hidden0.lora_A.weight', 'hidden0.lora_B.weight', 'head.weight', 'head.bias']
+  expect(start.trainable).toEqual(trained)
+  const trainer = await create({ head: { classes: 5 }, adapter: { r: 2 } })
+  expect(Object.keys(await trainer.parameters()).toSorted()).toEqual(trained.toSorted())
+  await trainer.dispose()
+})
+
+it('without a head > the adapter alone is trained, and trainable is as given', () => {
+  const start = createStartModel(smallMlp(), { adapter: { r: 2, exclude: 'hidden0' } })
+  expect([modules(start), start.trainable]).toEqual([['head'], undefined])
+  expect(createStartModel(smallMlp(), { adapter: { r: 2 }, trainable: '*.bias' }).trainable).toBe('*.bias')
+  const model = smallMlp()
+  expect(createStartModel(model, {})).toEqual({ model })
+})
+
+it('exclude > must name a layer, and leave one', () => {
+  for (const exclude of ['nothing', ['hidden0', 'head']])
+    expect(() => createStartModel(smallMlp(), { adapter: { exclude } })).toThrow(
+      expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining('exclude') }),
+    )
+})
