@@ -24,7 +24,7 @@ export function isTarget(target: string, { module, sites, weight }: Layer): bool
 export function selectLayers(
   layers: readonly Layer[],
   targets: string | readonly string[],
-  exclude: string | readonly string[],
+  exclude: string | readonly string[] = [],
 ): readonly Layer[] {
   const selected = new Set<Layer>()
   for (const target of [targets].flat()) {
