@@ -6,7 +6,7 @@ import { decodeSafetensors } from '../../src/ir/safetensors.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import { decodeModel, type Model } from '../../src/onnx/model.js'
 
-/** Files that tools/adapters/golden.py wrote with PyTorch, PEFT, Olive and onnxruntime. */
+/** Files that tools/adapters/golden.py and training.py wrote with PyTorch, PEFT, Olive and onnxruntime. */
 export const golden = fileURLToPath(new URL('golden', import.meta.url))
 
 export const readGolden = (name: string): Uint8Array => new Uint8Array(readFileSync(join(golden, name)))
