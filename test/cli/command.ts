@@ -29,8 +29,13 @@ export function start(args: readonly string[], cwd?: string): { process: ChildPr
 }
 
 /** Runs a command in this process, its output not a terminal. */
-export async function run(...args: readonly string[]): Promise<Finished> {
-  const [stdout, stderr] = [new Text(), new Text()]
+export const run = (...args: readonly string[]): Promise<Finished> => runWith(new Text(), new Text(), args)
+
+/** Runs a command in this process, its outputs on a terminal. */
+export const runOnTerminal = (...args: readonly string[]): Promise<Finished> =>
+  runWith(new TerminalText(), new TerminalText(), args)
+
+async function runWith(stdout: Text, stderr: Text, args: readonly string[]): Promise<Finished> {
   const exit = (code: number): never => {
     throw new Error(`process.exit(${code})`)
   }
@@ -45,6 +50,12 @@ class Text extends Writable {
     this.text += chunk
     done()
   }
+}
+
+/** A terminal that stores what is written. */
+class TerminalText extends Text {
+  readonly isTTY = true
+  readonly columns = 200
 }
 
 /** Runs a command that is to succeed, with --json, and returns its document. */

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFile, link, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { relative } from 'node:path'
+import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { exportGraph, input, op } from '../../src/graph/index.js'
 import { readModel, writeModel } from '../../src/node/index.js'
@@ -34,6 +35,13 @@ beforeAll(async () => {
   await symlink('train-images.idx', at('cifar/data_batch_1.bin'))
   for (const name of ['data_batch_2', 'data_batch_3', 'data_batch_4', 'data_batch_5', 'test_batch'])
     await writeFile(at(`cifar/${name}.bin`), Buffer.alloc(3073))
+  // An image is a link to a file that the command would write; another is in the folder of its temporary parts.
+  for (const name of ['pictures', 'parts/.prepare']) {
+    await mkdir(at(`${name}/class`), { recursive: true })
+    await writeFile(at(`${name}/class/first.png`), await png())
+  }
+  await writeFile(at('pictures/train-images.idx'), await png())
+  await symlink('../train-images.idx', at('pictures/class/second.png'))
   await mkdir(at('mixed'))
   for (const name of ['tuned.onnx', 'start.onnx']) await copyFile(at('model.onnx'), at(`mixed/${name}`))
   await copyFile(at('images'), at('mixed/metrics.jsonl'))
@@ -45,6 +53,11 @@ beforeAll(async () => {
   expect(await run('train', at('one.json'), '--out', at('run'), '--quiet')).toMatchObject({ code: 0 })
 })
 afterAll(() => space.remove())
+
+const png = () =>
+  sharp({ create: { width: 2, height: 2, channels: 3, background: '#123' } })
+    .png()
+    .toBuffer()
 
 /** All files of the workspace with their contents. */
 async function contents(): Promise<Record<string, string>> {
@@ -86,6 +99,14 @@ const cases: readonly (readonly [what: string, args: () => readonly string[]])[]
   ],
   ['data prepare text > input', () => ['data', 'prepare', 'text', at('corpus/train.tokens'), '-o', at('corpus')]],
   ['data prepare cifar > input', () => ['data', 'prepare', 'cifar', at('cifar'), '-o', at('cifar')]],
+  [
+    'data prepare images > input',
+    () => ['data', 'prepare', 'images', at('pictures'), '--size', '4', '-o', at('pictures')],
+  ],
+  [
+    'data prepare images > input in the folder of parts',
+    () => ['data', 'prepare', 'images', at('parts/.prepare'), '--size', '4', '-o', at('parts')],
+  ],
   ['train > model', () => train(`model=${at('mixed/tuned.onnx')}`)],
   ['train --force > initial model in the folder', () => train(`model=${at('mixed/start.onnx')}`)],
   ['train > data as the log', () => train(`data.train.images=${at('mixed/metrics.jsonl')}`)],

@@ -123,6 +123,30 @@ describe('--force', () => {
     expect(await contentOf(out)).toEqual(before)
   })
 
+  test('the new run fails after its first checkpoint > the old run is kept beside the new one, which resumes', async () => {
+    const out = await copyOfRun('failed')
+    const before = await contentOf(out)
+    const long = ['train', recipe, '--out', out, '--set', 'epochs=2000', '--set', 'threads=1', '--set', 'seed=1']
+    // 40 KiB are enough for a checkpoint, not for the log of all steps.
+    const { code, stderr } = await limited(80, ...long, '--force', '--checkpoint-every', '0.01')
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/error \(io\): /)])
+    expect(stderr).toContain(`${out}/replaced-1`)
+    expect(await contentOf(`${out}/replaced-1`)).toEqual(before)
+    const { step } = await json<{ step: number }>('export', out, '-o', space.path('failed.onnx'))
+    await json(
+      'train',
+      recipe,
+      '--out',
+      out,
+      '--resume',
+      '--set',
+      'seed=1',
+      '--set',
+      `epochs=${Math.ceil(step / 10) + 1}`,
+    )
+    expect((await readdir(out)).sort()).toEqual(files)
+  })
+
   test('interrupted > the old run is kept beside the new one, which says where, until that one ends', async () => {
     const out = await copyOfRun('kept')
     const before = await contentOf(out)
