@@ -3,6 +3,10 @@
  * @module onnx-ire/language
  */
 
+export { type ChatData, type ChatDataOptions, type ChatDataReport, chatData } from './chat-data.js'
+export { type ChatMessage, type ChatRow, parseChatRow } from './chat-rows.js'
+export { ChatTemplate, type ChatTemplateContext, type RenderedChat, type TextSpan } from './chat-template.js'
+export { type ChatEncoder, encodeChat, type TokenExample } from './encode-chat.js'
 export {
   type LanguageDtype,
   type LanguageModel,
@@ -10,4 +14,5 @@ export {
   readLanguageModel,
 } from './language-model.js'
 export type { ModelFolder } from './model-folder.js'
+export { nextToken } from './next-token.js'
 export { type TrainingModelOptions, trainingModel } from './training-model.js'

@@ -23,9 +23,8 @@ const cacheFlag = 'use_cache_branch'
 /**
  * Creates the form of an exported decoder that is trained: from input_ids, attention_mask and position_ids (if the
  * model has them) to the logits of all positions. Keys and values of the past become tensors of length 0 and
- * `present.*` is no output; num_logits_to_keep is 0; a merged decoder is reduced to its branch without a cache;
- * MatMulNBits computes with the activations as they are (accuracy_level 0). Weights and names are unchanged, so that an
- * adapter that is trained here fits the model of the file.
+ * `present.*` is no output; num_logits_to_keep is 0; a merged decoder is reduced to its branch without a cache.
+ * Weights and names are unchanged, so that an adapter that is trained here fits the model of the file.
  * @throws OnnxIreError `invalid-model` if the model has no input_ids or no output of logits
  * @example
  * ```ts
@@ -60,7 +59,7 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
       ...constants.map((name) => toTensorProto(name, fixed.get(name)!)),
       ...(pasts.length > 0 || fromMask ? helperTensors(pasts, fromMask) : []),
     ],
-    node: [...added, ...inlined.node.map((node) => withoutPast(withFullAccuracy(node), replaced))],
+    node: [...added, ...inlined.node.map((node) => withoutPast(node, replaced))],
   })
   return { ...model, proto: edit(model.proto, { graph }) }
 }
@@ -152,13 +151,4 @@ function withoutPast(node: NodeProto, pasts: ReadonlySet<string>): NodeProto {
   const fused = node.domain === 'com.microsoft' && /Attention$/.test(node.opType ?? '')
   if (!fused || !node.input.some((name) => pasts.has(name))) return node
   return edit(node, { input: node.input.map((name) => (pasts.has(name) ? '' : name)) })
-}
-
-/** MatMulNBits without rounding of its activations, which its gradient does not describe. */
-function withFullAccuracy(node: NodeProto): NodeProto {
-  if (node.opType !== 'MatMulNBits' || !node.attribute.some(({ name, i }) => name === 'accuracy_level' && i))
-    return node
-  return edit(node, {
-    attribute: node.attribute.map((each) => (each.name === 'accuracy_level' ? edit(each, { i: 0n }) : each)),
-  })
 }

@@ -1,0 +1,166 @@
+import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
+
+/** A message of a conversation. Further fields, such as `tool_calls`, are passed to the chat template. */
+export interface ChatMessage {
+  /** 'system', 'developer', 'user', 'assistant' or 'tool'. */
+  readonly role: string
+  readonly content: string
+  /** 0: an answer that is shown to the model, but not learned. Default 1. */
+  readonly weight?: number
+  readonly [field: string]: unknown
+}
+
+/** A row of chat data in one form, whatever the file has. */
+export type ChatRow =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'messages'; readonly messages: readonly ChatMessage[]; readonly tools?: unknown }
+  | {
+      /** Only the completion is learned: text, or messages that follow those of the prompt. */
+      readonly kind: 'completion'
+      readonly prompt: string | readonly ChatMessage[]
+      readonly completion: string | readonly ChatMessage[]
+      /** A worse answer, of preference data. */
+      readonly rejected?: string | readonly ChatMessage[]
+      readonly tools?: unknown
+    }
+
+const roles: ReadonlySet<string> = new Set(['system', 'developer', 'user', 'assistant', 'tool'])
+
+/** Names of roles in ShareGPT's field `from`. */
+const shareGptRoles: Readonly<Record<string, string>> = {
+  ...{ human: 'user', user: 'user', gpt: 'assistant', assistant: 'assistant', chatgpt: 'assistant', bot: 'assistant' },
+  ...{ system: 'system', tool: 'tool', observation: 'tool', function_response: 'tool' },
+}
+
+/**
+ * Reads a row of chat data: `{text}`, `{messages}`, `{prompt, completion}`, `{prompt, chosen, rejected}`, ShareGPT's
+ * `{conversations: [{from, value}]}` or Alpaca's `{instruction, input, output}`.
+ * @param row number of the row, from 1, for messages
+ * @throws OnnxIreError `invalid-data` naming row and field
+ */
+export function parseChatRow(value: unknown, row: number): ChatRow {
+  const at = `row ${row}`
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new OnnxIreError('invalid-data', `${at} is not a JSON object`)
+  const fields = value as Readonly<Record<string, unknown>>
+  const has = (...names: string[]) => names.every((name) => getOwn(fields, name) !== undefined)
+  const tools = has('tools') ? { tools: getOwn(fields, 'tools') } : {}
+  if (has('messages'))
+    return { kind: 'messages', messages: parseMessages(getOwn(fields, 'messages'), `${at}: messages`), ...tools }
+  if (has('conversations'))
+    return { kind: 'messages', messages: parseShareGpt(fields, `${at}: conversations`), ...tools }
+  const turns = (name: string) => parseTurns(getOwn(fields, name), `${at}: ${name}`)
+  if (has('prompt', 'completion'))
+    return { kind: 'completion', prompt: turns('prompt'), completion: turns('completion'), ...tools }
+  if (has('chosen', 'rejected')) return parsePreference(fields, at, tools)
+  if (has('instruction', 'output')) return parseAlpaca(fields, at)
+  if (has('text')) return { kind: 'text', text: parseText(getOwn(fields, 'text'), `${at}: text`) }
+  throw new OnnxIreError(
+    'invalid-data',
+    `${at} has the fields ${Object.keys(fields).join(', ') || '(none)'}; it needs messages, text, prompt and completion, prompt with chosen and rejected, conversations, or instruction and output`,
+  )
+}
+
+function parseMessages(value: unknown, at: string): ChatMessage[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw new OnnxIreError('invalid-data', `${at} must be a list of at least one {role, content}`)
+  return value.map((each: unknown, i) => parseMessage(each, `${at}[${i}]`))
+}
+
+function parseMessage(value: unknown, at: string): ChatMessage {
+  if (typeof value !== 'object' || value === null)
+    throw new OnnxIreError('invalid-data', `${at} must be an object with role and content`)
+  const fields = value as Readonly<Record<string, unknown>>
+  const role = getOwn(fields, 'role')
+  if (typeof role !== 'string' || !roles.has(role)) throw unknownRole(`${at}.role`, role, [...roles])
+  const weight = getOwn(fields, 'weight')
+  if (weight !== undefined && weight !== 0 && weight !== 1)
+    throw new OnnxIreError('invalid-data', `${at}.weight is ${JSON.stringify(weight)}; it must be 0 or 1`)
+  return { ...fields, role, content: parseContent(fields, `${at}.content`) }
+}
+
+/** Text, or a list of parts that are text; a call of tools may have no content. */
+function parseContent(fields: Readonly<Record<string, unknown>>, at: string): string {
+  const content = getOwn(fields, 'content')
+  if (typeof content === 'string') return content
+  if ((content === null || content === undefined) && getOwn(fields, 'tool_calls')) return ''
+  if (Array.isArray(content))
+    return content
+      .map((part: unknown, i) => {
+        const text = typeof part === 'object' && part !== null ? getOwn(part as Record<string, unknown>, 'text') : part
+        if (typeof text === 'string') return text
+        throw new OnnxIreError('invalid-data', `${at}[${i}] is not text; images and audio are not supported`)
+      })
+      .join('')
+  throw new OnnxIreError('invalid-data', `${at} must be text`)
+}
+
+const unknownRole = (at: string, role: unknown, allowed: readonly string[]) =>
+  new OnnxIreError('invalid-data', `${at} is ${JSON.stringify(role) ?? 'missing'}; it must be ${allowed.join(', ')}`)
+
+function parseShareGpt(fields: Readonly<Record<string, unknown>>, at: string): ChatMessage[] {
+  const turns = getOwn(fields, 'conversations')
+  if (!Array.isArray(turns) || turns.length === 0)
+    throw new OnnxIreError('invalid-data', `${at} must be a list of at least one {from, value}`)
+  const system = getOwn(fields, 'system')
+  const messages = turns.map((turn: unknown, i): ChatMessage => {
+    const given = (typeof turn === 'object' && turn !== null ? turn : {}) as Readonly<Record<string, unknown>>
+    if (getOwn(given, 'role') !== undefined) return parseMessage(given, `${at}[${i}]`)
+    const from = getOwn(given, 'from')
+    const role = typeof from === 'string' ? getOwn(shareGptRoles, from) : undefined
+    if (role === undefined) throw unknownRole(`${at}[${i}].from`, from, Object.keys(shareGptRoles))
+    return { role, content: parseText(getOwn(given, 'value'), `${at}[${i}].value`) }
+  })
+  return typeof system === 'string' && system !== '' ? [{ role: 'system', content: system }, ...messages] : messages
+}
+
+function parseAlpaca(fields: Readonly<Record<string, unknown>>, at: string): ChatRow {
+  const text = (name: string) => parseText(getOwn(fields, name) ?? '', `${at}: ${name}`)
+  const [instruction, given, system] = [text('instruction'), text('input'), text('system')]
+  const content = given === '' ? instruction : `${instruction}\n\n${given}`
+  const before = system === '' ? [] : [{ role: 'system', content: system }]
+  return {
+    kind: 'messages',
+    messages: [...before, { role: 'user', content }, { role: 'assistant', content: text('output') }],
+  }
+}
+
+/** Preference data, whose prompt may be the common start of both conversations. */
+function parsePreference(fields: Readonly<Record<string, unknown>>, at: string, tools: { tools?: unknown }): ChatRow {
+  const [chosen, rejected] = ['chosen', 'rejected'].map((name) => parseTurns(getOwn(fields, name), `${at}: ${name}`))
+  const given = getOwn(fields, 'prompt')
+  if (given !== undefined) {
+    const prompt = parseTurns(given, `${at}: prompt`)
+    // Some data sets repeat the prompt in the answers.
+    const rest = (turns: string | readonly ChatMessage[]) =>
+      typeof turns !== 'string' && typeof prompt !== 'string' && startsWith(turns, prompt)
+        ? turns.slice(prompt.length)
+        : turns
+    return { kind: 'completion', prompt, completion: rest(chosen!), rejected: rest(rejected!), ...tools }
+  }
+  if (typeof chosen === 'string' || typeof rejected === 'string')
+    throw new OnnxIreError('invalid-data', `${at} has chosen and rejected, but no prompt`)
+  let common = 0
+  while (common < chosen!.length - 1 && sameTurn(chosen![common]!, rejected![common])) common++
+  return {
+    kind: 'completion',
+    prompt: chosen!.slice(0, common),
+    completion: chosen!.slice(common),
+    rejected: rejected!.slice(common),
+    ...tools,
+  }
+}
+
+const sameTurn = (a: ChatMessage, b: ChatMessage | undefined): boolean => a.role === b?.role && a.content === b.content
+
+const startsWith = (turns: readonly ChatMessage[], start: readonly ChatMessage[]): boolean =>
+  turns.length > start.length && start.every((turn, i) => sameTurn(turn, turns[i]))
+
+const parseTurns = (value: unknown, at: string): string | ChatMessage[] =>
+  typeof value === 'string' ? value : parseMessages(value, at)
+
+function parseText(value: unknown, at: string): string {
+  if (typeof value === 'string') return value
+  throw new OnnxIreError('invalid-data', `${at} must be text`)
+}

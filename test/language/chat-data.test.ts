@@ -1,0 +1,295 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { batches, Random } from '../../src/data/index.js'
+import { decodeModel, type Model, type Tensor } from '../../src/index.js'
+import { blockMask, orderByLength, packExamples } from '../../src/language/chat-data.js'
+import {
+  type ChatMessage,
+  chatData,
+  encodeChat,
+  type LanguageModel,
+  parseChatRow,
+  readLanguageModel,
+} from '../../src/language/index.js'
+import { modelFolder } from '../../src/node/index.js'
+import { info, modelBytes, node } from '../onnx/build.js'
+import { thrownMessage } from '../thrown.js'
+import { golden } from './models.js'
+
+interface Rendered {
+  readonly name: string
+  readonly template: string
+  readonly messages: readonly ChatMessage[]
+  readonly text: string
+  readonly ids: readonly number[]
+  readonly mask?: readonly number[]
+}
+const rendered: readonly Rendered[] = JSON.parse(readFileSync(join(golden, 'chat.json'), 'utf8'))
+
+let chat: LanguageModel
+beforeAll(async () => {
+  chat = await readLanguageModel(modelFolder(join(golden, 'llama-optimum')))
+})
+
+const invalid = (action: () => unknown) => thrownMessage('invalid-data', action)
+const user = (content: string) => ({ role: 'user', content })
+const assistant = (content: string, more = {}) => ({ role: 'assistant', content, ...more })
+const system = (content: string) => ({ role: 'system', content })
+
+/** The counted tokens of a row as text, with | between runs of tokens. */
+function countedText(row: unknown, more: Partial<LanguageModel> = {}): string {
+  const { tokens, counted } = encodeChat(row, 1, { ...chat, ...more })
+  const runs: number[][] = []
+  for (const [i, token] of tokens.entries()) {
+    if (!counted[i]) continue
+    if (counted[i - 1]) runs.at(-1)!.push(token)
+    else runs.push([token])
+  }
+  return runs.map((run) => chat.tokenizer.decode(run)).join('|')
+}
+
+describe('encodeChat > messages', () => {
+  it.each(rendered)('$name > text and tokens of transformers', ({ template, messages, ids }) => {
+    expect(encodeChat({ messages }, 1, { ...chat, chatTemplate: template }).tokens).toEqual(ids)
+  })
+
+  it.each(rendered.filter(({ mask }) => mask))(
+    '$name > the answers of transformers',
+    ({ template, messages, mask }) => {
+      const { counted } = encodeChat({ messages }, 1, { ...chat, chatTemplate: template })
+      expect(counted.map(Number)).toEqual(mask)
+    },
+  )
+
+  it('a template without generation tags > the answers with the end of their turn, without the white space after it', () => {
+    const messages = [user('Hello'), assistant('Hi there'), user('and?'), assistant('\n\nBye')]
+    expect(countedText({ messages })).toBe('Hi there<|im_end|>|\n\nBye<|im_end|>')
+  })
+
+  it('weight 0 > the answer is not counted', () => {
+    const messages = [user('a'), assistant('b', { weight: 0 }), user('c'), assistant('d', { weight: 1 })]
+    expect(countedText({ messages })).toBe('d<|im_end|>')
+  })
+
+  it('generation tags without the end of the turn > the end is counted', () => {
+    const template = rendered
+      .find(({ name }) => name.startsWith('chatml with'))!
+      .template.replace(
+        "message.content + '<|im_end|>' }}\n        {%- endgeneration %}",
+        "message.content }}\n        {%- endgeneration %}\n        {{- '<|im_end|>' }}",
+      )
+    expect(template).toContain("{{- '<|im_end|>' }}")
+    expect(countedText({ messages: [user('a'), assistant('b')] }, { chatTemplate: template })).toBe('b<|im_end|>')
+  })
+
+  it('a template that rewrites earlier turns > invalid-data naming the message', () => {
+    const template =
+      "{% for m in messages %}{{ m.role + ':' + (m.content if loop.last else m.content | upper) + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+    const messages = [user('a'), assistant('b'), user('c'), assistant('d')]
+    expect(invalid(() => countedText({ messages }, { chatTemplate: template }))).toMatch(/row 1.*messages\[1\]/s)
+  })
+
+  it('a template that refuses the messages > invalid-data with its reason', () => {
+    const template = "{{ raise_exception('roles must alternate') }}"
+    expect(invalid(() => countedText({ messages: [user('a')] }, { chatTemplate: template }))).toContain('roles must')
+  })
+
+  it('no chat template > invalid-model', () => {
+    const row = { messages: [user('a'), assistant('b')] }
+    thrownMessage('invalid-model', () => countedText(row, { chatTemplate: null }))
+    thrownMessage('invalid-model', () => countedText(row, { chatTemplate: '{% if %}' }))
+  })
+})
+
+describe('encodeChat > other rows', () => {
+  it('text > every token but the first, with the end of the text', () => {
+    expect(countedText({ text: 'Hello' })).toBe('ello<|im_end|>')
+  })
+
+  it('prompt and completion > the completion', () => {
+    expect(countedText({ prompt: 'What is the', completion: ' capital' })).toBe(' capital<|im_end|>')
+    expect(countedText({ prompt: [user('Hello')], completion: [assistant('Hi')] })).toBe('Hi<|im_end|>')
+    // Earlier answers belong to the prompt.
+    expect(countedText({ prompt: [user('a'), assistant('b'), user('c')], completion: 'd' })).toBe('d<|im_end|>')
+  })
+
+  it('a token over the border > text is encoded in two parts', () => {
+    const word = chat.tokenizer.decode([290])
+    expect(chat.tokenizer.encode(word)).toEqual([290])
+    const [prompt, completion] = [word.slice(0, 1), word.slice(1)]
+    const { tokens, counted } = encodeChat({ prompt, completion }, 1, chat)
+    expect(tokens).toEqual([...chat.tokenizer.encode(prompt), ...chat.tokenizer.encode(completion), 2])
+    expect(counted).toEqual(tokens.map((_, i) => i > 0))
+  })
+
+  it('ShareGPT and Alpaca > messages', () => {
+    const conversations = [
+      { from: 'system', value: 's' },
+      { from: 'human', value: 'a' },
+      { from: 'gpt', value: 'b' },
+    ]
+    expect(parseChatRow({ conversations }, 1)).toEqual({
+      kind: 'messages',
+      messages: [system('s'), user('a'), assistant('b')],
+    })
+    expect(parseChatRow({ instruction: 'Add', input: '1 2', output: '3' }, 1)).toEqual({
+      kind: 'messages',
+      messages: [user('Add\n\n1 2'), assistant('3')],
+    })
+  })
+
+  it('preferences > the chosen answer; the prompt may be repeated or be the common start', () => {
+    const expected = {
+      kind: 'completion',
+      prompt: [user('a')],
+      completion: [assistant('b')],
+      rejected: [assistant('c')],
+    }
+    const whole = { chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c')] }
+    expect(parseChatRow(whole, 1)).toEqual(expected)
+    expect(parseChatRow({ prompt: [user('a')], ...whole }, 1)).toEqual(expected)
+    expect(countedText(whole)).toBe('b<|im_end|>')
+  })
+
+  it.each([
+    [7, /row 3/],
+    [{}, /row 3/],
+    [{ messages: [] }, /row 3: messages/],
+    [{ messages: [{ role: 'bot', content: 'a' }] }, /row 3: messages\[0\]\.role/],
+    [{ messages: [{ role: 'user', content: 5 }] }, /row 3: messages\[0\]\.content/],
+    [{ messages: [{ role: 'user', content: [{ type: 'image' }] }] }, /row 3: messages\[0\]\.content\[0\]/],
+    [{ messages: [{ role: 'assistant', content: 'a', weight: 2 }] }, /row 3: messages\[0\]\.weight/],
+    [{ conversations: [{ from: 'alien', value: 'a' }] }, /row 3: conversations\[0\]\.from/],
+    [{ conversations: [{ from: 'human' }] }, /row 3: conversations\[0\]\.value/],
+    [{ instruction: 1, output: 'a' }, /row 3: instruction/],
+    [{ text: null }, /row 3: text/],
+    [{ chosen: 'a', rejected: 'b' }, /row 3/],
+  ])('%j > invalid-data naming the field', (row, message) => {
+    expect(invalid(() => parseChatRow(row, 3))).toMatch(message)
+  })
+})
+
+const rows = Array.from({ length: 20 }, (_, i) => ({
+  messages: [user('Hello'), assistant('very '.repeat(1 + ((i * 7) % 20)))],
+}))
+
+describe('chatData', () => {
+  it('labels are the next counted tokens, and padding counts nothing', async () => {
+    const data = chatData([rows[0]], chat)
+    const { tokens, counted } = data.examplesOf[0]!
+    const [example] = [...(data.examples(0) as Iterable<Record<string, Tensor>>)]
+    const numbers = (name: string) => Array.from(example![name]!.data as BigInt64Array, Number)
+    expect(numbers('input_ids')).toEqual(tokens)
+    expect(numbers('position_ids')).toEqual([...tokens.keys()])
+    expect(numbers('labels')).toEqual(tokens.map((_, i) => (counted[i + 1] ? tokens[i + 1] : -100)))
+    const batch = await data.collate!([example!], [0])
+    const length = Math.ceil(tokens.length / 16) * 16
+    expect(batch['labels']!.dims).toEqual([1, length])
+    expect(Array.from(batch['labels']!.data as BigInt64Array).slice(tokens.length)).toEqual(
+      Array(length - tokens.length).fill(-100n),
+    )
+    expect(Array.from(batch['attention_mask']!.data as BigInt64Array).lastIndexOf(1n)).toBe(tokens.length - 1)
+  })
+
+  it('every epoch has every example once, in another order, the same for the same seed', () => {
+    const tokensOf = (seed: number, epoch: number) =>
+      [...(chatData(rows, chat, { seed, batchSize: 2 }).examples(epoch) as Iterable<Record<string, Tensor>>)].map(
+        (each) => String(each['input_ids']!.data),
+      )
+    const [first, second] = [tokensOf(0, 0), tokensOf(0, 1)]
+    expect(second.toSorted()).toEqual(first.toSorted())
+    expect(second).not.toEqual(first)
+    expect(tokensOf(0, 0)).toEqual(first)
+    expect(tokensOf(1, 0)).not.toEqual(first)
+  })
+
+  it('batches have examples of similar length', () => {
+    const sizes = Array.from({ length: 103 }, (_, i) => (i * 37) % 101)
+    const order = orderByLength(sizes, 10, new Random(0))
+    expect(order.toSorted((a, b) => a - b)).toEqual([...sizes.keys()])
+    for (let i = 0; i < 100; i += 10) {
+      const some = order.slice(i, i + 10).map((at) => sizes[at]!)
+      expect(Math.max(...some) - Math.min(...some)).toBeLessThan(12)
+    }
+  })
+
+  it('cut examples are counted, those without a learned token are left out, and both are warned of', () => {
+    const { report } = chatData([...rows, { messages: [user('long '.repeat(40)), assistant('b')] }], chat, {
+      length: 64,
+    })
+    expect(report).toMatchObject({ examples: 20, leftOut: 1, preferences: 0 })
+    expect(report.cut).toBeGreaterThan(1)
+    expect(report.warnings).toHaveLength(2)
+    expect(chatData(rows, chat).report).toMatchObject({ cut: 0, warnings: [] })
+  })
+
+  it('no rows, no token to learn, all behind the cut > invalid-data', () => {
+    expect(invalid(() => chatData([], chat))).toContain('no rows')
+    expect(invalid(() => chatData([rows[0], { messages: [user('a')] }], chat))).toContain('row 2')
+    expect(invalid(() => chatData(rows, chat, { length: 8 }))).toContain('8 tokens')
+  })
+
+  it('a token that the model does not have > invalid-data naming the row', () => {
+    const small = { ...chat, config: { vocab_size: 100 } }
+    expect(invalid(() => chatData(rows, small))).toMatch(/row 1 .*100/)
+  })
+
+  it('pack for a model without a mask of blocks > invalid-option with the reason', () => {
+    expect(thrownMessage('invalid-option', () => chatData(rows, chat, { pack: true }))).toContain('attention_mask')
+  })
+})
+
+describe('chatData > pack', () => {
+  const model = (dtype: 'bool' | 'float32'): Model =>
+    decodeModel(
+      modelBytes({
+        nodes: [node('Identity', 'input_ids', 'logits')],
+        inputs: [
+          info('input_ids', ['b', 't'], 'int64'),
+          info('position_ids', ['b', 't'], 'int64'),
+          info('attention_mask', ['b', 1, 't', 't'], dtype),
+        ],
+        outputs: [info('logits', ['b', 't'], 'int64')],
+      }),
+    )
+
+  it('examples > rows of at most the length, each example once', () => {
+    const packs = packExamples(
+      [5, 3, 7, 2, 2, 1].map((size, row) => ({ row, tokens: Array(size).fill(0), counted: Array(size).fill(true) })),
+      10,
+    )
+    expect(packs.map((pack) => pack.map(({ tokens }) => tokens.length)).toSorted()).toEqual([
+      [5, 2, 2, 1],
+      [7, 3],
+    ])
+  })
+
+  it('positions begin at 0 in every example, and no example sees another', async () => {
+    const packed = { ...chat, model: model('bool') }
+    const data = chatData(rows, packed, { pack: true, length: 256, batchSize: 1 })
+    expect(data.length).toBeLessThan(rows.length)
+    for await (const { tensors } of batches(data, { batchSize: 1 })) {
+      const length = tensors['input_ids']!.dims[1]!
+      const positions = Array.from(tensors['position_ids']!.data as BigInt64Array, Number)
+      const mask = tensors['attention_mask']!
+      expect(mask.dims).toEqual([1, 1, length, length])
+      const labels = tensors['labels']!.data as BigInt64Array
+      const used = positions.findLastIndex((p, i) => p > 0 || labels[i] !== -100n) + 1
+      for (let i = 0; i < used; i++) {
+        const seen = Array.from((mask.data as Uint8Array).subarray(i * length, i * length + length))
+        const first = i - positions[i]!
+        expect(seen.flatMap((sees, j) => (sees ? [j] : []))).toEqual(
+          Array.from({ length: i - first + 1 }, (_, k) => first + k),
+        )
+      }
+    }
+  })
+
+  it('a float mask > 0 where a token sees, a large negative number elsewhere', () => {
+    const segments: Tensor = { dtype: 'int64', dims: [1, 3], data: BigInt64Array.of(1n, 1n, 2n) }
+    expect(
+      Array.from(blockMask(segments, 'float32').data as Float32Array, (x) => (x === 0 ? 1 : x < -1e38 ? 0 : 2)),
+    ).toEqual([...[1, 0, 0], ...[1, 1, 0], ...[0, 0, 1]])
+  })
+})
