@@ -53,6 +53,17 @@ const guides: Readonly<Record<string, Guide>> = {
     },
     writes: ['lenet.onnx'],
   },
+  adapters: {
+    settings: { examples: 1200, mirroredExamples: 200, heldOut: 200, epochs: 4 },
+    check(printed) {
+      const [, before] = numbers(printed, /^base.*: accuracy ([\d.]+)/gm)
+      const [after] = numbers(printed, /^adapted, mirrored: accuracy ([\d.]+)/gm)
+      expect(after).toBeGreaterThan(before! + 0.1)
+      expect(printed).toContain('hidden0: 784 to 256')
+      expect(printed).toContain('head [ 8, 256 ] [ 10, 8 ] 2')
+    },
+    writes: ['adapted.onnx', 'merged.onnx', 'base.onnx'],
+  },
   'write-a-loss': {
     settings: { examples: 400, heldOut: 200, epochs: 2 },
     check(printed) {
