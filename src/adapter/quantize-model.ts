@@ -46,11 +46,6 @@ function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required
  */
 export function quantizeModel(model: Model, options: QuantizeOptions = {}): Model {
   const products = quantizeProducts(model, checkQuantizeOptions('quantizeModel', options))
-  if (products.size === 0)
-    throw new OnnxIreError(
-      'invalid-model',
-      'quantizeModel: no MatMul of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
-    )
   return insertBlocks(model, products)
 }
 
@@ -81,7 +76,8 @@ function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOp
  * `quantizeModel`. A layer over MatMulNBits is dequantized, merged and quantized to these options; MatMulNBits nodes
  * without an adapter keep their bytes. Rounding loses a part of what was trained: compare the loss before and after.
  *
- * @throws OnnxIreError `invalid-option` if the model has no adapter, or one over weights quantized in another form
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, or one over weights quantized in another form;
+ *   `invalid-model` if it has no MatMul to quantize
  *
  * @example
  * ```ts
@@ -151,6 +147,11 @@ interface BlockNode {
 
 /** Replaces products by MatMulNBits nodes; removes the weights that no node reads any more. */
 function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>): Model {
+  if (replaced.size === 0)
+    throw new OnnxIreError(
+      'invalid-model',
+      'no MatMul of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
+    )
   const graph = model.proto.graph!
   const taken = new Set(graph.initializer.map(({ name = '' }) => name))
   const added: TensorProto[] = []

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
+import { defineAdapter } from './commands/adapter.js'
 import { defineBuild } from './commands/build.js'
 import { defineData } from './commands/data.js'
 import { defineEvaluate } from './commands/evaluate.js'
@@ -49,6 +50,7 @@ const commands = [
   definePredict,
   defineSharpness,
   defineExport,
+  defineAdapter,
   defineData,
 ]
 

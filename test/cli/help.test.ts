@@ -18,16 +18,22 @@ test('--help > lists every command and the exit codes', async () => {
     'predict',
     'sharpness',
     'export',
+    'adapter',
     'data',
   ])
   expect(help).toContain('130 interrupted')
 })
 
 test.each([
-  ...commands.filter((name) => name !== 'data'),
+  ...commands.filter((name) => name !== 'data' && name !== 'adapter'),
   'data prepare text',
   'data prepare images',
   'data prepare cifar',
+  'adapter inspect',
+  'adapter convert',
+  'adapter apply',
+  'adapter merge',
+  'adapter base',
 ])('%s --help > describes usage and --json, with an example', async (command) => {
   const { code, stdout } = await run(...command.split(' '), '--help')
   expect(code).toBe(0)

@@ -1,20 +1,35 @@
 import { type Command, Option } from 'commander'
+import { findRecord } from '../../adapter/record.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
+import { RecipeData } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/files/model.js'
+import type { Model } from '../../onnx/model.js'
 import { finalWeights } from '../../recipe/build.js'
+import { createLoss } from '../../recipe/loss.js'
+import type { Recipe } from '../../recipe/recipe.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import { evaluateModel } from '../../train/evaluate.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
+import {
+  type ExportForm,
+  exportForms,
+  exportFormsHelp,
+  formFiles,
+  toModelForm,
+  writeForm,
+} from '../adapters/adapter-file.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
-import { jsonOption } from '../options.js'
+import { createRuntime, jsonOption } from '../options.js'
 import { listInitialFiles, prepareOutputs } from '../outputs.js'
-import { formatCount } from '../text/format.js'
+import { formatCount, formatNumber } from '../text/format.js'
 import { RunFolder } from '../training/run-folder.js'
 
 interface Options {
   readonly output: string
   readonly weights?: WhichWeights
+  readonly as?: ExportForm
   readonly json?: true
 }
 
@@ -30,13 +45,14 @@ export function defineExport(program: Command, io: Io): void {
     .command('export')
     .description('write the model of the newest checkpoint of a run, finished or not')
     .argument('<run>', 'a run folder, written by train')
-    .requiredOption('-o, --output <file>', 'path of the trained model')
+    .requiredOption('-o, --output <path>', 'path of the trained model')
     .addOption(
       new Option(
         '--weights <which>',
         'weights of the last step, their moving average, or the best on the validation data (default: as the recipe of the run sets)',
       ).choices(['last', 'ema', 'best']),
     )
+    .addOption(new Option('--as <form>', 'form of a model with an adapter (default: beside)').choices(exportForms))
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -44,16 +60,21 @@ export function defineExport(program: Command, io: Io): void {
 The initial model of the run is read again, from the path in recipe.json of the run folder (start.onnx of the run folder for a
 preset).
 
+Forms of a run that trained an adapter:${exportFormsHelp}
+With q4 and q8 the loss on the validation data is measured before and after.
+
 Examples:
   $ onnx-ire export runs/recipe -o tuned.onnx
-  $ onnx-ire export runs/recipe --weights last -o last.onnx`,
+  $ onnx-ire export runs/recipe --weights last -o last.onnx
+  $ onnx-ire export runs/lora --as peft -o my-lora
+  $ onnx-ire export runs/lora --as q4 -o model_q4.onnx`,
     )
-    .action(async (run: string, { output, weights: requested, json }: Options) => {
+    .action(async (run: string, { output, weights: requested, as: form, json }: Options) => {
       const folder = new RunFolder(run)
       const recipe = await folder.readRecipe()
       const started = folder.withStartModel(recipe)
       const initial = await loadModel(started)
-      await prepareOutputs({ files: [output] }, async () => [
+      await prepareOutputs({ files: formFiles(form ?? 'beside', output) }, async () => [
         ...(await folder.listFiles()),
         ...listInitialFiles(started, initial),
       ])
@@ -66,15 +87,56 @@ Examples:
       })
       for (const { step, error } of skipped)
         writeText(io.stderr, `skipping the checkpoint of step ${step}: ${error.message}\n`)
-      await writeModel(output, model)
+      if (form !== undefined && !findRecord(model.proto))
+        throw new OnnxIreError('invalid-option', `--as ${form}: the run trained no adapter; leave out --as`)
+      const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
+      if (!measured) await writeForm(form ?? 'beside', output, model)
       print(
         io,
-        { output, run, model: modelTitle(started), step, weights },
+        {
+          output,
+          run,
+          model: modelTitle(started),
+          step,
+          weights,
+          ...(form && { form }),
+          ...(measured && { measured }),
+        },
         json,
-        () =>
-          `wrote ${output}: ${modelTitle(recipe)} trained in ${run}, ${formatCount(step, 'step')}, ${weightsText[weights]}`,
+        () => {
+          const wrote = `wrote ${output}: ${modelTitle(recipe)} trained in ${run}, ${formatCount(step, 'step')}, ${weightsText[weights]}`
+          if (!measured) return form ? `${wrote}, form ${form}` : wrote
+          const losses =
+            'before' in measured
+              ? `loss ${formatNumber(measured.before)} before, ${formatNumber(measured.after)} after`
+              : measured.reason
+          return `${wrote}, form ${form}: ${losses}`
+        },
       )
     })
+}
+
+/** Losses on the validation data, or the reason why they were not measured. */
+type Measured = { readonly before: number; readonly after: number } | { readonly reason: string }
+
+/** Writes a model with its adapter merged and quantized; measures the loss before and after, on the validation data. */
+async function writeMeasured(form: 'q4' | 'q8', output: string, model: Model, recipe: Recipe): Promise<Measured> {
+  const quantized = toModelForm(form, model)
+  await writeModel(output, quantized)
+  const opened = await RecipeData.open(recipe, model, model)
+  const data = await opened.validation()
+  if (!data) return { reason: 'the recipe has no validation data, so the loss was not measured' }
+  const { batchSize, threads, loss } = opened.recipe
+  const runtime = await createRuntime('cpu', threads)
+  try {
+    const measure = async (each: Model) => {
+      const options = { loss: createLoss(loss), runtime, ...(batchSize === undefined ? {} : { batchSize }) }
+      return (await evaluateModel(each, data, options)).loss
+    }
+    return { before: await measure(model), after: await measure(quantized) }
+  } finally {
+    await runtime.dispose()
+  }
 }
 
 /**
