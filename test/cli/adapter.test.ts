@@ -211,6 +211,19 @@ describe('export --as', () => {
     expect(stdout).toMatch(/form q4: loss [\d.]+ before, [\d.]+ after/)
   })
 
+  it('refuses an adapter alone if the run trained a head, too', async () => {
+    await writeModel(at('digits.onnx'), digits())
+    const changes = { model: 'digits.onnx', epochs: 1, adapter: { r: 2 }, trainable: ['*.lora_*', 'head.weight'] }
+    await space.writeRecipe('head.json', changes)
+    expect(await run('train', at('head.json'), '--out', at('head'), '--quiet')).toMatchObject({ code: 0 })
+    expect(await run('export', at('head'), '--as', 'merged', '-o', at('head.onnx'))).toMatchObject({ code: 0 })
+    for (const form of ['peft', 'onnx-adapter'])
+      expect(await run('export', at('head'), '--as', form, '-o', at('no'))).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('new head'),
+      })
+  })
+
   it('is refused for a run without an adapter', async () => {
     await space.writeRecipe('plain.json', { epochs: 1 })
     expect(await run('train', at('plain.json'), '--out', at('plain'), '--quiet')).toMatchObject({ code: 0 })

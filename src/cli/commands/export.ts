@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { checksumBase } from '../../adapter/checksum-base.js'
 import { findRecord } from '../../adapter/record.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
@@ -89,6 +90,11 @@ Examples:
         writeText(io.stderr, `skipping the checkpoint of step ${step}: ${error.message}\n`)
       if (form !== undefined && !findRecord(model.proto))
         throw new OnnxIreError('invalid-option', `--as ${form}: the run trained no adapter; leave out --as`)
+      if ((form === 'peft' || form === 'onnx-adapter') && checksumBase(model) !== checksumBase(original))
+        throw new OnnxIreError(
+          'invalid-option',
+          `--as ${form}: the run also trained tensors of the model itself, such as a new head, which an adapter cannot hold: export with --as beside or merged`,
+        )
       const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
       if (!measured) await writeForm(form ?? 'beside', output, model)
       print(
