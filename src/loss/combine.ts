@@ -49,6 +49,12 @@ export function combine(tasks: Readonly<Record<string, LossTask>>): Loss {
     name: `combined of ${entries.map(([task, { loss }]) => `${task} (${loss.name})`).join(', ')}`,
     build(outputs) {
       const built = entries.map(([task, { loss, weight = 1 }]) => ({ task, weight, graph: loss.build(outputs) }))
+      const chunked = built.find(({ graph }) => graph.withSeeds)
+      if (chunked)
+        throw new OnnxIreError(
+          'invalid-option',
+          `combine: the loss of '${chunked.task}' computes its own gradients, which cannot be combined: omit its option 'chunk'`,
+        )
       const trained = built.filter(({ weight }) => weight > 0)
       const total = (select: (graph: LossGraph) => Value) =>
         add(built.map(({ graph }) => castLike(built, select(graph))))

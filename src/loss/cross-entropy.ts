@@ -1,16 +1,18 @@
-import { isFloat } from '../ir/dtype.js'
+import { dtypes, isFloat } from '../ir/dtype.js'
 import { constant, input, scalar, tensorFrom } from '../ir/leaf.js'
 import { axisOf, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { belowOne, checkNumber } from '../util/check.js'
+import { belowOne, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { automaticChunk, findScoreHead, sumOverChunks } from './chunked-cross-entropy.js'
 import { findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkNonNegativeList,
   countAndWeight,
   type LossWeightOptions,
   multiplyOptional,
+  oneIfZero,
   type SampleWeights,
   sampledMean,
   sum,
@@ -41,6 +43,12 @@ export interface CrossEntropyOptions extends LossWeightOptions {
   readonly classWeights?: readonly number[]
   /** Label of examples (or positions) to ignore, padding for instance. Not with `probabilities`. Default: none. */
   readonly ignoreIndex?: number
+  /**
+   * Number of examples (or positions) whose logits are in memory at once, for large vocabularies: the loss and its
+   * gradients are computed chunk by chunk from the input of the last matrix product. 'auto': 64 positions, or more as
+   * long as they have 2 million logits. The results are the same. Not with `probabilities`, in `combine`, or for second derivatives. Default: all.
+   */
+  readonly chunk?: number | 'auto'
 }
 
 /**
@@ -55,7 +63,8 @@ export interface CrossEntropyOptions extends LossWeightOptions {
  *     l = -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c]
  *
  * Both follow PyTorch's cross_entropy (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
- * IRE samples labels as the arg-max of z plus standard Gumbel noise, a sample of softmax(z).
+ * IRE samples labels as the arg-max of z plus standard Gumbel noise, a sample of softmax(z); with `chunk` from uniform
+ * noise.
  *
  * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
  * @example
@@ -72,21 +81,30 @@ export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
       'invalid-option',
       "crossEntropy: option 'ignoreIndex' is a class number, but with 'probabilities' labels are none; use 'mask' to ignore targets",
     )
+  const { chunk } = options
+  if (chunk !== undefined && chunk !== 'auto') checkNumber('crossEntropy', 'chunk', chunk, positiveCount)
+  if (probabilities && chunk !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      "crossEntropy: option 'chunk' needs labels that are class numbers: with 'probabilities' they are as large as the logits",
+    )
   return {
     name: 'cross-entropy',
     build(outputs) {
       const scores = findClassScores(outputs, options.logits, options.axis, 'crossEntropy')
       return probabilities
         ? buildSoftLabelLoss(scores, labels, options, 'crossEntropy')
-        : buildLabelLoss(scores, labels, options)
+        : chunk === undefined
+          ? buildLabelLoss(scores, labels, options)
+          : buildChunkedLoss(scores, labels, { ...options, chunk })
     },
   }
 }
 
-/** Builds the cross-entropy against class numbers. */
-function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropyOptions): LossGraph {
+/** Labels of the data, with the weights of their losses. */
+function weighLabels(scores: ClassScores, name: string, options: CrossEntropyOptions) {
   const { labelSmoothing = 0, ignoreIndex } = options
-  const { z, logP, axis, shape } = scores
+  const { z, axis, shape } = scores
   const given = input(name, 'int64', shape.toSpliced(axis, 1))
   const notIgnored = ignoreIndex === undefined ? null : op.Not(op.Equal(given, scalar('int64', ignoreIndex)))
   const weighting = weighTargets(given, z, options, 'crossEntropy', notIgnored)
@@ -96,21 +114,195 @@ function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropy
   const labelWeights = classWeights && op.Gather(classWeights, labels) // w[y]
   const weights = multiplyOptional(labelWeights, targetWeights)
   const all = { weights, count, total: labelWeights && weights ? sum(weights) : weighting.total }
-
-  const nll = negativeLogLikelihood(scores, labels)
-  const smoothed = (): Value => {
-    const spread = classWeights ? op.Mul(logP, broadcastAlongClasses(classWeights, scores)) : logP
-    const certain = op.Mul(labelWeights ? op.Mul(nll, labelWeights) : nll, 1 - labelSmoothing)
-    return op.Sub(certain, op.Mul(op.ReduceMean(spread, [axis], { keepdims: 0 }), labelSmoothing))
-  }
   return {
-    loss: labelSmoothing === 0 ? weightedMean(nll, all) : weightedMean(smoothed(), { ...all, weights: targetWeights }),
-    targets: targetInputs(given, weighting, 'crossEntropy'),
-    labels: new Map([[name, { classes: shape[axis] ?? unknownDim(), ignoreIndex }]]),
-    ...countAndWeight(all),
-    predictions: new Map([['', { kind: 'classes', logits: z, axis, labels: given, mask }]]),
+    labels,
+    labelWeights,
+    classWeights,
+    /** Weights of the losses of hard labels, which contain those of the classes. */
+    all,
+    /** Weights of `labelLosses`, in which smoothed labels contain the weights of the classes. */
+    lossWeights: labelSmoothing === 0 ? all : { ...all, weights: targetWeights },
+    graph: {
+      targets: targetInputs(given, weighting, 'crossEntropy'),
+      labels: new Map([[name, { classes: shape[axis] ?? unknownDim(), ignoreIndex }]]),
+      ...countAndWeight(all),
+    },
+    comparison: { kind: 'classes', logits: z, axis, labels: given, mask } as const,
+  }
+}
+
+/** Loss of every label: -log p[label], or with smoothing -(1 - s) w[y] log p[y] - s mean_c w[c] log p[c]. */
+function labelLosses(
+  scores: Pick<ClassScores, 'logP' | 'axis' | 'shape'>,
+  nll: Value,
+  weights: { readonly labelWeights: Value | null; readonly classWeights: Value | null },
+  { labelSmoothing = 0 }: CrossEntropyOptions,
+): Value {
+  if (labelSmoothing === 0) return nll
+  const { logP, axis } = scores
+  const { labelWeights, classWeights } = weights
+  const spread = classWeights ? op.Mul(logP, broadcastAlongClasses(classWeights, scores)) : logP
+  const certain = op.Mul(labelWeights ? op.Mul(nll, labelWeights) : nll, 1 - labelSmoothing)
+  return op.Sub(certain, op.Mul(op.ReduceMean(spread, [axis], { keepdims: 0 }), labelSmoothing))
+}
+
+/** Builds the cross-entropy against class numbers. */
+function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropyOptions): LossGraph {
+  const { labels, all, lossWeights, graph, comparison, ...weights } = weighLabels(scores, name, options)
+  const nll = negativeLogLikelihood(scores, labels)
+  return {
+    ...graph,
+    loss: weightedMean(labelLosses(scores, nll, weights, options), lossWeights),
+    predictions: new Map([['', comparison]]),
     sampled: sampleLabels(scores, name, all),
   }
+}
+
+/** Builds the cross-entropy against class numbers with the logits of a chunk of positions at a time. */
+function buildChunkedLoss(
+  given: ClassScores,
+  name: string,
+  options: CrossEntropyOptions & { readonly chunk: number | 'auto' },
+): LossGraph {
+  const { axis, shape } = given
+  const classes = shape[axis]
+  if (axis !== shape.length - 1)
+    throw new OnnxIreError(
+      'invalid-option',
+      "crossEntropy: option 'chunk' needs logits whose classes are along the last axis",
+    )
+  if (options.chunk === 'auto' && typeof classes !== 'number')
+    throw new OnnxIreError(
+      'invalid-option',
+      `crossEntropy: the number of classes is '${classes}': set option 'chunk' to a number`,
+    )
+  const head = findScoreHead(given.logits)
+  const size = options.chunk === 'auto' ? automaticChunk(classes as number) : options.chunk
+  const { labels, all, lossWeights, graph, comparison, labelWeights, classWeights } = weighLabels(given, name, options)
+  const noise = input(`noise/${name}`, given.z.dtype, labels.shape)
+  const present = (values: readonly (Value | null)[]) => values.filter((value) => value !== null)
+
+  /** The mean of `labelLosses` over chunks, for labels that `choose` selects. */
+  const chunked = (
+    active: ReadonlySet<Value>,
+    perPosition: readonly Value[],
+    weights: Value | null,
+    total: Value,
+    choose: (softmax: ChunkSoftmax, perPosition: readonly Value[]) => Omit<ChunkLabels, 'softmax' | 'weight'>,
+  ) =>
+    sumOverChunks(
+      {
+        head,
+        size,
+        perPosition: [...perPosition, ...present([weights])],
+        build: ({ z, perPosition: slices, isPosition }) => {
+          const softmax = softmaxOfChunk(z)
+          const weight = op.Div(weights ? op.Mul(slices.at(-1)!, isPosition) : isPosition, total)
+          return chunkLoss({ softmax, weight, ...choose(softmax, slices) })
+        },
+      },
+      [...head.features, ...head.shared].filter((x) => active.has(x)),
+    )
+
+  const { labelSmoothing = 0 } = options
+  const build = (active: ReadonlySet<Value>): LossGraph => {
+    const given = present([labels, labelSmoothing > 0 ? labelWeights : null])
+    const plain = chunked(active, given, lossWeights.weights, oneIfZero(all.total), (_, [y, w]) => ({
+      labels: y!,
+      smoothing:
+        labelSmoothing === 0 ? null : { share: labelSmoothing, labelWeights: labelWeights && w!, classWeights },
+    }))
+    const [predicted, nll] = plain.results
+    const divisor = all.weights ? op.Sqrt(oneIfZero(op.Mul(all.count, all.total))) : all.count
+    const sampled = chunked(active, [noise], all.weights && op.Sqrt(all.weights), divisor, (softmax, [u]) => ({
+      labels: sampleByInverse(softmax, u!),
+      smoothing: null,
+    }))
+    return {
+      ...graph,
+      loss: plain.loss,
+      seeds: plain.seeds,
+      withSeeds: build,
+      predictions: new Map([['', { ...comparison, results: { predicted: predicted!, nll: nll! } }]]),
+      sampled: {
+        loss: sampled.loss,
+        seeds: sampled.seeds,
+        noise: new Map([[noise.name!, { value: noise, distribution: 'uniform' }]]),
+      },
+    }
+  }
+  return build(new Set())
+}
+
+/** Softmax of a chunk of scores [n, classes], with one array of the size of the scores beside them. */
+interface ChunkSoftmax {
+  readonly z: Value
+  /** exp(z - max z). */
+  readonly e: Value
+  /** Sum of `e` over the classes: [n, 1]. */
+  readonly sum: Value
+  /** log sum exp z: [n]. */
+  readonly logSum: Value
+}
+
+function softmaxOfChunk(z: Value): ChunkSoftmax {
+  const max = op.ReduceMax(z, [1])
+  const e = op.Exp(op.Sub(z, max))
+  const sum = op.ReduceSum(e, [1])
+  return { z, e, sum, logSum: op.Squeeze(op.Add(op.Log(sum), max), [1]) }
+}
+
+/** Labels of a chunk, with the weights of their losses. */
+interface ChunkLabels {
+  readonly softmax: ChunkSoftmax
+  readonly labels: Value
+  /** Weight of the loss of every label. */
+  readonly weight: Value
+  readonly smoothing: {
+    readonly share: number
+    readonly labelWeights: Value | null
+    readonly classWeights: Value | null
+  } | null
+}
+
+/**
+ * Cross-entropy of a chunk with its gradient, for v the weight of a label, a = (1 - s) w[y], b[c] = s w[c] / C:
+ *
+ *     l = v (a (log sum exp z - z[y]) + sum_c b[c] (log sum exp z - z[c]))
+ *     dl / dz[c] = v ((a + sum b) softmax(z)[c] - a [c = y] - b[c])
+ */
+function chunkLoss({ softmax, labels, weight, smoothing }: ChunkLabels) {
+  const { z, e, sum: total, logSum } = softmax
+  const at = op.Unsqueeze(labels, [1])
+  const nll = op.Sub(logSum, op.Squeeze(op.GatherElements(z, at, { axis: 1 }), [1]))
+  const results = [op.ArgMax(z, { axis: 1, keepdims: 0 }), nll]
+  const times = (x: Value | null) => op.Unsqueeze(multiplyOptional(x, weight)!, [1])
+  const scatter = (dz: Value, share: Value) => op.ScatterElements(dz, at, op.Neg(share), { axis: 1, reduction: 'add' })
+  if (!smoothing) {
+    const dz = scatter(op.Mul(e, op.Div(times(null), total)), times(null))
+    return { loss: sum(op.Mul(nll, weight)), dz, results }
+  }
+  const { share, labelWeights, classWeights } = smoothing
+  const a = labelWeights ? op.Mul(labelWeights, 1 - share) : scalar(z.dtype, 1 - share)
+  const mean = (x: Value) => op.ReduceMean(x, [1], { keepdims: 0 })
+  const b = classWeights ? op.Mul(classWeights, share) : scalar(z.dtype, share)
+  const spread = classWeights ? op.ReduceMean(b, { keepdims: 0 }) : b
+  const losses = op.Add(op.Mul(a, nll), op.Sub(op.Mul(spread, logSum), mean(op.Mul(z, b))))
+  const classes = op.CastLike(op.Gather(op.Shape(z), scalar('int64', 1)), z)
+  const p = op.Mul(e, op.Div(times(op.Add(a, spread)), total))
+  const dz = scatter(op.Sub(p, op.Mul(times(null), op.Div(b, classes))), times(a))
+  return { loss: sum(op.Mul(losses, weight)), dz, results }
+}
+
+/**
+ * Samples labels from softmax(z) by uniform noise u: the number of classes whose cumulative share is at most u. A
+ * number per position, where the arg-max of scores plus Gumbel noise would need one per class.
+ */
+function sampleByInverse({ e, sum: total }: ChunkSoftmax, u: Value): Value {
+  const below = op.LessOrEqual(op.CumSum(e, scalar('int64', 1)), op.Mul(op.Unsqueeze(u, [1]), total))
+  const label = op.ReduceSum(op.Cast(below, { to: dtypes.int64.onnx }), [1], { keepdims: 0 })
+  // The cumulative sum rounds differently than the sum.
+  return op.Min([label, op.Sub(op.Gather(op.Shape(e), scalar('int64', 1)), 1)])
 }
 
 /** Options of `buildSoftLabelLoss`. */
@@ -162,6 +354,8 @@ const safeLog = (t: Value): Value => op.Log(op.Where(op.Greater(t, 0), t, 1))
 
 /** Class scores of an output: unnormalized, softmax(z) is the distribution. */
 interface ClassScores {
+  /** Scores in the model's precision. */
+  readonly logits: Value
   readonly z: Value
   /** log softmax(z). */
   readonly logP: Value
@@ -202,7 +396,7 @@ function findClassScores(
   }
   const resolved = axisOf(classAxis ?? -1, rank)
   const z = toFullPrecision(logits)
-  return { z, logP: op.LogSoftmax(z, { axis: resolved }), axis: resolved, shape }
+  return { logits, z, logP: op.LogSoftmax(z, { axis: resolved }), axis: resolved, shape }
 }
 
 /** -log p[label] of every label. */
@@ -240,7 +434,7 @@ function classWeightsConstant(
 }
 
 /** Reshapes numbers per class [C] so that they broadcast along the class axis. */
-const broadcastAlongClasses = (weights: Value, { axis, shape }: ClassScores): Value => {
+const broadcastAlongClasses = (weights: Value, { axis, shape }: Pick<ClassScores, 'axis' | 'shape'>): Value => {
   const following = Array.from({ length: shape.length - 1 - axis }, (_, i) => i + 1)
   return following.length === 0 ? weights : op.Unsqueeze(weights, following)
 }

@@ -1,3 +1,4 @@
+import type { Seed } from '../grad/gradient.js'
 import { dtypes, isHalf } from '../ir/dtype.js'
 import type { Dim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
@@ -6,9 +7,9 @@ import { OnnxIreError } from '../util/errors.js'
 
 /**
  * Distribution of a noise input that the host fills: independent standard samples of the `Random` method of this name
- * (`huber` with its delta).
+ * (`huber` with its delta; `uniform` in [0, 1)).
  */
-export type NoiseDistribution = 'gumbel' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
+export type NoiseDistribution = 'uniform' | 'gumbel' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
 
 /**
  * Loss that training minimizes, built onto the outputs of a model. Created by `crossEntropy`, `mse` and the like; any
@@ -41,6 +42,16 @@ export interface LossGraph {
   readonly weight?: Value
   /** Terms of a loss that is a sum of means with different divisors; micro-batches scale each term separately. */
   readonly meanTerms?: MeanTerms
+  /**
+   * Gradients of the loss that it computes itself, together with its value: by values of the model, from which the walk
+   * goes on. Default: the walk starts at the loss.
+   */
+  readonly seeds?: readonly Seed[]
+  /**
+   * Builds the loss with `seeds`, for values of the model that depend on trained parameters; absent for losses that the
+   * walk differentiates.
+   */
+  readonly withSeeds?: (active: ReadonlySet<Value>) => LossGraph
   /** Predictions with their targets, for metrics: by task, under '' if the loss has a single task. */
   readonly predictions?: ReadonlyMap<string, Comparison>
   /**
@@ -51,6 +62,8 @@ export interface LossGraph {
    */
   readonly sampled?: {
     readonly loss: Value
+    /** As `seeds` of the loss. */
+    readonly seeds?: readonly Seed[]
     readonly noise: ReadonlyMap<string, { readonly value: Value; readonly distribution: NoiseDistribution }>
   }
 }
@@ -89,6 +102,11 @@ export type Comparison =
       /** Class numbers: int64, the logits' shape without the class axis. */
       readonly labels: Value
       readonly mask: Value | null
+      /**
+       * Predicted class and -log p[label] per target, of a loss that does not store the logits of all targets. Reading
+       * `logits` would compute them again.
+       */
+      readonly results?: { readonly predicted: Value; readonly nll: Value }
     }
   | {
       /** Yes or no, per element. */

@@ -1,5 +1,5 @@
 import { maxRank } from '../ir/shape.js'
-import { either, flag, type JsonSchema, list, real, text, whole } from '../util/json-schema.js'
+import { choice, either, flag, type JsonSchema, list, real, text, whole } from '../util/json-schema.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
 import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
 import type { Loss } from './loss.js'
@@ -67,6 +67,7 @@ export const lossRegistry = {
       classWeights: list(real(nonNegative), { minItems: 1 }, 'a weight for every class'),
       ...weights,
       ignoreIndex: whole(-1e9, 'the label of examples to ignore'),
+      chunk: either([choice(['auto']), whole(1, 'positions')], 'the positions whose logits are in memory at once'),
     },
     output: 'logits',
     target: ({ labels = 'labels', probabilities }) => ({ name: labels, isClasses: !probabilities }),

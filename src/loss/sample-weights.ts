@@ -109,7 +109,7 @@ export const sampledMean = (losses: Value, { weights, count, total }: SampleWeig
     : op.ReduceMean(losses, { keepdims: 0 })
 
 /** Replaces a denominator of 0 by 1; the numerator is 0 in that case. */
-const oneIfZero = (total: Value): Value => op.Where(op.Greater(total, 0), total, 1)
+export const oneIfZero = (total: Value): Value => op.Where(op.Greater(total, 0), total, 1)
 
 /** Inputs of a loss: its targets and their weights. Throws `invalid-option` if two have the same name. */
 export function targetInputs(targets: Value, { inputs }: TargetWeights, loss: string): ReadonlyMap<string, Value> {

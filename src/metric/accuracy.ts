@@ -2,7 +2,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { countUnmasked, type DecisionComparison, sumUnmasked } from './decisions.js'
+import { castTo, countUnmasked, type DecisionComparison, predictedClass, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /**
@@ -21,11 +21,11 @@ export const accuracy = (): Metric => ({
     if (comparison.kind === 'values') return null
     const correct = isCorrect(comparison)
     const { logits, mask } = comparison
-    const count = (x: Value) => op.ReduceSum(op.CastLike(x, logits), { keepdims: 0 })
+    const count = (x: Value) => op.ReduceSum(castTo(logits, x), { keepdims: 0 })
     return {
       sums: new Map([
         ['correct', count(mask ? op.And(correct, mask) : correct)],
-        ['count', mask ? count(mask) : op.CastLike(op.Size(correct), logits)],
+        ['count', mask ? count(mask) : castTo(logits, op.Size(correct))],
       ]),
       measure: ({ correct, count }) => ({ accuracy: correct![0]! / count![0]! }),
     }
@@ -35,8 +35,7 @@ export const accuracy = (): Metric => ({
 function isCorrect(comparison: DecisionComparison): Value {
   if (comparison.kind === 'binary')
     return op.Equal(op.Greater(comparison.logits, 0), op.Greater(comparison.targets, 0.5))
-  const { logits, axis, labels } = comparison
-  return op.Equal(op.ArgMax(logits, { axis, keepdims: 0 }), labels)
+  return op.Equal(predictedClass(comparison), comparison.labels)
 }
 
 /**
@@ -51,7 +50,12 @@ export function topK(k: number): Metric {
     name,
     build(comparison) {
       if (comparison.kind !== 'classes') return null
-      const { logits, axis, labels, mask } = comparison
+      const { logits, axis, labels, mask, results } = comparison
+      if (results)
+        throw new OnnxIreError(
+          'invalid-option',
+          `metrics: ${name} needs the logits of all positions: omit the option 'chunk' of the loss, or measure accuracy`,
+        )
       const classes = logits.shape?.[axis]
       if (typeof classes === 'number' && classes < k)
         throw new OnnxIreError('invalid-option', `metrics: ${name} is always 1 for a model with ${classes} classes`)

@@ -1,3 +1,4 @@
+import { dtypes } from '../ir/dtype.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { Comparison } from '../loss/loss.js'
@@ -28,12 +29,19 @@ export function decide(comparison: DecisionComparison, threshold = 0.5): Decisio
   const predicted =
     comparison.kind === 'binary'
       ? op.CastLike(op.Greater(logits, Math.log(threshold / (1 - threshold))), zero)
-      : op.ArgMax(logits, { axis: comparison.axis, keepdims: 0 })
+      : predictedClass(comparison)
   const labels =
     comparison.kind === 'binary' ? op.CastLike(op.Greater(comparison.targets, 0.5), zero) : comparison.labels
   const actual = mask ? op.Where(mask, labels, zero) : labels
-  return { predicted, actual, counted: op.CastLike(mask ?? op.Equal(actual, actual), logits) }
+  return { predicted, actual, counted: castTo(logits, mask ?? op.Equal(actual, actual)) }
 }
+
+/** Class of the highest score, the first of equal ones. */
+export const predictedClass = ({ logits, axis, results }: Extract<Comparison, { kind: 'classes' }>): Value =>
+  results?.predicted ?? op.ArgMax(logits, { axis, keepdims: 0 })
+
+/** Casts to the type of `like`, which is not computed for it. */
+export const castTo = (like: Value, x: Value): Value => op.Cast(x, { to: dtypes[like.dtype].onnx })
 
 /** Counts how often each of the numbers 0 .. bins - 1 occurs among the decisions that count: [bins]. */
 export function histogram(numbers: Value, counted: Value, bins: number): Value {
@@ -60,7 +68,7 @@ export const sumUnmasked = (x: Value, mask: Value | null): Value =>
 
 /** Number of elements of `x` that are not masked out, in the type of `like`. */
 export const countUnmasked = (x: Value, mask: Value | null, like: Value): Value =>
-  mask ? op.ReduceSum(op.CastLike(mask, like), { keepdims: 0 }) : op.CastLike(op.Size(x), like)
+  mask ? op.ReduceSum(castTo(like, mask), { keepdims: 0 }) : castTo(like, op.Size(x))
 
 /** Throws `invalid-option` unless the threshold is in (0, 1). */
 export function checkThreshold(owner: string, threshold: number): void {

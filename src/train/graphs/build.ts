@@ -1,3 +1,4 @@
+import { activeValues } from '../../grad/active.js'
 import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
 import { gpuGradientTables, gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
@@ -138,18 +139,19 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const { loss, provider = 'cpu' } = options
   const tables = provider === 'cpu' || provider === 'wasm' ? gradientTables : gpuGradientTables
   const evaluated = loss.build(graph.outputs)
-  const trained = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
-  const metrics = {
-    training: buildMetrics([accuracy()], trained, false),
-    evaluation: buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined),
-  }
-
-  const used = new Set(leavesOf([...valuesOf(evaluated, metrics.evaluation), ...valuesOf(trained, metrics.training)]))
+  const forward = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
+  const measured = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
+  const used = new Set(
+    leavesOf([...valuesOf(evaluated, measured), ...valuesOf(forward, buildMetrics([accuracy()], forward, false))]),
+  )
   // Norms that the loss does not depend on are not trained, and neither are their weights.
   const next = new Map([...prepared.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const parameters = selectParameters(graph, options, new Set(leavesOf([trained.loss])), statistics)
+  const parameters = selectParameters(graph, options, new Set(leavesOf([forward.loss])), statistics)
+  const active = () => activeValues(topological(prepared.outputs.values()), parameters.values())
+  const trained = forward.withSeeds?.(active()) ?? forward
+  const metrics = { training: buildMetrics([accuracy()], trained, false), evaluation: measured }
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
     inputs: new Map([
@@ -176,7 +178,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
    * run that uses `conditional` reads none of the others.
    */
   const differentiate = (of: LossGraph, part: string, added: Inputs) => {
-    const dLoss = memoize(() => buildGradients(of.loss, parameters, tables))
+    const dLoss = memoize(() => buildGradients(of, parameters, tables))
     const always = [...lossOutputs(of), ...metrics.training.outputs]
     const computed = always.map(([, value]) => value)
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
@@ -211,7 +213,10 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
       get curvature() {
         return curvature()
       },
-      ...(options.curvature === 'sampled' && sampled && { conditional: memoize(() => buildConditional(sampled)) }),
+      // Losses that compute their own gradients do so in one node, which no border divides.
+      ...(options.curvature === 'sampled' &&
+        sampled &&
+        !of.seeds && { conditional: memoize(() => buildConditional(sampled)) }),
     }
   }
   const graphs = differentiate(trained, '', [])
@@ -247,11 +252,11 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
 
 /** Builds the gradients of a loss by parameter name, for parameters that have one. */
 function buildGradients(
-  loss: Value,
+  { loss, seeds = [[loss, scalar(loss.dtype, 1)]] }: Pick<LossGraph, 'loss' | 'seeds'>,
   parameters: ReadonlyMap<string, Value>,
   tables: GradientTables,
 ): ReadonlyMap<string, Value> {
-  const found = gradientsWithin([[loss, scalar(loss.dtype, 1)]], [...parameters.values()], () => true, tables)
+  const found = gradientsWithin(seeds, [...parameters.values()], () => true, tables)
   return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
 }
 
@@ -282,6 +287,11 @@ function buildCurvature(
 ): CurvatureEstimate | null {
   const counts = lossOutputs(loss).filter(([name]) => name !== 'loss')
   if (kind === 'hutchinson') {
+    if (loss.seeds)
+      throw new OnnxIreError(
+        'invalid-option',
+        "curvature 'hutchinson' needs second derivatives, which a loss with the option 'chunk' does not have: omit the option",
+      )
     const found = dLoss()
     const g = [...parameters.keys()].map((name) => found.get(name) ?? null)
     const { vectors: probes, products } = hessianProducts(g, parameters, 'probe/', tables)
@@ -290,10 +300,10 @@ function buildCurvature(
     return { inputs: [...probes], outputs: new Map([...counts, ...named]), noise: new Map(), probes, loss: loss.loss }
   }
   if (kind === undefined || !loss.sampled) return null
-  const { loss: plain, noise } = loss.sampled
-  const outputs = new Map([...counts, ...gradientOutputs(buildGradients(plain, parameters, tables), parameters)])
+  const { noise } = loss.sampled
+  const outputs = new Map([...counts, ...gradientOutputs(buildGradients(loss.sampled, parameters, tables), parameters)])
   const inputs = [...noise].map(([name, { value }]) => [name, value] as const)
-  return { inputs, outputs, noise, probes: new Map(), loss: plain }
+  return { inputs, outputs, noise, probes: new Map(), loss: loss.sampled.loss }
 }
 
 type Sampled = NonNullable<LossGraph['sampled']>

@@ -75,6 +75,8 @@ class Plan {
   /** Block of every node that is computed again, by the number of the block. */
   readonly blockOf = new Map<Node, number>()
   kept: ReadonlySet<Value> = new Set()
+  /** Nodes of the last block. */
+  last: ReadonlySet<unknown> = new Set()
   readonly #lengths: ReadonlyMap<string, number> | undefined
   /** Values that gradients read, directly or through views. */
   readonly #stored: ReadonlySet<Value>
@@ -139,6 +141,7 @@ class Plan {
       while (position >= ends[block]!) block++
       if (again.has(block)) this.blockOf.set(this.order[position]!, block)
     }
+    this.last = new Set(this.order.slice(ends.at(-1) ?? 0))
     this.kept = new Set([...kept, ...this.#notComputedAgain(kept)])
   }
 
@@ -333,22 +336,23 @@ class Rewriter {
 
   /**
    * Finds for every block a gradient that is computed from the copies of later blocks, but of no earlier ones, and that
-   * nodes of this block read: the one at the end of the longest chain.
+   * nodes of this block read: the one at the end of the longest chain. A loss may compute it itself.
    */
   #findArriving(): void {
     const depths = new Map<unknown, number>()
-    for (const node of this.#gradients)
-      depths.set(node, 1 + Math.max(0, ...dependenciesOf(node).map(({ source }) => depths.get(source) ?? 0)))
+    const depthOf = ({ source }: Value) => depths.get(source) ?? 0
+    for (const node of this.#gradients) depths.set(node, 1 + Math.max(0, ...dependenciesOf(node).map(depthOf)))
     const isBetter = (a: Value, b: Value | undefined) =>
       b === undefined ||
       this.#levelOf(a) < this.#levelOf(b) ||
-      (this.#levelOf(a) === this.#levelOf(b) && depths.get(a.source)! > depths.get(b.source)!)
+      (this.#levelOf(a) === this.#levelOf(b) && depthOf(a) > depthOf(b))
     const blocks = new Set(this.#plan.blockOf.values())
     for (const node of this.#gradients) {
       const block = this.#levels.get(node)!
       if (!blocks.has(block)) continue
       for (const x of dependenciesOf(node)) {
-        if (!depths.has(x.source) || !isFloat(x.dtype) || this.#levelOf(x) <= block) continue
+        const isLate = depths.has(x.source) || this.#plan.last.has(x.source)
+        if (!isLate || !isFloat(x.dtype) || this.#levelOf(x) <= block) continue
         if (isBetter(x, this.#arriving.get(block))) this.#arriving.set(block, x)
       }
     }

@@ -1,5 +1,3 @@
-import { fork } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { llama } from '../../../models/llama.js'
 import { resnet } from '../../../models/resnet.js'
@@ -30,6 +28,7 @@ import { cpuAs, distance, outputsOf } from '../../lowering/providers.js'
 import { webgpu } from '../../node/webgpu.js'
 import { needs } from '../../requirements.js'
 import { errorWith } from '../../thrown.js'
+import { addedBytes } from './added-bytes.js'
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())
@@ -185,15 +184,6 @@ describe('recompute > memory', () => {
     expect(() => inspectModel(model, { recompute: 'nothing*' })).toThrow(errorWith('invalid-option', 'nothing*'))
   })
 })
-
-/** The growth of the memory of a process that runs a training graph. */
-function addedBytes(recompute: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL('measure-recompute.mjs', import.meta.url)), [recompute], { execArgv: [] })
-    child.once('message', (bytes) => resolve(bytes as number))
-    child.once('exit', (code) => reject(new Error(`ended with ${code} before a result`)))
-  })
-}
 
 describe('recompute > options', () => {
   const graph = importGraph(modelOf(models['llama']![0]))
