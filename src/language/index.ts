@@ -7,6 +7,7 @@ export { type ChatData, type ChatDataOptions, type ChatDataReport, chatData } fr
 export { type ChatMessage, type ChatRow, parseChatRow } from './chat-rows.js'
 export { ChatTemplate, type ChatTemplateContext, type RenderedChat, type TextSpan } from './chat-template.js'
 export { type ChatEncoder, encodeChat, type TokenExample } from './encode-chat.js'
+export { type GeneratedText, type GenerateOptions, TextGenerator } from './generate.js'
 export {
   type LanguageDtype,
   type LanguageModel,
@@ -15,4 +16,5 @@ export {
 } from './language-model.js'
 export type { ModelFolder } from './model-folder.js'
 export { nextToken } from './next-token.js'
+export type { SamplingOptions } from './sample.js'
 export { type TrainingModelOptions, trainingModel } from './training-model.js'
