@@ -14,6 +14,7 @@ import { mergeAdapter } from './merge-adapter.js'
 import { mergeWeight } from './merged-weight.js'
 import { transpose } from './names.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
+import { attributesOf } from './weight-source.js'
 
 /** Options of `quantizeModel`. */
 export interface QuantizeOptions {
@@ -34,10 +35,10 @@ function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required
 }
 
 /**
- * Quantizes the weights of a model's MatMul nodes: each becomes a MatMulNBits with symmetric blocks, as in the `q4` files
+ * Quantizes the weights of a model's MatMul and Gemm nodes: each becomes a MatMulNBits with symmetric blocks, as in the `q4` files
  * of transformers.js. Everything else keeps its bytes: other operators, embeddings, products in bodies of If and Loop.
  *
- * @throws OnnxIreError `invalid-option`, or `invalid-model` if no MatMul has a stored float weight
+ * @throws OnnxIreError `invalid-option`, or `invalid-model` if no product has a stored float weight
  *
  * @example
  * ```ts
@@ -49,35 +50,47 @@ export function quantizeModel(model: Model, options: QuantizeOptions = {}): Mode
   return insertBlocks(model, products)
 }
 
-/** Quantizes the stored float weight of every MatMul. */
+/** Quantizes the stored float weight of every product. */
 function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOptions>): Map<NodeProto, BlockNode> {
   const tensors = namedTensors(model)
   const products = new Map<NodeProto, BlockNode>()
   const weights = new Map<string, BlockNode>()
   for (const node of model.proto.graph!.node) {
     const [input = '', name = ''] = node.input
-    const stored = qualifiedName(node) === 'MatMul' && !tensors.has(input) ? tensors.get(name) : undefined
-    if (stored?.dims.length !== 2 || sizeOf(stored.dims) === 0) continue
+    const stored = tensors.get(name)
+    const isTransposed = !tensors.has(input) && stored?.dims.length === 2 ? readProduct(node) : undefined
+    if (!stored || isTransposed === undefined || sizeOf(stored.dims) === 0) continue
     if (stored.dtype !== 'float32' && stored.dtype !== 'float16') continue
-    let block = weights.get(name)
+    const key = `${isTransposed} ${name}`
+    let block = weights.get(key)
     if (!block) {
-      const [k, n] = stored.dims as [number, number]
+      const byOutput = isTransposed ? stored : transpose(stored)
+      const [n, k] = byOutput.dims as [number, number]
       const form = { n, k, bits, blockSize }
-      block = { form, name, weight: quantizeBlocks(numbersOf(transpose(stored)), form, stored.dtype) }
-      weights.set(name, block)
+      block = { form, name, weight: quantizeBlocks(numbersOf(byOutput), form, stored.dtype) }
+      weights.set(key, block)
     }
     products.set(node, block)
   }
   return products
 }
 
+/** Whether the weight of a product is stored as [n, k]; undefined for other nodes, and for a Gemm with factors. */
+function readProduct(node: NodeProto): boolean | undefined {
+  const operator = qualifiedName(node)
+  if (operator === 'MatMul') return false
+  if (operator !== 'Gemm') return undefined
+  const { alpha = 1, beta = 1, transA = 0, transB = 0 } = attributesOf(node)
+  return alpha === 1 && beta === 1 && transA === 0 ? transB === 1 : undefined
+}
+
 /**
- * Merges the adapter of a model into its weights, as `mergeAdapter`, and quantizes the weights of all MatMul nodes, as
+ * Merges the adapter of a model into its weights, as `mergeAdapter`, and quantizes the weights of all products, as
  * `quantizeModel`. A layer over MatMulNBits is dequantized, merged and quantized to these options; MatMulNBits nodes
  * without an adapter keep their bytes. Rounding loses a part of what was trained: compare the loss before and after.
  *
  * @throws OnnxIreError `invalid-option` if the model has no adapter, or one over weights quantized in another form;
- *   `invalid-model` if it has no MatMul to quantize
+ *   `invalid-model` if it has no product to quantize
  *
  * @example
  * ```ts
@@ -150,10 +163,17 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
   if (replaced.size === 0)
     throw new OnnxIreError(
       'invalid-model',
-      'no MatMul of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
+      'no MatMul or Gemm of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
     )
   const graph = model.proto.graph!
-  const taken = new Set(graph.initializer.map(({ name = '' }) => name))
+  const taken = new Set([...graph.initializer, ...graph.input].map(({ name = '' }) => name))
+  for (const { output } of walkNodes(graph)) for (const name of output) taken.add(name)
+  const claim = (wanted: string): string => {
+    let free = wanted
+    for (let i = 2; taken.has(free); i++) free = `${wanted}_${i}`
+    taken.add(free)
+    return free
+  }
   const added: TensorProto[] = []
   const names = new Map<BlockNode, readonly string[]>()
   const add = (block: BlockNode): readonly string[] => {
@@ -165,35 +185,49 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
       [`${name}_scales`, weight.scales],
     ] as const
     const claimed = tensors.map(([wanted, tensor]) => {
-      let free: string = wanted
-      for (let i = 2; taken.has(free); i++) free = `${wanted}_${i}`
-      taken.add(free)
-      added.push(toTensorProto(free, tensor))
-      return free
+      const name = claim(wanted)
+      added.push(toTensorProto(name, tensor))
+      return name
     })
     names.set(block, claimed)
     return claimed
   }
-  const node = graph.node.map((each) => {
+  const node = graph.node.flatMap((each) => {
     const block = replaced.get(each)
-    if (!block) return each
+    if (!block) return [each]
     const { n, k, bits, blockSize } = block.form
     const attribute = Object.entries({ K: k, N: n, bits, block_size: blockSize }).map(intAttribute)
     const level = each.attribute.filter(({ name }) => name === 'accuracy_level')
-    // Input 5 of a MatMulNBits is its bias.
-    const bias = each.input[5] ? ['', '', each.input[5]] : []
-    return create('NodeProto', {
-      opType: 'MatMulNBits',
-      domain: 'com.microsoft',
-      ...(each.name && { name: each.name }),
-      input: [each.input[0]!, ...add(block), ...bias],
-      output: each.output,
-      attribute: [...attribute, ...level],
-    })
+    // Input 5 of a MatMulNBits is its bias; that of a Gemm is added, since not every provider has the input.
+    const bias = each.opType === 'MatMulNBits' && each.input[5] ? ['', '', each.input[5]] : []
+    const added = each.opType === 'Gemm' && each.input[2] ? each.input[2] : undefined
+    const output = each.output[0]!
+    const product = added === undefined ? output : claim(`${output}_product`)
+    const named = each.name ? { name: each.name } : {}
+    return [
+      create('NodeProto', {
+        opType: 'MatMulNBits',
+        domain: 'com.microsoft',
+        ...named,
+        input: [each.input[0]!, ...add(block), ...bias],
+        output: [product],
+        attribute: [...attribute, ...level],
+      }),
+      ...(added === undefined
+        ? []
+        : [
+            create('NodeProto', {
+              opType: 'Add',
+              ...(each.name && { name: `${each.name}_bias` }),
+              input: [product, added],
+              output: [output],
+            }),
+          ]),
+    ]
   })
   const outputs = graph.output.map(({ name = '' }) => name)
   const read = new Set([...outputs, ...[...walkNodes({ ...graph, node })].flatMap(({ input }) => input)])
-  const dropped = new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1)))
+  const dropped = new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4)))
   const isUnused = (name: string) => dropped.has(name) && !read.has(name)
   const edited = edit(graph, {
     node: node.filter((each) => each.opType !== 'Constant' || !each.output.every(isUnused)),

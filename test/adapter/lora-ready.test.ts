@@ -1,4 +1,5 @@
 import * as ort from 'onnxruntime-node'
+import * as web from 'onnxruntime-web'
 import { describe, expect, it, test } from 'vitest'
 import {
   type Adapter,
@@ -49,6 +50,21 @@ describe('a model whose adapter is an input', () => {
     near(await run(half), numbersOf(beside['y']!))
     const twice = { ...adapter, layers: adapter.layers.map((layer) => ({ ...layer, scale: 0 })) }
     near(await run(twice), base)
+    await session.release()
+  })
+
+  it('swaps adapters in onnxruntime-web, too', async () => {
+    const model = encodeModel(makeLoraReady(readGoldenModel('llama'), { optional: false }))
+    const session = await web.InferenceSession.create(model, { logSeverityLevel: 3 })
+    const { data, dims } = tokens.input_ids
+    const input_ids = new web.Tensor('int64', data as BigInt64Array, dims)
+    for (const [name, each] of [
+      ['llama-base', null],
+      ['llama', adapter],
+    ] as const) {
+      const { y } = await session.run({ input_ids, ...adapterFeeds(each, session.inputMetadata, web.Tensor) })
+      near([...(y!.data as Float32Array)], numbersOf(tensors[name]!))
+    }
     await session.release()
   })
 

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { dequantizeBlocks, quantizeBlocks } from '../../src/adapter/block-weights.js'
+import { transpose } from '../../src/adapter/names.js'
 import { quantizeModel } from '../../src/adapter/quantize-model.js'
+import { exportGraph, input, op, parameter } from '../../src/graph/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { decodeSafetensors } from '../../src/ir/safetensors.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
@@ -86,6 +88,42 @@ describe('quantizeModel', () => {
     const { y: expected } = await runModel(replaceTensors(model, new Map(rounded)), feeds)
     const expectedNumbers = numbersOf(expected!)
     for (const [i, value] of numbersOf(y!).entries()) expect(value).toBeCloseTo(expectedNumbers[i]!, 4)
+  })
+
+  it.each([0, 1])('replaces a Gemm by a product and a sum: transB %i', async (transB) => {
+    const form = { n: 3, k: 40, bits: 8, blockSize: 16 }
+    const weight = Float32Array.from({ length: 120 }, (_, i) => Math.sin(i))
+    const bias = Float32Array.of(1, 2, 3)
+    const x = Float32Array.from({ length: 80 }, (_, i) => Math.cos(i))
+    const stored = transB ? tensor('float32', [3, 40], weight) : transpose(tensor('float32', [3, 40], weight))
+    const build = (alpha: number) => ({
+      external: null,
+      proto: exportGraph({
+        name: 'gemm',
+        inputs: new Map([['x', rows]]),
+        outputs: new Map([
+          [
+            'y',
+            op.Gemm(rows, parameter('w', stored), parameter('bias', tensor('float32', [3], bias)), { transB, alpha }),
+          ],
+        ]),
+      }),
+    })
+    const rows = input('x', 'float32', ['N', 40])
+    const quantized = quantizeModel(build(1), { bits: 8, blockSize: 16 })
+    expect(quantized.proto.graph!.node.map(({ opType }) => opType)).toEqual(['MatMulNBits', 'Add'])
+    expect([...namedTensors(quantized).keys()].sort()).toEqual(['bias', 'w_Q8', 'w_scales'])
+    const rounded = dequantizeBlocks(quantizeBlocks(weight, form, 'float32'), form)
+    const { y } = await runModel(quantized, { x: tensor('float32', [2, 40], x) })
+    for (const [i, value] of numbersOf(y!).entries()) {
+      const [row, column] = [Math.floor(i / 3), i % 3]
+      const terms = Array.from({ length: 40 }, (_, j) => x[40 * row + j]! * rounded[40 * column + j]!)
+      expect(value).toBeCloseTo(
+        terms.reduce((sum, term) => sum + term, bias[column]!),
+        4,
+      )
+    }
+    expect(() => quantizeModel(build(2))).toThrow(errorWith('invalid-model', 'nothing to quantize'))
   })
 
   it('refuses options, and models without a product', () => {

@@ -61,8 +61,13 @@ const guides: Readonly<Record<string, Guide>> = {
       expect(after).toBeGreaterThan(before! + 0.1)
       expect(printed).toContain('hidden0: 784 to 256')
       expect(printed).toContain('head [ 8, 256 ] [ 10, 8 ] 2')
+      const [mirrored, plain] = numbers(printed, /^swapped to \w+: (\d+) of 100/gm)
+      expect(mirrored).toBeGreaterThan(plain! + 10)
+      expect(printed).toContain('imported 3 layers, 0 warnings')
+      expect(numbers(printed, /^imported, mirrored: accuracy ([\d.]+)/gm)).toEqual([after])
     },
-    writes: ['adapted.onnx', 'merged.onnx', 'base.onnx'],
+    writes: ['adapted.onnx', 'merged.onnx', 'base.onnx', 'mirrored.onnx_adapter', 'merged_q4.onnx'],
+    afterwards: ['again.onnx_adapter', 'from-model/README.md', 'beside.onnx', 'merged_q8.onnx', 'ready-again.onnx'],
   },
   'write-a-loss': {
     settings: { examples: 400, heldOut: 200, epochs: 2 },
@@ -108,6 +113,8 @@ interface Guide {
   readonly check: (printed: string) => void
   /** Files it leaves. */
   readonly writes?: readonly string[]
+  /** Files that the commands of its `sh` blocks leave, which are run after its program. */
+  readonly afterwards?: readonly string[]
 }
 
 const numbers = (printed: string, pattern: RegExp) => [...printed.matchAll(pattern)].map(([, number]) => Number(number))
@@ -125,10 +132,16 @@ describe('the guides', () => {
 
   afterAll(() => shop.remove())
 
-  for (const [name, { check, writes = [] }] of Object.entries(guides))
+  for (const [name, { check, writes = [], afterwards = [] }] of Object.entries(guides))
     it(`${name} runs from beginning to end`, () => {
       check(shop.run('node', `${name}.js`))
-      for (const file of writes) expect(existsSync(join(shop.folder, file)), file).toBe(true)
+      const commands = blocksOf(page(name), 'sh').flatMap(({ code }) => code.trim().split('\n'))
+      for (const command of commands) {
+        const [program, ...args] = command.split(' ')
+        expect(program).toBe('onnx-ire')
+        shop.run('node', join(root, 'dist/cli/bin.js'), ...args)
+      }
+      for (const file of [...writes, ...afterwards]) expect(existsSync(join(shop.folder, file)), file).toBe(true)
     })
 
   it("the README's data from arrays can be batched", () => {

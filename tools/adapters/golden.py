@@ -4,8 +4,6 @@ PEFT folders of adapters over them, and .onnx_adapter files by Olive and by onnx
 import json
 import pathlib
 import shutil
-import sys
-import tempfile
 import warnings
 from argparse import Namespace
 
@@ -55,6 +53,10 @@ def save(model, name, io, half=None):
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
     (folder / 'README.md').unlink(missing_ok=True)
+    # PEFT writes a set in any order.
+    config = json.loads((folder / 'adapter_config.json').read_text())
+    config['target_modules'].sort()
+    (folder / 'adapter_config.json').write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
     if half is not None:
         file = folder / 'adapter_model.safetensors'
         save_file({key: value.to(half) for key, value in load_file(file).items()}, file, metadata={'format': 'pt'})
