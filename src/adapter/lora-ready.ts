@@ -1,5 +1,6 @@
 import { dtypes } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import type { GraphProto, NodeProto, ValueInfoProto } from '../onnx/proto/schema.js'
@@ -8,7 +9,7 @@ import { checkBoolean, checkNames } from '../util/check.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { findPairs, insertAdapter, type LayerPair } from './apply-adapter.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
-import { suffixes } from './names.js'
+import { chooseAbsentRank, suffixes } from './names.js'
 import { adapterOf, removeAdapter } from './read-adapter.js'
 import { findRecord, removeRecord } from './record.js'
 import { selectLayers } from './targets.js'
@@ -93,6 +94,7 @@ function convertToInputs(model: Model, optional: boolean): Model {
   const renamed = new Map<string, string>()
   const scales = new Set(record.layers.map(({ module }) => `${module}.lora_scale`))
   const tensors = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]))
+  const defaultRank = chooseAbsentRank(record.layers.some(({ kind }) => kind === 'conv'))
   for (const { module, kind, a, b } of record.layers) {
     const names = suffixes(kind)
     const places = [
@@ -106,7 +108,8 @@ function convertToInputs(model: Model, optional: boolean): Model {
       inputs.push(declareInput(to, dataType ?? 0, lengths, axis))
       const dtype =
         dataType === dtypes.float16.onnx ? 'float16' : dataType === dtypes.float64.onnx ? 'float64' : 'float32'
-      if (optional) defaults.push(toTensorProto(to, tensorFrom(dtype, lengths.with(axis, 0), [])))
+      const absent = lengths.with(axis, defaultRank)
+      if (optional) defaults.push(toTensorProto(to, tensorFrom(dtype, absent, new Float32Array(sizeOf(absent)))))
     }
   }
   // A factor of 1 between A and B.

@@ -7,6 +7,7 @@ import { decodeAdapterFile, encodeAdapterFile } from './adapter-file.js'
 import {
   checkLayer,
   checkLayers,
+  chooseAbsentRank,
   groupLayers,
   invalidAdapter,
   type StoredLayer,
@@ -139,7 +140,7 @@ export type TensorClass<T> = new (type: 'float32' | 'float16', data: never, dims
 /**
  * The tensors of an adapter as inputs of a model made by `makeLoraReady` with `optional: false`: feed them along with the
  * model's own inputs. Another adapter needs no other session. Layers that the adapter does not change get zeros of its rank;
- * `null` is no adapter, tensors of rank 0.
+ * `null` is no adapter: tensors of rank 0, or zeros of rank 1 if the model has convolutions among the layers.
  *
  * @param inputs `session.inputMetadata` of the session
  * @param OrtTensor the class `Tensor` of onnxruntime-node or onnxruntime-web
@@ -158,12 +159,14 @@ export function adapterFeeds<T>(
   OrtTensor: TensorClass<T>,
 ): Record<string, T> {
   const tensors = adapter ? toInputs(adapter) : {}
-  const rank = Math.max(0, ...(adapter?.layers ?? []).map(({ a }) => a.dims[0]!))
   const places = inputs.filter(({ name, shape }) => isAdapterInput(name) && shape?.includes('lora_r'))
   if (places.length === 0)
     throw invalidAdapter(
       'the session has no inputs for an adapter: make its model with makeLoraReady and `optional: false`',
     )
+  const rank = adapter
+    ? Math.max(...adapter.layers.map(({ a }) => a.dims[0]!))
+    : chooseAbsentRank(places.some(({ shape = [] }) => shape.length > 2))
   const unknown = Object.keys(tensors).find((name) => !places.some((place) => place.name === name))
   if (unknown !== undefined)
     throw invalidAdapter(
