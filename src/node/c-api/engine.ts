@@ -240,7 +240,12 @@ function sessionOptions(ort: Ort, options: NodeOptions & { readonly threads: num
   if (session.enableProfiling) ort.EnableProfiling(address, session.profileFilePrefix ?? 'onnxruntime_profile_')
   for (const [name, size] of Object.entries(session.freeDimensionOverrides ?? {}))
     ort.AddFreeDimensionOverrideByName(address, name, size)
-  const entries = new Map([['session.force_spinning_stop', '1'], ...flatten('', session.extra ?? {})])
+  const entries = new Map([
+    ['session.force_spinning_stop', '1'],
+    // DequantizeLinear and MatMul become MatMulNBits, by default with activations rounded to 8 bits.
+    ['session.qdq_matmulnbits_accuracy_level', '0'],
+    ...flatten('', session.extra ?? {}),
+  ])
   for (const [key, value] of entries) ort.AddSessionConfigEntry(address, key, value)
   return handle
 }

@@ -294,6 +294,8 @@ const trainingDefaults = ({ session = {}, webgpu }: NodeOptions): SessionOptions
     ...session.extra,
     session: {
       force_spinning_stop: '1',
+      // DequantizeLinear and MatMul become MatMulNBits, by default with activations rounded to 8 bits.
+      qdq_matmulnbits_accuracy_level: '0',
       ...(webgpu?.cpuNodes === 'forbidden' ? { disable_cpu_ep_fallback: '1' } : {}),
       ...(session.extra?.['session'] as object | undefined),
     },

@@ -1,6 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../../ir/value.js'
+import { isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { writeAttributes } from '../attributes.js'
@@ -155,7 +156,7 @@ class GraphWriter {
       for (const x of dependenciesOf(node)) this.#used.add(this.#resolve(x))
       nodes.push(node)
     }
-    return nodes.reverse()
+    return weightsFirst(nodes.reverse(), this.#resolve)
   }
 
   /** Names the parameters before any node, so that they keep their names. */
@@ -290,6 +291,22 @@ class GraphWriter {
       if (!this.#taken.has(name)) return name
     }
   }
+}
+
+/**
+ * Moves nodes that depend on parameters and constants only to the front. onnxruntime runs depth first from the outputs,
+ * of several operands first the one that is written last. A weight that is transposed or dequantized for a gradient
+ * would otherwise be computed before the whole chain of gradients that it is multiplied with, and so would the weights of
+ * all other layers.
+ */
+function weightsFirst(nodes: readonly Node[], resolve: (value: Value) => Value): Node[] {
+  const weights = new Set<unknown>()
+  const isWeight = (x: Value) => {
+    const { source } = resolve(x)
+    return source.kind === 'node' ? weights.has(source) : source.kind !== 'input'
+  }
+  for (const node of nodes) if (!isRandom(node) && dependenciesOf(node).every(isWeight)) weights.add(node)
+  return [...nodes.filter((node) => weights.has(node)), ...nodes.filter((node) => !weights.has(node))]
 }
 
 /** The declaration of a graph input or output. Symbols are written for outputs only if an input has them too. */

@@ -19,7 +19,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { checkUsable, findTrainable, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
-import { type Recompute, recomputeActivations } from './recompute.js'
+import { dequantizeAgain, type Recompute, recomputeActivations } from './recompute.js'
 
 /** Outputs of every graph of a loss: `loss`, `count` and, for weighted examples, `weight`. */
 export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
@@ -171,7 +171,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   /** Outputs of a graph with gradients, which read activations that are computed again if the options request it. */
   const withRecomputation = (outs: ReadonlyMap<string, Value>, forward: readonly Value[]) =>
     recompute === undefined
-      ? outs
+      ? dequantizeAgain(outs, [...forward, ...next.values(), ...ends])
       : recomputeActivations(outs, [...forward, ...next.values(), ...ends], recompute, lengthsOf(inputs, options))
   /**
    * Returns the training and curvature graphs of a loss with additional inputs. Each is built when it is first read: a

@@ -53,6 +53,29 @@ export function recomputeActivations(
   return new Rewriter(plan, gradients).rewrite(outputs)
 }
 
+/**
+ * Rewrites a training graph so that gradients dequantize the frozen weights of a layer again, shortly before they are
+ * multiplied: else every weight that DequantizeLinear computes for the forward pass is stored as floats until then.
+ */
+export function dequantizeAgain(
+  outputs: ReadonlyMap<string, Value>,
+  forward: Iterable<Value>,
+): ReadonlyMap<string, Value> {
+  const order = topological(forward)
+  if (!order.some(isFrozenWeight)) return outputs
+  const gradients = topological(outputs.values(), skip(order))
+  const plan = new Plan(order, gradients, undefined)
+  plan.computeAgain(isFrozenWeight)
+  return new Rewriter(plan, gradients).rewrite(outputs)
+}
+
+/** Whether a node dequantizes a matrix of integers that is the same in every run. */
+const isFrozenWeight = ({ operator, inputs, outputs }: Node): boolean =>
+  operator === 'DequantizeLinear' &&
+  outputs[0]!.shape !== undefined &&
+  outputs[0]!.shape.length > 1 &&
+  inputs.every((x) => x === null || x.source.kind === 'constant' || x.source.kind === 'parameter')
+
 const skip = (order: readonly Node[]): ((node: Node) => boolean) => {
   const known = new Set(order)
   return (node) => !known.has(node)
@@ -120,6 +143,11 @@ class Plan {
     const names = matchNames(patterns, positions.keys(), 'node or value')
     const ends = [...new Set(names.map((name) => positions.get(name)!))].sort((a, b) => a - b)
     this.#apply(this.#keep(ends), new Set(ends.keys()))
+  }
+
+  /** Makes every node that `is` accepts a block of its own. */
+  computeAgain(is: (node: Node) => boolean): void {
+    for (const [position, node] of this.order.entries()) if (is(node)) this.blockOf.set(node, position)
   }
 
   /** Removes blocks from `again` as long as the activations stay below a limit: those that save least come first. */

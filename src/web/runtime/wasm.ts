@@ -43,6 +43,8 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
     enableMemPattern: false,
+    // DequantizeLinear and MatMul become MatMulNBits, by default with activations rounded to 8 bits.
+    extra: { session: { qdq_matmulnbits_accuracy_level: '0' } },
     executionProviders: ['wasm'],
   }
   await queue.run(() => startProvider(ort, 'wasm', sessionOptions))

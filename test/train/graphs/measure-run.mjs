@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { input, op, parameter } from '../../../dist/graph/index.js'
 import { crossEntropy } from '../../../dist/index.js'
+import { constant } from '../../../dist/ir/leaf.js'
 import { compileGraph } from '../../../dist/lowering/compile.js'
 import { vit } from '../../../dist/models/vit.js'
 import { node } from '../../../dist/node/index.js'
@@ -8,8 +9,8 @@ import { buildTrainingGraphs } from '../../../dist/train/graphs/build.js'
 
 /**
  * Reports by how many bytes the memory of this process grows in a run of a training graph: `measure-run.mjs CASE`, of
- * layers whose activations are stored or computed again by blocks, or of 32,000 classes at 512 positions at once or in
- * chunks.
+ * layers whose activations are stored or computed again by blocks, of 32,000 classes at 512 positions at once or in
+ * chunks, or of frozen quantized weights.
  */
 const layers = () => vit({ size: 32, patch: 4, width: 64, heads: 2, layers: 12, classes: 10, seed: 1 })
 const vocabulary = () => {
@@ -20,7 +21,44 @@ const vocabulary = () => {
   const parameters = new Map([v, w].map((value) => [value.name, value]))
   return { name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]), parameters }
 }
+/** 24 layers of 4-bit weights, of 4 MiB as floats, behind one trained vector. */
+const quantized = () => {
+  const width = 1024
+  const x = input('x', 'float32', ['N', width])
+  const v = parameter('V', { dtype: 'float32', dims: [width], data: new Float32Array(width).fill(1) })
+  let y = op.Mul(x, v)
+  for (let layer = 0; layer < 24; layer++) {
+    const bytes = {
+      dtype: 'uint8',
+      dims: [width, width / 32, 16],
+      data: new Uint8Array((width * width) / 2).fill(layer),
+    }
+    const scales = {
+      dtype: 'float32',
+      dims: [width, width / 32],
+      data: new Float32Array((width * width) / 32).fill(0.01),
+    }
+    const attributes = { K: width, N: width, bits: 4, block_size: 32 }
+    y = op.Tanh(op.MatMulNBits(y, constant(bytes), constant(scales), attributes))
+  }
+  return { name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]), parameters: new Map([['V', v]]) }
+}
+/** The same with DequantizeLinear and MatMul. */
+const dequantized = () => {
+  const width = 1024
+  const x = input('x', 'float32', ['N', width])
+  const v = parameter('V', { dtype: 'float32', dims: [width], data: new Float32Array(width).fill(1) })
+  const scale = constant({ dtype: 'float32', dims: [], data: new Float32Array([0.01]) })
+  let y = op.Mul(x, v)
+  for (let layer = 0; layer < 24; layer++) {
+    const q = constant({ dtype: 'int8', dims: [width, width], data: new Int8Array(width * width).fill(layer) })
+    y = op.Tanh(op.MatMul(y, op.DequantizeLinear(q, scale, null)))
+  }
+  return { name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]), parameters: new Map([['V', v]]) }
+}
 const cases = {
+  quantized: [quantized, 8, { loss: crossEntropy(), trainable: 'V' }],
+  dequantized: [dequantized, 8, { loss: crossEntropy(), trainable: 'V' }],
   stored: [layers, 16, { loss: crossEntropy() }],
   blocks: [layers, 16, { loss: crossEntropy(), recompute: 'blocks' }],
   whole: [vocabulary, 4, { loss: crossEntropy() }],

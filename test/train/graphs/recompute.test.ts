@@ -15,6 +15,7 @@ import {
   Trainer,
   type TrainingOptions,
 } from '../../../src/index.js'
+import { constant, scalar, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { topological } from '../../../src/ir/topology.js'
 import type { Value } from '../../../src/ir/value.js'
@@ -182,6 +183,45 @@ describe('recompute > memory', () => {
       inspectModel(model, recompute === undefined ? {} : { recompute }).cost.memory!.activations!.perExample
     expect(per('blocks')).toBeLessThan(per() / 3)
     expect(() => inspectModel(model, { recompute: 'nothing*' })).toThrow(errorWith('invalid-option', 'nothing*'))
+  })
+})
+
+describe('frozen quantized weights', () => {
+  it.each(['quantized', 'dequantized'] as const)(
+    '24 layers of %s weights, 96 MiB as floats > a third of it is added in a run',
+    async (name) => {
+      expect(await addedBytes(name)).toBeLessThan(32 * 2 ** 20)
+    },
+  )
+
+  it('DequantizeLinear > a copy for gradients, with the results of float weights', async () => {
+    const size = 16
+    const stored = (layer: number) => Array.from({ length: size * size }, (_, i) => ((i * (7 + layer)) % 23) - 11)
+    const network = (weight: (numbers: readonly number[]) => Value): GraphSpec => {
+      const x = input('x', 'float32', [length, size])
+      const v = parameter('V', tensorFrom('float32', [size], new Float32Array(size).fill(0.5)))
+      const y = [0, 1, 2].reduce((h, layer) => op.Tanh(op.MatMul(h, weight(stored(layer)))), op.Mul(x, v))
+      const graph = { name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }
+      return build({ ...graph, parameters: new Map([['V', v]]) }, undefined, { trainable: 'V' }).training
+    }
+    const dims = [size, size]
+    const quantized = network((numbers) =>
+      op.DequantizeLinear(constant(tensorFrom('int8', dims, numbers)), scalar('float32', 0.0625), null),
+    )
+    const floats = network((numbers) =>
+      constant(
+        tensorFrom(
+          'float32',
+          dims,
+          numbers.map((q) => q * 0.0625),
+        ),
+      ),
+    )
+    const operators = exportGraph(quantized).graph!.node.map(({ opType }) => opType)
+    expect(operators.filter((name) => name === 'DequantizeLinear')).toHaveLength(6)
+    const feeds = feedsFor(quantized)
+    const expected = await outputsOf(runtime, floats, feeds)
+    expect(distance(await outputsOf(runtime, quantized, feeds), expected)).toBeLessThan(1e-6)
   })
 })
 
