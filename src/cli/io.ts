@@ -9,6 +9,8 @@ export interface Io {
   readonly stdout: Output
   /** Progress, notes and errors. */
   readonly stderr: Output
+  /** Input of a conversation. */
+  readonly stdin: NodeJS.ReadableStream
   /**
    * Calls `listener` with every SIGINT, SIGTERM and SIGHUP (a closed terminal), until the returned function is called.
    */
@@ -21,6 +23,7 @@ export interface Io {
 export const processIo: Io = {
   stdout: process.stdout,
   stderr: process.stderr,
+  stdin: process.stdin,
   onSignal(listener) {
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
     for (const signal of signals) process.on(signal, listener)

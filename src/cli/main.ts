@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { defineAdapter } from './commands/adapter.js'
 import { defineBuild } from './commands/build.js'
+import { defineChat } from './commands/chat.js'
 import { defineData } from './commands/data.js'
 import { defineEvaluate } from './commands/evaluate.js'
 import { defineExport } from './commands/export.js'
@@ -11,6 +12,7 @@ import { defineInspect } from './commands/inspect.js'
 import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
 import { defineTrain } from './commands/train.js'
+import { defineTune } from './commands/tune.js'
 import { reportError } from './errors.js'
 import { type Io, processIo, writeText } from './io.js'
 
@@ -52,6 +54,8 @@ const commands = [
   defineExport,
   defineAdapter,
   defineData,
+  defineTune,
+  defineChat,
 ]
 
 const help = `

@@ -22,7 +22,7 @@ export function parsePositiveInteger(text: string): number {
 }
 
 /** Parses a number of threads. */
-function parseThreads(text: string): number {
+export function parseThreads(text: string): number {
   const value = parseInteger(text)
   if (value !== null && value >= threadRange.min && value <= threadRange.max) return value
   throw new InvalidArgumentError(`It must be an integer from ${threadRange.min} to ${threadRange.max}.`)

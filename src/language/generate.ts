@@ -8,6 +8,7 @@ import type { Program, Runtime } from '../runtime/runtime.js'
 import { checkBoolean, checkNames, checkNumber, count, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import { getOwn } from '../util/record.js'
 import type { ChatMessage } from './chat-rows.js'
 import { chatTemplateOf } from './encode-chat.js'
 import type { LanguageModel } from './language-model.js'
@@ -172,7 +173,8 @@ export class TextGenerator {
     const names = [...this.#inputs.keys()].filter((name) => pastPrefix.test(name))
     return names.map((name) => {
       const present =
-        outputs[name.replace(/^past(_key_values)?/, 'present')] ?? outputs[name.replace(pastPrefix, 'present')]
+        getOwn(outputs, name.replace(/^past(_key_values)?/, 'present')) ??
+        getOwn(outputs, name.replace(pastPrefix, 'present'))
       if (present) return [name, present]
       throw new OnnxIreError('invalid-model', `the model has the input '${name}', but no output for its next state`)
     })

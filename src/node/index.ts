@@ -14,6 +14,7 @@ export { readCsv, streamCsv } from './data/csv.js'
 export type { ClassFolder, LabeledFiles } from './data/folders.js'
 export { readIdx } from './data/idx.js'
 export { type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
+export { readJsonRows } from './data/json-rows.js'
 export type { JsonField, JsonTensor } from './data/json-tensors.js'
 export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } from './data/jsonl.js'
 export { type ParquetText, parquetTexts, streamParquet } from './data/parquet.js'
@@ -23,6 +24,7 @@ export { readOnnxAdapter, readPeftFolder, writeOnnxAdapter, writePeftFolder } fr
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
 export { modelFolder } from './files/model-folder.js'
+export { writeModelFolder } from './files/write-model-folder.js'
 export type { Point } from './plot/marching-squares.js'
 export {
   type Curve,

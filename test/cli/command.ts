@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { Writable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { main } from '../../src/cli/main.js'
 
@@ -31,15 +31,19 @@ export function start(args: readonly string[], cwd?: string): { process: ChildPr
 /** Runs a command in this process, its output not a terminal. */
 export const run = (...args: readonly string[]): Promise<Finished> => runWith(new Text(), new Text(), args)
 
+/** Runs a command in this process with lines of input. */
+export const runWithInput = (input: string, ...args: readonly string[]): Promise<Finished> =>
+  runWith(new Text(), new Text(), args, input)
+
 /** Runs a command in this process, its outputs on a terminal. */
 export const runOnTerminal = (...args: readonly string[]): Promise<Finished> =>
   runWith(new TerminalText(), new TerminalText(), args)
 
-async function runWith(stdout: Text, stderr: Text, args: readonly string[]): Promise<Finished> {
+async function runWith(stdout: Text, stderr: Text, args: readonly string[], input = ''): Promise<Finished> {
   const exit = (code: number): never => {
     throw new Error(`process.exit(${code})`)
   }
-  const code = await main(args, { stdout, stderr, onSignal: () => () => {}, exit })
+  const code = await main(args, { stdout, stderr, stdin: Readable.from([input]), onSignal: () => () => {}, exit })
   return { code, stdout: stdout.text, stderr: stderr.text }
 }
 

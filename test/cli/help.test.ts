@@ -20,15 +20,19 @@ test('--help > lists every command and the exit codes', async () => {
     'export',
     'adapter',
     'data',
+    'tune',
+    'chat',
   ])
   expect(help).toContain('130 interrupted')
 })
 
 test.each([
-  ...commands.filter((name) => name !== 'data' && name !== 'adapter'),
+  ...commands.filter((name) => !['data', 'adapter', 'tune'].includes(name)),
   'data prepare text',
   'data prepare images',
   'data prepare cifar',
+  'data show',
+  'tune chat',
   'adapter inspect',
   'adapter convert',
   'adapter apply',

@@ -1,4 +1,4 @@
-import { Writable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Io } from '../../src/cli/io.js'
 import { main } from '../../src/cli/main.js'
@@ -25,6 +25,7 @@ function fakeIo() {
   const io: Io = {
     stdout: into('stdout'),
     stderr: into('stderr'),
+    stdin: Readable.from([]),
     onSignal(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

@@ -1,7 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
+import { readJsonRows } from '../../node/data/json-rows.js'
 import { type Io, print } from '../io.js'
+import { dtypeOption, openChat } from '../language/open-chat.js'
+import { formatShown, showExamples } from '../language/show-examples.js'
 import { jsonOption, parseFraction, parsePositiveInteger, parseSeed } from '../options.js'
 import type { ImageReport } from '../prepare/image-set.js'
 import { runPreparation } from '../prepare/preparation.js'
@@ -41,8 +44,14 @@ interface ImageOptions extends CommonOptions {
 export function defineData(program: Command, io: Io): void {
   const data = program
     .command('data')
-    .description('prepare data sets')
-    .addHelpText('after', examples('onnx-ire data prepare text corpus.txt -o corpus'))
+    .description('prepare data sets, and show chat data')
+    .addHelpText(
+      'after',
+      examples(
+        'onnx-ire data prepare text corpus.txt -o corpus',
+        'onnx-ire data show SmolLM2-135M-Instruct support.jsonl',
+      ),
+    )
   const prepare = data
     .command('prepare')
     .description('convert a data set once, with checks, to files that training reads fast')
@@ -60,6 +69,7 @@ ${examples(
   defineText(prepare, io)
   defineImages(prepare, io)
   defineCifar(prepare, io)
+  defineShow(data, io)
 }
 
 const examples = (...commands: readonly string[]): string =>
@@ -176,6 +186,35 @@ function defineCifar(prepare: Command, io: Io): void {
         const report = await prepareCifar({ ...options, folder }, monitor)
         print(io, report, options.json, () => formatImageReport(report, options.output))
       })
+    })
+}
+
+interface ShowOptions {
+  readonly dtype?: string
+  readonly examples: number
+  readonly length: number
+  readonly loss: 'assistant' | 'all'
+  readonly json?: true
+}
+
+function defineShow(data: Command, io: Io): void {
+  data
+    .command('show')
+    .description('show chat data as a language model reads them, with [[ ]] around what it learns')
+    .argument('<folder>', 'folder of a language model, as for transformers.js')
+    .argument('<data>', 'conversations: a JSON object per line')
+    .addOption(dtypeOption())
+    .option('--examples <n>', 'number of examples to show', parsePositiveInteger, 3)
+    .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
+    .addOption(
+      new Option('--loss <tokens>', 'tokens that are learned').choices(['assistant', 'all']).default('assistant'),
+    )
+    .addOption(jsonOption())
+    .addHelpText('after', examples('onnx-ire data show SmolLM2-135M-Instruct support.jsonl'))
+    .action(async (folder: string, path: string, { dtype, json, ...options }: ShowOptions) => {
+      const chat = await openChat(folder, dtype)
+      const shown = showExamples(await readJsonRows(path), chat, options)
+      print(io, shown, json, () => formatShown(shown))
     })
 }
 

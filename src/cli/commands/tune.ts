@@ -1,0 +1,113 @@
+import { type Command, Option } from 'commander'
+import { Interrupted } from '../interrupts.js'
+import { type Io, print, writeText } from '../io.js'
+import { dtypeOption } from '../language/open-chat.js'
+import {
+  checkFree,
+  formatPlan,
+  prepareTuning,
+  runTuning,
+  type TuneRequest,
+  type TuneResult,
+} from '../language/tune-chat.js'
+import {
+  jsonOption,
+  parseFraction,
+  parseList,
+  parsePositiveInteger,
+  parsePositiveNumber,
+  parseSeed,
+  parseThreads,
+  providerOption,
+} from '../options.js'
+import { createTrainingProgress } from '../progress.js'
+import { formatMetricsLine } from '../text/metrics.js'
+
+interface Options extends Omit<TuneRequest, 'folder' | 'data'> {
+  readonly dryRun?: true
+  readonly force?: true
+  readonly quiet?: true
+  readonly json?: true
+}
+
+/** Defines `onnx-ire tune`. */
+export function defineTune(program: Command, io: Io): void {
+  const tune = program
+    .command('tune')
+    .description('fine-tune a pretrained model with an adapter')
+    .addHelpText('after', `\nExamples:\n  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned`)
+  tune
+    .command('chat')
+    .description('teach a chat model the answers of a data file, with LoRA')
+    .argument('<folder>', 'folder of a language model, as for transformers.js')
+    .argument('<data>', 'conversations: a JSON object per line; see docs/teach-a-chat-model.md')
+    .requiredOption('-o, --output <folder>', 'folder for adapter (PEFT) and model')
+    .addOption(dtypeOption())
+    .option('--r <n>', 'rank of the adapter', parsePositiveInteger, 16)
+    .option('--alpha <a>', 'numerator of its scale (default: 2 r)', parsePositiveNumber)
+    .option('--targets <names>', 'layers, as PEFT names them: q_proj,v_proj (default: all linear layers)', parseList)
+    .option('--rs-lora', 'scale by alpha / sqrt(r) instead of alpha / r')
+    .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
+    .addOption(
+      new Option('--loss <tokens>', 'tokens that are learned').choices(['assistant', 'all']).default('assistant'),
+    )
+    .option('--epochs <n>', 'passes over the data', parsePositiveInteger, 3)
+    .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
+    .option('--batch-size <n>', 'examples per step', parsePositiveInteger, 8)
+    .option('--micro-batch <n>', 'examples that are computed at once', parsePositiveInteger, 1)
+    .option('--lr <rate>', 'learning rate of AdamW', parsePositiveNumber, 2e-4)
+    .option('--ire', 'enhance flat directions (IRE)')
+    .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
+    .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.8)
+    .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.05)
+    .option('--samples <n>', 'answers to compare before and after', parseSeed, 3)
+    .addOption(
+      new Option(
+        '--form <form>',
+        'the model that is written: adapter beside its weights, merged, or merged and quantized',
+      )
+        .choices(['beside', 'merged', 'q4', 'q8'])
+        .default('beside'),
+    )
+    .option('--seed <n>', 'seed of all random numbers', parseSeed, 0)
+    .option('--threads <n>', 'threads per operator', parseThreads)
+    .addOption(providerOption())
+    .option('--dry-run', 'show the plan and end')
+    .option('--force', 'replace the results in the folder')
+    .option('--quiet', 'show no progress')
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      `
+Ctrl-C ends the training after the current step and writes the adapter that it has by then.
+
+Examples:
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --dry-run
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned
+  $ onnx-ire tune chat Qwen2.5-0.5B-Instruct support.jsonl -o tuned --dtype q4 --length 512 --ire`,
+    )
+    .action(async (folder: string, data: string, { dryRun, force, quiet, json, ...options }: Options) => {
+      const prepared = await prepareTuning({ ...options, folder, data })
+      const { plan } = prepared
+      if (!force) await checkFree(plan)
+      if (dryRun)
+        return print(io, { plan }, json, () =>
+          [formatPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
+        )
+      if (!quiet) writeText(io.stderr, `${formatPlan(plan)}\n`)
+      for (const warning of plan.warnings) writeText(io.stderr, `warning: ${warning}\n`)
+      const result = await runTuning(prepared, io, createTrainingProgress(io.stderr, quiet ?? false, 'loss'))
+      print(io, result, json, () => formatResult(result))
+      if (result.interrupted) throw new Interrupted()
+    })
+}
+
+function formatResult({ plan, step, before, after, samples }: TuneResult): string {
+  return [
+    ...samples.map((sample) => `user:   ${sample.prompt}\nbefore: ${sample.before}\nafter:  ${sample.after}\n`),
+    ...(before && after
+      ? [`held out before: ${formatMetricsLine(before)}`, `held out after:  ${formatMetricsLine(after)}`]
+      : []),
+    `${step} steps done; wrote ${plan.outputs.join(' and ')}`,
+  ].join('\n')
+}

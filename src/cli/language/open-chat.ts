@@ -1,0 +1,23 @@
+import { Option } from 'commander'
+import { type LanguageDtype, type LanguageModel, readLanguageModel } from '../../language/language-model.js'
+import { modelFolder } from '../../node/files/model-folder.js'
+import { applyStored, readAdapter } from '../adapters/adapter-file.js'
+import { type Io, writeText } from '../io.js'
+
+/** The option `--dtype`, which chooses a file of a model folder. */
+export const dtypeOption = (): Option =>
+  new Option(
+    '--dtype <type>',
+    'file of the folder: fp32, fp16, q4, q4f16 ... (default: that of config.json, or the first of these)',
+  )
+
+/** Reads a language model. */
+export const openChat = (folder: string, dtype: string | undefined): Promise<LanguageModel> =>
+  readLanguageModel(modelFolder(folder), { dtype: dtype as LanguageDtype | undefined })
+
+/** Reads an adapter and inserts it into a language model. */
+export async function withAdapter(io: Io, chat: LanguageModel, path: string, anyBase: boolean): Promise<LanguageModel> {
+  const stored = await readAdapter(path)
+  for (const warning of stored.warnings) writeText(io.stderr, `warning: ${warning}\n`)
+  return { ...chat, model: applyStored(stored, path, chat.model, anyBase) }
+}

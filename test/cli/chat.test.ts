@@ -1,0 +1,161 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { golden } from '../language/models.js'
+import { run, runWithInput } from './command.js'
+
+const model = join(golden, 'qwen2-genai')
+const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-chat-'))
+const path = (name: string) => join(folder, name)
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const questions = ['Hello', 'How are you?', 'What is Paris?', 'reset my password']
+const rows = Array.from({ length: 24 }, (_, i) => ({
+  messages: [
+    { role: 'user', content: questions[i % questions.length] },
+    { role: 'assistant', content: 'I am fine.' },
+  ],
+}))
+
+beforeAll(() => {
+  writeFileSync(path('data.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join('\n'))
+})
+
+describe('data show', () => {
+  it('examples > the learned text in marks, and counts', async () => {
+    const { code, stdout } = await run('data', 'show', model, path('data.jsonl'), '--examples', '1')
+    expect(code).toBe(0)
+    expect(stdout).toContain('<|im_start|>assistant\n[[I am fine.<|im_end|>]]\n')
+    expect(stdout).toContain('24 examples')
+    const all = await run('data', 'show', model, path('data.jsonl'), '--json', '--loss', 'all')
+    const report = JSON.parse(all.stdout)
+    expect(report).toMatchObject({ examples: 24, cut: 0, warnings: [] })
+    expect(report.counted).toBe(report.tokens - 24)
+    expect(report.shown).toHaveLength(3)
+  })
+
+  it('a line that is no JSON > invalid-data with file and line', async () => {
+    writeFileSync(path('bad.jsonl'), '{"text": "a"}\n{')
+    const { code, stdout } = await run('data', 'show', model, path('bad.jsonl'), '--json')
+    expect(code).toBe(1)
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: 'invalid-data',
+      message: expect.stringContaining('bad.jsonl:2'),
+    })
+  })
+})
+
+describe('tune chat', () => {
+  const tune = (...more: readonly string[]) =>
+    run('tune', 'chat', model, path('data.jsonl'), '-o', path('out'), ...more)
+
+  it('--dry-run > the plan, and writes nothing', async () => {
+    const { code, stdout } = await tune('--dry-run', '--json', '--r', '4')
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout).plan).toMatchObject({
+      data: { examples: 23, cut: 0 },
+      heldOut: 1,
+      steps: 9,
+      layers: { q_proj: 2, k_proj: 2, v_proj: 2, o_proj: 2, gate_proj: 2, up_proj: 2, down_proj: 2 },
+      // r (in + out) of every layer: 64, 48, 48, 64, 96, 96, 96
+      trainable: 2 * 4 * (64 + 48 + 48 + 64 + 96 + 96 + 96),
+    })
+    expect(readdirSync(folder)).not.toContain('out')
+    expect((await tune('--dry-run')).stdout).toMatch(/trains .* of .* parameters/)
+  })
+
+  it('teaches the answer, and writes an adapter and a model that give it', async () => {
+    const { code, stdout, stderr } = await tune(
+      '--json',
+      '--lr',
+      '0.01',
+      '--epochs',
+      '16',
+      '--r',
+      '16',
+      '--validation',
+      '0.2',
+    )
+    expect(stderr).toContain('trains')
+    expect(code).toBe(0)
+    const { before, after, samples, step } = JSON.parse(stdout)
+    expect(step).toBe(48)
+    expect(before.loss).toBeGreaterThan(4)
+    // Embeddings and the last norm, which are not trained, limit how far apart logits can be.
+    expect(after.loss).toBeLessThan(before.loss - 3)
+    expect(after.accuracy).toBe(1)
+    expect(samples[0].before).not.toBe('I am fine.')
+    expect(samples[0].after).toBe('I am fine.')
+    expect(readdirSync(path('out/adapter')).toSorted()).toEqual([
+      'README.md',
+      'adapter_config.json',
+      'adapter_model.safetensors',
+    ])
+    expect(readdirSync(path('out/model'))).toEqual(
+      expect.arrayContaining(['chat_template.jinja', 'config.json', 'tokenizer.json', 'tokenizer_config.json']),
+    )
+    expect(readdirSync(path('out/model/onnx'))).toEqual(['model_q4f16.onnx'])
+    const config = JSON.parse(readFileSync(path('out/model/config.json'), 'utf8'))
+    expect(config).toMatchObject({ hidden_size: 32, 'transformers.js_config': { dtype: 'q4f16' } })
+    expect(statSync(path('out/model/onnx/model_q4f16.onnx')).size).toBeGreaterThan(
+      statSync(join(model, 'onnx/model_q4f16.onnx')).size,
+    )
+  }, 120_000)
+
+  it('chat > the written model, and the base with the written adapter, answer the same', async () => {
+    const fromModel = await run('chat', path('out/model'), '--message', 'Hello', '--json')
+    expect(JSON.parse(fromModel.stdout)).toEqual({
+      answers: [{ message: 'Hello', model: 'model', answer: 'I am fine.' }],
+    })
+    const compared = await run(
+      'chat',
+      model,
+      '--adapter',
+      path('out/adapter'),
+      '--compare',
+      '--max-tokens',
+      '12',
+      '--message',
+      'Hello',
+    )
+    expect(compared.stdout).toMatch(/^base: .*\ntuned: I am fine\.\n$/s)
+  })
+
+  it('an existing result > io, replaced with --force', async () => {
+    expect((await tune('--steps', '1', '--quiet')).stderr).toContain('--force')
+    const { code, stdout } = await tune(
+      '--steps',
+      '2',
+      '--quiet',
+      '--force',
+      '--ire',
+      '--samples',
+      '0',
+      '--validation',
+      '0',
+    )
+    expect([code, stdout]).toEqual([0, expect.stringContaining('2 steps')])
+  })
+
+  it('data without answers > invalid-data before anything is written', async () => {
+    writeFileSync(path('user.jsonl'), '{"messages": [{"role": "user", "content": "a"}]}\n')
+    const { code, stderr } = await run('tune', 'chat', model, path('user.jsonl'), '-o', path('none'))
+    expect([code, stderr]).toEqual([1, expect.stringContaining('invalid-data')])
+    expect(readdirSync(folder)).not.toContain('none')
+  })
+})
+
+describe('chat', () => {
+  it('lines of input > an answer to each; /new begins another conversation', async () => {
+    const { code, stdout } = await runWithInput('Hello\n/new\nHello\n', 'chat', model, '--max-tokens', '5', '--json')
+    expect(code).toBe(0)
+    const { answers } = JSON.parse(stdout)
+    expect(answers.map((each: { message: string }) => each.message)).toEqual(['Hello', 'Hello'])
+    expect(answers[1].answer).toBe(answers[0].answer)
+  })
+
+  it('--compare without an adapter > wrong usage', async () => {
+    expect((await run('chat', model, '--compare')).code).toBe(2)
+  })
+})
