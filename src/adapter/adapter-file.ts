@@ -105,7 +105,7 @@ export function decodeAdapterFile(bytes: Uint8Array): AdapterFile {
   for (const table of reader.tables(root, 3)) {
     const name = decodeUtf8(reader.bytes(table, 0, 'the name of a parameter'))
     const label = `parameter ${JSON.stringify(name)}`
-    if (name in parameters) throw damaged(`${label} occurs twice`)
+    if (Object.hasOwn(parameters, name)) throw damaged(`${label} occurs twice`)
     const dims = readDims(reader.bytes(table, 1, `the dims of ${label}`, 8), label)
     const number = reader.int(table, 2)
     const dtype = dtypeOf(number)

@@ -122,7 +122,9 @@ function readWeights(bytes: Uint8Array) {
 /** PEFT saves the base's embedding along with an adapter of it. */
 const isEmbeddingCopy = (name: string, tensors: Readonly<Record<string, Tensor>>): boolean => {
   const module = /^(.+)\.base_layer\.weight$/.exec(name)?.[1]
-  return module !== undefined && [prefix, ''].some((start) => `${start}${module}.lora_embedding_A` in tensors)
+  return (
+    module !== undefined && [prefix, ''].some((start) => Object.hasOwn(tensors, `${start}${module}.lora_embedding_A`))
+  )
 }
 
 function explainTensor(name: string, modulesToSave: readonly string[]): OnnxIreError {
@@ -279,7 +281,7 @@ function readConfig(bytes: Uint8Array): { config: PeftConfig; warnings: string[]
     ...(taskType !== null && { taskType }),
   }
   const known = new Set([...readFields, ...ignoredFields, ...refusedFields])
-  const unknown = Object.keys(fields).filter((field) => !known.has(field) && isSet(fields[field]))
+  const unknown = Object.keys(fields).filter((field) => !known.has(field) && isSet(getOwn(fields, field)))
   return { config, warnings: unknown.map((field) => `${peftFiles.config}: the unknown field '${field}' is ignored`) }
 }
 

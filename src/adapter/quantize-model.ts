@@ -167,7 +167,7 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
     )
   const graph = model.proto.graph!
   const taken = new Set([...graph.initializer, ...graph.input].map(({ name = '' }) => name))
-  for (const { output } of walkNodes(graph)) for (const name of output) taken.add(name)
+  for (const { name = '', output } of walkNodes(graph)) for (const each of [name, ...output]) taken.add(each)
   const claim = (wanted: string): string => {
     let free = wanted
     for (let i = 2; taken.has(free); i++) free = `${wanted}_${i}`
@@ -218,7 +218,7 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
         : [
             create('NodeProto', {
               opType: 'Add',
-              ...(each.name && { name: `${each.name}_bias` }),
+              ...(each.name && { name: claim(`${each.name}_bias`) }),
               input: [product, added],
               output: [output],
             }),

@@ -3,6 +3,7 @@ import type { Adapter } from '../../adapter/adapter.js'
 import { decodeOnnxAdapter, encodeOnnxAdapter, type OnnxAdapterOptions } from '../../adapter/onnx-adapter.js'
 import { decodePeft, type EncodePeftOptions, encodePeft, type PeftAdapter, peftFiles } from '../../adapter/peft.js'
 import { prefixError } from '../../util/errors.js'
+import { emptyRecord } from '../../util/record.js'
 import { codeOf, commitAll, readRegularFile, type StagedFile, stageFile, writeFileAtomic } from './files.js'
 import { makeFolder } from './make-folder.js'
 
@@ -13,7 +14,7 @@ import { makeFolder } from './make-folder.js'
  * const { adapter } = await readPeftFolder('my-lora')
  */
 export async function readPeftFolder(folder: string): Promise<PeftAdapter> {
-  const files: Record<string, Uint8Array> = {}
+  const files = emptyRecord<Uint8Array>()
   const read = async (name: string) => {
     files[name] = await readRegularFile('adapter', join(folder, name))
   }
