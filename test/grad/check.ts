@@ -4,7 +4,7 @@ import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import type { Case } from './cases/case.js'
 import { type Compile, checkCase as checkWith, graphOf } from './directional.js'
-import type { Array64 } from './draw.js'
+import { type Array64, toFloat64 } from './draw.js'
 
 /** Checks one case on Node's CPU. */
 export const checkCase = (case_: Case, { symbolic }: { readonly symbolic: boolean }): Promise<void> =>
@@ -33,5 +33,5 @@ function toOrt({ dtype, dims, data }: Array64): ort.Tensor {
 const fromOrt = ({ type, dims, data }: ort.Tensor): Array64 => ({
   dtype: type as DType,
   dims,
-  data: Float64Array.from(data as ArrayLike<number | bigint>, Number),
+  data: toFloat64(data as ArrayLike<number | bigint>),
 })

@@ -50,12 +50,13 @@ export async function checkCase(case_: Case, { symbolic, compile }: Check): Prom
   const tolerance = case_.float32 ? (case_.linear ? 2e-4 : 1e-2) : 1e-6
   const step = case_.float32 ? (case_.linear ? 0.5 : 5e-3) : 1e-5
 
-  const evaluate = evaluator(compile)
+  const everything = [...operands, ...dyData]
+  const first = await compilePresent(compile, [...x, ...dy], dx)
   await compare({
     what: 'gradient',
     operands,
     moving: differentiable,
-    gradient: await evaluate([...x, ...dy], dx, [...operands, ...dyData]),
+    gradient: await first(everything),
     scalar: async (at) => weighted(await differentiated(at), floating, dyData),
     random,
     step,
@@ -70,23 +71,12 @@ export async function checkCase(case_: Case, { symbolic, compile }: Check): Prom
     present.map((k, j): Seed => [dx[k]!, u[j]!]),
     [...wrt, ...dy],
   )
-  const inner = await compile(
-    'gradient',
-    [...x, ...dy],
-    present.map((k) => dx[k]!),
-  )
-  const everything = [...operands, ...dyData]
   await compare({
     what: 'gradient of the gradient',
     operands: everything,
     moving: [...differentiable, ...dy.map((_, k) => operands.length + k)],
-    gradient: await evaluate([...x, ...dy, ...u], second, [...everything, ...uData]),
-    scalar: async (at) =>
-      weighted(
-        await inner(at),
-        present.map((_, j) => j),
-        uData,
-      ),
+    gradient: await (await compilePresent(compile, [...x, ...dy, ...u], second))([...everything, ...uData]),
+    scalar: async (at) => weighted(await first(at), present, uData),
     random,
     step,
     tolerance,
@@ -147,8 +137,11 @@ async function compare({
   }
 }
 
-const weighted = (outputs: readonly Array64[], which: readonly number[], weights: readonly Array64[]): number =>
-  which.reduce((sum, i, k) => outputs[i]!.data.reduce((s, y, j) => s + y * weights[k]!.data[j]!, sum), 0)
+const weighted = (
+  outputs: readonly (Array64 | null)[],
+  which: readonly number[],
+  weights: readonly Array64[],
+): number => which.reduce((sum, i, k) => outputs[i]!.data.reduce((s, y, j) => s + y * weights[k]!.data[j]!, sum), 0)
 
 function expectType(value: Value, output: Array64): void {
   same(output.dtype, value.dtype, 'dtype')
@@ -160,19 +153,18 @@ function expectType(value: Value, output: Array64): void {
   })
 }
 
-const evaluator =
-  (compile: Compile) =>
-  async (
-    x: readonly Value[],
-    values: readonly (Value | null)[],
-    feeds: readonly Array64[],
-  ): Promise<(Array64 | null)[]> => {
-    const present = values.filter((value) => value !== null)
-    const run = await compile('gradient', x, present)
-    const results = await run(feeds)
-    let next = 0
-    return values.map((value) => (value ? results[next++]! : null))
+/** Compiles the gradients that exist; the results have null for the others. */
+async function compilePresent(compile: Compile, x: readonly Value[], gradients: readonly (Value | null)[]) {
+  const run = await compile(
+    'gradient',
+    x,
+    gradients.filter((value) => value !== null),
+  )
+  return async (feeds: readonly Array64[]): Promise<(Array64 | null)[]> => {
+    const results = (await run(feeds)).values()
+    return gradients.map((value) => (value ? results.next().value! : null))
   }
+}
 
 /** Runs in pages, too, where there is no test runner. */
 function same(is: unknown, wanted: unknown, what: string): void {

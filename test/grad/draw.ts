@@ -26,3 +26,9 @@ export function draw(operand: Operand, floating: DType, random: Random): Array64
   // Stored in the type under test, so that both sides of a comparison see the same numbers.
   return { dtype, dims: operand.shape, data: dtype === 'float32' ? Float64Array.from(Float32Array.from(data)) : data }
 }
+
+/** Widens elements to doubles. */
+export const toFloat64 = (data: ArrayLike<number | bigint>): Float64Array =>
+  typeof data[0] === 'bigint'
+    ? Float64Array.from(data as ArrayLike<bigint>, Number)
+    : Float64Array.from(data as ArrayLike<number>)

@@ -4,12 +4,12 @@ import { input } from '../../../../src/ir/leaf.js'
 import type { Tensor } from '../../../../src/ir/tensor.js'
 import type { Value } from '../../../../src/ir/value.js'
 import { compileGraph } from '../../../../src/lowering/compile.js'
-import type { Runtime } from '../../../../src/runtime/runtime.js'
+import type { Program, Runtime } from '../../../../src/runtime/runtime.js'
 import { Random } from '../../../../src/util/random.js'
 import { wasm, webgpu } from '../../../../src/web/index.js'
 import { cases } from '../../../grad/cases/index.js'
 import { type Compile, checkCase, graphOf } from '../../../grad/directional.js'
-import { type Array64, draw } from '../../../grad/draw.js'
+import { type Array64, draw, toFloat64 } from '../../../grad/draw.js'
 import { type Cell, lossesOf } from '../../../lowering/recurrent.js'
 
 let cpu: Promise<Runtime> | undefined
@@ -23,12 +23,17 @@ const onGpu = () => {
   return gpu
 }
 
+/** Programs of the operator under test. */
+const compiled: Program[] = []
+const releaseAll = () => Promise.all(compiled.splice(0).map((program) => program.release()))
+
 /** Compiles like a trainer, with operators that the provider supports. */
 const compiler =
   (runtime: Runtime): Compile =>
   async (name, x, values) => {
     if (values.length === 0) return async () => []
     const program = await compileGraph(runtime, graphOf(name, x, values))
+    compiled.push(program)
     return async (feeds) => {
       const named = Object.fromEntries(x.map((value, i) => [value.name!, feeds[i]!]))
       const results = await program.run(
@@ -49,6 +54,7 @@ export async function check(operator: string) {
       await checkCase(case_, { symbolic, compile }).catch(({ message }) =>
         failures.push(`${case_.name}${symbolic ? ', symbolic lengths' : ''}: ${message}`),
       )
+      await releaseAll()
     }
   return { count, failures }
 }
@@ -79,6 +85,7 @@ export async function compare(operator: string, name?: string) {
     (await compiler(runtime)('gradient', inputs, all))(feeds),
   )
   const [a, b] = [await expected!, await found!]
+  await releaseAll()
   let worst = 0
   for (const [i, { data }] of a.entries()) {
     const scale = Math.max(1e-2, ...data.map(Math.abs))
@@ -103,5 +110,5 @@ function tensorOf({ dtype, dims, data }: Array64): Tensor {
 const arrayOf = ({ dtype, dims, data }: Tensor): Array64 => ({
   dtype: dtype as DType,
   dims,
-  data: Float64Array.from(data as ArrayLike<number | bigint>, Number),
+  data: toFloat64(data as ArrayLike<number | bigint>),
 })
