@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe } from 'vitest'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { webgpu } from '../node/webgpu.js'
+import { lastingWebgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { cpuAs } from './providers.js'
 
@@ -19,7 +19,7 @@ export function onCpuAndGpu(name: string, tests: (lowered: () => Lowered) => voi
   describe(`${name} > on the GPU`, gpuNeeded, () => {
     let runtime: Runtime | undefined
     beforeAll(() => {
-      runtime = webgpu()
+      runtime = lastingWebgpu()
     })
     afterAll(() => runtime?.dispose())
     tests(() => ({ runtime: runtime!, within: (_, gpu) => gpu }))

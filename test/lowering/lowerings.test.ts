@@ -8,7 +8,7 @@ import type { Form } from '../../tools/kernels/form.js'
 import { forms } from '../../tools/kernels/forms.js'
 import { outcomes } from '../../tools/kernels/outcome.js'
 import { kernels } from '../generated/kernels.js'
-import { webgpu } from '../node/webgpu.js'
+import { lastingWebgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { integerForms } from './integer-forms.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
@@ -50,8 +50,8 @@ const lengthsOf = ({ inputs, feeds }: Form): ReadonlyMap<string, number> =>
   )
 
 const gpuNeeded = await needs('webgpu')
-const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'forbidden' })
-const mixed = gpuNeeded.skip ? undefined : webgpu()
+const gpu = gpuNeeded.skip ? undefined : lastingWebgpu({ cpuNodes: 'forbidden' })
+const mixed = gpuNeeded.skip ? undefined : lastingWebgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 
 describe('operators lowered for WebGPU', () => {

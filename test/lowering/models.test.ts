@@ -11,14 +11,14 @@ import type { Tensors } from '../../src/ir/tensor.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
-import { webgpu } from '../node/webgpu.js'
+import { lastingWebgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { cpu, cpuAs, outputsOf } from './providers.js'
 import { specialize } from './specialize.js'
 
 const gpuNeeded = await needs('webgpu')
-const gpu = gpuNeeded.skip ? undefined : webgpu({ cpuNodes: 'forbidden' })
-const mixed = gpuNeeded.skip ? undefined : webgpu()
+const gpu = gpuNeeded.skip ? undefined : lastingWebgpu({ cpuNodes: 'forbidden' })
+const mixed = gpuNeeded.skip ? undefined : lastingWebgpu()
 afterAll(() => Promise.all([gpu?.dispose(), mixed?.dispose()]))
 
 const lengths = new Map([

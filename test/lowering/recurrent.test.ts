@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { webgpu } from '../node/webgpu.js'
+import { lastingWebgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { cpu } from './providers.js'
 import { cells, lossesOf } from './recurrent.js'
 
 const gpuNeeded = await needs('webgpu')
-const gpu = gpuNeeded.skip ? undefined : webgpu()
+const gpu = gpuNeeded.skip ? undefined : lastingWebgpu()
 afterAll(() => gpu?.dispose())
 
 /** Their gradients go through the rounds of a Scan, which the host drives. */
