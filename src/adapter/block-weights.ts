@@ -17,44 +17,50 @@ export interface BlockWeight {
   readonly zeroPoints?: Tensor
 }
 
+/** Elements of a weight, and the distances in them from one output, and from one input, to the next. */
+export interface WeightElements {
+  readonly elements: Float32Array | Float64Array
+  readonly outputStride: number
+  readonly inputStride: number
+}
+
 /**
- * Quantizes a weight [n, k] as onnxruntime's MatMulNBitsQuantizer does with symmetric blocks: the element of the largest
+ * Quantizes a weight as onnxruntime's MatMulNBitsQuantizer does with symmetric blocks: the element of the largest
  * magnitude m in a block becomes -2^(bits-1), so scale = -m / 2^(bits-1) and q = round(w / scale) + 2^(bits-1).
  * @param dtype type of the scales: that of the activations
  */
 export function quantizeBlocks(
-  weight: ArrayLike<number>,
+  { elements, outputStride, inputStride }: WeightElements,
   { n, k, bits, blockSize }: BlockForm,
   dtype: 'float32' | 'float16',
 ): BlockWeight {
   const blocks = Math.ceil(k / blockSize)
   const half = 2 ** (bits - 1)
-  const scales = new Float64Array(n * blocks)
-  for (let i = 0; i < scales.length; i++) {
-    const [row, first] = [Math.floor(i / blocks) * k, (i % blocks) * blockSize]
+  const perByte = 8 / bits
+  const blockBytes = blockSize / perByte
+  const q = new Uint8Array(n * blocks * blockBytes)
+  const factors = new Float32Array(n * blocks)
+  for (let block = 0; block < factors.length; block++) {
+    const first = (block % blocks) * blockSize
+    const length = Math.min(blockSize, k - first)
+    const start = Math.floor(block / blocks) * outputStride + first * inputStride
     let extreme = 0
-    for (let j = first; j < Math.min(first + blockSize, k); j++) {
-      const w = weight[row + j]!
+    for (let j = 0; j < length; j++) {
+      const w = elements[start + j * inputStride]!
       // Of two elements with the same magnitude the negative one is taken.
       if (Math.abs(w) > Math.abs(extreme) || (w < 0 && w === -extreme)) extreme = w
     }
-    scales[i] = extreme / -half
-  }
-  const stored = tensorFrom(dtype, [n, blocks], scales)
-  const rounded = numbersOf(stored)
-  const perByte = 8 / bits
-  const q = new Uint8Array((n * blocks * blockSize) / perByte)
-  for (let row = 0; row < n; row++) {
-    for (let j = 0; j < k; j++) {
-      const at = row * blocks * blockSize + j
-      const scale = rounded[row * blocks + Math.floor(j / blockSize)]!
-      const x = scale === 0 ? 0 : Math.fround(Math.fround(weight[row * k + j]!) * Math.fround(1 / scale))
+    factors[block] = extreme / -half
+    const scale = dtype === 'float32' ? factors[block]! : numbersOf(tensorFrom(dtype, [1], [factors[block]!]))[0]!
+    const inverse = scale === 0 ? 0 : Math.fround(1 / scale)
+    for (let j = 0; j < length; j++) {
+      const x = Math.fround(Math.fround(elements[start + j * inputStride]!) * inverse)
       const level = Math.sign(x) * Math.floor(Math.abs(x) + 0.5) + half
       const code = Math.min(Math.max(level, 0), 2 * half - 1)
-      q[Math.floor(at / perByte)]! |= code << ((at % perByte) * bits)
+      q[block * blockBytes + Math.floor(j / perByte)]! |= code << ((j % perByte) * bits)
     }
   }
-  return { q: tensor('uint8', [n, blocks, (blockSize * bits) / 8], q), scales: stored }
+  return { q: tensor('uint8', [n, blocks, blockBytes], q), scales: tensorFrom(dtype, [n, blocks], factors) }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { numbersOf } from '../ir/leaf.js'
-import { sizeOf } from '../ir/tensor.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { qualifiedName, walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
@@ -12,7 +12,6 @@ import { applyAdapter, findPairs, type LayerPair } from './apply-adapter.js'
 import { type BlockForm, type BlockWeight, dequantizeBlocks, quantizeBlocks } from './block-weights.js'
 import { mergeAdapter } from './merge-adapter.js'
 import { mergeWeight } from './merged-weight.js'
-import { transpose } from './names.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
 import { attributesOf } from './weight-source.js'
 
@@ -64,15 +63,30 @@ function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOp
     const key = `${isTransposed} ${name}`
     let block = weights.get(key)
     if (!block) {
-      const byOutput = isTransposed ? stored : transpose(stored)
-      const [n, k] = byOutput.dims as [number, number]
+      const [rows, columns] = stored.dims as [number, number]
+      const [n, k] = isTransposed ? [rows, columns] : [columns, rows]
+      const [outputStride, inputStride] = isTransposed ? [k, 1] : [1, n]
       const form = { n, k, bits, blockSize }
-      block = { form, name, weight: quantizeBlocks(numbersOf(byOutput), form, stored.dtype) }
+      const elements = { elements: toFloat32(stored), outputStride, inputStride }
+      block = { form, name, weight: quantizeBlocks(elements, form, stored.dtype) }
       weights.set(key, block)
     }
     products.set(node, block)
   }
   return products
+}
+
+/** The elements of a float32 or float16 tensor. A large float16 one is converted in pieces. */
+function toFloat32({ dtype, data }: Tensor): Float32Array {
+  if (data instanceof Float32Array) return data
+  const bits = data as Uint16Array
+  const elements = new Float32Array(bits.length)
+  const piece = 2 ** 16
+  for (let at = 0; at < bits.length; at += piece) {
+    const part = bits.subarray(at, at + piece)
+    elements.set(numbersOf({ dtype, dims: [part.length], data: part }), at)
+  }
+  return elements
 }
 
 /** Whether the weight of a product is stored as [n, k]; undefined for other nodes, and for a Gemm with factors. */
@@ -144,7 +158,11 @@ function quantizeAgain(
     )
     const again = { n, k, bits, blockSize }
     const type = dtype === 'float16' ? 'float16' : 'float32'
-    const block = { form: again, name: `${module}.merged`, weight: quantizeBlocks(changed, again, type) }
+    const block = {
+      form: again,
+      name: `${module}.merged`,
+      weight: quantizeBlocks({ elements: changed, outputStride: k, inputStride: 1 }, again, type),
+    }
     for (const site of sites) products.set(nodes.get(site.node.output[0])!, block)
   }
   return products

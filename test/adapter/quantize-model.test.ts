@@ -13,11 +13,8 @@ import { runModel } from './run.js'
 
 const { tensors } = decodeSafetensors(readGolden('quantized.safetensors'), { checksum: false })
 
-/** Transposes [k, n] to [n, k]. */
-const byOutput = ({ dims, data }: Tensor) => {
-  const [k, n] = dims as [number, number]
-  return Float32Array.from({ length: n * k }, (_, i) => (data as Float32Array)[(i % k) * n + Math.floor(i / k)]!)
-}
+/** A weight [k, n]. */
+const byInput = ({ dims, data }: Tensor) => ({ elements: data as Float32Array, outputStride: 1, inputStride: dims[1]! })
 
 describe('blocks', () => {
   it.each([
@@ -27,7 +24,7 @@ describe('blocks', () => {
     [70, 8],
   ])('of %i rows in %i bits are those of onnxruntime', (k, bits) => {
     const form = { n: 7, k, bits, blockSize: 32 }
-    const { q, scales } = quantizeBlocks(byOutput(tensors[`${k}.weight`]!), form, 'float32')
+    const { q, scales } = quantizeBlocks(byInput(tensors[`${k}.weight`]!), form, 'float32')
     // The scale of a block of zeros may be -0.
     const plain = (values: Tensor) => numbersOf(values).map((value) => value + 0)
     expect(plain(scales)).toEqual(plain(tensors[`${k}.scales${bits}`]!))
@@ -36,9 +33,10 @@ describe('blocks', () => {
 
   it.each([4, 8])('of %i bits have the elements that they were made from, within half a step', (bits) => {
     const form = { n: 7, k: 70, bits, blockSize: 32 }
-    const weight = byOutput(tensors['70.weight']!)
+    const stored = tensors['70.weight']!
+    const weight = numbersOf(transpose(stored))
     for (const dtype of ['float32', 'float16'] as const) {
-      const blocks = quantizeBlocks(weight, form, dtype)
+      const blocks = quantizeBlocks(byInput(stored), form, dtype)
       const steps = numbersOf(blocks.scales)
       for (const [i, value] of dequantizeBlocks(blocks, form).entries()) {
         const step = Math.abs(steps[Math.floor(i / 70) * 3 + Math.floor((i % 70) / 32)]!)
@@ -113,7 +111,10 @@ describe('quantizeModel', () => {
     const quantized = quantizeModel(build(1), { bits: 8, blockSize: 16 })
     expect(quantized.proto.graph!.node.map(({ opType }) => opType)).toEqual(['MatMulNBits', 'Add'])
     expect([...namedTensors(quantized).keys()].sort()).toEqual(['bias', 'w_Q8', 'w_scales'])
-    const rounded = dequantizeBlocks(quantizeBlocks(weight, form, 'float32'), form)
+    const rounded = dequantizeBlocks(
+      quantizeBlocks({ elements: weight, outputStride: 40, inputStride: 1 }, form, 'float32'),
+      form,
+    )
     const { y } = await runModel(quantized, { x: tensor('float32', [2, 40], x) })
     for (const [i, value] of numbersOf(y!).entries()) {
       const [row, column] = [Math.floor(i / 3), i % 3]
