@@ -1,7 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { decodeModel, encodeModel } from '../../src/index.js'
+import { create, edit } from '../../src/onnx/proto/message.js'
 import { golden } from '../language/models.js'
 import { run, runWithInput } from './command.js'
 
@@ -136,6 +138,22 @@ describe('tune chat', () => {
       '0',
     )
     expect([code, stdout]).toEqual([0, expect.stringContaining('2 steps')])
+  })
+
+  it('a merged decoder > invalid-model with the advice', async () => {
+    const other = path('merged')
+    cpSync(model, other, { recursive: true })
+    const file = join(other, 'onnx/model_q4f16.onnx')
+    const { proto } = decodeModel(readFileSync(file))
+    const graph = proto.graph!
+    const branch = create('NodeProto', { opType: 'If', input: ['use_cache_branch'], output: ['unused'] })
+    const merged = edit(proto, { graph: edit(graph, { node: [...graph.node, branch] }) })
+    writeFileSync(file, encodeModel({ proto: merged, external: null }))
+    const { stdout } = await run('tune', 'chat', other, path('data.jsonl'), '-o', path('none'), '--json')
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringContaining('merged'),
+    })
   })
 
   it('data without answers > invalid-data before anything is written', async () => {

