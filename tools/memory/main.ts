@@ -13,9 +13,10 @@ import { workloads } from '../bench/workloads.js'
  */
 const program = new Command('memory')
   .option('--only <models>', 'names of models, separated by commas')
+  .option('--variants <names>', 'variants of the run to measure, separated by commas')
   .option('--no-write', 'do not write RESULTS.md')
   .parse()
-const { only, write } = program.opts<{ only?: string; write: boolean }>()
+const { only, variants, write } = program.opts<{ only?: string; variants?: string; write: boolean }>()
 
 /** Models of tools/bench and their batch sizes: those of large images are smaller than there. */
 const sizes: Readonly<Record<string, number>> = {
@@ -39,11 +40,19 @@ interface Estimate {
   readonly inspect: number | null
 }
 
+/** Variants of `measure.mjs`, and whether onnxruntime has a thread of its own. */
 const configurations = [
   ['adamw-ire', 'worker'],
   ['adamw-ire', 'in-process'],
   ['sgd', 'worker'],
+  ['sam-ire', 'worker'],
+  ['hutchinson', 'worker'],
+  ['hutchinson-quarter', 'worker'],
+  ['quarter', 'worker'],
+  ['averages-best', 'worker'],
 ] as const
+const chosen =
+  variants === undefined ? configurations : configurations.filter(([name]) => variants.split(',').includes(name))
 
 const MB = (bytes: number) => (bytes / 2 ** 20).toFixed(0)
 const lines: string[] = []
@@ -62,7 +71,7 @@ for (const name of names) {
   try {
     writeProblem(folder, workloads[name]!)
     const [batch, title] = [sizes[name]!, workloads[name]!.title.replace(/, batch .*/, '')]
-    for (const [optimizer, thread] of configurations) {
+    for (const [optimizer, thread] of chosen) {
       const call = (action: string) => measure([folder, `${batch}`, optimizer, thread, action])
       const { total, causes: terms, inspect } = (await call('estimate')) as Estimate
       const { peak, steps } = (await call('train')) as { peak: number; steps: number }
@@ -72,7 +81,7 @@ for (const name of names) {
         causes.push(`| ${title} | ${Object.values(terms).map(MB).join(' | ')} |`)
       say(
         `| ${title}, ${batch} | ${optimizer} | ${thread} | ${steps} | ${MB(peak)} | ${MB(total)} | ${ratio.toFixed(2)} | ` +
-          `${inspect === null || optimizer === 'sgd' ? '' : MB(inspect)} |`,
+          `${inspect === null || optimizer !== 'adamw-ire' ? '' : MB(inspect)} |`,
       )
     }
   } finally {
@@ -89,7 +98,7 @@ say(
       ? 'All are within 1.3.'
       : `Not within 1.3: ${outside.map(({ title, ratio }) => `${title} (${ratio.toFixed(2)})`).join('; ')}.`),
 )
-if (write && only === undefined)
+if (write && only === undefined && variants === undefined)
   writeFileSync(
     fileURLToPath(new URL('RESULTS.md', import.meta.url)),
     `# Memory of training, measured and estimated

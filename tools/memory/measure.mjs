@@ -1,22 +1,33 @@
 import { openSync, readFileSync, readSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { adamw, crossEntropy, ire, sgd, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, ire, sam, sgd, Trainer } from 'onnx-ire'
 import { checkpointFolder, node, readModel } from 'onnx-ire/node'
 import { inspectModel } from '../../dist/analysis/inspect/inspect.js'
 import { estimateRun, totalBytes } from '../../dist/analysis/inspect/run-memory.js'
 
 /**
  * Trains a problem of tools/bench for a few steps and reports the peak of its own process:
- * `measure.mjs FOLDER BATCH adamw-ire|sgd worker|in-process train|estimate`. It is JavaScript, because a loader of
- * TypeScript would be part of the peak.
+ * `measure.mjs FOLDER BATCH VARIANT worker|in-process train|estimate`. It is JavaScript, because a loader of TypeScript
+ * would be part of the peak.
  */
 const [folder, batch, kind, thread, action] = process.argv.slice(2)
 const problem = JSON.parse(readFileSync(join(folder, 'problem.json'), 'utf8'))
 const size = Number(batch)
+const base = adamw({ lr: 1e-3 })
+const flat = { kappa: 2, gamma: 0.8, interval: 2 }
+/** What the variants of a run change: the optimizer, and options of the trainer. */
+const variants = {
+  'adamw-ire': { optimizer: ire(base, flat) },
+  sgd: { optimizer: sgd({ lr: 1e-3, momentum: 0.9 }) },
+  'sam-ire': { optimizer: ire(sam(base, { rho: 0.05 }), flat) },
+  hutchinson: { optimizer: ire(base, { ...flat, curvature: 'hutchinson' }) },
+  'hutchinson-quarter': { optimizer: ire(base, { ...flat, curvature: 'hutchinson' }), curvatureShare: 0.25 },
+  quarter: { optimizer: ire(base, flat), curvatureShare: 0.25 },
+  'averages-best': { optimizer: ire(base, flat), ema: 0.9, best: {} },
+}
 const options = {
   loss: crossEntropy({ axis: problem.classAxis }),
-  optimizer:
-    kind === 'sgd' ? sgd({ lr: 1e-3, momentum: 0.9 }) : ire(adamw({ lr: 1e-3 }), { kappa: 2, gamma: 0.8, interval: 2 }),
+  ...variants[kind],
   batchNorm: 'trained',
   batchSize: size,
 }
@@ -64,7 +75,8 @@ async function train() {
   let steps = 0
   await trainer.train(data, {
     totalSteps: 1000,
-    evaluateEvery: 1e9,
+    // Best weights need evaluations.
+    ...(options.best ? { validation: data, evaluateEvery: 2 } : { evaluateEvery: 1e9 }),
     checkpoints: { store: checkpointFolder(checkpoints, { keep: 1 }), everySteps: 2 },
     // Small models leave garbage behind for many steps until it is collected.
     onStep: () => (++steps >= 4 && performance.now() - started > 8000 ? 'stop' : undefined),

@@ -45,7 +45,8 @@ export const campaigns = {
     open: async (workplace) => (await import('./runs/kills.js')).open(workplace),
   },
   disks: {
-    about: 'commands on full and read-only disks, with limited file sizes and a full standard output',
+    about:
+      'commands on full and read-only disks, on slow ones with a kill, with limited file sizes and a full standard output',
     share: 2,
     limits: { cpu: 60, memory: 600, wall: 600 },
     open: async (workplace) => (await import('./runs/disks.js')).open(workplace),

@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Random } from 'onnx-ire/data'
 import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
-import { digestFolder, type Finished, run } from './commands.js'
+import { digestFolder, type Finished, run, start } from './commands.js'
 import {
   cacheReferences,
   differences,
@@ -14,11 +15,13 @@ import {
   scenarios,
   writeInputs,
 } from './scenarios.js'
+import { findSlowDiskObstacle, mountSlowDisk } from './slow-disk.js'
 
 /** A defect of the place where a command writes. */
 interface Defect {
   readonly name: string
-  readonly needsMount: boolean
+  /** The kind of disk that is mounted for it. */
+  readonly disk?: 'memory' | 'slow'
   run(at: Place, verdict: Verdict, random: Random): Promise<void>
 }
 
@@ -33,20 +36,21 @@ interface Place {
 const mount = (...args: readonly string[]) => execFileSync('mount', args, { stdio: 'ignore' })
 const unmount = (folder: string) => execFileSync('umount', ['-l', folder], { stdio: 'ignore' })
 
-const canMount = (folder: string): boolean => {
+/** The reason why no disk of memory can be mounted. */
+const findMemoryDiskObstacle = (folder: string): string | undefined => {
   try {
     mount('-t', 'tmpfs', '-o', 'size=64k', 'none', folder)
     unmount(folder)
-    return true
+    return undefined
   } catch {
-    return false
+    return 'mounting is not permitted'
   }
 }
 
 const defects: readonly Defect[] = [
   {
     name: 'full disk',
-    needsMount: true,
+    disk: 'memory',
     async run({ scenario, reference, inputs, outputs }, verdict, random) {
       // Sizes from nothing to about all that the command writes.
       const size = 2 ** Math.floor(12 + 11 * random.uniform()) + 4096 * random.integer(16)
@@ -67,7 +71,7 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'read-only disk',
-    needsMount: true,
+    disk: 'memory',
     async run({ scenario, inputs, outputs }, verdict) {
       mount('-t', 'tmpfs', '-o', 'size=64m', 'none', outputs)
       try {
@@ -88,8 +92,28 @@ const defects: readonly Defect[] = [
     },
   },
   {
+    name: 'slow disk',
+    disk: 'slow',
+    async run({ scenario, reference, inputs, outputs }, verdict, random) {
+      // A checkpoint takes longer than the steps until the next one.
+      const disk = mountSlowDisk(outputs, Math.floor(2 ** (20 + 3 * random.uniform())))
+      try {
+        const output = join(outputs, scenario.output)
+        const killed = start(scenario.args(inputs, output), disk.shell)
+        await delay(4000 * reference.seconds * random.uniform())
+        killed.process.kill('SIGKILL')
+        await killed.finished
+        const last = await finish(inputs, output, scenario, disk.shell)
+        verdict.expect(last.code === 0, `${scenario.name} does not end on a slow disk`, () => last.stderr)
+        for (const [what, paths] of await differences(outputs, reference))
+          verdict.expect(false, `${scenario.name}: ${what} after a kill on a slow disk`, () => paths)
+      } finally {
+        disk.unmount()
+      }
+    },
+  },
+  {
     name: 'limited file size',
-    needsMount: false,
     async run({ scenario, reference, inputs, outputs }, verdict, random) {
       const output = join(outputs, scenario.output)
       // Blocks of 512 bytes.
@@ -103,7 +127,6 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'full standard output',
-    needsMount: false,
     async run({ scenario, inputs, outputs }, verdict) {
       const output = join(outputs, scenario.output)
       const { code, signal, stderr } = await run(scenario.args(inputs, output), '"$@" > /dev/full')
@@ -127,11 +150,12 @@ function checkRefusal(verdict: Verdict, what: string, { code, signal, stdout, st
   )
 }
 
-/** Commands that write to disks without room, read-only ones, and full standard output. */
+/** Commands that write to disks without room, read-only and slow ones, and full standard output. */
 export async function open({ folder }: Workplace): Promise<Opened> {
   const inputs = await mkdtemp(join(folder, 'inputs-'))
   await writeInputs(inputs)
-  const mounts = canMount(await mkdtemp(join(folder, 'mount-')))
+  const trial = await mkdtemp(join(folder, 'mount-'))
+  const obstacles = { memory: findMemoryDiskObstacle(trial), slow: findSlowDiskObstacle(trial) }
   const referenceOf = cacheReferences(folder, inputs)
   return {
     async make(seed, random) {
@@ -141,8 +165,8 @@ export async function open({ folder }: Workplace): Promise<Opened> {
       return {
         title: `${scenario.name}: ${defect.name}`,
         async run(enter) {
-          if (defect.needsMount && !mounts)
-            return { ended: `skipped (${defect.name}: mounting is not permitted)`, faults: [] }
+          const obstacle = defect.disk && obstacles[defect.disk]
+          if (obstacle !== undefined) return { ended: `skipped (${defect.name}: ${obstacle})`, faults: [] }
           const verdict = new Verdict(enter)
           const outputs = await mkdtemp(join(folder, 'disk-'))
           enter(defect.name)

@@ -157,11 +157,12 @@ function expectDone({ code, stderr }: Finished, what: string): void {
  * Continues an interrupted scenario to its end.
  * @returns the last run of the command
  */
-export async function finish(folder: string, output: string, scenario: Scenario): Promise<Finished> {
-  if (!scenario.again) return run(scenario.args(folder, output))
-  const resumed = await run(scenario.again(folder, output))
+export async function finish(folder: string, output: string, scenario: Scenario, shell?: string): Promise<Finished> {
+  const fromStart = () => run(scenario.args(folder, output), shell)
+  if (!scenario.again) return fromStart()
+  const resumed = await run(scenario.again(folder, output), shell)
   // A run that was interrupted before it began is started, not resumed.
-  return resumed.code === 1 && /is not a run folder/.test(resumed.stderr) ? run(scenario.args(folder, output)) : resumed
+  return resumed.code === 1 && /is not a run folder/.test(resumed.stderr) ? fromStart() : resumed
 }
 
 /** The differences of an output from the undisturbed one, as causes of faults with their details. */
