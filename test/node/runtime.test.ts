@@ -92,7 +92,8 @@ describe('node()', () => {
       return create.mock.lastCall![1]!
     }
     try {
-      expect(await given()).toMatchObject({ enableMemPattern: false, extra: { session: { force_spinning_stop: '1' } } })
+      const set = { force_spinning_stop: '1', qdq_matmulnbits_accuracy_level: '0' }
+      expect(await given()).toMatchObject({ enableMemPattern: false, extra: { session: set } })
       const own = { session: { set_denormal_as_zero: '1' }, optimization: { enable_gelu_approximation: '0' } }
       expect(await given({ extra: own })).toMatchObject({
         enableMemPattern: false,

@@ -31,9 +31,10 @@ function geluTanhSlope(x: Value): Value {
  * intervals.
  */
 export const activationRules = {
-  Relu: ([x], dy) => [applyMask(dy, positive(x))],
-  LeakyRelu: ([x], dy, { attributes: { alpha } }) => [
-    op.Mul(dy, op.Where(positive(x), scalar(x.dtype, 1), scalar(x.dtype, alpha))),
+  // y > 0 is x > 0, and the next layer stores y in any case.
+  Relu: (_, dy, { y }) => [applyMask(dy, positive(y))],
+  LeakyRelu: ([x], dy, { y, attributes: { alpha } }) => [
+    op.Mul(dy, op.Where(positive(alpha >= 0 ? y : x), scalar(x.dtype, 1), scalar(x.dtype, alpha))),
   ],
   PRelu: ([x, slope], dy) => [op.Mul(dy, op.Where(positive(x), 1, slope)), op.Mul(dy, op.Min([x, 0]))],
   ThresholdedRelu: ([x], dy, { attributes: { alpha } }) => [applyMask(dy, op.Greater(x, alpha))],

@@ -46,7 +46,8 @@ export interface NodeOptions {
   readonly telemetry?: boolean | undefined
   /**
    * Session options passed to onnxruntime unchanged, e.g. `{ enableCpuMemArena: false }`. Defaults that differ from
-   * onnxruntime's: `logSeverityLevel: 3`, `enableMemPattern: false`, and `extra.session.force_spinning_stop: '1'`.
+   * onnxruntime's: `logSeverityLevel: 3`, `enableMemPattern: false`, `extra.session.force_spinning_stop: '1'` and
+   * `extra.session.qdq_matmulnbits_accuracy_level: '0'`.
    */
   readonly session?: SessionOptions | undefined
 }
