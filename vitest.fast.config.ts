@@ -36,6 +36,7 @@ const slow = [
   'test/data/augment/spatial.test.ts',
   'test/generated/kernels.test.ts',
   'test/grad/recurrent.test.ts',
+  'test/language/{generate,training-model}.test.ts',
   'test/loss/losses.test.ts',
   'test/lowering/{convolution,lowerings,models,older,recurrent}.test.ts',
   'test/models/{reference,training}.test.ts',

@@ -79,8 +79,12 @@ const batchesSorted = 32
  * ```
  */
 export function chatData(rows: readonly unknown[], chat: LanguageModel, options: ChatDataOptions = {}): ChatData {
-  const { length, loss, pack, batchSize, seed } = checkOptions(options)
-  const mask = pack ? blockMaskType(chat.model) : undefined
+  const { loss } = checkOptions(options)
+  return toChatData(encodeRows(rows, chat, loss), chat, options)
+}
+
+/** Encodes all rows. Throws `invalid-data` if one has no token to learn, or if there are none. */
+export function encodeRows(rows: readonly unknown[], chat: LanguageModel, loss: 'assistant' | 'all'): TokenExample[] {
   if (rows.length === 0) throw new OnnxIreError('invalid-data', 'the data have no rows')
   const encoded = rows.map((row, i) => encodeChat(row, i + 1, chat, { loss }))
   const uncounted = encoded.find(({ counted }) => !counted.includes(true))
@@ -89,6 +93,13 @@ export function chatData(rows: readonly unknown[], chat: LanguageModel, options:
       'invalid-data',
       `row ${uncounted.row} has no token to learn: it needs a message of the assistant, or loss: 'all'`,
     )
+  return encoded
+}
+
+/** Creates data of encoded rows; see `chatData`. */
+export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel, options: ChatDataOptions): ChatData {
+  const { length, pack, batchSize, seed } = checkOptions(options)
+  const mask = pack ? blockMaskType(chat.model) : undefined
   const cut = encoded.map((example) => cutExample(example, length))
   const kept = cut.filter(({ counted }) => counted.includes(true))
   if (kept.length === 0)
@@ -99,7 +110,7 @@ export function chatData(rows: readonly unknown[], chat: LanguageModel, options:
   checkVocabulary(kept, chat)
   const packs = pack ? packExamples(kept, length) : kept.map((example) => [example])
   const sizes = packs.map((each) => each.reduce((sum, { tokens }) => sum + tokens.length, 0))
-  const report = createReport(rows, encoded, kept, packs.length, length)
+  const report = createReport(encoded, kept, packs.length, length)
   return {
     length: packs.length,
     shuffleBuffer: 1, // the order of `examples` is random already
@@ -146,7 +157,6 @@ function checkVocabulary(examples: readonly TokenExample[], { config }: Language
 }
 
 function createReport(
-  rows: readonly unknown[],
   encoded: readonly TokenExample[],
   kept: readonly TokenExample[],
   packs: number,
@@ -155,9 +165,9 @@ function createReport(
   const sum = (of: (example: TokenExample) => number) => kept.reduce((total, example) => total + of(example), 0)
   const cut = encoded.filter(({ tokens }) => tokens.length > length).length
   const leftOut = encoded.length - kept.length
-  const preferences = rows.filter((row) => Object.hasOwn(row as object, 'rejected')).length
+  const preferences = encoded.filter(({ preference }) => preference).length
   const longest = encoded.reduce((most, { tokens }) => Math.max(most, tokens.length), 0)
-  const of = (count: number) => `${count} of ${rows.length} examples`
+  const of = (count: number) => `${count} of ${encoded.length} examples`
   return {
     rows: packs,
     examples: kept.length,

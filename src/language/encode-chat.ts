@@ -11,13 +11,23 @@ export interface TokenExample {
   readonly tokens: readonly number[]
   /** Whether the model learns to produce the token, for every token. */
   readonly counted: readonly boolean[]
+  /** Whether the row has a rejected answer, which is not encoded. */
+  readonly preference: boolean
 }
 
 /** What `encodeChat` needs of a language model. */
 export type ChatEncoder = Pick<LanguageModel, 'tokenizer' | 'chatTemplate' | 'specialTokens' | 'endTokens'>
 
-/** The template of a model. Throws `invalid-model` if it has none. */
-export function chatTemplateOf({ chatTemplate, specialTokens, endTokens, tokenizer }: ChatEncoder): ChatTemplate {
+const templates = new WeakMap<ChatEncoder, ChatTemplate>()
+
+/** The template of a model, parsed once. Throws `invalid-model` if the model has none. */
+export function chatTemplateOf(model: ChatEncoder): ChatTemplate {
+  const template = templates.get(model) ?? createTemplate(model)
+  templates.set(model, template)
+  return template
+}
+
+function createTemplate({ chatTemplate, specialTokens, endTokens, tokenizer }: ChatEncoder): ChatTemplate {
   if (chatTemplate === null)
     throw new OnnxIreError(
       'invalid-model',
@@ -42,7 +52,8 @@ export function encodeChat(
 ): TokenExample {
   const parsed = parseChatRow(value, row)
   try {
-    return { row, ...encodeRow(parsed, model, options.loss ?? 'assistant') }
+    const preference = parsed.kind === 'completion' && parsed.rejected !== undefined
+    return { row, preference, ...encodeRow(parsed, model, options.loss ?? 'assistant') }
   } catch (cause) {
     throw prefixError(cause, `row ${row}`, 'invalid-data')
   }

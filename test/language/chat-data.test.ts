@@ -224,6 +224,11 @@ describe('chatData', () => {
     expect(chatData(rows, chat).report).toMatchObject({ cut: 0, warnings: [] })
   })
 
+  it('preferences > only the chosen answer is learned, which the report says', () => {
+    const { report } = chatData([{ prompt: 'a', chosen: 'b', rejected: 'c' }], chat)
+    expect(report).toMatchObject({ preferences: 1, warnings: [expect.stringContaining('rejected')] })
+  })
+
   it('no rows, no token to learn, all behind the cut > invalid-data', () => {
     expect(invalid(() => chatData([], chat))).toContain('no rows')
     expect(invalid(() => chatData([rows[0], { messages: [user('a')] }], chat))).toContain('row 2')
@@ -256,7 +261,12 @@ describe('chatData > pack', () => {
 
   it('examples > rows of at most the length, each example once', () => {
     const packs = packExamples(
-      [5, 3, 7, 2, 2, 1].map((size, row) => ({ row, tokens: Array(size).fill(0), counted: Array(size).fill(true) })),
+      [5, 3, 7, 2, 2, 1].map((size, row) => ({
+        row,
+        tokens: Array(size).fill(0),
+        counted: Array(size).fill(true),
+        preference: false,
+      })),
       10,
     )
     expect(packs.map((pack) => pack.map(({ tokens }) => tokens.length)).toSorted()).toEqual([

@@ -6,7 +6,7 @@ import { lora } from '../../adapter/lora.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { sizeOf } from '../../ir/tensor.js'
-import { type ChatData, type ChatDataReport, chatData } from '../../language/chat-data.js'
+import { type ChatData, type ChatDataReport, encodeRows, toChatData } from '../../language/chat-data.js'
 import { type ChatMessage, parseChatRow } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
@@ -125,10 +125,10 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const heldOut = Math.min(Math.round(request.validation * rows.length), rows.length - 1)
   const order = Array.from(new Random(seed).stream('validation').permutation(rows.length))
   const [held, kept] = [order.slice(0, heldOut), order.slice(heldOut).sort((a, b) => a - b)]
-  chatData(rows, chat, options) // errors name the rows of the file
-  const pick = (numbers: readonly number[]) => numbers.map((i) => rows[i])
-  const train = chatData(pick(kept), chat, options)
-  const validation = heldOut > 0 ? chatData(pick(held), chat, options) : undefined
+  const encoded = encodeRows(rows, chat, loss)
+  const pick = <T>(of: readonly T[], numbers: readonly number[]) => numbers.map((i) => of[i]!)
+  const train = toChatData(pick(encoded, kept), chat, options)
+  const validation = heldOut > 0 ? toChatData(pick(encoded, held), chat, options) : undefined
   const adapted = lora(chat.model, {
     r,
     alpha: request.alpha ?? 2 * r,
@@ -160,7 +160,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
     adapted,
     train,
     validation,
-    prompts: findPrompts(pick(heldOut > 0 ? held : kept), request.samples),
+    prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples),
     options: trainerOptions,
     plan: {
       model: join(request.folder, chat.file),
