@@ -31,6 +31,7 @@ const outside = [
 
 /** Files that take about 3 s of a core or more; `test/grad/rules.test.ts` takes longer and stays. */
 const slow = [
+  'test/adapter/{peft-training,train}.test.ts',
   'test/analysis/inspect/inspect.test.ts',
   'test/backend/{onnx/{onnx-backend,ranking},trajectory}.test.ts',
   'test/data/augment/spatial.test.ts',

@@ -296,8 +296,8 @@ class Insertion {
   }
 
   /**
-   * DoRA (Liu et al. 2024): m / norm (W x + s B A x) + bias, with the norm of each row of W + s B A. The norm is computed
-   * in the graph; training takes it as a constant.
+   * DoRA (Liu et al. 2024): m / norm (W x + s B A x) + bias, with the norm of each row of W + s B A. The norm is
+   * computed in the graph; training takes it as a constant.
    */
   #addNormalized(
     { layer, adapter: { module } }: LayerPair,

@@ -29,7 +29,7 @@ export interface AdaptableLayer {
   readonly kernel?: readonly number[]
   /** The stored weight. */
   readonly weight: { readonly tensor: string; readonly dtype: DType; readonly bits: number }
-  /** Whether the target `all-linear` includes the layer: every linear layer except the output layer of a language model. */
+  /** Whether `all-linear` includes the layer: every linear layer except the output layer of a language model. */
   readonly isDefault: boolean
 }
 

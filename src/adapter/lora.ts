@@ -28,15 +28,15 @@ export interface LoraOptions extends LayerOptions {
   readonly exclude?: string | readonly string[]
   /** Whether the scale is alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023). Default false. */
   readonly rsLora?: boolean
-  /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024). For float linear layers. Default false. */
+  /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024), in float layers. Default false. */
   readonly dora?: boolean
   /** Ranks of some layers, by the same names as `targets`; the first match is used. */
   readonly rankPattern?: Readonly<Record<string, number>>
   /** Alphas of some layers, by the same names as `targets`; the first match is used. */
   readonly alphaPattern?: Readonly<Record<string, number>>
   /**
-   * Initial values of A: 'kaiming' (default) is uniform in +-1 / sqrt(inputs), 'gaussian' normal with standard deviation
-   * 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT.
+   * Initial values of A: 'kaiming' (default) is uniform in +-1 / sqrt(inputs), 'gaussian' normal with standard
+   * deviation 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT.
    */
   readonly init?: 'kaiming' | 'gaussian'
   /** Seed of the initial values. Default 0. */
@@ -65,12 +65,12 @@ const names: readonly (keyof LoraOptions)[] = [
 ]
 
 /**
- * Adds a new low-rank adapter to a model (LoRA, Hu et al. 2021): layers y become y + s B A x with trainable A and B. The
- * new model computes what the model computes, until it is trained; a `Trainer` trains exactly the adapter.
+ * Adds a new low-rank adapter to a model (LoRA, Hu et al. 2021): layers y become y + s B A x with trainable A and B.
+ * The new model computes what the model computes, until it is trained; a `Trainer` trains exactly the adapter.
  *
  * @example
  * const model = lora(await readModel('model.onnx'), { r: 16, alpha: 32, targets: ['q_proj', 'v_proj'] })
- * const trainer = await Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 2e-4 }), runtime: node() })
+ * const trainer = await Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 2e-4 }), runtime })
  *
  * @throws OnnxIreError `invalid-option` for an option out of range, a target without a layer, a layer that cannot have
  *   DoRA, or a model that already has an adapter; `invalid-model`

@@ -1,3 +1,4 @@
+import { isFloat } from '../ir/dtype.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
@@ -19,18 +20,28 @@ export function adapterOf(model: Model): Adapter {
   const tensors = namedTensors(model)
   const find = (name: string) => {
     const tensor = tensors.get(name)
-    if (!tensor) throw new OnnxIreError('invalid-model', `the tensor '${name}' of the model's adapter is missing`)
-    return tensor
+    if (tensor && isFloat(tensor.dtype)) return tensor
+    throw new OnnxIreError(
+      'invalid-model',
+      `the tensor '${name}' of the model's adapter is ${tensor ? tensor.dtype : 'missing'}: another program has changed the adapter; use the file from before that`,
+    )
+  }
+  const findMatrix = (name: string) => {
+    const tensor = find(name)
+    if (tensor.dims.length === 2) return transpose(tensor)
+    throw new OnnxIreError(
+      'invalid-model',
+      `the tensor '${name}' of the model's adapter has ${tensor.dims.length} axes instead of 2: another program has changed the adapter; use the file from before that`,
+    )
   }
   return {
     config,
     layers: layers.map(({ module, kind, scale, a, b, magnitude }): AdapterLayer => {
-      const [down, up] = [find(a), find(b)]
       return {
         module,
         kind,
-        a: kind === 'conv' ? down : transpose(down),
-        b: kind === 'conv' ? up : transpose(up),
+        a: kind === 'conv' ? find(a) : findMatrix(a),
+        b: kind === 'conv' ? find(b) : findMatrix(b),
         scale,
         ...(magnitude !== undefined && { magnitude: find(magnitude) }),
       }

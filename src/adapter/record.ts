@@ -128,7 +128,8 @@ const hasTexts = (value: Readonly<Record<string, unknown>>, names: readonly stri
 
 const isLayer = (value: unknown): boolean =>
   isObject(value) &&
-  hasTexts(value, ['module', 'kind', 'node', 'a', 'b']) &&
+  hasTexts(value, ['module', 'node', 'a', 'b']) &&
+  ['linear', 'conv', 'embedding'].includes(value['kind'] as string) &&
   Number.isFinite(value['scale']) &&
   Number.isInteger(value['r']) &&
   (value['magnitude'] === undefined || typeof value['magnitude'] === 'string')

@@ -10,7 +10,8 @@ import {
   removeAdapter,
 } from '../../src/adapter/index.js'
 import { deriveModulePath } from '../../src/adapter/module-path.js'
-import { decodeModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
+import { findTrainable, importGraph } from '../../src/graph/index.js'
+import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { info, int, modelBytes, node } from '../onnx/build.js'
 import { numbers } from '../onnx/session.js'
@@ -264,11 +265,21 @@ describe('an adapter of another model', () => {
     expect(refusal(() => removeAdapter(small)).code).toBe('invalid-option')
   })
 
-  it('metadata that are damaged > are an invalid model', () => {
-    const entry = (value: string) => create('StringStringEntryProto', { key: 'onnx-ire.adapter', value })
-    for (const value of ['{', '[]', '{"version":2}', '{"version":1,"config":{},"layers":[{}],"sites":[]}'])
-      expect(
-        refusal(() => adapterOf({ ...small, proto: { ...small.proto, metadataProps: [entry(value)] } })).code,
-      ).toBe('invalid-model')
+  it('metadata that are damaged > are an invalid model, which inspect reports', () => {
+    const withRecord = (value: string): Model => {
+      const entry = create('StringStringEntryProto', { key: 'onnx-ire.adapter', value })
+      return { ...small, proto: { ...small.proto, metadataProps: [entry] } }
+    }
+    const layer = { module: 'm', kind: 'linear', node: 'n', r: 1, scale: 1, a: 'block0.norm1.weight', b: 'nothing' }
+    const record = (change: object) =>
+      JSON.stringify({ version: 1, config: {}, layers: [{ ...layer, ...change }], sites: [] })
+    for (const value of ['{', '[]', '{"version":2}', record({ kind: 'other' }), record({ scale: '1' })]) {
+      expect(refusal(() => adapterOf(withRecord(value))).code).toBe('invalid-model')
+      expect(refusal(() => findTrainable(importGraph(withRecord(value)))).code).toBe('invalid-model')
+      expect(inspectModel(withRecord(value)).training.blocked?.code).toBe('invalid-model')
+    }
+    // A vector in place of a matrix, and a tensor that is missing.
+    expect(refusal(() => adapterOf(withRecord(record({})))).message).toContain('block0.norm1.weight')
+    expect(refusal(() => adapterOf(withRecord(record({ a: 'head.weight' })))).message).toContain('nothing')
   })
 })

@@ -76,7 +76,11 @@ const largerBatch = 32
  * ```
  */
 export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOptions = {}): Inspection {
-  const imported = attempt(() => importGraph(model))
+  const imported = attempt(() => {
+    const graph = importGraph(model)
+    findAdapterParts(graph.metadata) // throws if the metadata of an adapter are damaged
+    return graph
+  })
   const graph = imported.value
   const tensors = reportTensors(model, graph)
   const trainable = tensors.filter((tensor) => tensor.trainable)
