@@ -14,8 +14,8 @@ export const magnitudeSuffix = '.lora_magnitude_vector'
 const tensorName = /^(.+)\.(lora_A\.weight|lora_B\.weight|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)$/
 
 /**
- * Rank of the zeros in place of an adapter, which all inputs of a model share. onnxruntime does not write the output of a
- * Conv over 0 channels, so with a convolution the rank is 1.
+ * Rank of the zeros in place of an adapter, which all inputs of a model share. A Conv over 0 channels
+ * gives NaN in onnxruntime if the memory of its output holds NaN, so with a convolution the rank is 1.
  */
 export const chooseAbsentRank = (hasConv: boolean): number => (hasConv ? 1 : 0)
 

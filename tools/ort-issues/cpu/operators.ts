@@ -12,7 +12,7 @@ import {
   type Probe,
   probe,
 } from '../model.js'
-import { loadNode, quiet, runNode } from '../node.js'
+import { loadNode, quiet, runNode, toOrt } from '../node.js'
 
 /** Element-wise comparison with the right result. */
 async function compare(model: Probe, right: ArrayLike<number>, tolerance = 1e-4): Promise<Finding> {
@@ -69,6 +69,26 @@ export const operatorIssues: Reproducers = {
         least = Math.min(least, Number(y!.data[0]))
       }
       return { present: least < count, detail: `${count} additions of 1 to one element give ${least}` }
+    },
+  },
+  'cpu-conv-no-channels-nan': {
+    run: async () => {
+      const feeds = (channels: number) => [
+        filled('float32', [8, channels, 6, 6], Number.NaN),
+        filled('float32', [5, channels, 1, 1], Number.NaN),
+      ]
+      const { bytes } = probe(feeds(3), (x, w) => op.Conv(x!, w!), { symbolic: true })
+      const ort = loadNode()
+      const session = await ort.InferenceSession.create(bytes, quiet)
+      const run = async (channels: number) => {
+        const tensors = feeds(channels).map((tensor, i) => [session.inputNames[i]!, toOrt(ort, tensor)])
+        return (await session.run(Object.fromEntries(tensors)))[session.outputNames[0]!]!.data as Float32Array
+      }
+      // The first run leaves its numbers in the memory that the second one gets.
+      await run(3)
+      const y = await run(0)
+      const wrong = y.filter((value) => value !== 0).length
+      return { present: wrong > 0, detail: `${wrong} of ${y.length} sums over no channels are not 0` }
     },
   },
   'cpu-batchnorm-training-overwrites-inputs': {
