@@ -25,7 +25,10 @@ export interface RunMemory {
   readonly loaded: number
   /** onnxruntime with its thread, and the nodes of the graphs: objects while they are built, then sessions. */
   readonly runtime: number
-  /** Trained tensors, their copies in onnxruntime's thread, moving averages, best weights, and SAM's ascent. */
+  /**
+   * Trained tensors, their copies in onnxruntime's thread, moving averages, best weights, SAM's ascent, and the random
+   * signs of Hutchinson's curvature.
+   */
   readonly weights: number
   /** The optimizer's moments and IRE's mask. */
   readonly optimizer: number
@@ -83,7 +86,8 @@ export function runMemory({ model, trained, nodes, batch, arenas, optimizer, cop
     runtime: runtimeBytes + nodes * nodeBytes,
     // onnxruntime-node rejects shared memory, so its thread copies each tensor into a buffer that it keeps.
     // SAM's weights after the ascent are sent to the thread instead.
-    weights: bytes * (2 + copies + (sam ? 2 : 0)),
+    // Random signs are sampled as float64, written as float32 and copied in the thread.
+    weights: bytes * (2 + copies + (sam ? 2 : 0)) + (ire?.curvature === 'hutchinson' ? 16 * elements : 0),
     // A refresh makes a new mask while the old one is in use.
     optimizer: state + (ire ? elements : 0),
     // The gradient of this step, and others that are unused but not yet collected: that of the step before, and with
@@ -107,15 +111,22 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
-  const { optimizer, head, ema, best } = options
+  const { optimizer, head, ema, best, curvatureShare = 1 } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
-  const graph = importGraph(applyShapes(original, shapesOfRun(original, options, batch), 1).model)
-  const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
   const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-  const graphs = buildTrainingGraphs(graph, { ...options, frozen, ...curvature })
+  /** The graphs for a share of the batch. */
+  const buildGraphs = (share: number) => {
+    const graph = importGraph(applyShapes(original, shapesOfRun(original, options, batch, share), 1).model)
+    const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
+    return buildTrainingGraphs(graph, { ...options, frozen, ...curvature })
+  }
+  const graphs = buildGraphs(1)
   const conditional = graphs.conditional?.()
-  const specs = [conditional?.spec ?? graphs.training, ...(conditional ? [] : [graphs.curvature?.spec ?? []].flat())]
+  const partial = () => (curvatureShare < 1 ? buildGraphs(curvatureShare) : graphs)
+  // Without curvature there is no graph of a part of the batch either.
+  const second = conditional || !graphs.curvature ? [] : [partial().curvature!.spec]
+  const specs = [conditional?.spec ?? graphs.training, ...second]
   const trained = [...graphs.parameters.values()]
   const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation) }
   if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
@@ -134,15 +145,24 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
 export const modelBytes = (model: Model): number =>
   sum([...namedTensors(model).values()].map(({ dtype, dims }) => countBytes({ dtype, shape: dims })))
 
-/** Shapes of the model's inputs in one run: those of a batch, or of the examples that the runtime computes at once. */
-function shapesOfRun({ proto }: Model, { batchSize = 32, microBatch }: RunOptions, batch: InputShapes): InputShapes {
+/**
+ * Shapes of the model's inputs in one run on a share of a batch: those of these examples, or of the ones that the runtime
+ * computes at once.
+ */
+function shapesOfRun(
+  { proto }: Model,
+  { batchSize = 32, microBatch }: RunOptions,
+  batch: InputShapes,
+  share: number,
+): InputShapes {
   return Object.fromEntries(
     listInputs(proto).flatMap((info): [string, readonly number[]][] => {
       const [name, declared] = [info.name ?? '', readShape(info)?.[0]]
       const shape = getOwn(batch, name)
       if (!shape) return []
       const [length = 1] = shape
-      const atOnce = length === batchSize ? Math.min(length, microBatch ?? length) : length
+      const examples = Math.max(1, Math.round(share * length))
+      const atOnce = length === batchSize ? Math.min(examples, microBatch ?? examples) : length
       return [[name, shape.length === 0 ? [] : [typeof declared === 'number' ? declared : atOnce, ...shape.slice(1)]]]
     }),
   )

@@ -52,6 +52,13 @@ describe('memory of a run', () => {
     expect(with_.checkpoint - without.checkpoint).toBe(bytes)
   })
 
+  test("Hutchinson's curvature > its random signs, as float64, as float32 and in the thread", () => {
+    const [sampled, signs] = (['sampled', 'hutchinson'] as const).map((curvature) =>
+      runMemory(size(ire(adam, { ...options, curvature }))),
+    )
+    expect(signs!.weights - sampled!.weights).toBe(4 * bytes)
+  })
+
   test('small gradients > are not collected before they take 64 MiB', () => {
     expect(runMemory(size(plain, { trained: { bytes: 4, elements: 1 } })).gradients).toBe(4 + 64 * MiB)
   })
@@ -82,5 +89,15 @@ describe('estimate of a run', () => {
   test('micro-batches > need the arena of their examples', () => {
     const [whole, parts] = [run, { ...run, microBatch: 16 }].map((options) => estimateRun(model, options, shapes)!)
     expect(parts!.training).toBeLessThan(whole!.training / 2)
+  })
+
+  test('a share of the batch > needs the arena of its examples, if curvature has a graph of its own', () => {
+    const arena = (curvature: 'sampled' | 'hutchinson', curvatureShare: number) =>
+      estimateRun(model, { ...run, optimizer: ire(adam, { ...options, curvature }), curvatureShare }, shapes)!.training
+    const alone = estimateRun(model, run, shapes)!.training
+    const [whole, part] = [arena('hutchinson', 1) - alone, arena('hutchinson', 1 / 16) - alone]
+    expect(part).toBeGreaterThan(0)
+    expect(part).toBeLessThan(whole / 2)
+    expect(arena('sampled', 1 / 16)).toBe(arena('sampled', 1))
   })
 })
