@@ -26,7 +26,7 @@ const countStored = (page: Playground) =>
   })
 const stored = (count: number) => ({ runs: count, folders: count })
 
-const settings = { epochs: '12', batch: '2' }
+const settings = { epochs: '8', batch: '2' }
 
 describeWithChromium(
   'playground in a hidden tab',

@@ -169,7 +169,7 @@ describeInBrowser('training in Chromium', (browser) => {
     async () => {
       // On the GPU, count the buffers that were not released; in WebAssembly, measure the memory of the browser's
       // processes. A set of gradients leaked at each step would be 180 MB.
-      const buffers = await call<{ readonly counts: readonly number[] }>('endure', 'webgpu', [16, 16, 4], 1000, 100)
+      const buffers = await call<{ readonly counts: readonly number[] }>('endure', 'webgpu', [16, 16, 4], 300, 30)
       expect(buffers.counts.length).toBe(10)
       expect(buffers.counts.at(-1)).toBe(buffers.counts[0])
       const memory: number[] = []
