@@ -245,6 +245,43 @@ export const forms: readonly Form[] = [
   nBits(4, 'bytes'),
   nBits(8, 'bytes'),
   {
+    ...nBits(4),
+    name: 'MatMulNBits with a bias',
+    nodes: [
+      product(
+        'MatMulNBits',
+        'x q scales _ _ c',
+        { K: int(32), N: int(5), bits: int(4), block_size: int(16) },
+        'com.microsoft',
+      ),
+    ],
+    initializers: { ...nBits(4).initializers, c: draw('float32', [5]) },
+  },
+  {
+    name: 'GatherBlockQuantized of the bytes of an output layer',
+    nodes: [
+      node('Reshape', 'q dims', 'rows'),
+      product(
+        'GatherBlockQuantized',
+        'rows x s',
+        { bits: int(4), block_size: int(16), gather_axis: int(0), quantize_axis: int(1) },
+        'com.microsoft',
+      ),
+    ],
+    initializers: {
+      q: bytes(7, 2, 8),
+      dims: int64s(7, -1),
+      s: tensorFrom(
+        'float32',
+        [7, 2],
+        Array.from({ length: 14 }, (_, i) => 0.05 + 0.01 * i),
+      ),
+    },
+    x: tensorFrom('int64', [2, 3], [0, 6, 3, 3, 1, 0]),
+    dtype: 'float32' as const,
+    isFloat: false,
+  },
+  {
     name: 'GatherBlockQuantized',
     nodes: [
       product(

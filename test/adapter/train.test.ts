@@ -13,6 +13,7 @@ import {
   decodeModel,
   encodeModel,
   fromArrays,
+  type IreOptions,
   ire,
   type Model,
   mse,
@@ -105,13 +106,20 @@ describe('training a model with an adapter', () => {
     await Promise.all([trainer.dispose(), plain.dispose()])
   })
 
-  it('IRE > learns, and takes other steps than its base optimizer', async () => {
-    const optimizer = ire(adamw({ lr: 2e-2 }), { kappa: 2, gamma: 0.8, interval: 5 })
-    const plain = await tune(lora(smallMlp(), { r: 4 }))
-    const enhanced = await tune(lora(smallMlp(), { r: 4 }), points, { optimizer })
-    expect(enhanced.losses.at(-1)).toBeLessThan(0.9 * enhanced.losses[0]!)
-    expect(flat(tensorsOf(enhanced.tuned))).not.toEqual(flat(tensorsOf(plain.tuned)))
-  })
+  it.each<readonly [NonNullable<IreOptions['curvature']>, LoraOptions]>([
+    ['sampled', { r: 4 }],
+    ['empirical', { r: 4, dora: true }],
+    ['hutchinson', { r: 4, dora: true }],
+  ])(
+    'IRE with %s curvature, %j > learns, and takes other steps than its base optimizer',
+    async (curvature, options) => {
+      const optimizer = ire(adamw({ lr: 2e-2 }), { kappa: 2, gamma: 0.8, interval: 5, curvature })
+      const plain = await tune(lora(smallMlp(), options))
+      const enhanced = await tune(lora(smallMlp(), options), points, { optimizer })
+      expect(enhanced.losses.at(-1)).toBeLessThan(0.9 * enhanced.losses[0]!)
+      expect(flat(tensorsOf(enhanced.tuned))).not.toEqual(flat(tensorsOf(plain.tuned)))
+    },
+  )
 })
 
 const byModel = (model: Model) => {
