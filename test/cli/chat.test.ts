@@ -59,6 +59,8 @@ describe('tune chat', () => {
       data: { examples: 23, cut: 0 },
       heldOut: 1,
       steps: 9,
+      batchSize: 8,
+      microBatch: 8,
       layers: { q_proj: 2, k_proj: 2, v_proj: 2, o_proj: 2, gate_proj: 2, up_proj: 2, down_proj: 2 },
       // r (in + out) of every layer: 64, 48, 48, 64, 96, 96, 96
       trainable: 2 * 4 * (64 + 48 + 48 + 64 + 96 + 96 + 96),

@@ -54,7 +54,11 @@ export function defineTune(program: Command, io: Io): void {
     .option('--epochs <n>', 'passes over the data', parsePositiveInteger, 3)
     .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
     .option('--batch-size <n>', 'examples per step', parsePositiveInteger, 8)
-    .option('--micro-batch <n>', 'examples that are computed at once', parsePositiveInteger, 1)
+    .option(
+      '--micro-batch <n>',
+      'examples that are computed at once (default: about 1,024 tokens)',
+      parsePositiveInteger,
+    )
     .option('--lr <rate>', 'learning rate of AdamW', parsePositiveNumber, 2e-4)
     .option('--ire', 'enhance flat directions (IRE)')
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)

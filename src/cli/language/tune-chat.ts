@@ -35,6 +35,12 @@ import { formatBytes, formatNumber } from '../text/format.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/memory-room.js'
 import { openChat } from './open-chat.js'
 
+/**
+ * Tokens that are computed at once by default. Quantized weights are converted once for each micro-batch, so small ones
+ * take more time; the logits of large ones take memory, in proportion to tokens and vocabulary.
+ */
+const tokensAtOnce = 1024
+
 /** A fine-tuning of a chat model. */
 export interface TuneRequest {
   readonly folder: string
@@ -50,7 +56,8 @@ export interface TuneRequest {
   readonly epochs: number
   readonly steps?: number
   readonly batchSize: number
-  readonly microBatch: number
+  /** Default: as many as have `tokensAtOnce` tokens together. */
+  readonly microBatch?: number
   readonly lr: number
   readonly ire?: true
   /** Settings of IRE. */
@@ -75,6 +82,8 @@ export interface TunePlan {
   readonly trainable: number
   readonly parameters: number
   readonly steps: number
+  readonly batchSize: number
+  readonly microBatch: number
   readonly optimizer: string
   /** Estimated and available bytes; null on other devices than the CPU. */
   readonly memory: { readonly needed: number | null; readonly available: number } | null
@@ -140,6 +149,8 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   })
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const optimizer = adamw({ lr: request.lr })
+  const longest = Math.min(length, train.report.longest)
+  const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
   const trainerOptions: Omit<TrainerOptions, 'runtime'> = {
     loss: nextToken(),
     optimizer: request.ire ? ire(optimizer, { kappa: request.kappa, gamma: request.gamma }) : optimizer,
@@ -147,7 +158,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
     schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.05), Math.max(0, steps - 1)) },
     clipNorm: 1,
     batchSize,
-    microBatch: request.microBatch,
+    microBatch,
     seed,
   }
   const memory =
@@ -168,15 +179,17 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
       heldOut,
       ...countParameters(chat.model, adapted),
       steps,
+      batchSize,
+      microBatch,
       optimizer: `AdamW lr ${request.lr}, cosine, clip 1${request.ire ? `, IRE with kappa ${request.kappa}, gamma ${request.gamma}` : ''}`,
       memory,
       outputs: [join(request.output, 'adapter'), join(request.output, 'model')],
-      warnings: [...train.report.warnings, ...describeMemory(memory, request)],
+      warnings: [...train.report.warnings, ...describeMemory(memory, microBatch, length)],
     },
   }
 }
 
-function describeMemory(memory: TunePlan['memory'], { microBatch, length }: TuneRequest): string[] {
+function describeMemory(memory: TunePlan['memory'], microBatch: number, length: number): string[] {
   if (!memory || warnOfMemory(memory, {}) === undefined) return []
   return [
     `the run needs about ${formatBytes(memory.needed!)} of memory and may take ${formatBytes(memory.available)}: lower --micro-batch, which is ${microBatch}, or --length, which is ${length}`,
@@ -286,6 +299,8 @@ export function formatPlan({
   trainable,
   parameters,
   steps,
+  batchSize,
+  microBatch,
   optimizer,
   memory,
   outputs,
@@ -298,7 +313,7 @@ export function formatPlan({
       .map(([name, count]) => `${name} x ${count}`)
       .join(', ')}`,
     `         trains ${formatNumber(trainable)} of ${formatNumber(parameters + trainable)} parameters (${share} %)`,
-    `training ${formatNumber(steps)} steps, ${optimizer}`,
+    `training ${formatNumber(steps)} steps of ${batchSize} examples, ${microBatch} at once; ${optimizer}`,
     ...(memory?.needed
       ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
       : []),
