@@ -18,6 +18,6 @@ export {
   type OnnxAdapterOptions,
   type TensorClass,
 } from './onnx-adapter.js'
-export { decodePeft, type EncodePeftOptions, encodePeft, type Files, type PeftAdapter } from './peft.js'
+export { decodePeft, type EncodePeftOptions, encodePeft, type FilesByName, type PeftAdapter } from './peft.js'
 export { mergeQuantized, type QuantizeOptions, quantizeModel } from './quantize-model.js'
 export { adapterOf, removeAdapter } from './read-adapter.js'

@@ -23,8 +23,8 @@ export const peftFiles = {
   card: 'README.md',
 } as const
 
-/** Files by name. */
-export type Files = Readonly<Record<string, Uint8Array>>
+/** Bytes of files by name. */
+export type FilesByName = Readonly<Record<string, Uint8Array>>
 
 /** An adapter as read from a PEFT folder. */
 export interface PeftAdapter {
@@ -78,7 +78,7 @@ export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): 
  * const { adapter } = decodePeft({ 'adapter_config.json': config, 'adapter_model.safetensors': weights })
  * ```
  */
-export function decodePeft(files: Files): PeftAdapter {
+export function decodePeft(files: FilesByName): PeftAdapter {
   const { config, warnings } = readConfig(requireFile(files, peftFiles.config))
   const { tensors, metadata } = readWeights(requireFile(files, peftFiles.weights))
   const named: (readonly [string, Tensor])[] = []
@@ -100,7 +100,7 @@ export function decodePeft(files: Files): PeftAdapter {
   }
 }
 
-function requireFile(files: Files, name: string): Uint8Array {
+function requireFile(files: FilesByName, name: string): Uint8Array {
   const found = getOwn(files, name)
   if (found) return found
   const isPickle = name === peftFiles.weights && getOwn(files, 'adapter_model.bin')

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Adapter, AdapterLayer } from '../../src/adapter/adapter.js'
-import { decodePeft, encodePeft, type Files } from '../../src/adapter/peft.js'
+import { decodePeft, encodePeft, type FilesByName } from '../../src/adapter/peft.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { decodeSafetensors, encodeSafetensors } from '../../src/ir/safetensors.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
@@ -11,17 +11,18 @@ const shapes = ({ layers }: Adapter) =>
   layers.map(({ module, kind, a, b, magnitude }) => [module, kind, a.dims, b.dims, magnitude?.dims])
 
 const utf8 = (text: string) => new Uint8Array(Buffer.from(text))
-const configOf = (files: Files) => JSON.parse(Buffer.from(files['adapter_config.json']!).toString('utf8'))
-const tensorsOf = (files: Files) => decodeSafetensors(files['adapter_model.safetensors']!, { checksum: false }).tensors
+const configOf = (files: FilesByName) => JSON.parse(Buffer.from(files['adapter_config.json']!).toString('utf8'))
+const tensorsOf = (files: FilesByName) =>
+  decodeSafetensors(files['adapter_model.safetensors']!, { checksum: false }).tensors
 
 /** The folder `linear` with changed fields of its configuration. */
-const withConfig = (changes: object): Files => {
+const withConfig = (changes: object): FilesByName => {
   const files = readGoldenFolder('linear')
   return { ...files, 'adapter_config.json': utf8(JSON.stringify({ ...configOf(files), ...changes })) }
 }
 
 /** The folder `linear` with changed tensors; undefined removes one. */
-function withTensors(changes: Readonly<Record<string, Tensor | undefined>>): Files {
+function withTensors(changes: Readonly<Record<string, Tensor | undefined>>): FilesByName {
   const files = readGoldenFolder('linear')
   const entries = Object.entries({ ...tensorsOf(files), ...changes }).filter(([, value]) => value)
   const tensors = Object.fromEntries(entries) as Record<string, Tensor>
