@@ -149,6 +149,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
   const parameters = selectParameters(graph, options, new Set(leavesOf([forward.loss])), statistics)
+  const inOrder = inOrderOfUse(parameters, prepared.outputs.values())
   const active = () => activeValues(topological(prepared.outputs.values()), parameters.values())
   const trained = forward.withSeeds?.(active()) ?? forward
   const metrics = { training: buildMetrics([accuracy()], trained, false), evaluation: measured }
@@ -183,12 +184,13 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     const computed = always.map(([, value]) => value)
     const outputs = (gradients: ReadonlyMap<string, Value>) =>
       withRecomputation(
-        new Map([...always, ...gradientOutputs(gradients, parameters), ...withPrefix('next/', next)]),
+        new Map([...always, ...gradientOutputs(gradients, inOrder), ...withPrefix('next/', next)]),
         computed,
       )
     const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
     const curvature = memoize(() => {
-      const estimate = buildCurvature(of, dLoss, parameters, options.curvature, tables)
+      const order = options.curvature === 'sampled' ? inOrder : parameters
+      const estimate = buildCurvature(of, dLoss, order, options.curvature, tables)
       if (!estimate) return null
       const outputs = withRecomputation(estimate.outputs, [estimate.loss])
       return sampledGraph(spec(`curvature${part}`, of, outputs, [...added, ...estimate.inputs]), estimate)
@@ -258,6 +260,16 @@ function buildGradients(
 ): ReadonlyMap<string, Value> {
   const found = gradientsWithin(seeds, [...parameters.values()], () => true, tables)
   return new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]]] : [])))
+}
+
+/**
+ * Sorts parameters by their first use. onnxruntime computes the output that is written last first, so that gradients are
+ * computed from the last layer to the first, each as soon as its layer is reached, whatever the order in the file is.
+ */
+function inOrderOfUse(parameters: ReadonlyMap<string, Value>, ends: Iterable<Value>): ReadonlyMap<string, Value> {
+  const positions = new Map(leavesOf(ends).map((leaf, i) => [leaf, i]))
+  const position = (value: Value) => positions.get(value) ?? -1
+  return new Map([...parameters].sort(([, a], [, b]) => position(a) - position(b)))
 }
 
 /** Gradients as graph outputs `grad/<parameter>`, zeros for parameters without one. */

@@ -17,7 +17,7 @@ import {
 } from '../../../src/index.js'
 import { constant, scalar, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
-import { topological } from '../../../src/ir/topology.js'
+import { leavesOf, topological } from '../../../src/ir/topology.js'
 import type { Value } from '../../../src/ir/value.js'
 import { node } from '../../../src/node/index.js'
 import type { GraphSpec } from '../../../src/onnx/export/export-graph.js'
@@ -151,6 +151,22 @@ function staticBatch(graph: Graph, size: number): Graph {
     for (const [i, copy] of cloneNode(node, copies).entries()) copies.set(node.outputs[i]!, copy)
   return { ...graph, inputs, outputs: new Map([...graph.outputs].map(([name, value]) => [name, copies.get(value)!])) }
 }
+
+it('gradients > in the order of use, whatever the order of the parameters', () => {
+  const graph = models['llama']![0]
+  const shuffled = { ...graph, parameters: new Map([...graph.parameters].sort(([a], [b]) => (a < b ? 1 : -1))) }
+  const gradients = (of: Graph) =>
+    [...build(of, undefined).training.outputs.keys()].filter((name) => name.startsWith('grad/'))
+  expect([...shuffled.parameters.keys()]).not.toEqual([...graph.parameters.keys()])
+  expect(gradients(shuffled)).toEqual(gradients(graph))
+  const [first, last] = [gradients(graph)[0]!, gradients(graph).at(-1)!]
+  expect(graph.outputs.values().next().value!.source).toMatchObject({
+    inputs: [expect.anything(), graph.parameters.get(last.slice('grad/'.length))],
+  })
+  expect(leavesOf(graph.outputs.values()).filter(({ source }) => source.kind === 'parameter')[0]).toBe(
+    graph.parameters.get(first.slice('grad/'.length)),
+  )
+})
 
 describe('recompute > memory', () => {
   const graph = deep()
