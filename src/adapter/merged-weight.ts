@@ -2,31 +2,37 @@ import { numbersOf } from '../ir/leaf.js'
 import { sizeOf } from '../ir/tensor.js'
 import type { AdapterLayer } from './adapter.js'
 import type { Layer } from './layers.js'
+import { transpose } from './names.js'
 import { toReadOrder } from './weight-source.js'
 
 /** The product s B A of an adapter layer in the layout of the weight that the base node reads. */
 export function lowRankProduct({ outAxis, part }: Layer, { a, b, scale }: AdapterLayer): Float64Array {
   const r = a.dims[0]!
   const [inputs, outputs] = [sizeOf(a.dims) / r, sizeOf(b.dims) / r]
-  const [down, up] = [numbersOf(a), numbersOf(b)]
+  const [down, up] = [numbersOf(a), numbersOf(transpose({ ...b, dims: [outputs, r] }))]
   const width = part ? part.sizes.reduce((sum, size) => sum + size, 0) : outputs
   const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
   const product = new Float64Array(inputs * width)
-  const [inStride, outStride] = outAxis === 0 ? [1, inputs] : [width, 1]
-  for (let o = 0; o < outputs; o++) {
+  // The inner loop is over neighboring elements of the weight: inputs of one output, or outputs of one input.
+  const [rows, columns, rowFactors, columnFactors] =
+    outAxis === 0 ? [outputs, inputs, up, down] : [inputs, outputs, down, up]
+  const [stride, start] = outAxis === 0 ? [inputs, first * inputs] : [width, first]
+  for (let row = 0; row < rows; row++)
     for (let k = 0; k < r; k++) {
-      const factor = scale * up[o * r + k]!
-      if (factor === 0) continue
-      for (let i = 0; i < inputs; i++)
-        product[i * inStride + (first + o) * outStride]! += factor * down[k * inputs + i]!
+      const factor = scale * rowFactors[k * rows + row]!
+      const at = start + row * stride
+      for (let column = 0; column < columns; column++)
+        product[at + column]! += factor * columnFactors[k * columns + column]!
     }
-  }
   return product
 }
 
 /** The stored weight of a layer in the layout that the base node reads. */
-export const readWeight = ({ source }: Layer): Float64Array =>
-  toReadOrder(source!, Float64Array.from(numbersOf(source!.stored)))
+export function readWeight({ source }: Layer): Float64Array {
+  const { data } = source!.stored
+  const elements = data instanceof Float32Array ? data : numbersOf(source!.stored)
+  return toReadOrder(source!, new Float64Array(elements))
+}
 
 /**
  * The weight with an adapter layer: W + s B A / alpha with the node's factor alpha. With DoRA, its rows are scaled so
