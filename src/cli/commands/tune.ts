@@ -59,6 +59,7 @@ export function defineTune(program: Command, io: Io): void {
       'examples that are computed at once (default: about 1,024 tokens)',
       parsePositiveInteger,
     )
+    .option('--no-recompute', 'store all activations: faster, with more memory')
     .option('--lr <rate>', 'learning rate of AdamW', parsePositiveNumber, 2e-4)
     .option('--ire', 'enhance flat directions (IRE)')
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)

@@ -58,6 +58,8 @@ export interface TuneRequest {
   readonly batchSize: number
   /** Default: as many as have `tokensAtOnce` tokens together. */
   readonly microBatch?: number
+  /** Whether the backward pass computes the activations of a block again. */
+  readonly recompute: boolean
   readonly lr: number
   readonly ire?: true
   /** Settings of IRE. */
@@ -159,6 +161,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
     clipNorm: 1,
     batchSize,
     microBatch,
+    ...(request.recompute && { recompute: 'blocks' }),
     seed,
   }
   const memory =
