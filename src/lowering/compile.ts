@@ -25,7 +25,7 @@ export const targets: { readonly [P in Provider]?: Target } = { webgpu }
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
   const { bytes, operators, conversion } = encodeGraph(runtime.provider, spec)
-  const program = await runtime.compile(bytes, operators)
+  const program = await runtime.compile(bytes, { operators, transfer: true })
   if (!conversion) return program
   return {
     inputNames: program.inputNames,
@@ -40,7 +40,7 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  * operator of the model; otherwise the rewritten graph.
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
-  const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto))
+  const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto), { transfer: true })
   if (!targets[runtime.provider]) return file()
   let graph: Graph
   try {

@@ -32,6 +32,14 @@ export interface Program {
   release(): Promise<void>
 }
 
+/** What a caller of `Runtime.compile` knows about a model; a runtime may ignore it. */
+export interface CompileHints {
+  /** All operators of the model: passes of onnxruntime that look for others are left out. */
+  readonly operators?: ReadonlySet<string>
+  /** Whether the caller does not use the bytes afterwards: the runtime may take their memory instead of a copy. */
+  readonly transfer?: boolean
+}
+
 /** Executes models with one provider. The user chooses it (`node()` from 'onnx-ire/node'); it is never detected. */
 export interface Runtime {
   /** Provider and version, for display. */
@@ -42,10 +50,9 @@ export interface Runtime {
   readonly device?: Device
   /**
    * Compiles serialized ONNX.
-   * @param operators all operators of the model, if known: passes of onnxruntime that look for others are left out
    * @throws 'runtime' with onnxruntime's own message if it rejects the model
    */
-  compile(model: Uint8Array, operators?: ReadonlySet<string>): Promise<Program>
+  compile(model: Uint8Array, hints?: CompileHints): Promise<Program>
   /**
    * Creates a zeroed array of `length` elements in memory that this runtime reads fastest, for tensors that are fed
    * repeatedly, such as parameters that the optimizer updates between runs. @throws 'invalid-data' for strings
@@ -78,7 +85,7 @@ export async function withFallback(
     description: `${runtime.description}, because ${failure.message}`,
     provider: runtime.provider,
     ...(runtime.device ? { device: runtime.device } : {}),
-    compile: (model, operators) => runtime.compile(model, operators),
+    compile: (model, hints) => runtime.compile(model, hints),
     allocate: (dtype, length) => runtime.allocate(dtype, length),
     dispose: () => runtime.dispose(),
   }

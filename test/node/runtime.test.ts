@@ -20,6 +20,17 @@ afterEach(async () => {
   for (const runtime of open.splice(0)) await runtime.dispose()
 })
 
+it('compile > keeps the bytes of a model, unless they may be transferred', async () => {
+  const runtime = start({ threads: 1 })
+  const model = oneNode('Neg', ['x'], vector)
+  const owned = new Uint8Array(model)
+  await runtime.compile(model)
+  expect(model.length).toBe(owned.length)
+  const program = await runtime.compile(owned, { transfer: true })
+  expect(owned.length).toBe(0)
+  expect(await program.run({ x: floats(1) })).toEqual({ y: floats(-1) })
+})
+
 describe.each([
   ['worker', true],
   ['in process', false],

@@ -27,6 +27,8 @@ export interface CompileOptions {
   readonly allowCpu?: boolean
   /** All operators of the model, if known. */
   readonly operators?: ReadonlySet<string> | undefined
+  /** Whether the caller does not use the bytes of the model afterwards. */
+  readonly transfer?: boolean
 }
 
 /**

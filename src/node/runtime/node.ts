@@ -247,9 +247,9 @@ function runtimeOf(
     description,
     provider,
     ...(device ? { device: device(() => disposed) } : {}),
-    async compile(model, operators) {
+    async compile(model, hints) {
       check()
-      const { id, inputs, outputNames } = await engine.compile(model, { operators })
+      const { id, inputs, outputNames } = await engine.compile(model, { ...hints })
       let released: Promise<void> | undefined
       const program: Program = {
         inputNames: inputs.map(({ name }) => name),

@@ -52,7 +52,9 @@ export class WorkerEngine implements Engine {
   }
 
   compile(model: Uint8Array, how: CompileOptions = {}): Promise<Session> {
-    const bytes = copyBytes(model)
+    const { buffer, byteLength } = model
+    const whole = buffer instanceof ArrayBuffer && buffer.byteLength === byteLength
+    const bytes = how.transfer && whole ? buffer : copyBytes(model)
     return this.#call({ kind: 'compile', model: new Uint8Array(bytes), how }, [bytes])
   }
 

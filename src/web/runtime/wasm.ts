@@ -57,7 +57,7 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
     description: `onnxruntime-web ${ort.env.versions.web}, wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
     provider: 'wasm',
     allocate,
-    compile(model, operators) {
+    compile(model, { operators } = {}) {
       return queue.run(async () => {
         if (disposed) throw disposedError('runtime', 'disposed')
         const own = operators ? skipNeedlessPasses(sessionOptions, operators) : sessionOptions
