@@ -81,9 +81,18 @@ export async function replaceFile(file: FileSystemFileHandle, content: Content):
     )
   } catch (error) {
     await writable.abort().catch(() => {})
-    throw error
+    throw (await isLargerThanRoom(content)) ? new DOMException('the quota is exceeded', 'QuotaExceededError') : error
   }
   await writable.close()
+}
+
+/**
+ * Whether the storage has too little room for a file. Chromium does not always say so: a write beyond the quota may fail
+ * with an error of its pipe to the process that writes.
+ */
+async function isLargerThanRoom(content: Content): Promise<boolean> {
+  const { quota = Infinity, usage = 0 } = await navigator.storage.estimate()
+  return (content instanceof Blob ? content.size : content.byteLength) > quota - usage
 }
 
 const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '')
