@@ -39,8 +39,8 @@ const facts = machine()
 const { flops: peakFlops, bytes: bandwidth } = await measure<{ flops: number; bytes: number }>('peak', {})
 const parts = [
   '# How time and memory grow',
-  `Written by \`npm run scaling\` on ${facts.cpu}, ${facts.cores} cores, ${facts.memoryGB} GB, ${facts.system}, Node ${facts.node}; load ${facts.load[0]} before; ${new Date().toISOString().slice(0, 10)}. Each point is a process of its own. Time is the median of a step (forward, backward, AdamW) on ${availableParallelism()} threads. Memory is the peak of the process.`,
-  `This machine's limits: a product of matrices of 2048 x 2048 reaches ${giga(peakFlops)} GFLOP/s in onnxruntime, and a copy in memory ${giga(bandwidth)} GB/s (bytes read and written). "Of peak" is the step's arithmetic (\`inspect\`) by its time and that rate. Convolutions by Winograd's tiles need fewer operations than are counted.`,
+  `Written by \`npm run scaling\` on ${facts.cpu}, ${facts.cores} cores, ${facts.memoryGB} GB, ${facts.system}, Node ${facts.node}; load ${facts.load[0]} before; ${new Date().toISOString().slice(0, 10)}. Each point is a process of its own. Time is the shortest of at least four steps (forward, backward, AdamW): other load only adds to it. They run on ${availableParallelism()} threads. Memory is the peak of the process.`,
+  `This machine's limits: the fastest product of matrices of 512 to 2048 rows and columns reaches ${giga(peakFlops)} GFLOP/s in onnxruntime, and a copy in memory ${giga(bandwidth)} GB/s (bytes read and written). "Of peak" is the step's arithmetic (\`inspect\`) by its time and that rate. Convolutions by Winograd's tiles need fewer operations than are counted.`,
 ]
 
 for (const { name, title, axis, values, point } of stepCurves) {
