@@ -38,15 +38,15 @@ const slow = [
   'test/generated/kernels.test.ts',
   'test/grad/recurrent.test.ts',
   'test/language/{generate,training-model}.test.ts',
-  'test/loss/losses.test.ts',
+  'test/loss/{chunked,losses}.test.ts',
   'test/lowering/{convolution,lowerings,models,older,recurrent}.test.ts',
   'test/models/{reference,training}.test.ts',
   'test/node/{data/csv,data/documents,model}.test.ts',
-  'test/onnx/{linear-time,proto/amplification,proto/hostile}.test.ts',
+  'test/onnx/{hostile-models,linear-time,proto/amplification,proto/hostile}.test.ts',
   'test/records.test.ts',
   'test/onnx/upgrade/{microsoft-attention,resize}.test.ts',
   'test/optim/expr/each.test.ts',
-  'test/train/{device-average,interrupted-interval,graphs/gradient-model}.test.ts',
+  'test/train/{device-average,interrupted-interval,graphs/{gradient-model,recompute}}.test.ts',
 ]
 
 /** `npm run test:fast`: from source, without a build, in the caller's thread. */

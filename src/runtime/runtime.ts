@@ -32,7 +32,7 @@ export interface Program {
   release(): Promise<void>
 }
 
-/** What a caller of `Runtime.compile` knows about a model; a runtime may ignore it. */
+/** Facts about a model for `Runtime.compile`; a runtime may ignore them. */
 export interface CompileHints {
   /** All operators of the model: passes of onnxruntime that look for others are left out. */
   readonly operators?: ReadonlySet<string>

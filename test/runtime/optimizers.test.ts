@@ -5,7 +5,7 @@ import { InferenceSession } from 'onnxruntime-node'
 import { afterAll, describe, expect, it } from 'vitest'
 import { transformer } from '../../models/transformer.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
-import { crossEntropy, decodeModel, encodeModel, type Graph, type Runtime } from '../../src/index.js'
+import { type CompileHints, crossEntropy, decodeModel, encodeModel, type Graph, type Runtime } from '../../src/index.js'
 import { body } from '../../src/ir/body.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { compileGraph } from '../../src/lowering/compile.js'
@@ -124,7 +124,7 @@ describe('passes that are left out', () => {
     const compiled: (ReadonlySet<string> | undefined)[] = []
     const runtime = {
       provider: 'cpu',
-      compile: async (_: Uint8Array, operators?: ReadonlySet<string>) => {
+      compile: async (_: Uint8Array, { operators }: CompileHints = {}) => {
         compiled.push(operators)
       },
     } as unknown as Runtime

@@ -10,7 +10,7 @@ export function createRuntimeFactory(
   provider: Settings['provider'],
   tell: (event: WorkerEvent) => void,
 ): () => Promise<Runtime> {
-  let [chosen, told] = [provider, false]
+  let [chosen, isReported] = [provider, false]
   let fallback: string | null = null
   return async () => {
     let runtime: Runtime | undefined
@@ -22,8 +22,8 @@ export function createRuntimeFactory(
         return undefined
       })
     runtime ??= await wasm()
-    if (!told) tell({ kind: 'runtime', description: runtime.description, fallback })
-    told = true
+    if (!isReported) tell({ kind: 'runtime', description: runtime.description, fallback })
+    isReported = true
     return runtime
   }
 }
