@@ -36,7 +36,7 @@ export const requirements = {
   },
   cuda: {
     title: 'CUDA',
-    install: 'an NVIDIA GPU with CUDA 12 and cuDNN 9; see docs/gpu.md',
+    install: 'an NVIDIA GPU, its driver, CUDA and cuDNN; see docs/gpu.md',
     missing: whyNoCuda,
   },
   'no CUDA': {

@@ -71,11 +71,11 @@ async function checkLogits(each: Exported): Promise<void> {
   const { model } = await readLanguageModel(modelFolder(each.folder), { dtype: each.dtype })
   if (roundsActivations(model)) return // the loss below is that of PyTorch
   for (const { ids, logits } of readReference(each.folder)) {
-    const ours = await trainingLogits(model, ids)
-    expect(largestDifference(ours.slice(-logits.length), logits)).toBeLessThan(toPyTorch(each))
+    const actual = await trainingLogits(model, ids)
+    expect(largestDifference(actual.slice(-logits.length), logits)).toBeLessThan(toPyTorch(each))
     const bytes = encodeModel(embedExternalData(model))
-    const theirs = numbersOf((await run(bytes, fileFeeds(model, ids)))['logits']!)
-    expect(largestDifference(ours, theirs)).toBeLessThan(toFile(each))
+    const expected = numbersOf((await run(bytes, fileFeeds(model, ids)))['logits']!)
+    expect(largestDifference(actual, expected)).toBeLessThan(toFile(each))
   }
 }
 

@@ -98,7 +98,8 @@ function compare(device: string): AgreementReport | string {
 
 /** Runs the test files that require the device. */
 function runTests(device: 'cuda' | 'webgpu'): TestReport | string {
-  const uses = device === 'cuda' ? "needs\\('cuda'\\)" : "needs\\('webgpu'\\)|onCpuAndGpu\\(|describeInBrowser\\("
+  const uses =
+    device === 'cuda' ? "needs\\('cuda'\\)" : "needs\\('webgpu'\\)|onCpuAndGpu\\(|describe(InBrowser|WithChromium)\\("
   const listed = execFileSync('grep', ['-rlE', uses, 'test', '--include=*.test.ts'], { cwd: root, encoding: 'utf8' })
   const files = listed.trim().split('\n').sort()
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-gpu-'))

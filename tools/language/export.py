@@ -313,8 +313,9 @@ def export(name, out):
         file.write("\n")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(description, names, make):
+    """Makes the models that the command line names; all of them if it names none."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
@@ -322,5 +323,9 @@ if __name__ == "__main__":
         if name not in names:
             parser.error(f"no model {name}: {', '.join(names)}")
         with contextlib.redirect_stdout(io.StringIO()):
-            export(name, options.out)
+            make(name, options.out)
         print(name, flush=True)
+
+
+if __name__ == "__main__":
+    run(__doc__, names, export)

@@ -7,9 +7,6 @@ as onnxruntime-genai's builder or transformers.js writes it, config.json, and th
 beyond it exist in the model only. Qwen2.5-0.5B takes about 10 GB of memory here.
 """
 
-import argparse
-import contextlib
-import io
 import os
 import shutil
 import tempfile
@@ -77,13 +74,4 @@ def make(name, out):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
-    options = parser.parse_args()
-    for name in options.names or names:
-        if name not in names:
-            parser.error(f"no model {name}: {', '.join(names)}")
-        with contextlib.redirect_stdout(io.StringIO()):
-            make(name, options.out)
-        print(name, flush=True)
+    export.run(__doc__, names, make)

@@ -19,7 +19,7 @@ import {
   formFiles,
   toModelForm,
   writeForm,
-} from '../adapters/adapter-file.js'
+} from '../adapters/stored-adapter.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
 import { createRuntime, jsonOption } from '../options.js'

@@ -1,7 +1,7 @@
 import { Option } from 'commander'
 import { type LanguageDtype, type LanguageModel, readLanguageModel } from '../../language/language-model.js'
 import { modelFolder } from '../../node/files/model-folder.js'
-import { applyStored, readAdapter } from '../adapters/adapter-file.js'
+import { applyStored, readAdapter } from '../adapters/stored-adapter.js'
 import { type Io, writeText } from '../io.js'
 
 /** The option `--dtype`, which chooses a file of a model folder. */
