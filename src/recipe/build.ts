@@ -15,40 +15,22 @@ import type { Recipe } from './recipe.js'
  * ```
  */
 export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> {
-  const {
-    head,
-    adapter,
-    trainable,
-    batchNorm,
-    dropout,
-    groups,
-    decayVectors,
-    layerDecay,
-    schedule,
-    clipNorm,
-    clipValue,
-  } = recipe
-  const { batchSize, microBatch, recompute, curvatureBatch, curvatureShare, ema, earlyStopping, seed } = recipe
   const best = recipe.best === true ? {} : recipe.best || undefined
-  const metrics = createMetrics(recipe)
+  const same = Object.fromEntries(Object.keys(sameFields).map((name) => [name, recipe[name as SameField]]))
   return {
     loss: createLoss(recipe.loss),
     optimizer: optimizerOf(recipe.optimizer),
-    ...dropUndefined({
-      metrics,
-      head,
-      adapter,
-      trainable,
-      batchNorm,
-      dropout,
-      groups,
-      decayVectors,
-      layerDecay,
-      schedule,
-    }),
-    ...dropUndefined({ clipNorm, clipValue, batchSize, microBatch, recompute, curvatureBatch, curvatureShare }),
-    ...dropUndefined({ ema, best, earlyStopping, seed }),
+    ...dropUndefined({ ...(same as Pick<Recipe, SameField>), metrics: createMetrics(recipe), best }),
   }
+}
+
+/** Fields that a recipe and the options of a trainer share, with the same meaning. */
+type SameField = Exclude<keyof Recipe & keyof TrainerOptions, 'loss' | 'optimizer' | 'metrics' | 'best'>
+
+const sameFields: Readonly<Record<SameField, true>> = {
+  ...{ head: true, adapter: true, trainable: true, batchNorm: true, dropout: true, groups: true, decayVectors: true },
+  ...{ layerDecay: true, schedule: true, clipNorm: true, clipValue: true, batchSize: true, microBatch: true },
+  ...{ recompute: true, curvatureBatch: true, curvatureShare: true, ema: true, earlyStopping: true, seed: true },
 }
 
 /** Creates the options of `trainer.fit` from a recipe: its length and its evaluation interval. */

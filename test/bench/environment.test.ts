@@ -1,12 +1,16 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { peakOf } from '../../tools/bench/contender.js'
-import { commandsFor, installedPeers } from '../../tools/bench/contenders.js'
+import { commandsFor, devices, installedPeers } from '../../tools/bench/contenders.js'
 import { withoutRestrictions } from '../../tools/bench/environment.js'
 import { instructionsIn } from '../../tools/bench/machine.js'
+import { openRuntime } from '../../tools/bench/runtime.js'
 import { environmentsFolder, isInstalled } from '../../tools/python/environments.js'
+import { needs } from '../requirements.js'
+
+const gpu = { cpu: {}, cuda: await needs('cuda'), webgpu: await needs('webgpu') }
 
 afterEach(() => vi.unstubAllEnvs())
 
@@ -79,4 +83,12 @@ test('instruction sets of x86 and of Arm', () => {
   ])
   expect(instructionsIn('Features\t: fp asimd sve crc32\n')).toEqual(['asimd', 'sve'])
   expect(instructionsIn('')).toEqual([])
+})
+
+describe.each(devices)('on %s', (device) => {
+  test('onnx-ire runs with the given threads', gpu[device], async () => {
+    const runtime = await openRuntime(device, 1)
+    expect(runtime.description).toMatch(/\b1 thread\b/)
+    await runtime.dispose()
+  })
 })

@@ -1,21 +1,18 @@
 import { join } from 'node:path'
 import { adamw, crossEntropy, type Dataset, encodeModel, ire, type Runtime, Trainer } from 'onnx-ire'
 import { input, modelOf, op } from 'onnx-ire/graph'
-import { cApi, node, readModel } from 'onnx-ire/node'
+import { readModel } from 'onnx-ire/node'
+import type { BenchDevice } from './contenders.js'
 import { readProblem } from './problem.js'
 import { serve } from './protocol.js'
+import { openRuntime } from './runtime.js'
 
 /**
  * The contender of this library, `ours.ts FOLDER THREADS base|ire cpu|cuda|webgpu`: training with the public API of the
  * trainer.
  */
 const [folder = '', threads = '', kind, device] = process.argv.slice(2)
-const runtime =
-  device === 'cuda'
-    ? cApi({ provider: 'cuda' })
-    : device === 'webgpu'
-      ? await node({ provider: 'webgpu', fallback: null })
-      : node({ threads: Number(threads) })
+const runtime = await openRuntime(device as BenchDevice, Number(threads))
 // The first model loads onnxruntime in its worker.
 const x = input('x', 'float32', [1])
 const identity = { name: 'identity', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Identity(x)]]) }
