@@ -5,7 +5,6 @@
 
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
-export { checksumBase } from './checksum-base.js'
 export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
 export { type LoraOptions, lora } from './lora.js'
 export { type LoraReadyOptions, makeLoraReady } from './lora-ready.js'
@@ -20,4 +19,4 @@ export {
 } from './onnx-adapter.js'
 export { decodePeft, type EncodePeftOptions, encodePeft, type FilesByName, type PeftAdapter } from './peft.js'
 export { mergeQuantized, type QuantizeOptions, quantizeModel } from './quantize-model.js'
-export { adapterOf, removeAdapter } from './read-adapter.js'
+export { adapterOf, checksumBase, removeAdapter } from './read-adapter.js'

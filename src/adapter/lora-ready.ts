@@ -9,10 +9,10 @@ import { checkBoolean, checkNames } from '../util/check.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { findPairs, insertAdapter, type LayerPair } from './apply-adapter.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
+import { selectLayers } from './lora.js'
 import { chooseAbsentRank, suffixes } from './names.js'
 import { adapterOf, removeAdapter } from './read-adapter.js'
 import { findRecord, removeRecord } from './record.js'
-import { selectLayers } from './targets.js'
 
 /** Options of `makeLoraReady`. */
 export interface LoraReadyOptions extends LayerOptions {

@@ -1,7 +1,9 @@
 import { isFloat } from '../ir/dtype.js'
+import { checksumTensor } from '../ir/tensor.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { transpose } from './names.js'
@@ -92,4 +94,19 @@ export function recordOf(model: Model): AdapterRecord {
     'invalid-option',
     'the model has no adapter of this library: create one with lora, or insert one with applyAdapter',
   )
+}
+
+/**
+ * Computes a checksum of a model's tensors without those of its adapter, by which an adapter names its base
+ * (`AdapterConfig.baseChecksum`). The float model and its 4-bit form have different ones.
+ *
+ * @example
+ * ```ts
+ * const fits = adapter.config.baseChecksum === checksumBase(model)
+ * ```
+ */
+export function checksumBase(model: Model): string {
+  const base = findRecord(model.proto) ? removeAdapter(model) : model
+  const tensors = [...namedTensors(base)].sort(([a], [b]) => (a < b ? -1 : 1))
+  return checksum(tensors.flatMap(([name, tensor]) => [name, checksumTensor(tensor)]))
 }

@@ -2,9 +2,8 @@ import { Presets, SingleBar } from 'cli-progress'
 import type { IntervalMetrics, StepProgress } from '../train/options.js'
 import { escapeControls } from '../util/printable.js'
 import { getOwn } from '../util/record.js'
+import { formatDuration, formatMetric, formatMetricsLine, formatNumber } from './format.js'
 import { type Output, writeText } from './io.js'
-import { formatDuration, formatNumber } from './text/format.js'
-import { formatMetric, formatMetricsLine } from './text/metrics.js'
 
 /** Seconds between two lines of progress on an output that is not a terminal. */
 const lineInterval = 5

@@ -7,7 +7,7 @@ export type { WithClassNames } from '../data/classes.js'
 export type { CsvColumns, CsvOptions, CsvTensor, StreamCsvOptions } from '../data/formats/csv.js'
 export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
-export type { CudaOptions } from './c-api/cuda.js'
+export type { CudaOptions } from './c-api/provider.js'
 export { type CApiOptions, cApi } from './c-api/runtime.js'
 export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data/cifar.js'
 export { readCsv, streamCsv } from './data/csv.js'
@@ -15,7 +15,7 @@ export type { ClassFolder, LabeledFiles } from './data/folders.js'
 export { readIdx } from './data/idx.js'
 export { type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
 export { readJsonRows } from './data/json-rows.js'
-export type { JsonField, JsonTensor } from './data/json-tensors.js'
+export type { JsonField, JsonTensor } from './data/jsonl.js'
 export { type JsonlOptions, readJsonl, type StreamJsonlOptions, streamJsonl } from './data/jsonl.js'
 export { type ParquetText, parquetTexts, streamParquet } from './data/parquet.js'
 export { readLines, readText, streamLines, type TextFolderOptions, textFolder } from './data/text.js'
@@ -23,9 +23,8 @@ export { readTokenizer, readTokens, type TokenBlocks, type TokenWindowOptions, w
 export { readOnnxAdapter, readPeftFolder, writeOnnxAdapter, writePeftFolder } from './files/adapter.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
-export { modelFolder } from './files/model-folder.js'
-export { writeModelFolder } from './files/write-model-folder.js'
-export type { Point } from './plot/marching-squares.js'
+export { modelFolder, writeModelFolder } from './files/model-folder.js'
+export type { Point } from './plot.js'
 export {
   type Curve,
   type CurveOptions,
@@ -34,7 +33,7 @@ export {
   plotCurves,
   plotLandscape,
   plotSpectrum,
-} from './plot/plot.js'
+} from './plot.js'
 export {
   type NodeFallbackOptions,
   type NodeOptions,

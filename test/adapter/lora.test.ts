@@ -9,7 +9,7 @@ import {
   lora,
   removeAdapter,
 } from '../../src/adapter/index.js'
-import { deriveModulePath } from '../../src/adapter/module-path.js'
+import { deriveModulePath } from '../../src/adapter/layers.js'
 import { findTrainable, importGraph } from '../../src/graph/index.js'
 import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
 import { create } from '../../src/onnx/proto/message.js'

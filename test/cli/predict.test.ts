@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { findScoreKind, topClasses } from '../../src/cli/prediction/top-classes.js'
+import { findScoreKind, topClasses } from '../../src/cli/top-classes.js'
 import { exportGraph, input, op } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
-import { explainCudaFailure, isDeviceLost } from '../../src/node/c-api/cuda.js'
+import { explainCudaFailure, isDeviceLost } from '../../src/node/c-api/provider.js'
 import { cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime/node.js'
 import type { Runtime } from '../../src/runtime/runtime.js'

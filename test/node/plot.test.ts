@@ -1,8 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { levelLine, type Segment } from '../../src/node/plot/marching-squares.js'
-import { plotCurves, plotLandscape, plotSpectrum } from '../../src/node/plot/plot.js'
+import { levelLine, plotCurves, plotLandscape, plotSpectrum, type Segment } from '../../src/node/plot.js'
 
 const lengthOf = (pieces: readonly Segment[]) =>
   pieces.reduce((sum, [[x0, y0], [x1, y1]]) => sum + Math.hypot(x1 - x0, y1 - y0), 0)
@@ -130,7 +129,7 @@ test('landscape > has one cell per finite loss, contour lines, and a color scale
 })
 
 test('plots > without echarts > error with the install command', () => {
-  const plot = new URL('../../dist/node/plot/plot.js', import.meta.url).href
+  const plot = new URL('../../dist/node/plot.js', import.meta.url).href
   const hooks = `export const resolve = (name, context, next) => {
     if (name === 'echarts') throw Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' })
     return next(name, context)

@@ -7,12 +7,12 @@ import { sizeOf } from '../../ir/tensor.js'
 import { writeOnnxAdapter, writePeftFolder } from '../../node/files/adapter.js'
 import { listModelFiles, readModel, writeModel } from '../../node/files/model.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { applyStored, formFiles, isOwnBase, readAdapter, type StoredAdapter } from '../adapters/stored-adapter.js'
 import { usageError } from '../errors.js'
+import { formatCount, formatNumber, formatTable } from '../format.js'
 import { type Io, print, writeText } from '../io.js'
 import { jsonOption, parseList } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
-import { formatCount, formatNumber, formatTable } from '../text/format.js'
+import { applyStored, formFiles, isOwnBase, readAdapter, type StoredAdapter } from '../stored-adapter.js'
 
 const adapterArgument = ['<adapter>', 'a PEFT folder, an .onnx_adapter file, or an .onnx file with an adapter'] as const
 

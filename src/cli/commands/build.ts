@@ -19,11 +19,11 @@ import { createStartModel, type StartOptions } from '../../train/model/start-mod
 import { findTrainable } from '../../train/model/trainable.js'
 import { findFrozen } from '../../train/parameter-groups.js'
 import { usageError } from '../errors.js'
+import { formatTable } from '../format.js'
 import { isRecipeName, loadModel, modelTitle, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, parsePositiveInteger, readRecompute, setOption } from '../options.js'
 import { listDataFiles, listInitialFiles, listRecipeFile, prepareOutputs } from '../outputs.js'
-import { formatTable } from '../text/format.js'
 
 const lossKinds = Object.keys(lossRegistry) as LossKind[]
 

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
+import { formatBytes, formatNumber, formatTable } from '../format.js'
 import { type Io, print } from '../io.js'
 import { dtypeOption, openChat } from '../language/open-chat.js'
 import { formatShown, showExamples } from '../language/show-examples.js'
@@ -10,7 +11,6 @@ import type { ImageReport } from '../prepare/image-set.js'
 import { runPreparation } from '../prepare/preparation.js'
 import { prepareCifar, prepareImages } from '../prepare/prepare-images.js'
 import { prepareText, type TextReport } from '../prepare/prepare-text.js'
-import { formatBytes, formatNumber, formatTable } from '../text/format.js'
 
 interface CommonOptions {
   readonly output: string

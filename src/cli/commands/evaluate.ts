@@ -3,12 +3,11 @@ import { readModel } from '../../node/files/model.js'
 import { createMetrics } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import { evaluateModel } from '../../train/evaluate.js'
+import { formatCount, formatDuration, formatMetricsLine, formatMetricTables } from '../format.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
 import { type Io, print } from '../io.js'
 import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions } from '../options.js'
 import { createExampleCounter } from '../progress.js'
-import { formatCount, formatDuration } from '../text/format.js'
-import { formatMetricsLine, formatMetricTables } from '../text/metrics.js'
 
 /** Defines `onnx-ire evaluate`. */
 export function defineEvaluate(program: Command, io: Io): void {

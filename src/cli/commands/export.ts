@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { checksumBase } from '../../adapter/checksum-base.js'
+import { checksumBase } from '../../adapter/read-adapter.js'
 import { findRecord } from '../../adapter/record.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
@@ -12,19 +12,12 @@ import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/m
 import { evaluateModel } from '../../train/evaluate.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
-import {
-  type ExportForm,
-  exportForms,
-  exportFormsHelp,
-  formFiles,
-  toModelForm,
-  writeForm,
-} from '../adapters/stored-adapter.js'
+import { formatCount, formatNumber } from '../format.js'
 import { loadModel, modelTitle } from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
 import { createRuntime, jsonOption } from '../options.js'
 import { listInitialFiles, prepareOutputs } from '../outputs.js'
-import { formatCount, formatNumber } from '../text/format.js'
+import { type ExportForm, exportForms, exportFormsHelp, formFiles, toModelForm, writeForm } from '../stored-adapter.js'
 import { RunFolder } from '../training/run-folder.js'
 
 interface Options {

@@ -5,11 +5,11 @@ import { writeModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import { usageError } from '../errors.js'
+import { formatNumber, formatTable } from '../format.js'
 import { isPresetFile, presetNames, presetTitle, readPreset } from '../inputs/read-preset.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, parseSeed, setOption } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
-import { formatNumber, formatTable } from '../text/format.js'
 
 interface Options {
   readonly output?: string

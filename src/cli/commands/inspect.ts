@@ -11,9 +11,9 @@ import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { isFloat } from '../../ir/dtype.js'
 import { readModel } from '../../node/files/model.js'
+import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../format.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, readRecompute } from '../options.js'
-import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../text/format.js'
 
 interface Options {
   readonly shape: InputShapes

@@ -14,10 +14,11 @@ import { takeExamples } from '../../data/stream.js'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { listModelFiles, readModel } from '../../node/files/model.js'
-import { plotLandscape, plotSpectrum, requirePlots } from '../../node/plot/plot.js'
+import { plotLandscape, plotSpectrum, requirePlots } from '../../node/plot.js'
 import { createLoss } from '../../recipe/loss.js'
 import { Random } from '../../util/random.js'
 import { usageError } from '../errors.js'
+import { formatCount, formatDuration, formatNumber, formatTable } from '../format.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
@@ -32,7 +33,6 @@ import {
 } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 import { createExampleCounter, type ExampleCounter } from '../progress.js'
-import { formatCount, formatDuration, formatNumber, formatTable } from '../text/format.js'
 
 interface Options extends Omit<DataOptions, 'metrics'>, RuntimeOptions {
   readonly trace?: true

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { formatMetricsLine } from '../format.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
@@ -21,7 +22,6 @@ import {
   providerOption,
 } from '../options.js'
 import { createTrainingProgress } from '../progress.js'
-import { formatMetricsLine } from '../text/metrics.js'
 
 interface Options extends Omit<TuneRequest, 'folder' | 'data'> {
   readonly dryRun?: true

@@ -1,8 +1,8 @@
 import { Option } from 'commander'
 import { type LanguageDtype, type LanguageModel, readLanguageModel } from '../../language/language-model.js'
 import { modelFolder } from '../../node/files/model-folder.js'
-import { applyStored, readAdapter } from '../adapters/stored-adapter.js'
 import { type Io, writeText } from '../io.js'
+import { applyStored, readAdapter } from '../stored-adapter.js'
 
 /** The option `--dtype`, which chooses a file of a model folder. */
 export const dtypeOption = (): Option =>

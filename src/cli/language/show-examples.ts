@@ -1,7 +1,7 @@
 import { chatData } from '../../language/chat-data.js'
 import type { TokenExample } from '../../language/encode-chat.js'
 import type { LanguageModel } from '../../language/language-model.js'
-import { formatNumber } from '../text/format.js'
+import { formatNumber } from '../format.js'
 
 /** An example as text, the counted tokens in marks. */
 export interface ShownExample {

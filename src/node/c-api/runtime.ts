@@ -3,11 +3,10 @@ import { allocate, disposedError, threadRange } from '../../runtime/runtime.js'
 import { checkNames, checkNumber, count, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { coreCount, type NodeOptions, type SessionOptions } from '../runtime/node.js'
-import { type CudaOptions, cudaProvider } from './cuda.js'
 import { nativeDevice } from './device.js'
 import { Engine } from './engine.js'
 import { ort } from './ort.js'
-import { cpuProvider } from './provider.js'
+import { type CudaOptions, cpuProvider, cudaProvider } from './provider.js'
 
 /** Options of `cApi`. */
 export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {

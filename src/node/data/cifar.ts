@@ -7,8 +7,7 @@ import type { CifarSource } from '../../recipe/sources/images.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
 import { readError } from '../files/files.js'
 import { readBytes } from './bytes.js'
-import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
-import { inferInput, inferTarget } from './infer-names.js'
+import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
 import { readLines } from './text.js'
 
 /** The training or the test images of CIFAR. */

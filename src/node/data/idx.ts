@@ -8,8 +8,7 @@ import type { LossTarget } from '../../loss/registry.js'
 import type { IdxSource } from '../../recipe/sources/images.js'
 import { withPath } from '../../util/errors.js'
 import { readBytes } from './bytes.js'
-import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
-import { inferInput, inferTarget } from './infer-names.js'
+import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
 
 /**
  * Reads a file in IDX format, the format of MNIST and Fashion-MNIST, optionally gzipped.

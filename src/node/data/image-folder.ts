@@ -6,10 +6,9 @@ import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { sizeOfFile } from './checksum-files.js'
-import { augmentAndReshape, type OpenContext, type OpenedSource } from './data-source.js'
+import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
 import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
-import { inferInput, inferTarget } from './infer-names.js'
 
 /** Options of `imageFolder`. */
 export interface ImageFolderOptions extends ImageFilesOptions {

@@ -13,8 +13,8 @@ import { getOwn } from '../../util/record.js'
 import { readBytes, readByteWindows, streamByteWindows } from './bytes.js'
 import { checksumFiles, sizeOfFile } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
+import { inferInput, inferTarget } from './data-source.js'
 import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
-import { inferInput, inferTarget } from './infer-names.js'
 import { iterateLines } from './lines.js'
 
 /** Largest number of bytes of a text in one string: JavaScript's strings end at half a billion characters. */

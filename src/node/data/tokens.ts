@@ -15,7 +15,7 @@ import { OnnxIreError, withPath } from '../../util/errors.js'
 import { openRegularFile, readError, readRegularFile, writeFileAtomic } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
-import { inferInput, inferTarget } from './infer-names.js'
+import { inferInput, inferTarget } from './data-source.js'
 
 /** Tokens in consecutive blocks. */
 export type TokenBlocks = Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>

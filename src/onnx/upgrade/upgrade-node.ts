@@ -1,12 +1,12 @@
 import type { Value } from '../../ir/value.js'
 import { getOwn } from '../../util/record.js'
-import { attentionRewrites, groupedQueryRewrites, rotaryRewrites } from './microsoft/attention.js'
+import { attentionRewrites, groupedQueryRewrites, rotaryRewrites } from './microsoft-attention.js'
 import {
   activationRewrites,
   linalgRewrites,
   normalizationRewrites,
   simplifiedLayerNormalization,
-} from './microsoft/fused.js'
+} from './microsoft-fused.js'
 import { trainingRewrites } from './preview-training.js'
 import { keepNode, type OldNode, type Rewrite } from './rewrite.js'
 import { Sequence, sequenceError, sequenceRewrites } from './sequence.js'

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest'
-import { Arena } from '../../../src/analysis/inspect/arena.js'
-import { peakBytes } from '../../../src/analysis/inspect/arena-peak.js'
+import { Arena, peakBytes } from '../../../src/analysis/inspect/arena-peak.js'
 import { input, op, parameter, type Value } from '../../../src/graph/index.js'
 
 // Sizes are multiples of 64 floats: 256 bytes, to which the arena rounds.

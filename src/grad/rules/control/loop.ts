@@ -18,8 +18,7 @@ import {
   rejectShapeChange,
   withShapeOf,
 } from './iteration.js'
-import { stackedMatMul } from './stacked-matmul.js'
-import { buildIterationVjp, select } from './vjp.js'
+import { buildIterationVjp, select, stackedMatMul } from './vjp.js'
 
 /**
  * Gradient rule of Loop: a second Loop that runs the iterations in reverse. Each iteration recomputes one of the

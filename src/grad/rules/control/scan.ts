@@ -17,8 +17,7 @@ import {
   rejectShapeChange,
   withShapeOf,
 } from './iteration.js'
-import { stackedMatMul } from './stacked-matmul.js'
-import { buildIterationVjp, type Factor, type IterationVjp, select } from './vjp.js'
+import { buildIterationVjp, type Factor, type IterationVjp, select, stackedMatMul } from './vjp.js'
 
 interface ScanAttributes {
   readonly body: Body

@@ -1,8 +1,8 @@
-import { numbersOf } from '../../ir/leaf.js'
-import { sizeOf, type Tensor } from '../../ir/tensor.js'
-import type { Model } from '../../onnx/model.js'
-import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { numbersOf } from '../ir/leaf.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import type { Model } from '../onnx/model.js'
+import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 
 /** Meaning of the scores that an output holds per class. */
 export type ScoreKind = 'logits' | 'probabilities' | 'log-probabilities'

@@ -1,9 +1,9 @@
-import { dtypes } from '../../../ir/dtype.js'
-import { int64s, scalar } from '../../../ir/leaf.js'
-import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/op.js'
-import { getOwn } from '../../../util/record.js'
-import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
+import { dtypes } from '../../ir/dtype.js'
+import { int64s, scalar } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/op.js'
+import { getOwn } from '../../util/record.js'
+import { defineRewrite, type NodeReader, unsupportedError } from './rewrite.js'
 
 const functions: Readonly<Record<string, (x: Value, parameters: readonly number[]) => Value>> = {
   Relu: (x) => op.Relu(x),

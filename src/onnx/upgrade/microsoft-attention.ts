@@ -1,11 +1,11 @@
-import { dtypes } from '../../../ir/dtype.js'
-import { int64s, scalar } from '../../../ir/leaf.js'
-import { divDims, mulDims } from '../../../ir/shape.js'
-import type { Value } from '../../../ir/value.js'
-import { op } from '../../../op/op.js'
+import { dtypes } from '../../ir/dtype.js'
+import { int64s, scalar } from '../../ir/leaf.js'
+import { divDims, mulDims } from '../../ir/shape.js'
+import type { Value } from '../../ir/value.js'
+import { op } from '../../op/op.js'
 
-import { OnnxIreError } from '../../../util/errors.js'
-import { defineRewrite, type NodeReader, unsupportedError } from '../rewrite.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { defineRewrite, type NodeReader, unsupportedError } from './rewrite.js'
 
 /** The length of one axis as a tensor [1]. */
 const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })
