@@ -1,6 +1,7 @@
 import { belowOne, nonNegative } from '../util/check.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 import { array, type Expr, type Formula, formula, scalar } from './expr/expr.js'
+import { movingAverage, movingSquare } from './moving-average.js'
 import { type OptionSpecs, readOptions } from './option-specs.js'
 
 /** Options of `adam` and `adamw`; names and defaults are those of `torch.optim.Adam` and `AdamW`. */
@@ -13,9 +14,14 @@ export interface AdamOptions {
   readonly eps?: number
   /** `adam`: L2, added to the gradient, default 0. `adamw`: decoupled, times lr, default 0.01. */
   readonly weightDecay?: number
+  /** Divide by the largest second moment so far (Reddi et al. 2018, arXiv 1904.09237); default false. */
+  readonly amsgrad?: boolean
 }
 
-export const adamOptions: OptionSpecs<AdamOptions> = {
+type MomentOptions = Omit<AdamOptions, 'amsgrad'>
+
+/** The options that optimizers with Adam's moments share. */
+export const adamOptions: OptionSpecs<MomentOptions> = {
   lr: { type: 'number', default: 1e-3, range: nonNegative, description: 'the learning rate' },
   betas: {
     type: 'numbers',
@@ -28,8 +34,14 @@ export const adamOptions: OptionSpecs<AdamOptions> = {
   weightDecay: { type: 'number', default: 0, range: nonNegative, description: 'L2, added to the gradient' },
 }
 
+const amsgradOption = {
+  amsgrad: { type: 'boolean', default: false, description: 'whether to divide by the largest second moment so far' },
+} as const
+
+export const adamL2Options: OptionSpecs<AdamOptions> = { ...adamOptions, ...amsgradOption }
+
 export const adamwOptions: OptionSpecs<AdamOptions> = {
-  ...adamOptions,
+  ...adamL2Options,
   weightDecay: { type: 'number', default: 0.01, range: nonNegative, description: 'decoupled weight decay, times lr' },
 }
 
@@ -41,18 +53,20 @@ export const adamwOptions: OptionSpecs<AdamOptions> = {
  *     v <- beta2 v + (1 - beta2) g^2
  *     d = -lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
  *
+ * With amsgrad the v of d is the largest v so far.
  * @throws 'invalid-option'
  */
 export function adam(options: AdamOptions = {}): BaseOptimizer {
-  const { lr, betas, eps, weightDecay } = readOptions('adam', adamOptions, options)
+  const resolved = readOptions('adam', adamL2Options, options)
+  const { lr, betas, eps, weightDecay, amsgrad } = resolved
   return Object.freeze<BaseOptimizer>({
     kind: 'base',
     name: 'adam',
     lr,
     weightDecay,
-    options: Object.freeze({ lr, betas, eps, weightDecay }),
-    moments: ['firstMoment', 'secondMoment'],
-    formula: adamFormula,
+    options: describe(resolved),
+    moments: momentNames(amsgrad),
+    formula: amsgrad ? l2Formulas.amsgrad : l2Formulas.adam,
     coefficients: (t, lr, weightDecay) => ({ ...adamCoefficients(t, lr, betas, eps), weightDecay }),
   })
 }
@@ -66,40 +80,51 @@ export function adam(options: AdamOptions = {}): BaseOptimizer {
  * @throws 'invalid-option'
  */
 export function adamw(options: AdamOptions = {}): BaseOptimizer {
-  const { lr, betas, eps, weightDecay } = readOptions('adamw', adamwOptions, options)
+  const resolved = readOptions('adamw', adamwOptions, options)
+  const { lr, betas, eps, weightDecay, amsgrad } = resolved
   return Object.freeze<BaseOptimizer>({
     kind: 'base',
     name: 'adamw',
     lr,
     weightDecay,
-    options: Object.freeze({ lr, betas, eps, weightDecay }),
-    moments: ['firstMoment', 'secondMoment'],
-    formula: adamwFormula,
+    options: describe(resolved),
+    moments: momentNames(amsgrad),
+    formula: amsgrad ? decoupledFormulas.amsgrad : decoupledFormulas.adam,
     coefficients: (t, lr, weightDecay) => ({ ...adamCoefficients(t, lr, betas, eps), decay: lr * weightDecay }),
   })
 }
 
-const [theta, g] = [array('theta'), array('g')]
-const [m, v] = [array('firstMoment'), array('secondMoment')]
-const [oneMinusBeta1, oneMinusBeta2] = [scalar('oneMinusBeta1'), scalar('oneMinusBeta2')]
+/** The options without `amsgrad` if it is false, so that checkpoints from before this option match. */
+const describe = ({ amsgrad, ...options }: Readonly<Required<AdamOptions>>): BaseOptimizer['options'] =>
+  Object.freeze(amsgrad ? { ...options, amsgrad } : options)
 
-/**
- * The moments and the displacement for the gradient g.
- *
- * beta x is written x - (1 - beta) x: float32 keeps the digits of 1 - beta, but not those of a beta near 1. g^2 is
- * multiplied factor by factor, so that it overflows no earlier than the moment itself.
- */
-function adamStep(g: Expr) {
-  const firstMoment = m.add(g.sub(m).mul(oneMinusBeta1))
-  const secondMoment = v.sub(v.mul(oneMinusBeta2)).add(g.mul(oneMinusBeta2).mul(g))
-  const d = firstMoment.mul(scalar('stepSize')).div(secondMoment.sqrt().add(scalar('eps')))
-  return { d, firstMoment, secondMoment }
+const momentNames = (amsgrad: boolean): readonly string[] => [
+  'firstMoment',
+  'secondMoment',
+  ...(amsgrad ? ['largestSecondMoment'] : []),
+]
+
+const [theta, g] = [array('theta'), array('g')]
+
+/** The moments and the displacement for the gradient g. */
+function adamStep(g: Expr, amsgrad: boolean) {
+  const firstMoment = movingAverage(array('firstMoment'), g, scalar('oneMinusBeta1'))
+  const secondMoment = movingSquare(array('secondMoment'), g, scalar('oneMinusBeta2'))
+  const largestSecondMoment = array('largestSecondMoment').max(secondMoment)
+  const v = amsgrad ? largestSecondMoment : secondMoment
+  const d = firstMoment.mul(scalar('stepSize')).div(v.sqrt().add(scalar('eps')))
+  return { d, firstMoment, secondMoment, ...(amsgrad ? { largestSecondMoment } : {}) }
 }
 
-const adamFormula: Formula = formula(adamStep(g.add(theta.mul(scalar('weightDecay')))))
+const buildL2 = (amsgrad: boolean): Formula => formula(adamStep(g.add(theta.mul(scalar('weightDecay'))), amsgrad))
 
-const { d, ...moments } = adamStep(g)
-const adamwFormula: Formula = formula({ d: d.sub(theta.mul(scalar('decay'))), ...moments })
+function buildDecoupled(amsgrad: boolean): Formula {
+  const { d, ...moments } = adamStep(g, amsgrad)
+  return formula({ d: d.sub(theta.mul(scalar('decay'))), ...moments })
+}
+
+const l2Formulas = { adam: buildL2(false), amsgrad: buildL2(true) }
+const decoupledFormulas = { adam: buildDecoupled(false), amsgrad: buildDecoupled(true) }
 
 /**
  * The scalars of update t, from 0. Numerator and denominator of d are multiplied by r = sqrt(1 - beta2^(t + 1)):

@@ -1,6 +1,12 @@
-import { adam, adamOptions, adamw, adamwOptions } from './adam.js'
+import { adagrad, adagradOptions } from './adagrad.js'
+import { adam, adamL2Options, adamw, adamwOptions } from './adam.js'
+import { ademamix, ademamixOptions } from './ademamix.js'
 import type { BaseOptimizer } from './base-optimizer.js'
+import { lion, lionOptions } from './lion.js'
+import { nadam, nadamOptions } from './nadam.js'
 import type { OptionSpecs } from './option-specs.js'
+import { radam, radamOptions } from './radam.js'
+import { rmsprop, rmspropOptions } from './rmsprop.js'
 import { sgd, sgdOptions } from './sgd.js'
 
 /** A base optimizer: its factory, its options, and a summary for help texts. */
@@ -22,8 +28,14 @@ const register = <Options extends object>(
  */
 export const baseOptimizers = {
   sgd: register(sgd, sgdOptions, 'gradient descent with momentum'),
-  adam: register(adam, adamOptions, 'Adam with L2'),
+  adam: register(adam, adamL2Options, 'Adam with L2'),
   adamw: register(adamw, adamwOptions, 'Adam with decoupled weight decay'),
+  nadam: register(nadam, nadamOptions, 'Adam with Nesterov momentum'),
+  radam: register(radam, radamOptions, 'Adam with a rectified start'),
+  ademamix: register(ademamix, ademamixOptions, 'Adam with a second, slow momentum'),
+  lion: register(lion, lionOptions, 'the sign of the momentum'),
+  rmsprop: register(rmsprop, rmspropOptions, 'gradients by their root mean square'),
+  adagrad: register(adagrad, adagradOptions, 'gradients by the root of their sum of squares'),
 } as const
 
 /** The kind of a base optimizer in a recipe. */

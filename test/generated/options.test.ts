@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { adam, adamw } from '../../src/optim/adam.js'
+import { adamw } from '../../src/optim/adam.js'
 import { ire } from '../../src/optim/ire/ire.js'
+import { baseOptimizers } from '../../src/optim/registry.js'
 import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { checkedNames, declaredOptions, packageEntries } from './declared-options.js'
@@ -44,11 +45,16 @@ describe('docs/options.md', () => {
 
 it('doc comments of optimizer options give the defaults of the optimizers', () => {
   const created = {
-    SgdOptions: sgd().options,
-    AdamOptions: adam().options,
+    ...Object.fromEntries(
+      Object.entries(baseOptimizers).flatMap(([kind, { create }]) => {
+        const name = `${kind[0]!.toUpperCase()}${kind.slice(1)}Options`
+        return declared.has(name) ? [[name, create().options]] : []
+      }),
+    ),
     SamOptions: { ...sam(sgd()) },
     IreOptions: { ...ire(sgd(), { kappa: 1, gamma: 0.5 }) },
   }
+  expect(Object.keys(created).length).toBe(Object.keys(baseOptimizers).length + 1) // adamw has Adam's
   let compared = 0
   for (const [name, options] of Object.entries(created))
     for (const { name: option, required, comment } of declared.get(name)!.options) {

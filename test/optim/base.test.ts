@@ -1,8 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { update } from '../../src/backend/step.js'
+import { adagrad } from '../../src/optim/adagrad.js'
 import { adam, adamw } from '../../src/optim/adam.js'
 import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
 import { clipFactor, finiteNorm } from '../../src/optim/gradient-norm.js'
+import { nadam } from '../../src/optim/nadam.js'
+import { radam } from '../../src/optim/radam.js'
+import { rmsprop } from '../../src/optim/rmsprop.js'
 import { sgd } from '../../src/optim/sgd.js'
 
 /** The one parameter after each gradient, from 1. */
@@ -44,6 +48,69 @@ describe('base optimizers > values computed by hand from the formulas of the PyT
     close(values(adamw({ lr: 0.01, weightDecay: 0.5 }), [0, 0]), [0.995, 0.990025]))
   test('clipping to norm 1: g = 2 becomes 2 / (2 + 1e-6)', () =>
     close(values(sgd({ lr: 0.1 }), [2, 0.5], { clipNorm: 1 }), [1 - 0.2 / (2 + 1e-6), 1 - 0.2 / (2 + 1e-6) - 0.05]))
+})
+
+/** The parameter after updates 1, 2 and 7 of torch.optim 2.15 in float64. */
+const pytorch: readonly (readonly [string, BaseOptimizer, readonly number[]])[] = [
+  [
+    'Adam with amsgrad',
+    adam({ lr: 0.01, betas: [0.9, 0.5], amsgrad: true }),
+    [0.9900000002, 0.9867769874594958, 0.9699515427858217],
+  ],
+  [
+    'AdamW with amsgrad',
+    adamw({ lr: 0.01, betas: [0.9, 0.5], amsgrad: true, weightDecay: 0.1 }),
+    [0.9890000002, 0.9847879874592959, 0.9630872645657577],
+  ],
+  ['NAdam', nadam(), [0.9978870964595885, 0.9985465113779701, 0.9953604692762837]],
+  [
+    'NAdam with L2',
+    nadam({ lr: 0.01, weightDecay: 0.1, momentumDecay: 0.02 }),
+    [0.98943446466616, 0.9905468449742783, 0.9679263154109362],
+  ],
+  [
+    'NAdam with decoupled decay',
+    nadam({ lr: 0.01, weightDecay: 0.1, decoupled: true }),
+    [0.9884354822979425, 0.9907441214075525, 0.9698982524177714],
+  ],
+  ['RAdam', radam({ lr: 0.01 }), [0.995, 0.9936842105263158, 0.9895469384361387]],
+  [
+    'RAdam with L2',
+    radam({ lr: 0.01, betas: [0.8, 0.95], weightDecay: 0.1 }),
+    [0.994, 0.9918922222222222, 0.9829345385525066],
+  ],
+  [
+    'RAdam with decoupled decay',
+    radam({ lr: 0.01, betas: [0.8, 0.95], weightDecay: 0.1, decoupled: true }),
+    [0.994, 0.9918948888888889, 0.9816646643172878],
+  ],
+  ['RMSprop', rmsprop(), [0.900000019999996, 0.9373002053730881, 0.8379069715620423]],
+  [
+    'RMSprop, centered, with momentum and decay',
+    rmsprop({ lr: 0.02, alpha: 0.9, momentum: 0.5, centered: true, weightDecay: 0.1 }),
+    [0.9333333370370368, 0.9119895653558809, 0.7326593964925984],
+  ],
+  ['Adagrad', adagrad(), [0.990000000002, 0.9937139067648513, 0.983851015866625]],
+  [
+    'Adagrad with every option',
+    adagrad({ lr: 0.1, lrDecay: 0.05, weightDecay: 0.1, initialAccumulator: 0.3 }),
+    [0.9261451054214913, 0.9386253489789123, 0.840716503732774],
+  ],
+]
+
+describe('base optimizers > seven updates > equal PyTorch', () => {
+  for (const [name, optimizer, expected] of pytorch)
+    test(name, () => {
+      const got = values(optimizer, [0.5, -0.2, 0.3, 0.1, -0.4, 0.7, 0.2])
+      // PyTorch stores the product of NAdam's mu in float32.
+      const digits = optimizer.name === 'nadam' ? 9 : 12
+      for (const [i, x] of [got[0], got[1], got[6]].entries()) expect(x).toBeCloseTo(expected[i]!, digits)
+    })
+
+  test('centered RMSprop of a constant gradient > is finite', () => {
+    const all = values(rmsprop({ centered: true, alpha: 0.5 }), Array<number>(60).fill(0.1))
+    expect(all.every(Number.isFinite)).toBe(true)
+  })
 })
 
 describe('base optimizers > options', () => {

@@ -18,10 +18,28 @@ export function createOptimizer({ base, sam: samOptions, ire: ireOptions }: Opti
 /** Values of options under test that differ from the defaults; a registered optimizer gets those that it has. */
 const testValues: Readonly<Record<string, unknown>> = { lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05 }
 
+/** Further values, for kinds whose steps have another size or whose options another form. */
+const ownTestValues: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  ademamix: { betas: [0.9, 0.99, 0.999] },
+  adagrad: { lr: 0.2, lrDecay: 0.01, initialAccumulator: 0.1 },
+  rmsprop: { lr: 0.02, alpha: 0.9 },
+}
+
 /** Further cases of optimizers whose options change the formula. */
 const variants: Readonly<Record<string, BaseOptimizerRecipe>> = {
   'sgd with momentum': { kind: 'sgd', lr: 0.02, momentum: 0.8, dampening: 0.1, weightDecay: 0.01 },
   nesterov: { kind: 'sgd', lr: 0.02, momentum: 0.8, nesterov: true, weightDecay: 0.01 },
+  'adamw with amsgrad': { kind: 'adamw', lr: 0.03, betas: [0.9, 0.9], amsgrad: true },
+  'radam, decoupled': { kind: 'radam', lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05, decoupled: true },
+  'ademamix with warm-ups': { kind: 'ademamix', lr: 0.02, alphaWarmup: 20, beta3Warmup: 30, weightDecay: 0.05 },
+  'rmsprop, centered, with momentum': {
+    kind: 'rmsprop',
+    lr: 0.01,
+    alpha: 0.9,
+    momentum: 0.5,
+    centered: true,
+    eps: 0.1,
+  },
 }
 
 /** Every registered base optimizer, and variants: the cases of all tests of optimizers, on every backend. */
@@ -29,7 +47,11 @@ export const bases: Readonly<Record<string, BaseOptimizerRecipe>> = {
   ...Object.fromEntries(
     Object.entries(baseOptimizers).map(([kind, { options }]) => [
       kind,
-      { kind, ...Object.fromEntries(Object.entries(testValues).filter(([name]) => name in options)) },
+      {
+        kind,
+        ...Object.fromEntries(Object.entries(testValues).filter(([name]) => name in options)),
+        ...ownTestValues[kind],
+      },
     ]),
   ),
   ...variants,
@@ -53,7 +75,7 @@ const ires: Readonly<Record<string, Pick<OptimizerSpec, 'ire'>>> = {
 }
 
 /** Every combination of base, SAM and IRE, by name. */
-export const allOptimizers = (): [name: string, spec: OptimizerSpec][] =>
+const allOptimizers = (): [name: string, spec: OptimizerSpec][] =>
   Object.entries(bases).flatMap(([baseName, base]) =>
     Object.entries(sams).flatMap(([samName, around]) =>
       Object.entries(ires).map(([ireName, enhancement]): [string, OptimizerSpec] => [

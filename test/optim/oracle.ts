@@ -3,9 +3,7 @@
  * loops over plain arrays and a sort for the threshold. It shares no code with src/.
  */
 export interface OracleOptions {
-  readonly base:
-    | { kind: 'sgd'; lr: number; momentum: number; dampening: number; nesterov: boolean; weightDecay: number }
-    | { kind: 'adam' | 'adamw'; lr: number; beta1: number; beta2: number; eps: number; weightDecay: number }
+  readonly base: OracleBase
   readonly sam: { rho: number; adaptive: boolean } | null
   readonly ire: {
     kappa: number
@@ -20,6 +18,14 @@ export interface OracleOptions {
   readonly clipValue?: number
   /** The settings of coordinate i. */
   readonly group?: (i: number) => Group
+}
+
+/** Kind and all options of a base optimizer. */
+export interface OracleBase {
+  readonly kind: string
+  readonly lr: number
+  readonly weightDecay: number
+  readonly [option: string]: unknown
 }
 
 interface Group {
@@ -46,7 +52,10 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
   const own = problem.start.map((_, i) => ({ lrScale: 1, enhanced: true, startStep: 0, ...group(i) }))
   const decay = problem.start.map((_, i) => group(i).weightDecay ?? base.weightDecay)
   let theta = [...problem.start]
-  let [buffer, m, v, F, n] = [zeros(), zeros(), zeros(), zeros(), zeros()]
+  let [F, n] = [zeros(), zeros()]
+  const states = problem.start.map((): Record<string, number> => ({}))
+  const rule = rules[base.kind]
+  if (!rule) throw new Error(`the oracle has no formula for ${base.kind}`)
   const trajectory: number[][] = []
 
   for (let t = 0; t < steps; t++) {
@@ -79,41 +88,169 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       if (factor < 1) g = g.map((x) => x * factor)
     }
 
-    const previous = { buffer, m, v }
-    const rate = own.map(({ lrScale }) => lr * lrScale)
-    let d: number[]
-    if (base.kind === 'sgd') {
-      g = g.map((x, i) => x + decay[i]! * theta[i]!)
-      const fresh = g.map((x, i) =>
-        t === own[i]!.startStep ? x : base.momentum * buffer[i]! + (1 - base.dampening) * x,
-      )
-      const direction = base.nesterov ? g.map((x, i) => x + base.momentum * fresh[i]!) : base.momentum > 0 ? fresh : g
-      d = direction.map((x, i) => -rate[i]! * x)
-      buffer = fresh.map(store)
-    } else if (base.kind === 'adam' || base.kind === 'adamw') {
-      if (base.kind === 'adam') g = g.map((x, i) => x + decay[i]! * theta[i]!)
-      const first = g.map((x, i) => base.beta1 * m[i]! + (1 - base.beta1) * x)
-      const second = g.map((x, i) => base.beta2 * v[i]! + (1 - base.beta2) * x * x)
-      d = theta.map((x, i) => {
-        const updates = t + 1 - own[i]!.startStep
-        const mHat = first[i]! / (1 - base.beta1 ** updates)
-        const vHat = second[i]! / (1 - base.beta2 ** updates)
-        const adam = (-rate[i]! * mHat) / (Math.sqrt(vHat) + base.eps)
-        return base.kind === 'adamw' ? adam - rate[i]! * decay[i]! * x : adam
-      })
-      m = first.map(store)
-      v = second.map(store)
-    } else {
-      throw new Error(`the oracle has no formula for ${(base as { kind: string }).kind}`)
-    }
+    const d = theta.map((x, i) => {
+      const { lrScale, startStep } = own[i]!
+      if (frozen[i]) return 0
+      const at = { theta: x, g: g[i]!, t: t + 1 - startStep, lr: lr * lrScale, decay: decay[i]! }
+      const [displacement, next] = rule(base as never, at, (name) => states[i]![name] ?? 0)
+      states[i] = Object.fromEntries(Object.entries(next).map(([name, y]) => [name, store(y)]))
+      return displacement
+    })
 
     const kappa = ire && t >= ire.warmup ? ire.kappa * (ire.kappaDecay ? lr / base.lr : 1) : 0
     theta = theta.map((x, i) => (frozen[i] ? x : store(x + (1 + kappa * n[i]!) * d[i]!)))
-    const keepFrozen = (now: number[], before: number[]) => now.map((x, i) => (frozen[i] ? before[i]! : x))
-    buffer = keepFrozen(buffer, previous.buffer)
-    m = keepFrozen(m, previous.m)
-    v = keepFrozen(v, previous.v)
     trajectory.push(theta)
   }
   return trajectory
+}
+
+/** One coordinate in one update; t counts its updates from 1. */
+interface Coordinate {
+  readonly theta: number
+  readonly g: number
+  readonly t: number
+  readonly lr: number
+  readonly decay: number
+}
+
+/** Displacement and next state of a coordinate; a state is 0 before the first update. */
+type Rule<Options> = (
+  options: Options,
+  at: Coordinate,
+  state: (name: string) => number,
+) => readonly [displacement: number, next: Readonly<Record<string, number>>]
+
+interface AdamLike {
+  readonly betas: readonly [number, number]
+  readonly eps: number
+  readonly amsgrad?: boolean
+  readonly decoupled?: boolean
+}
+
+/** The gradient with L2, the moments, and their corrected values. */
+function adamMoments(
+  { betas: [beta1, beta2] }: AdamLike,
+  { g, t }: Pick<Coordinate, 'g' | 't'>,
+  state: (name: string) => number,
+) {
+  const m = beta1 * state('m') + (1 - beta1) * g
+  const v = beta2 * state('v') + (1 - beta2) * g * g
+  return { m, v, mHat: m / (1 - beta1 ** t), correction: 1 - beta2 ** t }
+}
+
+const adamRule =
+  (decoupled: boolean): Rule<AdamLike> =>
+  (options, at, state) => {
+    const { theta, lr, decay, t } = at
+    const { m, v, mHat, correction } = adamMoments(options, { g: decoupled ? at.g : at.g + decay * theta, t }, state)
+    const largest = Math.max(state('largest'), v)
+    const d = (-lr * mHat) / (Math.sqrt((options.amsgrad ? largest : v) / correction) + options.eps)
+    return [decoupled ? d - lr * decay * theta : d, { m, v, largest }]
+  }
+
+const rules: Readonly<Record<string, Rule<never>>> = {
+  sgd: (
+    {
+      momentum,
+      dampening,
+      nesterov,
+    }: { readonly momentum: number; readonly dampening: number; readonly nesterov: boolean },
+    { theta, g: loss, t, lr, decay },
+    state,
+  ) => {
+    const g = loss + decay * theta
+    const buffer = t === 1 ? g : momentum * state('buffer') + (1 - dampening) * g
+    return [-lr * (nesterov ? g + momentum * buffer : momentum > 0 ? buffer : g), { buffer }]
+  },
+
+  adam: adamRule(false),
+  adamw: adamRule(true),
+
+  nadam: (options: AdamLike & { readonly momentumDecay: number }, at, state) => {
+    const { theta, t, lr, decay } = at
+    const g = options.decoupled ? at.g : at.g + decay * theta
+    const { m, v, correction } = adamMoments(options, { g, t }, state)
+    const mu = (i: number) => options.betas[0] * (1 - 0.5 * 0.96 ** (i * options.momentumDecay))
+    let product = 1
+    for (let i = 1; i <= t; i++) product *= mu(i)
+    const root = Math.sqrt(v / correction) + options.eps
+    const ofGradient = (lr * (1 - mu(t)) * g) / (1 - product) / root
+    const ofMoment = (lr * mu(t + 1) * m) / (1 - product * mu(t + 1)) / root
+    return [-ofGradient - ofMoment - (options.decoupled ? lr * decay * theta : 0), { m, v }]
+  },
+
+  radam: (options: AdamLike, at, state) => {
+    const { theta, t, lr, decay } = at
+    const beta2 = options.betas[1]
+    const g = options.decoupled ? at.g : at.g + decay * theta
+    const { m, v, mHat, correction } = adamMoments(options, { g, t }, state)
+    const limit = 2 / (1 - beta2) - 1
+    const rho = limit - (2 * t * beta2 ** t) / (1 - beta2 ** t)
+    let d = -lr * mHat
+    if (rho > 5) {
+      const rectification = Math.sqrt(((rho - 4) * (rho - 2) * limit) / ((limit - 4) * (limit - 2) * rho))
+      d *= (rectification * Math.sqrt(correction)) / (Math.sqrt(v) + options.eps)
+    }
+    return [options.decoupled ? d - lr * decay * theta : d, { m, v }]
+  },
+
+  ademamix: (
+    options: {
+      readonly betas: readonly [number, number, number]
+      readonly eps: number
+      readonly alpha: number
+      readonly alphaWarmup: number
+      readonly beta3Warmup: number
+    },
+    { theta, g, t, lr, decay },
+    state,
+  ) => {
+    const [beta1, beta2, last] = options.betas
+    const { alphaWarmup, beta3Warmup } = options
+    const alpha = alphaWarmup > 0 ? Math.min(1, t / alphaWarmup) * options.alpha : options.alpha
+    // The half-life of the slow moment, in updates, grows linearly.
+    const halfLife = (beta: number) => -Math.LN2 / Math.log(beta)
+    const current = halfLife(beta1) + (t / beta3Warmup) * (halfLife(last) - halfLife(beta1))
+    const beta3 = t < beta3Warmup ? 0.5 ** (1 / current) : last
+    const slow = beta3 * state('slow') + (1 - beta3) * g
+    const { m, v, mHat, correction } = adamMoments({ ...options, betas: [beta1, beta2] }, { g, t }, state)
+    return [-lr * ((mHat + alpha * slow) / (Math.sqrt(v / correction) + options.eps) + decay * theta), { m, v, slow }]
+  },
+
+  lion: ({ betas: [beta1, beta2] }: AdamLike, { theta, g, lr, decay }, state) => {
+    const direction = Math.sign(beta1 * state('m') + (1 - beta1) * g)
+    return [-lr * (direction + decay * theta), { m: beta2 * state('m') + (1 - beta2) * g }]
+  },
+
+  rmsprop: (
+    {
+      alpha,
+      eps,
+      momentum,
+      centered,
+    }: { readonly alpha: number; readonly eps: number; readonly momentum: number; readonly centered: boolean },
+    { theta, g: loss, lr, decay },
+    state,
+  ) => {
+    const g = loss + decay * theta
+    const v = alpha * state('v') + (1 - alpha) * g * g
+    const mean = alpha * state('mean') + (1 - alpha) * g
+    const scaled = g / (Math.sqrt(centered ? v - mean * mean : v) + eps)
+    const buffer = momentum * state('buffer') + scaled
+    return [-lr * (momentum > 0 ? buffer : scaled), { v, mean, buffer }]
+  },
+
+  adagrad: (
+    {
+      lrDecay,
+      initialAccumulator,
+      eps,
+    }: { readonly lrDecay: number; readonly initialAccumulator: number; readonly eps: number },
+    { theta, g: loss, t, lr, decay },
+    state,
+  ) => {
+    const g = loss + decay * theta
+    const sum = state('sum') + g * g
+    return [((-lr / (1 + (t - 1) * lrDecay)) * g) / (Math.sqrt(initialAccumulator + sum) + eps), { sum }]
+  },
 }
