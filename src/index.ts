@@ -39,6 +39,7 @@ export { type HuberOptions, huber, type L1Options, l1, type MseOptions, mse } fr
 export type { LossWeightOptions } from './loss/sample-weights.js'
 export type { Measures } from './metric/accumulator.js'
 export { accuracy, topK } from './metric/accuracy.js'
+export { margin } from './metric/margin.js'
 export type { Metric, MetricGraph, MetricValue } from './metric/metric.js'
 export { perplexity } from './metric/perplexity.js'
 export {

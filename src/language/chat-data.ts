@@ -62,7 +62,7 @@ export interface ChatData extends ExampleStream {
 }
 
 /** Lengths of batches are multiples of this number, so that there are fewer different shapes. */
-const lengthStep = 16
+export const lengthStep = 16
 /** Number of batches whose examples are sorted by length together. */
 const batchesSorted = 32
 
@@ -138,12 +138,12 @@ function checkOptions(options: ChatDataOptions) {
   return { length, loss, pack, batchSize, seed }
 }
 
-const cutExample = (example: TokenExample, length: number): TokenExample =>
+export const cutExample = (example: TokenExample, length: number): TokenExample =>
   example.tokens.length <= length
     ? example
     : { ...example, tokens: example.tokens.slice(0, length), counted: example.counted.slice(0, length) }
 
-function checkVocabulary(examples: readonly TokenExample[], { config }: LanguageModel): void {
+export function checkVocabulary(examples: readonly TokenExample[], { config }: LanguageModel): void {
   const size = config['vocab_size']
   if (typeof size !== 'number') return
   for (const { row, tokens } of examples) {
@@ -237,7 +237,7 @@ function blockMaskType(model: Model): Tensor['dtype'] {
   return mask.dtype
 }
 
-const int64 = (dims: readonly number[], values: ArrayLike<number>): Tensor =>
+export const int64 = (dims: readonly number[], values: ArrayLike<number>): Tensor =>
   tensor(
     'int64',
     dims,

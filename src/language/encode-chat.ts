@@ -50,10 +50,19 @@ export function encodeChat(
   model: ChatEncoder,
   options: { readonly loss?: 'assistant' | 'all' | undefined } = {},
 ): TokenExample {
-  const parsed = parseChatRow(value, row)
+  return encodeParsed(parseChatRow(value, row), row, model, options.loss ?? 'assistant')
+}
+
+/** Encodes a parsed row; see `encodeChat`. */
+export function encodeParsed(
+  parsed: ChatRow,
+  row: number,
+  model: ChatEncoder,
+  loss: 'assistant' | 'all',
+): TokenExample {
   try {
     const preference = parsed.kind === 'completion' && parsed.rejected !== undefined
-    return { row, preference, ...encodeRow(parsed, model, options.loss ?? 'assistant') }
+    return { row, preference, ...encodeRow(parsed, model, loss) }
   } catch (cause) {
     throw prefixError(cause, `row ${row}`, 'invalid-data')
   }

@@ -16,5 +16,14 @@ export {
 } from './language-model.js'
 export type { ModelFolder } from './model-folder.js'
 export { nextToken } from './next-token.js'
+export {
+  type AnswerPair,
+  addReference,
+  type PreferenceData,
+  type PreferenceDataOptions,
+  preferenceData,
+  type ReferenceOptions,
+} from './preference-data.js'
+export { type DpoOptions, dpo, type OrpoOptions, orpo } from './preference-loss.js'
 export type { SamplingOptions } from './sample.js'
 export { type TrainingModelOptions, trainingModel } from './training-model.js'

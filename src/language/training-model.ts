@@ -4,7 +4,7 @@ import type { Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import { attributeTypes, type GraphProto, type NodeProto, type ValueInfoProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
-import { checkNames } from '../util/check.js'
+import { checkBoolean, checkNames } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** Options of `trainingModel`. */
@@ -14,6 +14,12 @@ export interface TrainingModelOptions {
    * before each. Default 'fed'.
    */
   readonly positionIds?: 'fed' | 'mask' | undefined
+  /**
+   * Whether an example is a pair of texts, as in `preferenceData`: the inputs are `pair_input_ids`,
+   * `pair_attention_mask` and `pair_position_ids`, [pairs, 2, length], and the logits have two rows per pair. Default
+   * false.
+   */
+  readonly pairs?: boolean | undefined
 }
 
 /** Whether a model is a merged decoder: an If at the top chooses between a branch with and one without a cache. */
@@ -36,7 +42,9 @@ const cacheFlag = 'use_cache_branch'
  * ```
  */
 export function trainingModel(model: Model, options: TrainingModelOptions = {}): Model {
-  checkNames('trainingModel', options, ['positionIds'])
+  checkNames('trainingModel', options, ['positionIds', 'pairs'])
+  const { positionIds = 'fed', pairs = false } = options
+  checkBoolean('trainingModel', 'pairs', pairs)
   const inlined = inlineCacheBranch(model.proto.graph!)
   const fed = new Set(inlined.initializer.map(({ name }) => name))
   const inputs = inlined.input.filter(({ name = '' }) => !fed.has(name))
@@ -52,7 +60,7 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
   ])
   const replaced = new Set(pasts.map(({ name = '' }) => name))
   const constants = inputs.filter(({ name = '' }) => fixed.has(name)).map(({ name = '' }) => name)
-  const fromMask = options.positionIds === 'mask' && inputs.some(({ name }) => name === 'position_ids')
+  const fromMask = positionIds === 'mask' && inputs.some(({ name }) => name === 'position_ids')
   const added = [...(pasts.length > 0 ? emptyPasts(pasts) : []), ...(fromMask ? [...positionsFromMask()] : [])]
   const dropped = new Set([...replaced, ...constants, ...(fromMask ? ['position_ids'] : [])])
   const graph = edit(inlined, {
@@ -65,7 +73,44 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
     ],
     node: [...added, ...inlined.node.map((node) => withoutPast(node, replaced))],
   })
-  return { ...model, proto: edit(model.proto, { graph }) }
+  return { ...model, proto: edit(model.proto, { graph: pairs ? withPairs(graph, fed) : graph }) }
+}
+
+/** Prefix of the inputs of a model of pairs. */
+export const pairPrefix = 'pair_'
+
+/** Makes inputs [pairs, 2, length] of inputs [rows, length]. */
+function withPairs(graph: GraphProto, fed: ReadonlySet<string | undefined>): GraphProto {
+  const inputs = graph.input.filter(({ name }) => !fed.has(name))
+  const dims = [{ dimParam: 'pairs' }, { dimValue: 2n }, { dimParam: 'length' }]
+  const shape = create('TensorShapeProto', { dim: dims.map((dim) => create('Dimension', dim)) })
+  const pairs = inputs.map((info) => {
+    const tensorType = info.type?.tensorType
+    const axes = tensorType?.shape?.dim.length
+    if (axes !== 2)
+      throw new OnnxIreError(
+        'invalid-model',
+        `the input '${info.name}' of the model has ${axes ?? 'unknown'} axes; pairs of texts need inputs [batch, length]`,
+      )
+    return edit(info, {
+      name: pairPrefix + info.name,
+      type: edit(info.type!, { tensorType: edit(tensorType!, { shape }) }),
+    })
+  })
+  const axis = create('AttributeProto', { name: 'axis', type: attributeTypes.int, i: 2n })
+  const rows = inputs.map(({ name = '' }) =>
+    create('NodeProto', {
+      opType: 'Flatten',
+      name: `onnx-ire/pairs/${name}`,
+      input: [pairPrefix + name],
+      output: [name],
+      attribute: [axis],
+    }),
+  )
+  return edit(graph, {
+    input: [...graph.input.filter(({ name }) => fed.has(name)), ...pairs],
+    node: [...rows, ...graph.node],
+  })
 }
 
 function findLogits(graph: GraphProto): ValueInfoProto {

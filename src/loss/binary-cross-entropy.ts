@@ -96,7 +96,7 @@ function elementLoss(z: Value, t: Value, q: Value | null): Value {
 }
 
 /** log(1 + exp(z)). onnxruntime has Softplus in float32 only; (z + |z|) / 2 is max(z, 0) with slope 1/2 at 0. */
-const softplus = (z: Value): Value =>
+export const softplus = (z: Value): Value =>
   z.dtype === 'float32'
     ? op.Softplus(z)
     : op.Add(op.Mul(op.Add(z, op.Abs(z)), 0.5), op.Log(op.Add(op.Exp(op.Neg(op.Abs(z))), 1)))

@@ -245,7 +245,7 @@ interface ChunkSoftmax {
   readonly logSum: Value
 }
 
-function softmaxOfChunk(z: Value): ChunkSoftmax {
+export function softmaxOfChunk(z: Value): ChunkSoftmax {
   const max = op.ReduceMax(z, [1])
   const e = op.Exp(op.Sub(z, max))
   const sum = op.ReduceSum(e, [1])
@@ -271,7 +271,7 @@ interface ChunkLabels {
  *     l = v (a (log sum exp z - z[y]) + sum_c b[c] (log sum exp z - z[c]))
  *     dl / dz[c] = v ((a + sum b) softmax(z)[c] - a [c = y] - b[c])
  */
-function chunkLoss({ softmax, labels, weight, smoothing }: ChunkLabels) {
+export function chunkLoss({ softmax, labels, weight, smoothing }: ChunkLabels) {
   const { z, e, sum: total, logSum } = softmax
   const at = op.Unsqueeze(labels, [1])
   const nll = op.Sub(logSum, op.Squeeze(op.GatherElements(z, at, { axis: 1 }), [1]))

@@ -2,6 +2,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { choice, type JsonSchema, real, whole } from '../util/json-schema.js'
 import { getOwn } from '../util/record.js'
 import { accuracy, topK } from './accuracy.js'
+import { margin } from './margin.js'
 import type { Metric } from './metric.js'
 import { perplexity } from './perplexity.js'
 import { type ClassAverageOptions, confusion, f1, perClass, precision, recall } from './precision-recall.js'
@@ -44,6 +45,7 @@ export const metricRegistry = {
   confusion: entry({ create: confusion, options: { threshold } }),
   perClass: entry({ create: perClass, options: { threshold } }),
   perplexity: withoutOptions(perplexity),
+  margin: withoutOptions(margin),
   mae: withoutOptions(mae),
   rmse: withoutOptions(rmse),
   r2: entry({

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { accuracy, binaryCrossEntropy, confusion, f1, perClass, precision, recall } from '../../src/index.js'
+import { accuracy, binaryCrossEntropy, confusion, f1, margin, perClass, precision, recall } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { chunks, float, integers, measured, normals } from './evaluate.js'
 
@@ -62,6 +62,7 @@ describe('metrics of binary predictions', () => {
       accuracy(),
       confusion({ threshold }),
       perClass({ threshold }),
+      margin(),
       ...averages.flatMap((average) => [precision({ average, threshold }), f1({ average, threshold })]),
     ]
     const loss = binaryCrossEntropy({ mask: 'mask' })
@@ -69,6 +70,8 @@ describe('metrics of binary predictions', () => {
     const { tp, fp, fn, tn, ...scores } = counts(given, threshold)
     const half = counts(given, 0.5)
     expect(result.accuracy).toBeCloseTo((half.tp + half.tn) / (tp + fp + fn + tn), 6)
+    const sided = given.flatMap(({ z, t, mask }) => (mask > 0 ? [t === 1 ? z : -z] : []))
+    expect(result['margin']).toBeCloseTo(sided.reduce((a, b) => a + b, 0) / sided.length, 5)
     expect(result['confusion']).toEqual([
       [tn, fp],
       [fn, tp],

@@ -24,7 +24,7 @@ export function defineEvaluate(program: Command, io: Io): void {
       'after',
       `
 Metrics: accuracy, top5 (top<k>), precision, recall, f1 (each also -micro, -weighted), confusion, perClass (a table),
-perplexity, mae, rmse, r2. Without --metrics: the metrics of the recipe, else accuracy if the loss compares classes.
+perplexity, margin, mae, rmse, r2. Without --metrics: the metrics of the recipe, else accuracy if the loss compares classes.
 
 Examples:
   $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
