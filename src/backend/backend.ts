@@ -180,10 +180,13 @@ export interface TrainingDevice extends Device {
 /** Whether a graph output is a gradient. */
 export const isGradient = (output: string): boolean => output.startsWith('grad/')
 
+/** The parameter that a gradient among the graph outputs belongs to. */
+export const parameterOf = (gradient: string): string => gradient.slice('grad/'.length)
+
 /** Selects the gradients among graph outputs and names them by parameter. */
 export const gradientsByParameter = <V>(outputs: Readonly<Record<string, V>>): Record<string, V> =>
   Object.fromEntries(
-    Object.entries(outputs).flatMap(([name, value]) => (isGradient(name) ? [[name.slice('grad/'.length), value]] : [])),
+    Object.entries(outputs).flatMap(([name, value]) => (isGradient(name) ? [[parameterOf(name), value]] : [])),
   )
 
 /** Selects the tensors of a set that a program reads. */

@@ -1,4 +1,5 @@
 import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
+import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
@@ -19,6 +20,8 @@ import {
   type BackendSpec,
   type GradientProgram,
   gradientsByParameter,
+  isGradient,
+  parameterOf,
   type StepBackend,
   type StepStats,
   selectInputs,
@@ -126,6 +129,8 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   readonly fusesCurvature = true
   readonly #runtime: Runtime
   readonly #values: ReadonlyMap<string, Value>
+  /** Tensors that gradients are written to, by output. All programs share them: a gradient is read before the next. */
+  readonly #gradients = new Map<string, Tensor>()
   #averages: ParameterArrays | null = null
 
   constructor(runtime: Runtime, { optimizer, parameters }: BackendSpec) {
@@ -148,12 +153,27 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
     return {
       run: async (feeds, parameters) => {
         const inputs = selectInputs(program.inputNames, toTensors(this.#values, parameters))
-        const outputs = await program.run({ ...feeds, ...inputs })
+        const all = { ...feeds, ...inputs }
+        const outputs = await (program.runInto?.(all, this.#gradientTensors(program.outputNames)) ?? program.run(all))
         const gradients = mapArrays(gradientsByParameter(outputs), ({ data }) => data as FloatArray)
         return { outputs, gradients }
       },
       release: () => program.release(),
     }
+  }
+
+  /** The tensors of the gradients among `outputs`, created at the first call. */
+  #gradientTensors(outputs: readonly string[]): Tensors {
+    const tensors: Record<string, Tensor> = emptyRecord()
+    for (const output of outputs) {
+      const value = isGradient(output) ? this.#values.get(parameterOf(output)) : undefined
+      if (!value) continue
+      const dims = value.shape as readonly number[]
+      const known = this.#gradients.get(output)
+      tensors[output] = known ?? { dtype: value.dtype, dims, data: this.#runtime.allocate(value.dtype, sizeOf(dims)) }
+      this.#gradients.set(output, tensors[output])
+    }
+    return tensors
   }
 
   override load(state: TrainingState): void {
@@ -189,7 +209,9 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
     return false
   }
 
-  async dispose(): Promise<void> {}
+  async dispose(): Promise<void> {
+    this.#gradients.clear()
+  }
 }
 
 interface Loaded {

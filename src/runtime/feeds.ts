@@ -36,10 +36,17 @@ export function checkNames(inputs: readonly InputInfo[], feeds: Readonly<Record<
   }
 }
 
-/** Checks one feed and returns it. Reads `data` once, because it may be decoded on each access. */
-export function checkFeed({ name, dtype: expected }: InputInfo, { dtype, dims, data }: Tensor): Tensor {
+/**
+ * Checks one feed, or a tensor that an output is written to, and returns it. Reads `data` once, because it may be
+ * decoded on each access.
+ */
+export function checkFeed(
+  { name, dtype: expected }: InputInfo,
+  { dtype, dims, data }: Tensor,
+  what: 'input' | 'output' = 'input',
+): Tensor {
   const fail = (fault: string): never => {
-    throw new OnnxIreError('invalid-data', `input '${name}': ${fault}`)
+    throw new OnnxIreError('invalid-data', `${what} '${name}': ${fault}`)
   }
   if (dtype !== expected) fail(`the model expects ${expected}, got ${dtype}`)
   const { array, bits } = dtypes[dtype]

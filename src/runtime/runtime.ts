@@ -28,6 +28,11 @@ export interface Program {
    * @throws 'invalid-data' naming the input, and 'runtime' with onnxruntime's own message; the program stays usable
    */
   run(feeds: Tensors): Promise<Tensors>
+  /**
+   * As `run`, but writes the outputs named in `outputs` to the arrays given there, of the outputs' dtypes and dims. The
+   * result contains these tensors. Absent if the runtime always creates new arrays.
+   */
+  runInto?(feeds: Tensors, outputs: Tensors): Promise<Tensors>
   /** Frees the session after the runs requested before. Running afterwards is an error; releasing twice is not. */
   release(): Promise<void>
 }

@@ -12,6 +12,25 @@ const cudaNeeded = await needs('cuda')
 
 const enhanced = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), ireOptions)
 
+describe('training state on the host, with gradients written to the same arrays at every step', () => {
+  it.each([
+    ['SAM and IRE', { optimizer: enhanced }],
+    ['micro-batches', { optimizer: ire(adamw({ lr: 0.03 }), ireOptions), microBatch: 3 }],
+    ['empirical curvature', { optimizer: ire(adamw({ lr: 0.03 }), { ...ireOptions, curvature: 'empirical' }) }],
+    ['Hessian', { optimizer: ire(adamw({ lr: 0.03 }), { ...ireOptions, curvature: 'hutchinson' }) }],
+  ] as const)('%s > bitwise as with node()', async (_, options) => {
+    const train = async (runtime: Runtime) => {
+      const trainer = await Trainer.create(smallMlp(), { loss: crossEntropy(), batchSize: 8, ...options, runtime })
+      await trainer.train(clusters(40, [6]), { totalEpochs: 4 })
+      const parameters = flat(await trainer.parameters())
+      await trainer.dispose()
+      await runtime.dispose()
+      return parameters
+    }
+    expect(await train(cApi({ threads: 1 }))).toEqual(await train(node({ threads: 1, worker: false })))
+  })
+})
+
 describe.each<[string, Partial<Needs>, CApiOptions, number]>([
   ['the CPU', {}, { threads: 1, resident: true }, 1e-5],
   ['CUDA', cudaNeeded, { provider: 'cuda' }, 1e-3],

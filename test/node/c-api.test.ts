@@ -62,6 +62,34 @@ describe.each([
     expect(Object.values(first)).toEqual([floats(9, 9), floats(9, 9), floats(9, 9)])
   })
 
+  it('runInto > writes the given tensors, shared memory included, and returns new tensors for other outputs', async () => {
+    const port = { dtype: 'float32', dims: ['n'] } as const
+    const steps = [
+      { op: 'Neg', inputs: ['x'], outputs: ['y'] },
+      { op: 'Abs', inputs: ['x'], outputs: ['z'] },
+      { op: 'Identity', inputs: ['x'], outputs: ['same'] },
+    ]
+    const ports = ['y', 'z', 'same'].map((name) => ({ name, ...port }))
+    const program = await local().compile(modelBytes(steps, [{ name: 'x', ...port }], ports))
+    const shared = (n: number): Tensor => ({
+      dtype: 'float32',
+      dims: [n],
+      data: new Float32Array(new SharedArrayBuffer(4 * n)),
+    })
+    const [y, same] = [shared(2), shared(2)]
+    for (const sign of [1, -1]) {
+      const outputs = await program.runInto!({ x: floats(sign, 2) }, { y, same })
+      expect(outputs['y']!.data).toBe(y.data)
+      expect([...(y.data as Float32Array)]).toEqual([-sign, -2])
+      expect([...(same.data as Float32Array)]).toEqual([sign, 2])
+      expect([...(outputs['z']!.data as Float32Array)]).toEqual([1, 2])
+    }
+    const wrong = { ...floats(0, 0), dtype: 'float64' as const }
+    await expect(program.runInto!({ x: floats(1, 2) }, { y: wrong })).rejects.toMatchObject({ code: 'invalid-data' })
+    await expect(program.runInto!({ x: floats(1, 2) }, { y: shared(3) })).rejects.toMatchObject({ code: 'runtime' })
+    expect((await program.run({ x: floats(5) }))['y']!.data).toEqual(Float32Array.of(-5))
+  })
+
   it('strings that onnxruntime would truncate > rejects', async () => {
     const program = await local().compile(oneNode('Identity', ['x'], { dtype: 'string', dims: [1] }))
     const x: Tensor = { dtype: 'string', dims: [1], data: ['a\0b'] }

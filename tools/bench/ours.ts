@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { adamw, crossEntropy, type Dataset, encodeModel, ire, type Runtime, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, type Dataset, encodeModel, ire, type Program, type Runtime, Trainer } from 'onnx-ire'
 import { input, modelOf, op } from 'onnx-ire/graph'
 import { readModel } from 'onnx-ire/node'
 import type { BenchDevice } from './contenders.js'
@@ -20,19 +20,21 @@ await (await runtime.compile(encodeModel(modelOf(identity)))).release()
 const loaded = process.memoryUsage.rss()
 const { problem, tensor } = readProblem(folder)
 let inRuntime = 0
+const time = async <T>(run: () => Promise<T>): Promise<T> => {
+  const start = performance.now()
+  const outputs = await run()
+  inRuntime += (performance.now() - start) / 1000
+  return outputs
+}
 const timed: Runtime = {
   ...runtime,
-  async compile(model) {
-    const program = await runtime.compile(model)
+  async compile(model, hints) {
+    const program = await runtime.compile(model, hints)
     return {
       ...program,
-      async run(feeds) {
-        const start = performance.now()
-        const outputs = await program.run(feeds)
-        inRuntime += (performance.now() - start) / 1000
-        return outputs
-      },
-    }
+      run: (feeds) => time(() => program.run(feeds)),
+      ...(program.runInto ? { runInto: (feeds, outputs) => time(() => program.runInto!(feeds, outputs)) } : {}),
+    } satisfies Program
   },
 }
 const base = adamw(problem.adamw)

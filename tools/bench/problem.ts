@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodeModel, namedTensors, type Tensor } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
@@ -47,11 +47,12 @@ export function writeProblem(folder: string, workload: Workload): Problem {
   return problem
 }
 
-/** Reads the files of `writeProblem` in Node; `problemOf` reads their content on any platform. */
+/** Reads the files of `writeProblem` in Node, a tensor at a time: the whole file would count as memory of training. */
 export function readProblem(folder: string): Read {
-  const { buffer, byteOffset, byteLength } = readFileSync(join(folder, 'tensors.bin'))
-  return problemOf(
-    JSON.parse(readFileSync(join(folder, 'problem.json'), 'utf8')) as Problem,
-    buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer,
-  )
+  const file = openSync(join(folder, 'tensors.bin'), 'r')
+  return problemOf(JSON.parse(readFileSync(join(folder, 'problem.json'), 'utf8')) as Problem, (offset, length) => {
+    const bytes = new ArrayBuffer(length)
+    readSync(file, new Uint8Array(bytes), { position: offset })
+    return bytes
+  })
 }

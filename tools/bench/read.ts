@@ -35,13 +35,13 @@ export interface Read {
   readonly tensor: (location: TensorLocation) => Tensor & { readonly data: Float32Array | BigInt64Array }
 }
 
-/** Combines a problem with the bytes of its `tensors.bin`. */
-export const problemOf = (problem: Problem, bytes: ArrayBuffer): Read => ({
+/** Combines a problem with a function that copies `length` bytes from an offset of its `tensors.bin`. */
+export const problemOf = (problem: Problem, read: (offset: number, length: number) => ArrayBuffer): Read => ({
   problem,
   tensor({ dtype, dims, offset }) {
     const length = dims.reduce((a, b) => a * b, 1)
     const width = dtype === 'int64' ? 8 : 4
-    const own = bytes.slice(offset, offset + width * length)
+    const own = read(offset, width * length)
     return { dtype, dims, data: dtype === 'int64' ? new BigInt64Array(own) : new Float32Array(own) }
   },
 })

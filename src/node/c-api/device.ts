@@ -1,11 +1,11 @@
 import { type DType, dtypes } from '../../ir/dtype.js'
-import type { Tensor } from '../../ir/tensor.js'
-import type { Device, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
-import { checkFeeds } from '../../runtime/feeds.js'
+import type { Tensor, Tensors } from '../../ir/tensor.js'
+import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
+import { checkFeed, checkFeeds } from '../../runtime/feeds.js'
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { emptyRecord } from '../../util/record.js'
-import type { Engine } from './engine.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
+import type { Engine, OutputTarget } from './engine.js'
 import type { Session } from './session.js'
 import { Value } from './value.js'
 
@@ -47,8 +47,19 @@ class NativeTensor implements DeviceTensor {
   }
 }
 
+/** A program whose outputs may be host tensors of the caller. */
+interface NativeProgram extends DeviceProgram {
+  /** @param into tensors that outputs are written to, by name; see `Program.runInto` */
+  run(feeds: Feeds, into?: Tensors): Promise<DeviceOutputs>
+}
+
+/** The device of an engine. */
+interface NativeDevice extends Device {
+  compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<NativeProgram>
+}
+
 /** Creates the device of an engine; `alive` throws once its runtime is disposed. */
-export function nativeDevice(engine: Engine, alive: () => void): Device {
+export function nativeDevice(engine: Engine, alive: () => void): NativeDevice {
   return {
     async compile(model, keepOnDevice) {
       alive()
@@ -78,18 +89,21 @@ function deviceProgram(
   session: Session,
   keepOnDevice: (output: string) => boolean,
   alive: () => void,
-): DeviceProgram {
+): NativeProgram {
   const { inputs, outputs } = session
   const outputNames = outputs.map(({ name }) => name)
-  const locations = outputNames.map((name) => (keepOnDevice(name) ? 'device' : 'host'))
   let released: Promise<void> | undefined
   return {
     inputNames: inputs.map(({ name }) => name),
     outputNames,
-    async run(feeds) {
+    async run(feeds, into = {}) {
       alive()
       if (released) throw disposedError('program', 'released')
-      const results = await engine.run(session, orderFeeds(engine, session, feeds), locations)
+      const targets = outputs.map((output): OutputTarget => {
+        const own = getOwn(into, output.name)
+        return own ? checkFeed(output, own, 'output') : keepOnDevice(output.name) ? 'device' : 'host'
+      })
+      const results = await engine.run(session, orderFeeds(engine, session, feeds), targets)
       const host: Record<string, Tensor> = emptyRecord()
       const device: Record<string, DeviceTensor> = emptyRecord()
       for (const [i, result] of results.entries()) {

@@ -36,8 +36,8 @@ function freeAtExit(ort: Ort) {
   })
 }
 
-/** Memory of an output of a run. */
-type TensorLocation = 'host' | 'device'
+/** Place of an output of a run: a new tensor on the host or the device, or this host tensor. */
+export type OutputTarget = 'host' | 'device' | Tensor
 
 /**
  * onnxruntime with one provider, called through its C API. Calls are executed one at a time in the order they were
@@ -94,17 +94,21 @@ export class Engine {
   run(
     session: Session,
     feeds: readonly (Tensor | Value)[],
-    locations: readonly TensorLocation[],
+    targets: readonly OutputTarget[],
   ): Promise<(Tensor | Value)[]> {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
-      const memories = locations.map((location) => (location === 'host' ? host : memory))
-      const outputs = await session.run(this.#invoke, host, feeds, memories, (shared, i) =>
-        locations[i] === 'host' ? shared : this.#copies.to(memory, shared),
+      const places = targets.map((target) => (target === 'host' ? host : target === 'device' ? memory : target))
+      const outputs = await session.run(this.#invoke, host, feeds, places, (shared, i) =>
+        targets[i] === 'device' ? this.#copies.to(memory, shared) : shared,
       )
-      return outputs.map((value, i) =>
-        locations[i] === 'device' ? this.#trackOnDevice(value) : this.#moveToHost(value),
-      )
+      return outputs.map((value, i) => {
+        const target = targets[i]!
+        if (target === 'device') return this.#trackOnDevice(value)
+        if (target === 'host') return this.#moveToHost(value)
+        value.release()
+        return target
+      })
     })
   }
 

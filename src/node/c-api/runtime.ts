@@ -87,9 +87,11 @@ function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, 
     ...(resident ? { device } : {}),
     async compile(model) {
       const program = await device.compile(model, () => false)
-      return { ...program, run: async (feeds) => (await program.run(feeds)).host } satisfies Program
+      const run: Program['runInto'] = async (feeds, outputs) => (await program.run(feeds, outputs)).host
+      return { ...program, run: (feeds) => run(feeds, {}), runInto: run }
     },
-    allocate,
+    // Other threads update the arrays, too.
+    allocate: (dtype, length) => allocate(dtype, length, 'shared'),
     dispose() {
       disposed ??= engine.close()
       return disposed

@@ -69,29 +69,33 @@ export class Session implements Owner {
   }
 
   /**
-   * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. Every output
-   * is a new value in the memory given by `locations`. An output that shares its elements with a feed or another output
-   * is replaced by the result of `separate`. Throws `OrtFailure`.
+   * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. An output is a
+   * new value in the memory that its entry of `targets` names, or is written to the host tensor there. A new value that
+   * shares its elements with a feed or another output is replaced by the result of `separate`. Throws `OrtFailure`.
    */
   async run(
     invoke: Invoke,
     hostMemory: bigint,
     feeds: readonly (Tensor | Value)[],
-    locations: readonly bigint[],
+    targets: readonly (bigint | Tensor)[],
     separate?: (shared: Value, output: number) => Value | Promise<Value>,
   ): Promise<Value[]> {
     const ort = this.#ort
     const binding = this.#binding.address
     const own: Value[] = []
     try {
-      const fed = feeds.map((feed) => {
-        if (feed instanceof Value) return feed
-        const value = hostValue(ort, hostMemory, feed)
+      const wrap = (tensor: Tensor) => {
+        const value = hostValue(ort, hostMemory, tensor)
         own.push(value)
         return value
-      })
+      }
+      const fed = feeds.map((feed) => (feed instanceof Value ? feed : wrap(feed)))
       for (const [i, value] of fed.entries()) ort.BindInput(binding, this.inputs[i]!.name, value.address)
-      for (const [i, location] of locations.entries()) ort.BindOutputToDevice(binding, this.outputs[i]!.name, location)
+      for (const [i, target] of targets.entries()) {
+        const { name } = this.outputs[i]!
+        if (typeof target === 'bigint') ort.BindOutputToDevice(binding, name, target)
+        else ort.BindOutput(binding, name, wrap(target).address)
+      }
       await this.#handle.during(() => invoke(ort.RunWithBinding, this.#handle.address, null, binding))
       const outputs = this.#collect(binding)
       if (separate) await separateOutputs(fed, outputs, separate)

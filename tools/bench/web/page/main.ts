@@ -27,7 +27,10 @@ async function begin(library: string, folder: string, backends: readonly string[
   const reasons: string[] = []
   for (const backend of backends)
     try {
-      training = await start(problemOf(problem, bytes), backend)
+      training = await start(
+        problemOf(problem, (offset, length) => bytes.slice(offset, offset + length)),
+        backend,
+      )
       return { about: training.about, parameters: training.parameters }
     } catch (error) {
       reasons.push(
