@@ -33,12 +33,28 @@ export type { Graph } from './ir/value.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
 export { combine, type LossTask } from './loss/combine.js'
 export { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './loss/cross-entropy.js'
+export { type FocalOptions, focal } from './loss/focal.js'
 export type { Comparison, Loss, LossGraph, MeanTerm, MeanTerms, NoiseDistribution } from './loss/loss.js'
+export { dice, jaccard, type OverlapOptions } from './loss/overlap.js'
 export type { RegressionOptions } from './loss/regression.js'
-export { type HuberOptions, huber, type L1Options, l1, type MseOptions, mse } from './loss/regression.js'
+export {
+  type CharbonnierOptions,
+  charbonnier,
+  type HuberOptions,
+  huber,
+  type L1Options,
+  l1,
+  type MseOptions,
+  mse,
+  type PoissonOptions,
+  poisson,
+  type QuantileOptions,
+  quantile,
+} from './loss/regression.js'
 export type { LossWeightOptions } from './loss/sample-weights.js'
 export type { Measures } from './metric/accumulator.js'
 export { accuracy, topK } from './metric/accuracy.js'
+export { type EceOptions, ece, type KappaOptions, kappa } from './metric/agreement.js'
 export { margin } from './metric/margin.js'
 export type { Metric, MetricGraph, MetricValue } from './metric/metric.js'
 export { perplexity } from './metric/perplexity.js'
@@ -48,11 +64,13 @@ export {
   type ConfusionOptions,
   confusion,
   f1,
+  iou,
   type PerClassOptions,
   perClass,
   precision,
   recall,
 } from './metric/precision-recall.js'
+export { averagePrecision, type RankingOptions, rocAuc } from './metric/ranking.js'
 export { createMetric, metrics } from './metric/registry.js'
 export { mae, type R2Options, r2, rmse } from './metric/regression.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'

@@ -36,3 +36,10 @@ it.each([
   expect(names.filter((name) => !rows.has(exported.get(name)) && !(name in withoutRow))).toEqual([])
   expect(names.length).toBeGreaterThanOrEqual(rows.size)
 })
+
+it('every loss and metric has a row in docs/losses-and-metrics.md', () => {
+  const page = readFileSync(join(source, '../docs/losses-and-metrics.md'), 'utf8')
+  const named = new Set([...page.matchAll(/^\| (`[^|]*) \|/gm)].flatMap(([, cell]) => cell!.match(/[^`, ]+/g)!))
+  const kinds = [...Object.keys(lossRegistry), ...Object.keys(metricRegistry)]
+  expect(kinds.filter((kind) => !named.has(kind === 'topK' ? 'top<k>' : kind))).toEqual([])
+})

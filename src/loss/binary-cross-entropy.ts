@@ -57,7 +57,9 @@ export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): Los
   return {
     name: 'bce',
     build(outputs) {
-      const z = toFullPrecision(findLogits(findOutput(outputs, options.logits, 'binaryCrossEntropy')))
+      const z = toFullPrecision(
+        findLogits(findOutput(outputs, options.logits, 'binaryCrossEntropy'), 'binaryCrossEntropy'),
+      )
       const given = input(name, z.dtype, z.shape)
       const weighting = weighTargets(given, z, options, 'binaryCrossEntropy')
       const { mask, weights, count, total } = weighting
@@ -90,7 +92,7 @@ export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): Los
  * Loss of every element, q t softplus(-z) + (1 - t) softplus(z). For q = 1 this equals max(z, 0) - z t + log(1 +
  * exp(-|z|)): no overflow and no cancellation, and smooth at z = 0, where training of a new head starts.
  */
-function elementLoss(z: Value, t: Value, q: Value | null): Value {
+export function elementLoss(z: Value, t: Value, q: Value | null): Value {
   const positive = op.Mul(t, softplus(op.Neg(z)))
   return op.Add(q ? op.Mul(positive, q) : positive, op.Mul(op.Sub(1, t), softplus(z)))
 }
@@ -102,14 +104,14 @@ export const softplus = (z: Value): Value =>
     : op.Add(op.Mul(op.Add(z, op.Abs(z)), 0.5), op.Log(op.Add(op.Exp(op.Neg(op.Abs(z))), 1)))
 
 /** Finds the logits of an output: the input of a trailing Sigmoid, else the output itself. */
-function findLogits(output: Value): Value {
+export function findLogits(output: Value, loss: string): Value {
   const last = skipIdentity(output)
   const { source } = last
   const logits = source.kind === 'node' && source.operator === 'Sigmoid' ? source.inputs[0]! : last
   if (isFloat(logits.dtype)) return logits
   throw new OnnxIreError(
     'invalid-option',
-    `binaryCrossEntropy: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point`,
+    `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point`,
   )
 }
 

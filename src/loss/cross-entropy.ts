@@ -101,16 +101,21 @@ export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
   }
 }
 
-/** Labels of the data, with the weights of their losses. */
-function weighLabels(scores: ClassScores, name: string, options: CrossEntropyOptions) {
+/** Builds the labels of the data, with the weights of their losses. */
+export function weighLabels(
+  scores: ClassScores,
+  name: string,
+  options: Pick<CrossEntropyOptions, 'labelSmoothing' | 'ignoreIndex' | 'classWeights' | keyof LossWeightOptions>,
+  loss: string,
+) {
   const { labelSmoothing = 0, ignoreIndex } = options
   const { z, axis, shape } = scores
   const given = input(name, 'int64', shape.toSpliced(axis, 1))
   const notIgnored = ignoreIndex === undefined ? null : op.Not(op.Equal(given, scalar('int64', ignoreIndex)))
-  const weighting = weighTargets(given, z, options, 'crossEntropy', notIgnored)
+  const weighting = weighTargets(given, z, options, loss, notIgnored)
   const { mask, weights: targetWeights, count } = weighting
   const labels = mask ? op.Where(mask, given, scalar('int64', 0)) : given
-  const classWeights = classWeightsConstant(options.classWeights, scores, 'crossEntropy')
+  const classWeights = classWeightsConstant(options.classWeights, scores, loss)
   const labelWeights = classWeights && op.Gather(classWeights, labels) // w[y]
   const weights = multiplyOptional(labelWeights, targetWeights)
   const all = { weights, count, total: labelWeights && weights ? sum(weights) : weighting.total }
@@ -123,7 +128,7 @@ function weighLabels(scores: ClassScores, name: string, options: CrossEntropyOpt
     /** Weights of `labelLosses`, in which smoothed labels contain the weights of the classes. */
     lossWeights: labelSmoothing === 0 ? all : { ...all, weights: targetWeights },
     graph: {
-      targets: targetInputs(given, weighting, 'crossEntropy'),
+      targets: targetInputs(given, weighting, loss),
       labels: new Map([[name, { classes: shape[axis] ?? unknownDim(), ignoreIndex }]]),
       ...countAndWeight(all),
     },
@@ -148,7 +153,7 @@ function labelLosses(
 
 /** Builds the cross-entropy against class numbers. */
 function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropyOptions): LossGraph {
-  const { labels, all, lossWeights, graph, comparison, ...weights } = weighLabels(scores, name, options)
+  const { labels, all, lossWeights, graph, comparison, ...weights } = weighLabels(scores, name, options, 'crossEntropy')
   const nll = negativeLogLikelihood(scores, labels)
   return {
     ...graph,
@@ -178,7 +183,12 @@ function buildChunkedLoss(
     )
   const head = findScoreHead(given.logits)
   const size = options.chunk === 'auto' ? automaticChunk(classes as number) : options.chunk
-  const { labels, all, lossWeights, graph, comparison, labelWeights, classWeights } = weighLabels(given, name, options)
+  const { labels, all, lossWeights, graph, comparison, labelWeights, classWeights } = weighLabels(
+    given,
+    name,
+    options,
+    'crossEntropy',
+  )
   const noise = input(`noise/${name}`, given.z.dtype, labels.shape)
   const present = (values: readonly (Value | null)[]) => values.filter((value) => value !== null)
 
@@ -353,7 +363,7 @@ function buildSoftLabelLoss(scores: ClassScores, name: string, options: SoftLabe
 const safeLog = (t: Value): Value => op.Log(op.Where(op.Greater(t, 0), t, 1))
 
 /** Class scores of an output: unnormalized, softmax(z) is the distribution. */
-interface ClassScores {
+export interface ClassScores {
   /** Scores in the model's precision. */
   readonly logits: Value
   readonly z: Value
@@ -368,7 +378,7 @@ interface ClassScores {
  * Finds the scores of an output, before a trailing Softmax or LogSoftmax, and the class axis.
  * Throws `invalid-option` if the output is not floating-point with a class axis, `invalid-shape` for an invalid axis.
  */
-function findClassScores(
+export function findClassScores(
   outputs: ReadonlyMap<string, Value>,
   name: string | undefined,
   axis: number | undefined,
@@ -400,7 +410,7 @@ function findClassScores(
 }
 
 /** -log p[label] of every label. */
-const negativeLogLikelihood = ({ logP, axis }: ClassScores, labels: Value): Value =>
+export const negativeLogLikelihood = ({ logP, axis }: ClassScores, labels: Value): Value =>
   op.Neg(op.Squeeze(op.GatherElements(logP, op.Unsqueeze(labels, [axis]), { axis }), [axis]))
 
 /** Builds the loss against labels sampled from softmax(z), as the arg-max of z plus standard Gumbel noise. */
@@ -418,7 +428,7 @@ function sampleLabels(scores: ClassScores, name: string, weights: SampleWeights)
  * Class weights as a 1-D constant of the scores' type. Throws `invalid-option` if their number is not that of the
  * classes.
  */
-function classWeightsConstant(
+export function classWeightsConstant(
   given: readonly number[] | undefined,
   { z, axis, shape }: ClassScores,
   loss: string,

@@ -2,14 +2,22 @@ import { maxRank } from '../ir/shape.js'
 import { choice, either, flag, type JsonSchema, list, real, text, whole } from '../util/json-schema.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
 import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
+import { type FocalOptions, focal } from './focal.js'
 import type { Loss } from './loss.js'
+import { dice, jaccard, type OverlapOptions } from './overlap.js'
 import {
+  type CharbonnierOptions,
+  charbonnier,
   type HuberOptions,
   huber,
   type L1Options,
   l1,
   type MseOptions,
   mse,
+  type PoissonOptions,
+  poisson,
+  type QuantileOptions,
+  quantile,
   type RegressionOptions,
 } from './regression.js'
 
@@ -34,6 +42,7 @@ interface LossEntry<Options extends object> {
 const entry = <Options extends object>(definition: LossEntry<Options>) => definition
 
 const nonNegative = { minimum: 0 }
+const between0And1 = { exclusiveMinimum: 0, exclusiveMaximum: 1 }
 const weights = {
   sampleWeights: text("the name of the data's weights of examples"),
   mask: text("the name of the data's weights of targets; 0 ignores a target"),
@@ -51,6 +60,31 @@ const realTarget = ({ targets = 'targets' }: Pick<RegressionOptions, 'targets'>)
   isClasses: false,
 })
 
+const labels = text('the name of the labels in the data')
+const classWeights = list(real(nonNegative), { minItems: 1 }, 'a weight for every class')
+const ignoreIndex = whole(-1e9, 'the label of targets to ignore')
+const binary = flag('whether every logit is a yes-or-no question')
+const labelTarget = ({ labels = 'labels', binary }: Pick<OverlapOptions, 'labels' | 'binary'>) => ({
+  name: labels,
+  isClasses: !binary,
+})
+const overlap = (create: (options: OverlapOptions) => Loss) =>
+  entry<OverlapOptions>({
+    create,
+    options: {
+      logits,
+      labels,
+      binary,
+      smooth: real({ exclusiveMinimum: 0 }, 'the number that is added to both sides of the fraction'),
+      classWeights,
+      axis,
+      ignoreIndex,
+      ...weights,
+    },
+    output: 'logits',
+    target: labelTarget,
+  })
+
 /**
  * Table of all losses of one output. The losses of recipes, of the command line and of the documentation are derived
  * from it.
@@ -60,13 +94,13 @@ export const lossRegistry = {
     create: crossEntropy,
     options: {
       logits,
-      labels: text('the name of the labels in the data'),
+      labels,
       axis,
       probabilities: flag('whether labels are distributions over the classes'),
       labelSmoothing,
-      classWeights: list(real(nonNegative), { minItems: 1 }, 'a weight for every class'),
+      classWeights,
       ...weights,
-      ignoreIndex: whole(-1e9, 'the label of examples to ignore'),
+      ignoreIndex,
       chunk: either([choice(['auto']), whole(1, 'positions')], 'the positions whose logits are in memory at once'),
     },
     output: 'logits',
@@ -87,6 +121,24 @@ export const lossRegistry = {
     output: 'logits',
     target: realTarget,
   }),
+  focal: entry<FocalOptions>({
+    create: focal,
+    options: {
+      logits,
+      labels,
+      binary,
+      gamma: real(nonNegative, 'the exponent of 1 - p'),
+      alpha: real({ minimum: 0, maximum: 1 }, 'the weight of positive targets'),
+      classWeights,
+      axis,
+      ignoreIndex,
+      ...weights,
+    },
+    output: 'logits',
+    target: labelTarget,
+  }),
+  dice: overlap(dice),
+  jaccard: overlap(jaccard),
   l1: entry<L1Options>({ create: l1, options: regression, output: 'output', target: realTarget }),
   huber: entry<HuberOptions>({
     create: huber,
@@ -104,6 +156,28 @@ export const lossRegistry = {
     target: realTarget,
   }),
   mse: entry<MseOptions>({ create: mse, options: regression, output: 'output', target: realTarget }),
+  quantile: entry<QuantileOptions>({
+    create: quantile,
+    options: {
+      quantile: either(
+        [real(between0And1), list(real(between0And1), { minItems: 1 })],
+        'the quantile that is predicted: a number, or a list with one per element of the last axis',
+      ),
+      ...regression,
+    },
+    output: 'output',
+    target: realTarget,
+  }),
+  charbonnier: entry<CharbonnierOptions>({
+    create: charbonnier,
+    options: {
+      epsilon: real({ exclusiveMinimum: 0 }, 'the size of an error below which the loss is quadratic'),
+      ...regression,
+    },
+    output: 'output',
+    target: realTarget,
+  }),
+  poisson: entry<PoissonOptions>({ create: poisson, options: regression, output: 'output', target: realTarget }),
 }
 
 /** Name of a loss in `lossRegistry`. */

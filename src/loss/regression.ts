@@ -1,10 +1,11 @@
 import { isFloat } from '../ir/dtype.js'
-import { input } from '../ir/leaf.js'
+import { constant, input, tensorFrom } from '../ir/leaf.js'
+import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findOutput, type Loss, type NoiseDistribution, toFullPrecision } from './loss.js'
+import { findOutput, type Loss, type NoiseDistribution, skipIdentity, toFullPrecision } from './loss.js'
 import {
   countAndWeight,
   type LossWeightOptions,
@@ -41,12 +42,12 @@ export interface MseOptions extends RegressionOptions {}
  */
 export const mse = (options: MseOptions = {}): Loss =>
   regressionLoss(
-    {
+    errorLoss({
       name: 'mse',
       value: (e) => op.Mul(e, e),
       distribution: 'normal',
       slope: (noise) => op.Mul(noise, Math.SQRT2), // 2 e at e = noise / sqrt 2
-    },
+    }),
     options,
   )
 
@@ -65,7 +66,10 @@ export interface L1Options extends RegressionOptions {}
  * @throws 'invalid-option' when built onto a model
  */
 export const l1 = (options: L1Options = {}): Loss =>
-  regressionLoss({ name: 'l1', value: (e) => op.Abs(e), distribution: 'sign', slope: (noise) => noise }, options)
+  regressionLoss(
+    errorLoss({ name: 'l1', value: (e) => op.Abs(e), distribution: 'sign', slope: (noise) => noise }),
+    options,
+  )
 
 /** Options of `huber`. */
 export interface HuberOptions extends RegressionOptions {
@@ -89,7 +93,7 @@ export function huber(options: HuberOptions = {}): Loss {
   const { delta = 1 } = options
   if (!(delta > 0 && Number.isFinite(delta))) throw invalidOption('huber', 'delta', delta, 'a number > 0')
   return regressionLoss(
-    {
+    errorLoss({
       name: 'huber',
       // With c = e clipped to [-delta, delta] both branches are c (e - c / 2), and the slope is c.
       value: (e) => {
@@ -98,30 +102,193 @@ export function huber(options: HuberOptions = {}): Loss {
       },
       distribution: { huber: delta },
       slope: (noise) => op.Clip(noise, -delta, delta),
+    }),
+    options,
+  )
+}
+
+/** Options of `quantile`. */
+export interface QuantileOptions extends RegressionOptions {
+  /**
+   * Quantile q in (0, 1) that the output predicts, or one per element of the last axis of the output. Default 0.5, the
+   * median.
+   */
+  readonly quantile?: number | readonly number[]
+}
+
+/**
+ * Quantile (pinball) loss averaged over all elements, whose minimum is the q-quantile of the targets:
+ *
+ *     l = (1 - q) e      if e >= 0,   e = y - t
+ *         -q e           else
+ *
+ * Implied likelihood: exp(-l) up to a factor, an asymmetric Laplace distribution in which the target lies below the
+ * output with probability q. Only the side decides the slope, so IRE samples sides.
+ *
+ * @throws 'invalid-option'
+ * @example
+ * ```ts
+ * quantile({ quantile: [0.1, 0.5, 0.9] }) // for an output and targets [N, 3]
+ * ```
+ */
+export function quantile(options: QuantileOptions = {}): Loss {
+  const { quantile: q = 0.5 } = options
+  for (const [i, each] of [q].flat().entries())
+    if (!(each > 0 && each < 1))
+      throw invalidOption('quantile', typeof q === 'number' ? 'quantile' : `quantile[${i}]`, each, 'a number in (0, 1)')
+  const shares = (y: Value) => constant(tensorFrom(y.dtype, typeof q === 'number' ? [] : [q.length], [q].flat()))
+  return regressionLoss(
+    {
+      name: 'quantile',
+      // |e| / 2 + (1/2 - q) e
+      value: (y, t) => {
+        checkQuantiles(q, y)
+        const e = op.Sub(y, t)
+        return op.Add(op.Mul(op.Abs(e), 0.5), op.Mul(op.Sub(0.5, shares(y)), e))
+      },
+      distribution: 'uniform',
+      sampled: (noise, y) => op.Mul(op.Sub(op.CastLike(op.Less(noise, shares(y)), y), shares(y)), y),
     },
     options,
   )
 }
 
+function checkQuantiles(q: number | readonly number[], { shape }: Value): void {
+  const last = shape?.at(-1)
+  if (typeof q === 'number' || (typeof last === 'string' && shape!.length > 0) || last === q.length) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `quantile: option 'quantile' has ${q.length} numbers, but the output has the shape ${formatShape(shape)}: give one number, or one per element of the last axis`,
+  )
+}
+
+/** Options of `charbonnier`. */
+export interface CharbonnierOptions extends RegressionOptions {
+  /** Size of an error, in the targets' unit, below which the loss is quadratic; > 0. Default 0.001. */
+  readonly epsilon?: number
+}
+
+/**
+ * Charbonnier loss averaged over all elements, a smooth form of the absolute error for images:
+ *
+ *     l = sqrt(e^2 + epsilon^2),   e = y - t
+ *
+ * Implied likelihood: exp(-l) up to a factor, a symmetric hyperbolic distribution around the output. IRE samples signs,
+ * times the root of the mean squared slope under this distribution.
+ *
+ * @throws 'invalid-option'
+ */
+export function charbonnier(options: CharbonnierOptions = {}): Loss {
+  const { epsilon = 1e-3 } = options
+  if (!(epsilon > 0 && Number.isFinite(epsilon))) throw invalidOption('charbonnier', 'epsilon', epsilon, 'a number > 0')
+  const slope = Math.sqrt(meanSquaredSlope(epsilon))
+  return regressionLoss(
+    errorLoss({
+      name: 'charbonnier',
+      value: (e) => op.Sqrt(op.Add(op.Mul(e, e), epsilon ** 2)),
+      distribution: 'sign',
+      slope: (noise) => op.Mul(noise, slope),
+    }),
+    options,
+  )
+}
+
+/**
+ * Mean of e^2 / (e^2 + epsilon^2) under the density exp(-sqrt(e^2 + epsilon^2)), by the trapezoidal rule in u with e =
+ * epsilon sinh(u), where the integrand falls doubly exponentially.
+ */
+function meanSquaredSlope(epsilon: number): number {
+  const end = Math.acosh(1 + 50 / epsilon)
+  const steps = 1000
+  let [mass, squares] = [0, 0]
+  for (let i = 0; i <= steps; i++) {
+    const u = (end * i) / steps
+    const density = (i === 0 ? 0.5 : 1) * Math.exp(epsilon * (1 - Math.cosh(u))) * Math.cosh(u)
+    mass += density
+    squares += density * Math.tanh(u) ** 2
+  }
+  return squares / mass
+}
+
+/** Options of `poisson`. */
+export interface PoissonOptions extends LossWeightOptions {
+  /** Output of the model with the log rates. A trailing Exp is recognized and bypassed. Default: the only output. */
+  readonly output?: string
+  /** Name of the data's counts: floats >= 0 with the shape of the output. Default 'targets'. */
+  readonly targets?: string
+}
+
+/**
+ * Negative log-likelihood of counts t under Poisson distributions with log rates z, without the constant log t!:
+ *
+ *     l = exp(z) - t z
+ *
+ * averaged over all elements. Follows PyTorch's PoissonNLLLoss
+ * (https://docs.pytorch.org/docs/stable/generated/torch.nn.PoissonNLLLoss.html). Metrics compare the rates with the
+ * counts. IRE samples signs times exp(z / 2), which have the variance of a count.
+ *
+ * @throws 'invalid-option' when built onto a model
+ */
+export const poisson = (options: PoissonOptions = {}): Loss =>
+  regressionLoss(
+    {
+      name: 'poisson',
+      find: skipExp,
+      value: (z, t) => op.Sub(op.Exp(z), op.Mul(t, z)),
+      predict: (z) => op.Exp(z),
+      distribution: 'sign',
+      // The gradient of 2 s exp(z / 2) is s exp(z / 2).
+      sampled: (noise, z) => op.Mul(noise, op.Mul(op.Exp(op.Mul(z, 0.5)), 2)),
+    },
+    options,
+  )
+
+function skipExp(output: Value): Value {
+  const last = skipIdentity(output)
+  const { source } = last
+  return source.kind === 'node' && source.operator === 'Exp' ? source.inputs[0]! : last
+}
+
+/** Loss of every element of an output y, by its target t. */
+interface ElementLoss {
+  readonly name: string
+  /** Finds y behind the output. Default: the output. */
+  find?(output: Value): Value
+  value(y: Value, t: Value): Value
+  /** Prediction of the target, for metrics. Default y. */
+  predict?(y: Value): Value
+  /** Distribution of the noise that decides a sample of the target from the implied likelihood. */
+  readonly distribution: NoiseDistribution
+  /** Values whose gradients by y have the distribution, or at least the variance, of those of sampled targets. */
+  sampled(noise: Value, y: Value): Value
+}
+
 /**
  * Loss of the error e = y - t of every element; its implied likelihood of t has density exp(-value(e)) up to a factor.
  */
-interface ErrorLoss {
-  readonly name: string
-  /** Loss of every element. */
+interface ErrorLoss extends Pick<ElementLoss, 'name' | 'distribution'> {
   value(error: Value): Value
-  /** Distribution of the noise that decides a sample of e from the implied likelihood. */
-  readonly distribution: NoiseDistribution
   /** Slope of the loss at the sample of e that `noise` decides. */
   slope(noise: Value): Value
 }
 
-/** Builds a loss of errors, averaged over all elements that are not ignored. */
-const regressionLoss = ({ name: loss, value, distribution, slope }: ErrorLoss, options: RegressionOptions): Loss => ({
+const errorLoss = ({ name, value, distribution, slope }: ErrorLoss): ElementLoss => ({
+  name,
+  value: (y, t) => value(op.Sub(y, t)),
+  distribution,
+  // With t = y - e held constant the gradient is slope(e) dy, the gradient of slope(e) y.
+  sampled: (noise, y) => op.Mul(slope(noise), y),
+})
+
+/** Builds a loss of elements, averaged over all that are not ignored. */
+const regressionLoss = (
+  { name: loss, find = (output) => output, value, predict = (y) => y, distribution, sampled }: ElementLoss,
+  options: RegressionOptions,
+): Loss => ({
   name: loss,
   build(outputs) {
     const { targets: name = 'targets' } = options
-    const y = toFullPrecision(findOutput(outputs, options.output, loss))
+    const y = toFullPrecision(find(findOutput(outputs, options.output, loss)))
     if (!isFloat(y.dtype))
       throw new OnnxIreError('invalid-option', `${loss}: the output is ${y.dtype}; it must be floating-point`)
     const given = input(name, y.dtype, y.shape)
@@ -130,13 +297,12 @@ const regressionLoss = ({ name: loss, value, distribution, slope }: ErrorLoss, o
     const targets = mask ? op.Where(mask, given, 0) : given // ignored targets may be NaN
     const noise = input(`noise/${name}`, y.dtype, y.shape)
     return {
-      loss: weightedMean(value(op.Sub(y, targets)), weighting),
+      loss: weightedMean(value(y, targets), weighting),
       targets: targetInputs(given, weighting, loss),
       ...countAndWeight(weighting),
-      predictions: new Map([['', { kind: 'values', output: y, targets, mask }]]),
+      predictions: new Map([['', { kind: 'values', output: predict(y), targets, mask }]]),
       sampled: {
-        // With t = y - e held constant the gradient is slope(e) dy, the gradient of slope(e) y.
-        loss: sampledMean(op.Mul(slope(noise), y), weighting),
+        loss: sampledMean(sampled(noise, y), weighting),
         noise: new Map([[noise.name!, { value: noise, distribution }]]),
       },
     }

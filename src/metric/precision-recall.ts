@@ -46,7 +46,7 @@ export function confusion({ threshold = 0.5 }: ConfusionOptions = {}): Metric {
 /** Averaging method of a score over several classes. */
 export type ClassAverage = 'macro' | 'micro' | 'weighted'
 
-/** Options of `precision`, `recall` and `f1`. */
+/** Options of `precision`, `recall`, `f1` and `iou`. */
 export interface ClassAverageOptions {
   /**
    * Average over the classes. 'macro': the mean of the classes' scores; 'weighted': their mean weighted by how often
@@ -73,6 +73,7 @@ const scores = {
   recall: (hits, _, actual) => ratio(hits, actual),
   // The harmonic mean of precision and recall.
   f1: (hits, predicted, actual) => ratio(2 * hits, predicted + actual),
+  iou: (hits, predicted, actual) => ratio(hits, predicted + actual - hits),
 } satisfies Record<string, Score>
 
 /**
@@ -97,6 +98,14 @@ export const recall = (options: ClassAverageOptions = {}): Metric => averageMetr
  * @throws 'invalid-option'
  */
 export const f1 = (options: ClassAverageOptions = {}): Metric => averageMetric('f1', options)
+
+/**
+ * Mean intersection over union, for segmentation: the pixels that are predicted as a class and are of that class over
+ * those that are either. Follows scikit-learn's `jaccard_score`. Reported as `iou`, for another average than 'macro' as
+ * `iou-micro` or `iou-weighted`.
+ * @throws 'invalid-option'
+ */
+export const iou = (options: ClassAverageOptions = {}): Metric => averageMetric('iou', options)
 
 /**
  * Precision, recall, F1 and support of every class: reported as the lists `precisionPerClass`, `recallPerClass`,

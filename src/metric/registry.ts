@@ -2,10 +2,12 @@ import { OnnxIreError } from '../util/errors.js'
 import { choice, type JsonSchema, real, whole } from '../util/json-schema.js'
 import { getOwn } from '../util/record.js'
 import { accuracy, topK } from './accuracy.js'
+import { ece, kappa } from './agreement.js'
 import { margin } from './margin.js'
 import type { Metric } from './metric.js'
 import { perplexity } from './perplexity.js'
-import { type ClassAverageOptions, confusion, f1, perClass, precision, recall } from './precision-recall.js'
+import { type ClassAverageOptions, confusion, f1, iou, perClass, precision, recall } from './precision-recall.js'
+import { averagePrecision, rocAuc } from './ranking.js'
 import { mae, r2, rmse } from './regression.js'
 
 /** Entry of `metricRegistry`: how a recipe and the command line create a metric. */
@@ -23,6 +25,7 @@ const entry = <Options extends object>(definition: MetricEntry<Options>) => defi
 const withoutOptions = (create: () => Metric) => entry<object>({ create, options: {} })
 
 const threshold = real({ exclusiveMinimum: 0, exclusiveMaximum: 1 }, 'the probability above which an answer is yes')
+const rankingBins = whole(16, 'the number of intervals of the scores', 2 ** 16)
 const averaged = (name: string, create: (options: ClassAverageOptions) => Metric) =>
   entry<ClassAverageOptions>({
     create,
@@ -42,8 +45,17 @@ export const metricRegistry = {
   precision: averaged('precision', precision),
   recall: averaged('recall', recall),
   f1: averaged('f1', f1),
+  iou: averaged('iou', iou),
   confusion: entry({ create: confusion, options: { threshold } }),
   perClass: entry({ create: perClass, options: { threshold } }),
+  rocAuc: entry({ create: rocAuc, options: { bins: rankingBins } }),
+  averagePrecision: entry({ create: averagePrecision, options: { bins: rankingBins } }),
+  ece: entry({ create: ece, options: { bins: whole(1, 'the number of intervals of the confidence', 2 ** 16) } }),
+  kappa: entry({
+    create: kappa,
+    options: { weights: choice(['none', 'linear', 'quadratic'], 'the weight of a wrong class') },
+    variants: { 'kappa-linear': { weights: 'linear' }, 'kappa-quadratic': { weights: 'quadratic' } },
+  }),
   perplexity: withoutOptions(perplexity),
   margin: withoutOptions(margin),
   mae: withoutOptions(mae),

@@ -7,7 +7,7 @@ import { numbersOf } from '../ir/leaf.js'
 import type { Graph } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
-import { createLoss, lossTarget, mapLosses, type TaskLoss, type TaskLossOf, taskLosses } from './loss.js'
+import { createLoss, lossTarget, mapLosses, type TaskLoss, taskLosses } from './loss.js'
 import { mapModelPath } from './model.js'
 import type { MixupRecipe, Recipe } from './recipe.js'
 import { mapSourcePaths } from './sources/source.js'
@@ -46,16 +46,15 @@ export async function resolveRecipe<R extends Pick<Recipe, 'loss' | 'mixup'>>(
 ): Promise<R> {
   const balanced = new Map<TaskLoss, readonly number[]>()
   for (const [path, loss] of taskLosses(recipe.loss))
-    if (loss.kind === 'cross-entropy' && loss.classWeights === 'balanced')
+    if ('classWeights' in loss && loss.classWeights === 'balanced')
       balanced.set(loss, await computeBalancedWeights(path, loss, context))
   const loss = mapLosses(recipe.loss, (task) => {
     const weights = balanced.get(task)
-    if (task.kind !== 'cross-entropy') return task
     return {
       ...task,
-      ...(weights ? { classWeights: weights } : {}),
-      ...(recipe.mixup ? { probabilities: true } : {}),
-    }
+      ...(weights && { classWeights: weights }),
+      ...(recipe.mixup && task.kind === 'cross-entropy' && { probabilities: true }),
+    } as TaskLoss
   })
   if (!recipe.mixup) return { ...recipe, loss }
   const resolved: MixupRecipe = {
@@ -81,18 +80,17 @@ const floatInputs = ({ inputs }: Graph): string[] =>
 
 /** Finds the number of classes of the model from the predictions of the loss. */
 function findClassCount(path: string, loss: TaskLoss, { graph }: RecipeContext): number {
-  const plain = loss.kind === 'cross-entropy' ? withoutWeights(loss) : loss
+  const plain = 'classWeights' in loss ? withoutWeights(loss) : loss
   const comparison = createLoss(plain).build(graph().outputs).predictions?.get('')
   const classes = comparison?.kind === 'classes' ? comparison.logits.shape?.[comparison.axis] : undefined
   if (typeof classes === 'number') return classes
   throw new OnnxIreError('invalid-option', `${path}: the model has no static number of classes; set it in the recipe`)
 }
 
-async function computeBalancedWeights(
-  path: string,
-  loss: TaskLossOf<'cross-entropy'>,
-  context: RecipeContext,
-): Promise<number[]> {
+/** Loss with weights of classes. */
+type WeightedLoss = Extract<TaskLoss, { readonly classWeights?: unknown }>
+
+async function computeBalancedWeights(path: string, loss: WeightedLoss, context: RecipeContext): Promise<number[]> {
   const { name } = lossTarget(loss)
   const classes = findClassCount(`${path}.classWeights`, loss, context)
   const labels: number[] = []
@@ -108,7 +106,7 @@ async function computeBalancedWeights(
   return Array.from(classWeights(labels, classes))
 }
 
-function withoutWeights(loss: TaskLossOf<'cross-entropy'>): TaskLoss {
+function withoutWeights(loss: WeightedLoss): TaskLoss {
   const { classWeights: _, ...rest } = loss
   return rest
 }

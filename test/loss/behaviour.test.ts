@@ -1,7 +1,20 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import { input, op, type Value } from '../../src/graph/index.js'
-import { binaryCrossEntropy, crossEntropy, huber, type Loss, l1, mse } from '../../src/index.js'
+import {
+  binaryCrossEntropy,
+  charbonnier,
+  crossEntropy,
+  dice,
+  focal,
+  huber,
+  jaccard,
+  type Loss,
+  l1,
+  mse,
+  poisson,
+  quantile,
+} from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
@@ -104,6 +117,21 @@ describe('binary cross-entropy', () => {
   })
 })
 
+describe('focal loss', () => {
+  it('is the cross-entropy for gamma 0', async () => {
+    const problem = await Problem.create(runtime, focal({ gamma: 0 }))
+    expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), 6)
+    await problem.release()
+  })
+
+  it('has a finite gradient where the true class is certain', async () => {
+    const problem = await Problem.create(runtime, focal({ gamma: 0.5 }), { heads: { y: (z) => op.Mul(z, 1e4) } })
+    const { loss, gradient } = await problem.measure({ x, labels })
+    expect([loss, ...gradient].every(Number.isFinite)).toBe(true)
+    await problem.release()
+  })
+})
+
 describe('Huber loss', () => {
   it('approaches the absolute error for a small delta and half the squared error for a large one', async () => {
     const data = { x, targets: normal(5, 3) }
@@ -164,8 +192,19 @@ it('losses > invalid options or outputs > throw an error that names the field', 
   expectError(() => crossEntropy({ axis: 2 }).build(outputs), 'axis 2', 'invalid-shape')
   expectError(() => binaryCrossEntropy({ posWeight: [1, 2] }).build(outputs), 'posWeight has 2 numbers')
   expectError(() => huber({ delta: 0 }), "'delta' is 0")
+  expectError(() => quantile({ quantile: [0.5, 1] }), "'quantile[1]' is 1")
+  expectError(() => quantile({ quantile: [0.5, 0.9] }).build(outputs), "'quantile' has 2 numbers")
+  expectError(() => charbonnier({ epsilon: 0 }), "'epsilon' is 0")
+  expectError(() => focal({ gamma: -1 }), "'gamma' is -1")
+  expectError(() => focal({ alpha: 0.25 }), "'alpha'")
+  expectError(() => focal({ binary: true, classWeights: [1] }), "'classWeights'")
+  expectError(() => dice({ smooth: 0 }), "'smooth' is 0")
+  expectError(() => jaccard({ binary: true, ignoreIndex: 3 }), "'ignoreIndex'")
+  expectError(() => dice({ axis: 0 }).build(outputs), 'leading axis of examples')
+  expectError(() => dice({ sampleWeights: 'labels' }).build(outputs), "'labels'")
   const index = new Map([['k', op.ArgMax(y)]])
-  for (const loss of [crossEntropy(), binaryCrossEntropy(), mse(), l1()]) expectError(() => loss.build(index), 'int64')
+  for (const loss of [crossEntropy(), binaryCrossEntropy(), mse(), l1(), poisson(), focal(), dice({ binary: true })])
+    expectError(() => loss.build(index), 'int64')
   const single = new Map([['y', input('y', 'float32', [])]])
   expectError(() => mse({ sampleWeights: 's' }).build(single), 'sampleWeights')
 })

@@ -1,5 +1,20 @@
 import { op } from '../../src/graph/index.js'
-import { binaryCrossEntropy, crossEntropy, huber, kl, type Loss, l1, mse, type Tensor } from '../../src/index.js'
+import {
+  binaryCrossEntropy,
+  charbonnier,
+  crossEntropy,
+  dice,
+  focal,
+  huber,
+  jaccard,
+  kl,
+  type Loss,
+  l1,
+  mse,
+  poisson,
+  quantile,
+  type Tensor,
+} from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { classes, float, int, logSoftmax, normal, type Shape, sigmoid, softmax, sum } from './problem.js'
@@ -16,8 +31,11 @@ export interface Case {
   readonly weight: number
   /** Of the rows of z, one per example or position: the value to be divided by `weight`. */
   readonly total: (z: Rows) => number
-  /** E of the squared slope by each logit of each row against sampled targets, times what the row or element weighs. */
-  readonly fisher: (z: Rows) => Rows
+  /**
+   * E of the squared slope by each logit of each row against sampled targets, times what the row or element weighs;
+   * undefined for losses without sampled targets.
+   */
+  readonly fisher?: (z: Rows) => Rows
 }
 
 const x = normal(5, 4)
@@ -170,6 +188,8 @@ const regressed = (
   fisher: (z) => z.map((row, n) => row.map((_, c) => omega[at(n, c)]! * curvature)),
 })
 
+const pinball = (q: number) => (e: number) => (e >= 0 ? (1 - q) * e : -q * e)
+const charbonnierAt = (epsilon: number) => (e: number) => Math.sqrt(e * e + epsilon * epsilon)
 const huberAt = (delta: number) => (e: number) =>
   Math.abs(e) <= delta ? (e * e) / 2 : delta * (Math.abs(e) - delta / 2)
 
@@ -192,6 +212,16 @@ const regressions = [
   ['huber', huber, huberAt(1), expectedSlope(huberAt(1))],
   ['huber of 0.4', (o: object) => huber({ ...o, delta: 0.4 }), huberAt(0.4), expectedSlope(huberAt(0.4))],
 ] as const
+/** Losses that share the code of weights and masks with `regressions`. */
+const moreRegressions = [
+  ['quantile of 0.8', (o: object) => quantile({ ...o, quantile: 0.8 }), pinball(0.8), 0.8 * 0.2],
+  [
+    'charbonnier of 0.3',
+    (o: object) => charbonnier({ ...o, epsilon: 0.3 }),
+    charbonnierAt(0.3),
+    expectedSlope(charbonnierAt(0.3)),
+  ],
+] as const
 
 const kept = [1, 1, 0, 1, 1, 0, 1, 1, 1, 0]
 const tokenMask = [1, 0, 0, 1, 1, 1, 2, 1, 0.5, 0]
@@ -201,7 +231,182 @@ const inTokens = (extra: Tensors): Partial<Case> => ({
   data: { x: tokens, labels: int([5, 2], tokenTruth), sample: float([5], sample), ...extra },
 })
 
+const quantiles = [0.1, 0.5, 0.9]
+const perColumn: Case = {
+  ...regressed('quantile of every column', quantile({ quantile: quantiles }), () => 0, 0),
+  total: (z) => sum(z.flatMap((row, n) => row.map((y, c) => pinball(quantiles[c]!)(y - values[at(n, c)]!)))),
+  fisher: (z) => z.map((row) => row.map((_, c) => quantiles[c]! * (1 - quantiles[c]!))),
+}
+
+const counts = values.map((v) => Math.round(Math.abs(v)))
+const counted = (
+  name: string,
+  options: NonNullable<Parameters<typeof poisson>[0]>,
+  omega: readonly number[],
+  count: number,
+  shape?: Shape,
+): Case => ({
+  name: `poisson: ${name}`,
+  loss: poisson(options),
+  ...(shape && { shape }),
+  data: { x, targets: float([5, 3], counts), mask: float([5, 3], maskYes) },
+  count,
+  weight: sum(omega),
+  total: (z) => sum(z.flatMap((row, n) => row.map((v, c) => omega[at(n, c)]! * (Math.exp(v) - counts[at(n, c)]! * v)))),
+  fisher: (z) => z.map((row, n) => row.map((v, c) => omega[at(n, c)]! * Math.exp(v))),
+})
+
+const withoutFisher = ({ fisher: _, ...rest }: Case, changes: Partial<Case>): Case => ({ ...rest, ...changes })
+const focused = (
+  name: string,
+  options: NonNullable<Parameters<typeof focal>[0]>,
+  omega: readonly number[],
+  count: number,
+): Case => {
+  const { gamma = 2, classWeights = [1, 1, 1] } = options
+  return withoutFisher(labelled('', { ...options, classWeights } as object, omega, count), {
+    name: `focal: ${name}`,
+    loss: focal(options),
+    total: (z) =>
+      sum(
+        z.map((row, n) => {
+          const logP = logSoftmax(row)[truth[n]!]!
+          return -omega[n]! * classWeights[truth[n]!]! * (1 - Math.exp(logP)) ** gamma * logP
+        }),
+      ),
+  })
+}
+const focusedYes = (
+  name: string,
+  options: NonNullable<Parameters<typeof focal>[0]>,
+  omega: readonly number[] = Array(15).fill(1),
+  count = 15,
+): Case => {
+  const { gamma = 2, alpha } = options
+  const plain = binary('', options.mask ? { mask: 'mask' } : {}, omega, count)
+  return withoutFisher(plain, {
+    name: `focal: ${name}`,
+    loss: focal({ binary: true, labels: 'targets', ...options }),
+    total: (z) =>
+      sum(
+        z.flatMap((row, n) =>
+          row.map((v, c) => {
+            const [t, p] = [yes[at(n, c)]!, sigmoid(v)]
+            const balance = alpha === undefined ? 1 : alpha * t + (1 - alpha) * (1 - t)
+            const entropy = -t * Math.log(p) - (1 - t) * Math.log(1 - p)
+            return omega[at(n, c)]! * balance * (1 - p * t - (1 - p) * (1 - t)) ** gamma * entropy
+          }),
+        ),
+      ),
+  })
+}
+
+const overlaps = { dice, jaccard }
+const overlapOf = (kind: keyof typeof overlaps, smooth: number, both: number, p: number, t: number): number =>
+  kind === 'dice' ? 1 - (2 * both + smooth) / (p + t + smooth) : 1 - (both + smooth) / (p + t - both + smooth)
+/** Two pixels of an example, each with three classes along axis 1. */
+const segmented = (
+  kind: keyof typeof overlaps,
+  name: string,
+  options: NonNullable<Parameters<typeof dice>[0]>,
+  pixels: readonly number[],
+  examples: readonly number[],
+): Case => {
+  const { smooth = 1, classWeights: w = [1, 1, 1] } = options
+  return {
+    name: `${kind}: ${name}`,
+    loss: overlaps[kind]({ axis: 1, ...options }),
+    ...inTokens({ mask: float([5, 2], pixels) }),
+    shape: { rank: 3, heads: { y: (z) => op.Transpose(z, { perm: [0, 2, 1] }) } },
+    data: {
+      x: tokens,
+      labels: int(
+        [5, 2],
+        tokenTruth.map((label, i) => (pixels[i] === 0 && options.ignoreIndex !== undefined ? -100 : label)),
+      ),
+      mask: float([5, 2], pixels),
+      sample: float([5], examples),
+    },
+    count: 5,
+    weight: sum(examples),
+    total: (z) =>
+      sum(
+        examples.map((weight, n) => {
+          const at = [2 * n, 2 * n + 1]
+          const each = w.map((share, c) => {
+            const p = at.map((i) => softmax(z[i]!)[c]!)
+            const t = at.map((i) => Number(tokenTruth[i] === c))
+            const total = (of: (k: number) => number) => sum(at.map((i, k) => pixels[i]! * of(k)))
+            const parts = [(k: number) => p[k]! * t[k]!, (k: number) => p[k]!, (k: number) => t[k]!].map(total)
+            return share * overlapOf(kind, smooth, parts[0]!, parts[1]!, parts[2]!)
+          })
+          return (weight * sum(each)) / sum(w)
+        }),
+      ),
+  }
+}
+/** A mask of three pixels per example. */
+const masked = (kind: keyof typeof overlaps, mask?: readonly number[]): Case =>
+  withoutFisher(binary('', mask ? { mask: 'mask' } : {}, mask ?? Array(15).fill(1)), {
+    name: `${kind}: binary${mask ? ' with a mask' : ''}`,
+    loss: overlaps[kind]({ binary: true, labels: 'targets', smooth: 0.5, ...(mask && { mask: 'mask' }) }),
+    count: 5,
+    weight: 5,
+    total: (z) =>
+      sum(
+        z.map((row, n) => {
+          const total = (of: (p: number, t: number) => number) =>
+            sum(row.map((v, c) => (mask?.[at(n, c)] ?? 1) * of(sigmoid(v), yes[at(n, c)]!)))
+          return overlapOf(
+            kind,
+            0.5,
+            ...([(p: number, t: number) => p * t, (p: number) => p, (_: number, t: number) => t].map(total) as [
+              number,
+              number,
+              number,
+            ]),
+          )
+        }),
+      ),
+  })
+
 export const cases: readonly Case[] = [
+  ...moreRegressions.flatMap(([name, loss, of, curvature]) => [
+    regressed(name, loss({}), of, curvature),
+    withoutFisher(
+      regressed(
+        `${name}: mask and sampleWeights`,
+        loss({ mask: 'mask', sampleWeights: 'sample' }),
+        of,
+        curvature,
+        both,
+        elementCount,
+      ),
+      {},
+    ),
+  ]),
+  perColumn,
+  counted('plain', {}, Array(15).fill(1), 15),
+  withoutFisher(counted('mask', { mask: 'mask' }, maskYes, elementCount), {}),
+  withoutFisher(counted('behind an Exp', {}, Array(15).fill(1), 15, { heads: { y: (z) => op.Exp(z) } }), {}),
+  focused('plain', {}, none, 5),
+  focused('gamma 0.5 and sampleWeights', { gamma: 0.5, sampleWeights: 'sample' }, sample, 5),
+  focused('classWeights', { classWeights, gamma: 1 }, none, 5),
+  focusedYes('binary', { alpha: 0.25 }),
+  focusedYes('binary, mask', { mask: 'mask', gamma: 1.5 }, maskYes, elementCount),
+  ...(['dice', 'jaccard'] as const).flatMap((kind) => [
+    segmented(kind, 'classes', {}, Array(10).fill(1), none),
+    segmented(
+      kind,
+      'mask, sampleWeights, classWeights',
+      { mask: 'mask', sampleWeights: 'sample', classWeights, smooth: 0.1 },
+      tokenMask,
+      sample,
+    ),
+    segmented(kind, 'ignoreIndex', { ignoreIndex: -100 }, kept, none),
+    masked(kind),
+    masked(kind, maskYes),
+  ]),
   labelled('plain', {}, none, 5),
   labelled('labelSmoothing', { labelSmoothing: 0.1 }, none, 5),
   labelled('classWeights', { classWeights }, none, 5),

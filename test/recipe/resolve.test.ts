@@ -47,6 +47,8 @@ test('balanced class weights > N / (C n_c), also for one of several tasks', asyn
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced', ignoreIndex: -1 }
   const weights = [8 / 12, 8 / 4, 8 / 8, 8 / 8].map(Math.fround)
   expect((await resolveRecipe({ loss }, sight)).loss).toEqual({ ...loss, classWeights: weights })
+  const focal: LossRecipe = { kind: 'focal', logits: 'a', classWeights: 'balanced', ignoreIndex: -1 }
+  expect((await resolveRecipe({ loss: focal }, sight)).loss).toEqual({ ...focal, classWeights: weights })
   const other: LossRecipe = { kind: 'mse', output: 'b' }
   const both: LossRecipe = { kind: 'combine', tasks: { a: { loss, weight: 2 }, b: { loss: other } } }
   expect((await resolveRecipe({ loss: both }, sight)).loss).toEqual({

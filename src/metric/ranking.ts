@@ -1,0 +1,161 @@
+import { dtypes } from '../ir/dtype.js'
+import { constant, tensorFrom } from '../ir/leaf.js'
+import type { Value } from '../ir/value.js'
+import { op } from '../op/op.js'
+import { checkNumber } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
+import { classCount, type DecisionComparison, decide, histogram } from './decisions.js'
+import type { Metric } from './metric.js'
+
+/** Options of `rocAuc` and `averagePrecision`. */
+export interface RankingOptions {
+  /**
+   * Number of intervals that scores are sorted into, from 16 to 65,536. Scores in the same interval count as equal. Default
+   * 8192: scores that differ by more than 0.5 % are in different ones.
+   */
+  readonly bins?: number
+}
+
+/** Limit of the counters: 32 MB per batch. */
+const maxCounters = 2 ** 22
+
+/**
+ * Area under the ROC curve: the probability that a true answer has a higher score than a false one, where equal scores
+ * count one half. For several classes or yes-or-no labels the mean over those that have both true and false answers, each
+ * class against all others, as scikit-learn's `roc_auc_score` with `multi_class='ovr'`. Reported as `rocAuc`.
+ * @throws 'invalid-option'
+ */
+export const rocAuc = (options: RankingOptions = {}): Metric =>
+  rankingMetric('rocAuc', options, (positives, negatives) => {
+    let [pairs, below] = [0, 0]
+    for (const [bin, positive] of positives.entries()) {
+      const negative = negatives[bin]!
+      pairs += positive * (below + negative / 2)
+      below += negative
+    }
+    return pairs / (sum(positives) * below)
+  })
+
+/**
+ * Average precision, the area under the precision-recall curve: the mean over true answers of the precision among all
+ * scores that are at least as high. Several classes or labels as in `rocAuc`. Follows scikit-learn's
+ * `average_precision_score`. Reported as `averagePrecision`.
+ * @throws 'invalid-option'
+ */
+export const averagePrecision = (options: RankingOptions = {}): Metric =>
+  rankingMetric('averagePrecision', options, (positives, negatives) => {
+    const all = sum(positives)
+    let [hits, answers, area] = [0, 0, 0]
+    for (let bin = positives.length - 1; bin >= 0; bin--) {
+      const positive = positives[bin]!
+      hits += positive
+      answers += positive + negatives[bin]!
+      if (positive > 0) area += (positive / all) * (hits / answers)
+    }
+    return area
+  })
+
+const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0)
+
+function rankingMetric(
+  name: string,
+  { bins = 8192 }: RankingOptions,
+  measure: (positives: Float64Array, negatives: Float64Array) => number,
+): Metric {
+  checkNumber(name, 'bins', bins, { min: 16, max: 65536, integer: true })
+  return {
+    name,
+    build(comparison) {
+      if (comparison.kind === 'values') return null
+      const { scores, isTrue, counted, columns } = rankColumns(comparison, name)
+      if (columns * bins > maxCounters)
+        throw new OnnxIreError(
+          'invalid-option',
+          `metrics: ${name} sorts the scores of ${columns} classes into ${bins} intervals each, more than ${maxCounters} together: set option 'bins' to ${Math.floor(maxCounters / columns)} or less`,
+        )
+      const place = op.Add(binOf(scores, bins), numbers(columns, bins))
+      const count = (weights: Value) => histogram(place, weights, columns * bins)
+      return {
+        sums: new Map([
+          ['positives', count(op.Mul(counted, isTrue))],
+          ['negatives', count(op.Mul(counted, op.Sub(1, isTrue)))],
+        ]),
+        measure: ({ positives, negatives }) => {
+          const values: number[] = []
+          for (let c = 0; c < columns; c++) {
+            const [yes, no] = [positives!, negatives!].map((x) => x.subarray(c * bins, (c + 1) * bins))
+            if (sum(yes!) > 0 && sum(no!) > 0) values.push(measure(yes!, no!))
+          }
+          return { [name]: values.reduce((a, b) => a + b, 0) / values.length }
+        },
+      }
+    },
+  }
+}
+
+/** Scores of the columns, each [rows, columns]: log-odds, whether the answer is true, and whether it counts. */
+interface RankedColumns {
+  readonly scores: Value
+  readonly isTrue: Value
+  readonly counted: Value
+  readonly columns: number
+}
+
+function rankColumns(comparison: DecisionComparison, metric: string): RankedColumns {
+  const { logits } = comparison
+  const { actual, counted } = decide(comparison)
+  const { shape } = logits
+  if (comparison.kind === 'binary') {
+    const last = shape?.at(-1)
+    const columns = shape !== undefined && shape.length > 1 && typeof last === 'number' ? last : 1
+    const [scores, isTrue, weights] = [logits, op.CastLike(actual, counted), counted].map((x) =>
+      op.Reshape(x, [-1, columns]),
+    )
+    return { scores: scores!, isTrue: isTrue!, counted: weights!, columns }
+  }
+  if (comparison.results)
+    throw new OnnxIreError(
+      'invalid-option',
+      `metrics: ${metric} needs the logits of all positions: omit the option 'chunk' of the loss`,
+    )
+  const classes = classCount(comparison, metric)
+  const rank = shape!.length
+  const classesLast = Array.from({ length: rank }, (_, i) => i).filter((axis) => axis !== comparison.axis)
+  const toRows = (x: Value) => op.Reshape(op.Transpose(x, { perm: [...classesLast, comparison.axis] }), [-1, classes])
+  const z = toRows(logits)
+  const logP = op.LogSoftmax(z, { axis: 1 })
+  // log p - log (1 - p); the difference of two logits for two classes.
+  const odds =
+    classes === 2
+      ? op.Sub(op.Mul(z, 2), op.ReduceSum(z, [1]))
+      : op.Sub(logP, op.Log(op.Max([op.Sub(1, op.Exp(logP)), 1e-7])))
+  const column = (x: Value) => op.Reshape(x, [-1, 1])
+  return {
+    scores: odds,
+    isTrue: op.CastLike(op.Equal(column(actual), numbers(classes)), counted),
+    counted: op.Expand(column(counted), op.Shape(odds)),
+    columns: classes,
+  }
+}
+
+/** The integers 0, step, 2 step, ... */
+const numbers = (n: number, step = 1): Value =>
+  constant(
+    tensorFrom(
+      'int64',
+      [n],
+      Array.from({ length: n }, (_, i) => i * step),
+    ),
+  )
+
+/**
+ * Interval of a score, 0 .. bins - 1: equally long intervals of asinh(1000 z), which is linear around 0 and logarithmic
+ * beyond, up to |z| = 10,000.
+ */
+function binOf(z: Value, bins: number): Value {
+  const x = op.Mul(op.Abs(z), 1000)
+  const size = op.Log(op.Add(x, op.Sqrt(op.Add(op.Mul(x, x), 1))))
+  const end = Math.asinh(1e7)
+  const share = op.Mul(op.Add(op.Mul(op.Sign(z), size), end), bins / (2 * end))
+  return op.Cast(op.Clip(op.Floor(share), 0, bins - 1), { to: dtypes.int64.onnx })
+}
