@@ -56,6 +56,8 @@ export interface Recipe extends GroupOptions {
   readonly curvatureBatch?: 'step' | 'fixed'
   /** Share of this batch that the curvature is estimated on. */
   readonly curvatureShare?: number
+  /** 'cached': the frozen layers before the first trained one run once over the data. */
+  readonly features?: 'cached'
   readonly ema?: number
   /** Stores the weights that are best on the validation data; `true`: by their loss. */
   readonly best?: boolean | MonitorOptions

@@ -1,11 +1,14 @@
 import type { TensorMap } from '../backend/backend.js'
 import { type Batch, batchCount, batches } from '../data/batches.js'
+import type { Dataset } from '../data/dataset.js'
 import { checkData, type DatasetOrStream } from '../data/stream.js'
+import type { Measures } from '../metric/accumulator.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
 import {
   type FitOptions,
@@ -69,6 +72,13 @@ export function hasReachedTotals(
   return totalEpochs === undefined ? step >= totalSteps! : progress.epoch >= totalEpochs
 }
 
+/** A stage of training on cached features, with the features of the training data. */
+interface CachedStage {
+  readonly stage: FeatureStage
+  readonly data: Dataset
+  readonly options: { readonly programs: FeatureStage['programs']; readonly curvatureBatch: Batch | undefined }
+}
+
 /** Number of recoveries from lost devices that are tried without a step in between. */
 const maxRecoveries = 3
 
@@ -79,7 +89,10 @@ export class FitLoop {
   readonly #trainer: TrainerOptions
   readonly #options: FitOptions
   readonly #resolved: ResolvedFitOptions
+  readonly #features: FeatureCache
   readonly #writer: CheckpointWriter | undefined
+  /** The stage that trains on cached features, with its data; undefined for the whole model. */
+  #cached: CachedStage | undefined
   /** Whether a callback has returned 'stop'. */
   #stopped = false
   /** Number of steps of the current interval in this call, and the time of its start. */
@@ -95,6 +108,7 @@ export class FitLoop {
     trainer: TrainerOptions,
     options: FitOptions,
     resolved: ResolvedFitOptions,
+    features: FeatureCache,
   ) {
     const { checkpoints, onCheckpoint } = options
     this.#run = run
@@ -102,6 +116,7 @@ export class FitLoop {
     this.#trainer = trainer
     this.#options = options
     this.#resolved = resolved
+    this.#features = features
     this.#writer = checkpoints && new CheckpointWriter(checkpoints, () => this.#takeSnapshot(), onCheckpoint)
   }
 
@@ -132,8 +147,10 @@ export class FitLoop {
   async *#runEpoch(): AsyncGenerator<IntervalMetrics, void, undefined> {
     const run = this.#run
     const { step } = run
+    await this.#enterStage(step)
     for await (const batch of this.#remainingBatches()) {
-      const done = await run.trainBatch(batch, this.#resolved)
+      if (run.stageAt(run.step, this.#resolved.settings) !== (this.#cached?.stage ?? null)) return
+      const done = await run.trainBatch(batch, { ...this.#resolved, ...this.#cached?.options })
       this.#intervalSteps++
       run.progress.afterBatch(batch)
       const { evaluateEvery } = this.#options
@@ -152,12 +169,31 @@ export class FitLoop {
 
   #remainingBatches(): AsyncGenerator<Batch> {
     const { epoch, batch } = this.#run.progress
-    return batches(this.#data, {
+    return batches(this.#cached?.data ?? this.#data, {
       batchSize: this.#trainer.batchSize ?? 32,
       shuffle: this.#run.random.stream('order'),
       epoch,
       start: Math.min(batch, this.#resolved.stepsPerEpoch ?? Infinity),
     })
+  }
+
+  /** Computes the features of the stage of a step, if it trains on cached features. */
+  async #enterStage(step: number): Promise<void> {
+    const stage = this.#run.stageAt(step, this.#resolved.settings)
+    if (stage === (this.#cached?.stage ?? null)) return
+    this.#cached = undefined
+    if (!stage) return
+    const data = await this.#features.ofTraining(stage, this.#data)
+    const curvatureBatch = await readCurvatureBatch(data, this.#trainer)
+    this.#cached = { stage, data, options: { programs: stage.programs, curvatureBatch } }
+  }
+
+  /** Evaluates the validation data, in the stage of the last step. */
+  async #validate(data: DatasetOrStream): Promise<Measures> {
+    const run = this.#run
+    const stage = run.stageAt(Math.max(0, run.step - 1), this.#resolved.settings)
+    if (!stage || !('batch' in data)) return run.evaluate(data, run.validatedWeights)
+    return run.evaluate(await this.#features.of(stage, data), run.validatedWeights, stage.programs)
   }
 
   #summarizeInterval(last: StepProgress): IntervalEnd {
@@ -185,7 +221,7 @@ export class FitLoop {
     if (this.#canRecover) await this.#takeSnapshot()
     await run.sync()
     const training = run.progress.interval.measures()
-    const validation = data && complete ? await run.evaluate(data, run.validatedWeights) : undefined
+    const validation = data && complete ? await this.#validate(data) : undefined
     if (complete) run.progress.startInterval()
     if (validation && run.progress.addValidation(validation, run.step)) run.hostWeights.saveBest()
     const { epoch, ...others } = end

@@ -64,6 +64,13 @@ export interface TrainerOptions
   readonly best?: MonitorOptions
   /** Ends training after `patience` evaluations of the validation data without improvement. Default: never. */
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
+  /**
+   * 'cached': the frozen layers before the first trained one run once over the data, in inference mode, and their
+   * results are stored in memory; training then runs the other layers only. The data must not be augmented. If frozen
+   * layers are trained from some step on (see `freeze`), training continues with the whole model there. Default: the
+   * whole model runs at every step.
+   */
+  readonly features?: 'cached'
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
@@ -174,8 +181,8 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
     schedule: true,
     clipNorm: true,
   },
-  ...{ clipValue: true, ema: true, best: true, earlyStopping: true },
-  ...{ curvatureBatch: true, curvatureShare: true, groups: true, decayVectors: true, layerDecay: true },
+  ...{ features: true, clipValue: true, ema: true, best: true, earlyStopping: true },
+  ...{ curvatureBatch: true, curvatureShare: true, groups: true, freeze: true, decayVectors: true, layerDecay: true },
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ totalEpochs: true, totalSteps: true, validation: true, evaluateEvery: true, checkpoints: true },
@@ -193,6 +200,8 @@ export function checkTrainerOptions(options: TrainerOptions): void {
     throw invalidOption('Trainer', 'runtime', runtime, "a runtime: node() of 'onnx-ire/node'")
   if (batchNorm !== 'frozen' && batchNorm !== 'trained')
     throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
+  if (options.features !== undefined && options.features !== 'cached')
+    throw invalidOption('Trainer', 'features', options.features, "'cached', or omitted")
   if (curvatureBatch !== 'step' && curvatureBatch !== 'fixed')
     throw invalidOption('Trainer', 'curvatureBatch', curvatureBatch, "'step' or 'fixed'")
   if (dropout !== 'off' && dropout !== 'on') throw invalidOption('Trainer', 'dropout', dropout, "'off' or 'on'")

@@ -6,7 +6,15 @@ import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { createMatcher, matchNames, type NamePatterns } from '../util/pattern.js'
+import {
+  createMatcher,
+  createSelector,
+  includedPatterns,
+  matchNames,
+  type NamePatterns,
+  type NameSelection,
+  selectNames,
+} from '../util/pattern.js'
 import { emptyRecord } from '../util/record.js'
 import { resolveParameters } from './model/trainable.js'
 
@@ -14,8 +22,8 @@ import { resolveParameters } from './model/trainable.js'
  * A group of trainable tensors with different training options. Omitted fields are the same as for all other tensors.
  */
 export interface ParameterGroup {
-  /** Names of the trainable tensors in the group. */
-  readonly tensors: NamePatterns
+  /** Names of the trainable tensors in the group: patterns, or patterns to `include` and to `exclude`. */
+  readonly tensors: NameSelection
   /** Learning rate, multiplied by the factor of the schedule. */
   readonly lr?: number
   /** Weight decay. */
@@ -29,10 +37,32 @@ export interface ParameterGroup {
   readonly frozen?: boolean | { readonly untilStep: number } | { readonly untilEpoch: number }
 }
 
+/** Freezing of all trainable tensors but some. */
+export interface FreezeOptions {
+  /**
+   * Tensors that are trained: 'head', which is the weight and the bias of the last layer before the output; or a list
+   * of name patterns.
+   */
+  readonly except: 'head' | NamePatterns
+  /** The step at which training of the other tensors begins. Default: never. */
+  readonly untilStep?: number
+  /** The epoch, from 0, at which training of the other tensors begins. Default: never. */
+  readonly untilEpoch?: number
+}
+
 /** Options that differ between tensors. */
 export interface GroupOptions {
-  /** Groups of tensors with different options. If several groups set a field of a tensor, the last one is used. */
+  /**
+   * Groups of tensors with different options. If several groups set a field of a tensor, the first one is used, so
+   * exceptions come before the rule.
+   */
   readonly groups?: readonly ParameterGroup[]
+  /**
+   * Freezes all tensors except some: `{ except: 'head' }` trains the last layer only, and `{ except: 'head', untilEpoch:
+   * 2 }` the whole model from the third epoch on. The same as a last group with `frozen`: fields of `groups` come first.
+   * Default: nothing is frozen.
+   */
+  readonly freeze?: FreezeOptions
   /**
    * False: no weight decay on biases, norm scales and all other tensors with at most one axis longer than 1. Default
    * true, as in PyTorch.
@@ -47,10 +77,13 @@ export interface GroupOptions {
 }
 
 /** Checks group options. Throws `invalid-option`. */
-export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer: Optimizer): void {
+export function checkGroups({ groups = [], freeze, layerDecay }: GroupOptions, optimizer: Optimizer): void {
+  if (freeze) checkFreeze(freeze)
   for (const [i, group] of groups.entries()) {
     const owner = `groups[${i}]`
     checkNames(owner, group, ['tensors', 'lr', 'weightDecay', 'ire', 'frozen'])
+    if (typeof group.tensors === 'object' && !Array.isArray(group.tensors))
+      checkNames(`${owner}.tensors`, group.tensors, ['include', 'exclude'])
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
     if (group.lr && unwrap(optimizer).base.lr === 0)
       throw invalidOption(owner, 'lr', group.lr, "omitted, because the optimizer's lr is 0 and a group scales it")
@@ -68,13 +101,33 @@ export function checkGroups({ groups = [], layerDecay }: GroupOptions, optimizer
   checkNumber('Trainer', 'layerDecay', rate, { min: 0, max: 1 })
 }
 
+function checkFreeze(freeze: FreezeOptions): void {
+  checkNames('freeze', freeze, ['except', 'untilStep', 'untilEpoch'])
+  const { except, untilStep, untilEpoch } = freeze
+  if (except === undefined || [except].flat().length === 0)
+    throw invalidOption('freeze', 'except', except, "'head', or patterns of the tensors that are trained")
+  if (untilStep !== undefined && untilEpoch !== undefined)
+    throw invalidOption('freeze', 'untilEpoch', untilEpoch, 'omitted, because untilStep is given')
+  if (untilStep !== undefined) checkNumber('freeze', 'untilStep', untilStep, count)
+  if (untilEpoch !== undefined) checkNumber('freeze', 'untilEpoch', untilEpoch, count)
+}
+
+/** All groups of the options, in the order in which they are used: `freeze` is the last one. */
+function allGroups({ groups = [], freeze }: GroupOptions): readonly ParameterGroup[] {
+  if (!freeze) return groups
+  const { except, untilStep, untilEpoch } = freeze
+  const frozen = untilStep !== undefined ? { untilStep } : untilEpoch !== undefined ? { untilEpoch } : true
+  return [...groups, { tensors: { exclude: except }, frozen }]
+}
+
 /**
  * Finds the tensors that groups freeze permanently.
  * @throws OnnxIreError `invalid-option` for a pattern without a match, and if all tensors are frozen
  */
-export function findFrozen(names: readonly string[], { groups = [] }: GroupOptions): Set<string> {
-  for (const { tensors } of groups) matchNames(tensors, names, 'trainable tensor')
-  const frozen = new Set(names.filter((name) => groups.findLast(setsField(name, 'frozen'))?.frozen === true))
+export function findFrozen(names: readonly string[], options: GroupOptions): Set<string> {
+  const groups = allGroups(options)
+  for (const { tensors } of groups) selectNames(tensors, names, 'trainable tensor')
+  const frozen = new Set(names.filter((name) => groups.find(setsField(name, 'frozen'))?.frozen === true))
   if (frozen.size < names.length || frozen.size === 0) return frozen
   throw new OnnxIreError('invalid-option', 'groups: every trainable tensor is frozen; at least one must be trained')
 }
@@ -86,14 +139,14 @@ export function findFrozen(names: readonly string[], { groups = [] }: GroupOptio
  */
 export function checkGroupsMatch(names: readonly string[], { groups = [] }: GroupOptions): void {
   for (const [i, { tensors }] of groups.entries())
-    for (const pattern of [tensors].flat())
+    for (const pattern of [includedPatterns(tensors) ?? '*'].flat())
       if (!names.some(createMatcher(pattern)))
         throw invalidOption(`groups[${i}]`, 'tensors', pattern, 'a pattern of tensors that the loss depends on')
 }
 
 /** Whether a group sets a field for a tensor. */
 const setsField = (name: string, field: keyof ParameterGroup) => (group: ParameterGroup) =>
-  group[field] !== undefined && createMatcher(group.tensors)(name)
+  group[field] !== undefined && createSelector(group.tensors)(name)
 
 /**
  * Resolves group options to settings per tensor, for tensors that have any.
@@ -107,12 +160,13 @@ export function resolveParameterSettings(
   layerDepths: () => ReadonlyMap<string, number>,
   stepsPerEpoch: number | undefined,
 ): Record<string, ParameterSettings> {
-  const { groups = [], decayVectors = true, layerDecay } = options
+  const { decayVectors = true, layerDecay } = options
+  const groups = allGroups(options)
   const { base } = unwrap(optimizer)
   const scales = layerDecay === undefined ? undefined : layerScales([...parameters.keys()], layerDecay, layerDepths)
   const settings: Record<string, ParameterSettings> = emptyRecord()
   for (const [name, value] of parameters) {
-    const find = <K extends keyof ParameterGroup>(field: K) => groups.findLast(setsField(name, field))?.[field]
+    const find = <K extends keyof ParameterGroup>(field: K) => groups.find(setsField(name, field))?.[field]
     const [lr, decay, ire, frozen] = [find('lr'), find('weightDecay'), find('ire'), find('frozen')]
     const lrScale = (lr === undefined ? 1 : lr / base.lr) * (scales?.get(name) ?? 1)
     const weightDecay = decay ?? (decayVectors || !isVectorOrScalar(value) ? undefined : 0)

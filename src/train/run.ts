@@ -20,6 +20,7 @@ import { SerialQueue } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
+import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, type RunArrays, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
@@ -38,6 +39,20 @@ interface RunModel {
   readonly outputs: readonly Value[]
 }
 
+/**
+ * Builds the graphs of the layers behind the frozen part of a model, and the features that they read; null if no part
+ * of the model is frozen.
+ * @param trained names of the parameters that are trained
+ */
+export type StageBuilder = (
+  trained: ReadonlySet<string>,
+) => { readonly graphs: TrainingGraphs; readonly features: FeatureStage['features'] } | null
+
+/** Options of one step, with the programs that the batch is an input of. Default: those of the whole model. */
+interface StepOptions extends ResolvedFitOptions {
+  readonly programs?: Programs<TensorMap>
+}
+
 /** A training run: weights, optimizer state, progress and backend, single steps, and checkpoints. */
 export class Run {
   readonly programs: Programs<TensorMap>
@@ -48,6 +63,9 @@ export class Run {
   #sources: SourceChecksums | undefined
   readonly #options: TrainerOptions
   readonly #backend: TrainingBackend<TensorMap>
+  readonly #buildStage: StageBuilder | undefined
+  /** Stages of training with cached features, by the names of the parameters that are trained. */
+  readonly #stages = new Map<string, FeatureStage | null>()
   readonly #weights: WeightStore
   #progress: Progress
   #state: OptimizerState
@@ -60,7 +78,7 @@ export class Run {
   readonly #queue = new SerialQueue()
 
   /** Throws `invalid-option` if the runtime's device cannot train the model. */
-  constructor(graphs: TrainingGraphs, options: TrainerOptions, model: RunModel) {
+  constructor(graphs: TrainingGraphs, options: TrainerOptions, model: RunModel, buildStage?: StageBuilder) {
     this.#model = model
     const { runtime, optimizer, microBatch, seed = 0 } = options
     this.#options = options
@@ -69,13 +87,30 @@ export class Run {
     this.#state = initialState(optimizer, this.#weights.parameters)
     this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters })
     this.programs = new Programs(graphs, this.#backend, microBatch)
+    this.#buildStage = buildStage
     this.#progress = new Progress(graphs.metrics.training, options)
   }
 
-  /** Compiles the training graphs. */
-  async prepare(): Promise<void> {
+  /** Compiles the training graphs of the first step. */
+  async prepare(settings: ResolvedFitOptions['settings']): Promise<void> {
     const { ire } = unwrap(this.#options.optimizer)
-    await this.programs.prepare(ire !== null && ire.curvature !== 'empirical')
+    const { programs } = this.stageAt(0, settings) ?? this
+    await programs.prepare(ire !== null && ire.curvature !== 'empirical')
+  }
+
+  /** The stage of a step that trains on cached features, the same object for all its steps; null for other steps. */
+  stageAt(step: number, settings: ResolvedFitOptions['settings']): FeatureStage | null {
+    if (!this.#buildStage) return null
+    const trained = this.#trainedAt(step, settings) ?? new Set(Object.keys(this.#weights.parameters))
+    const key = [...trained].join('\n')
+    let stage = this.#stages.get(key)
+    if (stage === undefined) {
+      const built = this.#buildStage(trained)
+      const { microBatch } = this.#options
+      stage = built && { programs: new Programs(built.graphs, this.#backend, microBatch), features: built.features }
+      this.#stages.set(key, stage)
+    }
+    return stage
   }
 
   /** Number of steps since the beginning of training. */
@@ -156,7 +191,7 @@ export class Run {
    * Takes one optimizer step on a batch, and adds its training metrics to the current interval.
    * @throws OnnxIreError `invalid-option` during another step of this run: two fits would change the same tensors
    */
-  async trainBatch(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
+  async trainBatch(batch: Batch, options: StepOptions): Promise<StepProgress> {
     if (this.#stepping)
       throw new OnnxIreError(
         'invalid-option',
@@ -170,13 +205,14 @@ export class Run {
     }
   }
 
-  async #trainBatch(batch: Batch, options: ResolvedFitOptions): Promise<StepProgress> {
+  async #trainBatch(batch: Batch, options: StepOptions): Promise<StepProgress> {
+    const { programs = this.programs } = options
     const { totalSteps, stepsPerEpoch, settings, curvatureBatch } = options
     const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.#options
     const { curvatureShare = 1 } = this.#options
     const { statistics } = this.#weights
     const { step, progress } = this
-    const prepared = this.#prepareBatch(batch)
+    const prepared = prepareFor(programs, batch)
     const parameterNames = this.#trainedAt(step, settings)
     const started = Date.now()
     let first: BatchResult<TensorMap> | undefined
@@ -187,9 +223,9 @@ export class Run {
       optimizer,
       step,
       async (kind, parameters) => {
-        const result = await this.programs.gradient({
+        const result = await programs.gradient({
           kind,
-          ...(kind === 'curvature' && curvatureBatch ? this.#prepareBatch(curvatureBatch) : prepared),
+          ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
           share: kind === 'curvature' ? curvatureShare : 1,
           parameters,
           statistics,
@@ -235,15 +271,18 @@ export class Run {
     )
   }
 
-  /** Computes loss and metrics over a data set. */
-  evaluate(data: DatasetOrStream, weights: WhichWeights): Promise<Measures> {
+  /**
+   * Computes loss and metrics over a data set.
+   * @param programs those that the data are the inputs of
+   */
+  evaluate(data: DatasetOrStream, weights: WhichWeights, programs = this.programs): Promise<Measures> {
     return this.#queue.run(async () => {
       const statistics = weights === 'last' ? this.#weights.statistics : this.#weights.get(weights)
       const uploaded = weights === 'best' ? await this.#backend.upload(statistics) : undefined
       try {
         if (!uploaded) await this.#load()
         const parameters = uploaded ?? (weights === 'ema' ? this.#backend.averages! : this.#backend.parameters)
-        return await evaluateBatches(this.programs, data, this.#options.batchSize ?? 32, { parameters, statistics })
+        return await evaluateBatches(programs, data, this.#options.batchSize ?? 32, { parameters, statistics })
       } finally {
         if (uploaded) this.#backend.release(uploaded)
       }
@@ -252,13 +291,13 @@ export class Run {
 
   /** Replaces a lost device. Returns false if that is impossible; otherwise call `restore` before the next step. */
   async recover(): Promise<boolean> {
-    this.programs.clear()
+    for (const programs of this.#allPrograms()) programs.clear()
     this.#loaded = undefined
     return this.#backend.recover()
   }
 
   async dispose(): Promise<void> {
-    await this.programs.release()
+    for (const programs of this.#allPrograms()) await programs.release()
     this.#loaded = undefined
     await this.#backend.dispose()
   }
@@ -276,9 +315,8 @@ export class Run {
     return { parameters, optimizer: this.#state, ...(averages ? { averages } : {}) }
   }
 
-  #prepareBatch({ tensors, size }: Batch) {
-    const { graphs } = this.programs
-    return { batch: prepareBatch(tensors, graphs.data, graphs.loss.labels), size }
+  #allPrograms(): Programs<TensorMap>[] {
+    return [this.programs, ...[...this.#stages.values()].flatMap((stage) => stage?.programs ?? [])]
   }
 
   #staleHostError(): OnnxIreError {
@@ -288,6 +326,12 @@ export class Run {
     )
   }
 }
+
+/** Converts a batch to the inputs of programs. */
+const prepareFor = ({ graphs }: Programs<TensorMap>, { tensors, size }: Batch) => ({
+  batch: prepareBatch(tensors, graphs.data, graphs.loss.labels),
+  size,
+})
 
 /** The host arrays of a run: all weights and running statistics that training changes, in memory of the runtime. */
 class WeightStore {

@@ -8,6 +8,7 @@ import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
+import { buildFeatureStage, checkFeatures, FeatureCache } from './cached-features.js'
 import { checkFitData, type FitData, summarizeData } from './checkpoint/checksums.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
@@ -21,7 +22,7 @@ import { findTrainable } from './model/trainable.js'
 import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
 import { checkGroupsMatch, findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
 import { checkMonitors } from './progress.js'
-import { Run } from './run.js'
+import { Run, type StageBuilder } from './run.js'
 
 /** The internals of a trainer that `LossSurface` needs. */
 interface TrainerInternals {
@@ -50,6 +51,7 @@ export class Trainer {
   readonly #options: TrainerOptions
   readonly #graph: Graph
   readonly #run: Run
+  readonly #features: FeatureCache
   /** The data of the checkpoint that was restored, until the next `fit` continues on them. */
   #restoredData: FitData | undefined
 
@@ -66,6 +68,8 @@ export class Trainer {
     this.#options = options
     this.#graph = graph
     this.#run = run
+    const { batchSize = 32, microBatch = batchSize, runtime } = options
+    this.#features = new FeatureCache(runtime, run.programs.graphs, Math.min(batchSize, microBatch))
   }
 
   /**
@@ -93,20 +97,22 @@ export class Trainer {
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
     const { batchSize = 32, microBatch = batchSize, runtime } = options
-    const graphs = buildGraphs(prepared, {
-      ...options,
-      frozen,
-      ...curvature,
-      provider: runtime.provider,
-      batchSize: Math.min(batchSize, microBatch),
-    })
+    const shared = { ...options, ...curvature, provider: runtime.provider, batchSize: Math.min(batchSize, microBatch) }
+    const graphs = buildGraphs(prepared, { ...shared, frozen })
     checkGroupsMatch([...graphs.parameters.keys(), ...frozen], options)
-    const run = new Run(graphs, options, { file: original, outputs: [...prepared.graph.outputs.values()] })
+    const buildStage: StageBuilder = (trained) => buildFeatureStage(prepared.graph, graphs, trained, shared)
+    const run = new Run(
+      graphs,
+      options,
+      { file: original, outputs: [...prepared.graph.outputs.values()] },
+      options.features === 'cached' ? buildStage : undefined,
+    )
     const trainer = new Trainer(original, options, graph, run)
     try {
-      trainer.#resolveSettings(1) // reports errors of all groups whose settings do not depend on the data
+      const settings = trainer.#resolveSettings(1) // reports errors of all groups whose settings need no data
       checkMonitors(graphs.metrics.evaluation, options)
-      await run.prepare()
+      if (options.features === 'cached') checkFeatures(run.stageAt(0, settings), graphs, settings)
+      await run.prepare(settings)
     } catch (error) {
       await trainer.dispose()
       throw error
@@ -174,7 +180,7 @@ export class Trainer {
     )
     if (!options.signal?.aborted && this.isFinished(options)) throw this.#nothingToDo(options)
     await this.#identifyData(data, options)
-    yield* new FitLoop(run, data, this.#options, options, resolved).run()
+    yield* new FitLoop(run, data, this.#options, options, resolved, this.#features).run()
   }
 
   /**

@@ -3,6 +3,33 @@ import { OnnxIreError } from './errors.js'
 /** One or several patterns of names; `*` matches any sequence of characters, other characters match themselves. */
 export type NamePatterns = string | readonly string[]
 
+/** Names to select: those that match patterns, or that match `include` (default: all) and not `exclude`. */
+export type NameSelection = NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
+
+/** Creates a predicate that tests whether a name is selected. */
+export function createSelector(selection: NameSelection): (name: string) => boolean {
+  const { include = '*', exclude = [] } = toIncludeAndExclude(selection)
+  const [isIncluded, isExcluded] = [createMatcher(include), createMatcher(exclude)]
+  return (name) => isIncluded(name) && !isExcluded(name)
+}
+
+/** The patterns of a selection that include names; undefined for all. */
+export const includedPatterns = (selection: NameSelection): NamePatterns | undefined =>
+  toIncludeAndExclude(selection).include
+
+/** Selects names. Throws `invalid-option` for a pattern without a match. */
+export function selectNames(selection: NameSelection, names: Iterable<string>, what: string): string[] {
+  const all = [...names]
+  const { include, exclude } = toIncludeAndExclude(selection)
+  for (const patterns of [include, exclude]) if (patterns !== undefined) matchNames(patterns, all, what)
+  return all.filter(createSelector(selection))
+}
+
+const toIncludeAndExclude = (selection: NameSelection) =>
+  typeof selection === 'string' || isList(selection) ? { include: selection, exclude: undefined } : selection
+
+const isList = (selection: NameSelection): selection is readonly string[] => Array.isArray(selection)
+
 /** Creates a predicate that tests whether a name matches one of the patterns. */
 export function createMatcher(patterns: NamePatterns): (name: string) => boolean {
   const split = [patterns].flat().map((pattern) => pattern.split('*'))

@@ -84,8 +84,8 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       ...listInitialFiles(start, model),
       ...(await listDataFiles(recipe)),
     ])
-    const trained = createStartModel(model, recipe)
-    const recipeData = await RecipeData.open(recipe, model, trained.model)
+    const { model: trained, ...choice } = createStartModel(model, recipe)
+    const recipeData = await RecipeData.open(recipe, model, trained)
     const data = await recipeData.train()
     const validation = await recipeData.validation()
     const classes = await recipeData.classes()
@@ -95,9 +95,9 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     }
     const { head: _head, adapter: _adapter, ...options } = trainerOptions(await recipeData.inSteps())
     return await trainInFolder(request, {
-      model: trained.model,
+      model: trained,
       preset: typeof start.model === 'string' ? undefined : model,
-      options: { ...options, ...(trained.trainable !== undefined && { trainable: trained.trainable }) },
+      options: { ...options, ...choice },
       data,
       validation,
       classes,

@@ -145,14 +145,14 @@ interface Fingerprint {
 
 /** Collects the options of a trainer that determine its trajectory. */
 export function createFingerprint(trainer: TrainerOptions): Fingerprint {
-  const { optimizer, seed = 0, batchSize = 32, groups, decayVectors, layerDecay, schedule } = trainer
-  const { clipNorm, clipValue, ema, best, earlyStopping } = trainer
+  const { optimizer, seed = 0, batchSize = 32, groups, freeze, decayVectors, layerDecay, schedule } = trainer
+  const { clipNorm, clipValue, ema, best, earlyStopping, features } = trainer
   const dropout = trainer.dropout === 'on' ? 'on' : undefined
   const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
   const curvatureShare = trainer.curvatureShare === 1 ? undefined : trainer.curvatureShare
   const options = {
-    ...{ groups, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
-    ...{ dropout, curvatureBatch, curvatureShare },
+    ...{ groups, freeze, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
+    ...{ dropout, curvatureBatch, curvatureShare, features },
   }
   return { optimizer, seed, batchSize, options }
 }

@@ -2,6 +2,7 @@ import { type LoraOptions, lora } from '../../adapter/lora.js'
 import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
 import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
+import type { FreezeOptions } from '../parameter-groups.js'
 import type { Trainable } from './trainable.js'
 
 /** Options that change a model before training, and the tensors to train. */
@@ -15,19 +16,30 @@ export interface StartOptions {
   readonly adapter?: LoraOptions
   /** Tensors to train; see `TrainingOptions`. */
   readonly trainable?: Trainable
+  /** Tensors that are not trained; see `GroupOptions`. */
+  readonly freeze?: FreezeOptions
 }
 
-/** Creates the model that training starts from: with its new head and its adapter. */
+/** Options about the tensors of a start model, by their names. */
+type TensorOptions = Pick<StartOptions, 'trainable' | 'freeze'>
+
+/**
+ * Creates the model that training starts from, with its new head and its adapter, and the options about its tensors, in
+ * which 'head' is replaced by names.
+ */
 export function createStartModel(
   model: Model,
-  { head, adapter, trainable }: StartOptions,
-): { readonly model: Model; readonly trainable?: Trainable } {
-  const chosen = trainable === undefined ? {} : { trainable }
+  { head, adapter, trainable, freeze }: StartOptions,
+): TensorOptions & { readonly model: Model } {
   const resized = head ? replaceHead(model, head) : model
+  const chosen: TensorOptions = {
+    ...(trainable === undefined ? {} : { trainable }),
+    ...(freeze && { freeze: freeze.except === 'head' ? { ...freeze, except: headTensors(resized, head ?? {}) } : freeze }),
+  }
   if (!adapter) return { model: resized, ...chosen }
   const own = head ? headTensors(resized, head) : []
   const exclude = [...[adapter.exclude ?? []].flat(), ...own.slice(0, 1)]
   const adapted = lora(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
   if (!head || trainable !== undefined) return { model: adapted, ...chosen }
-  return { model: adapted, trainable: [...adapterTensors(adapted), ...own] }
+  return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...own] }
 }

@@ -8,7 +8,7 @@ import { definitionOf } from '../../op/op.js'
 import { append } from '../../util/append.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { createMatcher, matchNames, type NamePatterns } from '../../util/pattern.js'
+import { createMatcher, includedPatterns, type NameSelection, selectNames } from '../../util/pattern.js'
 
 /** Whether the output has the elements of the input in another shape, order or type. */
 const isView = ({ operator }: Node): boolean => {
@@ -128,7 +128,7 @@ const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1
  * Parameters that the loss does not depend on, and running statistics that `batchNorm: 'trained'` updates, are left
  * out; a pattern that matches nothing else is an error.
  */
-export type Trainable = 'weights' | NamePatterns | { readonly include?: NamePatterns; readonly exclude?: NamePatterns }
+export type Trainable = 'weights' | NameSelection
 
 /**
  * Finds the parameters to train by name, in the order of the model. Default: the tensors of the model's adapter, or
@@ -141,17 +141,11 @@ export function findTrainable(graph: Graph, trainable?: Trainable): Map<string, 
     const tensors = new Set(adapter.tensors)
     return new Map([...graph.parameters].filter(([name]) => tensors.has(name)))
   }
-  const choice = toPatterns(trainable ?? 'weights')
-  checkNames('trainable', choice, ['include', 'exclude'])
-  const weights = findWeights(graph)
-  const included = choice.include ? new Set(matchNames(choice.include, graph.parameters.keys(), 'tensor')) : undefined
-  if (choice.exclude) matchNames(choice.exclude, graph.parameters.keys(), 'tensor')
-  const excluded = choice.exclude ? createMatcher(choice.exclude) : () => false
-  return new Map(
-    [...graph.parameters].filter(
-      ([name, value]) => (included ? included.has(name) : weights.has(value)) && !excluded(name),
-    ),
-  )
+  const choice = toSelection(trainable)
+  if (typeof choice === 'object' && !Array.isArray(choice)) checkNames('trainable', choice, ['include', 'exclude'])
+  const selected = new Set(selectNames(choice, graph.parameters.keys(), 'tensor'))
+  const weights = includedPatterns(choice) === undefined ? findWeights(graph) : undefined
+  return new Map([...graph.parameters].filter(([name, value]) => selected.has(name) && (weights?.has(value) ?? true)))
 }
 
 /**
@@ -165,7 +159,7 @@ export function checkUsable(
   isUsable: (name: string, value: Value) => boolean,
 ): void {
   const usable = [...graph.parameters].filter(([name, value]) => isUsable(name, value)).map(([name]) => name)
-  const useless = [toPatterns(trainable ?? 'weights').include ?? []]
+  const useless = [includedPatterns(toSelection(trainable)) ?? []]
     .flat()
     .filter((pattern) => !usable.some(createMatcher(pattern)))
   if (useless.length === 0) return
@@ -175,9 +169,4 @@ export function checkUsable(
   )
 }
 
-function toPatterns(trainable: Trainable): { readonly include?: NamePatterns; readonly exclude?: NamePatterns } {
-  if (trainable === 'weights') return {}
-  return typeof trainable === 'string' || isList(trainable) ? { include: trainable } : trainable
-}
-
-const isList = (trainable: Trainable): trainable is readonly string[] => Array.isArray(trainable)
+const toSelection = (trainable: Trainable = 'weights'): NameSelection => (trainable === 'weights' ? {} : trainable)

@@ -1,0 +1,249 @@
+import type { TensorMap } from '../backend/backend.js'
+import { fromArrays } from '../data/arrays.js'
+import { batches } from '../data/batches.js'
+import type { Dataset } from '../data/dataset.js'
+import type { DatasetOrStream } from '../data/stream.js'
+import { transform } from '../data/transform.js'
+import type { TypedArray } from '../ir/dtype.js'
+import { formatShape } from '../ir/shape.js'
+import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import { leavesOf } from '../ir/topology.js'
+import type { Graph, Value } from '../ir/value.js'
+import { compileGraph } from '../lowering/compile.js'
+import type { ParameterSettings } from '../optim/parameter-settings.js'
+import type { Runtime } from '../runtime/runtime.js'
+import { OnnxIreError } from '../util/errors.js'
+import { Random, type RandomState } from '../util/random.js'
+import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
+import { divideGraph } from './graphs/divide-graph.js'
+import { prepareForTraining } from './model/prepare-model.js'
+import type { Programs } from './programs.js'
+import { prepareBatch } from './validate-batch.js'
+
+/** Training of the layers behind a frozen part of the model, on the features that the frozen part computes. */
+export interface FeatureStage {
+  /** Programs of the layers that are trained. */
+  readonly programs: Programs<TensorMap>
+  /** The frozen part: values that the layers read, by the names of their inputs. */
+  readonly features: ReadonlyMap<string, Value>
+}
+
+/**
+ * Builds the graphs of the layers behind the frozen part of a model. Returns null if no part is frozen. Norms and
+ * Dropout nodes of the frozen part are in inference mode.
+ * @param whole graphs of the whole model
+ * @param trained names of the parameters that are trained
+ */
+export function buildFeatureStage(
+  graph: Graph,
+  whole: TrainingGraphs,
+  trained: ReadonlySet<string>,
+  options: TrainingOptions,
+): { readonly graphs: TrainingGraphs; readonly features: ReadonlyMap<string, Value> } | null {
+  if (trained.size === 0) return null
+  const divided = divideGraph(graph, new Set([...trained].map((name) => whole.parameters.get(name)!)))
+  const frozen = new Set([...graph.parameters.keys()].filter((name) => !trained.has(name)))
+  const graphs = buildGraphs(prepareForTraining(divided.graph, options), {
+    ...options,
+    trainable: [...trained],
+    frozen,
+  })
+  const features = new Map([...divided.features].filter(([name]) => graphs.data.has(name)))
+  return features.size > 0 ? { graphs, features } : null
+}
+
+/**
+ * Checks the first stage of training with cached features.
+ * @throws OnnxIreError `invalid-option` if no part of the model is frozen, or if an option applies only to the part that
+ *   is never trained
+ */
+export function checkFeatures(
+  stage: FeatureStage | null,
+  whole: TrainingGraphs,
+  settings: Readonly<Record<string, ParameterSettings>>,
+): void {
+  if (!stage)
+    throw new OnnxIreError(
+      'invalid-option',
+      "features: 'cached' needs layers that are frozen before the first trained one, but training begins at the model's first layers: freeze them, for instance by freeze: { except: 'head' }, or omit the option",
+    )
+  if (Object.values(settings).some(({ startStep = 0 }) => startStep > 0)) return
+  const { graphs } = stage.programs
+  const refuse = (option: string, nodes: string): never => {
+    throw new OnnxIreError(
+      'invalid-option',
+      `features: 'cached' runs the frozen layers once, in inference mode, so ${option} cannot apply to their ${nodes}: omit one of the two options`,
+    )
+  }
+  if (graphs.statistics.size < whole.statistics.size) refuse("batchNorm: 'trained'", 'norms')
+  if (graphs.noise.size < whole.noise.size) refuse("dropout: 'on'", 'Dropout nodes')
+}
+
+/** Computes and stores the features of data: each data set is read, and the frozen part run on it, once per stage. */
+export class FeatureCache {
+  readonly #runtime: Runtime
+  /** Graphs of the whole model, whose inputs the data have. */
+  readonly #graphs: TrainingGraphs
+  readonly #batchSize: number
+  readonly #found = new WeakMap<FeatureStage, WeakMap<Dataset, Promise<Dataset>>>()
+
+  /** @param batchSize number of examples per run of the frozen part */
+  constructor(runtime: Runtime, graphs: TrainingGraphs, batchSize: number) {
+    this.#runtime = runtime
+    this.#graphs = graphs
+    this.#batchSize = batchSize
+  }
+
+  /**
+   * Returns the training data of a stage: its features, and the other tensors that its layers and the loss read.
+   * @throws OnnxIreError `invalid-data` for a stream, for data that are augmented, and for examples of several shapes
+   */
+  async ofTraining(stage: FeatureStage, data: DatasetOrStream): Promise<Dataset> {
+    if (!('batch' in data))
+      throw new OnnxIreError(
+        'invalid-data',
+        "features are 'cached', but the training data are a stream, which cannot be read by index: load the examples into a data set, or omit the option features",
+      )
+    await checkNotAugmented(data, this.#batchSize)
+    return this.of(stage, data)
+  }
+
+  /** Returns the data of a stage as `ofTraining` does, without a check of augmentation: evaluations do not augment. */
+  of(stage: FeatureStage, data: Dataset): Promise<Dataset> {
+    const known = this.#found.get(stage) ?? new WeakMap<Dataset, Promise<Dataset>>()
+    this.#found.set(stage, known)
+    const found = known.get(data) ?? this.#compute(stage, data)
+    known.set(data, found)
+    found.catch(() => known.delete(data))
+    return found
+  }
+
+  async #compute({ programs, features }: FeatureStage, data: Dataset): Promise<Dataset> {
+    const names = [...programs.graphs.data.keys()]
+    const outputs = new Map([...features].filter(([name]) => programs.graphs.data.has(name)))
+    const leaves = new Set(leavesOf(outputs.values()))
+    const inputs = new Map([...this.#graphs.data].filter(([, value]) => leaves.has(value)))
+    const program = await compileGraph(this.#runtime, { name: 'features', inputs, outputs })
+    const table = new FeatureTable(data.length)
+    try {
+      for await (const { tensors, size, number } of batches(data, { batchSize: this.#batchSize })) {
+        const batch = prepareBatch(tensors, this.#graphs.data, this.#graphs.loss.labels)
+        const feeds = Object.fromEntries([...inputs.keys()].map((name) => [name, batch[name]!]))
+        const all = { ...batch, ...(await program.run(feeds)) }
+        table.add(Object.fromEntries(names.map((name) => [name, all[name]!])), number * this.#batchSize, size)
+      }
+    } finally {
+      await program.release()
+    }
+    return table.toDataset()
+  }
+}
+
+/** Tensors of all examples of a data set, filled batch by batch. */
+class FeatureTable {
+  readonly #length: number
+  readonly #columns = new Map<string, Tensor>()
+  /** Tensors without an axis of examples. */
+  readonly #constants = new Map<string, Tensor>()
+
+  constructor(length: number) {
+    this.#length = length
+  }
+
+  /** Adds a batch of `size` examples from index `start` on. */
+  add(batch: Tensors, start: number, size: number): void {
+    for (const [name, tensor] of Object.entries(batch)) {
+      if (tensor.dims[0] !== size) this.#addConstant(name, tensor)
+      else this.#addRows(name, tensor, start)
+    }
+  }
+
+  toDataset(): Dataset {
+    const constants = Object.fromEntries(this.#constants)
+    return transform(fromArrays(Object.fromEntries(this.#columns)), (batch) => ({ ...batch, ...constants }))
+  }
+
+  #addRows(name: string, { dtype, dims, data }: Tensor, start: number): void {
+    const [, ...example] = dims
+    let column = this.#columns.get(name)
+    if (!column) {
+      column = { dtype, dims: [this.#length, ...example], data: this.#allocate(data as TypedArray, example, name) }
+      this.#columns.set(name, column)
+    }
+    const [, ...before] = column.dims
+    if (before.some((dim, axis) => dim !== example[axis]))
+      throw new OnnxIreError(
+        'invalid-data',
+        `features are 'cached', but '${name}' is ${formatShape(before)} in some examples and ${formatShape(example)} in others: pad the examples to one length, or omit the option features`,
+      )
+    ;(column.data as TypedArray).set(data as never, start * sizeOf(example))
+  }
+
+  #addConstant(name: string, tensor: Tensor): void {
+    const before = this.#constants.get(name) ?? tensor
+    this.#constants.set(name, before)
+    const isEqual =
+      before.dims.join() === tensor.dims.join() &&
+      (before.data as TypedArray).every((x, i) => Object.is(x, tensor.data[i]))
+    if (!isEqual)
+      throw new OnnxIreError(
+        'invalid-data',
+        `features are 'cached', but '${name}' ${formatShape(tensor.dims)} has no axis of examples and differs between batches: omit the option features`,
+      )
+  }
+
+  #allocate(like: TypedArray, example: readonly number[], name: string): TypedArray {
+    const elements = this.#length * sizeOf(example)
+    try {
+      return new (like.constructor as new (length: number) => TypedArray)(elements)
+    } catch (cause) {
+      const gigabytes = (elements * like.BYTES_PER_ELEMENT) / 2 ** 30
+      throw new OnnxIreError(
+        'invalid-option',
+        `features are 'cached', but '${name}' of ${this.#length} examples takes ${gigabytes.toFixed(1)} GiB: freeze layers closer to the output, take fewer examples, or omit the option features`,
+        { cause },
+      )
+    }
+  }
+}
+
+/** Throws `invalid-data` if a batch of training data depends on random numbers. */
+async function checkNotAugmented(data: Dataset, batchSize: number): Promise<void> {
+  let sampled = false
+  const random = new ObservedRandom(new Random(0).state(), () => {
+    sampled = true
+  })
+  await data.batch(
+    Uint32Array.from({ length: Math.min(batchSize, data.length) }, (_, i) => i),
+    { random },
+  )
+  if (sampled)
+    throw new OnnxIreError(
+      'invalid-data',
+      "features are 'cached', but the training data are augmented at random in every epoch, so their features differ: omit the augmentation (and mixup), or the option features",
+    )
+}
+
+/** A random generator that reports if it, or one of its streams, is used. */
+class ObservedRandom extends Random {
+  readonly #onUse: () => void
+
+  constructor(state: RandomState, onUse: () => void) {
+    super(state)
+    this.#onUse = onUse
+  }
+
+  override stream(name: string): Random {
+    return new ObservedRandom(super.stream(name).state(), this.#onUse)
+  }
+
+  override uniform(): number {
+    this.#onUse()
+    return super.uniform()
+  }
+
+  override integer(n: number): number {
+    this.#onUse()
+    return super.integer(n)
+  }
+}

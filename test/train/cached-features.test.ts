@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest'
+import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
+import {
+  adamw,
+  augment,
+  crossEntropy,
+  type Dataset,
+  ire,
+  OnnxIreError,
+  split,
+  stream,
+  type Trainer,
+  type TrainerOptions,
+} from '../../src/index.js'
+import { topological } from '../../src/ir/topology.js'
+import { clusters, flat, smallConvnet } from './problem.js'
+import { startTrainers, train } from './small-trainer.js'
+
+const { create: createTrainer } = startTrainers()
+const create = (options: Partial<TrainerOptions>): Promise<Trainer> => createTrainer(options, smallConvnet())
+
+const images = clusters(40, [2, 8, 8])
+const { train: data, validation } = split(images, { validation: 0.3, seed: 1 })
+const head = { trainable: 'head.*' }
+
+/** Losses of every step and of the validations. */
+async function losses(trainer: Trainer, totalEpochs = 3): Promise<number[]> {
+  const steps: number[] = []
+  const onStep = ({ loss }: { readonly loss: number }) => void steps.push(loss)
+  const intervals = await train(trainer, data, { totalEpochs, validation, onStep })
+  return [...steps, ...intervals.map((interval) => interval.validation!.loss)]
+}
+
+/** The data, with a count of the batches that are read. */
+function counted(of: Dataset): Dataset & { readonly reads: () => number } {
+  let reads = 0
+  return {
+    length: of.length,
+    batch: (indices, context) => {
+      reads++
+      return of.batch(indices, context)
+    },
+    reads: () => reads,
+  }
+}
+
+const codeOf = (action: Promise<unknown>): Promise<unknown> =>
+  action.then(
+    () => 'accepted',
+    (error) => (error instanceof OnnxIreError ? error.code : error),
+  )
+
+describe('features: cached', () => {
+  const variants: [string, Partial<TrainerOptions>][] = [
+    ['AdamW', {}],
+    ['IRE with sampled curvature', { optimizer: ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.6, interval: 2 }) }],
+    ['micro-batches', { microBatch: 3 }],
+    [
+      'a fixed curvature batch',
+      { optimizer: ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.6, interval: 2 }), curvatureBatch: 'fixed' },
+    ],
+    ['a moving average', { ema: 0.9 }],
+  ]
+  it.each(variants)('trains as the whole model does: %s', async (_, options) => {
+    const [whole, cached] = [
+      await create({ ...head, ...options }),
+      await create({ ...head, ...options, features: 'cached' }),
+    ]
+    const [expected, given] = [await losses(whole), await losses(cached)]
+    expect(given.length).toBe(expected.length)
+    for (const [i, loss] of expected.entries()) expect(Math.abs(given[i]! - loss)).toBeLessThan(1e-6)
+    // The exported model is the whole one.
+    const evaluated = await cached.evaluate(validation)
+    expect(Math.abs(evaluated.loss - (await whole.evaluate(validation)).loss)).toBeLessThan(1e-6)
+    expect(cached.export().proto.graph!.node.length).toBe(whole.export().proto.graph!.node.length)
+  })
+
+  it('reads the data once', async () => {
+    const [training, held] = [counted(data), counted(validation)]
+    await train(await create({ ...head, features: 'cached' }), training, { totalEpochs: 5, validation: held })
+    // One batch is read to detect augmentation.
+    expect(training.reads()).toBe(1 + Math.ceil(data.length / 8))
+    expect(held.reads()).toBe(Math.ceil(validation.length / 8))
+  })
+
+  it('ends where frozen layers are first trained, also within an epoch', async () => {
+    const groups = [{ tensors: 'stage*', frozen: { untilStep: 6 } }]
+    const whole = await losses(await create({ groups }))
+    const training = counted(data)
+    const cached = await create({ groups, features: 'cached' })
+    const given: number[] = []
+    await train(cached, training, { totalEpochs: 3, onStep: ({ loss }) => void given.push(loss) })
+    for (const [i, loss] of given.entries()) expect(Math.abs(loss - whole[i]!)).toBeLessThan(1e-5)
+    // Steps 7 to 12 read images again, and one batch ahead at the end of an epoch is dropped.
+    expect(training.reads()).toBe(1 + 4 + 2 + 4)
+  })
+
+  it('resumes to the same bits', async () => {
+    const groups = [{ tensors: 'stage*', frozen: { untilEpoch: 2 } }]
+    const options: Partial<TrainerOptions> = { groups, features: 'cached', best: {} }
+    const [whole, first, second] = [await create(options), await create(options), await create(options)]
+    await train(whole, data, { totalEpochs: 3, validation })
+    for (const stop of [3, 8]) {
+      await train(first, data, {
+        totalEpochs: 3,
+        validation,
+        onStep: ({ step }) => (step + 1 === stop ? 'stop' : undefined),
+      })
+      second.restore(first.checkpoint())
+      await train(second, data, { totalEpochs: 3, validation })
+      expect(flat(await second.parameters())).toEqual(flat(await whole.parameters()))
+    }
+  })
+
+  it('refuses data and options that it cannot honour', async () => {
+    expect(await codeOf(create({ features: 'cached' }))).toBe('invalid-option')
+    expect(await codeOf(create({ features: 'disk' as never }))).toBe('invalid-option')
+    const cached = await create({ ...head, features: 'cached' })
+    const attempt = (of: Parameters<Trainer['train']>[0]) => codeOf(cached.train(of, { totalEpochs: 1 }))
+    const noisy = augment(data, (batch, random) => ({
+      ...batch,
+      y: random.uniform() < 2 ? batch['x']! : batch['labels']!,
+    }))
+    expect(await attempt(noisy)).toBe('invalid-data')
+    expect(await attempt(stream([{ x: new Float32Array(128), labels: 0n }]))).toBe('invalid-data')
+    expect(await attempt(data)).toBe('accepted')
+    const frozenNorms = { ...head, features: 'cached', batchNorm: 'trained' } as const
+    expect(await codeOf(create(frozenNorms))).toBe('invalid-option')
+    const later = { groups: [{ tensors: 'stage*', frozen: { untilEpoch: 1 } }], batchNorm: 'trained' } as const
+    expect(await codeOf(create({ ...later, features: 'cached' }))).toBe('accepted')
+  })
+})
+
+it('the backward pass ends at the first trained layer', () => {
+  const graph = importGraph(smallConvnet())
+  const operators = (trainable: string) => {
+    const { training, evaluation } = buildTrainingGraphs(graph, { loss: crossEntropy(), trainable })
+    const forward = new Set(topological(evaluation.outputs.values()))
+    return topological(training.outputs.values()).filter((node) => !forward.has(node))
+  }
+  const ofHead = operators('head.*')
+  expect(ofHead.filter(({ operator }) => /Conv|Pool/.test(operator))).toEqual([])
+  expect(ofHead.length).toBeLessThan(operators('*').length / 2)
+})
