@@ -28,7 +28,8 @@ export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> 
 type SameField = Exclude<keyof Recipe & keyof TrainerOptions, 'loss' | 'optimizer' | 'metrics' | 'best'>
 
 const sameFields: Readonly<Record<SameField, true>> = {
-  ...{ head: true, adapter: true, trainable: true, batchNorm: true, dropout: true, groups: true, decayVectors: true },
+  ...{ head: true, adapter: true, trainable: true, batchNorm: true, dropout: true, groups: true },
+  ...{ freeze: true, decayVectors: true, features: true },
   ...{ layerDecay: true, schedule: true, clipNorm: true, clipValue: true, batchSize: true, microBatch: true },
   ...{ recompute: true, curvatureBatch: true, curvatureShare: true, ema: true, earlyStopping: true, seed: true },
 }

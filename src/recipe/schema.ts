@@ -11,7 +11,7 @@ import type {
 import { threadRange } from '../runtime/runtime.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
-import type { ParameterGroup } from '../train/parameter-groups.js'
+import type { FreezeOptions, ParameterGroup } from '../train/parameter-groups.js'
 import {
   choice,
   either,
@@ -127,6 +127,24 @@ const trainable = either(
   "'weights', a name pattern or a list of patterns, or { include, exclude } with patterns",
 )
 
+const selection = either(
+  [
+    text(),
+    list(text(), { minItems: 1 }),
+    object<{ include?: NamePatterns; exclude?: NamePatterns }>({ include: patterns, exclude: patterns }),
+  ],
+  'a name pattern or a list of patterns, or { include, exclude } with patterns',
+)
+
+const freeze = object<FreezeOptions>(
+  {
+    except: either([text(), list(text(), { minItems: 1 })], "'head' (the last layer), or patterns of trained tensors"),
+    untilStep: whole(0, 'the step at which the other tensors are trained too'),
+    untilEpoch: whole(0, 'the epoch at which the other tensors are trained too'),
+  },
+  ['except'],
+)
+
 const adapter = object<LoraOptions>({
   r: whole(1, 'the rank of the change of a layer', maxRank),
   alpha: real(above0, 'the numerator of the scale'),
@@ -146,7 +164,7 @@ const adapter = object<LoraOptions>({
 
 const group = object<ParameterGroup>(
   {
-    tensors: patterns,
+    tensors: selection,
     lr: real(nonNegative, 'the learning rate'),
     weightDecay: real(nonNegative),
     ire: flag('whether IRE applies to the group'),
@@ -212,7 +230,9 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     trainable,
     batchNorm: choice(['frozen', 'trained']),
     dropout: choice(['off', 'on'], 'whether Dropout nodes are active in training'),
-    groups: list(group, {}, 'groups of tensors with other settings'),
+    groups: list(group, {}, 'groups of tensors with other settings; the first group that sets a field is used'),
+    freeze,
+    features: choice(['cached'], 'whether frozen layers run once over the data'),
     decayVectors: flag('whether biases and scales of norms decay'),
     layerDecay,
     optimizer: optimizerSchema,

@@ -21,7 +21,7 @@ const create = (options: Partial<TrainerOptions>): Promise<Trainer> => createTra
 
 const images = clusters(40, [2, 8, 8])
 const { train: data, validation } = split(images, { validation: 0.3, seed: 1 })
-const head = { trainable: 'head.*' }
+const head = { freeze: { except: 'head' } } as const
 
 /** Losses of every step and of the validations. */
 async function losses(trainer: Trainer, totalEpochs = 3): Promise<number[]> {
@@ -84,10 +84,10 @@ describe('features: cached', () => {
   })
 
   it('ends where frozen layers are first trained, also within an epoch', async () => {
-    const groups = [{ tensors: 'stage*', frozen: { untilStep: 6 } }]
-    const whole = await losses(await create({ groups }))
+    const freeze = { except: 'head', untilStep: 6 }
+    const whole = await losses(await create({ freeze }))
     const training = counted(data)
-    const cached = await create({ groups, features: 'cached' })
+    const cached = await create({ freeze, features: 'cached' })
     const given: number[] = []
     await train(cached, training, { totalEpochs: 3, onStep: ({ loss }) => void given.push(loss) })
     for (const [i, loss] of given.entries()) expect(Math.abs(loss - whole[i]!)).toBeLessThan(1e-5)
@@ -96,8 +96,8 @@ describe('features: cached', () => {
   })
 
   it('resumes to the same bits', async () => {
-    const groups = [{ tensors: 'stage*', frozen: { untilEpoch: 2 } }]
-    const options: Partial<TrainerOptions> = { groups, features: 'cached', best: {} }
+    const freeze = { except: 'head', untilEpoch: 2 }
+    const options: Partial<TrainerOptions> = { freeze, features: 'cached', best: {} }
     const [whole, first, second] = [await create(options), await create(options), await create(options)]
     await train(whole, data, { totalEpochs: 3, validation })
     for (const stop of [3, 8]) {
@@ -126,7 +126,7 @@ describe('features: cached', () => {
     expect(await attempt(data)).toBe('accepted')
     const frozenNorms = { ...head, features: 'cached', batchNorm: 'trained' } as const
     expect(await codeOf(create(frozenNorms))).toBe('invalid-option')
-    const later = { groups: [{ tensors: 'stage*', frozen: { untilEpoch: 1 } }], batchNorm: 'trained' } as const
+    const later = { freeze: { except: 'head', untilEpoch: 1 }, batchNorm: 'trained' } as const
     expect(await codeOf(create({ ...later, features: 'cached' }))).toBe('accepted')
   })
 })

@@ -65,23 +65,42 @@ describe('groups', () => {
     for (const name of bias) expect(spared[name]).toEqual(none[name])
   })
 
-  it('with the same field of a tensor: the last group is used', async () => {
+  it('with the same field of a tensor: the first group is used', async () => {
     const plain = await moves({})
     const grouped = await moves({
       groups: [
-        { tensors: '*', lr: 0.02 },
-        { tensors: 'head.weight', lr: 0.05 },
         { tensors: 'head*', ire: false },
+        { tensors: 'head.weight', lr: 0.05 },
+        { tensors: '*', lr: 0.02 },
       ],
     })
     for (const name of names) expectTimes(grouped[name], plain[name], name === 'head.weight' ? 0.5 : 0.2)
+    const frozen = await moves({
+      groups: [
+        { tensors: 'head*', frozen: false },
+        { tensors: '*', frozen: true },
+      ],
+    })
+    expect(Object.keys(frozen)).toEqual(names.filter((name) => name.startsWith('head')))
+  })
+
+  it('with tensors to include and to exclude', async () => {
+    const moved = await moves({ groups: [{ tensors: { exclude: 'head*' }, frozen: true }] })
+    expect(Object.keys(moved)).toEqual(names.filter((name) => name.startsWith('head')))
+    const tensors = { include: '*.weight', exclude: 'head*' }
+    const [plain, grouped] = [await moves({}), await moves({ groups: [{ tensors, lr: 0.02 }] })]
+    for (const name of names)
+      expectTimes(grouped[name], plain[name], name.endsWith('weight') && !name.startsWith('head') ? 0.2 : 1)
+    for (const exclude of ['no such*', ['head*', 'typo']])
+      expect(await refusal({ groups: [{ tensors: { exclude }, lr: 0.02 }] })).toMatch(/^invalid-option/)
+    expect(await refusal({ groups: [{ tensors: { excludes: 'head*' } as never }] })).toMatch(/excludes/)
   })
 
   it('frozen > not trained, and without a gradient in the graph', async () => {
     const trainer = await create({
       groups: [
-        { tensors: ['*'], frozen: true },
         { tensors: 'head*', frozen: false },
+        { tensors: ['*'], frozen: true },
       ],
     })
     expect(Object.keys(await trainer.parameters())).toEqual(names.filter((name) => name.startsWith('head')))
@@ -159,5 +178,42 @@ describe('layer-wise decay', () => {
     expect(Math.min(...behind.values())).toBe(0)
     const embedding = of(/embed/)
     expect(embedding.every((layers) => layers === Math.max(...behind.values()))).toBe(true)
+  })
+})
+
+describe('freeze', () => {
+  const head = names.filter((name) => name.startsWith('head'))
+  const others = names.filter((name) => !name.startsWith('head'))
+
+  it("except 'head' or patterns: trains these tensors only", async () => {
+    for (const except of ['head', 'head*', ['head.weight', 'head.bias']])
+      expect(Object.keys(await moves({ freeze: { except } }))).toEqual(head)
+    const resized = await moves({ freeze: { except: 'head' }, head: { classes: 3 } })
+    expect(Object.keys(resized)).toEqual(head)
+  })
+
+  it('until a step or an epoch: trains the other tensors from there on', async () => {
+    for (const until of [{ untilStep: 5 }, { untilEpoch: 1 }]) {
+      const freeze = { except: 'head', ...until }
+      const [before, after] = [await moves({ freeze }, 5), await moves({ freeze }, 6)]
+      expect(others.map((name) => isZero(before[name]))).toEqual(others.map(() => true))
+      expect([...others, ...head].map((name) => isZero(after[name]))).toEqual(names.map(() => false))
+      expect(head.map((name) => isZero(before[name]))).toEqual(head.map(() => false))
+    }
+  })
+
+  it('groups come first', async () => {
+    const moved = await moves({ freeze: { except: 'head' }, groups: [{ tensors: 'hidden0.bias', frozen: false }] })
+    expect(Object.keys(moved).sort()).toEqual([...head, 'hidden0.bias'].sort())
+  })
+
+  it('refuses what it cannot honour', async () => {
+    for (const freeze of [{ except: 'typo*' }, { except: [] }, {}, { except: 'head', untilStep: 1, untilEpoch: 1 }])
+      expect(await refusal({ freeze: freeze as never })).toMatch(/^invalid-option/)
+    for (const freeze of [
+      { except: 'head', until: 2 },
+      { except: 'head', untilStep: -1 },
+    ])
+      expect(await refusal({ freeze: freeze as never })).toMatch(/^invalid-option/)
   })
 })

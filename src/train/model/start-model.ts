@@ -1,8 +1,8 @@
 import { type LoraOptions, lora } from '../../adapter/lora.js'
 import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
-import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
 import type { FreezeOptions } from '../parameter-groups.js'
+import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
 import type { Trainable } from './trainable.js'
 
 /** Options that change a model before training, and the tensors to train. */
@@ -34,7 +34,9 @@ export function createStartModel(
   const resized = head ? replaceHead(model, head) : model
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
-    ...(freeze && { freeze: freeze.except === 'head' ? { ...freeze, except: headTensors(resized, head ?? {}) } : freeze }),
+    ...(freeze && {
+      freeze: freeze.except === 'head' ? { ...freeze, except: headTensors(resized, head ?? {}) } : freeze,
+    }),
   }
   if (!adapter) return { model: resized, ...chosen }
   const own = head ? headTensors(resized, head) : []
