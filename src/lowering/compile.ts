@@ -13,7 +13,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { convertTensor } from './convert.js'
 import { lower } from './lower.js'
 import type { Target } from './lowering.js'
-
+import { toFloat32 } from './precision.js'
 import { webgpu } from './webgpu/target.js'
 
 /** Lowerings by provider; a provider without an entry runs every operator. */
@@ -21,10 +21,11 @@ export const targets: { readonly [P in Provider]?: Target } = { webgpu }
 
 /**
  * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of
- * `spec`: if the provider computes in int32 instead of int64, feeds and results are converted.
+ * `spec`: if the provider computes in int32 instead of int64, or in float32 instead of float16, feeds and results are
+ * converted.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
-  const { bytes, operators, conversion } = encodeGraph(runtime.provider, spec)
+  const { bytes, operators, conversion } = encodeGraph(runtime.provider, spec, runtime.lacksFloat16)
   const program = await runtime.compile(bytes, { operators, transfer: true })
   if (!conversion) return program
   return {
@@ -57,9 +58,10 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
 function encodeGraph(
   provider: Provider,
   spec: GraphSpec,
+  lacksFloat16 = false,
 ): { readonly bytes: Uint8Array; readonly operators: ReadonlySet<string>; readonly conversion?: Conversion } {
   const target = targets[provider]
-  const { graph, conversion } = target ? createConversion(spec, target) : { graph: spec }
+  const { graph, conversion } = target ? createConversion(spec, target, lacksFloat16) : { graph: spec }
   const proto = exportGraph(graph)
   const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
   return { bytes: encode('ModelProto', proto), operators, ...(conversion ? { conversion } : {}) }
@@ -116,8 +118,9 @@ function changedTypes(from: ReadonlyMap<string, Value>, to: ReadonlyMap<string, 
 function createConversion(
   spec: GraphSpec,
   target: Target,
+  lacksFloat16: boolean,
 ): { readonly graph: GraphSpec; readonly conversion?: Conversion } {
-  const graph = lower(spec, target)
+  const graph = lower(lacksFloat16 ? toFloat32(spec) : spec, target)
   const feeds = changedTypes(spec.inputs, graph.inputs)
   const outputs = changedTypes(graph.outputs, spec.outputs)
   if (feeds.size === 0 && outputs.size === 0) return { graph }

@@ -1,10 +1,11 @@
-import type { DType } from '../ir/dtype.js'
+import { type DType, isHalf } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * Converts a tensor between int64 and int32; tensors of other types are returned unchanged.
+ * Converts a tensor between int64 and int32, or between float16 and float32; tensors of other types are returned
+ * unchanged.
  * Throws `invalid-data` with the tensor's name for integers beyond 32 bits.
  */
 export function convertTensor(name: string, tensor: Tensor, to: DType): Tensor {
@@ -12,6 +13,8 @@ export function convertTensor(name: string, tensor: Tensor, to: DType): Tensor {
   if (dtype === 'int64' && to === 'int32') return { dtype: to, dims, data: narrow(name, data as BigInt64Array) }
   if (dtype === 'int32' && to === 'int64')
     return { dtype: to, dims, data: BigInt64Array.from(data as Int32Array, BigInt) }
+  if ((isHalf(dtype) && to === 'float32') || (dtype === 'float32' && isHalf(to)))
+    return tensorFrom(to, dims, numbersOf(tensor))
   return tensor
 }
 

@@ -51,6 +51,8 @@ export interface Runtime {
   readonly description: string
   /** Provider for which `compileGraph` lowers a graph. */
   readonly provider: Provider
+  /** Whether the device cannot compute in float16; `compileGraph` then computes in float32. Default false. */
+  readonly lacksFloat16?: boolean
   /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
   readonly device?: Device
   /**
@@ -89,6 +91,7 @@ export async function withFallback(
   return {
     description: `${runtime.description}, because ${failure.message}`,
     provider: runtime.provider,
+    ...(runtime.lacksFloat16 ? { lacksFloat16: true } : {}),
     ...(runtime.device ? { device: runtime.device } : {}),
     compile: (model, hints) => runtime.compile(model, hints),
     allocate: (dtype, length) => runtime.allocate(dtype, length),

@@ -18,7 +18,7 @@ export {
   imageFolder,
   listFiles,
 } from './data/image-folder.js'
-export { readCsv, readIdx } from './data/read.js'
+export { readCsv, readIdx, readJsonRows } from './data/read.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { downloadModel, type ReadModelOptions, readModel, writeModel } from './files/model.js'
 export { modelFolder } from './files/model-folder.js'

@@ -186,10 +186,14 @@ it('runs every page that has code', () => {
 })
 
 it('quotes files as they are', () => {
-  const quoted = pages.flatMap((file) => blocksOf(page(file.slice(0, -3)), 'ts').filter(({ mark }) => mark !== 'ts'))
-  expect(quoted.length).toBeGreaterThanOrEqual(5)
+  const quoted = pages.flatMap((file) =>
+    ['ts', 'html'].flatMap((language) =>
+      blocksOf(page(file.slice(0, -3)), language).filter(({ mark }) => mark !== language),
+    ),
+  )
+  expect(quoted.length).toBeGreaterThanOrEqual(8)
   for (const { mark, code } of quoted)
-    expect(readFileSync(join(root, mark.slice('ts '.length)), 'utf8')).toContain(code)
+    expect(readFileSync(join(root, mark.slice(mark.indexOf(' ') + 1)), 'utf8')).toContain(code)
 })
 
 it('has no link to a page that is not there', () => {

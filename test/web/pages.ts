@@ -23,5 +23,12 @@ const buildInto = (folder: string) =>
       ],
     },
     worker: { format: 'es' },
-    build: { outDir: folder, emptyOutDir: true, minify: false, target: 'es2023', chunkSizeWarningLimit: 10_000 },
+    build: {
+      outDir: folder,
+      emptyOutDir: true,
+      minify: false,
+      target: 'es2023',
+      chunkSizeWarningLimit: 10_000,
+      rollupOptions: { input: ['index.html', 'chat/index.html'].map((page) => join(root, 'test/web/pages', page)) },
+    },
   })

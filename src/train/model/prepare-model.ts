@@ -3,10 +3,10 @@ import { constantNumber, input } from '../../ir/leaf.js'
 import { capturesOf, topological, withBodies } from '../../ir/topology.js'
 import type { Graph } from '../../ir/value.js'
 import { type Node, Value } from '../../ir/value.js'
+import { toFloat32 } from '../../lowering/precision.js'
 import { cloneNode } from '../../op/inline.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { toFloat32 } from './precision.js'
 
 /** A model prepared for training. */
 export interface PreparedModel {

@@ -10,6 +10,7 @@ import {
   parseCsvDataset,
 } from '../../data/formats/csv.js'
 import { parseIdx } from '../../data/formats/idx.js'
+import { parseJsonList, parseJsonRow } from '../../data/formats/json-rows.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { nameOf, readData, type Source, withSourceName } from '../files/source.js'
@@ -69,4 +70,18 @@ function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
 export async function readIdx(source: Source): Promise<Tensor> {
   const bytes = await readData(source)
   return withSourceName(source, () => parseIdx(bytes))
+}
+
+/**
+ * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json. Blank lines are
+ * skipped, and gzip is detected by the content. For `chatData`.
+ * @throws 'io', or 'invalid-data' naming file and line
+ * @example
+ * const data = chatData(await readJsonRows(input.files[0]), chat) // <input type="file" accept=".jsonl">
+ */
+export async function readJsonRows(source: Source): Promise<unknown[]> {
+  const name = nameOf(source)
+  const text = new TextDecoder().decode(await readData(source))
+  if (name.endsWith('.json')) return parseJsonList(text, name)
+  return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [parseJsonRow(line, `${name}:${i + 1}`)]))
 }

@@ -146,6 +146,10 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
     return this.#opened.monitored.gpu
   }
 
+  get lacksFloat16(): boolean {
+    return !this.gpu.features.has('shader-f16')
+  }
+
   get lost(): Promise<OnnxIreError> {
     return this.#opened.monitored.lost
   }

@@ -1,8 +1,8 @@
-import { body } from '../../ir/body.js'
-import { dtypes, isHalf } from '../../ir/dtype.js'
-import { constant, input, numbersOf, parameter, tensorFrom } from '../../ir/leaf.js'
-import type { Tensor } from '../../ir/tensor.js'
-import { topological, withBodies } from '../../ir/topology.js'
+import { body } from '../ir/body.js'
+import { dtypes, isHalf } from '../ir/dtype.js'
+import { constant, input, numbersOf, parameter, tensorFrom } from '../ir/leaf.js'
+import type { Tensor } from '../ir/tensor.js'
+import { topological, withBodies } from '../ir/topology.js'
 import {
   type Attribute,
   type Attributes,
@@ -11,14 +11,17 @@ import {
   type Node,
   refineShape,
   type Value,
-} from '../../ir/value.js'
-import { apply } from '../../op/apply.js'
-import { replaceElementTypes } from '../../op/facts.js'
-import { refineFrom, type Substitution } from '../../op/inline.js'
-import { definitionOf } from '../../op/op.js'
+} from '../ir/value.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
+import { apply } from '../op/apply.js'
+import { replaceElementTypes } from '../op/facts.js'
+import { refineFrom, type Substitution } from '../op/inline.js'
+import { definitionOf } from '../op/op.js'
+
+type ConvertibleGraph = GraphSpec & Partial<Pick<Graph, 'parameters'>>
 
 /** Whether a graph has a float16 or bfloat16 value, bodies of control flow included. */
-function hasHalfPrecision({ inputs, outputs, parameters }: Graph): boolean {
+function hasHalfPrecision({ inputs, outputs, parameters = new Map() }: ConvertibleGraph): boolean {
   const values = [
     ...withBodies(outputs.values()).flatMap((node) => [...node.inputs, ...node.outputs]),
     ...[inputs, outputs, parameters].flatMap((each) => [...each.values()]),
@@ -33,14 +36,19 @@ const halfTypes: ReadonlySet<unknown> = new Set([dtypes.float16.onnx, dtypes.bfl
  * float32 masters, and gradients do not underflow, so the loss needs no scaling. Returns a graph without half precision
  * unchanged.
  */
-export function toFloat32(graph: Graph): Graph {
+export function toFloat32<G extends ConvertibleGraph>(graph: G): G {
   if (!hasHalfPrecision(graph)) return graph
 
   const converted: Substitution = new Map()
   rebuild(topological(graph.outputs.values()), converted)
   const all = (values: ReadonlyMap<string, Value>) =>
     new Map([...values].map(([name, value]) => [name, convert(value, converted)]))
-  return { ...graph, inputs: all(graph.inputs), parameters: all(graph.parameters), outputs: all(graph.outputs) }
+  return {
+    ...graph,
+    inputs: all(graph.inputs),
+    outputs: all(graph.outputs),
+    ...(graph.parameters && { parameters: all(graph.parameters) }),
+  }
 }
 
 /** Builds nodes of the main graph or of the current body again, on the converted values of their inputs. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Random } from '../../../src/data/index.js'
-import { importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   crossEntropy,
@@ -12,18 +12,18 @@ import {
   type Runtime,
   type Tensor,
   Trainer,
-} from '../../../src/index.js'
-import { body } from '../../../src/ir/body.js'
-import { dtypes } from '../../../src/ir/dtype.js'
-import { constant, numbersOf, scalar, tensorFrom } from '../../../src/ir/leaf.js'
-import { sizeOf } from '../../../src/ir/tensor.js'
-import { bodiesOf, withBodies } from '../../../src/ir/topology.js'
-import type { Value } from '../../../src/ir/value.js'
-import { node as engine } from '../../../src/node/index.js'
-import { decodeModel } from '../../../src/onnx/model.js'
-import { toFloat32 } from '../../../src/train/model/precision.js'
-import { graph, graphProto, info, int, modelBytes, node } from '../../onnx/build.js'
-import { clusters } from '../problem.js'
+} from '../../src/index.js'
+import { body } from '../../src/ir/body.js'
+import { dtypes } from '../../src/ir/dtype.js'
+import { constant, numbersOf, scalar, tensorFrom } from '../../src/ir/leaf.js'
+import { sizeOf } from '../../src/ir/tensor.js'
+import { bodiesOf, withBodies } from '../../src/ir/topology.js'
+import type { Value } from '../../src/ir/value.js'
+import { toFloat32 } from '../../src/lowering/precision.js'
+import { node as engine } from '../../src/node/index.js'
+import { decodeModel } from '../../src/onnx/model.js'
+import { graph, graphProto, info, int, modelBytes, node } from '../onnx/build.js'
+import { clusters } from '../train/problem.js'
 
 let runtime: Runtime
 beforeAll(() => {

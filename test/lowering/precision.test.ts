@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Random } from '../../../src/data/index.js'
-import { importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
+import { Random } from '../../src/data/index.js'
+import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   crossEntropy,
@@ -15,14 +15,14 @@ import {
   type Runtime,
   type Tensor,
   Trainer,
-} from '../../../src/index.js'
-import { dtypes } from '../../../src/ir/dtype.js'
-import { numbersOf, tensorFrom } from '../../../src/ir/leaf.js'
-import { topological } from '../../../src/ir/topology.js'
-import { refineShape } from '../../../src/ir/value.js'
-import { node } from '../../../src/node/index.js'
-import { toFloat32 } from '../../../src/train/model/precision.js'
-import { clusters, smallMlp } from '../problem.js'
+} from '../../src/index.js'
+import { dtypes } from '../../src/ir/dtype.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { topological } from '../../src/ir/topology.js'
+import { refineShape } from '../../src/ir/value.js'
+import { toFloat32 } from '../../src/lowering/precision.js'
+import { node } from '../../src/node/index.js'
+import { clusters, smallMlp } from '../train/problem.js'
 
 let runtime: Runtime
 beforeAll(() => {
