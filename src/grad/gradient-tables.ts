@@ -16,7 +16,7 @@ import { blockQuantizationRules } from './rules/block-quantization.js'
 import { ifRule } from './rules/control/if.js'
 import { loopRule } from './rules/control/loop.js'
 import { scanRule } from './rules/control/scan.js'
-import { convolutionRules, convolutionRulesWithoutTiles, foldingRules } from './rules/convolution.js'
+import { convolutionRules, foldingRules, gpuConvolutionRules, loweredConvolutionRules } from './rules/convolution.js'
 import { elementwiseRules } from './rules/elementwise.js'
 import { indexingRules, selectionRules } from './rules/indexing.js'
 import { linalgRules } from './rules/linalg.js'
@@ -74,8 +74,13 @@ const complete = (tables: [Missing] extends [never] ? object : { readonly withou
 /** The gradient rules and expansions of every operator, by operator name. */
 export const gradientTables: GradientTables = complete({ rules, expansions, control: controlRules })
 
-/** The tables for a GPU, whose convolutions have other fast forms than those of a CPU. */
-export const gpuGradientTables: GradientTables = {
+const withRules = (others: object): GradientTables => ({
   ...gradientTables,
-  rules: { ...gradientTables.rules, ...(convolutionRulesWithoutTiles as unknown as GradientTables['rules']) },
-}
+  rules: { ...gradientTables.rules, ...others },
+})
+
+/** The tables for graphs that are lowered for onnxruntime's CPU provider. */
+export const cpuGradientTables: GradientTables = withRules(loweredConvolutionRules)
+
+/** The tables for a GPU, whose convolutions have other fast forms than those of a CPU. */
+export const gpuGradientTables: GradientTables = withRules(gpuConvolutionRules)

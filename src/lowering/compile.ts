@@ -11,6 +11,7 @@ import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { Program, Provider, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { convertTensor } from './convert.js'
+import { cpuTargetOf, gainsFromBlocks } from './cpu/block.js'
 import { lower } from './lower.js'
 import type { Target } from './lowering.js'
 import { toFloat32 } from './precision.js'
@@ -19,13 +20,18 @@ import { webgpu } from './webgpu/target.js'
 /** Lowerings by provider; a provider without an entry runs every operator. */
 export const targets: { readonly [P in Provider]?: Target } = { webgpu }
 
+/** The target of a graph: on the CPU it depends on the processor. */
+const targetOf = async (runtime: Runtime, spec: GraphSpec): Promise<Target | undefined> =>
+  runtime.provider === 'cpu' && gainsFromBlocks(spec) ? cpuTargetOf(runtime) : targets[runtime.provider]
+
 /**
  * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of
  * `spec`: if the provider computes in int32 instead of int64, or in float32 instead of float16, feeds and results are
  * converted.
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
-  const { bytes, operators, conversion } = encodeGraph(runtime.provider, spec, runtime.lacksFloat16)
+  const target = await targetOf(runtime, spec)
+  const { bytes, operators, conversion } = encodeGraph(target, spec, runtime.lacksFloat16)
   const program = await runtime.compile(bytes, { operators, transfer: true })
   if (!conversion) return program
   return {
@@ -54,13 +60,12 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   return compileGraph(runtime, { name, inputs, outputs })
 }
 
-/** Encodes a graph for a provider, with its operators, and the conversion of feeds and results if types change. */
+/** Encodes a graph for a target, with its operators, and the conversion of feeds and results if types change. */
 function encodeGraph(
-  provider: Provider,
+  target: Target | undefined,
   spec: GraphSpec,
   lacksFloat16 = false,
 ): { readonly bytes: Uint8Array; readonly operators: ReadonlySet<string>; readonly conversion?: Conversion } {
-  const target = targets[provider]
   const { graph, conversion } = target ? createConversion(spec, target, lacksFloat16) : { graph: spec }
   const proto = exportGraph(graph)
   const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
@@ -74,7 +79,7 @@ export async function compileOnDevice(
   spec: GraphSpec,
   keepOnDevice: (output: string) => boolean,
 ): Promise<DeviceProgram> {
-  const { bytes, conversion } = encodeGraph(provider, spec)
+  const { bytes, conversion } = encodeGraph(targets[provider], spec)
   const program = await device.compile(bytes, keepOnDevice)
   if (!conversion) return program
   return {

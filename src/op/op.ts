@@ -2,6 +2,7 @@ import { type OperatorFunction, operatorFunction } from './apply.js'
 import type { Definition } from './define.js'
 import { activation } from './definitions/activation.js'
 import { attention } from './definitions/attention.js'
+import { blockedLayout } from './definitions/blocked-layout.js'
 import { control } from './definitions/control.js'
 import { convolution } from './definitions/convolution.js'
 import { elementwise, logical } from './definitions/elementwise.js'
@@ -54,14 +55,23 @@ export type Definitions = typeof definitions
 
 export type OperatorName = keyof Definitions
 
+type Functions<Family> = { readonly [K in keyof Family]: OperatorFunction<Family[K]> }
+
+const functionsOf = <Family extends object>(family: Family): Functions<Family> =>
+  Object.fromEntries(
+    Object.entries(family as unknown as Readonly<Record<string, Definition>>).map(([name, definition]) => [
+      name,
+      operatorFunction(name, definition),
+    ]),
+  ) as unknown as Functions<Family>
+
 /** ONNX operators as functions from values to values: `op.Mul(a, b)`, `op.Softmax(x, { axis: -1 })`. */
-export const op = Object.fromEntries(
-  Object.entries(definitions as Readonly<Record<string, Definition>>).map(([name, definition]) => [
-    name,
-    operatorFunction(name, definition),
-  ]),
-) as unknown as { readonly [K in OperatorName]: OperatorFunction<Definitions[K]> }
+export const op: { readonly [K in OperatorName]: OperatorFunction<Definitions[K]> } = functionsOf(definitions)
+
+/** Operators for lowerings, as functions. */
+export const layout = functionsOf(blockedLayout)
+
+const all = { ...definitions, ...blockedLayout } as unknown as Readonly<Record<string, Definition>>
 
 /** The definition of a node's operator. */
-export const definitionOf = (operator: string): Definition =>
-  (definitions as Readonly<Record<string, Definition>>)[operator]!
+export const definitionOf = (operator: string): Definition => all[operator]!

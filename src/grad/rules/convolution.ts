@@ -11,6 +11,7 @@ import {
 } from '../../op/compose/columns.js'
 import { samePads } from '../../op/compose/pooling.js'
 import { reshapeLike, swapFirst, withRank } from '../../op/compose/shape.js'
+import { stackImages } from '../../op/compose/stack.js'
 import { channelsOf } from '../../op/compose/statistics.js'
 import {
   hasWeightTiles,
@@ -230,8 +231,7 @@ const MAX_WINDOWS = 512
 
 /**
  * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at
- * tap t]. Five forms of this sum, each used for the shapes for which it was measured to be the fastest.
- * @param tiles as for `inputGradient`
+ * tap t]. Six forms of this sum, each used for the shapes for which it was measured to be the fastest.
  */
 function weightGradient(
   x: Value,
@@ -239,13 +239,14 @@ function weightGradient(
   dy: Value,
   window: readonly WindowAxis[],
   group: number,
-  tiles: boolean,
+  { tiles, stacks }: Forms,
 ): Value {
   if (!isStatic(w.shape)) return weightGradientByConvolution(x, w, dy, window, group)
   const [outputs, c, ...kernel] = w.shape
   const taps = sizeOf(kernel)
-  if (c === 1 && outputs === group && taps > 1 && hasDepthwiseForm(kernel, window))
-    return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
+  const depthwise = c === 1 && outputs === group && taps > 1
+  if (depthwise && stacks && canStack(x, dy)) return depthwiseWeightGradientByStacks(x, w, dy, window)
+  if (depthwise && hasDepthwiseForm(kernel, window)) return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
   if (tiles && hasWeightTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
   if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
@@ -383,6 +384,49 @@ const unitVectors = (n: number, order?: 'fromTheEnd'): number[] =>
     Array.from({ length: n }, (_, at) => Number(at === (order ? n - 1 - k : k))),
   ).flat()
 
+/** Whether `depthwiseWeightGradientByStacks` applies. onnxruntime's blocks have 16 channels or fewer. */
+const canStack = (x: Value, dy: Value): boolean =>
+  x.dtype === 'float32' &&
+  x.shape!.length === 4 &&
+  [...x.shape!.slice(1), ...dy.shape!.slice(2)].every((length) => typeof length === 'number' && length > 0) &&
+  (x.shape![1] as number) % 16 === 0
+
+/**
+ * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes, as one convolution of stacked images (see
+ * `stackImages`) with their gradients as kernels. Images are so far apart that no window reaches into the next one.
+ * Fast in blocked layout only.
+ */
+function depthwiseWeightGradientByStacks(x: Value, w: Value, dy: Value, window: readonly WindowAxis[]): Value {
+  const [channels, height, width] = x.shape!.slice(1) as [number, number, number]
+  const [windowRows, windowColumns] = dy.shape!.slice(2) as [number, number]
+  const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
+  const [above, left] = [rows.before as number, columns.before as number]
+  /** Elements beyond the image that the last window covers, negative if it ends inside. */
+  const below = (windowRows - 1) * rows.stride + (extentOf(rows) as number) - above - height
+  const right = (windowColumns - 1) * columns.stride + (extentOf(columns) as number) - left - width
+  const kernelRows = Math.ceil(Math.max(height + Math.max(above, below, 0), windowRows * rows.stride) / rows.stride)
+  const images = stackImages(x, { left, below: kernelRows * rows.stride - height, right: Math.max(right, 0) })
+  const kernels = stackImages(dy, { left: 0, below: kernelRows - windowRows, right: 0 })
+  const last = (extentOf(rows) as number) - 1 - above - (rows.stride - 1)
+  const sums = op.Conv(images, op.Reshape(kernels, [channels, 1, -1, windowColumns]), {
+    group: channels,
+    strides: [rows.dilation, columns.dilation],
+    dilations: [rows.stride, columns.stride],
+    pads: [above, 0, Math.max(last, 0), 0],
+  })
+  return reshapeLike(
+    last < 0 || right < 0
+      ? op.Slice(
+          sums,
+          [0, 0],
+          window.map(({ kernel }) => kernel as number),
+          [2, 3],
+        )
+      : sums,
+    w,
+  )
+}
+
 const biasGradient = (b: Value | null, dy: Value) => b && channelsOf(dy).perChannel(dy)
 
 /** Throws `not-differentiable` if the rank of an operand is unknown. */
@@ -395,7 +439,15 @@ function requireRanks(operator: string, ...operands: readonly Value[]): void {
   }
 }
 
-const buildRules = (tiles: boolean) =>
+/** Forms of gradients that are fast on some providers only. */
+interface Forms {
+  /** Winograd's tiles. */
+  readonly tiles: boolean
+  /** Convolutions of stacked images. */
+  readonly stacks: boolean
+}
+
+const buildRules = (forms: Forms) =>
   ({
     Conv: ([data, w, b], dy, { attributes }) => {
       const x = withRank(data, w.shape?.length)
@@ -403,8 +455,8 @@ const buildRules = (tiles: boolean) =>
       const { group, auto_pad } = attributes
       const window = windowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
       const [dx, dw] = withKnownPadding(x, op.Shape(w, { start: 2 }), window, auto_pad, (x, window) => [
-        inputGradient(dy, w, window, group, x, tiles),
-        weightGradient(x, w, dy, window, group, tiles),
+        inputGradient(dy, w, window, group, x, forms.tiles),
+        weightGradient(x, w, dy, window, group, forms),
       ])
       return [dx, dw!, biasGradient(b, dy)]
     },
@@ -437,15 +489,18 @@ const buildRules = (tiles: boolean) =>
         dilations: window.map(({ dilation }) => dilation),
         pads: [...window.map(({ before }) => before as number), ...window.map(({ after }) => after as number)],
       })
-      return [dx, weightGradient(reached, w, x, window, group, tiles), biasGradient(b, dy)]
+      return [dx, weightGradient(reached, w, x, window, group, forms), biasGradient(b, dy)]
     },
   }) satisfies Rules<typeof convolution>
 
 /** Gradient rules of Conv and ConvTranspose. */
-export const convolutionRules = buildRules(true)
+export const convolutionRules = buildRules({ tiles: true, stacks: false })
 
-/** The same rules without Winograd's tiles, which are slow on a GPU: it has kernels of its own for convolutions. */
-export const convolutionRulesWithoutTiles = buildRules(false)
+/** The same rules for graphs that are lowered for onnxruntime's CPU provider. */
+export const loweredConvolutionRules = buildRules({ tiles: true, stacks: true })
+
+/** The same rules for a GPU, which has kernels of its own for convolutions. */
+export const gpuConvolutionRules = buildRules({ tiles: false, stacks: false })
 
 export const foldingRules = {
   // The adjoint of summing windows into an image is extracting them from it.

@@ -1,6 +1,6 @@
 import { activeValues } from '../../grad/active.js'
 import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
-import { gpuGradientTables, gradientTables } from '../../grad/gradient-tables.js'
+import { cpuGradientTables, gpuGradientTables, gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import type { GradientTables } from '../../grad/rule.js'
 import { scalar } from '../../ir/leaf.js'
@@ -20,6 +20,13 @@ import { type PreparationOptions, type PreparedModel, prepareForTraining } from 
 import { checkUsable, findTrainable, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
 import { dequantizeAgain, type Recompute, recomputeActivations } from './recompute.js'
+
+const tablesByProvider: Readonly<Record<Provider, GradientTables>> = {
+  cpu: cpuGradientTables,
+  wasm: gradientTables,
+  cuda: gpuGradientTables,
+  webgpu: gpuGradientTables,
+}
 
 /** Outputs of every graph of a loss: `loss`, `count` and, for weighted examples, `weight`. */
 export const lossOutputs = ({ loss, count, weight }: LossGraph): [string, Value][] => [
@@ -52,7 +59,10 @@ export interface TrainingOptions extends PreparationOptions {
   readonly metrics?: readonly Metric[]
   /** Curvature estimate of the curvature graph; see `ire`. Default: no such graph. */
   readonly curvature?: 'sampled' | 'hutchinson'
-  /** Execution provider that will run the graphs: gradients of convolutions have other forms on a GPU. Default 'cpu'. */
+  /**
+   * Execution provider that will run the graphs after they are lowered for it: gradients of convolutions have other
+   * forms for 'cpu' and on a GPU. Default: forms that any CPU runs fast.
+   */
   readonly provider?: Provider
   /**
    * Activations that the backward pass computes again instead of storing them: 'blocks' for all blocks of the model;
@@ -136,8 +146,8 @@ export function buildTrainingGraphs(model: Graph, options: TrainingOptions): Tra
  */
 export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): TrainingGraphs {
   const { graph, noise } = prepared
-  const { loss, provider = 'cpu' } = options
-  const tables = provider === 'cpu' || provider === 'wasm' ? gradientTables : gpuGradientTables
+  const { loss, provider = 'wasm' } = options
+  const tables = tablesByProvider[provider]
   const evaluated = loss.build(graph.outputs)
   const forward = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
   const measured = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
