@@ -203,6 +203,8 @@ export interface ReferenceOptions {
   readonly batchSize?: number | undefined
   /** Called after every batch with the number of pairs so far. */
   readonly onPairs?: ((pairs: number) => void) | undefined
+  /** Ends the computation after the current batch once it is aborted; the data are then without reference. */
+  readonly signal?: { readonly aborted: boolean } | undefined
 }
 
 /**
@@ -218,7 +220,7 @@ export interface ReferenceOptions {
 export async function addReference(
   data: PreferenceData,
   model: Model,
-  { runtime, batchSize = 4, onPairs }: ReferenceOptions,
+  { runtime, batchSize = 4, onPairs, signal }: ReferenceOptions,
 ): Promise<PreferenceData> {
   checkNumber('addReference', 'batchSize', batchSize, positiveCount)
   // With the arithmetic of training graphs, so that an adapter that changes nothing has the same log-probabilities.
@@ -239,6 +241,7 @@ export async function addReference(
       const feeds = Object.fromEntries(program.inputNames.map((name) => [name, tensors[name]!]))
       const found = numbersOf((await program.run(feeds))['sums']!)
       for (const [k, i] of indices.entries()) results[i] = [found[2 * k]!, found[2 * k + 1]!]
+      if (signal?.aborted) return data
       onPairs?.(Math.min(start + batchSize, order.length))
     }
   } finally {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { decodeModel, encodeModel } from '../../src/index.js'
 import { create, edit } from '../../src/onnx/proto/message.js'
 import { golden } from '../language/models.js'
-import { run, runWithInput } from './command.js'
+import { run, runInterrupted, runWithInput } from './command.js'
 
 const model = join(golden, 'qwen2-genai')
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-chat-'))
@@ -142,6 +142,76 @@ describe('tune chat', () => {
     expect([code, stdout]).toEqual([0, expect.stringContaining('2 steps')])
   })
 
+  it('interrupted, resumed with --resume > the bytes of an uninterrupted run', async () => {
+    const adapter = (name: string) => readFileSync(path(`${name}/adapter/adapter_model.safetensors`))
+    const options = [
+      '--quiet',
+      '--steps',
+      '6',
+      '--batch-size',
+      '4',
+      '--lr',
+      '0.01',
+      '--ire',
+      '--samples',
+      '0',
+      '--validation',
+      '0',
+      '--json',
+    ]
+    const into = (name: string, ...more: string[]) => [
+      'tune',
+      'chat',
+      model,
+      path('data.jsonl'),
+      '-o',
+      path(name),
+      ...options,
+      ...more,
+    ]
+    await run(...into('whole'))
+    const stopped = await runInterrupted(
+      into('parts').filter((option) => option !== '--quiet'),
+      /step 1\//,
+    )
+    expect(stopped.code).toBe(130)
+    const { step, interrupted } = JSON.parse(stopped.stdout)
+    expect(interrupted).toBe(true)
+    expect(step).toBe(1)
+    expect(readdirSync(path('parts')).toSorted()).toEqual(['adapter', 'checkpoints'])
+    expect(adapter('parts')).not.toEqual(adapter('whole'))
+    expect((await run(...into('parts'))).stdout).toContain('--resume')
+    const other = await run(...into('parts', '--resume', '--seed', '7'))
+    expect(JSON.parse(other.stdout).error.code).toBe('checkpoint')
+    const resumed = await run(...into('parts', '--resume'))
+    expect(JSON.parse(resumed.stdout)).toMatchObject({ step: 6, interrupted: false })
+    expect(adapter('parts')).toEqual(adapter('whole'))
+    expect(readdirSync(path('parts')).toSorted()).toEqual(['adapter', 'checkpoints', 'model'])
+    expect((await run(...into('none', '--resume'))).stdout).toContain('no checkpoint')
+  }, 120_000)
+
+  it('--adapter > training continues from it, and options of a new adapter are refused', async () => {
+    const continued = [
+      'tune',
+      'chat',
+      model,
+      path('data.jsonl'),
+      '-o',
+      path('again'),
+      '--adapter',
+      path('whole/adapter'),
+    ]
+    const few = ['--steps', '1', '--samples', '0', '--json', '--quiet', '--validation', '0.2']
+    const { before } = JSON.parse((await run(...continued, ...few)).stdout)
+    const whole = await run('tune', 'chat', model, path('data.jsonl'), '-o', path('new'), ...few)
+    expect(before.loss).toBeLessThan(JSON.parse(whole.stdout).before.loss - 0.5)
+    const refused = await run(...continued, '--r', '4', '--json')
+    expect(JSON.parse(refused.stdout).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('--r'),
+    })
+  }, 60_000)
+
   it('a merged decoder > invalid-model with the advice', async () => {
     const other = path('merged')
     cpSync(model, other, { recursive: true })
@@ -163,6 +233,60 @@ describe('tune chat', () => {
     const { code, stderr } = await run('tune', 'chat', model, path('user.jsonl'), '-o', path('none'))
     expect([code, stderr]).toEqual([1, expect.stringContaining('invalid-data')])
     expect(readdirSync(folder)).not.toContain('none')
+  })
+})
+
+describe('tune chat > preferences', () => {
+  const pairs = Array.from({ length: 16 }, (_, i) => ({
+    prompt: [{ role: 'user', content: questions[i % questions.length] }],
+    chosen: [{ role: 'assistant', content: 'I am fine.' }],
+    rejected: [{ role: 'assistant', content: i % 2 ? 'Paris.' : 'No, you are not, and so is Paris.' }],
+  }))
+  const write = (name: string, of: readonly object[]) =>
+    writeFileSync(path(name), of.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const tune = (data: string, output: string, ...more: readonly string[]) =>
+    run('tune', 'chat', model, path(data), '-o', path(output), '--quiet', '--json', ...more)
+  beforeAll(() => {
+    write('pairs.jsonl', pairs)
+    write('mixed.jsonl', [...pairs, ...rows])
+  })
+
+  it.each(['dpo', 'orpo'] as const)(
+    '%s > held-out pairs are told apart',
+    async (method) => {
+      const { code, stdout } = await tune(
+        'pairs.jsonl',
+        method,
+        // The data choose dpo.
+        ...(method === 'dpo' ? [] : ['--method', method]),
+        ...['--validation', '0.25', '--steps', '16', '--batch-size', '4', '--lr', '0.005', '--samples', '1'],
+      )
+      expect(code).toBe(0)
+      const { plan, before, after, samples } = JSON.parse(stdout)
+      expect(plan).toMatchObject({ method, heldOut: 4, data: { examples: 12 } })
+      expect(before.accuracy).toBeLessThan(0.9)
+      expect(after.accuracy).toBe(1)
+      expect(after.margin).toBeGreaterThan(before.margin + 0.1)
+      expect(samples).toHaveLength(1)
+      expect(readdirSync(path(`${method}/adapter`))).toContain('adapter_model.safetensors')
+      expect(readdirSync(path(`${method}/model/onnx`))).toEqual(['model_q4f16.onnx'])
+    },
+    60_000,
+  )
+
+  it.each([
+    ['rows with and without a rejected answer', 'mixed.jsonl', [], 'invalid-data', '--method sft'],
+    ['dpo without rejected answers', 'data.jsonl', ['--method', 'dpo'], 'invalid-data', 'rejected'],
+    ['--beta of sft', 'data.jsonl', ['--beta', '0.2'], 'invalid-option', '--beta'],
+    ['--loss all of dpo', 'pairs.jsonl', ['--loss', 'all'], 'invalid-option', '--loss'],
+  ])('%s > %s', async (_, data, options, code, text) => {
+    const { error } = JSON.parse((await tune(data, 'refused', ...options)).stdout)
+    expect(error).toMatchObject({ code, message: expect.stringContaining(text) })
+  })
+
+  it('--method sft over mixed rows > learns the chosen answers', async () => {
+    const { plan } = JSON.parse((await tune('mixed.jsonl', 'sft', '--method', 'sft', '--dry-run')).stdout)
+    expect(plan).toMatchObject({ method: 'sft', warnings: [expect.stringContaining('rejected')] })
   })
 })
 

@@ -35,6 +35,29 @@ export const run = (...args: readonly string[]): Promise<Finished> => runWith(ne
 export const runWithInput = (input: string, ...args: readonly string[]): Promise<Finished> =>
   runWith(new Text(), new Text(), args, input)
 
+/** Runs a command in this process, and interrupts it when its progress contains a text. */
+export async function runInterrupted(args: readonly string[], at: RegExp): Promise<Finished> {
+  const [stdout, stderr] = [new Text(), new Text()]
+  const listeners = new Set<(signal: NodeJS.Signals) => void>()
+  let isDone = false
+  stderr.onText = () => {
+    if (isDone || !at.test(stderr.text)) return
+    isDone = true
+    for (const listener of listeners) listener('SIGINT')
+  }
+  const code = await main(args, {
+    ...{ stdout, stderr, stdin: Readable.from(['']) },
+    onSignal(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    exit(code) {
+      throw new Error(`process.exit(${code})`)
+    },
+  })
+  return { code, stdout: stdout.text, stderr: stderr.text }
+}
+
 /** Runs a command in this process, its outputs on a terminal. */
 export const runOnTerminal = (...args: readonly string[]): Promise<Finished> =>
   runWith(new TerminalText(), new TerminalText(), args)
@@ -50,8 +73,11 @@ async function runWith(stdout: Text, stderr: Text, args: readonly string[], inpu
 /** A stream that stores what is written. */
 class Text extends Writable {
   text = ''
+  /** Called after every write. */
+  onText: (() => void) | undefined
   override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
     this.text += chunk
+    this.onText?.()
     done()
   }
 }

@@ -76,9 +76,11 @@ const guides: Readonly<Record<string, Guide>> = {
       const [before, after] = numbers(printed, /^(?:before|after): perplexity ([\d.]+)/gm)
       expect(after).toBeLessThan(before! / 10)
       expect(printed).toContain('\ntuned: Open Settings, choose ')
+      const [wins] = numbers(printed, /^chosen answers win in ([\d.]+)/gm)
+      expect(wins).toBeGreaterThan(0.7)
     },
     writes: ['support-adapter/adapter_model.safetensors', 'support-model/onnx/model_q4.onnx'],
-    afterwards: ['tuned/adapter/adapter_config.json', 'tuned/model/tokenizer.json'],
+    afterwards: ['tuned/adapter/adapter_config.json', 'tuned/model/tokenizer.json', 'preferred/model/config.json'],
   },
   'write-a-loss': {
     settings: { examples: 400, heldOut: 200, epochs: 2 },

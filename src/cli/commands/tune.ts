@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
-import { formatMetricsLine } from '../format.js'
+import { usageError } from '../errors.js'
+import { formatCount, formatMetricsLine } from '../format.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
@@ -11,6 +12,7 @@ import {
   type TuneRequest,
   type TuneResult,
 } from '../language/tune-chat.js'
+import { tuneMethods } from '../language/tuning-data.js'
 import {
   jsonOption,
   parseFraction,
@@ -23,7 +25,8 @@ import {
 } from '../options.js'
 import { createTrainingProgress } from '../progress.js'
 
-interface Options extends Omit<TuneRequest, 'folder' | 'data'> {
+interface Options extends Omit<TuneRequest, 'folder' | 'data' | 'resume'> {
+  readonly resume?: true
   readonly dryRun?: true
   readonly force?: true
   readonly quiet?: true
@@ -36,20 +39,33 @@ export function defineTune(program: Command, io: Io): void {
     .command('tune')
     .description('fine-tune a pretrained model with an adapter')
     .addHelpText('after', `\nExamples:\n  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned`)
-  tune
+  const chat = tune
     .command('chat')
     .description('teach a chat model the answers of a data file, with LoRA')
     .argument('<folder>', 'folder of a language model, as for transformers.js')
     .argument('<data>', 'conversations: a JSON object per line; see docs/teach-a-chat-model.md')
     .requiredOption('-o, --output <folder>', 'folder for adapter (PEFT) and model')
     .addOption(dtypeOption())
-    .option('--r <n>', 'rank of the adapter', parsePositiveInteger, 16)
+    .addOption(
+      new Option(
+        '--method <method>',
+        'sft learns answers; dpo and orpo learn to prefer chosen to rejected answers (default: dpo if all rows have both, else sft)',
+      ).choices(tuneMethods),
+    )
+    .option(
+      '--beta <b>',
+      'factor of the reward of dpo, weight of the odds ratio of orpo (default: 0.1)',
+      parsePositiveNumber,
+    )
+    .option('--adapter <path>', 'adapter to continue: a PEFT folder, .onnx_adapter or .onnx file (default: a new one)')
+    .option('--any-base', 'accept an adapter of another form of the model, such as float instead of 4 bits')
+    .option('--r <n>', 'rank of the adapter (default: 16)', parsePositiveInteger)
     .option('--alpha <a>', 'numerator of its scale (default: 2 r)', parsePositiveNumber)
     .option('--targets <names>', 'layers, as PEFT names them: q_proj,v_proj (default: all linear layers)', parseList)
     .option('--rs-lora', 'scale by alpha / sqrt(r) instead of alpha / r')
     .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
     .addOption(
-      new Option('--loss <tokens>', 'tokens that are learned').choices(['assistant', 'all']).default('assistant'),
+      new Option('--loss <tokens>', 'tokens that sft learns').choices(['assistant', 'all']).default('assistant'),
     )
     .option('--epochs <n>', 'passes over the data', parsePositiveInteger, 3)
     .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
@@ -60,8 +76,12 @@ export function defineTune(program: Command, io: Io): void {
       parsePositiveInteger,
     )
     .option('--no-recompute', 'store all activations: faster, with more memory')
-    .option('--lr <rate>', 'learning rate of AdamW', parsePositiveNumber, 2e-4)
-    .option('--ire', 'enhance flat directions (IRE)')
+    .option(
+      '--lr <rate>',
+      'learning rate of AdamW (default: 2e-4 for sft, 1e-5 for dpo, 8e-5 for orpo)',
+      parsePositiveNumber,
+    )
+    .option('--ire', 'enhance flat directions (IRE), after a tenth of the steps, at most 50')
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
     .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.8)
     .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.05)
@@ -78,23 +98,29 @@ export function defineTune(program: Command, io: Io): void {
     .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
     .option('--dry-run', 'show the plan and end')
+    .option('--resume', 'continue an interrupted run from its last checkpoint, with the result of an uninterrupted one')
     .option('--force', 'replace the results in the folder')
     .option('--quiet', 'show no progress')
     .addOption(jsonOption())
     .addHelpText(
       'after',
       `
-Ctrl-C ends the training after the current step and writes the adapter that it has by then.
+Checkpoints are written every minute and after every epoch, to <output>/checkpoints. Ctrl-C ends the training after the current
+step, writes a checkpoint and the adapter that it has by then. The same command with --resume continues.
 
 Examples:
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --dry-run
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned
-  $ onnx-ire tune chat Qwen2.5-0.5B-Instruct support.jsonl -o tuned --dtype q4 --length 512 --ire`,
+  $ onnx-ire tune chat Qwen2.5-0.5B-Instruct support.jsonl -o tuned --dtype q4 --length 512 --ire
+  $ onnx-ire tune chat SmolLM2-135M-Instruct preferences.jsonl -o preferred --method orpo`,
     )
-    .action(async (folder: string, data: string, { dryRun, force, quiet, json, ...options }: Options) => {
-      const prepared = await prepareTuning({ ...options, folder, data })
+    .action(async (folder: string, data: string, options: Options) => {
+      const { dryRun, force = false, quiet, json, resume = false, ...others } = options
+      if (resume && force)
+        return usageError(chat, '--resume continues the run in the folder, --force replaces it: give one of them')
+      const prepared = await prepareTuning({ ...others, resume, folder, data })
       const { plan } = prepared
-      if (!force) await checkFree(plan)
+      if (!resume && !(force && dryRun)) await checkFree(plan, force)
       if (dryRun)
         return print(io, { plan }, json, () =>
           [formatPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
@@ -107,7 +133,11 @@ Examples:
     })
 }
 
-function formatResult({ plan, step, before, after, samples }: TuneResult): string {
+function formatResult({ plan, step, interrupted, before, after, samples }: TuneResult): string {
+  if (interrupted)
+    return step === 0
+      ? 'interrupted before the first step; nothing is written'
+      : `interrupted after ${formatCount(step, 'step')}, saved in ${plan.checkpoints}; the adapter so far is ${plan.outputs[0]}; continue with the same command and --resume`
   return [
     ...samples.map((sample) => `user:   ${sample.prompt}\nbefore: ${sample.before}\nafter:  ${sample.after}\n`),
     ...(before && after

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { applyAdapter } from '../../adapter/apply-adapter.js'
 import { findLayers } from '../../adapter/layers.js'
@@ -6,34 +6,40 @@ import { lora } from '../../adapter/lora.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { sizeOf } from '../../ir/tensor.js'
-import { type ChatData, type ChatDataReport, encodeRows, toChatData } from '../../language/chat-data.js'
-import { type ChatMessage, parseChatRow } from '../../language/chat-rows.js'
+import type { ChatDataReport } from '../../language/chat-data.js'
+import type { ChatMessage } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { nextToken } from '../../language/next-token.js'
+import { addReference } from '../../language/preference-data.js'
+import { dpo, orpo } from '../../language/preference-loss.js'
 import { isMergedDecoder, trainingModel } from '../../language/training-model.js'
+import type { Loss } from '../../loss/loss.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { accuracy } from '../../metric/accuracy.js'
+import { margin } from '../../metric/margin.js'
 import { perplexity } from '../../metric/perplexity.js'
-import { readJsonRows } from '../../node/data/json-rows.js'
 import { writePeftFolder } from '../../node/files/adapter.js'
+import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeModelFolder } from '../../node/files/model-folder.js'
 import type { Model } from '../../onnx/model.js'
 import { adamw } from '../../optim/adam.js'
 import { ire } from '../../optim/ire/ire.js'
 import type { Runtime } from '../../runtime/runtime.js'
-import type { TrainerOptions } from '../../train/options.js'
+import type { CheckpointStore } from '../../train/checkpoint/store.js'
+import type { FitOptions, TrainerOptions } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { Random } from '../../util/random.js'
-import { formatBytes, formatNumber } from '../format.js'
+import { formatBytes, formatCount, formatNumber } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
-import { extractAdapter, toModelForm } from '../stored-adapter.js'
+import { applyStored, extractAdapter, readAdapter, toModelForm } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
+import { Stopped, stopOnAbort } from '../training/run-training.js'
 import { openChat } from './open-chat.js'
+import { readTuningData, type TuneMethod, type TuningData, type TuningDataRequest } from './tuning-data.js'
 
 /**
  * Tokens that are computed at once by default. Quantized weights are converted once for each micro-batch, so small ones
@@ -41,34 +47,42 @@ import { openChat } from './open-chat.js'
  */
 const tokensAtOnce = 1024
 
+/** Learning rates of AdamW: ten times those of full fine-tuning. */
+const learningRates: Readonly<Record<TuneMethod, number>> = { sft: 2e-4, dpo: 1e-5, orpo: 8e-5 }
+
+/** Seconds between two checkpoints. */
+const checkpointSeconds = 60
+
 /** A fine-tuning of a chat model. */
-export interface TuneRequest {
+export interface TuneRequest extends TuningDataRequest {
   readonly folder: string
-  readonly data: string
   readonly output: string
   readonly dtype?: string
-  readonly r: number
+  /** Adapter to continue; then without `r`, `alpha`, `targets` and `rsLora`, which are those of the adapter. */
+  readonly adapter?: string
+  readonly anyBase?: true
+  /** Default 16. */
+  readonly r?: number
   readonly alpha?: number
   readonly targets?: readonly string[]
   readonly rsLora?: true
-  readonly length: number
-  readonly loss: 'assistant' | 'all'
+  /** Factor of DPO's reward, or weight of ORPO's odds ratio. Default 0.1. */
+  readonly beta?: number
   readonly epochs: number
   readonly steps?: number
-  readonly batchSize: number
   /** Default: as many as have `tokensAtOnce` tokens together. */
   readonly microBatch?: number
   /** Whether the backward pass computes the activations of a block again. */
   readonly recompute: boolean
-  readonly lr: number
+  /** Default: that of `learningRates`. */
+  readonly lr?: number
   readonly ire?: true
   /** Settings of IRE. */
   readonly kappa: number
   readonly gamma: number
-  readonly validation: number
-  readonly samples: number
   readonly form: 'beside' | 'merged' | 'q4' | 'q8'
-  readonly seed: number
+  /** Whether a run continues from its newest checkpoint. */
+  readonly resume: boolean
   readonly provider: CliProvider
   readonly threads?: number
 }
@@ -76,6 +90,7 @@ export interface TuneRequest {
 /** What a run will do, before it does it. */
 export interface TunePlan {
   readonly model: string
+  readonly method: TuneMethod
   readonly data: ChatDataReport
   /** Rows held out for validation. */
   readonly heldOut: number
@@ -89,7 +104,9 @@ export interface TunePlan {
   readonly optimizer: string
   /** Estimated and available bytes; null on other devices than the CPU. */
   readonly memory: { readonly needed: number | null; readonly available: number } | null
-  readonly outputs: readonly string[]
+  readonly outputs: readonly [adapter: string, model: string]
+  /** Folder of the checkpoints. */
+  readonly checkpoints: string
   readonly warnings: readonly string[]
 }
 
@@ -113,11 +130,9 @@ export interface TuneResult {
 export interface PreparedTuning {
   readonly request: TuneRequest
   readonly chat: LanguageModel
-  /** The model of the file with the new adapter. */
+  /** The model of the file with the adapter that is trained. */
   readonly adapted: Model
-  readonly train: ChatData
-  readonly validation: ChatData | undefined
-  readonly prompts: readonly (readonly ChatMessage[])[]
+  readonly data: TuningData
   readonly options: Omit<TrainerOptions, 'runtime'>
   readonly plan: TunePlan
 }
@@ -130,65 +145,108 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
       'invalid-model',
       `${join(request.folder, chat.file)} is a merged decoder, whose layers are in the branches of an If, where an adapter cannot be inserted: take another file of the model, or export it with a newer optimum`,
     )
-  const rows = await readJsonRows(request.data)
-  const { length, loss, batchSize, seed, r } = request
-  const options = { length, loss, batchSize, seed }
-  const heldOut = Math.min(Math.round(request.validation * rows.length), rows.length - 1)
-  const order = Array.from(new Random(seed).stream('validation').permutation(rows.length))
-  const [held, kept] = [order.slice(0, heldOut), order.slice(heldOut).sort((a, b) => a - b)]
-  const encoded = encodeRows(rows, chat, loss)
-  const pick = <T>(of: readonly T[], numbers: readonly number[]) => numbers.map((i) => of[i]!)
-  const train = toChatData(pick(encoded, kept), chat, options)
-  const validation = heldOut > 0 ? toChatData(pick(encoded, held), chat, options) : undefined
-  const adapted = lora(chat.model, {
-    r,
-    alpha: request.alpha ?? 2 * r,
-    ...(request.targets && { targets: request.targets }),
-    ...(request.rsLora && { rsLora: true }),
-    seed,
-    taskType: 'CAUSAL_LM',
-    baseModel: request.folder,
-  })
+  const data = await readTuningData(request, chat)
+  const { method, train } = data
+  if (method === 'sft' && request.beta !== undefined)
+    throw new OnnxIreError('invalid-option', '--beta is for --method dpo and orpo, which compare pairs of answers')
+  const { adapted, warnings } = await createAdapter(request, chat.model)
+  const { batchSize, length } = request
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
-  const optimizer = adamw({ lr: request.lr })
-  const longest = Math.min(length, train.report.longest)
+  const longest = Math.min(length, train.report.longest) * (method === 'sft' ? 1 : 2)
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
-  const trainerOptions: Omit<TrainerOptions, 'runtime'> = {
-    loss: nextToken(),
-    optimizer: request.ire ? ire(optimizer, { kappa: request.kappa, gamma: request.gamma }) : optimizer,
-    metrics: [accuracy(), perplexity()],
+  const { optimizer, about } = createOptimizer(request, method, steps)
+  const options: Omit<TrainerOptions, 'runtime'> = {
+    loss: createLoss(method, request.beta),
+    optimizer,
+    metrics: [accuracy(), method === 'sft' ? perplexity() : margin()],
     schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.05), Math.max(0, steps - 1)) },
     clipNorm: 1,
     batchSize,
     microBatch,
     ...(request.recompute && { recompute: 'blocks' }),
-    seed,
+    seed: request.seed,
   }
+  // The memory depends on the shapes of the data alone.
+  const sized = 'pairs' in train ? train.withReference(train.pairs.map(() => [0, 0])) : train
   const memory =
     request.provider === 'cpu'
-      ? await measureMemoryRoom(trainingModel(adapted), trainerOptions, train as DatasetOrStream, undefined)
+      ? await measureMemoryRoom(trainingForm(adapted, method), options, sized as DatasetOrStream, undefined)
       : null
   return {
     request,
     chat,
     adapted,
-    train,
-    validation,
-    prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples),
-    options: trainerOptions,
+    data,
+    options,
     plan: {
       model: join(request.folder, chat.file),
+      method,
       data: train.report,
-      heldOut,
+      heldOut: data.heldOut,
       ...countParameters(chat.model, adapted),
       steps,
       batchSize,
       microBatch,
-      optimizer: `AdamW lr ${request.lr}, cosine, clip 1${request.ire ? `, IRE with kappa ${request.kappa}, gamma ${request.gamma}` : ''}`,
+      optimizer: about,
       memory,
       outputs: [join(request.output, 'adapter'), join(request.output, 'model')],
-      warnings: [...train.report.warnings, ...describeMemory(memory, microBatch, length)],
+      checkpoints: join(request.output, 'checkpoints'),
+      warnings: [...warnings, ...train.report.warnings, ...describeMemory(memory, microBatch, length)],
     },
+  }
+}
+
+const trainingForm = (model: Model, method: TuneMethod): Model => trainingModel(model, { pairs: method !== 'sft' })
+
+/** Inserts a new adapter, or the given one. Throws `invalid-option` if options are those of a new adapter. */
+async function createAdapter(
+  { adapter, anyBase, r, alpha, targets, rsLora, seed, folder }: TuneRequest,
+  model: Model,
+): Promise<{ readonly adapted: Model; readonly warnings: readonly string[] }> {
+  if (adapter !== undefined) {
+    const given = Object.entries({ r, alpha, targets, 'rs-lora': rsLora }).find(([, value]) => value !== undefined)
+    if (given)
+      throw new OnnxIreError(
+        'invalid-option',
+        `--${given[0]} is for a new adapter; that of ${adapter} keeps its own: omit --${given[0]} or --adapter`,
+      )
+    const stored = await readAdapter(adapter)
+    return { adapted: applyStored(stored, adapter, model, anyBase ?? false), warnings: stored.warnings }
+  }
+  const rank = r ?? 16
+  return {
+    adapted: lora(model, {
+      r: rank,
+      alpha: alpha ?? 2 * rank,
+      ...(targets && { targets }),
+      ...(rsLora && { rsLora: true }),
+      seed,
+      taskType: 'CAUSAL_LM',
+      baseModel: folder,
+    }),
+    warnings: [],
+  }
+}
+
+function createLoss(method: TuneMethod, beta: number | undefined): Loss {
+  if (method === 'sft') return nextToken()
+  return method === 'dpo' ? dpo({ beta }) : orpo({ lambda: beta })
+}
+
+/**
+ * The optimizer with its description. IRE starts after a warm-up, because A has no gradient while B is 0, and all of A
+ * would count as flat. Labels of ORPO cannot be sampled, so its curvature is that of the gradient.
+ */
+function createOptimizer({ lr, ire: enhanced, kappa, gamma }: TuneRequest, method: TuneMethod, steps: number) {
+  const rate = lr ?? learningRates[method]
+  const base = adamw({ lr: rate })
+  const about = `AdamW lr ${rate}, cosine, clip 1`
+  if (!enhanced) return { optimizer: base, about }
+  const warmup = Math.min(50, Math.ceil(steps / 10))
+  const curvature = method === 'orpo' ? 'empirical' : 'sampled'
+  return {
+    optimizer: ire(base, { kappa, gamma, warmup, curvature }),
+    about: `${about}, IRE with kappa ${kappa}, gamma ${gamma} from step ${warmup} on`,
   }
 }
 
@@ -213,61 +271,106 @@ function countParameters(base: Model, adapted: Model) {
   return { layers: Object.fromEntries(layers), trainable, parameters }
 }
 
-/** The conversations of some rows up to the last answer. */
-function findPrompts(rows: readonly unknown[], count: number): ChatMessage[][] {
-  const prompts: ChatMessage[][] = []
-  for (const [i, row] of rows.entries()) {
-    if (prompts.length === count) break
-    const parsed = parseChatRow(row, i + 1)
-    if (parsed.kind === 'messages') {
-      const last = parsed.messages.findLastIndex(({ role }) => role === 'assistant')
-      if (last > 0) prompts.push(parsed.messages.slice(0, last))
-    } else if (parsed.kind === 'completion' && typeof parsed.prompt !== 'string') prompts.push([...parsed.prompt])
-  }
-  return prompts
-}
-
-/** Trains, and writes adapter and model. Throws if the output folder holds something and `force` is not set. */
+/**
+ * Trains, saving checkpoints, and writes adapter and model. An interrupted run saves a checkpoint and writes the adapter
+ * that it has by then.
+ * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
+ */
 export async function runTuning(prepared: PreparedTuning, io: Io, progress: TrainingProgress): Promise<TuneResult> {
-  const { request, chat, adapted, train, validation, prompts, options, plan } = prepared
+  const { request, chat, adapted, data, plan } = prepared
+  const { prompts } = data
   const runtime = await createRuntime(request.provider, request.threads)
-  const interrupts = onInterrupt(io, () => progress.note('ending after this step, then writing the adapter'))
+  const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
+  const { signal } = interrupts
+  const interrupted = (step: number): TuneResult => ({
+    ...{ plan, step, interrupted: true, before: null, after: null, samples: [] },
+  })
   try {
-    const before = await answer(chat, prompts, runtime)
-    const trainer = await Trainer.create(trainingModel(adapted), { ...options, runtime })
-    let tuned: Model
-    let measures: { readonly before: Measures | null; readonly after: Measures | null }
-    let step: number
-    try {
-      const first = validation ? await trainer.evaluate(validation) : null
-      const evaluations = trainer.fit(train, {
-        ...(request.steps === undefined ? { totalEpochs: request.epochs } : { totalSteps: request.steps }),
-        ...(validation && { validation }),
-        onStep: progress.step,
-        signal: interrupts.signal,
-      })
-      for await (const metrics of evaluations) progress.evaluation(metrics)
-      measures = { before: first, after: validation ? await trainer.evaluate(validation) : null }
-      step = trainer.step
-      tuned = applyAdapter(chat.model, adapterOf(trainer.export()))
-    } finally {
-      await trainer.dispose()
-      progress.stop()
-    }
-    await writePeftFolder(plan.outputs[0]!, extractAdapter(tuned, request.folder).adapter)
+    const start = { ...chat, model: request.adapter === undefined ? chat.model : adapted }
+    const before = await answer(start, prompts, runtime)
+    const { train, validation } = await addReferences(data, start.model, runtime, plan.microBatch, progress, signal)
+    if (signal.aborted) return interrupted(0)
+    const { tuned, step, ...measures } = await trainAdapter(prepared, { train, validation }, runtime, progress, signal)
+    if (step > 0) await writePeftFolder(plan.outputs[0], extractAdapter(tuned, request.folder).adapter)
+    if (signal.aborted) return interrupted(step)
     const exported = toModelForm(request.form, tuned)
-    await writeModelFolder(plan.outputs[1]!, chat, exported)
+    await writeModelFolder(plan.outputs[1], chat, exported)
     const after = await answer({ ...chat, model: exported }, prompts, runtime)
     const samples = prompts.map((prompt, i) => ({
       prompt: prompt.at(-1)!.content,
       before: before[i]!,
       after: after[i]!,
     }))
-    return { plan, step, interrupted: interrupts.signal.aborted, ...measures, samples }
+    return { plan, step, interrupted: false, ...measures, samples }
   } finally {
     interrupts.release()
     await runtime.dispose()
   }
+}
+
+type Split = Pick<TuningData, 'train' | 'validation'>
+type Signal = { readonly aborted: boolean }
+
+/** Trains to the end, or to an interrupt. */
+async function trainAdapter(
+  { request, chat, adapted, options, plan }: PreparedTuning,
+  { train, validation }: Split,
+  runtime: Runtime,
+  progress: TrainingProgress,
+  signal: Signal,
+) {
+  const trainer = await Trainer.create(trainingForm(adapted, plan.method), { ...options, runtime })
+  const store = checkpointFolder(plan.checkpoints)
+  const heldOut = validation && stopOnAbort(validation as DatasetOrStream, signal)
+  let before: Measures | null = null
+  let after: Measures | null = null
+  try {
+    if (heldOut) before = await trainer.evaluate(heldOut)
+    if (request.resume) await resume(trainer, store, plan, progress)
+    const fit: FitOptions = {
+      ...(request.steps === undefined ? { totalEpochs: request.epochs } : { totalSteps: request.steps }),
+      ...(heldOut && { validation: heldOut }),
+      checkpoints: { store, everySeconds: checkpointSeconds },
+      onStep: progress.step,
+      onEvaluate: progress.evaluation,
+      signal,
+    }
+    if (!trainer.isFinished(fit)) await trainer.train(train as DatasetOrStream, fit)
+    if (heldOut && !signal.aborted) after = await trainer.evaluate(heldOut)
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error
+    if (trainer.step > 0) await store.save(trainer.step, trainer.checkpoint())
+  } finally {
+    await trainer.dispose()
+    progress.stop()
+  }
+  return { step: trainer.step, tuned: applyAdapter(chat.model, adapterOf(trainer.export())), before, after }
+}
+
+async function resume(trainer: Trainer, store: CheckpointStore, plan: TunePlan, progress: TrainingProgress) {
+  const resumed = await trainer.resume(store)
+  if (!resumed) throw new OnnxIreError('io', `${plan.checkpoints} has no checkpoint: start the run without --resume`)
+  for (const { step, error } of resumed.skipped)
+    progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
+  progress.note(`resuming from step ${resumed.step}`)
+}
+
+/** Adds the log-probabilities under the model before the run, which DPO compares with. */
+async function addReferences(
+  { method, train, validation }: TuningData,
+  model: Model,
+  runtime: Runtime,
+  batchSize: number,
+  progress: TrainingProgress,
+  signal: Signal,
+): Promise<Split> {
+  if (method !== 'dpo') return { train, validation }
+  const add = async (data: Split['validation']) => {
+    if (!data || !('pairs' in data)) return data
+    progress.note(`computing the log-probabilities of ${formatCount(data.length, 'pair')} before the training`)
+    return addReference(data, model, { runtime, batchSize, signal })
+  }
+  return { train: (await add(train))!, validation: await add(validation) }
 }
 
 async function answer(
@@ -286,16 +389,30 @@ async function answer(
   }
 }
 
-/** Throws `io` if a file or folder exists in the place of an output. */
-export async function checkFree(plan: TunePlan): Promise<void> {
-  for (const path of plan.outputs)
+/**
+ * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run that
+ * is replaced.
+ */
+export async function checkFree({ outputs, checkpoints }: TunePlan, force: boolean): Promise<void> {
+  if (force) return rm(checkpoints, { recursive: true, force: true })
+  for (const path of [...outputs, checkpoints])
     if (await stat(path).catch(() => null))
-      throw new OnnxIreError('io', `${path} exists: choose another folder with -o, or replace it with --force`)
+      throw new OnnxIreError(
+        'io',
+        `${path} exists: continue an interrupted run with --resume, choose another folder with -o, or replace it with --force`,
+      )
+}
+
+const methodNames: Readonly<Record<TuneMethod, string>> = {
+  sft: 'supervised fine-tuning',
+  dpo: 'direct preference optimization',
+  orpo: 'odds ratio preference optimization',
 }
 
 /** The plan as text. */
 export function formatPlan({
   model,
+  method,
   data,
   heldOut,
   layers,
@@ -311,12 +428,12 @@ export function formatPlan({
   const share = ((100 * trainable) / (parameters + trainable)).toFixed(2)
   return [
     `model    ${model}`,
-    `data     ${formatNumber(data.examples)} examples, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are learned; ${formatNumber(heldOut)} examples held out`,
+    `data     ${formatNumber(data.examples)} ${method === 'sft' ? 'examples' : 'pairs'}, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are ${method === 'sft' ? 'learned' : 'compared'}; ${formatNumber(heldOut)} held out`,
     `adapter  ${Object.entries(layers)
       .map(([name, count]) => `${name} x ${count}`)
       .join(', ')}`,
     `         trains ${formatNumber(trainable)} of ${formatNumber(parameters + trainable)} parameters (${share} %)`,
-    `training ${formatNumber(steps)} steps of ${batchSize} examples, ${microBatch} at once; ${optimizer}`,
+    `training ${methodNames[method]}: ${formatNumber(steps)} steps of ${batchSize}, ${microBatch} at once; ${optimizer}`,
     ...(memory?.needed
       ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
       : []),

@@ -246,7 +246,7 @@ async function evaluateTrained(
 }
 
 /** Thrown by the validation data to end an evaluation after an interrupt. */
-class Stopped extends Error {}
+export class Stopped extends Error {}
 
 async function runSteps(
   trainer: Trainer,
@@ -300,7 +300,7 @@ function checkpointSchedule({ recipe: { checkpoints = {} }, checkpointSeconds }:
 }
 
 /** Data that throw `Stopped` after an interrupt, since a whole evaluation may take too long to wait for. */
-const stopOnAbort = (data: DatasetOrStream, signal: { readonly aborted: boolean }): DatasetOrStream =>
+export const stopOnAbort = (data: DatasetOrStream, signal: { readonly aborted: boolean }): DatasetOrStream =>
   transform(data, (batch) => {
     if (signal.aborted) throw new Stopped()
     return batch

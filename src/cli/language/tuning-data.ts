@@ -1,0 +1,94 @@
+import { type ChatData, encodeRows, toChatData } from '../../language/chat-data.js'
+import { type ChatMessage, parseChatRow } from '../../language/chat-rows.js'
+import type { LanguageModel } from '../../language/language-model.js'
+import { encodePairs, type PreferenceData, toPreferenceData } from '../../language/preference-data.js'
+import { readJsonRows } from '../../node/data/json-rows.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { Random } from '../../util/random.js'
+
+/** Ways of learning: from answers (supervised fine-tuning), or from pairs of a chosen and a rejected answer. */
+export const tuneMethods = ['sft', 'dpo', 'orpo'] as const
+export type TuneMethod = (typeof tuneMethods)[number]
+
+/** What decides how the data of a tuning are read. */
+export interface TuningDataRequest {
+  readonly data: string
+  /** Default: 'dpo' if every row has a rejected answer, otherwise 'sft'. */
+  readonly method?: TuneMethod
+  readonly length: number
+  /** Tokens that 'sft' learns. */
+  readonly loss: 'assistant' | 'all'
+  readonly batchSize: number
+  /** Share of the rows that is held out. */
+  readonly validation: number
+  /** Number of prompts. */
+  readonly samples: number
+  readonly seed: number
+}
+
+/** Data of a tuning. */
+export interface TuningData {
+  readonly method: TuneMethod
+  readonly train: ChatData | PreferenceData
+  readonly validation: ChatData | PreferenceData | undefined
+  /** Rows held out for validation. */
+  readonly heldOut: number
+  /** Conversations up to an answer, to compare the answers before and after. */
+  readonly prompts: readonly (readonly ChatMessage[])[]
+}
+
+/** Reads and encodes data, and holds out a random share. Throws `invalid-data` naming the row; `invalid-option`. */
+export async function readTuningData(request: TuningDataRequest, chat: LanguageModel): Promise<TuningData> {
+  const rows = await readJsonRows(request.data)
+  const { length, loss, batchSize, seed } = request
+  const heldOut = Math.min(Math.round(request.validation * rows.length), rows.length - 1)
+  const order = Array.from(new Random(seed).stream('validation').permutation(rows.length))
+  const [held, kept] = [order.slice(0, heldOut), order.slice(heldOut).sort((a, b) => a - b)]
+  const pick = <T>(of: readonly T[], numbers: readonly number[]) => numbers.map((i) => of[i]!)
+  const method = request.method ?? findMethod(rows)
+  if (method !== 'sft' && loss === 'all')
+    throw new OnnxIreError('invalid-option', `--loss all is for --method sft; ${method} compares the answers of a pair`)
+  const split = <T, D>(encoded: readonly T[], create: (of: readonly T[]) => D) => ({
+    train: create(pick(encoded, kept)),
+    validation: heldOut > 0 ? create(pick(encoded, held)) : undefined,
+  })
+  const options = { length, batchSize, seed }
+  return {
+    method,
+    heldOut,
+    prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples),
+    ...(method === 'sft'
+      ? split(encodeRows(rows, chat, loss), (of) => toChatData(of, chat, { ...options, loss }))
+      : split(encodePairs(rows, chat), (of) => toPreferenceData(of, chat, options))),
+  }
+}
+
+/** The method that fits all rows. Throws `invalid-data` if only some have a rejected answer. */
+function findMethod(rows: readonly unknown[]): TuneMethod {
+  const isPair = rows.map((row, i) => {
+    const parsed = parseChatRow(row, i + 1)
+    return parsed.kind === 'completion' && parsed.rejected !== undefined
+  })
+  const pairs = isPair.filter((each) => each).length
+  if (pairs === 0) return 'sft'
+  if (pairs === rows.length) return 'dpo'
+  throw new OnnxIreError(
+    'invalid-data',
+    `${pairs} of ${rows.length} rows have a rejected answer (row ${isPair.indexOf(true) + 1}), the others do not (row ${isPair.indexOf(false) + 1}): ` +
+      'learn only the chosen ones with --method sft, or give every row prompt, chosen and rejected',
+  )
+}
+
+/** The conversations of some rows up to the last answer. */
+function findPrompts(rows: readonly unknown[], count: number): ChatMessage[][] {
+  const prompts: ChatMessage[][] = []
+  for (const [i, row] of rows.entries()) {
+    if (prompts.length === count) break
+    const parsed = parseChatRow(row, i + 1)
+    if (parsed.kind === 'messages') {
+      const last = parsed.messages.findLastIndex(({ role }) => role === 'assistant')
+      if (last > 0) prompts.push(parsed.messages.slice(0, last))
+    } else if (parsed.kind === 'completion' && typeof parsed.prompt !== 'string') prompts.push([...parsed.prompt])
+  }
+  return prompts
+}
