@@ -37,6 +37,8 @@ export interface Recipe extends GroupOptions {
   readonly loss: LossRecipe
   /** Metrics measured on the validation data. Default: accuracy, if the loss compares classes. */
   readonly metrics?: readonly MetricRecipe[]
+  /** Gives layers that share a tensor tensors of their own. */
+  readonly untie?: boolean | NamePatterns
   readonly head?: HeadOptions
   /** Low-rank adapter that is added to the model; see `lora`. */
   readonly adapter?: LoraOptions

@@ -218,6 +218,10 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     ),
     loss: lossSchema,
     metrics: metricsSchema,
+    untie: either(
+      [flag(), text(), list(text(), { minItems: 1 })],
+      'true, false, or patterns of the names of tensors that several layers share',
+    ),
     head: object<HeadOptions>(
       {
         output: text("the model's output whose classes are replaced"),

@@ -170,7 +170,7 @@ export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'c
 
 /** Names of all options: unknown names are rejected. */
 const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
-  ...{ loss: true, optimizer: true, runtime: true, head: true, adapter: true, trainable: true },
+  ...{ loss: true, optimizer: true, runtime: true, untie: true, head: true, adapter: true, trainable: true },
   ...{ metrics: true, seed: true },
   ...{
     batchNorm: true,
@@ -202,6 +202,9 @@ export function checkTrainerOptions(options: TrainerOptions): void {
     throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
   if (options.features !== undefined && options.features !== 'cached')
     throw invalidOption('Trainer', 'features', options.features, "'cached', or omitted")
+  const { untie } = options
+  if (!(['undefined', 'boolean'].includes(typeof untie) || typeof untie === 'string' || Array.isArray(untie)))
+    throw invalidOption('Trainer', 'untie', untie, 'true, false, or patterns of the names of shared tensors')
   if (curvatureBatch !== 'step' && curvatureBatch !== 'fixed')
     throw invalidOption('Trainer', 'curvatureBatch', curvatureBatch, "'step' or 'fixed'")
   if (dropout !== 'off' && dropout !== 'on') throw invalidOption('Trainer', 'dropout', dropout, "'off' or 'on'")

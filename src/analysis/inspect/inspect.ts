@@ -7,6 +7,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import type { Recompute } from '../../train/graphs/recompute.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
+import { findSharedTensors, type SharedTensor } from '../../train/model/untie-tensors.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
 import { type Layer, listLayers } from './layers.js'
@@ -41,6 +42,8 @@ export interface Inspection extends ModelContents {
     readonly total: number
     /** Whether the model has an adapter, which alone is trained. */
     readonly adapter: boolean
+    /** Trainable tensors that several layers share. Training changes them for all; see `untie`. */
+    readonly shared: readonly SharedTensor[]
     /** The reason why the trainable tensors have no gradients; null if they have. */
     readonly blocked: Failure | null
   }
@@ -95,6 +98,7 @@ export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOp
       elements: trainable.reduce((sum, { elements }) => sum + elements, 0),
       total: contents.stored.floatElements + countQuantizedElements(model),
       adapter: findAdapterParts(graph?.metadata) !== undefined,
+      shared: graph ? findSharedTensors(graph).filter(({ tensor }) => names.has(tensor)) : [],
       blocked,
     },
     ...inspectCost(model, graph, { shapes, recompute }, names, blocked === null),

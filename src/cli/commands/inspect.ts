@@ -130,6 +130,7 @@ export function formatInspection(
       : []),
     `\nTraining changes ${formatCount(training.tensors, 'tensor')}, ${formatCount(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${formatTrainable(inspection.tensors, complete.tensors)}`,
     formatUntrained(inspection.tensors, complete.tensors),
+    ...(training.shared.length > 0 ? [formatShared(training.shared, complete.tensors)] : []),
     ...(training.blocked
       ? [`\nTraining is blocked (${training.blocked.code})\n${indent(training.blocked.message)}`]
       : []),
@@ -170,6 +171,18 @@ function formatOperators(all: Inspection['operators']): string {
 function formatTrainable(tensors: readonly TensorReport[], all: boolean): string {
   const rows = tensors.filter(({ trainable }) => trainable)
   return rows.length === 0 ? '' : formatTensors(rows, all)
+}
+
+/** List of the tensors that several layers share. @param all whether all are listed */
+function formatShared(shared: Inspection['training']['shared'], all: boolean): string {
+  const shown = all ? shared : shared.slice(0, shownTensors)
+  const lines = shown.map(({ tensor, layers }) => `  ${tensor}: ${layers.join(', ')}`)
+  const rest = shared.length - shown.length
+  return [
+    `\nShared by several layers: ${formatCount(shared.length, 'tensor')} (the option untie separates them)`,
+    ...lines,
+    ...(rest > 0 ? [`  and ${formatNumber(rest)} more: --tensors lists them all`] : []),
+  ].join('\n')
 }
 
 function formatUntrained(tensors: readonly TensorReport[], all: boolean): string {

@@ -93,7 +93,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       unlock = await folder.lock()
       await checkRunFolder(request) // another process may have trained in the folder in the meantime
     }
-    const { head: _head, adapter: _adapter, ...options } = trainerOptions(await recipeData.inSteps())
+    const { untie: _untie, head: _head, adapter: _adapter, ...options } = trainerOptions(await recipeData.inSteps())
     return await trainInFolder(request, {
       model: trained,
       preset: typeof start.model === 'string' ? undefined : model,

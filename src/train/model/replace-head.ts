@@ -189,7 +189,7 @@ function checkUnshared(graph: Graph, { weight, bias }: Head): void {
     if (users.length > 1) {
       throw new OnnxIreError(
         'invalid-option',
-        `head: tensor '${shared.name}' cannot be resized: it is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')})`,
+        `head: tensor '${shared.name}' cannot be resized: it is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')}). Set untie to '${shared.name}' to give the last layer a tensor of its own`,
       )
     }
   }

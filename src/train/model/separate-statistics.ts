@@ -1,6 +1,45 @@
 import type { Model } from '../../onnx/model.js'
 import { edit } from '../../onnx/proto/message.js'
-import type { NodeProto } from '../../onnx/proto/schema.js'
+import type { GraphProto } from '../../onnx/proto/schema.js'
+
+/** Names of initializers by the names of their copies: outputs of Identity nodes. Outputs of the model are left out. */
+export function findCopies({ node, initializer, output }: GraphProto): ReadonlyMap<string, string> {
+  const initializers = new Set(initializer.map(({ name = '' }) => name))
+  const copied = new Map<string, string>()
+  for (const {
+    opType,
+    domain = '',
+    input,
+    output: [y],
+  } of node) {
+    const [x] = input
+    if (opType !== 'Identity' || domain !== '' || x === undefined || !y) continue
+    const name = copied.get(x) ?? (initializers.has(x) ? x : undefined)
+    if (name !== undefined) copied.set(y, name)
+  }
+  for (const { name = '' } of output) copied.delete(name)
+  return copied
+}
+
+/** Adds copies of initializers under new names. @param copies names of initializers by the names of their copies */
+export function addCopies(graph: GraphProto, copies: ReadonlyMap<string, string>): GraphProto {
+  const initializers = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]))
+  const added = [...copies]
+  return edit(graph, {
+    initializer: [...graph.initializer, ...added.map(([copy, name]) => edit(initializers.get(name)!, { name: copy }))],
+    // Up to IR version 3 initializers are declared among the inputs.
+    input: [
+      ...graph.input,
+      ...added.flatMap(([copy, name]) =>
+        graph.input.filter((info) => info.name === name).map((info) => edit(info, { name: copy })),
+      ),
+    ],
+  })
+}
+
+/** Replaces Identity nodes by initializers with the names of their outputs. @param copies see `findCopies` */
+export const separateCopies = (graph: GraphProto, copies: ReadonlyMap<string, string>): GraphProto =>
+  addCopies(edit(graph, { node: graph.node.filter(({ output }) => !copies.has(output[0] ?? '')) }), copies)
 
 /**
  * Gives the running statistics of BatchNormalization nodes tensors of their own, for training that updates them.
@@ -11,14 +50,8 @@ import type { NodeProto } from '../../onnx/proto/schema.js'
 export function separateStatistics(model: Model): Model {
   const graph = model.proto.graph
   if (!graph) return model
-  const initializers = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]))
-  const outputs = new Set(graph.output.map(({ name }) => name ?? ''))
-  /** Names of initializers by the names of their copies. */
-  const copied = new Map<string, string>()
-  for (const node of graph.node) {
-    const name = copiedInitializer(node, copied, initializers)
-    if (name !== undefined) copied.set(node.output[0]!, name)
-  }
+  const copied = findCopies(graph)
+  const initializers = new Set(graph.initializer.map(({ name = '' }) => name))
   const original = (name: string) => copied.get(name) ?? name
   const reads = new Map<string, number>()
   for (const { input, output } of graph.node)
@@ -30,37 +63,7 @@ export function separateStatistics(model: Model): Model {
       .flatMap(({ input }) => input.slice(3, 5).map(original))
       .filter((name) => initializers.has(name) && reads.get(name)! > 1),
   )
-  const separated = new Map([...copied].filter(([copy, name]) => shared.has(name) && !outputs.has(copy)))
+  const separated = new Map([...copied].filter(([, name]) => shared.has(name)))
   if (separated.size === 0) return model
-  const copies = [...separated]
-  return {
-    ...model,
-    proto: edit(model.proto, {
-      graph: edit(graph, {
-        node: graph.node.filter(({ output }) => !separated.has(output[0] ?? '')),
-        initializer: [
-          ...graph.initializer,
-          ...copies.map(([copy, name]) => edit(initializers.get(name)!, { name: copy })),
-        ],
-        // Up to IR version 3 initializers are declared among the inputs.
-        input: [
-          ...graph.input,
-          ...copies.flatMap(([copy, name]) =>
-            graph.input.filter((info) => info.name === name).map((info) => edit(info, { name: copy })),
-          ),
-        ],
-      }),
-    }),
-  }
-}
-
-/** The name of the initializer that an Identity node copies, directly or through other Identity nodes. */
-function copiedInitializer(
-  { opType, domain = '', input, output }: NodeProto,
-  copied: ReadonlyMap<string, string>,
-  initializers: ReadonlyMap<string, unknown>,
-): string | undefined {
-  const [x] = input
-  if (opType !== 'Identity' || domain !== '' || x === undefined || !output[0]) return undefined
-  return copied.get(x) ?? (initializers.has(x) ? x : undefined)
+  return { ...model, proto: edit(model.proto, { graph: separateCopies(graph, separated) }) }
 }

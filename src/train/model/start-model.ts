@@ -1,12 +1,19 @@
 import { type LoraOptions, lora } from '../../adapter/lora.js'
 import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
+import type { NamePatterns } from '../../util/pattern.js'
 import type { FreezeOptions } from '../parameter-groups.js'
 import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
 import type { Trainable } from './trainable.js'
+import { untieTensors } from './untie-tensors.js'
 
 /** Options that change a model before training, and the tensors to train. */
 export interface StartOptions {
+  /**
+   * Gives layers that share a tensor tensors of their own, before all other changes: true, or patterns of the names of
+   * shared tensors, which `inspectModel` lists. Default false: they stay shared, and training changes them for all layers.
+   */
+  readonly untie?: boolean | NamePatterns
   /** Resizes the model's last layer before training; see `replaceHead`. */
   readonly head?: HeadOptions
   /**
@@ -29,9 +36,10 @@ type TensorOptions = Pick<StartOptions, 'trainable' | 'freeze'>
  */
 export function createStartModel(
   model: Model,
-  { head, adapter, trainable, freeze }: StartOptions,
+  { untie, head, adapter, trainable, freeze }: StartOptions,
 ): TensorOptions & { readonly model: Model } {
-  const resized = head ? replaceHead(model, head) : model
+  const untied = untie === undefined || untie === false ? model : untieTensors(model, untie)
+  const resized = head ? replaceHead(untied, head) : untied
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
     ...(freeze && {
