@@ -6,8 +6,8 @@
  * memory. `compile`, `upload` and `release` connect it to the runtime, `load` and `download` copy the training state
  * between it and host arrays, and `accumulate`, `scale` and `updateAverages` are arithmetic on whole sets. A step calls
  * `refreshMask`, `ascend`, `applyUpdate` and `stats`, in this order; their arithmetic comes as formulas
- * (`updateFormula`, `ascentFormula`), which src/optim/expr compiles to WebAssembly, ONNX or WGSL, so a backend contains
- * no optimizer. Until `applyUpdate` a step changes nothing that a repeated step would read, and if a gradient is not
+ * (`updateFormula`, `ascentFormula`), which src/optim/expr compiles to WebAssembly, ONNX or WGSL, or as ONNX graphs
+ * (`GraphRule`), so a backend contains no optimizer. Until `applyUpdate` a step changes nothing that a repeated step would read, and if a gradient is not
  * finite, parameters, moments and mask remain as before the step; a device that only queues work reports such a
  * gradient from `stats`. Return the backend from `createBackend` of the platform's device (see `TrainingDevice`), and
  * run test/backend against it.
@@ -16,7 +16,7 @@ import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import type { Formula } from '../optim/expr/expr.js'
+import type { Rules, UpdateRule } from '../optim/base-optimizer.js'
 import type { MaskRequest } from '../optim/ire/mask.js'
 import type { Optimizer } from '../optim/optimizer.js'
 import type { SamOptimizer } from '../optim/sam.js'
@@ -43,7 +43,9 @@ export interface AscentRequest {
 /** The update of one tensor. */
 export interface TensorUpdate {
   readonly name: string
-  /** Scalars of the base optimizer's formula for this tensor and step. */
+  /** The same object at every step; `updateFormula` and `updateToOnnx` build the whole update from it. */
+  readonly rule: UpdateRule
+  /** Scalars of the rule for this tensor and step. */
   readonly coefficients: Readonly<Record<string, number>>
   /** Whether IRE may enhance the tensor. */
   readonly enhanced: boolean
@@ -52,8 +54,6 @@ export interface TensorUpdate {
 /** The update of a step: theta <- theta + (1 + kappa n) d, and the moments. */
 export interface UpdateRequest {
   readonly step: number
-  /** The base optimizer's formula, the same object at every step; `updateFormula` builds the whole update from it. */
-  readonly formula: Formula
   /** The tensors that are trained at this step. The gradient norm is over these. */
   readonly tensors: readonly TensorUpdate[]
   readonly kappa: number
@@ -91,6 +91,8 @@ export interface BackendSpec {
   readonly optimizer: Optimizer
   /** The trained parameters by name; their shapes are static. */
   readonly parameters: ReadonlyMap<string, Value>
+  /** The update of each parameter; needed only for an optimizer that treats tensors by shape. */
+  readonly rules?: Rules
 }
 
 /** A compiled graph of a training run. */
@@ -107,6 +109,8 @@ export interface GradientProgram<T extends TensorMap> {
 export interface TrainingBackend<T extends TensorMap> {
   /** Whether one program for loss and curvature gradients is better than two; see `buildConditionalGradient`. */
   readonly fusesCurvature: boolean
+  /** The rules by which parameters are updated. */
+  readonly rules: Rules
   /** The current parameters. Valid after `load`; read-only, until the next `applyUpdate`. */
   readonly parameters: T
   /** The current moving averages; null if `load` got none. */
@@ -168,7 +172,7 @@ export interface TrainingBackend<T extends TensorMap> {
 /** The part of a backend that one optimizer step uses. */
 export type StepBackend<T extends TensorMap> = Pick<
   TrainingBackend<T>,
-  'parameters' | 'refreshMask' | 'ascend' | 'applyUpdate' | 'stats' | 'checkFinite'
+  'rules' | 'parameters' | 'refreshMask' | 'ascend' | 'applyUpdate' | 'stats' | 'checkFinite'
 >
 
 /** A device with its own training backend. The training state of other devices is in an `OnnxBackend`. */

@@ -4,16 +4,25 @@ import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { addScaled, arrayOf, type Gradients, type ParameterArrays, scaleArrays } from '../optim/arrays.js'
-import { updateFormula } from '../optim/base-optimizer.js'
+import {
+  createRules,
+  type FormulaRule,
+  type GraphRule,
+  isGraphRule,
+  type Rules,
+  updateFormula,
+} from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { evaluate, evaluateOne } from '../optim/expr/evaluate.js'
+import type { Scalars } from '../optim/expr/program.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
 import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
-import type { Optimizer } from '../optim/optimizer.js'
+import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../optim/sam.js'
 import { sgd } from '../optim/sgd.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
 import {
   type AscentRequest,
@@ -31,18 +40,26 @@ import {
   toTensors,
   type UpdateRequest,
 } from './backend.js'
+import { GraphUpdates } from './graph-updates.js'
 
 /** Optimizer steps on host arrays. Parameters and state are written in place, by `applyUpdate` only. */
 export class HostStepBackend implements StepBackend<ParameterArrays> {
-  readonly #optimizer: Optimizer
+  readonly rules: Rules
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
   #gradientNorm = 0
 
-  /** @throws 'invalid-data' if the state belongs to another optimizer or other parameters */
-  constructor(optimizer: Optimizer, state?: Pick<TrainingState, 'parameters' | 'optimizer'>) {
-    this.#optimizer = optimizer
+  /**
+   * @throws 'invalid-data' if the state belongs to another optimizer or other parameters, 'invalid-option' for an
+   * optimizer that needs `rules`
+   */
+  constructor(
+    optimizer: Optimizer,
+    state?: Pick<TrainingState, 'parameters' | 'optimizer'>,
+    rules: Rules = createRules(unwrap(optimizer).base),
+  ) {
+    this.rules = rules
     if (state) this.load(state)
   }
 
@@ -50,7 +67,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     this.#loaded = {
       parameters,
       state,
-      moments: momentsOf(this.#optimizer, parameters, state),
+      moments: momentsOf(this.rules, parameters, state),
       count: Object.keys(parameters).length,
     }
     this.#pendingMask = null
@@ -80,8 +97,9 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     return { ...this.parameters, ...ascended }
   }
 
-  applyUpdate(request: UpdateRequest, gradients: Gradients): void {
-    const { step, formula, tensors, kappa, clipValue, clipNorm, what } = request
+  /** Returns a promise only if a rule is a graph. */
+  applyUpdate(request: UpdateRequest, gradients: Gradients): void | Promise<void> {
+    const { step, tensors, kappa, clipValue, clipNorm, what } = request
     const { state, moments } = this.#loaded!
     const trained = this.#select(tensors.map(({ name }) => name))
     const norm = finiteNorm(trained, gradients, `step ${step}`, what)
@@ -91,20 +109,58 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     // A pending mask of another step is left from an abandoned step.
     const mask = this.#pendingMask?.refreshedAt === step ? this.#pendingMask : state.mask
     const isEnhanced = (name: string) => kappa > 0 && getOwn(mask?.flat, name) !== undefined
-    for (const { coefficients, enhanced, names } of groupTensors(tensors, isEnhanced)) {
+    const common = { scale, limit: clipValue, kappa }
+    const results = tensors.flatMap(({ name, rule, coefficients, enhanced }) => {
+      if (!isGraphRule(rule)) return []
+      const own = Object.fromEntries(rule.moments.map((moment) => [moment, moments[moment]![name]!]))
+      const arrays: ParameterArrays = { theta: trained[name]!, g: gradients[name]!, ...own }
+      const n = enhanced && isEnhanced(name) ? mask!.flat[name]! : undefined
+      return [{ name, arrays, next: this.computeGraph(name, rule, arrays, n, { ...coefficients, ...common }) }]
+    })
+    const finish = () => {
+      this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat: mask?.flat ?? {} }, clipped, common)
+      state.mask = mask
+      this.#pendingMask = null
+      this.#gradientNorm = norm
+    }
+    if (results.length === 0) return finish()
+    // All graphs run before anything is written, so that a failed run changes nothing.
+    return Promise.all(results.map(({ next }) => next)).then((all) => {
+      for (const [i, next] of all.entries())
+        for (const [array, values] of Object.entries(next)) results[i]!.arrays[array]!.set(values)
+      finish()
+    })
+  }
+
+  /** Computes a tensor's next `theta` and moments by a graph. */
+  protected computeGraph(
+    name: string,
+    _rule: GraphRule,
+    _arrays: ParameterArrays,
+    _mask: Uint8Array | undefined,
+    _scalars: Readonly<Record<string, number>>,
+  ): Promise<ParameterArrays> {
+    throw new OnnxIreError('invalid-option', `the update of '${name}' is a graph, which needs a runtime`)
+  }
+
+  #applyFormulas(
+    tensors: readonly TensorUpdate[],
+    isEnhanced: (name: string) => boolean,
+    { trained, gradients, flat }: { trained: ParameterArrays; gradients: Gradients; flat: FlatMask['flat'] },
+    clipped: boolean,
+    common: Scalars,
+  ): void {
+    const { moments } = this.#loaded!
+    for (const { rule, coefficients, enhanced, names } of groupTensors(tensors, isEnhanced)) {
       const select = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
       const arrays: Record<string, readonly (FloatArray | Uint8Array)[]> = {
         theta: select(trained),
         g: select(gradients),
-        ...mapArrays(moments, select),
-        ...(enhanced ? { n: select(mask!.flat) } : {}),
+        ...Object.fromEntries(rule.moments.map((moment) => [moment, select(moments[moment]!)])),
+        ...(enhanced ? { n: select(flat) } : {}),
       }
-      const update = updateFormula(formula, { clipped, enhanced })
-      evaluate(update, arrays, { ...coefficients, scale, limit: clipValue, kappa })
+      evaluate(updateFormula(rule.formula, { clipped, enhanced }), arrays, { ...coefficients, ...common })
     }
-    state.mask = mask
-    this.#pendingMask = null
-    this.#gradientNorm = norm
   }
 
   stats(): StepStats {
@@ -131,11 +187,13 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   readonly #values: ReadonlyMap<string, Value>
   /** Tensors that gradients are written to, by output. All programs share them: a gradient is read before the next. */
   readonly #gradients = new Map<string, Tensor>()
+  readonly #graphUpdates: GraphUpdates
   #averages: ParameterArrays | null = null
 
-  constructor(runtime: Runtime, { optimizer, parameters }: BackendSpec) {
-    super(optimizer)
+  constructor(runtime: Runtime, { optimizer, parameters, rules }: BackendSpec) {
+    super(optimizer, undefined, rules)
     this.#runtime = runtime
+    this.#graphUpdates = new GraphUpdates(runtime)
     this.#values = parameters
   }
 
@@ -211,6 +269,18 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
 
   async dispose(): Promise<void> {
     this.#gradients.clear()
+    await this.#graphUpdates.release()
+  }
+
+  protected override computeGraph(
+    name: string,
+    rule: GraphRule,
+    arrays: ParameterArrays,
+    mask: Uint8Array | undefined,
+    scalars: Readonly<Record<string, number>>,
+  ): Promise<ParameterArrays> {
+    const dims = this.#values.get(name)!.shape as readonly number[]
+    return this.#graphUpdates.compute({ name, rule, dims, arrays, mask, scalars })
   }
 }
 
@@ -232,6 +302,7 @@ function weightedNorm(parameters: ParameterArrays, gradients: Gradients): number
 
 /** Tensors with the same update formula and coefficients. */
 interface TensorGroup {
+  readonly rule: FormulaRule
   readonly coefficients: TensorUpdate['coefficients']
   readonly enhanced: boolean
   readonly names: string[]
@@ -239,13 +310,14 @@ interface TensorGroup {
 
 function groupTensors(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => boolean): TensorGroup[] {
   const groups = new Map<TensorUpdate['coefficients'], TensorGroup[]>()
-  for (const { name, coefficients, ...tensor } of tensors) {
+  for (const { name, rule, coefficients, ...tensor } of tensors) {
+    if (isGraphRule(rule)) continue
     const enhanced = tensor.enhanced && isEnhanced(name)
     const same = groups.get(coefficients) ?? []
     groups.set(coefficients, same)
     const group = same.find((other) => other.enhanced === enhanced)
     if (group) group.names.push(name)
-    else same.push({ coefficients, enhanced, names: [name] })
+    else same.push({ rule, coefficients, enhanced, names: [name] })
   }
   return [...groups.values()].flat()
 }

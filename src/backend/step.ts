@@ -1,6 +1,6 @@
 import { type FloatArray, mapArrays } from '../ir/float-array.js'
 import type { Gradients, ParameterArrays } from '../optim/arrays.js'
-import { type BaseOptimizer, checkBaseOptimizer, coefficientsOf } from '../optim/base-optimizer.js'
+import { checkBaseOptimizer, coefficientsOf, type UpdateRule } from '../optim/base-optimizer.js'
 import { kappaAt, refreshesAt } from '../optim/ire/ire.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type ParameterSettings, planStep, type TensorPlan } from '../optim/parameter-settings.js'
@@ -108,10 +108,11 @@ export function* optimizerStep<T extends TensorMap>(
   const lr = base.lr * lrFactor
   const kappa = ire ? kappaAt(ire, t, lrFactor) : 0
   const enhanced = new Set(ranked)
-  const coefficients = coefficientCache(base, lr)
+  const coefficients = coefficientCache(base.name, lr)
   const tensors = trained.map((name) => ({
     name,
-    coefficients: coefficients(plan.of(name)),
+    rule: backend.rules(name),
+    coefficients: coefficients(backend.rules(name), plan.of(name)),
     enhanced: enhanced.has(name),
   }))
 
@@ -136,7 +137,7 @@ export function* optimizerStep<T extends TensorMap>(
     what = 'loss gradient after the ascent'
     reply = yield* request('loss', ascended, what, trained)
   }
-  const update = { step: t, formula: base.formula, tensors, kappa, clipValue, clipNorm, what }
+  const update = { step: t, tensors, kappa, clipValue, clipNorm, what }
   yield* wait(backend.applyUpdate(update, reply.gradients))
   return { step: t, loss, lr, kappa, refreshed, ...(yield* wait(backend.stats())) }
 }
@@ -258,14 +259,16 @@ export function curvatureDue(optimizer: Optimizer, state: OptimizerState): boole
   return ire !== null && ire.curvature !== 'empirical' && refreshesAt(ire, state.step)
 }
 
-/** Returns the coefficients of a tensor's plan: one object for all tensors with equal plans. */
-function coefficientCache(base: BaseOptimizer, lr: number): (plan: TensorPlan) => TensorUpdate['coefficients'] {
-  const known: (TensorPlan & { readonly coefficients: TensorUpdate['coefficients'] })[] = []
-  return ({ t, lrScale, weightDecay }) => {
-    const same = known.find((other) => other.t === t && other.lrScale === lrScale && other.weightDecay === weightDecay)
+/** Returns the coefficients of a tensor's rule and plan: one object for all tensors with equal ones. */
+function coefficientCache(optimizer: string, lr: number) {
+  const known: (TensorPlan & { readonly rule: UpdateRule; readonly coefficients: TensorUpdate['coefficients'] })[] = []
+  return (rule: UpdateRule, { t, lrScale, weightDecay }: TensorPlan): TensorUpdate['coefficients'] => {
+    const same = known.find(
+      (other) => other.rule === rule && other.t === t && other.lrScale === lrScale && other.weightDecay === weightDecay,
+    )
     if (same) return same.coefficients
-    const coefficients = coefficientsOf(base, t, lr * lrScale, weightDecay)
-    known.push({ t, lrScale, weightDecay, coefficients })
+    const coefficients = coefficientsOf(optimizer, rule, t, lr * lrScale, weightDecay)
+    known.push({ rule, t, lrScale, weightDecay, coefficients })
     return coefficients
   }
 }

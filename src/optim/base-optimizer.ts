@@ -1,6 +1,8 @@
+import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
-import { getOwn } from '../util/record.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 import { array, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
+import { formulaToOnnx, type Operands } from './expr/onnx.js'
 
 /**
  * A base optimizer: computes from gradients the displacement d of plain training, theta <- theta + d, including
@@ -25,7 +27,7 @@ export interface BaseOptimizer {
   /** The weight decay of tensors without a setting of their own; 0 for an optimizer without weight decay. */
   readonly weightDecay: number
   /** All options, with defaults filled in; plain data. */
-  readonly options: Readonly<Record<string, number | boolean | readonly number[]>>
+  readonly options: Readonly<Record<string, number | boolean | string | readonly number[]>>
   /** The names of the arrays that are stored per parameter, initially zero. */
   readonly moments: readonly string[]
   /**
@@ -41,6 +43,70 @@ export interface BaseOptimizer {
    * @param weightDecay the weight decay of this tensor
    */
   coefficients(t: number, lr: number, weightDecay: number): Readonly<Record<string, number>>
+  /**
+   * The rule of one tensor, for an optimizer that treats tensors by shape or role. Without it every tensor is updated by
+   * `formula`.
+   */
+  ruleOf?(tensor: TrainedTensor): UpdateRule
+}
+
+/** A trained tensor as an optimizer sees it. */
+export interface TrainedTensor {
+  readonly dims: readonly number[]
+  /** The tensor as the matrix of a hidden layer; null for embeddings, the last layer, norms, biases and others. */
+  readonly matrix: HiddenMatrix | null
+}
+
+/** The weight of a hidden layer as a matrix: [first axis, all others]. */
+export interface HiddenMatrix {
+  readonly rows: number
+  readonly columns: number
+  /** The axis of the layer's outputs. */
+  readonly outputs: 'rows' | 'columns'
+}
+
+/** An element-wise update of one tensor; the fields are those of `BaseOptimizer`. */
+export type FormulaRule = Pick<BaseOptimizer, 'moments' | 'formula' | 'coefficients'>
+
+/** An update of one tensor by an ONNX graph, which may contain matrix products and reductions. It is float32. */
+export interface GraphRule extends Pick<BaseOptimizer, 'moments' | 'coefficients'> {
+  /** Identifies the graph: rules of one key build the same graph. */
+  readonly key: string
+  /** The names of the scalars that `build` reads. */
+  readonly scalars: readonly string[]
+  /**
+   * Builds the displacement `d` and the next value of every moment.
+   * @param arrays `theta`, `g` (the gradient, already clipped) and the moments, in their own dims
+   */
+  build(arrays: Readonly<Record<string, Value>>, scalars: Readonly<Record<string, Value>>): Record<string, Value>
+}
+
+/** The update of one tensor. */
+export type UpdateRule = FormulaRule | GraphRule
+
+/** Returns the rule of a parameter by its name. */
+export type Rules = (name: string) => UpdateRule
+
+/** Whether a rule is an ONNX graph. */
+export const isGraphRule = (rule: UpdateRule): rule is GraphRule => 'build' in rule
+
+/**
+ * Creates the rules of a run.
+ * @param tensors the trained tensors, which only an optimizer with `ruleOf` needs
+ * @throws 'invalid-option' if it needs them and they are not given
+ */
+export function createRules(base: BaseOptimizer, tensors?: Readonly<Record<string, TrainedTensor>>): Rules {
+  if (!base.ruleOf) return () => base
+  if (!tensors)
+    throw new OnnxIreError(
+      'invalid-option',
+      `optimizer '${base.name}' updates tensors by their shapes, with graphs of a runtime, and plain arrays have neither: train with a Trainer`,
+    )
+  const rules: Record<string, UpdateRule> = emptyRecord()
+  return (name) => {
+    rules[name] ??= base.ruleOf!(tensors[name]!)
+    return rules[name]
+  }
 }
 
 const checkedOptimizers = new WeakSet<BaseOptimizer>()
@@ -73,17 +139,22 @@ export function checkBaseOptimizer(base: BaseOptimizer): void {
   checkedOptimizers.add(base)
 }
 
+/** Returns the names of the scalars of a rule. */
+export const scalarsOf = (rule: UpdateRule): readonly string[] =>
+  isGraphRule(rule) ? rule.scalars : rule.formula.scalars
+
 /**
- * Returns the scalars of a base optimizer's formula for one update.
+ * Returns the scalars of a rule for one update.
+ * @param optimizer the name of the optimizer, for messages
  * @throws 'invalid-option' if a scalar is missing or not finite
  */
-export function coefficientsOf(base: BaseOptimizer, t: number, lr: number, weightDecay: number) {
-  const coefficients = base.coefficients(t, lr, weightDecay)
-  for (const scalar of base.formula.scalars)
+export function coefficientsOf(optimizer: string, rule: UpdateRule, t: number, lr: number, weightDecay: number) {
+  const coefficients = rule.coefficients(t, lr, weightDecay)
+  for (const scalar of scalarsOf(rule))
     if (!Number.isFinite(getOwn(coefficients, scalar)))
       throw new OnnxIreError(
         'invalid-option',
-        `optimizer '${base.name}': the coefficient '${scalar}' of update ${t} is ${getOwn(coefficients, scalar)}; it must be a finite number`,
+        `optimizer '${optimizer}': the coefficient '${scalar}' of update ${t} is ${getOwn(coefficients, scalar)}; it must be a finite number`,
       )
   return coefficients
 }
@@ -125,3 +196,29 @@ export function updateFormula(base: Formula, { clipped, enhanced }: UpdateVarian
   variants.set(key, update)
   return update
 }
+
+/**
+ * Adds the update of one tensor to a graph: as `updateFormula`, by any rule.
+ * @param arrays `theta`, `g`, the moments, and `n` if the update is enhanced
+ * @param scalars the rule's, and `scale`, `limit`, `kappa`
+ * @returns the next `theta` and moments
+ */
+export function updateToOnnx(
+  rule: UpdateRule,
+  variant: UpdateVariant,
+  arrays: Readonly<Record<string, Value>>,
+  scalars: Operands,
+): Readonly<Record<string, Value>> {
+  if (!isGraphRule(rule)) return formulaToOnnx(updateFormula(rule.formula, variant), arrays, scalars).outputs
+  const { g } = formulaToOnnx(variant.clipped ? clippedGradient : scaledGradient, arrays, scalars).outputs
+  const { d, ...moments } = rule.build({ ...arrays, g: g! }, scalars as Readonly<Record<string, Value>>)
+  const { theta } = formulaToOnnx(variant.enhanced ? enhancedMove : move, { ...arrays, d: d! }, scalars).outputs
+  return { theta: theta!, ...moments }
+}
+
+const [limit, scaled] = [scalar('limit'), (g: Expr) => formula({ g: g.mul(scalar('scale')) })]
+const scaledGradient = scaled(array('g'))
+const clippedGradient = scaled(array('g').min(limit).max(limit.negate()))
+const moved = (factor: Expr) => formula({ theta: array('theta').add(factor) })
+const move = moved(array('d'))
+const enhancedMove = moved(array('n').mul(scalar('kappa')).add(1).mul(array('d')))

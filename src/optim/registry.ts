@@ -3,6 +3,7 @@ import { adam, adamL2Options, adamw, adamwOptions } from './adam.js'
 import { ademamix, ademamixOptions } from './ademamix.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 import { lion, lionOptions } from './lion.js'
+import { muon, muonOptions } from './muon.js'
 import { nadam, nadamOptions } from './nadam.js'
 import type { OptionSpecs } from './option-specs.js'
 import { radam, radamOptions } from './radam.js'
@@ -33,6 +34,7 @@ export const baseOptimizers = {
   nadam: register(nadam, nadamOptions, 'Adam with Nesterov momentum'),
   radam: register(radam, radamOptions, 'Adam with a rectified start'),
   ademamix: register(ademamix, ademamixOptions, 'Adam with a second, slow momentum'),
+  muon: register(muon, muonOptions, 'orthogonal updates of matrices, AdamW for other tensors'),
   lion: register(lion, lionOptions, 'the sign of the momentum'),
   rmsprop: register(rmsprop, rmspropOptions, 'gradients by their root mean square'),
   adagrad: register(adagrad, adagradOptions, 'gradients by the root of their sum of squares'),

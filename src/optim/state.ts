@@ -2,6 +2,7 @@ import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
 import { arrayOf, type ParameterArrays } from './arrays.js'
+import { createRules, type Rules } from './base-optimizer.js'
 import type { FlatMask } from './ire/mask.js'
 import { type Optimizer, unwrap } from './optimizer.js'
 
@@ -15,10 +16,21 @@ export interface OptimizerState {
   mask: FlatMask | null
 }
 
-/** Creates the state before the first step: zero moments, no mask. */
-export function initialState(optimizer: Optimizer, parameters: ParameterArrays): OptimizerState {
+/**
+ * Creates the state before the first step: zero moments, no mask.
+ * @param rules the rules of the tensors, for an optimizer that treats tensors by shape
+ */
+export function initialState(
+  optimizer: Optimizer,
+  parameters: ParameterArrays,
+  rules: Rules = createRules(unwrap(optimizer).base),
+): OptimizerState {
   const moments: Record<string, Record<string, FloatArray>> = emptyRecord()
-  for (const moment of unwrap(optimizer).base.moments) moments[moment] = mapArrays(parameters, zeroArrayLike)
+  for (const [name, parameter] of Object.entries(parameters))
+    for (const moment of rules(name).moments) {
+      moments[moment] ??= emptyRecord()
+      moments[moment][name] = zeroArrayLike(parameter)
+    }
   return { step: 0, moments, mask: null }
 }
 
@@ -35,17 +47,14 @@ export function cloneState({ step, moments, mask }: OptimizerState): OptimizerSt
  * Returns the moments of an optimizer.
  * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
  */
-export function momentsOf(
-  optimizer: Optimizer,
-  parameters: ParameterArrays,
-  state: OptimizerState,
-): OptimizerState['moments'] {
+export function momentsOf(rules: Rules, parameters: ParameterArrays, state: OptimizerState): OptimizerState['moments'] {
   const moments: Record<string, ParameterArrays> = emptyRecord()
-  for (const moment of unwrap(optimizer).base.moments) {
-    const arrays = getOwn(state.moments, moment) ?? {}
-    for (const [name, parameter] of Object.entries(parameters)) arrayOf(arrays, name, parameter.length, moment)
-    moments[moment] = arrays
-  }
+  for (const [name, parameter] of Object.entries(parameters))
+    for (const moment of rules(name).moments) {
+      const arrays = getOwn(state.moments, moment) ?? {}
+      arrayOf(arrays, name, parameter.length, moment)
+      moments[moment] = arrays
+    }
   return moments
 }
 
@@ -75,9 +84,15 @@ export function saveState({ step, moments, mask }: OptimizerState): SavedState {
 
 /**
  * Restores a state of `saveState`, in new arrays. Training continues bit for bit.
+ * @param rules as those of `initialState`
  * @throws 'checkpoint' if an array or number is missing, unexpected, of another length or precision, or NaN
  */
-export function loadState(optimizer: Optimizer, parameters: ParameterArrays, saved: SavedState): OptimizerState {
+export function loadState(
+  optimizer: Optimizer,
+  parameters: ParameterArrays,
+  saved: SavedState,
+  rules?: Rules,
+): OptimizerState {
   const { ire } = unwrap(optimizer)
   const left = new Map(Object.entries(saved.arrays))
   const take = <A extends FloatArray | Uint8Array>(group: string, name: string, into: A): A => {
@@ -93,7 +108,7 @@ export function loadState(optimizer: Optimizer, parameters: ParameterArrays, sav
 
   const { step, mask: numbers } = saved.numbers
   if (!Number.isSafeInteger(step) || step < 0) throw stateError('step should be an integer >= 0', step)
-  const state = initialState(optimizer, parameters)
+  const state = initialState(optimizer, parameters, rules)
   state.step = step
   for (const [moment, arrays] of Object.entries(state.moments))
     for (const [name, array] of Object.entries(arrays)) take(moment, name, array)

@@ -167,6 +167,7 @@ const group = object<ParameterGroup>(
     tensors: selection,
     lr: real(nonNegative, 'the learning rate'),
     weightDecay: real(nonNegative),
+    matrix: flag('whether muon treats the tensors as matrices'),
     ire: flag('whether IRE applies to the group'),
     frozen: either(
       [

@@ -4,7 +4,7 @@ import { definitionOf } from '../op/op.js'
 import type { Optimizer } from '../optim/optimizer.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
-import { checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
+import { checkBoolean, checkNames, checkNumber, count, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import {
   createMatcher,
@@ -28,6 +28,11 @@ export interface ParameterGroup {
   readonly lr?: number
   /** Weight decay. */
   readonly weightDecay?: number
+  /**
+   * Whether an optimizer of matrices, `muon`, treats these tensors as matrices; default true for weights of hidden
+   * layers, false for embeddings, the last layer and others.
+   */
+  readonly matrix?: boolean
   /** False: IRE does not enhance these tensors, and they do not count in its threshold. */
   readonly ire?: boolean
   /**
@@ -81,7 +86,7 @@ export function checkGroups({ groups = [], freeze, layerDecay }: GroupOptions, o
   if (freeze) checkFreeze(freeze)
   for (const [i, group] of groups.entries()) {
     const owner = `groups[${i}]`
-    checkNames(owner, group, ['tensors', 'lr', 'weightDecay', 'ire', 'frozen'])
+    checkNames(owner, group, ['tensors', 'lr', 'weightDecay', 'matrix', 'ire', 'frozen'])
     if (typeof group.tensors === 'object' && !Array.isArray(group.tensors))
       checkNames(`${owner}.tensors`, group.tensors, ['include', 'exclude'])
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
@@ -89,6 +94,11 @@ export function checkGroups({ groups = [], freeze, layerDecay }: GroupOptions, o
       throw invalidOption(owner, 'lr', group.lr, "omitted, because the optimizer's lr is 0 and a group scales it")
     if (group.ire && optimizer.kind !== 'ire')
       throw invalidOption(owner, 'ire', group.ire, 'omitted or false, because the optimizer is not wrapped in ire()')
+    if (group.matrix !== undefined) {
+      checkBoolean(owner, 'matrix', group.matrix)
+      if (!unwrap(optimizer).base.ruleOf)
+        throw invalidOption(owner, 'matrix', group.matrix, 'omitted, because the optimizer treats all tensors alike')
+    }
     const { frozen } = group
     if (frozen !== undefined && typeof frozen !== 'boolean') {
       const times = Object.keys(Object(frozen))
@@ -148,6 +158,13 @@ export function checkGroupsMatch(names: readonly string[], { groups = [] }: Grou
 const setsField = (name: string, field: keyof ParameterGroup) => (group: ParameterGroup) =>
   group[field] !== undefined && createSelector(group.tensors)(name)
 
+/** Returns the field of the first group that sets it for a tensor. */
+export const findGroupField = <K extends keyof ParameterGroup>(
+  name: string,
+  options: GroupOptions,
+  field: K,
+): ParameterGroup[K] | undefined => allGroups(options).find(setsField(name, field))?.[field]
+
 /**
  * Resolves group options to settings per tensor, for tensors that have any.
  * @param layerDepths number of layers downstream of each tensor, for `layerDecay`
@@ -161,12 +178,11 @@ export function resolveParameterSettings(
   stepsPerEpoch: number | undefined,
 ): Record<string, ParameterSettings> {
   const { decayVectors = true, layerDecay } = options
-  const groups = allGroups(options)
   const { base } = unwrap(optimizer)
   const scales = layerDecay === undefined ? undefined : layerScales([...parameters.keys()], layerDecay, layerDepths)
   const settings: Record<string, ParameterSettings> = emptyRecord()
   for (const [name, value] of parameters) {
-    const find = <K extends keyof ParameterGroup>(field: K) => groups.find(setsField(name, field))?.[field]
+    const find = <K extends keyof ParameterGroup>(field: K) => findGroupField(name, options, field)
     const [lr, decay, ire, frozen] = [find('lr'), find('weightDecay'), find('ire'), find('frozen')]
     const lrScale = (lr === undefined ? 1 : lr / base.lr) * (scales?.get(name) ?? 1)
     const weightDecay = decay ?? (decayVectors || !isVectorOrScalar(value) ? undefined : 0)

@@ -6,10 +6,11 @@ import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { type FloatArray, mapArrays } from '../ir/float-array.js'
 import type { Tensor } from '../ir/tensor.js'
-import type { Value } from '../ir/value.js'
+import type { Graph, Value } from '../ir/value.js'
 import type { Measures } from '../metric/accumulator.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
+import { createRules, type Rules } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
@@ -24,6 +25,7 @@ import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, type RunArrays, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
+import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import type { BatchResult } from './micro-batches.js'
@@ -35,6 +37,7 @@ import { prepareBatch } from './validate-batch.js'
 /** The model of a run, for the checksums in its checkpoints. */
 interface RunModel {
   readonly file: Model
+  readonly graph: Graph
   /** Outputs that the loss is built onto. */
   readonly outputs: readonly Value[]
 }
@@ -62,6 +65,7 @@ export class Run {
   readonly #model: RunModel
   #sources: SourceChecksums | undefined
   readonly #options: TrainerOptions
+  readonly #rules: Rules
   readonly #backend: TrainingBackend<TensorMap>
   readonly #buildStage: StageBuilder | undefined
   /** Stages of training with cached features, by the names of the parameters that are trained. */
@@ -84,8 +88,10 @@ export class Run {
     this.#options = options
     this.random = new Random(seed)
     this.#weights = new WeightStore(graphs, options)
-    this.#state = initialState(optimizer, this.#weights.parameters)
-    this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters })
+    const { base } = unwrap(optimizer)
+    this.#rules = createRules(base, base.ruleOf ? describeTensors(graphs.parameters, model.graph, options) : undefined)
+    this.#state = initialState(optimizer, this.#weights.parameters, this.#rules)
+    this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters, rules: this.#rules })
     this.programs = new Programs(graphs, this.#backend, microBatch)
     this.#buildStage = buildStage
     this.#progress = new Progress(graphs.metrics.training, options)
@@ -147,7 +153,7 @@ export class Run {
    */
   restore(checkpoint: Uint8Array): FitData | undefined {
     const run = createFingerprint(this.#options)
-    const restored = readCheckpoint(checkpoint, run, this.#weights.groups, () => this.#readSources())
+    const restored = readCheckpoint(checkpoint, run, this.#weights.groups, this.#rules, () => this.#readSources())
     this.#state = restored.state
     this.#hostIsStale = false
     this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, restored.progress)

@@ -104,7 +104,7 @@ export class Trainer {
     const run = new Run(
       graphs,
       options,
-      { file: original, outputs: [...prepared.graph.outputs.values()] },
+      { file: original, graph, outputs: [...prepared.graph.outputs.values()] },
       options.features === 'cached' ? buildStage : undefined,
     )
     const trainer = new Trainer(original, options, graph, run)

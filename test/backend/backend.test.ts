@@ -27,6 +27,10 @@ class RemoteBackend implements StepBackend<Boxes> {
     this.#inner = new HostStepBackend(optimizer, { parameters, optimizer: state })
   }
 
+  get rules() {
+    return this.#inner.rules
+  }
+
   get parameters() {
     return boxed(this.#inner.parameters)
   }
@@ -135,7 +139,6 @@ test('HostStepBackend > the mask of an abandoned step > is not used by a later s
   const ranked = Object.keys(parameters)
   backend.refreshMask({ ire: optimizer, step: 4, batchSize: 1, ranked, what: 'estimate' }, estimates)
   const application = {
-    formula: adamw().formula,
     tensors: [],
     kappa: 1,
     clipValue: Number.POSITIVE_INFINITY,

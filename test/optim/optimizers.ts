@@ -32,6 +32,7 @@ const variants: Readonly<Record<string, BaseOptimizerRecipe>> = {
   'adamw with amsgrad': { kind: 'adamw', lr: 0.03, betas: [0.9, 0.9], amsgrad: true },
   'radam, decoupled': { kind: 'radam', lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05, decoupled: true },
   'ademamix with warm-ups': { kind: 'ademamix', lr: 0.02, alphaWarmup: 20, beta3Warmup: 30, weightDecay: 0.05 },
+  'muon, original': { kind: 'muon', lr: 0.05, scale: 'original', nesterov: false, adamLrFactor: 0.1 },
   'rmsprop, centered, with momentum': {
     kind: 'rmsprop',
     lr: 0.01,
@@ -42,8 +43,7 @@ const variants: Readonly<Record<string, BaseOptimizerRecipe>> = {
   },
 }
 
-/** Every registered base optimizer, and variants: the cases of all tests of optimizers, on every backend. */
-export const bases: Readonly<Record<string, BaseOptimizerRecipe>> = {
+const allBases = {
   ...Object.fromEntries(
     Object.entries(baseOptimizers).map(([kind, { options }]) => [
       kind,
@@ -56,6 +56,20 @@ export const bases: Readonly<Record<string, BaseOptimizerRecipe>> = {
   ),
   ...variants,
 } as Record<string, BaseOptimizerRecipe>
+
+const selectBases = (isGraph: boolean) =>
+  Object.fromEntries(
+    Object.entries(allBases).filter(([, recipe]) => (createBaseOptimizer(recipe).ruleOf !== undefined) === isGraph),
+  )
+
+/**
+ * Every registered base optimizer whose update is a formula, and variants: the cases of all tests of optimizers, on
+ * every backend.
+ */
+export const bases = selectBases(false)
+
+/** Those whose rules are graphs. */
+export const graphBases = selectBases(true)
 
 export const sams: Readonly<Record<string, Pick<OptimizerSpec, 'sam'>>> = {
   '': {},
@@ -75,7 +89,7 @@ const ires: Readonly<Record<string, Pick<OptimizerSpec, 'ire'>>> = {
 }
 
 /** Every combination of base, SAM and IRE, by name. */
-const allOptimizers = (): [name: string, spec: OptimizerSpec][] =>
+const allOptimizers = (bases: Readonly<Record<string, BaseOptimizerRecipe>>): [name: string, spec: OptimizerSpec][] =>
   Object.entries(bases).flatMap(([baseName, base]) =>
     Object.entries(sams).flatMap(([samName, around]) =>
       Object.entries(ires).map(([ireName, enhancement]): [string, OptimizerSpec] => [
@@ -86,12 +100,12 @@ const allOptimizers = (): [name: string, spec: OptimizerSpec][] =>
   )
 
 /** Combinations that cover every pair of base and SAM, base and IRE, SAM and IRE: greedy, in a fixed order. */
-export function pairwiseOptimizers(): [name: string, spec: OptimizerSpec][] {
+export function pairwiseOptimizers(of = bases): [name: string, spec: OptimizerSpec][] {
   const pairsOf = ([name, { base, sam, ire }]: [string, OptimizerSpec]) => {
     const [b, s, i] = [JSON.stringify(base), JSON.stringify(sam ?? null), JSON.stringify(ire ?? null)]
     return { name, pairs: [`b${b} s${s}`, `b${b} i${i}`, `s${s} i${i}`] }
   }
-  const candidates = allOptimizers()
+  const candidates = allOptimizers(of)
   const open = new Set(candidates.flatMap((candidate) => pairsOf(candidate).pairs))
   const chosen: [string, OptimizerSpec][] = []
   while (open.size > 0) {

@@ -42,6 +42,14 @@ interface OracleProblem {
   readonly lrFactor: (t: number) => number
   /** The rounding applied when a number is stored: Math.fround, or the identity. */
   readonly store: (x: number) => number
+  /** The tensors, if the rules of the base optimizer need them; they cover all coordinates in order. */
+  readonly tensors?: readonly OracleTensor[]
+}
+
+interface OracleTensor {
+  readonly length: number
+  readonly dims: readonly number[]
+  readonly matrix: { readonly rows: number; readonly columns: number; readonly outputs: string } | null
 }
 
 /** The parameters after each of `steps` steps. */
@@ -54,8 +62,9 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
   let theta = [...problem.start]
   let [F, n] = [zeros(), zeros()]
   const states = problem.start.map((): Record<string, number> => ({}))
-  const rule = rules[base.kind]
-  if (!rule) throw new Error(`the oracle has no formula for ${base.kind}`)
+  const tensorStates = (problem.tensors ?? []).map((): Record<string, number[]> => ({}))
+  const [rule, tensorRule] = [rules[base.kind], tensorRules[base.kind]]
+  if (!rule && !tensorRule) throw new Error(`the oracle has no formula for ${base.kind}`)
   const trajectory: number[][] = []
 
   for (let t = 0; t < steps; t++) {
@@ -90,12 +99,38 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
 
     const d = theta.map((x, i) => {
       const { lrScale, startStep } = own[i]!
-      if (frozen[i]) return 0
+      if (frozen[i] || !rule) return 0
       const at = { theta: x, g: g[i]!, t: t + 1 - startStep, lr: lr * lrScale, decay: decay[i]! }
       const [displacement, next] = rule(base as never, at, (name) => states[i]![name] ?? 0)
       states[i] = Object.fromEntries(Object.entries(next).map(([name, y]) => [name, store(y)]))
       return displacement
     })
+
+    let from = 0
+    for (const [i, tensor] of tensorRule ? problem.tensors!.entries() : []) {
+      const to = from + tensor.length
+      if (tensor.length > 0 && !frozen[from]) {
+        const { lrScale, startStep } = own[from]!
+        const found = tensorRule!(
+          base as never,
+          {
+            ...tensor,
+            theta: theta.slice(from, to),
+            g: g.slice(from, to),
+            t: t + 1 - startStep,
+            lr: lr * lrScale,
+            decay: decay[from]!,
+          },
+          (name, length) => tensorStates[i]![name] ?? Array<number>(length).fill(0),
+        )
+        if (found) {
+          const [displacement, next] = found
+          d.splice(from, tensor.length, ...displacement)
+          tensorStates[i] = Object.fromEntries(Object.entries(next).map(([name, y]) => [name, y.map(store)]))
+        }
+      }
+      from = to
+    }
 
     const kappa = ire && t >= ire.warmup ? ire.kappa * (ire.kappaDecay ? lr / base.lr : 1) : 0
     theta = theta.map((x, i) => (frozen[i] ? x : store(x + (1 + kappa * n[i]!) * d[i]!)))
@@ -148,7 +183,63 @@ const adamRule =
     return [decoupled ? d - lr * decay * theta : d, { m, v, largest }]
   }
 
+type Matrix = readonly (readonly number[])[]
+
+const multiply = (a: Matrix, b: Matrix): number[][] =>
+  a.map((row) => b[0]!.map((_, j) => row.reduce((sum, x, k) => sum + x * b[k]![j]!, 0)))
+const transpose = (a: Matrix): number[][] => a[0]!.map((_, j) => a.map((row) => row[j]!))
+const combine = (p: number, a: Matrix, q: number, b: Matrix): number[][] =>
+  a.map((row, i) => row.map((x, j) => p * x + q * b[i]![j]!))
+
+/** A tensor in one update. */
+interface TensorAt extends OracleTensor, Omit<Coordinate, 'theta' | 'g'> {
+  readonly theta: readonly number[]
+  readonly g: readonly number[]
+}
+
+/** Displacement and next state of a whole tensor; null if the rule of coordinates applies. */
+type TensorRule<Options> = (
+  options: Options,
+  at: TensorAt,
+  state: (name: string, length: number) => readonly number[],
+) => readonly [displacement: readonly number[], next: Readonly<Record<string, readonly number[]>>] | null
+
+const tensorRules: Readonly<Record<string, TensorRule<never>>> = {
+  muon: (
+    {
+      momentum,
+      nesterov,
+      iterations,
+      scale,
+    }: { readonly momentum: number; readonly nesterov: boolean; readonly iterations: number; readonly scale: string },
+    { theta, g, lr, decay, matrix, length },
+    state,
+  ) => {
+    if (!matrix) return null
+    const { rows, columns, outputs } = matrix
+    const m = state('m', length).map((x, i) => momentum * x + (1 - momentum) * g[i]!)
+    const u = nesterov ? m.map((x, i) => momentum * x + (1 - momentum) * g[i]!) : m
+    const norm = Math.max(1e-7, Math.hypot(...u))
+    let x: Matrix = Array.from({ length: rows }, (_, i) => u.slice(i * columns, (i + 1) * columns).map((y) => y / norm))
+    const isTall = rows > columns
+    if (isTall) x = transpose(x)
+    for (let k = 0; k < iterations; k++) {
+      const square = multiply(x, transpose(x))
+      x = combine(3.4445, x, 1, multiply(combine(-4.775, square, 2.0315, multiply(square, square)), x))
+    }
+    if (isTall) x = transpose(x)
+    const factor =
+      scale === 'original'
+        ? Math.sqrt(Math.max(1, outputs === 'rows' ? rows / columns : columns / rows))
+        : 0.2 * Math.sqrt(Math.max(rows, columns))
+    return [x.flat().map((y, i) => -lr * (factor * y + decay * theta[i]!)), { m }]
+  },
+}
+
 const rules: Readonly<Record<string, Rule<never>>> = {
+  muon: (options: AdamLike & { readonly adamLrFactor: number }, at, state) =>
+    adamRule(true)(options, { ...at, lr: at.lr * options.adamLrFactor }, state),
+
   sgd: (
     {
       momentum,

@@ -1,10 +1,12 @@
 import { topological } from '../../ir/topology.js'
-import type { Value } from '../../ir/value.js'
+import type { Graph, Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { listInputs, readShape } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
+import { createRules } from '../../optim/base-optimizer.js'
 import { unwrap } from '../../optim/optimizer.js'
+import { describeTensors } from '../../train/describe-tensors.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import { findTrainable } from '../../train/model/trainable.js'
@@ -56,6 +58,8 @@ export interface RunSize {
   /** Bytes of the arenas. */
   readonly arenas: { readonly training: number; readonly evaluation: number }
   readonly optimizer: TrainerOptions['optimizer']
+  /** Bytes of the optimizer's moments; default that of an optimizer that treats all tensors alike. */
+  readonly moments?: number
   /** Number of additional copies of the weights, such as a moving average. */
   readonly copies: number
 }
@@ -76,10 +80,12 @@ const nodeBytes = 25 * 1024
 const uncollectedBytes = 64 * MiB
 
 /** Estimates the memory of a run from its size. */
-export function runMemory({ model, trained, nodes, batch, arenas, optimizer, copies }: RunSize): RunMemory {
+export function runMemory(size: RunSize): RunMemory {
+  const { model, trained, nodes, batch, arenas, optimizer, copies } = size
   const { base, sam, ire } = unwrap(optimizer)
   const { bytes, elements } = trained
-  const state = bytes * (base.moments.length + (ire && ire.beta > 0 ? 1 : 0)) + (ire ? elements : 0)
+  const { moments = bytes * base.moments.length } = size
+  const state = moments + (ire && ire.beta > 0 ? bytes : 0) + (ire ? elements : 0)
   const hasSecondGradient = sam !== null || (ire !== null && ire.curvature !== 'empirical')
   return {
     loaded: loadedBytes + model,
@@ -102,6 +108,13 @@ export function runMemory({ model, trained, nodes, batch, arenas, optimizer, cop
 /** Sum of all causes. */
 export const totalBytes = (memory: RunMemory): number => Object.values(memory).reduce((sum, bytes) => sum + bytes, 0)
 
+/** Bytes of the moments of all trained tensors. */
+function momentBytes(parameters: ReadonlyMap<string, Value>, graph: Graph, options: RunOptions): number {
+  const { base } = unwrap(options.optimizer)
+  const rules = createRules(base, base.ruleOf ? describeTensors(parameters, graph, options) : undefined)
+  return sum([...parameters].map(([name, value]) => rules(name).moments.length * countBytes(value)))
+}
+
 /** Options of a trainer that its memory depends on. */
 type RunOptions = Omit<TrainerOptions, 'runtime'>
 
@@ -116,12 +129,14 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
   const original = head ? replaceHead(model, head) : model
   const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
   /** The graphs for a share of the batch. */
-  const buildGraphs = (share: number) => {
-    const graph = importGraph(applyShapes(original, shapesOfRun(original, options, batch, share), 1).model)
+  const importShare = (share: number) =>
+    importGraph(applyShapes(original, shapesOfRun(original, options, batch, share), 1).model)
+  const buildGraphs = (share: number, graph = importShare(share)) => {
     const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
     return buildTrainingGraphs(graph, { ...options, frozen, ...curvature })
   }
-  const graphs = buildGraphs(1)
+  const graph = importShare(1)
+  const graphs = buildGraphs(1, graph)
   const conditional = graphs.conditional?.()
   const partial = () => (curvatureShare < 1 ? buildGraphs(curvatureShare) : graphs)
   // Without curvature there is no graph of a part of the batch either.
@@ -137,6 +152,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
     batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: getOwn(batch, name) ?? [] }))),
     arenas,
     optimizer,
+    moments: momentBytes(graphs.parameters, graph, options),
     copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
   })
 }

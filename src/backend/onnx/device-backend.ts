@@ -5,6 +5,7 @@ import type { Value } from '../../ir/value.js'
 import { compileOnDevice } from '../../lowering/compile.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
+import type { Rules } from '../../optim/base-optimizer.js'
 import { emaFormula } from '../../optim/ema.js'
 import { array, type Formula, formula, scalar } from '../../optim/expr/expr.js'
 import { formulaToOnnx } from '../../optim/expr/onnx.js'
@@ -53,6 +54,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
     this.#arithmetic = new DeviceArithmetic(device)
   }
 
+  abstract readonly rules: Rules
   abstract readonly parameters: DeviceTensors
   abstract refreshMask(request: MaskRequest, estimates: DeviceTensors): Promise<void>
   abstract ascend(request: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors>

@@ -2,6 +2,7 @@ import type { FloatArray } from '../../ir/float-array.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
 import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
+import type { Rules } from '../../optim/base-optimizer.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
@@ -26,16 +27,15 @@ type Moments = Readonly<Record<string, ParameterArrays>>
 export class DeviceState {
   readonly #device: Device
   readonly #dims: ParameterDims
-  /** The names of a group's tensors in programs. */
-  readonly #names: readonly string[]
+  readonly #rules: Rules
   readonly #groups = new Map<TensorGroup, GroupState>()
   readonly #parameters: Record<string, DeviceTensor> = emptyRecord()
   #lastId = 0
 
-  constructor(device: Device, dims: ParameterDims, moments: readonly string[]) {
+  constructor(device: Device, dims: ParameterDims, rules: Rules) {
     this.#device = device
     this.#dims = dims
-    this.#names = ['theta', ...moments]
+    this.#rules = rules
   }
 
   get parameters(): DeviceTensors {
@@ -50,7 +50,7 @@ export class DeviceState {
   /** Uploads parameters and moments. Throws `invalid-data` for arrays that are missing, misshapen or not float32. */
   async upload(parameters: ParameterArrays, moments: Moments): Promise<void> {
     const given = Object.entries(this.#dims).map(([name, dims]) => {
-      const arrays = this.#names.map((what) => {
+      const arrays = this.#arraysOf(name).map((what) => {
         const array = arrayOf(what === 'theta' ? parameters : moments[what]!, name, sizeOf(dims), what)
         if (array instanceof Float32Array) return array
         throw new OnnxIreError(
@@ -71,9 +71,10 @@ export class DeviceState {
   async download(parameters: ParameterArrays, moments: Moments): Promise<void> {
     for (const group of this.groups) {
       const arrays = await this.#downloadGroup(group)
+      const names = this.#namesOf(group)
       for (const { name, offset, length } of group.parts)
         arrays.forEach((flat, i) => {
-          const target: FloatArray = (i === 0 ? parameters : moments[this.#names[i]!]!)[name]!
+          const target: FloatArray = (i === 0 ? parameters : moments[names[i]!]!)[name]!
           target.set(flat.subarray(offset, offset + length))
         })
     }
@@ -88,7 +89,7 @@ export class DeviceState {
   /** The feeds of a group's state: `theta/<id>` and `<moment>/<id>`. */
   feeds(group: TensorGroup): Record<string, DeviceTensor> {
     const { tensors } = this.#groups.get(group)!
-    return Object.fromEntries(this.#names.map((name, i) => [`${name}/${group.id}`, tensors[i]!]))
+    return Object.fromEntries(this.#namesOf(group).map((name, i) => [`${name}/${group.id}`, tensors[i]!]))
   }
 
   /**
@@ -97,7 +98,7 @@ export class DeviceState {
    */
   replace(group: TensorGroup, results: DeviceTensors): void {
     const before = this.#groups.get(group)!
-    const tensors = this.#names.map((name) => results[`next/${name}/${group.id}`]!)
+    const tensors = this.#namesOf(group).map((name) => results[`next/${name}/${group.id}`]!)
     this.#groups.set(group, { tensors, fresh: false })
     for (const tensor of before.tensors) tensor.release()
     group.parts.forEach(({ name }, i) => {
@@ -114,6 +115,15 @@ export class DeviceState {
     }
   }
 
+  /** The names of a parameter's arrays in programs: theta and its moments. */
+  #arraysOf(parameter: string): readonly string[] {
+    return ['theta', ...this.#rules(parameter).moments]
+  }
+
+  #namesOf({ parts }: TensorGroup): readonly string[] {
+    return this.#arraysOf(parts[0]!.name)
+  }
+
   async #rebuild(groups: readonly (readonly string[])[]): Promise<void> {
     const old = new Map(this.groups.flatMap((group) => group.parts.map((part) => [part.name, { group, part }])))
     const downloads = new Map<TensorGroup, readonly Float32Array[]>()
@@ -123,7 +133,7 @@ export class DeviceState {
         members[0]!.group.parts.length === names.length && new Set(members.map(({ group }) => group)).size === 1
       if (unchanged) continue
       for (const { group } of members) if (!downloads.has(group)) downloads.set(group, await this.#downloadGroup(group))
-      const arrays = this.#names.map((_, i) =>
+      const arrays = this.#arraysOf(names[0]!).map((_, i) =>
         concatenate(
           members.map(({ group, part: { offset, length } }) =>
             downloads.get(group)![i]!.subarray(offset, offset + length),

@@ -1,4 +1,5 @@
 import { sizeOf, tensor } from '../../ir/tensor.js'
+import { createRules, isGraphRule, type Rules, scalarsOf, type UpdateRule } from '../../optim/base-optimizer.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
 import type { FlatMask } from '../../optim/ire/mask.js'
 import { type MaskRequest, refreshMask } from '../../optim/ire/mask.js'
@@ -53,8 +54,8 @@ interface Ascended {
  * - A mask refresh downloads the estimates and ranks them on the host.
  */
 export class OnnxBackend extends DeviceBackend {
+  readonly rules: Rules
   readonly #device: Device
-  readonly #spec: BackendSpec
   readonly #dims: ParameterDims
   #programs: ProgramCache
   #state: DeviceState
@@ -70,7 +71,7 @@ export class OnnxBackend extends DeviceBackend {
   constructor(runtime: Runtime, device: Device, spec: BackendSpec) {
     super(runtime, device, spec)
     this.#device = device
-    this.#spec = spec
+    this.rules = spec.rules ?? createRules(unwrap(spec.optimizer).base)
     this.#dims = Object.fromEntries([...spec.parameters].map(([name, { shape }]) => [name, shape as readonly number[]]))
     this.#programs = new ProgramCache(device)
     this.#state = this.#createState()
@@ -82,7 +83,7 @@ export class OnnxBackend extends DeviceBackend {
 
   override async load(state: TrainingState): Promise<void> {
     const { parameters, optimizer } = state
-    await this.#state.upload(parameters, momentsOf(this.#spec.optimizer, parameters, optimizer))
+    await this.#state.upload(parameters, momentsOf(this.rules, parameters, optimizer))
     await this.#releaseStep()
     this.#setMasks({ current: optimizer.mask && new DeviceMask(this.#device, optimizer.mask), previous: null })
     await super.load(state)
@@ -90,7 +91,7 @@ export class OnnxBackend extends DeviceBackend {
 
   override async download(state: TrainingState): Promise<void> {
     const { parameters, optimizer } = state
-    await this.#state.download(parameters, momentsOf(this.#spec.optimizer, parameters, optimizer))
+    await this.#state.download(parameters, momentsOf(this.rules, parameters, optimizer))
     optimizer.mask = this.#masks.current?.mask ?? null
     await super.download(state)
   }
@@ -129,7 +130,7 @@ export class OnnxBackend extends DeviceBackend {
   async ascend({ sam, step, trained, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#releaseAscent()
     const names = new Set(trained)
-    await this.#state.regroup((name) => (names.has(name) ? 'trained' : undefined))
+    await this.#state.regroup((name) => (names.has(name) ? ruleKey(this.rules(name), name) : undefined))
     const groups = this.#state.groups.filter(({ parts }) => names.has(parts[0]!.name))
     if (groups.length === 0) return this.parameters
     const program = await this.#programs.get(JSON.stringify(['ascent', sam.adaptive, groups.map(({ id }) => id)]), () =>
@@ -148,7 +149,7 @@ export class OnnxBackend extends DeviceBackend {
   }
 
   async applyUpdate(request: UpdateRequest, gradients: DeviceTensors): Promise<void> {
-    const { step, tensors, formula, kappa, clipValue, clipNorm, what } = request
+    const { step, tensors, kappa, clipValue, clipNorm, what } = request
     // Results of another step are left from an abandoned step.
     const ascended = this.#ascended?.step === step ? this.#ascended : null
     const mask = this.#pendingMask?.mask.refreshedAt === step ? this.#pendingMask : this.#masks.current
@@ -164,13 +165,13 @@ export class OnnxBackend extends DeviceBackend {
       const { key, update } = found
       const coefficients = numbers.get(key) ?? numbers.size
       numbers.set(key, coefficients)
-      for (const name of formula.scalars)
+      for (const name of scalarsOf(update.rule))
         feeds[coefficientName(coefficients, name)] = scalarFeed(update.coefficients[name]!)
       const enhanced = kappa > 0 && mask !== null && update.enhanced
       if (enhanced) feeds[`n/${group.id}`] = await mask.upload(group)
       if (enhanced) feeds['kappa'] = scalarFeed(kappa)
       Object.assign(feeds, this.#state.feeds(group))
-      updates.push({ group, coefficients, enhanced })
+      updates.push({ group, rule: update.rule, coefficients, enhanced })
     }
     const groups = updates.map(({ group }) => group)
     Object.assign(feeds, gradientFeeds(groups, gradients, what))
@@ -181,12 +182,10 @@ export class OnnxBackend extends DeviceBackend {
 
     let norms: GradientNorms | null = null
     if (groups.length > 0) {
-      const { moments } = unwrap(this.#spec.optimizer).base
-      const form = { formula, moments, updates, clipsValue, clipsNorm, ascended: ascended !== null }
+      const form = { updates, clipsValue, clipsNorm, ascended: ascended !== null }
       const key = JSON.stringify([
         'update',
-        formula.outputs,
-        updates.map(({ group, coefficients, enhanced }) => [group.id, coefficients, enhanced]),
+        updates.map(({ group, rule, coefficients, enhanced }) => [group.id, ruleKey(rule), coefficients, enhanced]),
         [clipsValue, clipsNorm, form.ascended],
       ])
       const program = await this.#programs.get(key, () => buildUpdateGraph(form))
@@ -228,7 +227,7 @@ export class OnnxBackend extends DeviceBackend {
   }
 
   #createState(): DeviceState {
-    return new DeviceState(this.#device, this.#dims, unwrap(this.#spec.optimizer).base.moments)
+    return new DeviceState(this.#device, this.#dims, this.rules)
   }
 
   /** Replaces the masks, and releases those that are no longer used. */
@@ -260,7 +259,20 @@ export class OnnxBackend extends DeviceBackend {
 }
 
 /** Tensors of the same key may be in one group. */
-const keyOf = ({ coefficients, enhanced }: TensorUpdate): string => JSON.stringify([enhanced, coefficients])
+const keyOf = ({ name, rule, coefficients, enhanced }: TensorUpdate): string =>
+  JSON.stringify([ruleKey(rule, name), enhanced, coefficients])
+
+const formulaNumbers = new WeakMap<object, number>()
+let formulaCount = 0
+
+/** Identifies a rule; with the name of a tensor, tensors of the same key may be in one group: a graph needs its own. */
+function ruleKey(rule: UpdateRule, name?: string): string {
+  if (isGraphRule(rule)) return `${rule.key} ${name ?? ''}`
+  const { formula } = rule
+  const number = formulaNumbers.get(formula) ?? ++formulaCount
+  formulaNumbers.set(formula, number)
+  return `formula ${number}`
+}
 
 /** A mask of the host and its copies in device memory, which are uploaded by group when an update needs them. */
 class DeviceMask {

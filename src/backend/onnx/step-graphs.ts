@@ -3,7 +3,7 @@ import type { Value } from '../../ir/value.js'
 import { type GraphSpec, modelOf } from '../../onnx/export/export-graph.js'
 import { encodeModel } from '../../onnx/model.js'
 import { op } from '../../op/op.js'
-import { updateFormula } from '../../optim/base-optimizer.js'
+import { scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
@@ -14,6 +14,7 @@ import type { TensorGroup } from './tensor-groups.js'
 /** One group in the update of a step. */
 export interface GroupUpdate {
   readonly group: TensorGroup
+  readonly rule: UpdateRule
   /** Number of a set of coefficients; groups of the same number share the inputs. */
   readonly coefficients: number
   /** Whether the mask of the group is an input. */
@@ -22,9 +23,6 @@ export interface GroupUpdate {
 
 /** The properties that determine the graph of an update. */
 interface UpdateForm {
-  /** The base optimizer's formula. */
-  readonly formula: Formula
-  readonly moments: readonly string[]
   readonly updates: readonly GroupUpdate[]
   readonly clipsValue: boolean
   readonly clipsNorm: boolean
@@ -42,7 +40,7 @@ export const partName = (prefix: string, group: number, part: number): string =>
 export const coefficientName = (coefficients: number, scalar: string): string => `coefficient/${coefficients}/${scalar}`
 
 /**
- * Builds the update of a step: theta and the moments by `updateFormula`, with scale = min(1, clipNorm / (||g|| + 1e-6))
+ * Builds the update of a step: theta and the moments by `updateToOnnx`, with scale = min(1, clipNorm / (||g|| + 1e-6))
  * for the g after clipping by value. If the sum of squares is not finite, all outputs equal the inputs.
  *
  * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`,
@@ -65,17 +63,17 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
   const scale = clipsNorm ? op.Min([op.Div(addInput(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
 
-  updates.forEach(({ group, coefficients, enhanced }, i) => {
+  updates.forEach(({ group, rule, coefficients, enhanced }, i) => {
     const { id, dims, parts } = group
     const g = gradients[i]!
     const old: Record<string, Value> = { theta: addInput(inputs, `theta/${id}`, dims) }
-    for (const moment of form.moments) old[moment] = addInput(inputs, `${moment}/${id}`, dims)
+    for (const moment of rule.moments) old[moment] = addInput(inputs, `${moment}/${id}`, dims)
     const scalars: Record<string, Value | number> = { limit, scale }
-    for (const name of form.formula.scalars) scalars[name] = sharedInput(inputs, coefficientName(coefficients, name))
+    for (const name of scalarsOf(rule)) scalars[name] = sharedInput(inputs, coefficientName(coefficients, name))
     if (enhanced) scalars['kappa'] = sharedInput(inputs, 'kappa')
     const arrays = { ...old, g, ...(enhanced ? { n: addInput(inputs, `n/${id}`, dims) } : {}) }
-    const update = updateFormula(form.formula, { clipped: clipsValue, enhanced })
-    for (const [name, value] of Object.entries(formulaToOnnx(update, arrays, scalars).outputs))
+    const next = updateToOnnx(rule, { clipped: clipsValue, enhanced }, arrays, scalars)
+    for (const [name, value] of Object.entries(next))
       outputs.set(`next/${name}/${id}`, op.Where(proceed, value, old[name]!))
     if (parts.length === 1) return
     unpackOutputs(outputs, 'parameter', group, outputs.get(`next/theta/${id}`)!)

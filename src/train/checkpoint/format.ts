@@ -2,6 +2,7 @@ import type { FloatArray } from '../../ir/float-array.js'
 import { decodeSafetensors, encodeSafetensors } from '../../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
+import type { Rules } from '../../optim/base-optimizer.js'
 import { describeOptimizer, type Optimizer } from '../../optim/optimizer.js'
 import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -54,6 +55,7 @@ export function readCheckpoint(
   bytes: Uint8Array,
   run: Fingerprint,
   arrays: RunArrays,
+  rules: Rules,
   sources: () => SourceChecksums,
 ): { readonly state: OptimizerState; readonly progress: SavedProgress; readonly data: FitData | undefined } {
   const { tensors, metadata } = decodeSafetensors(bytes)
@@ -83,10 +85,11 @@ export function readCheckpoint(
       'checkpoint',
       `the checkpoint has the tensor '${extra}', which this run does not have: it belongs to a run with other trainable tensors`,
     )
-  const state = loadState(run.optimizer, arrays['parameter']!, {
+  const savedState = {
     arrays: Object.fromEntries(moments),
     numbers: parseMetadata(metadata, 'numbers') as SavedState['numbers'],
-  })
+  }
+  const state = loadState(run.optimizer, arrays['parameter']!, savedState, rules)
   const progress = parseProgress(metadata)
   for (const key of ['epoch', 'batch'] as const)
     if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)

@@ -1,4 +1,6 @@
 import type { TrainingDevice } from '../../backend/backend.js'
+import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
+import { unwrap } from '../../optim/optimizer.js'
 import type { Device } from '../../runtime/device.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
@@ -129,7 +131,10 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
       compile: (model, keepOnDevice) => this.#opened.sessions.compile(model, keepOnDevice),
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
-      createBackend: (runtime, spec) => new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec),
+      createBackend: (runtime, spec) =>
+        unwrap(spec.optimizer).base.ruleOf
+          ? new OnnxBackend(runtime, this.device, spec)
+          : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec),
       recover: async () => {
         if (this.#disposed) throw disposedError('runtime', 'disposed')
         // Another caller may have replaced the lost device, or may be replacing it.

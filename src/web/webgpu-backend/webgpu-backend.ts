@@ -1,6 +1,6 @@
 import type { AscentRequest, BackendSpec, StepStats, TrainingState, UpdateRequest } from '../../backend/backend.js'
 import { DeviceBackend } from '../../backend/onnx/device-backend.js'
-import { updateFormula } from '../../optim/base-optimizer.js'
+import { createRules, type FormulaRule, type Rules, updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX } from '../../optim/expr/onnx.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'
@@ -66,10 +66,12 @@ interface Allocation {
 /**
  * Training state in buffers of onnxruntime's WebGPU device, updated in place by compute shaders: one submit per method
  * of a step, and `stats` reads 48 bytes back. Arithmetic is float32, and a GPU may treat numbers below 1.2e-38 as 0;
- * estimates without smoothing are ranked exactly even then. `load` throws 'runtime' if the GPU's memory is too small,
+ * estimates without smoothing are ranked exactly even then. Optimizers whose rules are graphs train in an `OnnxBackend`
+ * instead. `load` throws 'runtime' if the GPU's memory is too small,
  * or if WebGPU rejects a shader.
  */
 export class WebGpuBackend extends DeviceBackend {
+  readonly rules: Rules
   readonly #context: () => WebGpuContext
   readonly #spec: BackendSpec
   #allocation: Allocation | undefined
@@ -83,6 +85,7 @@ export class WebGpuBackend extends DeviceBackend {
   constructor(runtime: Runtime, device: Device, context: () => WebGpuContext, spec: BackendSpec) {
     super(runtime, device, spec)
     this.#context = context
+    this.rules = createRules(unwrap(spec.optimizer).base)
     this.#spec = spec
   }
 
@@ -183,7 +186,7 @@ export class WebGpuBackend extends DeviceBackend {
 
   async #applyUpdate(allocation: Allocation, request: UpdateRequest, gradients: DeviceTensors): Promise<Applied> {
     const { dispatches, norms, mask, shared, updateKernels, kernels } = allocation
-    const { step, formula, tensors, kappa, what } = request
+    const { step, tensors, kappa, what } = request
     const names = tensors.map(({ name }) => name)
     const bound = allocation.gradients.bind(names, gradients, what)
     const { stages } = this.#beginStep(step)
@@ -197,12 +200,12 @@ export class WebGpuBackend extends DeviceBackend {
       refresh: mask?.pendingAt(step) ?? 0,
     })
     await mask?.commit(dispatches, step)
-    const update = updateFormula(formula, { clipped: limit > 0, enhanced: mask !== null })
-    const kernel = getKernel(updateKernels, 'update', update, kernels, (buffers, array) =>
-      array === 'theta' ? buffers.theta.buffer : array === 'n' ? shared.flat : buffers.moments[array]!,
-    )
     for (const [i, { buffers, group }] of bound.entries()) {
-      const { coefficients, enhanced } = tensors[i]!
+      const { rule, coefficients, enhanced } = tensors[i]!
+      const update = updateFormula((rule as FormulaRule).formula, { clipped: limit > 0, enhanced: mask !== null })
+      const kernel = getKernel(updateKernels, 'update', update, kernels, (buffers, array) =>
+        array === 'theta' ? buffers.theta.buffer : array === 'n' ? shared.flat : buffers.moments[array]!,
+      )
       await kernel.add(dispatches, buffers, group, { ...coefficients, limit, kappa: enhanced ? kappa : 0 })
     }
     return { read: submitAndRead(allocation), stages }

@@ -1,0 +1,95 @@
+import type { FloatArray } from '../ir/float-array.js'
+import { input, tensorFrom } from '../ir/leaf.js'
+import { type Tensor, tensor } from '../ir/tensor.js'
+import type { Value } from '../ir/value.js'
+import { compileGraph } from '../lowering/compile.js'
+import { type GraphRule, updateToOnnx } from '../optim/base-optimizer.js'
+import type { Program, Runtime } from '../runtime/runtime.js'
+import { OnnxIreError } from '../util/errors.js'
+
+/** The update of one tensor in host arrays. */
+interface GraphUpdate {
+  readonly name: string
+  readonly rule: GraphRule
+  readonly dims: readonly number[]
+  /** `theta`, `g` and the moments. */
+  readonly arrays: Readonly<Record<string, FloatArray>>
+  /** The mask; undefined if the update is not enhanced. */
+  readonly mask: Uint8Array | undefined
+  /** The rule's scalars, and `scale`, `kappa` and `limit`, which is infinite without clipping by value. */
+  readonly scalars: Readonly<Record<string, number>>
+}
+
+/** Updates of host tensors by rules that are ONNX graphs. Tensors of the same shape and rule share a program. */
+export class GraphUpdates {
+  readonly #runtime: Runtime
+  readonly #programs = new Map<string, Promise<Program>>()
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime
+  }
+
+  /**
+   * Computes the next `theta` and moments of a tensor, in new arrays.
+   * @throws 'invalid-option' for float64, 'runtime'
+   */
+  async compute({
+    name,
+    rule,
+    dims,
+    arrays,
+    mask,
+    scalars,
+  }: GraphUpdate): Promise<Readonly<Record<string, FloatArray>>> {
+    if (arrays['theta'] instanceof Float64Array)
+      throw new OnnxIreError(
+        'invalid-option',
+        `'${name}' is float64, and this optimizer updates its tensors by float32 graphs: choose an optimizer with a formula, such as adamw`,
+      )
+    const clipped = scalars['limit']! < Infinity
+    const given = {
+      ...arrays,
+      ...(mask ? { n: Float32Array.from(mask) } : {}),
+    }
+    const names = [...rule.scalars, 'scale', ...(clipped ? ['limit'] : []), ...(mask ? ['kappa'] : [])]
+    const key = JSON.stringify([rule.key, dims, clipped, mask !== undefined])
+    let program = this.#programs.get(key)
+    if (!program) {
+      program = this.#compile(rule, dims, Object.keys(given), names)
+      this.#programs.set(key, program)
+    }
+    const feeds: Record<string, Tensor> = {}
+    for (const [array, data] of Object.entries(given)) feeds[`array/${array}`] = tensor('float32', dims, data)
+    for (const scalar of names) feeds[`scalar/${scalar}`] = tensorFrom('float32', [], [scalars[scalar]!])
+    const outputs = await (await program).run(feeds)
+    return Object.fromEntries(Object.entries(outputs).map(([output, { data }]) => [output, data as FloatArray]))
+  }
+
+  async release(): Promise<void> {
+    const programs = [...this.#programs.values()]
+    this.#programs.clear()
+    for (const program of programs) await (await program).release()
+  }
+
+  #compile(
+    rule: GraphRule,
+    dims: readonly number[],
+    arrayNames: readonly string[],
+    scalarNames: readonly string[],
+  ): Promise<Program> {
+    const inputs = new Map<string, Value>()
+    const declare = (kind: string, names: readonly string[], dims: readonly number[]) =>
+      Object.fromEntries(
+        names.map((name) => {
+          const value = input(`${kind}/${name}`, 'float32', dims)
+          inputs.set(value.name!, value)
+          return [name, value]
+        }),
+      )
+    const arrays = declare('array', arrayNames, dims)
+    const scalars = declare('scalar', scalarNames, [])
+    const variant = { clipped: scalarNames.includes('limit'), enhanced: arrayNames.includes('n') }
+    const outputs = new Map(Object.entries(updateToOnnx(rule, variant, arrays, scalars)))
+    return compileGraph(this.#runtime, { name: 'update', inputs, outputs })
+  }
+}

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest'
+import { ire, type Model, sam } from '../../src/index.js'
+import { type BaseOptimizerRecipe, baseOptimizers, createBaseOptimizer } from '../../src/optim/registry.js'
+import { optimizerOf } from '../../src/recipe/optimizer.js'
+import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
+import { startTrainers } from './small-trainer.js'
+
+const { create } = startTrainers({ batchSize: 8, seed: 5 })
+const groups = [{ tensors: '*bias*', weightDecay: 0, ire: false }]
+const models: Readonly<Record<string, readonly [() => Model, readonly number[]]>> = {
+  'an MLP': [smallMlp, [6]],
+  'a convolutional network': [smallConvnet, [2, 8, 8]],
+}
+
+describe('a run that was interrupted and resumed > equals an uninterrupted one, to the bit', () => {
+  for (const kind of Object.keys(baseOptimizers))
+    for (const [name, [model, dims]] of Object.entries(models))
+      it(`${kind} with SAM and IRE, on ${name}`, async () => {
+        const base = createBaseOptimizer({ kind, lr: 0.02 } as BaseOptimizerRecipe)
+        const optimizer = ire(sam(base), { kappa: 1, gamma: 0.6, interval: 2 })
+        const data = clusters(24, dims)
+        const options = { optimizer, groups }
+        const whole = await create(options, model())
+        const before = flat(await whole.parameters())
+        await whole.train(data, { totalSteps: 7 })
+        const interrupted = await create(options, model())
+        await interrupted.train(data, { totalSteps: 4 })
+        const resumed = await create(options, model())
+        resumed.restore(interrupted.checkpoint())
+        await resumed.train(data, { totalSteps: 7 })
+        const end = flat(await resumed.parameters())
+        expect(end).toEqual(flat(await whole.parameters()))
+        expect(end.every(Number.isFinite)).toBe(true)
+        expect(Math.max(...end.map((x, i) => Math.abs(x - before[i]!)))).toBeGreaterThan(1e-3)
+        for (const trainer of [whole, interrupted, resumed]) await trainer.dispose()
+      })
+
+  it('recipes > create every base', () => {
+    for (const kind of Object.keys(baseOptimizers))
+      expect(optimizerOf({ kind, lr: 0.5 } as BaseOptimizerRecipe)).toMatchObject({ name: kind, lr: 0.5 })
+  })
+})
