@@ -30,9 +30,20 @@ export type { FloatArray } from './ir/float-array.js'
 export type { Dim, Shape } from './ir/shape.js'
 export type { Tensor, TensorData, Tensors } from './ir/tensor.js'
 export type { Graph } from './ir/value.js'
+export { type ArcFaceOptions, arcFace } from './loss/arc-face.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
 export { combine, type LossTask } from './loss/combine.js'
 export { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './loss/cross-entropy.js'
+export {
+  type CosineEmbeddingOptions,
+  type CosineSimilarityOptions,
+  cosineEmbedding,
+  cosineSimilarity,
+  type MultipleNegativesOptions,
+  multipleNegatives,
+  type TripletOptions,
+  triplet,
+} from './loss/embeddings.js'
 export { type FocalOptions, focal } from './loss/focal.js'
 export type { Comparison, Loss, LossGraph, MeanTerm, MeanTerms, NoiseDistribution } from './loss/loss.js'
 export { dice, jaccard, type OverlapOptions } from './loss/overlap.js'

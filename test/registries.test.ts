@@ -5,6 +5,7 @@ import { expect, it } from 'vitest'
 import * as library from '../src/index.js'
 import { lossRegistry } from '../src/loss/registry.js'
 import { metricRegistry } from '../src/metric/registry.js'
+import { parseRecipe } from '../src/recipe/index.js'
 
 const source = fileURLToPath(new URL('../src', import.meta.url))
 
@@ -35,6 +36,12 @@ it.each([
   expect(names.filter((name) => !exported.has(name))).toEqual([])
   expect(names.filter((name) => !rows.has(exported.get(name)) && !(name in withoutRow))).toEqual([])
   expect(names.length).toBeGreaterThanOrEqual(rows.size)
+})
+
+it('the recipes in docs/losses-and-metrics.md are valid', () => {
+  const page = readFileSync(join(source, '../docs/losses-and-metrics.md'), 'utf8')
+  const recipes = [...page.matchAll(/```json\n([\s\S]*?)```/g)].map(([, text]) => parseRecipe(text!))
+  expect(recipes.map(({ passes }) => passes)).toEqual([['anchor', 'positive']])
 })
 
 it('every loss and metric has a row in docs/losses-and-metrics.md', () => {

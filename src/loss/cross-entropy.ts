@@ -414,7 +414,11 @@ export const negativeLogLikelihood = ({ logP, axis }: ClassScores, labels: Value
   op.Neg(op.Squeeze(op.GatherElements(logP, op.Unsqueeze(labels, [axis]), { axis }), [axis]))
 
 /** Builds the loss against labels sampled from softmax(z), as the arg-max of z plus standard Gumbel noise. */
-function sampleLabels(scores: ClassScores, name: string, weights: SampleWeights): NonNullable<LossGraph['sampled']> {
+export function sampleLabels(
+  scores: ClassScores,
+  name: string,
+  weights: SampleWeights,
+): NonNullable<LossGraph['sampled']> {
   const { z, axis } = scores
   const noise = input(`noise/${name}`, z.dtype, z.shape)
   const nll = negativeLogLikelihood(scores, op.ArgMax(op.Add(z, noise), { axis, keepdims: 0 }))

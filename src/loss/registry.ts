@@ -1,7 +1,18 @@
 import { maxRank } from '../ir/shape.js'
 import { choice, either, flag, type JsonSchema, list, real, text, whole } from '../util/json-schema.js'
+import { type ArcFaceOptions, arcFace } from './arc-face.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
 import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
+import {
+  type CosineEmbeddingOptions,
+  type CosineSimilarityOptions,
+  cosineEmbedding,
+  cosineSimilarity,
+  type MultipleNegativesOptions,
+  multipleNegatives,
+  type TripletOptions,
+  triplet,
+} from './embeddings.js'
 import { type FocalOptions, focal } from './focal.js'
 import type { Loss } from './loss.js'
 import { dice, jaccard, type OverlapOptions } from './overlap.js'
@@ -36,10 +47,11 @@ interface LossEntry<Options extends object> {
   readonly options: { readonly [K in keyof Options]-?: JsonSchema }
   /** Option that names the output of the model. */
   readonly output: keyof Options & string
-  target(options: Options): LossTarget
+  /** Absent for losses that compare outputs with each other. */
+  target?(options: Options): LossTarget
 }
 
-const entry = <Options extends object>(definition: LossEntry<Options>) => definition
+const entry = <Options extends object>(definition: LossEntry<Options>): LossEntry<Options> => definition
 
 const nonNegative = { minimum: 0 }
 const between0And1 = { exclusiveMinimum: 0, exclusiveMaximum: 1 }
@@ -49,6 +61,7 @@ const weights = {
 }
 const logits = text("the model's output with the logits")
 const targets = text('the name of the targets in the data')
+const embedding = text("the model's output with the embedding")
 const axis = whole(-maxRank, 'the axis of the classes', maxRank - 1)
 const labelSmoothing = real(
   { minimum: 0, exclusiveMaximum: 1 },
@@ -176,6 +189,54 @@ export const lossRegistry = {
     },
     output: 'output',
     target: realTarget,
+  }),
+  'multiple-negatives': entry<MultipleNegativesOptions>({
+    create: multipleNegatives,
+    options: {
+      embedding,
+      scale: real({ exclusiveMinimum: 0 }, 'the factor of cosine similarities'),
+      symmetric: flag('whether anchors are also candidates of positives'),
+    },
+    output: 'embedding',
+  }),
+  triplet: entry<TripletOptions>({
+    create: triplet,
+    options: {
+      embedding,
+      margin: real({ minimum: 0 }, 'the difference of distances above which the loss is 0'),
+      distance: choice(['euclidean', 'cosine'], 'the distance of two embeddings'),
+      sampleWeights: weights.sampleWeights,
+    },
+    output: 'embedding',
+  }),
+  'cosine-similarity': entry<CosineSimilarityOptions>({
+    create: cosineSimilarity,
+    options: { embedding, targets, ...weights },
+    output: 'embedding',
+    target: realTarget,
+  }),
+  'cosine-embedding': entry<CosineEmbeddingOptions>({
+    create: cosineEmbedding,
+    options: {
+      embedding,
+      targets,
+      margin: real({ minimum: -1, maximum: 1 }, 'the similarity of different examples below which the loss is 0'),
+      ...weights,
+    },
+    output: 'embedding',
+    target: realTarget,
+  }),
+  'arc-face': entry<ArcFaceOptions>({
+    create: arcFace,
+    options: {
+      logits,
+      labels,
+      margin: real({ minimum: 0, exclusiveMaximum: Math.PI / 2 }, 'the angle added to that of the true class'),
+      scale: real({ exclusiveMinimum: 0 }, 'the factor of the cosines'),
+      ...weights,
+    },
+    output: 'logits',
+    target: ({ labels = 'labels' }) => ({ name: labels, isClasses: true }),
   }),
   poisson: entry<PoissonOptions>({ create: poisson, options: regression, output: 'output', target: realTarget }),
 }

@@ -1,3 +1,4 @@
+import { constant, tensorFrom } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber, positiveCount } from '../util/check.js'
@@ -38,6 +39,8 @@ function isCorrect(comparison: DecisionComparison): Value {
   return op.Equal(predictedClass(comparison), comparison.labels)
 }
 
+const int64 = (values: readonly number[]): Value => constant(tensorFrom('int64', [values.length], values))
+
 /**
  * Top-k accuracy: the share of labels whose class has one of the k highest scores, the first of equal ones. Reported as
  * `top<k>`.
@@ -59,7 +62,10 @@ export function topK(k: number): Metric {
       const classes = logits.shape?.[axis]
       if (typeof classes === 'number' && classes < k)
         throw new OnnxIreError('invalid-option', `metrics: ${name} is always 1 for a model with ${classes} classes`)
-      const [, best] = op.TopK(logits, [k], { axis })
+      // A number of classes that is only known when the graph runs may be smaller than k.
+      const most =
+        typeof classes === 'number' ? [k] : op.Min([int64([k]), op.Slice(op.Shape(logits), [axis], [axis + 1])])
+      const [, best] = op.TopK(logits, most, { axis })
       const hits = op.CastLike(op.Equal(best, op.Unsqueeze(labels, [axis])), logits)
       return {
         sums: new Map([

@@ -1,5 +1,6 @@
 import type { Metric } from '../metric/metric.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
+import type { PassOptions } from '../train/model/repeat-model.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
 import { createLoss } from './loss.js'
 import { createRecipeMetric } from './metric.js'
@@ -32,7 +33,11 @@ const sameFields: Readonly<Record<SameField, true>> = {
   ...{ untie: true, freeze: true, decayVectors: true, features: true },
   ...{ layerDecay: true, schedule: true, clipNorm: true, clipValue: true, batchSize: true, microBatch: true },
   ...{ recompute: true, curvatureBatch: true, curvatureShare: true, ema: true, earlyStopping: true, seed: true },
+  ...{ passes: true, pooling: true },
 }
+
+/** The fields of a recipe that repeat passes of a model or pool its outputs. */
+export const passOptions = ({ passes, pooling }: PassOptions): PassOptions => dropUndefined({ passes, pooling })
 
 /** Creates the options of `trainer.fit` from a recipe: its length and its evaluation interval. */
 export const fitOptions = ({

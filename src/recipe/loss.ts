@@ -57,8 +57,13 @@ function createTaskLoss({ kind, ...options }: TaskLoss): Loss {
   return lossRegistry[kind].create(options as object)
 }
 
-/** Data that a loss compares the model's output with. */
-export const lossTarget = ({ kind, ...options }: TaskLoss): LossTarget => lossRegistry[kind].target(options as object)
+/** Data that a loss compares the model's output with; undefined for a loss that compares outputs with each other. */
+export const lossTarget = ({ kind, ...options }: TaskLoss): LossTarget | undefined =>
+  lossRegistry[kind].target?.(options as object)
+
+/** Data that the losses of a recipe compare outputs with. */
+export const lossTargets = (recipe: LossRecipe): readonly LossTarget[] =>
+  taskLosses(recipe).flatMap(([, loss]) => lossTarget(loss) ?? [])
 
 /** Loss of a kind on an output of the model; undefined for the only output. */
 export function lossOnOutput(kind: LossKind, output: string | undefined): TaskLoss {

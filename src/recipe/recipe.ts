@@ -3,6 +3,7 @@ import type { Schedule } from '../optim/schedule.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { Recompute } from '../train/graphs/recompute.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
+import type { PassOptions } from '../train/model/repeat-model.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { Trainable } from '../train/model/trainable.js'
 import type { GroupOptions } from '../train/parameter-groups.js'
@@ -23,7 +24,7 @@ export type { DataSource } from './sources/source.js'
  * Training run as data. Paths are relative to the recipe file; omitted fields have the library's defaults. Fields that
  * are options of `Trainer` or `fit` have the same meaning.
  */
-export interface Recipe extends GroupOptions {
+export interface Recipe extends GroupOptions, PassOptions {
   readonly $schema?: string
   /** Description of the run. */
   readonly about?: string
@@ -105,6 +106,6 @@ export interface CheckpointsRecipe {
 }
 
 /** Fields of a recipe that an evaluation needs, with one data source. */
-export type EvaluationRecipe = Pick<Recipe, 'loss' | 'metrics' | 'batchSize' | 'threads'> & {
+export type EvaluationRecipe = Pick<Recipe, 'loss' | 'metrics' | 'batchSize' | 'threads' | keyof PassOptions> & {
   readonly data: DataSource
 }

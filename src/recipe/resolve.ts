@@ -70,9 +70,10 @@ export function applyMixup(
   data: DatasetOrStream,
   { loss, mixup: options }: Pick<Recipe, 'loss' | 'mixup'>,
 ): DatasetOrStream {
-  if (!options || loss.kind === 'combine') return data
+  const target = loss.kind === 'combine' ? undefined : lossTarget(loss)
+  if (!options || !target) return data
   const { alpha, classes = 0, inputs } = options
-  return mixup(data, { alpha, classes, labels: lossTarget(loss).name, inputs })
+  return mixup(data, { alpha, classes, labels: target.name, inputs })
 }
 
 const floatInputs = ({ inputs }: Graph): string[] =>
@@ -91,7 +92,7 @@ function findClassCount(path: string, loss: TaskLoss, { graph }: RecipeContext):
 type WeightedLoss = Extract<TaskLoss, { readonly classWeights?: unknown }>
 
 async function computeBalancedWeights(path: string, loss: WeightedLoss, context: RecipeContext): Promise<number[]> {
-  const { name } = lossTarget(loss)
+  const { name } = lossTarget(loss)!
   const classes = findClassCount(`${path}.classWeights`, loss, context)
   const labels: number[] = []
   for await (const { tensors } of batches(await context.labels(), { batchSize: 1024 })) {

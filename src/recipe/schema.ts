@@ -198,6 +198,10 @@ const watch = {
   minDelta: real(nonNegative, 'the minimum improvement that counts'),
 }
 
+const passOptions = {
+  passes: list(text(), { minItems: 2, maxItems: 16 }, 'names of passes of the model with the same weights'),
+  pooling: choice(['mean', 'first'], 'how outputs of positions become one embedding'),
+}
 const batchSize = whole(1, 'examples per step', maxBatch)
 const threads = whole(threadRange.min, 'the threads per operator', threadRange.max)
 
@@ -223,6 +227,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       [flag(), text(), list(text(), { minItems: 1 })],
       'true, false, or patterns of the names of tensors that several layers share',
     ),
+    ...passOptions,
     head: object<HeadOptions>(
       {
         output: text("the model's output whose classes are replaced"),
@@ -280,6 +285,6 @@ export const recipeSchema: JsonSchema = object<Recipe>(
 
 /** JSON Schema of an evaluation recipe. */
 export const evaluationSchema: JsonSchema = object<EvaluationRecipe>(
-  { data: sourceSchema, loss: lossSchema, metrics: metricsSchema, batchSize, threads },
+  { data: sourceSchema, loss: lossSchema, metrics: metricsSchema, ...passOptions, batchSize, threads },
   ['data', 'loss'],
 )

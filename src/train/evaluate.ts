@@ -15,11 +15,12 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import type { Runtime } from '../runtime/runtime.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
+import { type PassOptions, repeatModel } from './model/repeat-model.js'
 import { Programs } from './programs.js'
 import { prepareBatch } from './validate-batch.js'
 
 /** Options of `evaluateModel`. */
-export interface EvaluateOptions {
+export interface EvaluateOptions extends PassOptions {
   /** Loss to measure. */
   readonly loss: Loss
   /** Runtime that evaluates the model. */
@@ -74,8 +75,9 @@ export async function evaluateBatches<T extends TensorMap>(
 }
 
 /** Builds an evaluation graph with the tensors of the model as constants. The other graphs are not used. */
-function buildEvaluation(model: Model, { loss, metrics }: EvaluateOptions): TrainingGraphs {
-  const graph = importGraph(model)
+function buildEvaluation(model: Model, options: EvaluateOptions): TrainingGraphs {
+  const { loss, metrics } = options
+  const graph = repeatModel(importGraph(model), options)
   const built = loss.build(graph.outputs)
   const builtMetrics = buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined)
   const outputs = new Map([...lossOutputs(built), ...builtMetrics.outputs])

@@ -175,6 +175,8 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
   ...{
     batchNorm: true,
     dropout: true,
+    passes: true,
+    pooling: true,
     recompute: true,
     batchSize: true,
     microBatch: true,

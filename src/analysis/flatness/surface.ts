@@ -18,6 +18,7 @@ import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.
 import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
+import type { PassOptions } from '../../train/model/repeat-model.js'
 import type { Trainable } from '../../train/model/trainable.js'
 import { type Trainer, trainerInternals } from '../../train/trainer.js'
 import { prepareBatch } from '../../train/validate-batch.js'
@@ -41,7 +42,7 @@ export interface SurfaceOptions {
 }
 
 /** Options of `LossSurface.of`. */
-export interface ModelSurfaceOptions extends SurfaceOptions {
+export interface ModelSurfaceOptions extends SurfaceOptions, PassOptions {
   /** Loss whose surface is measured. */
   readonly loss: Loss
   /** Runtime that runs the model. */
@@ -115,8 +116,14 @@ export class LossSurface {
    * Throws `not-differentiable`, `unsupported-operator`, `invalid-model`, `invalid-option`, `invalid-data`.
    */
   static of(model: Model, data: DatasetOrStream, options: ModelSurfaceOptions): LossSurface {
-    const { loss, runtime, trainable } = options
-    const chosen = { loss, provider: runtime.provider, ...(trainable === undefined ? {} : { trainable }) }
+    const { loss, runtime, trainable, passes, pooling } = options
+    const chosen = {
+      loss,
+      provider: runtime.provider,
+      ...(trainable && { trainable }),
+      ...(passes && { passes }),
+      ...(pooling && { pooling }),
+    }
     const graphs = buildTrainingGraphs(importGraph(model), chosen)
     const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
     return new LossSurface({ graphs, data, runtime, arrays }, options)

@@ -8,6 +8,7 @@ import { createRules } from '../../optim/base-optimizer.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { describeTensors } from '../../train/describe-tensors.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
+import { passInput } from '../../train/model/repeat-model.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import type { TrainerOptions } from '../../train/options.js'
@@ -167,14 +168,14 @@ export const modelBytes = (model: Model): number =>
  */
 function shapesOfRun(
   { proto }: Model,
-  { batchSize = 32, microBatch }: RunOptions,
+  { batchSize = 32, microBatch, passes }: RunOptions,
   batch: InputShapes,
   share: number,
 ): InputShapes {
   return Object.fromEntries(
     listInputs(proto).flatMap((info): [string, readonly number[]][] => {
       const [name, declared] = [info.name ?? '', readShape(info)?.[0]]
-      const shape = getOwn(batch, name)
+      const shape = passes ? longest(passes.map((pass) => getOwn(batch, passInput(pass, name)))) : getOwn(batch, name)
       if (!shape) return []
       const [length = 1] = shape
       const examples = Math.max(1, Math.round(share * length))
@@ -183,6 +184,12 @@ function shapesOfRun(
     }),
   )
 }
+
+/** The lengths of the longest of some tensors; undefined if one is absent. */
+const longest = ([first, ...others]: readonly (readonly number[] | undefined)[]): readonly number[] | undefined =>
+  others.includes(undefined)
+    ? undefined
+    : first?.map((dim, axis) => Math.max(dim, ...others.map((dims) => dims![axis]!)))
 
 /** The arena of a graph. Leaves that are no inputs are constants, on which onnxruntime computes once. */
 function arenaOf({ inputs, outputs }: GraphSpec): number {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { readModel } from '../../node/files/model.js'
-import { createMetrics } from '../../recipe/build.js'
+import { createMetrics, passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { formatCount, formatDuration, formatMetricsLine, formatMetricTables } from '../format.js'
@@ -48,6 +48,7 @@ Examples:
         const measures = await evaluateModel(model, data, {
           loss: createLoss(recipe.loss),
           runtime,
+          ...passOptions(recipe),
           ...(metrics ? { metrics } : {}),
           ...(batchSize === undefined ? {} : { batchSize }),
           onBatch(seen) {

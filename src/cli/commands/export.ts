@@ -5,7 +5,7 @@ import { decodeSafetensors } from '../../ir/safetensors.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
-import { finalWeights } from '../../recipe/build.js'
+import { finalWeights, passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
@@ -129,7 +129,12 @@ async function writeMeasured(form: 'q4' | 'q8', output: string, model: Model, re
   const runtime = await createRuntime('cpu', threads)
   try {
     const measure = async (each: Model) => {
-      const options = { loss: createLoss(loss), runtime, ...(batchSize === undefined ? {} : { batchSize }) }
+      const options = {
+        loss: createLoss(loss),
+        runtime,
+        ...passOptions(opened.recipe),
+        ...(batchSize === undefined ? {} : { batchSize }),
+      }
       return (await evaluateModel(each, data, options)).loss
     }
     return { before: await measure(model), after: await measure(quantized) }

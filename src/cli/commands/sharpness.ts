@@ -15,6 +15,7 @@ import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { listModelFiles, readModel } from '../../node/files/model.js'
 import { plotLandscape, plotSpectrum, requirePlots } from '../../node/plot.js'
+import { passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import { Random } from '../../util/random.js'
 import { usageError } from '../errors.js'
@@ -122,6 +123,7 @@ async function measure(
     const surface = LossSurface.of(model, data, {
       loss: createLoss(recipe.loss),
       runtime,
+      ...passOptions(recipe),
       ...(batchSize === undefined ? {} : { batchSize }),
       ...(trainable === undefined ? {} : { trainable }),
       ...(options.method === undefined ? {} : { method: options.method }),

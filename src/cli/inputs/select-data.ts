@@ -6,7 +6,7 @@ import type { ClassNames } from '../../node/data/data-source.js'
 import { listSourceFiles, openData } from '../../node/data/open-data.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import type { Model } from '../../onnx/model.js'
-import { lossOnOutput, lossTarget, taskLosses } from '../../recipe/loss.js'
+import { lossOnOutput, lossTargets } from '../../recipe/loss.js'
 import { checkEvaluation, parseJson } from '../../recipe/parse.js'
 import type { EvaluationRecipe, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
@@ -91,7 +91,7 @@ async function selectFromOptions(options: DataOptions, command: Command): Promis
     const resolved = mapSourcePaths(source, (path) => resolve(path))
     const { data, classes = {} } = await openData('--data', resolved, {
       model,
-      targets: taskLosses(recipe.loss).map(([, task]) => lossTarget(task)),
+      targets: lossTargets(recipe.loss),
       classes: async () => ({}),
     })
     return { data, classes, listFiles: () => listSourceFiles(resolved), recipe }

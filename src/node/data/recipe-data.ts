@@ -7,10 +7,11 @@ import { numbersOf } from '../../ir/leaf.js'
 import type { LossTarget } from '../../loss/registry.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
-import { lossTarget, taskLosses } from '../../recipe/loss.js'
+import { lossTargets } from '../../recipe/loss.js'
 import { convertEpochsToSteps } from '../../recipe/optimizer.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
+import { repeatModel } from '../../train/model/repeat-model.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
@@ -34,7 +35,7 @@ export class RecipeData {
    */
   static async open(recipe: Recipe, model: Model, trained: Model): Promise<RecipeData> {
     const sources = new RecipeSources(recipe, model)
-    const graph = lazy(() => importGraph(trained))
+    const graph = lazy(() => repeatModel(importGraph(trained), recipe))
     return new RecipeData(await resolveRecipe(recipe, { graph, labels: () => sources.labels() }), sources)
   }
 
@@ -70,7 +71,7 @@ class RecipeSources {
 
   constructor(recipe: Recipe, model: Model) {
     this.#recipe = recipe
-    const targets = taskLosses(recipe.loss).map(([, loss]) => lossTarget(loss))
+    const targets = lossTargets(recipe.loss)
     this.#context = { model, targets, classes: async () => ({}) }
   }
 

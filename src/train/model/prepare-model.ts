@@ -7,6 +7,7 @@ import { toFloat32 } from '../../lowering/precision.js'
 import { cloneNode } from '../../op/inline.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { type PassOptions, repeatModel } from './repeat-model.js'
 
 /** A model prepared for training. */
 export interface PreparedModel {
@@ -24,7 +25,7 @@ export interface PreparedModel {
 }
 
 /** Options of `prepareForTraining`. */
-export interface PreparationOptions {
+export interface PreparationOptions extends PassOptions {
   /** 'frozen' normalizes by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
   readonly batchNorm?: 'frozen' | 'trained'
   /**
@@ -35,13 +36,19 @@ export interface PreparationOptions {
 }
 
 /**
- * Prepares a model for training: converts half precision to float32, and sets BatchNormalization and Dropout to
+ * Prepares a model for training: repeats its passes, converts half precision to float32, and sets BatchNormalization and Dropout to
  * training mode if the options request it.
  * @throws OnnxIreError `invalid-option` for a node that an option cannot be applied to; `invalid-shape` for a Dropout
  *   node whose input has no known shape
  */
-export function prepareForTraining(model: Graph, { batchNorm, dropout }: PreparationOptions): PreparedModel {
-  const graph = useExactProducts(toFloat32(model))
+export function prepareForTraining(model: Graph, options: PreparationOptions): PreparedModel {
+  const { batchNorm, dropout, passes } = options
+  if (passes && batchNorm === 'trained')
+    throw new OnnxIreError(
+      'invalid-option',
+      "batchNorm is 'trained', but with 'passes' the batches of several passes would give different statistics: omit one of the options",
+    )
+  const graph = useExactProducts(toFloat32(repeatModel(model, options)))
   const adapter = findAdapterParts(graph.metadata)
   const outputs = adapter ? detachNorms(graph.outputs, adapter) : graph.outputs
   if (batchNorm === 'trained') checkReachable(outputs, 'BatchNormalization', 'batchNorm', 'trained')
