@@ -27,7 +27,7 @@ export interface Reply {
   readonly shrunk?: string
 }
 
-/** What a worker process sends: its readiness, the stages of the case, and the reply. */
+/** What a worker process sends: that it begins to make or to run the case, the stages of the case, and the reply. */
 export type Message =
   | { readonly kind: 'ready' }
   | { readonly kind: 'stage'; readonly stage: string; readonly title?: string; readonly file?: string }
@@ -93,7 +93,7 @@ class Watched {
   readonly reply: Promise<{ reply: Reply; alive: boolean }>
   readonly #child: ChildProcess
   readonly #limits: Limits
-  #stage = 'start'
+  #stage = 'make'
   #title = ''
   #file: string | undefined
   #before: Usage | undefined
@@ -140,7 +140,7 @@ class Watched {
     })
   }
 
-  /** The campaign is open: what follows is the case. */
+  /** The campaign is open, or the case is made: limits count from here. */
   #begin(): void {
     this.#before = usageOf(this.#child.pid!)
     this.#startedAt = performance.now()

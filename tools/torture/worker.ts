@@ -23,6 +23,8 @@ process.on('message', async (request: Request) => {
   if (!opened.has(campaign))
     opened.set(campaign, campaign.open({ folder, shared: parentFolder!, long: flags.includes('--long') }))
   const open = await opened.get(campaign)!
+  // The watchdog starts here, and once more when the case is made.
+  send({ kind: 'ready' })
   const case_ = await open.make(request.seed, new Random(request.seed))
   // Garbage of earlier cases must not count for this one; collecting it each time would take most of a run.
   if (process.memoryUsage().rss > 400 * 2 ** 20) globalThis.gc?.()

@@ -60,12 +60,30 @@ function caseOf(
   }
 }
 
-/** Encodes a model; undefined if it is nested deeper than a file may be. */
+/** Largest number of characters in a model: two changes may give a hundred thousand operands a name as long. */
+const maxText = 2 ** 26
+
+/** Encodes a model; undefined if it has very much text or is nested deeper than a file may be. */
 function tryEncode(proto: ModelProto): Uint8Array | undefined {
+  if (countText(proto) > maxText) return undefined
   try {
     return encode('ModelProto', proto)
   } catch (error) {
     if (error instanceof OnnxIreError) return undefined
     throw error
   }
+}
+
+/** Counts the characters of all strings in a message, up to some number above `maxText`. */
+function countText(message: object): number {
+  const pending = [message]
+  let count = 0
+  for (let next = pending.pop(); next && count <= maxText; next = pending.pop()) {
+    if (ArrayBuffer.isView(next)) continue
+    for (const value of Object.values(next) as unknown[]) {
+      if (typeof value === 'string') count += value.length
+      else if (typeof value === 'object' && value !== null) pending.push(value)
+    }
+  }
+  return count
 }
