@@ -109,6 +109,12 @@ export type {
   Schedule,
   StepSchedule,
 } from './optim/schedule.js'
+export {
+  type ScheduleFreeAdamwOptions,
+  type ScheduleFreeSgdOptions,
+  scheduleFreeAdamw,
+  scheduleFreeSgd,
+} from './optim/schedule-free.js'
 export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { CompileHints, Program, Provider, Runtime } from './runtime/runtime.js'

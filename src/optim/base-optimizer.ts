@@ -1,7 +1,7 @@
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
-import { array, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
+import { array, constant, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
 import { formulaToOnnx, type Operands } from './expr/onnx.js'
 
 /**
@@ -34,6 +34,8 @@ export interface BaseOptimizer {
    * The displacement `d` and the next value of every moment, from the arrays `theta`, `g` (the gradient, already
    * clipped) and the moments, and from the scalars of `coefficients`. The same object at every step, computed in the
    * precision of the parameters. The names n, d, kappa, limit and scale are reserved for the step.
+   *
+   * IRE multiplies d. A formula that reads the array `enhancement`, which is 1 + kappa n, multiplies itself.
    */
   readonly formula: Formula
   /**
@@ -43,6 +45,12 @@ export interface BaseOptimizer {
    * @param weightDecay the weight decay of this tensor
    */
   coefficients(t: number, lr: number, weightDecay: number): Readonly<Record<string, number>>
+  /**
+   * For an optimizer that trains other weights than it evaluates: evaluation and export are at theta + the sum of
+   * factor * moment, with these factors by moment. Such an optimizer averages the weights itself, so that a trainer
+   * rejects `ema` and `schedule`.
+   */
+  readonly evaluation?: Readonly<Record<string, number>>
   /**
    * The rule of one tensor, for an optimizer that treats tensors by shape or role. Without it every tensor is updated by
    * `formula`.
@@ -112,7 +120,7 @@ export function createRules(base: BaseOptimizer, tensors?: Readonly<Record<strin
 const checkedOptimizers = new WeakSet<BaseOptimizer>()
 
 /** Names that the step adds to a base optimizer's formula. */
-const reserved: readonly string[] = ['n', 'd', 'kappa', 'limit', 'scale']
+const reserved: readonly string[] = ['n', 'd', 'kappa', 'limit', 'scale', 'enhancement']
 
 /** Throws `invalid-option` if a base optimizer's formula does not match its moments, or uses reserved names. */
 export function checkBaseOptimizer(base: BaseOptimizer): void {
@@ -129,7 +137,8 @@ export function checkBaseOptimizer(base: BaseOptimizer): void {
   for (const output of Object.keys(formula.outputs))
     if (!results.includes(output)) reject(`its formula returns '${output}'`, `it may return only ${results.join(', ')}`)
   for (const array of formula.arrays)
-    if (!readable.includes(array)) reject(`its formula reads '${array}'`, `it may read only ${readable.join(', ')}`)
+    if (array !== 'enhancement' && !readable.includes(array))
+      reject(`its formula reads '${array}'`, `it may read only ${readable.join(', ')}`)
   if (Object.keys(formula.squares).length > 0) reject('its formula has sums of squares', 'an update cannot have any')
   for (const own of [...moments, ...formula.scalars])
     if (reserved.includes(own)) reject(`'${own}' is a reserved name`, `reserved are ${reserved.join(', ')}`)
@@ -186,12 +195,13 @@ export function updateFormula(base: Formula, { clipped, enhanced }: UpdateVarian
   if (known) return known
   const [theta, n, limit, kappa] = [array('theta'), array('n'), scalar('limit'), scalar('kappa')]
   const g = clipped ? array('g').min(limit).max(limit.negate()) : array('g')
+  const enhancement = enhanced ? n.mul(kappa).add(1) : constant(1)
   const done = new Map<Expr, Expr>()
   const outputs = Object.entries(base.outputs).map(
-    ([name, expr]) => [name, substitute(expr, { g: g.mul(scalar('scale')) }, done)] as const,
+    ([name, expr]) => [name, substitute(expr, { g: g.mul(scalar('scale')), enhancement }, done)] as const,
   )
   const { d, ...moments } = Object.fromEntries(outputs)
-  const displacement = enhanced ? n.mul(kappa).add(1).mul(d!) : d!
+  const displacement = enhanced && !base.arrays.includes('enhancement') ? enhancement.mul(d!) : d!
   const update = formula({ theta: theta.add(displacement), ...moments })
   variants.set(key, update)
   return update

@@ -8,6 +8,12 @@ import { nadam, nadamOptions } from './nadam.js'
 import type { OptionSpecs } from './option-specs.js'
 import { radam, radamOptions } from './radam.js'
 import { rmsprop, rmspropOptions } from './rmsprop.js'
+import {
+  scheduleFreeAdamw,
+  scheduleFreeAdamwOptions,
+  scheduleFreeSgd,
+  scheduleFreeSgdOptions,
+} from './schedule-free.js'
 import { sgd, sgdOptions } from './sgd.js'
 
 /** A base optimizer: its factory, its options, and a summary for help texts. */
@@ -34,6 +40,8 @@ export const baseOptimizers = {
   nadam: register(nadam, nadamOptions, 'Adam with Nesterov momentum'),
   radam: register(radam, radamOptions, 'Adam with a rectified start'),
   ademamix: register(ademamix, ademamixOptions, 'Adam with a second, slow momentum'),
+  'schedule-free-adamw': register(scheduleFreeAdamw, scheduleFreeAdamwOptions, 'AdamW with an average, no schedule'),
+  'schedule-free-sgd': register(scheduleFreeSgd, scheduleFreeSgdOptions, 'SGD with an average, no schedule'),
   muon: register(muon, muonOptions, 'orthogonal updates of matrices, AdamW for other tensors'),
   lion: register(lion, lionOptions, 'the sign of the momentum'),
   rmsprop: register(rmsprop, rmspropOptions, 'gradients by their root mean square'),

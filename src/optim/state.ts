@@ -2,7 +2,7 @@ import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
 import { arrayOf, type ParameterArrays } from './arrays.js'
-import { createRules, type Rules } from './base-optimizer.js'
+import { type BaseOptimizer, createRules, type Rules } from './base-optimizer.js'
 import type { FlatMask } from './ire/mask.js'
 import { type Optimizer, unwrap } from './optimizer.js'
 
@@ -56,6 +56,26 @@ export function momentsOf(rules: Rules, parameters: ParameterArrays, state: Opti
       moments[moment] = arrays
     }
   return moments
+}
+
+/**
+ * Returns the weights at which an optimizer is evaluated and exported: the parameters themselves, or new arrays for an
+ * optimizer with `evaluation`.
+ */
+export function evaluatedWeights(
+  { evaluation }: Pick<BaseOptimizer, 'evaluation'>,
+  parameters: ParameterArrays,
+  moments: OptimizerState['moments'],
+): ParameterArrays {
+  if (!evaluation) return parameters
+  return mapArrays(parameters, (array, name) => {
+    const weights = array.slice()
+    for (const [moment, factor] of Object.entries(evaluation)) {
+      const own = arrayOf(getOwn(moments, moment) ?? {}, name, array.length, moment)
+      for (let i = 0; i < weights.length; i++) weights[i]! += factor * own[i]!
+    }
+    return weights
+  })
 }
 
 /** A state as named arrays and JSON numbers, for a file. */

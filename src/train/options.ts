@@ -3,7 +3,7 @@ import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import type { Loss } from '../loss/loss.js'
 import type { Measures } from '../metric/accumulator.js'
-import type { Optimizer } from '../optim/optimizer.js'
+import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -217,6 +217,18 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   if (!(curvatureShare > 0 && curvatureShare <= 1))
     throw invalidOption('Trainer', 'curvatureShare', curvatureShare, 'a number in (0, 1]')
   checkSchedule(options.schedule ?? { kind: 'constant' })
+  const { base } = unwrap(optimizer)
+  if (base.evaluation) {
+    const reason = `omitted, because '${base.name}' evaluates an average of the weights that replaces it`
+    if (ema !== undefined) throw invalidOption('Trainer', 'ema', ema, reason)
+    if (options.schedule)
+      throw invalidOption(
+        'Trainer',
+        'schedule',
+        options.schedule.kind,
+        `${reason}; its warm-up is an option of its own`,
+      )
+  }
   for (const [name, value] of [
     ['clipNorm', clipNorm],
     ['clipValue', clipValue],

@@ -10,11 +10,11 @@ import type { Graph, Value } from '../ir/value.js'
 import type { Measures } from '../metric/accumulator.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import { createRules, type Rules } from '../optim/base-optimizer.js'
+import { type BaseOptimizer, createRules, type Rules } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
-import { initialState, type OptimizerState } from '../optim/state.js'
+import { evaluatedWeights, initialState, type OptimizerState } from '../optim/state.js'
 import type { DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { SerialQueue } from '../util/concurrent.js'
@@ -87,7 +87,7 @@ export class Run {
     const { runtime, optimizer, microBatch, seed = 0 } = options
     this.#options = options
     this.random = new Random(seed)
-    this.#weights = new WeightStore(graphs, options)
+    this.#weights = new WeightStore(graphs, options, () => this.#state.moments)
     const { base } = unwrap(optimizer)
     this.#rules = createRules(base, base.ruleOf ? describeTensors(graphs.parameters, model.graph, options) : undefined)
     this.#state = initialState(optimizer, this.#weights.parameters, this.#rules)
@@ -186,11 +186,13 @@ export class Run {
 
   /** Downloads the training state to the host, after the current step. */
   sync(): Promise<void> {
-    return this.#queue.run(async () => {
-      if (!this.#hostIsStale) return
-      if (this.#loaded === this.#state) await this.#backend.download(this.#trainingState())
-      this.#hostIsStale = false
-    })
+    return this.#queue.run(() => this.#downloadState())
+  }
+
+  async #downloadState(): Promise<void> {
+    if (!this.#hostIsStale) return
+    if (this.#loaded === this.#state) await this.#backend.download(this.#trainingState())
+    this.#hostIsStale = false
   }
 
   /**
@@ -284,7 +286,11 @@ export class Run {
   evaluate(data: DatasetOrStream, weights: WhichWeights, programs = this.programs): Promise<Measures> {
     return this.#queue.run(async () => {
       const statistics = weights === 'last' ? this.#weights.statistics : this.#weights.get(weights)
-      const uploaded = weights === 'best' ? await this.#backend.upload(statistics) : undefined
+      const { base } = unwrap(this.#options.optimizer)
+      const isAverage = weights === 'last' && base.evaluation !== undefined
+      if (isAverage) await this.#downloadState()
+      const uploaded =
+        weights === 'best' || isAverage ? await this.#backend.upload(this.#weights.get(weights)) : undefined
       try {
         if (!uploaded) await this.#load()
         const parameters = uploaded ?? (weights === 'ema' ? this.#backend.averages! : this.#backend.parameters)
@@ -349,9 +355,18 @@ class WeightStore {
   /** Moving averages of parameters and statistics, if the run has them. */
   readonly averages: ParameterArrays | undefined
   readonly #decay: number | undefined
+  readonly #base: BaseOptimizer
+  readonly #moments: () => OptimizerState['moments']
 
-  constructor(graphs: TrainingGraphs, { runtime, ema, best }: TrainerOptions) {
+  /** @param moments returns the current moments of the optimizer */
+  constructor(
+    graphs: TrainingGraphs,
+    { runtime, optimizer, ema, best }: TrainerOptions,
+    moments: () => OptimizerState['moments'],
+  ) {
     this.#decay = ema
+    this.#base = unwrap(optimizer).base
+    this.#moments = moments
     this.parameters = copyModelTensors(graphs.parameters, runtime)
     this.statistics = copyModelTensors(graphs.statistics, runtime)
     const copyAll = () => mapArrays({ ...this.parameters, ...this.statistics }, (array) => copyArray(array, runtime))
@@ -383,7 +398,8 @@ class WeightStore {
 
   /** Returns parameters and statistics by name. Throws `invalid-option` for weights that the run does not have. */
   get(weights: WhichWeights): ParameterArrays {
-    if (weights === 'last') return { ...this.parameters, ...this.statistics }
+    if (weights === 'last')
+      return { ...evaluatedWeights(this.#base, this.parameters, this.#moments()), ...this.statistics }
     const group = this.groups[weights]
     if (group) return group
     throw new OnnxIreError(

@@ -47,7 +47,7 @@ it('doc comments of optimizer options give the defaults of the optimizers', () =
   const created = {
     ...Object.fromEntries(
       Object.entries(baseOptimizers).flatMap(([kind, { create }]) => {
-        const name = `${kind[0]!.toUpperCase()}${kind.slice(1)}Options`
+        const name = `${kind.replace(/(^|-)(.)/g, (_, __, letter: string) => letter.toUpperCase())}Options`
         return declared.has(name) ? [[name, create().options]] : []
       }),
     ),

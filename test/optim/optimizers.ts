@@ -23,6 +23,7 @@ const ownTestValues: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   ademamix: { betas: [0.9, 0.99, 0.999] },
   adagrad: { lr: 0.2, lrDecay: 0.01, initialAccumulator: 0.1 },
   rmsprop: { lr: 0.02, alpha: 0.9 },
+  'schedule-free-adamw': { warmup: 6, weightPower: 1 },
 }
 
 /** Further cases of optimizers whose options change the formula. */

@@ -97,10 +97,20 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       if (factor < 1) g = g.map((x) => x * factor)
     }
 
+    const kappa = ire && t >= ire.warmup ? ire.kappa * (ire.kappaDecay ? lr / base.lr : 1) : 0
+    const enhancement = n.map((ni) => 1 + kappa * ni)
+    const enhancesItself = base.kind.startsWith('schedule-free')
     const d = theta.map((x, i) => {
       const { lrScale, startStep } = own[i]!
       if (frozen[i] || !rule) return 0
-      const at = { theta: x, g: g[i]!, t: t + 1 - startStep, lr: lr * lrScale, decay: decay[i]! }
+      const at = {
+        theta: x,
+        g: g[i]!,
+        t: t + 1 - startStep,
+        lr: lr * lrScale,
+        decay: decay[i]!,
+        enhancement: enhancement[i]!,
+      }
       const [displacement, next] = rule(base as never, at, (name) => states[i]![name] ?? 0)
       states[i] = Object.fromEntries(Object.entries(next).map(([name, y]) => [name, store(y)]))
       return displacement
@@ -132,8 +142,7 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       from = to
     }
 
-    const kappa = ire && t >= ire.warmup ? ire.kappa * (ire.kappaDecay ? lr / base.lr : 1) : 0
-    theta = theta.map((x, i) => (frozen[i] ? x : store(x + (1 + kappa * n[i]!) * d[i]!)))
+    theta = theta.map((x, i) => (frozen[i] ? x : store(x + (enhancesItself ? 1 : enhancement[i]!) * d[i]!)))
     trajectory.push(theta)
   }
   return trajectory
@@ -146,6 +155,8 @@ interface Coordinate {
   readonly t: number
   readonly lr: number
   readonly decay: number
+  /** 1 + kappa n, for rules that multiply themselves. */
+  readonly enhancement: number
 }
 
 /** Displacement and next state of a coordinate; a state is 0 before the first update. */
@@ -160,6 +171,32 @@ interface AdamLike {
   readonly eps: number
   readonly amsgrad?: boolean
   readonly decoupled?: boolean
+}
+
+interface AveragingLike {
+  readonly warmup: number
+  readonly weightPower: number
+  readonly weightLrPower: number
+}
+
+/** Schedule-Free training with the iterates y and z of the paper, for the direction u; `lr` without the schedule. */
+function scheduleFreeStep(
+  { warmup, weightPower, weightLrPower }: AveragingLike,
+  beta: number,
+  { theta: y, t, lr, enhancement }: Coordinate,
+  direction: number,
+  state: (name: string) => number,
+) {
+  const u = enhancement * direction
+  const growth = warmup > 0 ? Math.min(1, t / warmup) : 1
+  const weight = t ** weightPower * growth ** weightLrPower
+  const total = state('total') + weight
+  const c = weight / total
+  // z is y at first; it is kept as z - y, the number that the implementation stores.
+  const z = y + state('offset')
+  const nextY = (1 - c) * y + c * z + lr * growth * (beta * (1 - c) - 1) * u
+  const nextZ = z - lr * growth * u
+  return [nextY - y, { total, offset: nextZ - nextY }] as const
 }
 
 /** The gradient with L2, the moments, and their corrected values. */
@@ -192,7 +229,7 @@ const combine = (p: number, a: Matrix, q: number, b: Matrix): number[][] =>
   a.map((row, i) => row.map((x, j) => p * x + q * b[i]![j]!))
 
 /** A tensor in one update. */
-interface TensorAt extends OracleTensor, Omit<Coordinate, 'theta' | 'g'> {
+interface TensorAt extends OracleTensor, Omit<Coordinate, 'theta' | 'g' | 'enhancement'> {
   readonly theta: readonly number[]
   readonly g: readonly number[]
 }
@@ -307,6 +344,16 @@ const rules: Readonly<Record<string, Rule<never>>> = {
     const { m, v, mHat, correction } = adamMoments({ ...options, betas: [beta1, beta2] }, { g, t }, state)
     return [-lr * ((mHat + alpha * slow) / (Math.sqrt(v / correction) + options.eps) + decay * theta), { m, v, slow }]
   },
+
+  'schedule-free-adamw': (options: AveragingLike & AdamLike, at, state) => {
+    const { v, correction } = adamMoments(options, at, state)
+    const u = at.g / (Math.sqrt(v / correction) + options.eps) + at.decay * at.theta
+    const [d, next] = scheduleFreeStep(options, options.betas[0], at, u, state)
+    return [d, { ...next, v }]
+  },
+
+  'schedule-free-sgd': (options: AveragingLike & { readonly momentum: number }, at, state) =>
+    scheduleFreeStep(options, options.momentum, at, at.g + at.decay * at.theta, state),
 
   lion: ({ betas: [beta1, beta2] }: AdamLike, { theta, g, lr, decay }, state) => {
     const direction = Math.sign(beta1 * state('m') + (1 - beta1) * g)

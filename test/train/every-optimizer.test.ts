@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ire, type Model, sam } from '../../src/index.js'
+import { ire, type Model, modelFromCheckpoint, namedTensors, sam } from '../../src/index.js'
 import { type BaseOptimizerRecipe, baseOptimizers, createBaseOptimizer } from '../../src/optim/registry.js'
 import { optimizerOf } from '../../src/recipe/optimizer.js'
 import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
@@ -32,6 +32,13 @@ describe('a run that was interrupted and resumed > equals an uninterrupted one, 
         expect(end).toEqual(flat(await whole.parameters()))
         expect(end.every(Number.isFinite)).toBe(true)
         expect(Math.max(...end.map((x, i) => Math.abs(x - before[i]!)))).toBeGreaterThan(1e-3)
+        const exported = namedTensors(resumed.export())
+        const fromCheckpoint = namedTensors(modelFromCheckpoint(model(), resumed.checkpoint()))
+        for (const [tensor, { data }] of exported) expect(fromCheckpoint.get(tensor)!.data).toEqual(data)
+        const isAverage = Object.entries(await resumed.parameters()).some(
+          ([tensor, trained]) => exported.get(tensor)!.data[0] !== trained[0],
+        )
+        expect(isAverage).toBe(base.evaluation !== undefined)
         for (const trainer of [whole, interrupted, resumed]) await trainer.dispose()
       })
 

@@ -3,7 +3,7 @@ import { decodeSafetensors, encodeSafetensors } from '../../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { Rules } from '../../optim/base-optimizer.js'
-import { describeOptimizer, type Optimizer } from '../../optim/optimizer.js'
+import { describeOptimizer, type Optimizer, unwrap } from '../../optim/optimizer.js'
 import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -20,7 +20,7 @@ const format = 'onnx-ire checkpoint 2'
  * Encodes a run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
  * `ema/<name>` and `best/<name>` if the run has them, and the optimizer's moments and mask as `state/<moment>/<name>`.
  * Metadata, as JSON: `format`, the version; `run`, the fingerprint of the options; `numbers`, scalars of the optimizer;
- * `progress`, the position in the data and the metrics so far; `sources`, checksums of what the run reads. Random
+ * `progress`, the position in the data and the metrics so far; `evaluation` of the optimizer, if it has any; `sources`, checksums of what the run reads. Random
  * streams depend only on the seed and the step, so the file has no random state.
  */
 export function writeCheckpoint(
@@ -31,6 +31,7 @@ export function writeCheckpoint(
   sources: SourceChecksums,
 ): Uint8Array {
   const { arrays: moments, numbers } = saveState(state)
+  const { evaluation } = unwrap(run.optimizer).base
   const tensors = [...Object.entries(arrays), ['state', moments] as const].flatMap(([role, group]) =>
     Object.entries(group).map(([name, data]) => [`${role}/${name}`, tensorOf(data)] as const),
   )
@@ -41,6 +42,7 @@ export function writeCheckpoint(
       run: serializeFingerprint(run),
       numbers: JSON.stringify(numbers),
       progress: JSON.stringify(progress),
+      ...(evaluation ? { evaluation: JSON.stringify(evaluation) } : {}),
       sources: JSON.stringify(sources),
     },
   })

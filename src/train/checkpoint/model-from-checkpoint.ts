@@ -1,9 +1,10 @@
 import { isFloat } from '../../ir/dtype.js'
 import type { FloatArray } from '../../ir/float-array.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
-import { sizeOf } from '../../ir/tensor.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { replaceWeights } from '../model/replace-weights.js'
 import { separateStatistics } from '../model/separate-statistics.js'
 import { checkModelChecksums, checksumModel, type SourceChecksums } from './checksums.js'
@@ -33,6 +34,7 @@ export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, wei
   const trainsStatistics = Object.keys(tensors).some((key) => key.startsWith('statistic/'))
   const model = trainsStatistics ? separateStatistics(original) : original
   const originals = namedTensors(model)
+  const evaluation = metadata['evaluation'] === undefined ? [] : Object.entries(parseMetadata(metadata, 'evaluation'))
   const trained = Object.entries(tensors).flatMap(([key, { dtype, data }]) => {
     const prefix = prefixes[weights].find((each) => key.startsWith(each))
     if (prefix === undefined) return []
@@ -48,7 +50,8 @@ export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, wei
             : 'this model has no tensor of that name'),
       )
     }
-    return [[name, data as FloatArray] as const]
+    const added = weights === 'last' && prefix === 'parameter/' ? evaluation : []
+    return [[name, addMoments(data as FloatArray, name, added, tensors)] as const]
   })
   if (trained.length === 0)
     throw new OnnxIreError(
@@ -62,4 +65,28 @@ export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, wei
     checkModelChecksums(parseMetadata(metadata, 'sources') as SourceChecksums, checksumModel(model, isTrained))
   }
   return replaceWeights(model, Object.fromEntries(trained))
+}
+
+/**
+ * Returns weights + the sum of factor * moment: the weights at which an optimizer with `evaluation` is evaluated.
+ * @throws 'checkpoint' if a moment is missing or a factor is no number
+ */
+function addMoments(
+  weights: FloatArray,
+  name: string,
+  evaluation: readonly (readonly [moment: string, factor: unknown])[],
+  tensors: Readonly<Record<string, Tensor>>,
+): FloatArray {
+  if (evaluation.length === 0) return weights
+  const sums = weights.slice()
+  for (const [moment, factor] of evaluation) {
+    const array = getOwn(tensors, `state/${moment}/${name}`)?.data
+    if (typeof factor !== 'number' || array?.length !== sums.length || array.constructor !== sums.constructor)
+      throw new OnnxIreError(
+        'checkpoint',
+        `the checkpoint should have the state '${moment}' of '${name}', from which its weights are computed`,
+      )
+    for (let i = 0; i < sums.length; i++) sums[i]! += factor * (array as FloatArray)[i]!
+  }
+  return sums
 }
