@@ -2,10 +2,10 @@ import type { DType } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
 import type { Graph, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
-import { exportGraph } from '../onnx/export/export-graph.js'
+import { exportBesideFiles, exportGraph } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import { embedExternalData, type Model } from '../onnx/model.js'
+import { embedBesideFiles, embedExternalData, type Model } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { Program, Provider, Runtime } from '../runtime/runtime.js'
@@ -31,8 +31,8 @@ const targetOf = async (runtime: Runtime, spec: GraphSpec): Promise<Target | und
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
   const target = await targetOf(runtime, spec)
-  const { bytes, operators, conversion } = encodeGraph(target, spec, runtime.lacksFloat16)
-  const program = await runtime.compile(bytes, { operators, transfer: true })
+  const { bytes, operators, conversion, folder } = encodeGraph(target, spec, runtime)
+  const program = await runtime.compile(bytes, { operators, transfer: true, ...(folder !== undefined && { folder }) })
   if (!conversion) return program
   return {
     inputNames: program.inputNames,
@@ -47,7 +47,11 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  * operator of the model; otherwise the rewritten graph.
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
-  const file = () => runtime.compile(encode('ModelProto', embedExternalData(model).proto), { transfer: true })
+  const file = () => {
+    const embed = runtime.readsFiles ? embedBesideFiles : embedExternalData
+    const { proto, folder }: ReturnType<typeof embedBesideFiles> = embed(model)
+    return runtime.compile(encode('ModelProto', proto), { transfer: true, ...(folder !== undefined && { folder }) })
+  }
   if (!targets[runtime.provider]) return file()
   let graph: Graph
   try {
@@ -64,12 +68,24 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
 function encodeGraph(
   target: Target | undefined,
   spec: GraphSpec,
-  lacksFloat16 = false,
-): { readonly bytes: Uint8Array; readonly operators: ReadonlySet<string>; readonly conversion?: Conversion } {
+  { lacksFloat16 = false, readsFiles = false }: Pick<Runtime, 'lacksFloat16' | 'readsFiles'> = {},
+): {
+  readonly bytes: Uint8Array
+  readonly operators: ReadonlySet<string>
+  readonly conversion?: Conversion
+  readonly folder?: string
+} {
   const { graph, conversion } = target ? createConversion(spec, target, lacksFloat16) : { graph: spec }
-  const proto = exportGraph(graph)
+  const { proto, folder }: ReturnType<typeof exportBesideFiles> = readsFiles
+    ? exportBesideFiles(graph)
+    : { proto: exportGraph(graph) }
   const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
-  return { bytes: encode('ModelProto', proto), operators, ...(conversion ? { conversion } : {}) }
+  return {
+    bytes: encode('ModelProto', proto),
+    operators,
+    ...(conversion && { conversion }),
+    ...(folder !== undefined && { folder }),
+  }
 }
 
 /** `compileGraph` for a device of the provider's runtime. Tensors that stay on the device have the provider's types. */

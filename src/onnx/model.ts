@@ -8,7 +8,7 @@ import { encodeChunks, joinChunks } from './proto/encode.js'
 import { type ExternalData, embedRawData, isExternal, readExternalRange } from './proto/external-data.js'
 import { edit, rewrite } from './proto/message.js'
 import type { ModelProto, NodeProto, TensorProto } from './proto/schema.js'
-import { readTensor, replaceData } from './proto/tensor.js'
+import { minFileBytes, readTensor, replaceData } from './proto/tensor.js'
 import { locateTensors } from './tensor-locations.js'
 
 /** A model file: its decoded message, and the source of its external data (null if it has none, or none was given). */
@@ -97,12 +97,37 @@ export function checkModelSize(bytes: number): void {
  * ```
  */
 export function embedExternalData({ proto, external }: Model): Model {
-  const externalTensors = collectTensorProtos(proto).filter(isExternal)
+  return { proto: embedExcept(proto, external, new Set()), external: null }
+}
+
+/**
+ * As `embedExternalData`, but large tensors that are in files of the model's folder remain there.
+ * @returns the message, and that folder if there is one
+ */
+export function embedBesideFiles({ proto, external }: Model): {
+  readonly proto: ModelProto
+  readonly folder?: string
+} {
+  let folder: string | undefined
+  const inFiles = proto.graph!.initializer.filter((tensor) => {
+    if (!isExternal(tensor) || tensor.rawData) return false
+    const { location, length = 0 } = readExternalRange(tensor)
+    const found = length < minFileBytes ? undefined : external?.folderOf?.(location)
+    folder ??= found
+    return found !== undefined
+  })
+  return { proto: embedExcept(proto, external, new Set(inFiles)), ...(folder !== undefined && { folder }) }
+}
+
+/** Embeds external tensors, except some. */
+function embedExcept(proto: ModelProto, external: Model['external'], excepted: ReadonlySet<TensorProto>): ModelProto {
+  const isEmbedded = (tensor: TensorProto) => isExternal(tensor) && !excepted.has(tensor)
+  const externalTensors = collectTensorProtos(proto).filter(isEmbedded)
   const lengths = externalTensors.map((tensor) => tensor.rawData?.length ?? readExternalRange(tensor).length ?? 0)
   checkModelSize(lengths.reduce((sum, length) => sum + length, encodeChunks('ModelProto', proto).size))
   const embed = (tensor: TensorProto) =>
-    isExternal(tensor) ? embedRawData(tensor, toRawBytes(readTensor(tensor, external))) : tensor
-  return { proto: rewrite('ModelProto', proto, 'TensorProto', embed), external: null }
+    isEmbedded(tensor) ? embedRawData(tensor, toRawBytes(readTensor(tensor, external))) : tensor
+  return rewrite('ModelProto', proto, 'TensorProto', embed)
 }
 
 /** All tensors of a model: those of its graph, subgraphs, attributes and functions. */

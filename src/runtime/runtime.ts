@@ -43,6 +43,8 @@ export interface CompileHints {
   readonly operators?: ReadonlySet<string>
   /** Whether the caller does not use the bytes afterwards: the runtime may take their memory instead of a copy. */
   readonly transfer?: boolean
+  /** Folder of the model's external data, for a runtime that `readsFiles`. */
+  readonly folder?: string
 }
 
 /** Executes models with one provider. The user chooses it (`node()` from 'onnx-ire/node'); it is never detected. */
@@ -53,6 +55,10 @@ export interface Runtime {
   readonly provider: Provider
   /** Whether the device cannot compute in float16; `compileGraph` then computes in float32. Default false. */
   readonly lacksFloat16?: boolean
+  /**
+   * Whether `compile` reads external data from files, so that large weights need not be in the model. Default false.
+   */
+  readonly readsFiles?: boolean
   /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
   readonly device?: Device
   /**
@@ -92,6 +98,7 @@ export async function withFallback(
     description: `${runtime.description}, because ${failure.message}`,
     provider: runtime.provider,
     ...(runtime.lacksFloat16 ? { lacksFloat16: true } : {}),
+    ...(runtime.readsFiles ? { readsFiles: true } : {}),
     ...(runtime.device ? { device: runtime.device } : {}),
     compile: (model, hints) => runtime.compile(model, hints),
     allocate: (dtype, length) => runtime.allocate(dtype, length),

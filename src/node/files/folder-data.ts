@@ -42,6 +42,17 @@ export class FolderData implements ExternalData {
     }
   }
 
+  folderOf(location: string): string | undefined {
+    const seen = this.#seen.get(location)
+    try {
+      const { ino, size, mtimeMs } = statSync(this.#resolve(location))
+      const isSame = seen?.inode === ino && seen.size === size && seen.modified === mtimeMs
+      return isSame ? this.folder : undefined
+    } catch {
+      return undefined
+    }
+  }
+
   read(location: string, offset: number, length: number | undefined): Uint8Array {
     const path = this.#resolve(location)
     let file: number | null = null

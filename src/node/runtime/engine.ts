@@ -29,6 +29,8 @@ export interface CompileOptions {
   readonly operators?: ReadonlySet<string> | undefined
   /** Whether the caller does not use the bytes of the model afterwards. */
   readonly transfer?: boolean
+  /** Folder of the model's external data. */
+  readonly folder?: string
 }
 
 /**

@@ -150,7 +150,7 @@ async function create(ort: Ort, model: Uint8Array, options: InferenceSession.Ses
 
 function sessionOptionsFor(
   options: InferenceSession.SessionOptions,
-  { keepOnDevice = [], allowCpu = false, operators }: CompileOptions,
+  { keepOnDevice = [], allowCpu = false, operators, folder }: CompileOptions,
 ) {
   const own = operators ? skipNeedlessPasses(options, operators) : options
   const { session, ...extra } = (own.extra ?? {}) as Readonly<Record<string, object>>
@@ -159,7 +159,14 @@ function sessionOptionsFor(
     ...(keepOnDevice.length > 0
       ? { preferredOutputLocation: Object.fromEntries(keepOnDevice.map((name) => [name, 'gpu-buffer' as const])) }
       : {}),
-    ...(allowCpu ? { extra: { ...extra, session: { ...session, disable_cpu_ep_fallback: '0' } } } : {}),
+    extra: {
+      ...extra,
+      session: {
+        ...session,
+        ...(allowCpu && { disable_cpu_ep_fallback: '0' }),
+        ...(folder !== undefined && { model_external_initializers_file_folder_path: folder }),
+      },
+    },
   }
 }
 

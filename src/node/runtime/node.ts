@@ -246,6 +246,8 @@ function runtimeOf(
   return {
     description,
     provider,
+    // On Windows a file cannot be replaced while it is mapped.
+    readsFiles: provider === 'cpu' && process.platform !== 'win32',
     ...(device ? { device: device(() => disposed) } : {}),
     async compile(model, hints) {
       check()

@@ -1,4 +1,5 @@
 import { dtypes } from '../../ir/dtype.js'
+import type { Tensor } from '../../ir/tensor.js'
 import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Body, Node, Scope, TensorType, Value } from '../../ir/value.js'
 import { isRandom } from '../../op/facts.js'
@@ -6,9 +7,10 @@ import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { writeAttributes } from '../attributes.js'
 import type { Model } from '../model.js'
+import { moveToExternalData } from '../proto/external-data.js'
 import { create } from '../proto/message.js'
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../proto/schema.js'
-import { toTensorProto } from '../proto/tensor.js'
+import { countRawBytes, fileRangeOf, minFileBytes, toTensorProto } from '../proto/tensor.js'
 import { attributesKey, ConstantNames, nodeKey } from './cse.js'
 import { type Substitutes, simplify } from './simplify.js'
 
@@ -35,8 +37,19 @@ export interface GraphSpec {
  * const proto = exportGraph({ name: 'g', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Relu(x)]]) })
  * ```
  */
-export function exportGraph(spec: GraphSpec): ModelProto {
-  const writer = new GraphWriter(spec)
+export const exportGraph = (spec: GraphSpec): ModelProto => writeModelProto(new GraphWriter(spec, false))
+
+/**
+ * As `exportGraph`, but large tensors that are in files of one folder remain there, as external data.
+ * @returns the model, and that folder if there is one
+ */
+export function exportBesideFiles(spec: GraphSpec): { readonly proto: ModelProto; readonly folder?: string } {
+  const writer = new GraphWriter(spec, true)
+  const proto = writeModelProto(writer)
+  return { proto, ...(writer.folder !== undefined && { folder: writer.folder }) }
+}
+
+function writeModelProto(writer: GraphWriter): ModelProto {
   const graph = writer.write()
   const versions = new Map(writer.versions)
   // Since operator set 13 axes are inputs. Every onnxruntime since 2020 supports it.
@@ -48,7 +61,7 @@ export function exportGraph(spec: GraphSpec): ModelProto {
     opsetImport: [...versions].map(([domain, version]) =>
       create('OperatorSetIdProto', { domain, version: BigInt(version) }),
     ),
-    metadataProps: Object.entries(spec.metadata ?? {}).map(([key, value]) =>
+    metadataProps: Object.entries(writer.spec.metadata ?? {}).map(([key, value]) =>
       create('StringStringEntryProto', { key, value }),
     ),
   })
@@ -77,7 +90,10 @@ const irVersionOf = (opset: number): bigint =>
 class GraphWriter {
   /** The required versions of the operator sets, by domain. */
   readonly versions = new Map<string, number>()
-  readonly #spec: GraphSpec
+  readonly spec: GraphSpec
+  /** Folder of the tensors that remain in files. */
+  folder: string | undefined
+  readonly #usesFiles: boolean
   readonly #names = new Map<Value, string>()
   readonly #taken = new Set<string>()
   readonly #nodeNames = new Set<string>()
@@ -89,12 +105,13 @@ class GraphWriter {
   readonly #attributes = new Map<string, readonly AttributeProto[]>()
   readonly #counters = new Map<string, number>()
 
-  constructor(spec: GraphSpec) {
-    this.#spec = spec
+  constructor(spec: GraphSpec, usesFiles: boolean) {
+    this.spec = spec
+    this.#usesFiles = usesFiles
   }
 
   write(): GraphProto {
-    const { inputs, outputs, name } = this.#spec
+    const { inputs, outputs, name } = this.spec
     for (const [input, value] of inputs) this.#assignName(value, input)
     for (const [output, value] of outputs) {
       if (inputs.has(output) && inputs.get(output) !== value)
@@ -252,7 +269,7 @@ class GraphWriter {
     if (source.kind === 'input')
       throw new OnnxIreError(
         'invalid-model',
-        `graph '${this.#spec.name}' uses the input '${value.name ?? '?'}', which its inputs do not list`,
+        `graph '${this.spec.name}' uses the input '${value.name ?? '?'}', which its inputs do not list`,
       )
     if (source.kind === 'node')
       throw new OnnxIreError(
@@ -263,10 +280,21 @@ class GraphWriter {
     const write = () => {
       const given = this.#uniqueName(value.name ?? this.#numberedName('const'))
       this.#taken.add(given)
-      this.#initializers.push(toTensorProto(given, tensor))
+      this.#initializers.push(this.#referToFile(given, tensor) ?? toTensorProto(given, tensor))
       return given
     }
     return this.#assignName(value, source.kind === 'constant' ? this.#constants.nameOf(tensor, write) : write())
+  }
+
+  /** A reference to the file with the elements of a large tensor. */
+  #referToFile(name: string, tensor: Tensor): TensorProto | undefined {
+    const { dtype, dims } = tensor
+    if (!this.#usesFiles || countRawBytes(dtype, dims) < minFileBytes) return undefined
+    const range = fileRangeOf(tensor)
+    if (!range || (this.folder ?? range.folder) !== range.folder) return undefined
+    this.folder = range.folder
+    const proto = create('TensorProto', { name, dims: dims.map(BigInt), dataType: dtypes[dtype].onnx })
+    return moveToExternalData(proto, range)
   }
 
   #reserveName(leaf: Value): void {

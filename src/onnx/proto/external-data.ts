@@ -10,6 +10,11 @@ export interface ExternalData {
    * outside that folder.
    */
   read(location: string, offset: number, length: number | undefined): Uint8Array
+  /**
+   * The folder of a file on this machine, from which another program may read it; undefined if the file has changed or
+   * does not exist. Absent if the data are not files.
+   */
+  folderOf?(location: string): string | undefined
 }
 
 /** The range of a tensor's bytes in a file: the entries of TensorProto.external_data. */

@@ -3,7 +3,7 @@ import { maxRank } from '../../ir/shape.js'
 import { sizeOf, type Tensor, type TensorData, toRawBytes } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { decodeUtf8, encodeUtf8 } from '../../util/utf8.js'
-import { type ExternalData, isExternal, readExternalRange } from './external-data.js'
+import { type ExternalData, type ExternalRange, isExternal, readExternalRange } from './external-data.js'
 import { create, edit } from './message.js'
 import type { TensorProto } from './schema.js'
 
@@ -41,7 +41,7 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
   // training copies the weights, and the model would be in memory twice. External data are read from the file once.
   let data: TensorData | null = null
   let copy: WeakRef<TensorData & object> | null = null
-  return {
+  const tensor: Tensor = {
     dtype,
     dims,
     get data() {
@@ -56,7 +56,29 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
       return decoded
     },
   }
+  if (isOutside && external?.folderOf) {
+    const { location, offset } = readExternalRange(proto, name)
+    fileRanges.set(tensor, () => {
+      const folder = external.folderOf!(location)
+      return folder === undefined ? undefined : { folder, location, offset, length: stored.bytes }
+    })
+  }
+  return tensor
 }
+
+/** Number of bytes from which on a tensor stays in its file: mapping a file costs more than a small copy. */
+export const minFileBytes = 2 ** 16
+
+/** Range of a file with the elements of a tensor. */
+export interface FileRange extends ExternalRange {
+  readonly folder: string
+  readonly length: number
+}
+
+const fileRanges = new WeakMap<Tensor, () => FileRange | undefined>()
+
+/** Finds the file with the elements of a tensor, if it was read from external data in a file that has not changed. */
+export const fileRangeOf = (tensor: Tensor): FileRange | undefined => fileRanges.get(tensor)?.()
 
 /** Names of the types of TensorProto.DataType that have no DType. */
 const typeNames: Readonly<Record<number, string>> = {
