@@ -26,7 +26,7 @@ const everything = {
   earlyStopping: { patience: 1000 },
   schedule: { kind: 'plateau', patience: 2, factor: 0.7 },
   epochs: undefined,
-  steps: 500,
+  steps: 300,
   evaluateEvery: 35,
   checkpoints: { everySteps: 6 },
   threads: 1,

@@ -27,11 +27,19 @@ async function contentOf(folder: string): Promise<Record<string, string>> {
   return Object.fromEntries(paths.map((path, i) => [path.slice(folder.length), contents[i]!]))
 }
 
+/** The step of the newest checkpoint of a run; 0 without one. */
+async function lastStep(run: string): Promise<number> {
+  const names = await readdir(`${run}/checkpoints`).catch((): string[] => [])
+  return Math.max(0, ...names.map((name) => Number(/^checkpoint-(\d+)/.exec(name)?.[1] ?? 0)))
+}
+
 /** Waits until a run has saved a checkpoint of a step from `step` on. */
 async function checkpointAfter(run: string, step: number): Promise<void> {
-  const isLater = (name: string) => Number(/^checkpoint-(\d+)/.exec(name)?.[1] ?? 0) >= step
-  while (!(await readdir(`${run}/checkpoints`).catch((): string[] => [])).some(isLater)) await delay(5)
+  while ((await lastStep(run)) < step) await delay(5)
 }
+
+/** Sets the length of a run to two epochs, of 10 steps, after its newest checkpoint. */
+const twoMoreEpochs = async (run: string) => ['--set', `epochs=${Math.ceil((await lastStep(run)) / 10) + 2}`]
 
 describe('one process per run folder', () => {
   test('a running run > a second train is refused and changes nothing; export and evaluate work', async () => {
@@ -76,8 +84,16 @@ describe('one process per run folder', () => {
     process.kill('SIGKILL')
     await finished
     expect(existsSync(`${out}/lock.json`)).toBe(true)
-    const { step } = await json<TrainingResult>('train', recipe, '--out', out, '--resume', '--set', 'epochs=50')
-    expect(step).toBe(500)
+    const saved = await lastStep(out)
+    const { step } = await json<TrainingResult>(
+      'train',
+      recipe,
+      '--out',
+      out,
+      '--resume',
+      ...(await twoMoreEpochs(out)),
+    )
+    expect(step).toBe(10 * Math.ceil(saved / 10) + 20)
     expect(existsSync(`${out}/lock.json`)).toBe(false)
   })
 })
@@ -132,18 +148,8 @@ describe('--force', () => {
     expect([code, stderr]).toEqual([1, expect.stringMatching(/error \(io\): /)])
     expect(stderr).toContain(`${out}/replaced-1`)
     expect(await contentOf(`${out}/replaced-1`)).toEqual(before)
-    const { step } = await json<{ step: number }>('export', out, '-o', space.path('failed.onnx'))
-    await json(
-      'train',
-      recipe,
-      '--out',
-      out,
-      '--resume',
-      '--set',
-      'seed=1',
-      '--set',
-      `epochs=${Math.ceil(step / 10) + 1}`,
-    )
+    await json('export', out, '-o', space.path('failed.onnx'))
+    await json('train', recipe, '--out', out, '--resume', '--set', 'seed=1', ...(await twoMoreEpochs(out)))
     expect((await readdir(out)).sort()).toEqual(files)
   })
 
@@ -158,7 +164,7 @@ describe('--force', () => {
     expect(code).toBe(130)
     expect(stderr).toContain(`${out}/replaced-1`)
     expect(await contentOf(`${out}/replaced-1`)).toEqual(before)
-    await json('train', recipe, '--out', out, '--resume', '--set', 'seed=1', '--set', 'epochs=50')
+    await json('train', recipe, '--out', out, '--resume', '--set', 'seed=1', ...(await twoMoreEpochs(out)))
     expect((await readdir(out)).sort()).toEqual(files)
   })
 
@@ -192,7 +198,7 @@ test('resume of a finished run > keeps its model until the new one replaces it',
   process.kill('SIGKILL')
   await finished
   expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), tuned)).toBe(0)
-  await json('train', recipe, '--out', out, '--resume', '--set', 'epochs=200')
+  await json('train', recipe, '--out', out, '--resume', ...(await twoMoreEpochs(out)))
   expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), tuned)).not.toBe(0)
 })
 

@@ -143,10 +143,11 @@ describe('randomResizedCrop', () => {
       data: Float32Array.from({ length: side * side }, (_, i) => f(Math.floor(i / side), i % side)),
     })
     const slope = (made: FloatImage, step: number) => (made.data[4 * 8 + 4]! - made.data[4 * 8 + 4 - step]!) * 8
+    const ramps = [ramp((y) => y), ramp((_, x) => x)]
     const { apply } = randomResizedCrop({ size: 8, scale: [0.2, 0.8], ratio: [0.5, 2] })
     const [shares, logs]: [number[], number[]] = [[], []]
     for (let seed = 0; seed < 600; seed++) {
-      const [down, across] = [ramp((y) => y), ramp((_, x) => x)].map((each) => apply(each, new Random(seed)))
+      const [down, across] = ramps.map((each) => apply(each, new Random(seed)))
       expect([down!.rows, down!.columns]).toEqual([8, 8])
       const [height, width] = [slope(down!, 8), slope(across!, 1)]
       shares.push((height * width) / side ** 2)

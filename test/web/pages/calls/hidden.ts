@@ -30,42 +30,40 @@ let watching = false
 const events: string[] = []
 export const recordedEvents = () => events
 
+/** Runs in the page: ends the run in the worker after its current step. */
+export const stop = () => globalThis.worker!.postMessage('stop')
+
 /**
- * In the worker: trains, with a checkpoint whenever the page is hidden, going on from one that is there; `step n` on
- * the console.
+ * In the worker: trains until `stop` or for a number of steps, with a checkpoint whenever the page is hidden, going on
+ * from one that is there; `step n` on the console.
  */
-export async function train(where: Where, task: Task, fresh: boolean): Promise<Taken> {
+export async function train(where: Where, task: Task, fresh: boolean, until = task.steps): Promise<Taken> {
   if (fresh) await storage.remove(folder)
   const runtime = await start(where)
   const data = await dataOf(task)
   const trainer = await Trainer.create(await readModel(`/exchange/${task.model}`), optionsOf(task, runtime))
-  const taken = await steps(trainer, data, task.steps)
+  const taken = await steps(trainer, data, task.steps, until)
   await trainer.dispose()
   return taken
 }
 
-async function steps(trainer: Trainer, data: DatasetOrStream, until: number): Promise<Taken> {
+async function steps(trainer: Trainer, data: DatasetOrStream, totalSteps: number, until: number): Promise<Taken> {
   const store = checkpointFolder(folder)
   const resumed = await trainer.resume(store)
   const [taken, saved]: [[number, number][], number[]] = [[], []]
-  let hidden = false
-  addEventListener('message', ({ data }) => {
-    hidden ||= data === 'hidden'
-  })
-  const saving = () => {
-    const asked = hidden
-    hidden = false
-    return asked ? 'save' : undefined
-  }
+  const messages = new Set<unknown>()
+  const listen = ({ data }: MessageEvent) => void messages.add(data)
+  addEventListener('message', listen)
   const fitting = trainer.fit(data, {
-    totalSteps: until,
+    totalSteps,
     // One interval: only hiding causes a checkpoint or a yield to the event loop.
-    evaluateEvery: until,
+    evaluateEvery: totalSteps,
     checkpoints: { store },
     onStep: ({ step, loss }) => {
       taken.push([step, loss])
       if (step % 10 === 0) console.log(`step ${step}`)
-      return saving()
+      if (messages.has('stop') || step + 1 >= until) return 'stop'
+      return messages.delete('hidden') ? 'save' : undefined
     },
     onCheckpoint: (step) => {
       saved.push(step)
@@ -73,5 +71,6 @@ async function steps(trainer: Trainer, data: DatasetOrStream, until: number): Pr
     },
   })
   for await (const _ of fitting);
+  removeEventListener('message', listen)
   return { steps: taken, resumed: resumed?.step ?? null, saved }
 }
