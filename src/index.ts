@@ -117,7 +117,7 @@ export {
 } from './optim/schedule-free.js'
 export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
-export type { CompileHints, Program, Provider, Runtime } from './runtime/runtime.js'
+export type { CompileHints, Helpers, Program, Provider, Runtime } from './runtime/runtime.js'
 export { modelFromCheckpoint, type WhichWeights } from './train/checkpoint/model-from-checkpoint.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint/store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'

@@ -17,6 +17,8 @@ const exceptions: Readonly<Record<string, string>> = {
   'onnx/proto/fields.ts': 'its keys are the kinds of fields of the protobuf schema',
   'optim/expr/evaluate.ts': 'its keys are names in the formula of an optimizer, which is code; it runs for every step',
   'optim/expr/interpreter.ts': 'its keys are names in the formula of an optimizer, which is code',
+  'optim/expr/parallel.ts': 'its keys are names in the formula of an optimizer, which is code; it runs for every step',
+  'optim/expr/pieces.ts': 'its keys are names in the formula of an optimizer, which is code; it runs for every step',
   'optim/expr/wgsl.ts': 'its keys are names in the formula of an optimizer, which is code',
   'optim/expr/wasm/assembler.ts': 'its keys are names of instructions',
   'optim/expr/wasm/compile.ts': 'its keys are names in the formula of an optimizer, which is code',

@@ -13,7 +13,8 @@ import {
   updateFormula,
 } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
-import { evaluate, evaluateOne } from '../optim/expr/evaluate.js'
+import { evaluate } from '../optim/expr/evaluate.js'
+import { ParallelEvaluation } from '../optim/expr/parallel.js'
 import type { Scalars } from '../optim/expr/program.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
 import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
@@ -45,12 +46,14 @@ import { GraphUpdates } from './graph-updates.js'
 /** Optimizer steps on host arrays. Parameters and state are written in place, by `applyUpdate` only. */
 export class HostStepBackend implements StepBackend<ParameterArrays> {
   readonly rules: Rules
+  readonly #parallel: ParallelEvaluation | undefined
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
   #gradientNorm = 0
 
   /**
+   * @param parallel evaluates formulas in several threads
    * @throws 'invalid-data' if the state belongs to another optimizer or other parameters, 'invalid-option' for an
    * optimizer that needs `rules`
    */
@@ -58,12 +61,15 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     optimizer: Optimizer,
     state?: Pick<TrainingState, 'parameters' | 'optimizer'>,
     rules: Rules = createRules(unwrap(optimizer).base),
+    parallel?: ParallelEvaluation,
   ) {
     this.rules = rules
+    this.#parallel = parallel
     if (state) this.load(state)
   }
 
   load({ parameters, optimizer: state }: TrainingState): void {
+    this.#parallel?.release()
     this.#loaded = {
       parameters,
       state,
@@ -80,20 +86,20 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
 
   refreshMask(request: MaskRequest, estimates: Gradients): void {
     const { parameters, state } = this.#loaded!
-    this.#pendingMask = refreshMask(request, parameters, estimates, state.mask)
+    this.#pendingMask = refreshMask(request, parameters, estimates, state.mask, this.#parallel)
   }
 
   ascend({ sam: { rho, adaptive }, step, trained, what }: AscentRequest, gradients: Gradients): ParameterArrays {
     const parameters = this.#select(trained)
-    const norm = finiteNorm(parameters, gradients, `step ${step}`, what)
-    const scale = rho / ((adaptive ? weightedNorm(parameters, gradients) : norm) + 1e-12)
+    const norm = finiteNorm(parameters, gradients, `step ${step}`, what, this.#parallel)
+    const scale = rho / ((adaptive ? weightedNorm(parameters, gradients, this.#parallel) : norm) + 1e-12)
     const ascended = ascentArrays(this.#loaded!.state, parameters)
     const tensors = {
       theta: trained.map((name) => parameters[name]!),
       g: trained.map((name) => gradients[name]!),
       ascended: trained.map((name) => ascended[name]!),
     }
-    evaluate(adaptive ? adaptiveAscentFormula : ascentFormula, tensors, { scale })
+    evaluate(adaptive ? adaptiveAscentFormula : ascentFormula, tensors, { scale }, this.#parallel)
     return { ...this.parameters, ...ascended }
   }
 
@@ -102,8 +108,9 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     const { step, tensors, kappa, clipValue, clipNorm, what } = request
     const { state, moments } = this.#loaded!
     const trained = this.#select(tensors.map(({ name }) => name))
-    const norm = finiteNorm(trained, gradients, `step ${step}`, what)
-    const normAfterClipValue = clipNorm < Infinity ? clippedNorm(trained, gradients, norm, clipValue) : norm
+    const norm = finiteNorm(trained, gradients, `step ${step}`, what, this.#parallel)
+    const normAfterClipValue =
+      clipNorm < Infinity ? clippedNorm(trained, gradients, norm, clipValue, this.#parallel) : norm
     const scale = clipFactor(normAfterClipValue, clipNorm)
     const clipped = norm > clipValue
     // A pending mask of another step is left from an abandoned step.
@@ -159,7 +166,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
         ...Object.fromEntries(rule.moments.map((moment) => [moment, select(moments[moment]!)])),
         ...(enhanced ? { n: select(flat) } : {}),
       }
-      evaluate(updateFormula(rule.formula, { clipped, enhanced }), arrays, { ...coefficients, ...common })
+      const update = updateFormula(rule.formula, { clipped, enhanced })
+      evaluate(update, arrays, { ...coefficients, ...common }, this.#parallel)
     }
   }
 
@@ -184,6 +192,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
 export class HostBackend extends HostStepBackend implements TrainingBackend<ParameterArrays> {
   readonly fusesCurvature = true
   readonly #runtime: Runtime
+  readonly #threads: ParallelEvaluation | undefined
   readonly #values: ReadonlyMap<string, Value>
   /** Tensors that gradients are written to, by output. All programs share them: a gradient is read before the next. */
   readonly #gradients = new Map<string, Tensor>()
@@ -191,8 +200,10 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   #averages: ParameterArrays | null = null
 
   constructor(runtime: Runtime, { optimizer, parameters, rules }: BackendSpec) {
-    super(optimizer, undefined, rules)
+    const threads = runtime.helpers && new ParallelEvaluation(runtime.helpers)
+    super(optimizer, undefined, rules, threads)
     this.#runtime = runtime
+    this.#threads = threads
     this.#graphUpdates = new GraphUpdates(runtime)
     this.#values = parameters
   }
@@ -226,10 +237,14 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
     for (const output of outputs) {
       const value = isGradient(output) ? this.#values.get(parameterOf(output)) : undefined
       if (!value) continue
-      const dims = value.shape as readonly number[]
-      const known = this.#gradients.get(output)
-      tensors[output] = known ?? { dtype: value.dtype, dims, data: this.#runtime.allocate(value.dtype, sizeOf(dims)) }
-      this.#gradients.set(output, tensors[output])
+      let tensor = this.#gradients.get(output)
+      if (!tensor) {
+        const { dtype } = value
+        const dims = value.shape as readonly number[]
+        tensor = { dtype, dims, data: this.#runtime.allocate(dtype, sizeOf(dims)) }
+        this.#gradients.set(output, tensor)
+      }
+      tensors[output] = tensor
     }
     return tensors
   }
@@ -260,7 +275,7 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   }
 
   updateAverages(decay: number): void {
-    if (this.#averages) updateAverages(this.#averages, this.parameters, decay)
+    if (this.#averages) updateAverages(this.#averages, this.parameters, decay, this.#threads)
   }
 
   async recover(): Promise<boolean> {
@@ -269,6 +284,7 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
 
   async dispose(): Promise<void> {
     this.#gradients.clear()
+    this.#threads?.release()
     await this.#graphUpdates.release()
   }
 
@@ -293,11 +309,9 @@ interface Loaded {
 }
 
 /** ||abs(theta) g|| over all tensors. */
-function weightedNorm(parameters: ParameterArrays, gradients: Gradients): number {
-  let sum = 0
-  for (const [name, theta] of Object.entries(parameters))
-    sum += evaluateOne(adaptiveNormFormula, { theta, g: gradients[name]! })['squares']!
-  return Math.sqrt(sum)
+function weightedNorm(parameters: ParameterArrays, gradients: Gradients, parallel?: ParallelEvaluation): number {
+  const tensors = { theta: Object.values(parameters), g: Object.keys(parameters).map((name) => gradients[name]!) }
+  return Math.sqrt(evaluate(adaptiveNormFormula, tensors, {}, parallel)['squares']!)
 }
 
 /** Tensors with the same update formula and coefficients. */

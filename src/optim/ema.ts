@@ -1,6 +1,7 @@
 import type { ParameterArrays } from './arrays.js'
-import { evaluateOne } from './expr/evaluate.js'
+import { evaluate } from './expr/evaluate.js'
 import { array, type Formula, formula, scalar } from './expr/expr.js'
+import type { ParallelEvaluation } from './expr/parallel.js'
 
 const [average, value] = [array('average'), array('value')]
 
@@ -11,7 +12,12 @@ const [average, value] = [array('average'), array('value')]
 export const emaFormula: Formula = formula({ average: average.add(value.sub(average).mul(scalar('oneMinusDecay'))) })
 
 /** Moves averages towards the values of the same names, in place: average <- decay average + (1 - decay) value. */
-export function updateAverages(averages: ParameterArrays, values: ParameterArrays, decay: number): void {
-  for (const [name, value] of Object.entries(values))
-    evaluateOne(emaFormula, { average: averages[name]!, value }, { oneMinusDecay: 1 - decay })
+export function updateAverages(
+  averages: ParameterArrays,
+  values: ParameterArrays,
+  decay: number,
+  parallel?: ParallelEvaluation,
+): void {
+  const tensors = { average: Object.keys(values).map((name) => averages[name]!), value: Object.values(values) }
+  evaluate(emaFormula, tensors, { oneMinusDecay: 1 - decay }, parallel)
 }

@@ -1,9 +1,10 @@
 import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { arrayOf, type Gradients, type ParameterArrays } from './arrays.js'
-import { evaluateOne, SMALL_TENSOR } from './expr/evaluate.js'
+import { evaluate, evaluateEach, SMALL_TENSOR } from './expr/evaluate.js'
 import { array, type Formula, formula, scalar } from './expr/expr.js'
 import { sumOfSquares } from './expr/interpreter.js'
+import type { ParallelEvaluation } from './expr/parallel.js'
 
 const g = array('g')
 
@@ -17,26 +18,30 @@ export const clippedSquaresFormula: Formula = formula({}, { squares: g.abs().div
  * Computes the Euclidean norm of all gradients together in double precision.
  * @param place the position in training, for messages: 'step 12'
  * @param what the kind of gradients, for messages: 'loss gradient', 'curvature gradient'
+ * @param parallel evaluates formulas in several threads, with the same result bit for bit
  * @throws 'not-finite' naming the step, the tensor and the element; 'invalid-data' if an array is missing or too short
  */
-export function finiteNorm(parameters: ParameterArrays, gradients: Gradients, place: string, what: string): number {
-  let sum = 0
-  for (const [name, parameter] of Object.entries(parameters)) {
-    const gradient = arrayOf(gradients, name, parameter.length, what)
-    const squares = squaresOf(gradient)
-    if (!Number.isFinite(squares)) requireFinite(gradient, name, place, what)
+export function finiteNorm(
+  parameters: ParameterArrays,
+  gradients: Gradients,
+  place: string,
+  what: string,
+  parallel?: ParallelEvaluation,
+): number {
+  const arrays = Object.entries(parameters).map(([name, { length }]) => arrayOf(gradients, name, length, what))
+  const large = evaluateEach(squaresFormula, { g: arrays.filter((g) => !isSmall(g)) }, {}, parallel)
+  let [sum, seen] = [0, 0]
+  for (const [i, name] of Object.keys(parameters).entries()) {
+    const g = arrays[i]!
+    // Small tensors are summed without a kernel call, which costs as much as some hundred elements.
+    const squares = isSmall(g) ? sumOfSquares(g, g.length) : large[seen++]!['squares']!
+    if (!Number.isFinite(squares)) requireFinite(g, name, place, what)
     sum += squares
   }
   return Number.isFinite(sum) ? Math.sqrt(sum) : scaledNorm(parameters, gradients)
 }
 
-/**
- * Small tensors are summed without a kernel call, which costs as much as some hundred elements. The sum is the same.
- */
-const squaresOf = (g: FloatArray): number =>
-  g.length <= SMALL_TENSOR && g instanceof Float32Array
-    ? sumOfSquares(g, g.length)
-    : evaluateOne(squaresFormula, { g })['squares']!
+const isSmall = (g: FloatArray): boolean => g.length <= SMALL_TENSOR && g instanceof Float32Array
 
 /** The factor that reduces a gradient of this norm to `maxNorm`, as in `torch.nn.utils.clip_grad_norm_`. */
 export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1, maxNorm / (norm + 1e-6))
@@ -46,12 +51,16 @@ export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1,
  * @param norm the norm before clipping
  * @param limit > 0
  */
-export function clippedNorm(parameters: ParameterArrays, gradients: Gradients, norm: number, limit: number): number {
+export function clippedNorm(
+  parameters: ParameterArrays,
+  gradients: Gradients,
+  norm: number,
+  limit: number,
+  parallel?: ParallelEvaluation,
+): number {
   if (norm <= limit) return norm // no element exceeds the norm of all
-  let sum = 0
-  for (const name of Object.keys(parameters))
-    sum += evaluateOne(clippedSquaresFormula, { g: gradients[name]! }, { limit })['squares']!
-  return limit * Math.sqrt(sum)
+  const tensors = { g: Object.keys(parameters).map((name) => gradients[name]!) }
+  return limit * Math.sqrt(evaluate(clippedSquaresFormula, tensors, { limit }, parallel)['squares']!)
 }
 
 /** @throws 'not-finite' at the first NaN or infinity */

@@ -61,6 +61,8 @@ export interface Runtime {
   readonly readsFiles?: boolean
   /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
   readonly device?: Device
+  /** Threads that update parameters together with the calling thread; absent if there are none. */
+  readonly helpers?: Helpers
   /**
    * Compiles serialized ONNX.
    * @throws 'runtime' with onnxruntime's own message if it rejects the model
@@ -73,6 +75,18 @@ export interface Runtime {
   allocate(dtype: DType, length: number): TypedArray
   /** Frees every program and stops workers after the calls made before. New calls are rejected immediately. */
   dispose(): Promise<void>
+}
+
+/** Threads that share work on shared memory with the calling thread. They start when they are first needed. */
+export interface Helpers {
+  /** Sends plain data to every helper, before the work of later calls of `run`. */
+  send(message: unknown): void
+  /**
+   * Executes the pieces 0 to `pieces - 1` of some work, each once: in the calling thread by `execute`, or in a helper, in
+   * the way that `message` describes. Returns when all are executed.
+   * @throws 'runtime' if a helper fails; pieces may have been executed then
+   */
+  run(message: unknown, pieces: number, execute: (piece: number) => void): void
 }
 
 /** Creates a zeroed array of `length` elements; 4-bit types pack two to a byte. @throws 'invalid-data' for strings */
@@ -100,6 +114,7 @@ export async function withFallback(
     ...(runtime.lacksFloat16 ? { lacksFloat16: true } : {}),
     ...(runtime.readsFiles ? { readsFiles: true } : {}),
     ...(runtime.device ? { device: runtime.device } : {}),
+    ...(runtime.helpers ? { helpers: runtime.helpers } : {}),
     compile: (model, hints) => runtime.compile(model, hints),
     allocate: (dtype, length) => runtime.allocate(dtype, length),
     dispose: () => runtime.dispose(),

@@ -134,7 +134,7 @@ const report: Report = {
   threads: options.threads,
   notes,
   models,
-  update: await updateCost(8 * 2 ** 20, options.rounds),
+  update: await updateCost(8 * 2 ** 20, options.rounds, options.threads),
   opening: measureOpening(options.densenet, options.rounds),
 }
 const text = reportText(report)

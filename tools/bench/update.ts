@@ -1,6 +1,10 @@
 import { adamw, ire, type Optimizer } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
-import { initialState, takeStep } from 'onnx-ire/optim'
+import { initialState } from 'onnx-ire/optim'
+import { HostStepBackend } from '../../dist/backend/host.js'
+import { runStep } from '../../dist/backend/step.js'
+import { HelperThreads } from '../../dist/node/runtime/helper-threads.js'
+import { ParallelEvaluation } from '../../dist/optim/expr/parallel.js'
 import { type Spread, spreadOf } from './statistics.js'
 
 /** Duration of the optimizer's update alone, in nanoseconds per parameter. */
@@ -12,8 +16,13 @@ export interface UpdateCost {
   readonly refresh: Spread
 }
 
-/** Measures updates of `size` parameters in tensors of 2^20 elements in shared memory, without a model. */
-export async function updateCost(size: number, rounds: number): Promise<UpdateCost> {
+/**
+ * Measures updates of `size` parameters in tensors of 2^20 elements in shared memory, without a model, in as many
+ * threads as a trainer uses with `cApi`.
+ */
+export async function updateCost(size: number, rounds: number, threads: number): Promise<UpdateCost> {
+  const helpers = new HelperThreads(threads)
+  const parallel = new ParallelEvaluation(helpers)
   const random = new Random(3)
   const arrays = (memory: (bytes: number) => ArrayBufferLike) =>
     Object.fromEntries(
@@ -22,14 +31,16 @@ export async function updateCost(size: number, rounds: number): Promise<UpdateCo
         return [`w${i}`, random.fill(new Float32Array(memory(4 * length)), 'normal')]
       }),
     )
-  const gradients = arrays((bytes) => new ArrayBuffer(bytes))
+  const gradients = arrays((bytes) => new SharedArrayBuffer(bytes))
   const gradient = () => ({ gradients })
   const timer = (optimizer: Optimizer) => {
     const parameters = arrays((bytes) => new SharedArrayBuffer(bytes))
     const state = initialState(optimizer, parameters)
+    const backend = new HostStepBackend(optimizer, { parameters, optimizer: state }, undefined, parallel)
+    let step = 0
     return async () => {
       const start = performance.now()
-      await takeStep(optimizer, parameters, state, gradient)
+      await runStep(backend, optimizer, step++, gradient)
       return (1e6 * (performance.now() - start)) / size
     }
   }
@@ -37,13 +48,14 @@ export async function updateCost(size: number, rounds: number): Promise<UpdateCo
   const plain = timer(base)
   const enhanced = timer(ire(base, { kappa: 2, gamma: 0.8, interval: 2 }))
   const times = { adamw: [] as number[], ire: [] as number[], refresh: [] as number[] }
-  for (let i = 0; i < rounds + 2; i++) {
+  for (let i = 0; i < rounds + 5; i++) {
     const [a, refresh, between] = [await plain(), await enhanced(), await enhanced()]
-    // The first two rounds include compilation.
-    if (i < 2) continue
+    // The first rounds include compilation and the start of the threads.
+    if (i < 5) continue
     times.adamw.push(a)
     times.refresh.push(refresh)
     times.ire.push(between)
   }
+  await helpers.close()
   return { adamw: spreadOf(times.adamw), ire: spreadOf(times.ire), refresh: spreadOf(times.refresh) }
 }

@@ -2,6 +2,7 @@ import type { Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, threadRange } from '../../runtime/runtime.js'
 import { checkNames, checkNumber, count, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { HelperThreads } from '../runtime/helper-threads.js'
 import { coreCount, type NodeOptions, type SessionOptions } from '../runtime/node.js'
 import { nativeDevice } from './device.js'
 import { Engine } from './engine.js'
@@ -60,7 +61,8 @@ export function cApi(options: CApiOptions = {}): Runtime {
   const engine = new Engine(native, chosen, { ...options, threads, blocking })
   const manner = blocking ? 'blocking' : 'thread pool'
   const description = `onnxruntime ${native.version} through its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`
-  return runtime(description, chosen.kind, engine, resident)
+  const helpers = resident || threads === 1 ? undefined : new HelperThreads(threads)
+  return runtime(description, chosen.kind, engine, resident, helpers)
 }
 
 const cApiOptions: Readonly<Record<keyof CApiOptions, true>> = {
@@ -75,7 +77,13 @@ const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
   ...{ logSeverityLevel: true, logVerbosityLevel: true, freeDimensionOverrides: true },
 }
 
-function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, resident: boolean): Runtime {
+function runtime(
+  description: string,
+  provider: 'cpu' | 'cuda',
+  engine: Engine,
+  resident: boolean,
+  helpers: HelperThreads | undefined,
+): Runtime {
   let disposed: Promise<void> | undefined
   const alive = () => {
     if (disposed) throw disposedError('runtime', 'disposed')
@@ -85,6 +93,7 @@ function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, 
     description,
     provider,
     ...(resident ? { device } : {}),
+    ...(helpers ? { helpers } : {}),
     async compile(model) {
       const program = await device.compile(model, () => false)
       const run: Program['runInto'] = async (feeds, outputs) => (await program.run(feeds, outputs)).host
@@ -93,7 +102,7 @@ function runtime(description: string, provider: 'cpu' | 'cuda', engine: Engine, 
     // Other threads update the arrays, too.
     allocate: (dtype, length) => allocate(dtype, length, 'shared'),
     dispose() {
-      disposed ??= engine.close()
+      disposed ??= Promise.all([engine.close(), helpers?.close()]).then(() => {})
       return disposed
     },
   }

@@ -1,13 +1,7 @@
-import type { FloatArray } from '../../ir/float-array.js'
 import type { Formula } from './expr.js'
-import { interpret } from './interpreter.js'
-import type { Arrays, Kernel, Scalars } from './program.js'
-import { compileFormula } from './wasm/compile.js'
-
-/** Arrays that a formula reads and writes, by name: one per tensor, in the same order under every name. */
-export type TensorArrays = Readonly<Record<string, readonly Elements[]>>
-
-type Elements = FloatArray | Uint8Array
+import type { ParallelEvaluation } from './parallel.js'
+import { addUp, cutIntoPieces, type Elements, evaluatePiece, type TensorArrays } from './pieces.js'
+import type { Arrays, Scalars, Sums } from './program.js'
 
 /** Largest length of a tensor that is batched with others: a kernel call costs as much as some hundred elements. */
 export const SMALL_TENSOR = 192
@@ -17,47 +11,75 @@ const BATCH = 4096
 /**
  * Evaluates a formula for several tensors that have the same scalars, in place. Small tensors are gathered and computed
  * by one kernel call, with the same result for every element.
+ * @param parallel evaluates tensors in shared memory in several threads, with the same results bit for bit
  * @returns the sums of squares over all tensors, by name
  */
 export function evaluate(
   formula: Formula,
   tensors: TensorArrays,
   scalars: Scalars = {},
-): Readonly<Record<string, number>> {
+  parallel?: ParallelEvaluation,
+): Sums {
   const sums: Record<string, number> = {}
   for (const name of Object.keys(formula.squares)) sums[name] = 0
-  const run = (arrays: Arrays) => {
-    const found = evaluateOne(formula, arrays, scalars)
+  const add = (found: Sums) => {
     for (const name in sums) sums[name]! += found[name]!
   }
   const names = Object.keys(tensors)
   const written = names.filter((name) => Object.hasOwn(formula.outputs, name))
   const first = tensors[names[0]!]!
+  const isSmall = (i: number) =>
+    first[i]!.length <= SMALL_TENSOR && !names.some((name) => tensors[name]![i] instanceof Float64Array)
+  const indices = [...first.keys()]
+  const large = indices.filter((i) => !isSmall(i))
+  const select = (name: string) => [name, large.map((i) => tensors[name]![i]!)] as const
+  const found = evaluateEach(formula, Object.fromEntries(names.map(select)), scalars, parallel)[Symbol.iterator]()
   let batch: number[] = []
   let elements = 0
-  const runOne = (i: number) => run(Object.fromEntries(names.map((name) => [name, tensors[name]![i]!])))
   const runBatch = () => {
-    if (batch.length === 1) runOne(batch[0]!)
-    else {
-      const gathered = names.map((name, k) => gather(tensors[name]!, batch, scratchLike(tensors[name]![0]!, k)))
-      run(Object.fromEntries(names.map((name, k) => [name, gathered[k]!.subarray(0, elements)])))
-      for (const name of written) scatter(gathered[names.indexOf(name)]!, tensors[name]!, batch)
-    }
+    const gathered = names.map((name, k) => gather(tensors[name]!, batch, scratchLike(tensors[name]![0]!, k)))
+    add(
+      evaluateOne(
+        formula,
+        Object.fromEntries(names.map((name, k) => [name, gathered[k]!.subarray(0, elements)])),
+        scalars,
+      ),
+    )
+    for (const name of written) scatter(gathered[names.indexOf(name)]!, tensors[name]!, batch)
     batch = []
     elements = 0
   }
-  for (let i = 0; i < first.length; i++) {
-    const { length } = first[i]!
-    if (length > SMALL_TENSOR || names.some((name) => tensors[name]![i] instanceof Float64Array)) {
-      runOne(i)
+  for (const i of indices) {
+    if (!isSmall(i)) {
+      add(found.next().value!)
       continue
     }
+    const { length } = first[i]!
     if (elements + length > BATCH) runBatch()
     batch.push(i)
     elements += length
   }
   if (batch.length > 0) runBatch()
   return sums
+}
+
+/**
+ * Evaluates a formula for each of several tensors, in place.
+ * @param parallel as in `evaluate`
+ * @returns the sums of squares of each tensor, by name
+ */
+export function evaluateEach(
+  formula: Formula,
+  tensors: TensorArrays,
+  scalars: Scalars = {},
+  parallel?: ParallelEvaluation,
+): readonly Sums[] {
+  const shared = parallel?.evaluate(formula, tensors, scalars)
+  if (shared) return shared
+  const names = Object.keys(tensors)
+  return tensors[names[0]!]!.map((_, i) =>
+    evaluateOne(formula, Object.fromEntries(names.map((name) => [name, tensors[name]![i]!])), scalars),
+  )
 }
 
 /** Gathered elements, reused by the next batch. */
@@ -89,47 +111,19 @@ function scatter(from: Elements, arrays: readonly Elements[], indices: readonly 
   }
 }
 
-/** Kernels of a formula by the types of its arrays. */
-interface Kernels {
-  readonly names: readonly string[]
-  readonly byTypes: Map<number, Kernel>
-}
-
-const cache = new WeakMap<Formula, Kernels>()
-
 /**
- * Evaluates a formula for one tensor, in place. Computes in single precision if all arrays are float32 or bytes, in
- * double precision if one is float64. Without WebAssembly an interpreter computes in double precision.
+ * Evaluates a formula for one tensor, in place, a piece after the other. Computes in single precision if all arrays are
+ * float32 or bytes, in double precision if one is float64. Without WebAssembly an interpreter computes in double
+ * precision.
  * @param arrays all arrays that the formula reads and writes, of one length; an output may replace an array that is
  * read
  * @param scalars all scalars of the formula
  * @returns the sums of squares by name
  */
-export function evaluateOne(formula: Formula, arrays: Arrays, scalars: Scalars = {}): Readonly<Record<string, number>> {
-  let kernels = cache.get(formula)
-  if (!kernels) {
-    kernels = { names: [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])], byTypes: new Map() }
-    cache.set(formula, kernels)
-  }
-  const { names, byTypes } = kernels
-  const types = encodeTypes(names, arrays)
-  let kernel = byTypes.get(types)
-  if (!kernel) {
-    const bytes = new Set(names.filter((name) => arrays[name] instanceof Uint8Array))
-    kernel = compileFormula(formula, { precision: types < 0 ? 'double' : 'single', bytes }) ?? interpret(formula)
-    byTypes.set(types, kernel)
-  }
-  return kernel(arrays, scalars)
-}
-
-/** Encodes the array types in one number: a binary digit per array, 1 for bytes; negative if an array is float64. */
-function encodeTypes(names: readonly string[], arrays: Arrays): number {
-  let bytes = 1
-  let sign = 1
-  for (let i = 0; i < names.length; i++) {
-    const array = arrays[names[i]!]
-    if (array instanceof Float64Array) sign = -1
-    bytes = 2 * bytes + (array instanceof Uint8Array ? 1 : 0)
-  }
-  return sign * bytes
+export function evaluateOne(formula: Formula, arrays: Arrays, scalars: Scalars = {}): Sums {
+  const names = Object.keys(arrays)
+  const tensors = Object.fromEntries(names.map((name) => [name, [arrays[name]!]]))
+  return addUp(
+    cutIntoPieces([arrays[names[0]!]!.length]).map((piece) => evaluatePiece(formula, tensors, piece, scalars)),
+  )
 }

@@ -7,8 +7,11 @@ export type Arrays = Readonly<Record<string, FloatArray | Uint8Array>>
 /** Scalars of a formula by name. */
 export type Scalars = Readonly<Record<string, number>>
 
-/** A formula compiled for certain array types: writes the outputs in place and returns the sums of squares by name. */
-export type Kernel = (arrays: Arrays, scalars: Scalars) => Readonly<Record<string, number>>
+/** Sums of squares by name. */
+export type Sums = Readonly<Record<string, number>>
+
+/** A formula compiled for certain array types: writes the outputs in place and returns the sums of squares. */
+export type Kernel = (arrays: Arrays, scalars: Scalars) => Sums
 
 /** One value of a program. */
 export type Value = Exclude<ExprNode, { kind: 'call' }> | Call

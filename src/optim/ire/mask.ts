@@ -1,9 +1,10 @@
-import { type FloatArray, mapArrays, zeroArrayLike } from '../../ir/float-array.js'
+import { type FloatArray, mapArrays, zeroArrayLike, zeroMaskLike } from '../../ir/float-array.js'
 import type { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { arrayOf, type Gradients, type ParameterArrays } from '../arrays.js'
 import { evaluate } from '../expr/evaluate.js'
 import { array, type Expr, type Formula, formula, scalar } from '../expr/expr.js'
+import type { ParallelEvaluation } from '../expr/parallel.js'
 import { notFiniteError } from '../gradient-norm.js'
 import type { IreOptimizer } from './ire.js'
 import { type Selection, selectThreshold } from './radix-select.js'
@@ -64,6 +65,7 @@ const flatByValueFormula = flatFormula(F)
  * Without smoothing, abs(g) is ranked instead of B g^2: the same selection, exact even if g^2 overflows or underflows.
  * @param parameters all parameters; only their lengths and precision are used
  * @param previous the mask before the refresh
+ * @param parallel evaluates formulas in several threads
  * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
  */
 export function refreshMask(
@@ -71,6 +73,7 @@ export function refreshMask(
   parameters: ParameterArrays,
   estimates: Gradients,
   previous: FlatMask | null,
+  parallel?: ParallelEvaluation,
 ): FlatMask {
   const { ire, step, ranked, what } = request
   const signed = ire.curvature === 'hutchinson'
@@ -78,7 +81,7 @@ export function refreshMask(
   const smooth = () => {
     const F = own.map(([name]) => getOwn(previous?.curvature, name)?.slice() ?? zeroArrayLike(parameters[name]!))
     const scalars = { beta: ire.beta, take: takeOf(request) }
-    evaluate(signed ? smoothedValueFormula : smoothedSquareFormula, { F, g: own.map(([, g]) => g) }, scalars)
+    evaluate(signed ? smoothedValueFormula : smoothedSquareFormula, { F, g: own.map(([, g]) => g) }, scalars, parallel)
     return Object.fromEntries(own.map(([name], i) => [name, F[i]!]))
   }
   const curvature =
@@ -97,9 +100,9 @@ export function refreshMask(
       : selectThreshold(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
   if (selection === null) throw findNotFinite(own, values, step, what)
 
-  const flat = mapArrays(parameters, ({ length }) => new Uint8Array(length))
+  const flat = mapArrays(parameters, zeroMaskLike)
   const tensors = { F: arrays, n: values.map(([name]) => flat[name]!) }
-  evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut: selection.cut })
+  evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut: selection.cut }, parallel)
   return { flat, curvature, ...maskStats(request, total, selection) }
 }
 

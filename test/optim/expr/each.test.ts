@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { evaluate, evaluateOne, type TensorArrays } from '../../../src/optim/expr/evaluate.js'
+import { evaluate, evaluateOne } from '../../../src/optim/expr/evaluate.js'
 import { array, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { sumOfSquares } from '../../../src/optim/expr/interpreter.js'
+import type { TensorArrays } from '../../../src/optim/expr/pieces.js'
 import { squaresFormula } from '../../../src/optim/gradient-norm.js'
 import { Random } from '../../../src/util/random.js'
 

@@ -1,0 +1,93 @@
+import type { FloatArray } from '../../ir/float-array.js'
+import type { Formula } from './expr.js'
+import { interpret } from './interpreter.js'
+import type { Arrays, Kernel, Scalars, Sums } from './program.js'
+import { compileFormula } from './wasm/compile.js'
+
+export type Elements = FloatArray | Uint8Array
+
+/** Arrays that a formula reads and writes, by name: one per tensor, in the same order under every name. */
+export type TensorArrays = Readonly<Record<string, readonly Elements[]>>
+
+/** Consecutive elements of a tensor. */
+export interface Piece {
+  /** Index of the tensor. */
+  readonly tensor: number
+  readonly from: number
+  readonly to: number
+}
+
+/** Largest number of elements of a piece: 0.2 ms of an update. */
+const PIECE = 2 ** 16
+
+/**
+ * Cuts tensors of these lengths into pieces, in order. The pieces do not depend on the number of threads, and neither
+ * does a sum over them.
+ */
+export const cutIntoPieces = (lengths: readonly number[]): Piece[] =>
+  lengths.flatMap((length, tensor) =>
+    Array.from({ length: Math.max(1, Math.ceil(length / PIECE)) }, (_, i) => ({
+      tensor,
+      from: i * PIECE,
+      to: Math.min(length, (i + 1) * PIECE),
+    })),
+  )
+
+/** Adds up sums of the same names, in order. */
+export function addUp(all: readonly Sums[]): Sums {
+  const sums: Record<string, number> = {}
+  for (const found of all) for (const name in found) sums[name] = (sums[name] ?? 0) + found[name]!
+  return sums
+}
+
+/** Kernels of a formula by the types of its arrays. */
+interface Kernels {
+  readonly names: readonly string[]
+  readonly byTypes: Map<number, Kernel>
+}
+
+const cache = new WeakMap<Formula, Kernels>()
+
+/** Evaluates a formula for a piece, in place. */
+export function evaluatePiece(
+  formula: Formula,
+  tensors: TensorArrays,
+  { tensor, from, to }: Piece,
+  scalars: Scalars,
+): Sums {
+  const arrays: Record<string, Elements> = {}
+  for (const name in tensors) {
+    const array = tensors[name]![tensor]!
+    arrays[name] = to - from === array.length ? array : array.subarray(from, to)
+  }
+  return kernelOf(formula, arrays)(arrays, scalars)
+}
+
+function kernelOf(formula: Formula, arrays: Arrays): Kernel {
+  let kernels = cache.get(formula)
+  if (!kernels) {
+    kernels = { names: [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])], byTypes: new Map() }
+    cache.set(formula, kernels)
+  }
+  const { names, byTypes } = kernels
+  const types = encodeTypes(names, arrays)
+  let kernel = byTypes.get(types)
+  if (!kernel) {
+    const bytes = new Set(names.filter((name) => arrays[name] instanceof Uint8Array))
+    kernel = compileFormula(formula, { precision: types < 0 ? 'double' : 'single', bytes }) ?? interpret(formula)
+    byTypes.set(types, kernel)
+  }
+  return kernel
+}
+
+/** Encodes the array types in one number: a binary digit per array, 1 for bytes; negative if an array is float64. */
+function encodeTypes(names: readonly string[], arrays: Arrays): number {
+  let bytes = 1
+  let sign = 1
+  for (let i = 0; i < names.length; i++) {
+    const array = arrays[names[i]!]
+    if (array instanceof Float64Array) sign = -1
+    bytes = 2 * bytes + (array instanceof Uint8Array ? 1 : 0)
+  }
+  return sign * bytes
+}

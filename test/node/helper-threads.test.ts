@@ -1,0 +1,138 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { HostStepBackend } from '../../src/backend/host.js'
+import { runStep } from '../../src/backend/step.js'
+import { type FloatArray, mapArrays } from '../../src/ir/float-array.js'
+import { HelperThreads } from '../../src/node/runtime/helper-threads.js'
+import { adamw } from '../../src/optim/adam.js'
+import { evaluate, evaluateEach } from '../../src/optim/expr/evaluate.js'
+import { array, formula, scalar } from '../../src/optim/expr/expr.js'
+import { ParallelEvaluation } from '../../src/optim/expr/parallel.js'
+import { ire } from '../../src/optim/ire/ire.js'
+import type { Optimizer } from '../../src/optim/optimizer.js'
+import { sam } from '../../src/optim/sam.js'
+import { initialState } from '../../src/optim/state.js'
+import { Random } from '../../src/util/random.js'
+
+const open: HelperThreads[] = []
+const start = (threads: number) => {
+  const helpers = new HelperThreads(threads)
+  open.push(helpers)
+  return helpers
+}
+afterAll(async () => {
+  for (const helpers of open) await helpers.close()
+})
+
+const shared = (length: number, random?: Random): Float32Array => {
+  const made = new Float32Array(new SharedArrayBuffer(4 * length))
+  return random ? random.fill(made, 'normal') : made
+}
+
+/** Lengths of one element, a small tensor, whole pieces and pieces with a rest. */
+const lengths = [1, 100, 193, 2 ** 16, 2 ** 16 + 1, 300_001]
+
+/** Waits until helpers have started and taken part in work: the first calls are over before they have. */
+async function warmUp(helpers: HelperThreads, parallel: ParallelEvaluation): Promise<void> {
+  const x = [shared(2 ** 22)]
+  for (let i = 0; i < 20; i++) {
+    evaluateEach(formula({ x: array('x').add(1) }), { x }, {}, parallel)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  parallel.release()
+  expect(helpers).toBeDefined()
+}
+
+describe('updates in several threads', () => {
+  const train = async (threads: number, optimizer: Optimizer) => {
+    const random = new Random(4)
+    const parameters = Object.fromEntries(lengths.map((length, i) => [`w${i}`, shared(length, random)]))
+    const gradients = mapArrays(parameters, (array) => shared(array.length))
+    const state = initialState(optimizer, parameters)
+    const helpers = threads > 1 ? start(threads) : undefined
+    const parallel = helpers && new ParallelEvaluation(helpers)
+    if (helpers && parallel) await warmUp(helpers, parallel)
+    const backend = new HostStepBackend(optimizer, { parameters, optimizer: state }, undefined, parallel)
+    const norms: number[] = []
+    const draw = new Random(9)
+    for (let step = 0; step < 8; step++) {
+      const gradient = () => {
+        for (const array of Object.values(gradients)) draw.fill(array, 'normal')
+        return { gradients }
+      }
+      norms.push((await runStep(backend, optimizer, step, gradient, { clipNorm: 100, clipValue: 3 })).gradientNorm)
+    }
+    const all: readonly FloatArray[] = [
+      ...Object.values(parameters),
+      ...Object.values(state.moments).flatMap(Object.values),
+    ]
+    return { norms, all, flat: Object.values(state.mask?.flat ?? {}) }
+  }
+
+  it.each([
+    ['AdamW', adamw({ lr: 0.1 })],
+    [
+      'AdamW with IRE and adaptive SAM',
+      ire(sam(adamw({ lr: 0.1 }), { adaptive: true }), { kappa: 2, gamma: 0.7, interval: 3 }),
+    ],
+  ])('%s > bitwise as in one thread, for any number of threads', async (_, optimizer) => {
+    const alone = await train(1, optimizer)
+    for (const threads of [2, 3]) {
+      const together = await train(threads, optimizer)
+      expect(together.norms).toEqual(alone.norms)
+      for (const [i, array] of alone.all.entries())
+        expect(Buffer.compare(bytesOf(together.all[i]!), bytesOf(array))).toBe(0)
+      for (const [i, mask] of alone.flat.entries())
+        expect(Buffer.compare(bytesOf(together.flat[i]!), bytesOf(mask))).toBe(0)
+    }
+  })
+
+  it('many evaluations in a row > every element is computed once, and helpers take part', async () => {
+    const helpers = start(2)
+    const parallel = new ParallelEvaluation(helpers)
+    await warmUp(helpers, parallel)
+    const [x, y] = [shared(2 ** 20), shared(300_000)]
+    const count = formula({ x: array('x').add(scalar('by')) }, { squares: array('x') })
+    let own = 0
+    const counted = new ParallelEvaluation({
+      send: (message) => helpers.send(message),
+      run: (message, pieces, execute) =>
+        helpers.run(message, pieces, (piece) => {
+          own++
+          execute(piece)
+        }),
+    })
+    const rounds = 500
+    let sum = 0
+    for (let i = 0; i < rounds; i++) {
+      sum += evaluate(count, { x: [i % 2 === 0 ? x : y] }, { by: 1 }, counted)['squares']!
+    }
+    expect(x.every((value) => value === rounds / 2)).toBe(true)
+    expect(y.every((value) => value === rounds / 2)).toBe(true)
+    const expected = Array.from({ length: rounds / 2 }, (_, i) => i * i * (x.length + y.length))
+    expect(sum).toBe(expected.reduce((a, b) => a + b, 0))
+    expect(own).toBeLessThan((rounds / 2) * (16 + 5))
+  })
+
+  it('an error in the calling thread > is thrown after the pieces of helpers have ended; later work is complete', async () => {
+    const helpers = start(2)
+    const failing = () => {
+      throw new RangeError('here')
+    }
+    expect(() => helpers.run({ kind: 'delete', id: -1 }, 3, failing)).toThrow('here')
+    const done: number[] = []
+    helpers.run({ kind: 'delete', id: -1 }, 5, (piece) => done.push(piece))
+    expect(done).toEqual([0, 1, 2, 3, 4])
+  })
+
+  it('after close > the calling thread executes everything', async () => {
+    const helpers = start(2)
+    const x = shared(2 ** 17)
+    const step = () => evaluate(formula({ x: array('x').add(1) }), { x: [x] }, {}, new ParallelEvaluation(helpers))
+    step()
+    await helpers.close()
+    step()
+    expect(x.every((value) => value === 2)).toBe(true)
+  })
+})
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength)
