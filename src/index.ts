@@ -14,7 +14,15 @@ export type { StepReport } from './backend/step.js'
 export { type ColumnSource, type DataColumn, fromArrays, labelColumn } from './data/arrays.js'
 export type { Augmentation } from './data/augment/float-image.js'
 export type { Batch } from './data/batches.js'
-export { type BatchContext, type DataChecksum, type Dataset, type DatasetSplit, split } from './data/dataset.js'
+export {
+  type BatchContext,
+  type DataChecksum,
+  type Dataset,
+  type DatasetSplit,
+  type ExampleIdentity,
+  type SplitOptions,
+  split,
+} from './data/dataset.js'
 export type { DataExample } from './data/examples.js'
 export { type ImageOptions, imageColumn } from './data/image/image-column.js'
 export {

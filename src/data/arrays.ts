@@ -2,7 +2,7 @@ import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import { checksumTensor, sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
-import { checkIndices, type Dataset } from './dataset.js'
+import { checkIndices, type Dataset, type ExampleIdentity } from './dataset.js'
 
 /** Column of a data set: one tensor per example, created on demand. */
 export interface DataColumn {
@@ -11,6 +11,10 @@ export interface DataColumn {
   rows(indices: ArrayLike<number>): Tensor
   /** Computes a checksum of the examples; see `Dataset`. */
   readonly checksum?: (() => string) | undefined
+  /** The elements of a column of class numbers, int64 [n]. */
+  readonly classes?: ArrayLike<bigint> | undefined
+  /** The elements of one example, if they are in memory, for `split`. */
+  readonly contents?: ((index: number) => readonly (string | ArrayBufferView)[]) | undefined
   /** Further columns of the data set, by name, such as the mask of `paddedColumn`. */
   readonly companions?: Readonly<Record<string, DataColumn>> | undefined
 }
@@ -63,6 +67,7 @@ export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dat
       checkIndices(indices, length)
       return Object.fromEntries(entries.map(([name, column]) => [name, column.rows(indices)]))
     },
+    identify: () => identifyByContents(entries.map(([, column]) => column)),
     checksum: () => checksum(entries.flatMap(([name, column]) => [name, column.checksum?.() ?? ''])),
   }
 }
@@ -82,6 +87,22 @@ export function labelColumn(values: ArrayLike<number | bigint> | Tensor): Tensor
     numbers[i] = BigInt(value!)
   }
   return { dtype: 'int64', dims, data: numbers }
+}
+
+/**
+ * Identifies examples by their elements, if all are in memory. A single column of class numbers, int64 [n], is their
+ * class: it is not part of the key, since another class may change the numbers of all others.
+ */
+function identifyByContents(columns: readonly DataColumn[]): ExampleIdentity {
+  const labels = columns.filter(({ classes }) => classes)
+  const label = labels.length === 1 ? labels[0]! : undefined
+  const contents = columns.flatMap((column) => (column === label ? [] : [column.contents]))
+  const isInMemory = contents.length > 0 && contents.every((read) => read !== undefined)
+  const { length } = columns[0]!
+  return {
+    classes: label?.classes,
+    keys: isInMemory ? Array.from({ length }, (_, i) => checksum(contents.flatMap((read) => read(i)))) : undefined,
+  }
 }
 
 function toColumn(name: string, like: ColumnSource): DataColumn {
@@ -109,6 +130,13 @@ function toColumn(name: string, like: ColumnSource): DataColumn {
   return {
     length,
     rows: (indices) => gatherRows({ dtype, dims, data }, indices),
+    classes: dims.length === 1 && data instanceof BigInt64Array ? data : undefined,
+    contents: (index) => {
+      const width = data.length / Math.max(length, 1)
+      return ArrayBuffer.isView(data)
+        ? [data.subarray(index * width, (index + 1) * width)]
+        : data.slice(index * width, (index + 1) * width)
+    },
     checksum: () => checksumTensor({ dtype, dims, data }),
   }
 }

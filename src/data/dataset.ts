@@ -1,5 +1,6 @@
 import type { Tensors } from '../ir/tensor.js'
-import { checkNumber } from '../util/check.js'
+import { append } from '../util/append.js'
+import { checkNames, checkNumber } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -29,6 +30,16 @@ export interface Dataset {
    * and a run continues only on data with the same one. Default: only the number of examples is compared.
    */
   readonly checksum?: DataChecksum | undefined
+  /** Returns what identifies the examples for `split`. Default: their positions, and no classes. */
+  readonly identify?: (() => ExampleIdentity) | undefined
+}
+
+/** Keys and classes of the examples of a data set, in their order. */
+export interface ExampleIdentity {
+  /** A text for each example that does not change if others are added or removed, such as the path of its file. */
+  readonly keys?: readonly string[] | undefined
+  /** The class of each example. */
+  readonly classes?: ArrayLike<number | bigint | string> | undefined
 }
 
 /** Computes a checksum of data, independent of the names of files. */
@@ -75,6 +86,19 @@ export function subset(
       )
     },
     checksum: deriveChecksum(dataset, chosen),
+    identify: deriveIdentity(dataset, chosen),
+  }
+}
+
+/** Returns the function that identifies a selection of the examples of a data set. */
+function deriveIdentity({ identify }: Dataset, chosen: Uint32Array): Dataset['identify'] {
+  if (!identify) return undefined
+  return () => {
+    const { keys, classes } = identify()
+    return {
+      keys: keys && Array.from(chosen, (i) => keys[i]!),
+      classes: classes && Array.from(chosen, (i) => classes[i]!),
+    }
   }
 }
 
@@ -84,28 +108,82 @@ export interface DatasetSplit {
   readonly validation: Dataset
 }
 
+/** Options of `split`. */
+export interface SplitOptions {
+  /** The share of examples to hold out, in (0, 1), rounded to a number of examples. */
+  readonly validation: number
+  /** Seed of the choice. Default 0. */
+  readonly seed?: number | undefined
+  /** Whether to hold out the same share of every class, if the data set has classes. Default true. */
+  readonly stratify?: boolean | undefined
+}
+
 /**
- * Splits a data set at random into two disjoint parts. The same seed gives the same parts.
- * @param options `validation`: the share of examples to hold out, in (0, 1), rounded to a number of examples
+ * Splits a data set at random into two disjoint parts. An example is chosen by a hash of its key (the path of an image
+ * within its folder; without keys its position) and the seed, so that the parts hold when files are added or removed: at
+ * most one other example of each class then changes its part. No class is held out as a whole.
  * @throws 'invalid-option' for an invalid share, or one that leaves a part empty
  * @example
  * ```ts
  * const { train, validation } = split(data, { validation: 0.1, seed: 0 })
  * ```
  */
-export function split(dataset: Dataset, options: { readonly validation: number; readonly seed: number }): DatasetSplit {
+export function split(dataset: Dataset, options: SplitOptions): DatasetSplit {
+  const { train, validation } = splitIndices(dataset, options)
+  return { train: subset(dataset, train), validation: subset(dataset, validation) }
+}
+
+/** Indices of the examples of the parts that `split` returns, in ascending order. */
+export function splitIndices(
+  dataset: Dataset,
+  options: SplitOptions,
+): { readonly train: Uint32Array; readonly validation: Uint32Array } {
+  checkNames('split', options, ['validation', 'seed', 'stratify'])
+  const { seed = 0, stratify = true } = options
   const share = checkNumber('split', 'validation', options.validation, { min: 0, max: 1 })
-  const heldOut = Math.round(share * dataset.length)
-  if (heldOut === 0 || heldOut === dataset.length)
+  const { length } = dataset
+  const { keys, classes } = dataset.identify?.() ?? {}
+  const members = new Map<unknown, number[]>()
+  for (let i = 0; i < length; i++) append(members, stratify ? classes?.[i] : undefined, i)
+  const groups = [...members.values()]
+  const counts = allocate(
+    share,
+    groups.map((group) => group.length),
+  )
+  const heldOut = counts.reduce((sum, count) => sum + count, 0)
+  if (heldOut === 0 || heldOut === length)
     throw new OnnxIreError(
       'invalid-option',
-      `split: option 'validation' is ${share}, which splits ${dataset.length} examples into ${dataset.length - heldOut} and ${heldOut}; both parts need at least one`,
+      `split: option 'validation' is ${share}, which splits ${length} examples into ${length - heldOut} and ${heldOut}; both parts need at least one`,
     )
-  const order = new Random(options.seed).stream('split').permutation(dataset.length)
-  return {
-    train: subset(dataset, order.slice(heldOut).sort()),
-    validation: subset(dataset, order.slice(0, heldOut).sort()),
+  const random = new Random(seed).stream('split')
+  const ranks = Float64Array.from({ length }, (_, i) => (keys ? random.stream(keys[i]!) : random).uniform())
+  const isHeldOut = new Uint8Array(length)
+  for (const [g, group] of groups.entries())
+    for (const i of group.sort((a, b) => ranks[a]! - ranks[b]!).slice(0, counts[g]!)) isHeldOut[i] = 1
+  const all = Uint32Array.from({ length }, (_, i) => i)
+  return { train: all.filter((i) => !isHeldOut[i]), validation: all.filter((i) => isHeldOut[i]) }
+}
+
+/**
+ * Numbers of examples to hold out of groups: their shares rounded so that the sum is the share of all (largest remainder),
+ * and never all examples of one of several groups.
+ */
+function allocate(share: number, sizes: readonly number[]): number[] {
+  const total = Math.round(share * sizes.reduce((sum, size) => sum + size, 0))
+  const most = (size: number) => (sizes.length > 1 ? size - 1 : size)
+  const counts = sizes.map((size) => Math.min(most(size), Math.floor(share * size)))
+  const byRemainder = sizes
+    .map((size, g) => ({ g, size, remainder: share * size - Math.floor(share * size) }))
+    .sort((a, b) => b.remainder - a.remainder)
+  let left = total - counts.reduce((sum, count) => sum + count, 0)
+  for (const { g, size } of byRemainder) {
+    if (left <= 0) break
+    if (counts[g]! >= most(size)) continue
+    counts[g]!++
+    left--
   }
+  return counts
 }
 
 /** Throws 'invalid-data' unless every index is an integer in [0, length). */

@@ -106,6 +106,12 @@ function copyInto(to: TypedArray, from: Tensor['data'], at: number): void {
 
 const quoteNames = (names: readonly string[]) => names.map((name) => `'${name}'`).join(', ') || 'nothing'
 
+/** Name and checksum of a tensor of an example. */
+const contentsOf = (example: DataExample, i: number, name: string): readonly [string, string] => [
+  name,
+  checksumTensor(toTensor(getOwn(example, name), () => `'${name}' of example ${i}`)),
+]
+
 /**
  * Creates a data set from a list of examples in memory, which may differ in length.
  * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' with the example that differs
@@ -133,13 +139,17 @@ export function fromExamples(
       )
     },
     checksum: () =>
-      checksum(
-        examples.flatMap((example, i) =>
-          Object.keys(example).flatMap((name) => [
-            name,
-            checksumTensor(toTensor(getOwn(example, name), () => `'${name}' of example ${i}`)),
-          ]),
+      checksum(examples.flatMap((example, i) => Object.keys(example).flatMap((name) => contentsOf(example, i, name)))),
+    identify: () => {
+      // A single integer is the class; another class may change the numbers of all others.
+      const integers = Object.keys(examples[0] ?? {}).filter((name) => typeof examples[0]![name] === 'bigint')
+      const label = integers.length === 1 ? integers[0]! : undefined
+      return {
+        classes: label === undefined ? undefined : examples.map((example) => example[label] as bigint),
+        keys: examples.map((example, i) =>
+          checksum(Object.keys(example).flatMap((name) => (name === label ? [] : contentsOf(example, i, name)))),
         ),
-      ),
+      }
+    },
   }
 }

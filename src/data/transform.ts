@@ -55,6 +55,7 @@ export function mapBatches(
       length: data.length,
       batch: async (indices, context = {}) => f(await data.batch(indices, contextOfSource(context)), context, indices),
       checksum: deriveChecksum(data),
+      identify: data.identify,
     }
   return {
     length: data.length,

@@ -82,8 +82,11 @@ export interface DataRecipe {
   readonly train: DataSource
   /** Source of the validation data; alternatively `split`. */
   readonly validation?: DataSource
-  /** Share of the training data held out at random for validation. Default seed 0. */
-  readonly split?: { readonly validation: number; readonly seed?: number }
+  /**
+   * Share of the training data held out for validation, by a hash of each example's key and the seed (default 0), and the
+   * same share of every class unless `stratify` is false; see `split`.
+   */
+  readonly split?: { readonly validation: number; readonly seed?: number; readonly stratify?: boolean }
   /** Whether to repeat examples of rarer classes until all classes are equally frequent. Default false. */
   readonly balance?: boolean
 }

@@ -110,6 +110,7 @@ const data = object<DataRecipe>(
       {
         validation: real({ exclusiveMinimum: 0, exclusiveMaximum: 1 }, 'the share of the training data to hold out'),
         seed: seed(),
+        stratify: flag('whether the same share of every class is held out'),
       },
       ['validation'],
     ),

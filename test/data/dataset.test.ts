@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { fromArrays, labelColumn } from '../../src/data/arrays.js'
-import { type Dataset, split, subset } from '../../src/data/dataset.js'
-import { transform } from '../../src/data/transform.js'
+import { type Dataset, type SplitOptions, split, subset } from '../../src/data/dataset.js'
+import { fromExamples } from '../../src/data/examples.js'
+import { augment, transform } from '../../src/data/transform.js'
 import { type Tensor, tensor } from '../../src/ir/tensor.js'
 import { thrownMessage } from '../thrown.js'
 
@@ -151,6 +152,73 @@ describe('split', () => {
     expect([...train, ...validation].map(Number).sort((a, b) => a - b)).toEqual(await all(counting(50)))
     expect(await parts(1)).toEqual({ train, validation })
     expect((await parts(2)).validation).not.toEqual(validation)
+  })
+
+  /** Examples with a key and a class of their own, the keys of the held-out ones, and the classes by key. */
+  const named = (keys: readonly string[], classOf: (key: string) => number): Dataset => ({
+    ...counting(keys.length),
+    identify: () => ({ keys, classes: keys.map(classOf) }),
+  })
+  const heldOut = (data: Dataset, options: Partial<SplitOptions> = {}) =>
+    split(data, { validation: 0.15, ...options }).validation.identify!().keys!
+  const keys = Array.from({ length: 300 }, (_, i) => `image ${i}`)
+  /** Classes of 200, 75 and 25 examples. */
+  const classOf = (key: string) => Number(keys.indexOf(key) % 12 > 7) + Number(keys.indexOf(key) % 12 > 10)
+
+  it('holds out the same share of every class, unless stratify is false', () => {
+    const sizes = (held: readonly string[]) => [0, 1, 2].map((c) => held.filter((key) => classOf(key) === c).length)
+    for (const seed of [0, 1, 2]) {
+      const [large, middle, small] = sizes(heldOut(named(keys, classOf), { seed }))
+      expect([large, large! + middle! + small!]).toEqual([30, 45])
+      expect([11, 12]).toContain(middle)
+    }
+    const others = [0, 1, 2].map((seed) => sizes(heldOut(named(keys, classOf), { seed, stratify: false }))[0])
+    expect(others.some((count) => count !== 30)).toBe(true)
+  })
+
+  it('chooses by key: other examples change nothing but at most one per class', () => {
+    const before = new Set(heldOut(named(keys, classOf)))
+    const reversed = heldOut(named([...keys].reverse(), classOf))
+    expect(new Set(reversed)).toEqual(before)
+    let moves = 0
+    for (const removed of keys.slice(0, 100)) {
+      const left = keys.filter((key) => key !== removed)
+      const after = new Set(heldOut(named(left, classOf)))
+      const moved = left.filter((key) => before.has(key) !== after.has(key))
+      for (const c of [0, 1, 2]) expect(moved.filter((key) => classOf(key) === c).length).toBeLessThanOrEqual(1)
+      moves += moved.length
+    }
+    // A permutation of the positions would move 15 % of the examples every time.
+    expect(moves).toBeLessThan(100)
+  })
+
+  it('never holds out all examples of a class', () => {
+    const single = (key: string) => (key === 'image 7' ? 1 : key === 'image 8' ? 2 : 0)
+    for (const seed of [0, 1, 2, 3])
+      expect(heldOut(named(keys.slice(0, 10), single), { validation: 0.5, seed })).not.toContain('image 7')
+  })
+
+  it('identifies tensors in memory by their elements, and examples by their class', async () => {
+    const rows = Array.from({ length: 60 }, (_, i) => [i, 2 * i])
+    const dataOf = (of: readonly (readonly number[])[]) =>
+      fromArrays({
+        x: { dims: [of.length, 2], data: Float32Array.from(of.flat()) },
+        labels: labelColumn(of.map(([i]) => i! % 3)),
+      })
+    const chosen = async (of: readonly (readonly number[])[]) => {
+      const { validation } = split(
+        augment(dataOf(of), (batch) => batch),
+        { validation: 0.2 },
+      )
+      const { x } = await validation.batch(Uint32Array.from({ length: validation.length }, (_, i) => i))
+      return Array.from(x!.data as Float32Array).filter((_, i) => i % 2 === 0)
+    }
+    const before = await chosen(rows)
+    expect([0, 1, 2].map((c) => before.filter((i) => i % 3 === c).length)).toEqual([4, 4, 4])
+    const after = await chosen(rows.filter(([i]) => i !== 5))
+    expect(after.filter((i) => !before.includes(i)).length).toBeLessThanOrEqual(1)
+    const examples = fromExamples(rows.map(([i]) => ({ x: Float32Array.of(i!), label: BigInt(i! % 3) })))
+    expect(split(examples, { validation: 0.2 }).validation.identify!().classes).toHaveLength(12)
   })
 
   it('rejects an empty part', () => {

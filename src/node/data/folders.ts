@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
-import { extname, join } from 'node:path'
-import type { Dataset } from '../../data/dataset.js'
+import { extname, join, relative, sep } from 'node:path'
+import type { Dataset, ExampleIdentity } from '../../data/dataset.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files/files.js'
 
@@ -12,6 +12,12 @@ export interface LabeledFiles {
   /** labels[i] is the class number of files[i]. */
   readonly labels: readonly number[]
 }
+
+/** Identifies files in class folders by their paths within the folder, the same on every system. */
+export const identifyFiles = (folder: string, { files, labels }: LabeledFiles): ExampleIdentity => ({
+  keys: files.map((file) => relative(folder, file).split(sep).join('/')),
+  classes: labels,
+})
 
 /** A data set of files in one folder per class; `labels[i]` is the class number of `files[i]`. */
 export type ClassFolder = Dataset & LabeledFiles

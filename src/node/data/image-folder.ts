@@ -8,7 +8,7 @@ import { getOwn } from '../../util/record.js'
 import { sizeOfFile } from './checksum-files.js'
 import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
-import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
+import { type ClassFolder, identifyFiles, listFiles, listLabeledFiles } from './folders.js'
 
 /** Options of `imageFolder`. */
 export interface ImageFolderOptions extends ImageFilesOptions {
@@ -43,6 +43,7 @@ export async function imageFolder(path: string, options: ImageFolderOptions = {}
       [label]: labelColumn(Array.from(indices, (index) => found.labels[index]!)),
     }),
     checksum: deriveChecksum(data, Uint32Array.from(found.labels)),
+    identify: () => identifyFiles(path, found),
   }
 }
 

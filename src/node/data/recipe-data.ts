@@ -1,6 +1,6 @@
 import { batchCount, batches } from '../../data/batches.js'
 import { oversample } from '../../data/classes.js'
-import { split } from '../../data/dataset.js'
+import { splitIndices, subset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { splitStream } from '../../data/stream.js'
 import { numbersOf } from '../../ir/leaf.js'
@@ -108,16 +108,31 @@ class RecipeSources {
     const opened = await openData('data.train', source, this.#context)
     if (!fraction) return { train: opened }
     return withPath('data.split', async () => {
-      const options = { validation: fraction.validation, seed: fraction.seed ?? 0 }
-      const splitData = (data: DatasetOrStream) => ('batch' in data ? split(data, options) : splitStream(data, options))
-      const { train, validation } = splitData(opened.data)
-      // The same seed splits the labels in the same way: they are the same examples.
-      const labels = opened.labels && splitData(opened.labels).train
+      const { train, validation, labels } = splitOpened(opened, fraction)
       return {
         train: { data: train, ...(labels ? { labels } : {}), ...(opened.classes ? { classes: opened.classes } : {}) },
         validation,
       }
     })
+  }
+}
+
+/** Splits the examples of a source, and their labels in the same way. */
+function splitOpened({ data, labels }: OpenedSource, { seed = 0, ...options }: NonNullable<Recipe['data']['split']>) {
+  if (!('batch' in data)) {
+    const { stratify, ...shared } = { ...options, seed }
+    if (stratify)
+      throw new OnnxIreError('invalid-option', 'stratify: a stream is not read before it is split: omit the field')
+    return {
+      ...splitStream(data, shared),
+      labels: labels && !('batch' in labels) ? splitStream(labels, shared).train : undefined,
+    }
+  }
+  const chosen = splitIndices(data, { ...options, seed })
+  return {
+    train: subset(data, chosen.train),
+    validation: subset(data, chosen.validation),
+    labels: labels && 'batch' in labels ? subset(labels, chosen.train) : undefined,
   }
 }
 

@@ -14,7 +14,7 @@ import { readBytes, readByteWindows, streamByteWindows } from './bytes.js'
 import { checksumFiles, sizeOfFile } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
 import { inferInput, inferTarget } from './data-source.js'
-import { type ClassFolder, listFiles, listLabeledFiles } from './folders.js'
+import { type ClassFolder, identifyFiles, listFiles, listLabeledFiles } from './folders.js'
 import { iterateLines } from './lines.js'
 
 /** Largest number of bytes of a text in one string: JavaScript's strings end at half a billion characters. */
@@ -94,6 +94,7 @@ export async function textFolder(path: string, options: TextFolderOptions = {}):
       }
     },
     checksum: deriveChecksum({ checksum: checksumSizes(found.files, sizeOfFile) }, Uint32Array.from(found.labels)),
+    identify: () => identifyFiles(path, found),
   }
 }
 

@@ -81,6 +81,7 @@ export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}
       [label]: labelTensor(Array.from(indices, (index) => labels[index]!)),
     }),
     checksum: deriveChecksum(data, Uint32Array.from(labels)),
+    identify: () => ({ keys: found.map(({ file }) => file.path), classes: labels }),
   }
 }
 

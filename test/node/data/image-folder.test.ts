@@ -1,6 +1,7 @@
 import sharp, { type Sharp } from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { batches } from '../../../src/data/batches.js'
+import { split } from '../../../src/data/dataset.js'
 import { imageColumn } from '../../../src/data/image/image-column.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
@@ -48,6 +49,25 @@ const pixelsOf = async (name: string, image: object = plain) => {
 /** The result of `imageColumn` for the same pixels. */
 const expected = (data: Uint8Array, dims: number[], options: object) =>
   imageColumn(tensor('uint8', dims, data), options).rows([0])
+
+describe('split', () => {
+  it('holds when a file is added, and when the folder is moved', async () => {
+    const image = await raw(rgb, 3).png().toBuffer()
+    const names = ['a', 'b'].flatMap((name) => Array.from({ length: 20 }, (_, i) => `${name}/${i}.png`))
+    for (const folder of ['first', 'elsewhere/second']) for (const name of names) await put(`${folder}/${name}`, image)
+    const heldOut = async (folder: string) => {
+      const { validation } = split(await imageFolder(path(folder)), { validation: 0.2, seed: 1 })
+      return validation.identify!().keys!
+    }
+    const before = await heldOut('first')
+    expect([before.filter((key) => key.startsWith('a/')).length, before.length]).toEqual([4, 8])
+    expect(await heldOut('elsewhere/second')).toEqual(before)
+    await put('first/a/00.png', image)
+    const after = await heldOut('first')
+    expect(before.filter((key) => !after.includes(key)).length).toBeLessThanOrEqual(1)
+    expect(after.filter((key) => !before.includes(key)).length).toBeLessThanOrEqual(1)
+  })
+})
 
 describe('image files', () => {
   it.each(kinds)('%s > pixels are exact', async (name, image) => {
