@@ -1,13 +1,12 @@
 import { extname, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { split } from '../../data/dataset.js'
-import { splitStream } from '../../data/stream.js'
 import { listSourceFiles, openData } from '../../node/data/open-data.js'
+import { RecipeData } from '../../node/data/recipe-data.js'
 import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
 import { listModelFiles, readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { checkSource, parseJson } from '../../recipe/parse.js'
-import type { DataSource } from '../../recipe/recipe.js'
+import type { DataSource, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { type Prediction, predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -78,7 +77,8 @@ interface SelectedSource {
   /** Path of the source in the recipe, for messages. */
   readonly path: string
   readonly source: DataSource
-  readonly split: { readonly part: 'train' | 'validation'; readonly validation: number; readonly seed: number } | null
+  /** The recipe that splits the source, and the part; null for the whole source. */
+  readonly split: { readonly recipe: Recipe; readonly part: 'train' | 'validation' } | null
 }
 
 async function selectSource(
@@ -93,11 +93,9 @@ async function selectSource(
     return { path: '--data', source, split: null }
   }
   if (options.data !== undefined) usageError(command, '--data replaces a recipe; change a recipe with --set')
-  const { data } = await readRecipe(recipePath, options.set)
-  if (data.split) {
-    const { validation, seed = 0 } = data.split
-    return { path: 'data.train', source: data.train, split: { part: options.on, validation, seed } }
-  }
+  const recipe = await readRecipe(recipePath, options.set)
+  const { data } = recipe
+  if (data.split) return { path: 'data.train', source: data.train, split: { recipe, part: options.on } }
   const source = data[options.on]
   if (source === undefined)
     return usageError(command, `${recipePath} has no data.${options.on}; add it, or use --on train`)
@@ -183,9 +181,15 @@ async function readClassNames(path: string): Promise<readonly string[]> {
   throw new OnnxIreError('invalid-data', `${path} must hold exactly one list of class names: ["cat", "dog", ...]`)
 }
 
-async function openSelected({ path, source, split: part }: SelectedSource, model: Model) {
+async function openSelected({ path, source, split }: SelectedSource, model: Model) {
+  // The labels decide which examples are held out.
+  if (split) {
+    const { mixup: _mixup, ...recipe } = split.recipe
+    const { balance: _balance, ...data } = recipe.data
+    const opened = await RecipeData.open({ ...recipe, data }, model, model)
+    const part = split.part === 'train' ? await opened.train() : await opened.validation()
+    return { data: part!, files: undefined }
+  }
   const { data, files } = await openData(path, source, { model, targets: null, classes: async () => ({}) })
-  if (part === null) return { data, files }
-  const parts = 'batch' in data ? split(data, part) : splitStream(data, part)
-  return { data: parts[part.part], files: undefined }
+  return { data, files }
 }
