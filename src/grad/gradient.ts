@@ -9,6 +9,7 @@ import { getOwn } from '../util/record.js'
 import { activeValues, gradientType, zerosLike } from './active.js'
 import { sumTo } from './broadcast.js'
 import { gradientTables } from './gradient-tables.js'
+import { addRepeated, isRepeated } from './repeated.js'
 import type { GradientTables } from './rule.js'
 
 export { zerosLike }
@@ -128,7 +129,9 @@ function differentiateNode(
   const wrt = [...new Set(node.inputs.filter((x) => x !== null && active.has(x)))] as Value[]
   // The operands may depend on each other; the outer walk handles that.
   const operands = new Set(node.inputs.map((x) => x?.source))
-  const dxs = gradientsWithin(seeds, wrt, (inner) => !operands.has(inner), tables)
+  const within = (inner: Node) => !operands.has(inner)
+  const dxs = gradientsWithin(seeds, wrt, within, tables)
+  if (topological(expanded, within).some(isRepeated)) addRepeated(node, expanded)
   return atFirstOccurrence(node.inputs, wrt, dxs)
 }
 

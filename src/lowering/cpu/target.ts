@@ -21,9 +21,14 @@ export function cpuTarget(block: number): Target {
   return { provider: 'cpu', lowerings: lowerings as unknown as Readonly<Record<string, AnyLowering>>, downlevel: {} }
 }
 
-/** Whether a convolution over two axes has a separate kernel [C, 1, ...] for every channel. */
+/** Whether a convolution over two axes has a separate kernel [C, 1, ...] of several taps for every channel. */
 export const isDepthwise = ({ dtype, shape }: Value, group: number): boolean =>
-  dtype === 'float32' && shape?.length === 4 && shape[0] === group && shape[1] === 1 && typeof shape[3] === 'number'
+  dtype === 'float32' &&
+  shape?.length === 4 &&
+  shape[0] === group &&
+  shape[1] === 1 &&
+  typeof shape[3] === 'number' &&
+  !(shape[2] === 1 && shape[3] === 1)
 
 const blockedDefinition: Definition = { ...definitionOf('Conv'), domain: 'com.microsoft.nchwc', since: 1 }
 

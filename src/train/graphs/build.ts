@@ -2,6 +2,7 @@ import { activeValues } from '../../grad/active.js'
 import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
 import { cpuGradientTables, gpuGradientTables, gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
+import { shareRepeated } from '../../grad/repeated.js'
 import type { GradientTables } from '../../grad/rule.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Tensors } from '../../ir/tensor.js'
@@ -182,7 +183,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   /** Outputs of a graph with gradients, which read activations that are computed again if the options request it. */
   const withRecomputation = (outs: ReadonlyMap<string, Value>, forward: readonly Value[]) =>
     recompute === undefined
-      ? dequantizeAgain(outs, [...forward, ...next.values(), ...ends])
+      ? shareRepeated(dequantizeAgain(outs, [...forward, ...next.values(), ...ends]))
       : recomputeActivations(outs, [...forward, ...next.values(), ...ends], recompute, lengthsOf(inputs, options))
   /**
    * Returns the training and curvature graphs of a loss with additional inputs. Each is built when it is first read: a

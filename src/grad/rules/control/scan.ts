@@ -5,6 +5,7 @@ import type { Body, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import { zerosLike } from '../../active.js'
+import { addRepeated } from '../../repeated.js'
 import type { ControlRule } from '../../rule.js'
 import {
   countNodes,
@@ -40,7 +41,7 @@ interface SliceOrder {
 /**
  * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the
  * opposite direction. Each iteration recomputes one of the first Scan from its initial states and the results of
- * expensive operators, which another run of the first Scan has stored. It carries the gradients of the states and
+ * expensive operators, which another run of the first Scan has stored (`shareRepeated` leaves only this run). It carries the gradients of the states and
  * sums those of captured values. A few iterations are unrolled instead.
  */
 export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
@@ -57,6 +58,7 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
   const iterations = scanned[0]?.shape?.[axisOf(ins[0]!.axis, scanned[0].shape.length)]
   if (typeof iterations === 'number' && iterations > 0 && isFasterUnrolled(iterations, countNodes(of))) {
     const ys = unrollScan(of, iterations, initial, scanned, ins, outs)
+    addRepeated(node, ys)
     return differentiate(
       ys.flatMap((y, i) => (dys[i] ? [[y, dys[i]] as const] : [])),
       wrt,
@@ -88,24 +90,36 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
   )
 
   const stored = inputs.map((_, i) => i < count && (back.used[i]! || isFactor(back, i)))
-  const stacks =
-    stored.includes(true) || back.saved.length > 0
-      ? op
-          .Scan([...initial, ...scanned], {
-            body: iterationBody(
-              inputs.map((x) => placeholder(x)),
-              (...xs) => {
-                const copies = cloneBody(iteration, xs)
-                const now = (x: Value) => copies.get(x) ?? x
-                return [...iteration.outputs.slice(0, count).map(now), ...select(xs, stored), ...back.saved.map(now)]
-              },
-            ),
-            num_scan_inputs: scanned.length,
-            scan_input_axes: ins.map(({ axis }) => axis),
-            scan_input_directions: ins.map(({ reverse }) => reverse),
-          })
-          .slice(count)
-      : []
+  const stacks: Value[] = []
+  if (stored.includes(true) || back.saved.length > 0) {
+    const first = op.Scan([...initial, ...scanned], {
+      body: iterationBody(
+        inputs.map((x) => placeholder(x)),
+        (...xs) => {
+          const copies = cloneBody(iteration, xs)
+          const now = (x: Value) => copies.get(x) ?? x
+          return [...iteration.outputs.map(now), ...select(xs, stored), ...back.saved.map(now)]
+        },
+      ),
+      num_scan_inputs: scanned.length,
+      scan_input_axes: ins.map(({ axis }) => axis),
+      scan_input_directions: ins.map(({ reverse }) => reverse),
+      scan_output_axes: [
+        ...outs.map(({ axis }) => axis),
+        ...select(inputs, stored).map(() => 0),
+        ...back.saved.map(() => 0),
+      ],
+      scan_output_directions: [
+        ...outs.map(({ reverse }) => reverse),
+        ...select(inputs, stored).map(() => 0),
+        ...back.saved.map(() => 0),
+      ],
+    })
+    const own = first.slice(0, node.outputs.length)
+    for (const [i, y] of own.entries()) withShapeOf(y, node.outputs[i]!)
+    addRepeated(node, own)
+    stacks.push(...first.slice(node.outputs.length))
+  }
   const stackOf = new Map(select(inputs, stored).map((x, i) => [x, stacks[i]!]))
 
   const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
