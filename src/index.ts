@@ -42,6 +42,7 @@ export { type ArcFaceOptions, arcFace } from './loss/arc-face.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
 export { combine, type LossTask } from './loss/combine.js'
 export { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './loss/cross-entropy.js'
+export { type DistillationOptions, distillation } from './loss/distillation.js'
 export {
   type CosineEmbeddingOptions,
   type CosineSimilarityOptions,
@@ -126,6 +127,7 @@ export {
 export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { CompileHints, Helpers, Program, Provider, Runtime } from './runtime/runtime.js'
+export { addTeacher, type TeacherOptions } from './train/add-teacher.js'
 export { modelFromCheckpoint, type WhichWeights } from './train/checkpoint/model-from-checkpoint.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint/store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'

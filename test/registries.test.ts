@@ -13,6 +13,7 @@ const source = fileURLToPath(new URL('../src', import.meta.url))
 const withoutRow: Readonly<Record<string, string>> = {
   combine: 'joins losses of several outputs; recipes write them as a list of tasks',
   createMetric: 'creates the rows by name',
+  distillation: 'takes a model',
   topK: 'takes k itself; its row creates it from an option',
 }
 

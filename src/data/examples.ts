@@ -153,3 +153,7 @@ export function fromExamples(
     },
   }
 }
+
+/** Computes the checksum of an example. */
+export const checksumExample = (example: DataExample): string =>
+  checksum(Object.keys(example).flatMap((name) => contentsOf(example, 0, name)))

@@ -104,6 +104,10 @@ export interface Chunk {
   readonly perPosition: readonly Value[]
   /** 1 per position, and 0 behind the last position; floats. */
   readonly isPosition: Value
+  /** Scores of `ChunkedLoss.others`. */
+  readonly others: readonly Value[]
+  /** Slices of the tensors in `ChunkedLoss.perRow`. */
+  readonly perRow: readonly Value[]
 }
 
 /** A loss that is a sum over positions. */
@@ -113,6 +117,10 @@ export interface ChunkedLoss {
   readonly size: number
   /** Tensors with one element per position, such as labels and weights. */
   readonly perPosition: readonly Value[]
+  /** Ends of other models, whose scores have no gradients. */
+  readonly others?: readonly ScoreHead[]
+  /** Tensors with a vector per position. */
+  readonly perRow?: readonly Value[]
   /** Builds the contribution of a chunk to the loss, its gradient by the scores, and results per position. */
   build(chunk: Chunk): { readonly loss: Value; readonly dz: Value; readonly results: readonly Value[] }
 }
@@ -132,13 +140,15 @@ export interface ChunkedResult {
  * @param wanted features and shared values whose gradients are needed
  */
 export function sumOverChunks(
-  { head, size, perPosition, build }: ChunkedLoss,
+  { head, size, perPosition, build, others = [], perRow = [] }: ChunkedLoss,
   wanted: readonly Value[],
 ): ChunkedResult {
   const [like] = perPosition
   const count = op.Size(like!)
   const flat = perPosition.map((x) => op.Reshape(x, [-1]))
   const rows = head.features.map((x) => flattenRows(x))
+  const otherRows = others.map(({ features }) => features.map(flattenRows))
+  const vectors = perRow.map((x) => op.Flatten(x, { axis: x.shape!.length - 1 }))
   const last = op.Sub(count, 1)
   const chunks = op.Div(op.Add(count, size - 1), size)
   const offsets = constant(
@@ -170,7 +180,16 @@ export function sumOverChunks(
     })
     const z = toFullPrecision(scoresOfChunk(head, copies))
     const isPosition = op.CastLike(op.LessOrEqual(positions, last), z)
-    const built = build({ z, perPosition: flat.map((x) => op.Gather(x, at, { axis: 0 })), isPosition })
+    const slice = (x: Value) => op.Gather(x, at, { axis: 0 })
+    const scoresOf = (other: ScoreHead, i: number) =>
+      toFullPrecision(scoresOfChunk(other, new Map(other.features.map((x, k) => [x, slice(otherRows[i]![k]!)]))))
+    const built = build({
+      z,
+      perPosition: flat.map(slice),
+      isPosition,
+      others: others.map(scoresOf),
+      perRow: vectors.map(slice),
+    })
     resultCount = built.results.length
     const wrt = [...sums, ...features.map((x) => chunkOf[head.features.indexOf(x)]!)]
     const inside = (node: Node) => node.scope === scope

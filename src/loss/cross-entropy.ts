@@ -5,7 +5,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { belowOne, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { automaticChunk, findScoreHead, sumOverChunks } from './chunked-cross-entropy.js'
+import { automaticChunk, type Chunk, type ChunkedLoss, findScoreHead, sumOverChunks } from './chunked-cross-entropy.js'
 import { findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkNonNegativeList,
@@ -163,11 +163,26 @@ function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropy
   }
 }
 
-/** Builds the cross-entropy against class numbers with the logits of a chunk of positions at a time. */
-function buildChunkedLoss(
+/** Term that is added to the loss of the labels in every chunk. */
+export interface ChunkTerm extends Pick<ChunkedLoss, 'others' | 'perRow'> {
+  /** Factor of the loss of the labels. */
+  readonly labelShare: number
+  /**
+   * Builds the contribution of a chunk to the loss, and its gradient by the scores.
+   * @param weight weight of every position in the mean
+   */
+  build(chunk: Chunk, weight: Value): { readonly loss: Value; readonly dz: Value }
+}
+
+/**
+ * Builds the cross-entropy against class numbers with the logits of a chunk of positions at a time.
+ * @param term added to the loss, but not to that of sampled labels
+ */
+export function buildChunkedLoss(
   given: ClassScores,
   name: string,
   options: CrossEntropyOptions & { readonly chunk: number | 'auto' },
+  term?: ChunkTerm,
 ): LossGraph {
   const { axis, shape } = given
   const classes = shape[axis]
@@ -199,16 +214,23 @@ function buildChunkedLoss(
     weights: Value | null,
     total: Value,
     choose: (softmax: ChunkSoftmax, perPosition: readonly Value[]) => Omit<ChunkLabels, 'softmax' | 'weight'>,
+    added?: ChunkTerm,
   ) =>
     sumOverChunks(
       {
         head,
         size,
         perPosition: [...perPosition, ...present([weights])],
-        build: ({ z, perPosition: slices, isPosition }) => {
+        ...(added && { others: added.others ?? [], perRow: added.perRow ?? [] }),
+        build: (chunk) => {
+          const { z, perPosition: slices, isPosition } = chunk
           const softmax = softmaxOfChunk(z)
           const weight = op.Div(weights ? op.Mul(slices.at(-1)!, isPosition) : isPosition, total)
-          return chunkLoss({ softmax, weight, ...choose(softmax, slices) })
+          const labelWeight = added ? op.Mul(weight, added.labelShare) : weight
+          const own = chunkLoss({ softmax, weight: labelWeight, ...choose(softmax, slices) })
+          if (!added) return own
+          const { loss, dz } = added.build(chunk, weight)
+          return { loss: op.Add(own.loss, loss), dz: op.Add(own.dz, dz), results: own.results }
         },
       },
       [...head.features, ...head.shared].filter((x) => active.has(x)),
@@ -217,11 +239,18 @@ function buildChunkedLoss(
   const { labelSmoothing = 0 } = options
   const build = (active: ReadonlySet<Value>): LossGraph => {
     const given = present([labels, labelSmoothing > 0 ? labelWeights : null])
-    const plain = chunked(active, given, lossWeights.weights, oneIfZero(all.total), (_, [y, w]) => ({
-      labels: y!,
-      smoothing:
-        labelSmoothing === 0 ? null : { share: labelSmoothing, labelWeights: labelWeights && w!, classWeights },
-    }))
+    const plain = chunked(
+      active,
+      given,
+      lossWeights.weights,
+      oneIfZero(all.total),
+      (_, [y, w]) => ({
+        labels: y!,
+        smoothing:
+          labelSmoothing === 0 ? null : { share: labelSmoothing, labelWeights: labelWeights && w!, classWeights },
+      }),
+      term,
+    )
     const [predicted, nll] = plain.results
     const divisor = all.weights ? op.Sqrt(oneIfZero(op.Mul(all.count, all.total))) : all.count
     const sampled = chunked(active, [noise], all.weights && op.Sqrt(all.weights), divisor, (softmax, [u]) => ({

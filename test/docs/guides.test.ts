@@ -82,6 +82,15 @@ const guides: Readonly<Record<string, Guide>> = {
     writes: ['support-adapter/adapter_model.safetensors', 'support-model/onnx/model_q4.onnx'],
     afterwards: ['tuned/adapter/adapter_config.json', 'tuned/model/tokenizer.json', 'preferred/model/config.json'],
   },
+  distillation: {
+    settings: { examples: 600, few: 100, heldOut: 200, epochs: 15, passes: 6 },
+    check(printed) {
+      const accuracies = numbers(printed, /^[a-z ]+: accuracy ([\d.]+)/gm)
+      expect(accuracies).toHaveLength(5)
+      for (const accuracy of accuracies) expect(accuracy).toBeGreaterThan(0.4)
+      expect(printed).toContain('stored for [1,784]: [1,5] logits, [1,5] classes')
+    },
+  },
   'write-a-loss': {
     settings: { examples: 400, heldOut: 200, epochs: 2 },
     check(printed) {
