@@ -4,12 +4,12 @@ import { entryAliases } from './test/entry-aliases.js'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
-/**
- * Files whose tests start a browser, a GPU or a process, or measure the memory of the process: each has a process of
- * its own.
- */
+/** Files whose tests use a browser. Those of one process share a Chromium. */
+const browser = ['test/web/**/*.test.ts']
+
+/** Files whose tests start a GPU or a process, or measure the memory of the process: each has a process of its own. */
 const isolated = [
-  'test/{cli,docs,lowering,web}/**/*.test.ts',
+  'test/{cli,docs,lowering}/**/*.test.ts',
   'test/package.test.ts',
   'test/backend/onnx/*.test.ts',
   'test/node/*.test.ts',
@@ -44,13 +44,17 @@ export default defineConfig({
     maxWorkers: 2,
     // Vitest sorts projects by name: the files that take minutes start first.
     projects: [
-      { extends: true, test: { name: 'isolated', include: isolated, globalSetup: './test/web/shared-build.ts' } },
+      {
+        extends: true,
+        test: { name: 'browser', include: browser, globalSetup: './test/web/shared-build.ts', isolate: false },
+      },
+      { extends: true, test: { name: 'isolated', include: isolated } },
       {
         extends: true,
         test: {
           name: 'shared process',
           include: ['test/**/*.test.ts'],
-          exclude: [...isolated, 'test/{bench,experiments,gpu,torture}/**'],
+          exclude: [...browser, ...isolated, 'test/{bench,experiments,gpu,torture}/**'],
           // Half the time of a small file is that of a process and of the library's import in it.
           isolate: false,
         },

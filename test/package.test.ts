@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { convnet } from '../models/convnet.js'
@@ -10,19 +10,30 @@ import { encodeModel } from '../src/onnx/model.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const project = mkdtempSync(join(tmpdir(), 'onnx-ire-package-'))
-const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
 const run = (command: string, ...args: string[]) =>
-  execFileSync(command, args, { cwd: project, encoding: 'utf8', env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+  execFileSync(command, args, { cwd: project, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 
+function link(target: string, path: string): void {
+  mkdirSync(dirname(join(project, path)), { recursive: true })
+  symlinkSync(target, join(project, path))
+}
+
+/** The packed package. */
+let archive: string
+
+// The package is unpacked as npm does, beside exactly the packages that it declares as dependencies.
 beforeAll(() => {
-  const [{ filename }] = JSON.parse(
-    execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], {
-      cwd: root,
-      encoding: 'utf8',
-    }),
-  )
+  const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', project]
+  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { cwd: root, encoding: 'utf8' }))
+  archive = join(project, filename)
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
-  run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', `./${filename}`)
+  const installed = join(project, 'node_modules/onnx-ire')
+  mkdirSync(installed, { recursive: true })
+  run('tar', '-xzf', archive, '--strip-components=1', '-C', installed)
+  const { dependencies, bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+  for (const name of Object.keys(dependencies)) link(join(root, 'node_modules', name), `node_modules/${name}`)
+  chmodSync(join(installed, bin['onnx-ire']), 0o755)
+  link(join(installed, bin['onnx-ire']), 'node_modules/.bin/onnx-ire')
   const graph = convnet({ channels: 1, stages: [4], classes: 3 })
   const model = modelOf({
     ...graph,
@@ -67,6 +78,11 @@ const recipe = parseRecipe(JSON.stringify({
 console.log(recipeSchema.required.join(), trainerOptions(recipe).optimizer.lr)`,
   )
   expect(run('node', 'recipe.mjs')).toBe('model,data,loss,optimizer 0.5\n')
+})
+
+it('has exports and types that Node and TypeScript resolve', () => {
+  run(join(root, 'node_modules/.bin/publint'), 'run', archive, '--strict')
+  run(join(root, 'node_modules/.bin/attw'), archive, '--profile', 'esm-only', '--quiet')
 })
 
 it('inspects a model with npx', () => {

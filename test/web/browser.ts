@@ -1,11 +1,14 @@
-import type { BrowserContext, Page } from 'playwright-core'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/util/errors.js'
-import { launchChromium } from '../../tools/chromium.js'
+import { chromiumPath, flags } from '../../tools/chromium.js'
 import { needs } from '../requirements.js'
 import type { Answer, Call } from './pages/call.js'
 import { buildPages } from './pages.js'
 import { type Exchange, serve } from './server.js'
+import { prefix } from './shared-build.js'
 
 const chromiumNeeded = await needs('chromium')
 
@@ -31,7 +34,11 @@ export interface Browser {
 export type Caller = <T = unknown>(module: string, name: string, ...args: readonly unknown[]) => Promise<T>
 
 /** Suite of tests in Chromium, skipped if Chromium is not installed. */
-export function describeInBrowser(name: string, tests: (browser: () => Browser) => void, start = launch): void {
+export function describeInBrowser(
+  name: string,
+  tests: (browser: () => Browser) => void,
+  start: typeof launch = launch,
+): void {
   describeWithChromium(name, () => openBrowser(start), tests)
 }
 
@@ -61,12 +68,40 @@ export function describeWithChromium<T>(
  */
 export const swiftShaderFlag = '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension'
 
-/** Chromium with one tab, whose errors are shown. */
-export async function launch(
-  more: readonly string[] = [],
-): Promise<{ readonly context: BrowserContext; readonly tab: Page; readonly close: () => Promise<void> }> {
-  const { context, close } = await launchChromium([swiftShaderFlag, ...more])
-  return { context, tab: heard(context.pages()[0] ?? (await context.newPage())), close }
+/** Flags for a fake camera with moving patterns, without a permission prompt. */
+const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
+
+/** Chromium of this process, which all its test files use: a start takes seconds of CPU time. It ends with the process. */
+let shared: Promise<BrowserContext> | undefined
+
+async function startShared(): Promise<BrowserContext> {
+  // Playwright's own headless mode is another one. The teardown of the run removes the profile.
+  const options = { executablePath: chromiumPath, headless: false, args: [...flags, swiftShaderFlag, ...camera] }
+  const profile = join(tmpdir(), `${prefix(process.ppid)}chromium-${process.pid}-${Date.now()}`)
+  const context = await chromium.launchPersistentContext(profile, options)
+  context.on('close', () => {
+    shared = undefined
+  })
+  return context
+}
+
+/** A tab in the Chromium of this process, whose errors are shown. Closing it closes the tabs opened since, too. */
+export async function launch(): Promise<{
+  readonly context: BrowserContext
+  readonly tab: Page
+  readonly close: () => Promise<void>
+}> {
+  shared ??= startShared()
+  const context = await shared
+  const before = new Set(context.pages())
+  const tab = heard(await context.newPage())
+  return {
+    context,
+    tab,
+    close: async () => {
+      for (const page of context.pages()) if (!before.has(page)) await page.close()
+    },
+  }
 }
 
 /** A tab whose errors are shown. */

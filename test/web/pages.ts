@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'vite'
 import { entryAliases } from '../entry-aliases.js'
 import { sharedBuild } from './shared-build.js'
 
@@ -9,8 +8,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Builds the pages with the compiled library as an application would, once per run; returns their folder. */
 export const buildPages = (): Promise<string> => sharedBuild('pages', buildInto)
 
-const buildInto = (folder: string) =>
-  build({
+async function buildInto(folder: string): Promise<void> {
+  const { build } = await import('vite')
+  await build({
     configFile: false,
     root: join(root, 'test/web/pages'),
     base: './',
@@ -32,3 +32,4 @@ const buildInto = (folder: string) =>
       rollupOptions: { input: ['index.html', 'chat/index.html'].map((page) => join(root, 'test/web/pages', page)) },
     },
   })
+}

@@ -2,16 +2,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { BrowserContext, Page } from 'playwright-core'
-import { build } from 'vite'
+import type { BrowserContext, Page, Request } from 'playwright-core'
 import { heard, launch } from './browser.js'
 import { type Exchange, serve } from './server.js'
 import { sharedBuild } from './shared-build.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
-
-/** Flags for a fake camera with moving patterns, without a permission prompt. */
-const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
 /** Chromium with the playground as `npm run playground:build` makes it, served with these headers. */
 export async function openPlayground(
@@ -19,19 +15,22 @@ export async function openPlayground(
   start = launch,
 ): Promise<{ browser: Playground; close: () => Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
-  const page = await sharedBuild('playground', (outDir) =>
-    build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir } }),
-  )
+  const page = await sharedBuild('playground', async (outDir) => {
+    const { build } = await import('vite')
+    return build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir } })
+  })
   const exchange: Exchange = new Map()
   const server = await serve(page, exchange, headers)
-  const { context, tab, close } = await start(camera)
+  const { context, tab, close } = await start()
   await tab.setViewportSize({ width: 1100, height: 900 })
   tab.setDefaultTimeout(60_000)
   const requests: string[] = []
-  context.on('request', (request) => requests.push(request.url()))
+  const record = (request: Request) => requests.push(request.url())
+  context.on('request', record)
   return {
     browser: new Playground(context, tab, server.url, folder, exchange, requests),
     close: async () => {
+      context.off('request', record)
       await close()
       await server.close()
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 })

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 
-const prefix = (run: number) => `onnx-ire-build-${run}-`
+/** Beginning of the names of a run's folders, which it removes at its end. */
+export const prefix = (run: number) => `onnx-ire-build-${run}-`
 
 /**
  * Returns the folder that `build` fills, once per run of the tests: the first test file that requires it builds, the
@@ -43,7 +44,8 @@ function takeLock(lock: string): boolean {
 
 async function removeBuilds(): Promise<void> {
   for (const name of await readdir(tmpdir()))
-    if (name.startsWith(prefix(process.pid))) await rm(join(tmpdir(), name), { recursive: true, force: true })
+    if (name.startsWith(prefix(process.pid)))
+      await rm(join(tmpdir(), name), { recursive: true, force: true, maxRetries: 10 })
 }
 
 /** Runs in the process of the run, before the tests. */
