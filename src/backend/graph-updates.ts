@@ -1,19 +1,18 @@
-import type { FloatArray } from '../ir/float-array.js'
 import { input, tensorFrom } from '../ir/leaf.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
-import { type GraphRule, updateToOnnx } from '../optim/base-optimizer.js'
+import type { MomentArray } from '../optim/arrays.js'
+import { type GraphRule, type MomentType, momentTypeOf, updateToOnnx } from '../optim/base-optimizer.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** The update of one tensor in host arrays. */
-interface GraphUpdate {
+export interface TensorGraph {
   readonly name: string
   readonly rule: GraphRule
-  readonly dims: readonly number[]
   /** `theta`, `g` and the moments. */
-  readonly arrays: Readonly<Record<string, FloatArray>>
+  readonly arrays: Readonly<Record<string, MomentArray>>
   /** The mask; undefined if the update is not enhanced. */
   readonly mask: Uint8Array | undefined
   /** The rule's scalars, and `scale`, `kappa` and `limit`, which is infinite without clipping by value. */
@@ -33,24 +32,17 @@ export class GraphUpdates {
    * Computes the next `theta` and moments of a tensor, in new arrays.
    * @throws 'invalid-option' for float64, 'runtime'
    */
-  async compute({
-    name,
-    rule,
-    dims,
-    arrays,
-    mask,
-    scalars,
-  }: GraphUpdate): Promise<Readonly<Record<string, FloatArray>>> {
+  async compute(
+    { name, rule, arrays, mask, scalars }: TensorGraph,
+    dims: readonly number[],
+  ): Promise<Readonly<Record<string, MomentArray>>> {
     if (arrays['theta'] instanceof Float64Array)
       throw new OnnxIreError(
         'invalid-option',
         `'${name}' is float64, and this optimizer updates its tensors by float32 graphs: choose an optimizer with a formula, such as adamw`,
       )
     const clipped = scalars['limit']! < Infinity
-    const given = {
-      ...arrays,
-      ...(mask ? { n: Float32Array.from(mask) } : {}),
-    }
+    const given = { ...arrays, ...(mask ? { n: Float32Array.from(mask) } : {}) }
     const names = [...rule.scalars, 'scale', ...(clipped ? ['limit'] : []), ...(mask ? ['kappa'] : [])]
     const key = JSON.stringify([rule.key, dims, clipped, mask !== undefined])
     let program = this.#programs.get(key)
@@ -59,10 +51,13 @@ export class GraphUpdates {
       this.#programs.set(key, program)
     }
     const feeds: Record<string, Tensor> = {}
-    for (const [array, data] of Object.entries(given)) feeds[`array/${array}`] = tensor('float32', dims, data)
+    for (const [array, data] of Object.entries(given)) {
+      const type = momentTypeOf(rule, array, dims)
+      feeds[`array/${array}`] = tensor(type.dtype, type.dims, data)
+    }
     for (const scalar of names) feeds[`scalar/${scalar}`] = tensorFrom('float32', [], [scalars[scalar]!])
     const outputs = await (await program).run(feeds)
-    return Object.fromEntries(Object.entries(outputs).map(([output, { data }]) => [output, data as FloatArray]))
+    return Object.fromEntries(Object.entries(outputs).map(([output, { data }]) => [output, data as MomentArray]))
   }
 
   async release(): Promise<void> {
@@ -78,16 +73,17 @@ export class GraphUpdates {
     scalarNames: readonly string[],
   ): Promise<Program> {
     const inputs = new Map<string, Value>()
-    const declare = (kind: string, names: readonly string[], dims: readonly number[]) =>
+    const declare = (kind: string, names: readonly string[], typeOf: (name: string) => MomentType) =>
       Object.fromEntries(
         names.map((name) => {
-          const value = input(`${kind}/${name}`, 'float32', dims)
+          const { dtype, dims } = typeOf(name)
+          const value = input(`${kind}/${name}`, dtype, dims)
           inputs.set(value.name!, value)
           return [name, value]
         }),
       )
-    const arrays = declare('array', arrayNames, dims)
-    const scalars = declare('scalar', scalarNames, [])
+    const arrays = declare('array', arrayNames, (name) => momentTypeOf(rule, name, dims))
+    const scalars = declare('scalar', scalarNames, () => ({ dtype: 'float32', dims: [] }))
     const variant = { clipped: scalarNames.includes('limit'), enhanced: arrayNames.includes('n') }
     const outputs = new Map(Object.entries(updateToOnnx(rule, variant, arrays, scalars)))
     return compileGraph(this.#runtime, { name: 'update', inputs, outputs })

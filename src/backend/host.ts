@@ -3,15 +3,15 @@ import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
-import { addScaled, arrayOf, type Gradients, type ParameterArrays, scaleArrays } from '../optim/arrays.js'
 import {
-  createRules,
-  type FormulaRule,
-  type GraphRule,
-  isGraphRule,
-  type Rules,
-  updateFormula,
-} from '../optim/base-optimizer.js'
+  addScaled,
+  arrayOf,
+  type Gradients,
+  type MomentArray,
+  type ParameterArrays,
+  scaleArrays,
+} from '../optim/arrays.js'
+import { createRules, type FormulaRule, isGraphRule, type Rules, updateFormula } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { evaluate } from '../optim/expr/evaluate.js'
 import { ParallelEvaluation } from '../optim/expr/parallel.js'
@@ -41,7 +41,7 @@ import {
   toTensors,
   type UpdateRequest,
 } from './backend.js'
-import { GraphUpdates } from './graph-updates.js'
+import { GraphUpdates, type TensorGraph } from './graph-updates.js'
 
 /** Optimizer steps on host arrays. Parameters and state are written in place, by `applyUpdate` only. */
 export class HostStepBackend implements StepBackend<ParameterArrays> {
@@ -117,36 +117,31 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     const mask = this.#pendingMask?.refreshedAt === step ? this.#pendingMask : state.mask
     const isEnhanced = (name: string) => kappa > 0 && getOwn(mask?.flat, name) !== undefined
     const common = { scale, limit: clipValue, kappa }
-    const results = tensors.flatMap(({ name, rule, coefficients, enhanced }) => {
+    const flat = mask?.flat ?? {}
+    const graphs = tensors.flatMap(({ name, rule, coefficients, enhanced }) => {
       if (!isGraphRule(rule)) return []
       const own = Object.fromEntries(rule.moments.map((moment) => [moment, moments[moment]![name]!]))
-      const arrays: ParameterArrays = { theta: trained[name]!, g: gradients[name]!, ...own }
-      const n = enhanced && isEnhanced(name) ? mask!.flat[name]! : undefined
-      return [{ name, arrays, next: this.computeGraph(name, rule, arrays, n, { ...coefficients, ...common }) }]
+      const arrays: Readonly<Record<string, MomentArray>> = { theta: trained[name]!, g: gradients[name]!, ...own }
+      const mask = enhanced && isEnhanced(name) ? flat[name]! : undefined
+      return [{ name, rule, arrays, mask, scalars: { ...coefficients, ...common } }]
     })
     const finish = () => {
-      this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat: mask?.flat ?? {} }, clipped, common)
+      this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
       state.mask = mask
       this.#pendingMask = null
       this.#gradientNorm = norm
     }
-    if (results.length === 0) return finish()
-    // All graphs run before anything is written, so that a failed run changes nothing.
-    return Promise.all(results.map(({ next }) => next)).then((all) => {
-      for (const [i, next] of all.entries())
-        for (const [array, values] of Object.entries(next)) results[i]!.arrays[array]!.set(values)
-      finish()
-    })
+    return graphs.length === 0 ? finish() : this.#applyGraphs(graphs).then(finish)
+  }
+
+  /** Updates one tensor after the other, so that the results of one tensor at a time are in memory. */
+  async #applyGraphs(updates: readonly TensorGraph[]): Promise<void> {
+    for (const update of updates)
+      for (const [array, values] of Object.entries(await this.computeGraph(update))) update.arrays[array]!.set(values)
   }
 
   /** Computes a tensor's next `theta` and moments by a graph. */
-  protected computeGraph(
-    name: string,
-    _rule: GraphRule,
-    _arrays: ParameterArrays,
-    _mask: Uint8Array | undefined,
-    _scalars: Readonly<Record<string, number>>,
-  ): Promise<ParameterArrays> {
+  protected computeGraph({ name }: TensorGraph): Promise<Readonly<Record<string, MomentArray>>> {
     throw new OnnxIreError('invalid-option', `the update of '${name}' is a graph, which needs a runtime`)
   }
 
@@ -288,22 +283,15 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
     await this.#graphUpdates.release()
   }
 
-  protected override computeGraph(
-    name: string,
-    rule: GraphRule,
-    arrays: ParameterArrays,
-    mask: Uint8Array | undefined,
-    scalars: Readonly<Record<string, number>>,
-  ): Promise<ParameterArrays> {
-    const dims = this.#values.get(name)!.shape as readonly number[]
-    return this.#graphUpdates.compute({ name, rule, dims, arrays, mask, scalars })
+  protected override computeGraph(update: TensorGraph): Promise<Readonly<Record<string, MomentArray>>> {
+    return this.#graphUpdates.compute(update, this.#values.get(update.name)!.shape as readonly number[])
   }
 }
 
 interface Loaded {
   readonly parameters: ParameterArrays
   readonly state: OptimizerState
-  readonly moments: Readonly<Record<string, ParameterArrays>>
+  readonly moments: OptimizerState['moments']
   /** The number of parameters. */
   readonly count: number
 }

@@ -5,6 +5,9 @@ import { getOwn } from '../util/record.js'
 /** One array per trainable tensor, by name. A frozen tensor is simply not in it. */
 export type ParameterArrays = Readonly<Record<string, FloatArray>>
 
+/** Elements of a moment: in the parameter's precision, or in the type that a `GraphRule` gives. */
+export type MomentArray = FloatArray | Uint8Array
+
 /** Gradients by parameter name, each as long as its parameter. Names that are not parameters are ignored. */
 export type Gradients = Readonly<Record<string, FloatArray>>
 

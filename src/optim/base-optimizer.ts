@@ -1,6 +1,9 @@
+import { type FloatArray, zeroArrayLike } from '../ir/float-array.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
+import type { MomentArray } from './arrays.js'
 import { array, constant, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
 import { formulaToOnnx, type Operands } from './expr/onnx.js'
 
@@ -82,6 +85,8 @@ export interface GraphRule extends Pick<BaseOptimizer, 'moments' | 'coefficients
   readonly key: string
   /** The names of the scalars that `build` reads. */
   readonly scalars: readonly string[]
+  /** Types of moments that differ from the parameter's. */
+  readonly momentTypes?: Readonly<Record<string, MomentType>>
   /**
    * Builds the displacement `d` and the next value of every moment.
    * @param arrays `theta`, `g` (the gradient, already clipped) and the moments, in their own dims
@@ -89,11 +94,28 @@ export interface GraphRule extends Pick<BaseOptimizer, 'moments' | 'coefficients
   build(arrays: Readonly<Record<string, Value>>, scalars: Readonly<Record<string, Value>>): Record<string, Value>
 }
 
+/** Type of an array of state. */
+export interface MomentType {
+  readonly dtype: 'float32' | 'uint8'
+  readonly dims: readonly number[]
+}
+
 /** The update of one tensor. */
 export type UpdateRule = FormulaRule | GraphRule
 
 /** Returns the rule of a parameter by its name. */
 export type Rules = (name: string) => UpdateRule
+
+/** Returns the type of a moment of a float32 tensor of these dims. */
+export const momentTypeOf = (rule: UpdateRule, moment: string, dims: readonly number[]): MomentType =>
+  (isGraphRule(rule) && getOwn(rule.momentTypes, moment)) || { dtype: 'float32', dims }
+
+/** Creates the initial array of a moment. */
+export function createMoment(rule: UpdateRule, moment: string, parameter: FloatArray): MomentArray {
+  const type = isGraphRule(rule) ? getOwn(rule.momentTypes, moment) : undefined
+  if (!type) return zeroArrayLike(parameter)
+  return type.dtype === 'uint8' ? new Uint8Array(sizeOf(type.dims)) : new Float32Array(sizeOf(type.dims))
+}
 
 /** Whether a rule is an ONNX graph. */
 export const isGraphRule = (rule: UpdateRule): rule is GraphRule => 'build' in rule

@@ -1,5 +1,7 @@
+import { adafactor, adafactorOptions } from './adafactor.js'
 import { adagrad, adagradOptions } from './adagrad.js'
 import { adam, adamL2Options, adamw, adamwOptions } from './adam.js'
+import { adamw8bit, adamw8bitOptions } from './adamw8bit.js'
 import { ademamix, ademamixOptions } from './ademamix.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 import { lion, lionOptions } from './lion.js'
@@ -37,6 +39,8 @@ export const baseOptimizers = {
   sgd: register(sgd, sgdOptions, 'gradient descent with momentum'),
   adam: register(adam, adamL2Options, 'Adam with L2'),
   adamw: register(adamw, adamwOptions, 'Adam with decoupled weight decay'),
+  'adamw-8bit': register(adamw8bit, adamw8bitOptions, 'AdamW with a first moment of 8 bits'),
+  adafactor: register(adafactor, adafactorOptions, 'second moments of rows and columns only'),
   nadam: register(nadam, nadamOptions, 'Adam with Nesterov momentum'),
   radam: register(radam, radamOptions, 'Adam with a rectified start'),
   ademamix: register(ademamix, ademamixOptions, 'Adam with a second, slow momentum'),

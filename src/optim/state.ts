@@ -1,8 +1,8 @@
 import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
-import { arrayOf, type ParameterArrays } from './arrays.js'
-import { type BaseOptimizer, createRules, type Rules } from './base-optimizer.js'
+import { arrayOf, type MomentArray, type ParameterArrays } from './arrays.js'
+import { type BaseOptimizer, createMoment, createRules, type Rules } from './base-optimizer.js'
 import type { FlatMask } from './ire/mask.js'
 import { type Optimizer, unwrap } from './optimizer.js'
 
@@ -10,8 +10,8 @@ import { type Optimizer, unwrap } from './optimizer.js'
 export interface OptimizerState {
   /** Number of updates so far. */
   step: number
-  /** Arrays by moment ('momentum'; 'firstMoment', 'secondMoment'), then by parameter, in the parameter's precision. */
-  readonly moments: Readonly<Record<string, Readonly<Record<string, FloatArray>>>>
+  /** Arrays by moment ('momentum'; 'firstMoment', 'secondMoment'), then by parameter. */
+  readonly moments: Readonly<Record<string, Readonly<Record<string, MomentArray>>>>
   /** IRE's mask; null without IRE and before the first refresh (n = 0). */
   mask: FlatMask | null
 }
@@ -25,11 +25,11 @@ export function initialState(
   parameters: ParameterArrays,
   rules: Rules = createRules(unwrap(optimizer).base),
 ): OptimizerState {
-  const moments: Record<string, Record<string, FloatArray>> = emptyRecord()
+  const moments: Record<string, Record<string, MomentArray>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
     for (const moment of rules(name).moments) {
       moments[moment] ??= emptyRecord()
-      moments[moment][name] = zeroArrayLike(parameter)
+      moments[moment][name] = createMoment(rules(name), moment, parameter)
     }
   return { step: 0, moments, mask: null }
 }
@@ -48,11 +48,15 @@ export function cloneState({ step, moments, mask }: OptimizerState): OptimizerSt
  * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
  */
 export function momentsOf(rules: Rules, parameters: ParameterArrays, state: OptimizerState): OptimizerState['moments'] {
-  const moments: Record<string, ParameterArrays> = emptyRecord()
+  const moments: Record<string, Readonly<Record<string, MomentArray>>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
     for (const moment of rules(name).moments) {
       const arrays = getOwn(state.moments, moment) ?? {}
-      arrayOf(arrays, name, parameter.length, moment)
+      const expected = createMoment(rules(name), moment, parameter)
+      if (expected instanceof Uint8Array) {
+        if (!(getOwn(arrays, name) instanceof Uint8Array) || arrays[name]!.length !== expected.length)
+          throw new OnnxIreError('invalid-data', `the ${moment} of '${name}' must be ${expected.length} bytes`)
+      } else arrayOf(arrays as ParameterArrays, name, expected.length, moment)
       moments[moment] = arrays
     }
   return moments
@@ -71,7 +75,7 @@ export function evaluatedWeights(
   return mapArrays(parameters, (array, name) => {
     const weights = array.slice()
     for (const [moment, factor] of Object.entries(evaluation)) {
-      const own = arrayOf(getOwn(moments, moment) ?? {}, name, array.length, moment)
+      const own = arrayOf((getOwn(moments, moment) ?? {}) as ParameterArrays, name, array.length, moment)
       for (let i = 0; i < weights.length; i++) weights[i]! += factor * own[i]!
     }
     return weights

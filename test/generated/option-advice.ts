@@ -47,6 +47,8 @@ export const optionAdvice: Readonly<Record<string, string>> = {
   'ParameterGroup.matrix': 'The head of a language model is sometimes better as a matrix.',
   'ScheduleFreeAdamwOptions.lr': "The authors' default; one to ten times AdamW's.",
   'ScheduleFreeSgdOptions.lr': "The authors' default; about ten times that of SGD with momentum.",
+  'AdafactorOptions.lr': "PyTorch's default; it is relative to the size of each tensor.",
+  'Adamw8bitOptions.lr': "As AdamW's.",
   'LionOptions.lr': "A third to a tenth of AdamW's, with a weight decay three to ten times as large.",
   'LionOptions.betas': "The authors' values; [0.95, 0.98] is steadier for language models.",
   'RmspropOptions.lr': "PyTorch's default; 1e-3 is usual.",

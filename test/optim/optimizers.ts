@@ -23,6 +23,8 @@ const ownTestValues: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   ademamix: { betas: [0.9, 0.99, 0.999] },
   adagrad: { lr: 0.2, lrDecay: 0.01, initialAccumulator: 0.1 },
   rmsprop: { lr: 0.02, alpha: 0.9 },
+  'adamw-8bit': { blockSize: 8, minSize: 8 },
+  adafactor: { lr: 0.05, d: 0.7 },
   'schedule-free-adamw': { warmup: 6, weightPower: 1 },
 }
 

@@ -241,7 +241,77 @@ type TensorRule<Options> = (
   state: (name: string, length: number) => readonly number[],
 ) => readonly [displacement: readonly number[], next: Readonly<Record<string, readonly number[]>>] | null
 
+const meanOf = (x: readonly number[]) => x.reduce((sum, y) => sum + y, 0) / x.length
+const rmsOf = (x: readonly number[]) => Math.sqrt(meanOf(x.map((y) => y * y)))
+
 const tensorRules: Readonly<Record<string, TensorRule<never>>> = {
+  adafactor: (
+    {
+      beta2Decay,
+      eps: [eps1, eps2],
+      d,
+    }: { readonly beta2Decay: number; readonly eps: readonly [number, number]; readonly d: number },
+    { theta, g, t, lr, decay, dims, length },
+    state,
+  ) => {
+    const newest = t ** beta2Decay
+    const mix = (old: readonly number[], now: readonly number[]) =>
+      old.map((x, i) => (1 - newest) * x + newest * now[i]!)
+    let V: readonly number[]
+    let next: Record<string, readonly number[]>
+    if (dims.length === 2) {
+      const [rows, columns] = dims as [number, number]
+      const squares = (i: number, j: number) => g[i * columns + j]! ** 2
+      const each = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))
+      const R = mix(
+        state('R', rows),
+        each(rows, (i) => meanOf(each(columns, (j) => squares(i, j)))),
+      )
+      const C = mix(
+        state('C', columns),
+        each(columns, (j) => meanOf(each(rows, (i) => squares(i, j)))),
+      )
+      const scale = Math.max(meanOf(R), eps1)
+      V = g.map((_, k) => (R[Math.floor(k / columns)]! * C[k % columns]!) / scale)
+      next = { R, C }
+    } else {
+      V = mix(
+        state('V', length),
+        g.map((x) => x * x),
+      )
+      next = { V }
+    }
+    const u = g.map((x, i) => x / Math.max(Math.sqrt(V[i]!), eps1))
+    const size = Math.max(eps2, rmsOf(theta)) * Math.min(lr, 1 / Math.sqrt(t))
+    const limited = Math.max(1, rmsOf(u) / d)
+    return [u.map((x, i) => (-size * x) / limited - lr * decay * theta[i]!), next]
+  },
+
+  'adamw-8bit': (
+    options: AdamLike & { readonly blockSize: number; readonly minSize: number },
+    { theta, g, t, lr, decay, length },
+    state,
+  ) => {
+    if (length < options.minSize) return null
+    const { blockSize } = options
+    const [codes, scales] = [state('codes', length), state('scales', Math.ceil(length / blockSize))]
+    const v: number[] = []
+    const first: number[] = []
+    const d = g.map((x, i) => {
+      const root = codes[i]! / 127
+      const m = scales[Math.floor(i / blockSize)]! * Math.sign(root) * root * root
+      const found = adamMoments(options, { g: x, t }, (name) => (name === 'm' ? m : state('v', length)[i]!))
+      v.push(found.v)
+      first.push(found.m)
+      return -lr * (found.mHat / (Math.sqrt(found.v / found.correction) + options.eps) + decay * theta[i]!)
+    })
+    const largest = scales.map((_, b) => Math.max(...first.slice(b * blockSize, (b + 1) * blockSize).map(Math.abs)))
+    const nextCodes = first.map((m, i) =>
+      Math.round(127 * Math.sign(m) * Math.sqrt(Math.abs(m) / Math.max(1e-30, largest[Math.floor(i / blockSize)]!))),
+    )
+    return [d, { codes: nextCodes, scales: largest, v }]
+  },
+
   muon: (
     {
       momentum,
@@ -274,6 +344,8 @@ const tensorRules: Readonly<Record<string, TensorRule<never>>> = {
 }
 
 const rules: Readonly<Record<string, Rule<never>>> = {
+  'adamw-8bit': (options: AdamLike, at, state) => adamRule(true)(options, at, state),
+
   muon: (options: AdamLike & { readonly adamLrFactor: number }, at, state) =>
     adamRule(true)(options, { ...at, lr: at.lr * options.adamLrFactor }, state),
 

@@ -16,7 +16,11 @@ describe('a run that was interrupted and resumed > equals an uninterrupted one, 
   for (const kind of Object.keys(baseOptimizers))
     for (const [name, [model, dims]] of Object.entries(models))
       it(`${kind} with SAM and IRE, on ${name}`, async () => {
-        const base = createBaseOptimizer({ kind, lr: 0.02 } as BaseOptimizerRecipe)
+        const base = createBaseOptimizer({
+          kind,
+          lr: 0.02,
+          ...(kind === 'adamw-8bit' ? { minSize: 8 } : {}),
+        } as BaseOptimizerRecipe)
         const optimizer = ire(sam(base), { kappa: 1, gamma: 0.6, interval: 2 })
         const data = clusters(24, dims)
         const options = { optimizer, groups }

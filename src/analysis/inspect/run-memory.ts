@@ -4,7 +4,7 @@ import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { listInputs, readShape } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
-import { createRules } from '../../optim/base-optimizer.js'
+import { createRules, momentTypeOf } from '../../optim/base-optimizer.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { describeTensors } from '../../train/describe-tensors.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
@@ -113,7 +113,12 @@ export const totalBytes = (memory: RunMemory): number => Object.values(memory).r
 function momentBytes(parameters: ReadonlyMap<string, Value>, graph: Graph, options: RunOptions): number {
   const { base } = unwrap(options.optimizer)
   const rules = createRules(base, base.ruleOf ? describeTensors(parameters, graph, options) : undefined)
-  return sum([...parameters].map(([name, value]) => rules(name).moments.length * countBytes(value)))
+  const bytesOf = (name: string, value: Value, moment: string) => {
+    const { dtype, dims } = momentTypeOf(rules(name), moment, value.shape as readonly number[])
+    // A moment of the parameter's shape has its precision too.
+    return countBytes({ dtype: dtype === 'uint8' ? dtype : value.dtype, shape: dims })
+  }
+  return sum([...parameters].flatMap(([name, value]) => rules(name).moments.map((each) => bytesOf(name, value, each))))
 }
 
 /** Options of a trainer that its memory depends on. */

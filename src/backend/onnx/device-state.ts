@@ -1,8 +1,7 @@
-import type { FloatArray } from '../../ir/float-array.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
-import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
-import type { Rules } from '../../optim/base-optimizer.js'
+import { arrayOf, type MomentArray, type ParameterArrays } from '../../optim/arrays.js'
+import { type MomentType, momentTypeOf, type Rules } from '../../optim/base-optimizer.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
@@ -21,7 +20,7 @@ interface GroupState {
 }
 
 /** Arrays by moment, then by parameter. */
-type Moments = Readonly<Record<string, ParameterArrays>>
+type Moments = Readonly<Record<string, Readonly<Record<string, MomentArray>>>>
 
 /** Parameters and moments in device memory: every parameter on its own, theta and moments by group. */
 export class DeviceState {
@@ -51,7 +50,10 @@ export class DeviceState {
   async upload(parameters: ParameterArrays, moments: Moments): Promise<void> {
     const given = Object.entries(this.#dims).map(([name, dims]) => {
       const arrays = this.#arraysOf(name).map((what) => {
-        const array = arrayOf(what === 'theta' ? parameters : moments[what]!, name, sizeOf(dims), what)
+        const type = this.#typeOf(name, what, dims)
+        const given = what === 'theta' ? parameters : moments[what]!
+        if (type.dtype === 'uint8') return given[name] as Uint8Array
+        const array = arrayOf(given as ParameterArrays, name, sizeOf(type.dims), what)
         if (array instanceof Float32Array) return array
         throw new OnnxIreError(
           'invalid-data',
@@ -62,7 +64,7 @@ export class DeviceState {
     })
     this.release()
     for (const { name, dims, arrays } of given) {
-      this.#parameters[name] = await this.#uploadArray(dims, arrays[0]!)
+      this.#parameters[name] = await this.#uploadArray({ dtype: 'float32', dims }, arrays[0]!)
       if (sizeOf(dims) > 0) await this.#addGroup([[name, dims]], arrays, true)
     }
   }
@@ -74,8 +76,9 @@ export class DeviceState {
       const names = this.#namesOf(group)
       for (const { name, offset, length } of group.parts)
         arrays.forEach((flat, i) => {
-          const target: FloatArray = (i === 0 ? parameters : moments[names[i]!]!)[name]!
-          target.set(flat.subarray(offset, offset + length))
+          const target: MomentArray = (i === 0 ? parameters : moments[names[i]!]!)[name]!
+          // A moment of another shape belongs to a group of one tensor.
+          target.set(group.parts.length === 1 ? flat : flat.subarray(offset, offset + length))
         })
     }
   }
@@ -120,13 +123,17 @@ export class DeviceState {
     return ['theta', ...this.#rules(parameter).moments]
   }
 
+  #typeOf(parameter: string, what: string, dims: readonly number[]): MomentType {
+    return what === 'theta' ? { dtype: 'float32', dims } : momentTypeOf(this.#rules(parameter), what, dims)
+  }
+
   #namesOf({ parts }: TensorGroup): readonly string[] {
     return this.#arraysOf(parts[0]!.name)
   }
 
   async #rebuild(groups: readonly (readonly string[])[]): Promise<void> {
     const old = new Map(this.groups.flatMap((group) => group.parts.map((part) => [part.name, { group, part }])))
-    const downloads = new Map<TensorGroup, readonly Float32Array[]>()
+    const downloads = new Map<TensorGroup, readonly MomentArray[]>()
     for (const names of groups) {
       const members = names.map((name) => old.get(name)!)
       const unchanged =
@@ -136,7 +143,7 @@ export class DeviceState {
       const arrays = this.#arraysOf(names[0]!).map((_, i) =>
         concatenate(
           members.map(({ group, part: { offset, length } }) =>
-            downloads.get(group)![i]!.subarray(offset, offset + length),
+            (downloads.get(group)![i] as Float32Array).subarray(offset, offset + length),
           ),
         ),
       )
@@ -149,12 +156,15 @@ export class DeviceState {
 
   async #addGroup(
     members: readonly (readonly [string, readonly number[]])[],
-    arrays: readonly Float32Array[],
+    arrays: readonly MomentArray[],
     fresh: boolean,
   ): Promise<void> {
     const group = createGroup(++this.#lastId, members)
     const tensors = group.parts.length === 1 ? [this.#parameters[group.parts[0]!.name]!] : []
-    for (const flat of arrays.slice(tensors.length)) tensors.push(await this.#uploadArray(group.dims, flat))
+    const parameter = group.parts[0]!.name
+    for (const [i, what] of this.#arraysOf(parameter).entries())
+      if (i >= tensors.length)
+        tensors.push(await this.#uploadArray(this.#typeOf(parameter, what, group.dims), arrays[i]!))
     this.#groups.set(group, { tensors, fresh })
   }
 
@@ -165,14 +175,15 @@ export class DeviceState {
     this.#groups.delete(group)
   }
 
-  async #downloadGroup(group: TensorGroup): Promise<readonly Float32Array[]> {
-    const arrays: Float32Array[] = []
-    for (const tensor of this.#groups.get(group)!.tensors) arrays.push(await downloadFloats(this.#device, tensor))
+  async #downloadGroup(group: TensorGroup): Promise<readonly MomentArray[]> {
+    const arrays: MomentArray[] = []
+    for (const tensor of this.#groups.get(group)!.tensors)
+      arrays.push((await this.#device.download(tensor)).data as MomentArray)
     return arrays
   }
 
-  #uploadArray(dims: readonly number[], data: FloatArray): Promise<DeviceTensor> {
-    return this.#device.upload(tensor('float32', dims, data))
+  #uploadArray({ dtype, dims }: MomentType, data: MomentArray): Promise<DeviceTensor> {
+    return this.#device.upload(tensor(dtype, dims, data))
   }
 }
 

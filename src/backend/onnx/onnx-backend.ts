@@ -1,5 +1,12 @@
 import { sizeOf, tensor } from '../../ir/tensor.js'
-import { createRules, isGraphRule, type Rules, scalarsOf, type UpdateRule } from '../../optim/base-optimizer.js'
+import {
+  createRules,
+  isGraphRule,
+  momentTypeOf,
+  type Rules,
+  scalarsOf,
+  type UpdateRule,
+} from '../../optim/base-optimizer.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
 import type { FlatMask } from '../../optim/ire/mask.js'
 import { type MaskRequest, refreshMask } from '../../optim/ire/mask.js'
@@ -73,6 +80,7 @@ export class OnnxBackend extends DeviceBackend {
     this.#device = device
     this.rules = spec.rules ?? createRules(unwrap(spec.optimizer).base)
     this.#dims = Object.fromEntries([...spec.parameters].map(([name, { shape }]) => [name, shape as readonly number[]]))
+    if (runtime.provider === 'webgpu') this.#rejectBytes()
     this.#programs = new ProgramCache(device)
     this.#state = this.#createState()
   }
@@ -223,6 +231,19 @@ export class OnnxBackend extends DeviceBackend {
       if (error instanceof OnnxIreError && error.code === 'not-finite')
         this.#setMasks({ current: this.#masks.previous, previous: this.#masks.previous })
       throw error
+    }
+  }
+
+  /** Throws `invalid-option` if a moment is stored in bytes, for which WebGPU has no kernels. */
+  #rejectBytes(): void {
+    for (const [name, dims] of Object.entries(this.#dims)) {
+      const rule = this.rules(name)
+      for (const moment of rule.moments)
+        if (momentTypeOf(rule, moment, dims).dtype === 'uint8')
+          throw new OnnxIreError(
+            'invalid-option',
+            `the optimizer stores '${moment}' of '${name}' in bytes, for which WebGPU has no kernels: choose adamw or adafactor, or train on the CPU or CUDA`,
+          )
     }
   }
 

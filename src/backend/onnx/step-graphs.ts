@@ -1,9 +1,10 @@
+import type { DType } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { type GraphSpec, modelOf } from '../../onnx/export/export-graph.js'
 import { encodeModel } from '../../onnx/model.js'
 import { op } from '../../op/op.js'
-import { scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
+import { momentTypeOf, scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
@@ -67,7 +68,10 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
     const { id, dims, parts } = group
     const g = gradients[i]!
     const old: Record<string, Value> = { theta: addInput(inputs, `theta/${id}`, dims) }
-    for (const moment of rule.moments) old[moment] = addInput(inputs, `${moment}/${id}`, dims)
+    for (const moment of rule.moments) {
+      const type = momentTypeOf(rule, moment, dims)
+      old[moment] = addInput(inputs, `${moment}/${id}`, type.dims, type.dtype)
+    }
     const scalars: Record<string, Value | number> = { limit, scale }
     for (const name of scalarsOf(rule)) scalars[name] = sharedInput(inputs, coefficientName(coefficients, name))
     if (enhanced) scalars['kappa'] = sharedInput(inputs, 'kappa')
@@ -111,8 +115,8 @@ export function buildAscentGraph(groups: readonly TensorGroup[], adaptive: boole
   return { name: 'ascent', inputs, outputs }
 }
 
-function addInput(inputs: Ports, name: string, dims: readonly number[] = []): Value {
-  const value = input(name, 'float32', dims)
+function addInput(inputs: Ports, name: string, dims: readonly number[] = [], dtype: DType = 'float32'): Value {
+  const value = input(name, dtype, dims)
   inputs.set(name, value)
   return value
 }

@@ -27,7 +27,7 @@ function* pairBuffers(
   for (const { name, count, theta, moments: own } of tensors) {
     yield [theta.buffer, arrayOf(parameters, name, count, 'value')]
     for (const [moment, buffer] of Object.entries(own))
-      yield [buffer, arrayOf(getOwn(moments, moment) ?? {}, name, count, moment)]
+      yield [buffer, arrayOf((getOwn(moments, moment) ?? {}) as ParameterArrays, name, count, moment)]
   }
 }
 

@@ -114,7 +114,7 @@ export async function agree(
   await backend.download({ parameters: stored.parameters, optimizer: stored.state })
   expectClose(stored.parameters, parameters, 'stored')
   for (const [moment, arrays] of Object.entries(state.moments))
-    expectClose(stored.state.moments[moment]!, arrays, moment, steep)
+    expectClose(stored.state.moments[moment] as ParameterArrays, arrays as ParameterArrays, moment, steep)
   expect(stored.state.mask?.flat).toEqual(state.mask?.flat)
   await backend.dispose()
   const end = flatten(parameters)

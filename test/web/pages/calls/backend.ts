@@ -123,7 +123,7 @@ function apart(wanted: Arrays, got: Arrays): number {
 function stateApart(wanted: OptimizerState, got: OptimizerState) {
   let moments = 0
   for (const [moment, arrays] of Object.entries(wanted.moments))
-    moments = Math.max(moments, apart(arrays, got.moments[moment]!))
+    moments = Math.max(moments, apart(arrays as ParameterArrays, got.moments[moment] as ParameterArrays))
   let flips = Number((wanted.mask === null) !== (got.mask === null))
   let curvature = 0
   for (const [name, flat] of Object.entries(wanted.mask?.flat ?? {})) {
