@@ -236,6 +236,59 @@ describe('tune chat', () => {
   })
 })
 
+describe('tune chat > teacher', () => {
+  const tune = (output: string, ...more: readonly string[]) =>
+    run('tune', 'chat', model, path('data.jsonl'), '-o', path(output), '--quiet', '--json', '--samples', '0', ...more)
+
+  it('a teacher with other answers > the loss of the teacher falls', async () => {
+    // The model that an earlier test has taught one answer is the teacher: its probabilities are those answers.
+    const { code, stdout } = await tune(
+      'pupil',
+      ...[
+        '--teacher',
+        path('out/model'),
+        '--teacher-weight',
+        '0.99',
+        '--temperature',
+        '1',
+        '--lr',
+        '0.01',
+        '--steps',
+        '12',
+      ],
+      ...['--validation', '0.2', '--batch-size', '4'],
+    )
+    expect(code).toBe(0)
+    const { plan, before, after } = JSON.parse(stdout)
+    expect(plan.teacher).toBe(path('out/model'))
+    expect(after.loss).toBeLessThan(0.7 * before.loss)
+  }, 60_000)
+
+  it('a teacher of another architecture, which reads an input that the model ignores > trains', async () => {
+    const { code, stdout } = await tune('other-teacher', '--teacher', join(golden, 'llama-optimum'), '--steps', '1')
+    expect(code, stdout).toBe(0)
+  }, 60_000)
+
+  it('a teacher with another tokenizer, or of preferences; its options alone > refused', async () => {
+    const refused = async (...options: string[]) => JSON.parse((await tune('refused', ...options)).stdout).error
+    cpSync(model, path('swapped'), { recursive: true })
+    const file = path('swapped/tokenizer.json')
+    const tokenizer = JSON.parse(readFileSync(file, 'utf8'))
+    const { vocab } = tokenizer.model
+    Object.assign(vocab, { I: vocab.a, a: vocab.I })
+    writeFileSync(file, JSON.stringify(tokenizer))
+    expect(await refused('--teacher', path('swapped'))).toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringContaining('tokenizer'),
+    })
+    expect(await refused('--temperature', '3')).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('--teacher'),
+    })
+    expect(await refused('--method', 'orpo', '--teacher', model)).toMatchObject({ code: 'invalid-data' })
+  })
+})
+
 describe('tune chat > preferences', () => {
   const pairs = Array.from({ length: 16 }, (_, i) => ({
     prompt: [{ role: 'user', content: questions[i % questions.length] }],

@@ -57,6 +57,14 @@ export function defineTune(program: Command, io: Io): void {
       'factor of the reward of dpo, weight of the odds ratio of orpo (default: 0.1)',
       parsePositiveNumber,
     )
+    .option('--teacher <folder>', 'larger model with the same tokenizer that is imitated, beside the answers')
+    .option('--teacher-dtype <type>', 'file of its folder, as --dtype')
+    .option(
+      '--teacher-weight <share>',
+      'share of the teacher, the rest is that of the answers (default: 0.5)',
+      parseFraction,
+    )
+    .option('--temperature <t>', 'divisor of the logits of both models (default: 2)', parsePositiveNumber)
     .option('--adapter <path>', 'adapter to continue: a PEFT folder, .onnx_adapter or .onnx file (default: a new one)')
     .option('--any-base', 'accept an adapter of another form of the model, such as float instead of 4 bits')
     .option('--r <n>', 'rank of the adapter (default: 16)', parsePositiveInteger)

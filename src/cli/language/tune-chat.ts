@@ -6,7 +6,7 @@ import { lora } from '../../adapter/lora.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { sizeOf } from '../../ir/tensor.js'
-import type { ChatDataReport } from '../../language/chat-data.js'
+import { type ChatDataReport, ignoredLabel } from '../../language/chat-data.js'
 import type { ChatMessage } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
@@ -14,6 +14,7 @@ import { nextToken } from '../../language/next-token.js'
 import { addReference } from '../../language/preference-data.js'
 import { dpo, orpo } from '../../language/preference-loss.js'
 import { isMergedDecoder, trainingModel } from '../../language/training-model.js'
+import { distillation } from '../../loss/distillation.js'
 import type { Loss } from '../../loss/loss.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { accuracy } from '../../metric/accuracy.js'
@@ -68,6 +69,13 @@ export interface TuneRequest extends TuningDataRequest {
   readonly rsLora?: true
   /** Factor of DPO's reward, or weight of ORPO's odds ratio. Default 0.1. */
   readonly beta?: number
+  /** Folder of a larger model that is imitated. */
+  readonly teacher?: string
+  readonly teacherDtype?: string
+  /** Share of the teacher in the loss. Default 0.5. */
+  readonly teacherWeight?: number
+  /** Divisor of the logits of both models. Default 2. */
+  readonly temperature?: number
   readonly epochs: number
   readonly steps?: number
   /** Default: as many as have `tokensAtOnce` tokens together. */
@@ -91,6 +99,8 @@ export interface TuneRequest extends TuningDataRequest {
 export interface TunePlan {
   readonly model: string
   readonly method: TuneMethod
+  /** Folder of the model that is imitated. */
+  readonly teacher: string | null
   readonly data: ChatDataReport
   /** Rows held out for validation. */
   readonly heldOut: number
@@ -147,8 +157,6 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
     )
   const data = await readTuningData(request, chat)
   const { method, train } = data
-  if (method === 'sft' && request.beta !== undefined)
-    throw new OnnxIreError('invalid-option', '--beta is for --method dpo and orpo, which compare pairs of answers')
   const { adapted, warnings } = await createAdapter(request, chat.model)
   const { batchSize, length } = request
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
@@ -156,7 +164,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
   const { optimizer, about } = createOptimizer(request, method, steps)
   const options: Omit<TrainerOptions, 'runtime'> = {
-    loss: createLoss(method, request.beta),
+    loss: await createLoss(request, data, chat),
     optimizer,
     metrics: [accuracy(), method === 'sft' ? perplexity() : margin()],
     schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.05), Math.max(0, steps - 1)) },
@@ -181,6 +189,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
     plan: {
       model: join(request.folder, chat.file),
       method,
+      teacher: request.teacher ?? null,
       data: train.report,
       heldOut: data.heldOut,
       ...countParameters(chat.model, adapted),
@@ -228,9 +237,35 @@ async function createAdapter(
   }
 }
 
-function createLoss(method: TuneMethod, beta: number | undefined): Loss {
-  if (method === 'sft') return nextToken()
-  return method === 'dpo' ? dpo({ beta }) : orpo({ lambda: beta })
+/** Creates the loss. Throws `invalid-option` for options of another method. */
+async function createLoss(request: TuneRequest, { method, train }: TuningData, chat: LanguageModel): Promise<Loss> {
+  const { beta, teacher, teacherDtype, teacherWeight, temperature } = request
+  const refuse = (option: string, reason: string): never => {
+    throw new OnnxIreError('invalid-option', `--${option} ${reason}`)
+  }
+  if (method === 'sft' && beta !== undefined)
+    refuse('beta', 'is for --method dpo and orpo, which compare pairs of answers')
+  if (method !== 'sft' && teacher !== undefined) refuse('teacher', 'is for --method sft, which learns answers')
+  if (teacher === undefined) {
+    const ofTeacher = { 'teacher-dtype': teacherDtype, 'teacher-weight': teacherWeight, temperature }
+    const given = Object.entries(ofTeacher).find(([, value]) => value !== undefined)
+    if (given) refuse(given[0], 'is for --teacher, the folder of a larger model')
+    if (method === 'sft') return nextToken()
+    return method === 'dpo' ? dpo({ beta }) : orpo({ lambda: beta })
+  }
+  const large = await openChat(teacher, teacherDtype)
+  for (const { row, tokens } of 'examplesOf' in train ? train.examplesOf : [])
+    if (large.tokenizer.decode(tokens) !== chat.tokenizer.decode(tokens))
+      throw new OnnxIreError(
+        'invalid-model',
+        `${teacher} has another tokenizer than ${request.folder} (row ${row} differs): take a teacher of the same family`,
+      )
+  return distillation({
+    teacher: trainingModel(large.model),
+    ...{ logits: 'logits', teacherLogits: 'logits', ignoreIndex: ignoredLabel, chunk: 'auto' },
+    temperature,
+    weight: teacherWeight,
+  })
 }
 
 /**
@@ -413,6 +448,7 @@ const methodNames: Readonly<Record<TuneMethod, string>> = {
 export function formatPlan({
   model,
   method,
+  teacher,
   data,
   heldOut,
   layers,
@@ -433,7 +469,7 @@ export function formatPlan({
       .map(([name, count]) => `${name} x ${count}`)
       .join(', ')}`,
     `         trains ${formatNumber(trainable)} of ${formatNumber(parameters + trainable)} parameters (${share} %)`,
-    `training ${methodNames[method]}: ${formatNumber(steps)} steps of ${batchSize}, ${microBatch} at once; ${optimizer}`,
+    `training ${methodNames[method]}${teacher === null ? '' : ` with the teacher ${teacher}`}: ${formatNumber(steps)} steps of ${batchSize}, ${microBatch} at once; ${optimizer}`,
     ...(memory?.needed
       ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
       : []),

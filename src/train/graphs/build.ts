@@ -249,7 +249,8 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
       ...(options.curvature === 'hutchinson' ? graphs.curvature!.probes.keys() : []),
       ...entriesByName(scaled?.scales ?? new Map()).map(([name]) => name),
     ],
-    graph,
+    // The loss may read an input that the outputs of the model do not depend on.
+    [...inputs.map(([name]) => name), ...graph.parameters.keys()],
   )
   return Object.assign(graphs, {
     evaluation,
@@ -394,8 +395,8 @@ function selectParameters(
 }
 
 /** Throws `invalid-option` if the model has a tensor with the name of an added input. */
-function checkInputNames(added: readonly string[], { inputs, parameters }: Graph): void {
-  const clash = added.find((name) => inputs.has(name) || parameters.has(name))
+function checkInputNames(added: readonly string[], names: readonly string[]): void {
+  const clash = added.find((name) => names.includes(name))
   if (clash !== undefined)
     throw new OnnxIreError(
       'invalid-option',
