@@ -42,6 +42,7 @@ export { type ArcFaceOptions, arcFace } from './loss/arc-face.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
 export { combine, type LossTask } from './loss/combine.js'
 export { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './loss/cross-entropy.js'
+export { type CtcOptions, ctc } from './loss/ctc.js'
 export { type DistillationOptions, distillation } from './loss/distillation.js'
 export {
   type CosineEmbeddingOptions,
@@ -93,6 +94,7 @@ export {
 export { averagePrecision, type RankingOptions, rocAuc } from './metric/ranking.js'
 export { createMetric, metrics } from './metric/registry.js'
 export { mae, type R2Options, r2, rmse } from './metric/regression.js'
+export { cer, decodeGreedily, sequenceAccuracy, type WerOptions, wer } from './metric/sequences.js'
 export { decodeModel, embedExternalData, encodeModel, type Model, namedTensors, replaceTensors } from './onnx/model.js'
 export { type ExternalData, externalFiles } from './onnx/proto/external-data.js'
 export { type AdafactorOptions, adafactor } from './optim/adafactor.js'

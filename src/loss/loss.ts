@@ -117,6 +117,18 @@ export type Comparison =
       readonly mask: Value | null
     }
   | {
+      /** A sequence of labels per example, which steps spell with blanks between them; see `ctc`. */
+      readonly kind: 'sequences'
+      /** [N, T, C]. */
+      readonly logits: Value
+      /** int64 [N, L], padded with the blank. */
+      readonly labels: Value
+      readonly blank: number
+      /** Numbers of steps and of labels that count: int64 [N]. */
+      readonly inputLengths: Value
+      readonly targetLengths: Value
+    }
+  | {
       /** Real numbers, element by element. */
       readonly kind: 'values'
       readonly output: Value

@@ -3,6 +3,7 @@ import { choice, either, flag, type JsonSchema, list, real, text, whole } from '
 import { type ArcFaceOptions, arcFace } from './arc-face.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
 import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
+import { type CtcOptions, ctc } from './ctc.js'
 import {
   type CosineEmbeddingOptions,
   type CosineSimilarityOptions,
@@ -152,6 +153,21 @@ export const lossRegistry = {
   }),
   dice: overlap(dice),
   jaccard: overlap(jaccard),
+  ctc: entry<CtcOptions>({
+    create: ctc,
+    options: {
+      logits,
+      timeFirst: flag('whether the logits are [T, N, C]'),
+      labels,
+      blank: whole(0, 'the class of the blank'),
+      inputLengths: text("the name of the data's numbers of steps"),
+      targetLengths: text("the name of the data's numbers of labels"),
+      divideByLength: flag('whether the loss of an example is divided by its number of labels'),
+      sampleWeights: weights.sampleWeights,
+    },
+    output: 'logits',
+    target: ({ labels = 'labels' }) => ({ name: labels, isClasses: true }),
+  }),
   l1: entry<L1Options>({ create: l1, options: regression, output: 'output', target: realTarget }),
   huber: entry<HuberOptions>({
     create: huber,

@@ -31,15 +31,19 @@ export interface MetricAccumulatorState {
 }
 
 /** State of an accumulator before the first batch, with every sum at 0. */
-export const emptyAccumulatorState = ({ outputs }: BuiltMetrics): MetricAccumulatorState => ({
+export const emptyAccumulatorState = ({ parts }: BuiltMetrics): MetricAccumulatorState => ({
   loss: 0,
   weight: 0,
   count: 0,
   sums: Object.fromEntries(
-    [...outputs].map(([name, { shape }]) => [
-      name,
-      new Array<number>(sizeOf((shape ?? []) as readonly number[])).fill(0),
-    ]),
+    parts.flatMap(({ prefix, metric: { reduce, sums } }) =>
+      reduce
+        ? reduce.names.map((name) => [prefix + name, [0]])
+        : [...sums].map(([name, { shape }]) => [
+            prefix + name,
+            new Array<number>(sizeOf((shape ?? []) as readonly number[])).fill(0),
+          ]),
+    ),
   ),
 })
 
@@ -76,7 +80,7 @@ export class MetricAccumulator {
   measures(): Measures {
     const values: Record<string, MetricValue> = emptyRecord()
     for (const { prefix, task, metric } of this.#metrics.parts) {
-      const names = [...metric.sums.keys()]
+      const names = metric.reduce?.names ?? [...metric.sums.keys()]
       if (names.some((name) => !getOwn(this.#sums, prefix + name))) continue // no batch has been added
       const sums = Object.fromEntries(names.map((name) => [name, this.#sums[prefix + name]!]))
       for (const [name, value] of Object.entries(metric.measure(sums)))

@@ -3,7 +3,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { castTo, countUnmasked, type DecisionComparison, predictedClass, sumUnmasked } from './decisions.js'
+import { castTo, countUnmasked, type DecisionComparison, isDecision, predictedClass, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /**
@@ -19,7 +19,7 @@ import type { Metric } from './metric.js'
 export const accuracy = (): Metric => ({
   name: 'accuracy',
   build(comparison) {
-    if (comparison.kind === 'values') return null
+    if (!isDecision(comparison)) return null
     const correct = isCorrect(comparison)
     const { logits, mask } = comparison
     const count = (x: Value) => op.ReduceSum(castTo(logits, x), { keepdims: 0 })

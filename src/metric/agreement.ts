@@ -3,7 +3,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber, invalidOption, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { castTo, type DecisionComparison, decide, histogram } from './decisions.js'
+import { castTo, type DecisionComparison, decide, histogram, isDecision } from './decisions.js'
 import type { Metric } from './metric.js'
 import { confusion } from './precision-recall.js'
 
@@ -24,7 +24,7 @@ export function ece({ bins = 15 }: EceOptions = {}): Metric {
   return {
     name: 'ece',
     build(comparison) {
-      if (comparison.kind === 'values') return null
+      if (!isDecision(comparison)) return null
       const { predicted, actual, counted } = decide(comparison)
       const confidence = confidenceOf(comparison)
       const bin = op.Cast(op.Clip(op.Floor(op.Mul(confidence, bins)), 0, bins - 1), { to: dtypes.int64.onnx })

@@ -7,7 +7,11 @@ import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** Comparison with a decision per target: one of several classes, or yes or no. */
-export type DecisionComparison = Exclude<Comparison, { kind: 'values' }>
+export type DecisionComparison = Extract<Comparison, { kind: 'classes' | 'binary' }>
+
+/** Whether a comparison has a decision per target. */
+export const isDecision = (comparison: Comparison): comparison is DecisionComparison =>
+  comparison.kind === 'classes' || comparison.kind === 'binary'
 
 /** Decisions of a model with the true classes. */
 export interface Decisions {

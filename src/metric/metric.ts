@@ -1,7 +1,10 @@
+import type { FloatArray } from '../ir/float-array.js'
 import { isStatic } from '../ir/shape.js'
+import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Comparison, LossGraph } from '../loss/loss.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 
 /** Value of a metric: a number, one number per class, or a confusion matrix. */
 export type MetricValue = number | readonly number[] | readonly (readonly number[])[]
@@ -19,8 +22,15 @@ export interface Metric {
 
 /** Sums of a metric in a graph, and the function from their totals to the reported values. */
 export interface MetricGraph {
-  /** Sums over the batch, by name: float tensors of static shape. */
+  /** Sums over the batch, by name: float tensors of static shape, or the tensors that `reduce` reads. */
   readonly sums: ReadonlyMap<string, Value>
+  /** Sums that a graph cannot compute, such as edit distances: the host computes them for every batch. */
+  readonly reduce?: {
+    /** Names of the sums. */
+    readonly names: readonly string[]
+    /** Computes the sums, by name, from the tensors of `sums`, which may have any shape. */
+    compute(tensors: Tensors): Readonly<Record<string, number>>
+  }
   /** Computes the reported values, by name, from the sums over all batches. */
   measure(sums: Readonly<Record<string, Float64Array>>): Readonly<Record<string, MetricValue>>
 }
@@ -30,6 +40,24 @@ export interface BuiltMetrics {
   /** Sums of every metric: `sum/<metric>/<name>`, or `sum/<task>/<metric>/<name>` if the loss has tasks. */
   readonly outputs: ReadonlyMap<string, Value>
   readonly parts: readonly { readonly prefix: string; readonly task: string; readonly metric: MetricGraph }[]
+}
+
+/** The sums of a batch, from the outputs `sum/...` of a graph. */
+export function readSums(outputs: Tensors, { parts }: BuiltMetrics): Record<string, FloatArray> {
+  const sums = Object.fromEntries(
+    Object.entries(outputs).flatMap(([name, { data }]) =>
+      name.startsWith('sum/') ? [[name, data as FloatArray]] : [],
+    ),
+  )
+  for (const { prefix, metric } of parts) {
+    const names = metric.reduce ? [...metric.sums.keys()] : []
+    if (names.length === 0 || names.some((name) => !getOwn(outputs, prefix + name))) continue
+    for (const name of names) delete sums[prefix + name]
+    const tensors = Object.fromEntries(names.map((name) => [name, outputs[prefix + name]!]))
+    for (const [name, sum] of Object.entries(metric.reduce!.compute(tensors)))
+      sums[prefix + name] = Float64Array.of(sum)
+  }
+  return sums
 }
 
 /**
@@ -61,7 +89,7 @@ export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, requir
   const outputs = new Map<string, Value>()
   for (const { prefix, metric } of parts)
     for (const [name, value] of metric.sums) {
-      if (!isStatic(value.shape))
+      if (!metric.reduce && !isStatic(value.shape))
         throw new OnnxIreError('invalid-option', `metrics: the sum '${prefix}${name}' has no static shape`)
       outputs.set(prefix + name, value)
     }

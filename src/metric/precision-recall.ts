@@ -2,7 +2,15 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { checkThreshold, classCount, type DecisionComparison, type Decisions, decide, histogram } from './decisions.js'
+import {
+  checkThreshold,
+  classCount,
+  type DecisionComparison,
+  type Decisions,
+  decide,
+  histogram,
+  isDecision,
+} from './decisions.js'
 import type { Metric } from './metric.js'
 
 /** Limit of the matrix: more classes would take over 16 MB per batch. */
@@ -24,7 +32,7 @@ export function confusion({ threshold = 0.5 }: ConfusionOptions = {}): Metric {
   return {
     name: 'confusion',
     build(comparison) {
-      if (comparison.kind === 'values') return null
+      if (!isDecision(comparison)) return null
       const classes = comparison.kind === 'binary' ? 2 : classCount(comparison, 'confusion')
       if (classes > maxClasses)
         throw new OnnxIreError(
@@ -118,7 +126,7 @@ export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
   return {
     name: 'perClass',
     build(comparison) {
-      if (comparison.kind === 'values') return null
+      if (!isDecision(comparison)) return null
       return {
         sums: countPerClass(comparison, threshold, 'perClass').sums,
         measure: (sums) => {
@@ -143,7 +151,7 @@ function averageMetric(kind: keyof typeof scores, { average = 'macro', threshold
   return {
     name,
     build(comparison) {
-      if (comparison.kind === 'values') return null
+      if (!isDecision(comparison)) return null
       const { sums, isMultiLabel } = countPerClass(comparison, threshold, name)
       return {
         sums,

@@ -4,7 +4,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { classCount, type DecisionComparison, decide, histogram } from './decisions.js'
+import { classCount, type DecisionComparison, decide, histogram, isDecision } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /** Options of `rocAuc` and `averagePrecision`. */
@@ -66,7 +66,7 @@ function rankingMetric(
   return {
     name,
     build(comparison) {
-      if (comparison.kind === 'values') return null
+      if (!isDecision(comparison)) return null
       const { scores, isTrue, counted, columns } = rankColumns(comparison, name)
       if (columns * bins > maxCounters)
         throw new OnnxIreError(

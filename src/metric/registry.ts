@@ -9,6 +9,7 @@ import { perplexity } from './perplexity.js'
 import { type ClassAverageOptions, confusion, f1, iou, perClass, precision, recall } from './precision-recall.js'
 import { averagePrecision, rocAuc } from './ranking.js'
 import { mae, r2, rmse } from './regression.js'
+import { cer, sequenceAccuracy, type WerOptions, wer } from './sequences.js'
 
 /** Entry of `metricRegistry`: how a recipe and the command line create a metric. */
 interface MetricEntry<Options extends object> {
@@ -58,6 +59,13 @@ export const metricRegistry = {
   }),
   perplexity: withoutOptions(perplexity),
   margin: withoutOptions(margin),
+  cer: withoutOptions(cer),
+  wer: entry<WerOptions>({
+    create: wer,
+    options: { space: whole(0, 'the class of the space between words') },
+    required: ['space'],
+  }),
+  sequenceAccuracy: withoutOptions(sequenceAccuracy),
   mae: withoutOptions(mae),
   rmse: withoutOptions(rmse),
   r2: entry({

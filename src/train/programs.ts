@@ -13,6 +13,7 @@ import { isStatic } from '../ir/shape.js'
 import { sizeOf, type Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { NoiseDistribution } from '../loss/loss.js'
+import { readSums } from '../metric/metric.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -200,7 +201,7 @@ export class Programs<T extends TensorMap> {
       loss: number('loss') ?? 0,
       count,
       weight: number('weight') ?? count,
-      sums: outputArrays(outputs, 'sum/', (name) => name),
+      sums: readSums(outputs, this.graphs.metrics.evaluation),
       gradients,
       statistics: outputArrays(outputs, 'next/', (name) => name.slice('next/'.length)),
     }

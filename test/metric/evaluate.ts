@@ -6,7 +6,7 @@ import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Dim } from '../../src/ir/shape.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { type Measures, MetricAccumulator } from '../../src/metric/accumulator.js'
-import { buildMetrics } from '../../src/metric/metric.js'
+import { buildMetrics, readSums } from '../../src/metric/metric.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 
@@ -35,9 +35,8 @@ export async function measured(
   const tally = new MetricAccumulator(graph)
   for (const batch of batches) {
     const outputs = await program.run(batch)
-    const sums = [...graph.outputs.keys()].map((name) => [name, numbersOf(outputs[name]!)])
     const [count, value] = [numbersOf(outputs['count']!)[0]!, numbersOf(outputs['loss']!)[0]!]
-    tally.add({ loss: value, count, weight: count, sums: Object.fromEntries(sums) })
+    tally.add({ loss: value, count, weight: count, sums: readSums(outputs, graph) })
   }
   await program.release()
   return tally.measures()
