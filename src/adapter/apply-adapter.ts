@@ -19,6 +19,7 @@ import type { Adapter, AdapterConfig, AdapterLayer } from './adapter.js'
 import { findLayers, type Layer, type LayerOptions, type Site } from './layers.js'
 import { transpose } from './names.js'
 import { addRecord, findRecord, type LayerRecord, type SiteRecord } from './record.js'
+import { replaceNodes } from './scopes.js'
 
 /**
  * Inserts an adapter into a model, for training it further or for one file with the adapter beside the weights. Every
@@ -124,7 +125,7 @@ export function insertAdapter(
   for (const pair of pairs) for (const { node } of pair.layer.sites) append(bySite, node, pair)
   for (const of of bySite.values()) checkParts(of)
   const records = pairs.map((pair) => inserted.addTensors(pair))
-  const node = graph.node.flatMap((base) => {
+  const node = replaceNodes(graph, (base) => {
     const at = bySite.get(base)
     return at ? inserted.addSite(base, at) : [base]
   })

@@ -1,14 +1,14 @@
 import { type DType, dtypes, isFloat } from '../ir/dtype.js'
 import type { Attribute } from '../ir/value.js'
 import { isStandardDomain, qualifiedName } from '../onnx/import/model-nodes.js'
-import { type Model, namedTensors } from '../onnx/model.js'
-import { isConstant } from '../onnx/proto/constant.js'
+import type { Model } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AdapterKind } from './adapter.js'
 import { createInsertedMatcher, findRecord } from './record.js'
+import { type LayerScope, listScopes } from './scopes.js'
 import { attributesOf, findWeight, type NamedValues, traceTensor, type WeightSource } from './weight-source.js'
 
 /** Layer of a model that an adapter can change. */
@@ -81,7 +81,8 @@ type Found = Omit<AdaptableLayer, 'module' | 'isDefault' | 'node' | 'operator'> 
 /**
  * Lists the layers of a model that an adapter can change: products with a stored weight (MatMul, Gemm, FusedMatMul,
  * MatMulNBits, behind DequantizeLinear, Cast, Transpose or Reshape), convolutions of one group, and embeddings.
- * Layers in the bodies of If, Loop and Scan and in functions are not included.
+ * Layers in the branches of an If of the main graph are included if their weights are in the main graph, as in merged
+ * decoders; those in other bodies and in functions are not.
  *
  * @example
  * for (const { module, in: inputs, out } of adaptableLayers(model)) console.log(module, inputs, out)
@@ -108,28 +109,28 @@ export function adaptableLayers(model: Model, options: LayerOptions = {}): reado
 export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): readonly Layer[] {
   const graph = model.proto.graph
   if (!graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
-  const producers = new Map<string, NodeProto>()
-  for (const node of graph.node) if (!isConstant(node)) for (const name of node.output) producers.set(name, node)
-  const values = { tensors: namedTensors(model), producers }
+  const scopes = listScopes(model)
+  const [{ tensors }] = scopes as [LayerScope]
+  const scopeOf = new Map<Found, LayerScope>()
   const groups = new Map<string, Found[]>()
   const record = findRecord(model.proto)
   const isInserted = record ? createInsertedMatcher(record) : () => false
-  for (const node of graph.node) {
-    const found = isInserted(node.name ?? '') ? undefined : findLayer(node, values)
-    if (!found) continue
-    const { kind, weight, outAxis, source, in: inputs, out } = found
-    append(groups, JSON.stringify([kind, weight.tensor, inputs, out, outAxis, source?.views]), found)
-  }
+  for (const scope of scopes)
+    for (const node of scope.graph.node) {
+      const found = isInserted(node.name ?? '') ? undefined : findLayer(node, scope)
+      if (!found || !tensors.has(found.weight.tensor)) continue
+      const { kind, weight, outAxis, source, in: inputs, out } = found
+      append(groups, JSON.stringify([kind, weight.tensor, inputs, out, outAxis, source?.views]), found)
+      scopeOf.set(found, scope)
+    }
   const named = nameModules([...groups.values()])
-  const consumers = new Map<string, NodeProto[]>()
-  for (const node of graph.node) for (const name of node.input) append(consumers, name, node)
-  const context = { ...values, consumers, outputs: new Set(graph.output.map(({ name = '' }) => name)) }
   const embeddings = named.flatMap(([, [first]]) => (first?.kind === 'embedding' ? [first] : []))
   const words = Math.max(0, ...embeddings.map(({ in: rows }) => rows))
   const tied = new Set(embeddings.map(({ weight }) => weight.tensor))
   return named.flatMap(([module, group]) => {
     const { site, kind, ...first } = group[0]!
-    const isOutput = /(^|\.)(lm_head|embed_out)$/.test(module) || isWordOutput(group[0]!, words, tied, context)
+    const scope = scopeOf.get(group[0]!)!
+    const isOutput = /(^|\.)(lm_head|embed_out)$/.test(module) || isWordOutput(group[0]!, words, tied, scope)
     const layer: Layer = {
       ...first,
       kind,
@@ -139,7 +140,7 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
       isDefault: kind === 'linear' && !isOutput,
       sites: group.map((found) => found.site),
     }
-    const sizes = kind === 'linear' && /(^|\.)qkv_proj$/.test(module) ? splitSizes(layer, context, qkvSizes) : undefined
+    const sizes = kind === 'linear' && /(^|\.)qkv_proj$/.test(module) ? splitSizes(layer, scope, qkvSizes) : undefined
     if (!sizes) return [layer]
     return [{ ...layer, isDefault: false }, ...splitLayer(layer, sizes)]
   })
@@ -295,11 +296,6 @@ function nameModules(groups: readonly (readonly Found[])[]): readonly (readonly 
   })
 }
 
-interface Context extends NamedValues {
-  readonly consumers: ReadonlyMap<string, readonly NodeProto[]>
-  readonly outputs: ReadonlySet<string>
-}
-
 /** Operators between the output layer and the output of a language model. */
 const passing = /^(Add|Cast|Identity|Mul|Div|Tanh|Slice|Reshape|Unsqueeze|Squeeze)$/
 
@@ -313,24 +309,24 @@ function isWordOutput(
   { kind, weight, out, site }: Found,
   words: number,
   tied: ReadonlySet<string>,
-  context: Context,
+  { consumers, outputs }: LayerScope,
 ): boolean {
   if (kind !== 'linear') return false
   if (tied.has(weight.tensor)) return true
   if (out !== words) return false
   let name = site.node.output[0] ?? ''
-  for (let steps = 0; steps < 8 && !context.outputs.has(name); steps++) {
-    const [next] = context.consumers.get(name) ?? []
+  for (let steps = 0; steps < 8 && !outputs.has(name); steps++) {
+    const [next] = consumers.get(name) ?? []
     if (!next || !isStandardDomain(next) || !passing.test(next.opType ?? '')) return false
     name = next.output[0] ?? ''
   }
-  return context.outputs.has(name)
+  return outputs.has(name)
 }
 
 /** Outputs of query, key and value in a packed layer: given, or from the node that reads them, after a bias if any. */
 function splitSizes(
   { sites, out, module }: Layer,
-  { consumers, tensors }: Context,
+  { consumers, tensors }: LayerScope,
   given: readonly number[] | undefined,
 ): readonly number[] | undefined {
   if (given) {

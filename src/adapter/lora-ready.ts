@@ -1,6 +1,7 @@
 import { dtypes } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf } from '../ir/tensor.js'
+import { walkNodes } from '../onnx/import/model-nodes.js'
 import type { Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import type { GraphProto, NodeProto, ValueInfoProto } from '../onnx/proto/schema.js'
@@ -13,6 +14,7 @@ import { selectLayers } from './lora.js'
 import { chooseAbsentRank, suffixes } from './names.js'
 import { adapterOf, removeAdapter } from './read-adapter.js'
 import { findRecord, removeRecord } from './record.js'
+import { replaceNodes } from './scopes.js'
 
 /** Options of `makeLoraReady`. */
 export interface LoraReadyOptions extends LayerOptions {
@@ -114,15 +116,13 @@ function convertToInputs(model: Model, optional: boolean): Model {
   }
   // A factor of 1 between A and B.
   const isScale = ({ opType, input }: NodeProto) => opType === 'Mul' && scales.has(input[1] ?? '')
-  for (const node of graph.node) if (isScale(node)) renamed.set(node.output[0]!, node.input[0]!)
+  for (const node of walkNodes(graph)) if (isScale(node)) renamed.set(node.output[0]!, node.input[0]!)
   const edited = edit(graph, {
-    node: graph.node
-      .filter((node) => !isScale(node))
-      .map((node) =>
-        node.input.some((name) => renamed.has(name))
-          ? edit(node, { input: node.input.map((name) => renamed.get(name) ?? name) })
-          : node,
-      ),
+    node: replaceNodes(graph, (node) => {
+      if (isScale(node)) return []
+      const reads = node.input.some((name) => renamed.has(name))
+      return [reads ? edit(node, { input: node.input.map((name) => renamed.get(name) ?? name) }) : node]
+    }),
     initializer: [...graph.initializer.filter(({ name = '' }) => !renamed.has(name) && !scales.has(name)), ...defaults],
     input: [...graph.input.filter(({ name = '' }) => !renamed.has(name) && !scales.has(name)), ...inputs],
   })

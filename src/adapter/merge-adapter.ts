@@ -11,6 +11,7 @@ import { findPairs, type LayerPair } from './apply-adapter.js'
 import type { Layer } from './layers.js'
 import { mergeWeight, readWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
+import { replaceNodes } from './scopes.js'
 import { toStoredOrder } from './weight-source.js'
 
 /**
@@ -57,8 +58,9 @@ const weightInput = ({ kind }: Layer): number => (kind === 'embedding' ? 0 : 1)
 function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean } {
   const graph = proto.graph!
   const readers = new Map<string, NodeProto[]>()
-  for (const node of walkNodes(graph)) for (const name of node.input) append(readers, name, node)
-  const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)))
+  const nodes = [...walkNodes(graph)]
+  for (const node of nodes) for (const name of node.input) append(readers, name, node)
+  const producers = new Map(nodes.flatMap((node) => node.output.map((name) => [name, node] as const)))
   const outputs = new Set(graph.output.map(({ name = '' }) => name))
   return {
     /** Whether only the nodes of a layer read its weight. */
@@ -89,9 +91,9 @@ function useCopies(model: Model, copies: ReadonlyMap<Layer, Tensor>): Model {
     ),
   )
   const edited = edit(graph, {
-    node: graph.node.map((node) => {
+    node: replaceNodes(graph, (node) => {
       const change = inputs.get(node.output[0])
-      return change ? edit(node, { input: node.input.with(change.at, change.name) }) : node
+      return [change ? edit(node, { input: node.input.with(change.at, change.name) }) : node]
     }),
     initializer: [...graph.initializer, ...named.map(({ name, tensor }) => toTensorProto(name, tensor))],
   })

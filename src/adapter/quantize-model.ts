@@ -118,6 +118,13 @@ export function mergeQuantized(model: Model, options: QuantizeOptions = {}): Mod
   const adapter = adapterOf(model)
   const pairs = findPairs(base, adapter, layerOptions)
   const inBlocks = pairs.filter(({ layer }) => layer.operator === 'com.microsoft.MatMulNBits')
+  const main = new Set(base.proto.graph!.node)
+  const inBranch = inBlocks.find(({ layer }) => layer.sites.some(({ node }) => !main.has(node)))
+  if (inBranch)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter cannot be merged: ${inBranch.layer.module} is in the branches of an If, where weights in blocks are not quantized again: leave the adapter beside the weights`,
+    )
   const rest = pairs.filter((pair) => !inBlocks.includes(pair)).map((pair) => pair.adapter)
   const merged = rest.length > 0 ? mergeAdapter(applyAdapter(base, { ...adapter, layers: rest }, layerOptions)) : base
   return insertBlocks(

@@ -8,6 +8,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { transpose } from './names.js'
 import { type AdapterRecord, createInsertedMatcher, findRecord, removeRecord } from './record.js'
+import { replaceNodes } from './scopes.js'
 
 /**
  * Reads the adapter of a model, trained or not.
@@ -71,7 +72,7 @@ export function removeAdapter(model: Model): Model {
     original.delete(node.output[0]!)
     return edit(node, { output: [output, ...node.output.slice(1)] })
   }
-  const node = graph.node.filter((each) => !isInserted(each.name ?? '')).map(restore)
+  const node = replaceNodes(graph, (each) => (isInserted(each.name ?? '') ? [] : [restore(each)]))
   const [missing] = original.keys()
   if (missing !== undefined)
     throw new OnnxIreError(

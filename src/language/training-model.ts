@@ -22,10 +22,6 @@ export interface TrainingModelOptions {
   readonly pairs?: boolean | undefined
 }
 
-/** Whether a model is a merged decoder: an If at the top chooses between a branch with and one without a cache. */
-export const isMergedDecoder = ({ proto }: Model): boolean =>
-  proto.graph!.node.some(({ opType, input }) => opType === 'If' && input[0] === cacheFlag)
-
 /** Names of states that a decoder reads and returns: keys and values, and those of hybrid models. */
 const pastName = /^past/
 const cacheFlag = 'use_cache_branch'

@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { decodeModel, encodeModel } from '../../src/index.js'
-import { create, edit } from '../../src/onnx/proto/message.js'
-import { golden } from '../language/models.js'
+import { golden, mergeDecoder } from '../language/models.js'
 import { run, runInterrupted, runWithInput } from './command.js'
 
 const model = join(golden, 'qwen2-genai')
@@ -212,21 +211,20 @@ describe('tune chat', () => {
     })
   }, 60_000)
 
-  it('a merged decoder > invalid-model with the advice', async () => {
+  it('a merged decoder > is taught, and answers with its adapter', async () => {
     const other = path('merged')
-    cpSync(model, other, { recursive: true })
+    cpSync(join(golden, 'llama-optimum'), other, { recursive: true })
     const file = join(other, 'onnx/model_q4f16.onnx')
-    const { proto } = decodeModel(readFileSync(file))
-    const graph = proto.graph!
-    const branch = create('NodeProto', { opType: 'If', input: ['use_cache_branch'], output: ['unused'] })
-    const merged = edit(proto, { graph: edit(graph, { node: [...graph.node, branch] }) })
-    writeFileSync(file, encodeModel({ proto: merged, external: null }))
-    const { stdout } = await run('tune', 'chat', other, path('data.jsonl'), '-o', path('none'), '--json')
-    expect(JSON.parse(stdout).error).toMatchObject({
-      code: 'invalid-model',
-      message: expect.stringContaining('merged'),
-    })
-  })
+    writeFileSync(file, encodeModel(mergeDecoder(decodeModel(readFileSync(file)))))
+    const few = ['--steps', '2', '--samples', '0', '--quiet', '--json']
+    const tuned = await run('tune', 'chat', other, path('data.jsonl'), '-o', path('of-merged'), ...few)
+    expect(JSON.parse(tuned.stdout)).toMatchObject({ step: 2 })
+    const asked = ['--message', 'Hello', '--max-tokens', '3']
+    for (const from of [[other, '--adapter', path('of-merged/adapter')], [path('of-merged/model')]]) {
+      const { code, stdout } = await run('chat', ...from, ...asked)
+      expect([code, stdout.length > 0]).toEqual([0, true])
+    }
+  }, 60_000)
 
   it('data without answers > invalid-data before anything is written', async () => {
     writeFileSync(path('user.jsonl'), '{"messages": [{"role": "user", "content": "a"}]}\n')

@@ -1,6 +1,14 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { dequantizeBlocks } from '../../src/adapter/quantize-model.js'
+import { attributesOf } from '../../src/adapter/weight-source.js'
+import { tensorFrom } from '../../src/ir/leaf.js'
+import { createInput } from '../../src/onnx/import/declarations.js'
+import { type Model, namedTensors } from '../../src/onnx/model.js'
+import { create, edit } from '../../src/onnx/proto/message.js'
+import { attributeTypes, type NodeProto } from '../../src/onnx/proto/schema.js'
+import { toTensorProto } from '../../src/onnx/proto/tensor.js'
 import { languageModels } from '../requirements.js'
 
 /** Folders that are committed, with one file of weights each. */
@@ -46,3 +54,99 @@ function listExported(root: string): Exported[] {
 export const committed = listExported(golden)
 /** Models that tools/language/export.py has written on this machine. */
 export const exported = listExported(languageModels)
+
+/** Replaces every MatMulNBits by MatMul with the same weight in float16. */
+export function toFloatWeights(model: Model): Model {
+  const graph = model.proto.graph!
+  const tensors = namedTensors(model)
+  const weights = graph.node.flatMap((each) => {
+    if (each.opType !== 'MatMulNBits') return []
+    const { N: n, K: k, bits = 4, block_size: blockSize } = attributesOf(each) as Record<string, number>
+    const [q, scales] = each.input.slice(1, 3).map((name) => tensors.get(name)!)
+    const rows = dequantizeBlocks({ q: q!, scales: scales! }, { n: n!, k: k!, bits, blockSize: blockSize! })
+    const columns = Float64Array.from(rows, (_, i) => rows[(i % n!) * k! + Math.floor(i / n!)]!)
+    return [toTensorProto(`${each.output[0]}/weight`, tensorFrom('float16', [k!, n!], columns))]
+  })
+  const node = graph.node.map((each) => {
+    if (each.opType !== 'MatMulNBits') return each
+    const input = [each.input[0]!, `${each.output[0]}/weight`]
+    return create('NodeProto', { opType: 'MatMul', name: each.name, input, output: each.output })
+  })
+  const initializer = [...graph.initializer, ...weights]
+  return { ...model, proto: edit(model.proto, { graph: edit(graph, { node, initializer }) }) }
+}
+
+/**
+ * Merges a decoder with itself as optimum once did: the nodes are in both branches of an If that use_cache_branch
+ * chooses, under the same names; the else branch has an empty past. The weights remain in the main graph.
+ */
+export function mergeDecoder(model: Model): Model {
+  const graph = model.proto.graph!
+  const pasts = graph.input.filter(({ name }) => name!.startsWith('past'))
+  const dims = [...pasts[0]!.type!.tensorType!.shape!.dim]
+  const rest = BigInt64Array.from(dims.slice(1), ({ dimValue }) => dimValue ?? 0n)
+  const zero = tensorFrom(createInput(pasts[0]!).dtype, [1], [0])
+  const tensors = [
+    toTensorProto('empty/first', { dtype: 'int64', dims: [1], data: BigInt64Array.of(0n) }),
+    toTensorProto('empty/rest', { dtype: 'int64', dims: [rest.length], data: rest }),
+  ]
+  const node = (opType: string, input: string[], output: string, attribute: NodeProto['attribute'] = []) =>
+    create('NodeProto', { opType, name: output, input, output: [output], attribute })
+  const axis = create('AttributeProto', { name: 'axis', type: attributeTypes.int, i: 0n })
+  const value = create('AttributeProto', { name: 'value', type: attributeTypes.tensor, t: toTensorProto('', zero) })
+  const empty = [
+    node('Shape', ['input_ids'], 'empty/shape'),
+    node('Gather', ['empty/shape', 'empty/first'], 'empty/batch'),
+    node('Concat', ['empty/batch', 'empty/rest'], 'empty/dims', [axis]),
+    ...pasts.map(({ name }) => node('ConstantOfShape', ['empty/dims'], `empty/${name}`, [value])),
+  ]
+  const isPast = new Set(pasts.map(({ name }) => name))
+  const sorted = sortNodes(graph.node)
+  const first = sorted.map((each) =>
+    edit(each, { input: each.input.map((name) => (isPast.has(name) ? `empty/${name}` : name)) }),
+  )
+  const branch = (name: string, nodes: readonly NodeProto[]) =>
+    create('AttributeProto', {
+      name,
+      type: attributeTypes.graph,
+      g: create('GraphProto', { name, node: [...nodes], output: graph.output }),
+    })
+  const choice = create('NodeProto', {
+    opType: 'If',
+    name: 'optimum::if',
+    input: ['use_cache_branch'],
+    output: graph.output.map(({ name }) => name!),
+    attribute: [branch('then_branch', sorted), branch('else_branch', [...empty, ...first])],
+  })
+  const flag = create('ValueInfoProto', {
+    name: 'use_cache_branch',
+    type: create('TypeProto', {
+      tensorType: create('TensorType', {
+        elemType: 9,
+        shape: create('TensorShapeProto', { dim: [create('Dimension', { dimValue: 1n })] }),
+      }),
+    }),
+  })
+  const merged = edit(graph, {
+    node: [choice],
+    input: [...graph.input, flag],
+    initializer: [...graph.initializer, ...tensors],
+    valueInfo: [],
+  })
+  return { ...model, proto: edit(model.proto, { graph: merged }) }
+}
+
+/** Sorts nodes topologically, which onnxruntime requires in branches only. */
+function sortNodes(nodes: readonly NodeProto[]): NodeProto[] {
+  const producers = new Map(nodes.flatMap((node) => node.output.map((name) => [name, node] as const)))
+  const sorted = new Set<NodeProto>()
+  const visit = (node: NodeProto): void => {
+    for (const name of node.input) {
+      const producer = producers.get(name)
+      if (producer && !sorted.has(producer)) visit(producer)
+    }
+    sorted.add(node)
+  }
+  for (const node of nodes) visit(node)
+  return [...sorted]
+}

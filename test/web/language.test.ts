@@ -2,16 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { adaptableLayers, decodeOnnxAdapter, decodePeft } from '../../src/adapter/index.js'
-import { dequantizeBlocks } from '../../src/adapter/quantize-model.js'
-import { attributesOf } from '../../src/adapter/weight-source.js'
-import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { numbersOf } from '../../src/ir/leaf.js'
 import { readLanguageModel } from '../../src/language/index.js'
 import { modelFolder, node } from '../../src/node/index.js'
-import { decodeModel, encodeModel, type Model, namedTensors } from '../../src/onnx/model.js'
-import { create, edit } from '../../src/onnx/proto/message.js'
-import { toTensorProto } from '../../src/onnx/proto/tensor.js'
+import { decodeModel, encodeModel } from '../../src/onnx/model.js'
 import { modelFolder as browserFolder } from '../../src/web/files/model-folder.js'
-import { golden } from '../language/models.js'
+import { golden, toFloatWeights } from '../language/models.js'
 import { describeInBrowser } from './browser.js'
 import { rows, type Taught, teach } from './pages/chat-task.js'
 import type { Where } from './pages/task.js'
@@ -25,27 +21,6 @@ function filesOf(name: string): Map<string, Uint8Array> {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
   const paths = entries.map((entry) => join(entry.parentPath, entry.name))
   return new Map(paths.map((path) => [path.slice(folder.length + 1), readFileSync(path)]))
-}
-
-/** Replaces every MatMulNBits by MatMul with the same weight in float16. */
-function toFloatWeights(model: Model): Model {
-  const graph = model.proto.graph!
-  const tensors = namedTensors(model)
-  const weights = graph.node.flatMap((each) => {
-    if (each.opType !== 'MatMulNBits') return []
-    const { N: n, K: k, bits = 4, block_size: blockSize } = attributesOf(each) as Record<string, number>
-    const [q, scales] = each.input.slice(1, 3).map((name) => tensors.get(name)!)
-    const rows = dequantizeBlocks({ q: q!, scales: scales! }, { n: n!, k: k!, bits, blockSize: blockSize! })
-    const columns = Float64Array.from(rows, (_, i) => rows[(i % n!) * k! + Math.floor(i / n!)]!)
-    return [toTensorProto(`${each.output[0]}/weight`, tensorFrom('float16', [k!, n!], columns))]
-  })
-  const node = graph.node.map((each) => {
-    if (each.opType !== 'MatMulNBits') return each
-    const input = [each.input[0]!, `${each.output[0]}/weight`]
-    return create('NodeProto', { opType: 'MatMul', name: each.name, input, output: each.output })
-  })
-  const initializer = [...graph.initializer, ...weights]
-  return { ...model, proto: edit(model.proto, { graph: edit(graph, { node, initializer }) }) }
 }
 
 /** The models: attention of optimum's exporter and of onnxruntime-genai, weights in 4 bits and in float16. */

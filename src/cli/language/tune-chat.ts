@@ -13,7 +13,7 @@ import type { LanguageModel } from '../../language/language-model.js'
 import { nextToken } from '../../language/next-token.js'
 import { addReference } from '../../language/preference-data.js'
 import { dpo, orpo } from '../../language/preference-loss.js'
-import { isMergedDecoder, trainingModel } from '../../language/training-model.js'
+import { trainingModel } from '../../language/training-model.js'
 import { distillation } from '../../loss/distillation.js'
 import type { Loss } from '../../loss/loss.js'
 import type { Measures } from '../../metric/accumulator.js'
@@ -150,11 +150,6 @@ export interface PreparedTuning {
 /** Reads model and data, and makes the plan. */
 export async function prepareTuning(request: TuneRequest): Promise<PreparedTuning> {
   const chat = await openChat(request.folder, request.dtype)
-  if (isMergedDecoder(chat.model))
-    throw new OnnxIreError(
-      'invalid-model',
-      `${join(request.folder, chat.file)} is a merged decoder, whose layers are in the branches of an If, where an adapter cannot be inserted: take another file of the model, or export it with a newer optimum`,
-    )
   const data = await readTuningData(request, chat)
   const { method, train } = data
   const { adapted, warnings } = await createAdapter(request, chat.model)

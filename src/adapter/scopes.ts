@@ -1,0 +1,63 @@
+import { type Model, namedTensors } from '../onnx/model.js'
+import { isConstant } from '../onnx/proto/constant.js'
+import { edit } from '../onnx/proto/message.js'
+import type { GraphProto, NodeProto } from '../onnx/proto/schema.js'
+import { locateTensors } from '../onnx/tensor-locations.js'
+import { append } from '../util/append.js'
+import type { NamedValues } from './weight-source.js'
+
+/** A graph whose layers an adapter can change, with the values that its nodes can read. */
+export interface LayerScope extends NamedValues {
+  readonly graph: GraphProto
+  readonly consumers: ReadonlyMap<string, readonly NodeProto[]>
+  readonly outputs: ReadonlySet<string>
+}
+
+/**
+ * Lists the main graph and the branches of its If nodes. Decoders that optimum merged have all layers in both branches
+ * of an If, one for the first token and one for the others, with one set of weights in the main graph.
+ */
+export function listScopes(model: Model): readonly LayerScope[] {
+  const main = model.proto.graph!
+  const whole = createScope(main, { tensors: namedTensors(model), producers: new Map() })
+  const branches = main.node.flatMap(branchesOf)
+  if (branches.length === 0) return [whole]
+  const stored = locateTensors(model.proto, model.external)
+  return [
+    whole,
+    ...branches.map((graph) => {
+      const own = [...graph.initializer, ...graph.node].flatMap((each) => {
+        const found = stored.get(each)
+        return found ? [[found.local, found.tensor] as const] : []
+      })
+      return createScope(graph, { tensors: new Map([...whole.tensors, ...own]), producers: whole.producers })
+    }),
+  ]
+}
+
+function createScope(graph: GraphProto, { tensors, producers: outer }: NamedValues): LayerScope {
+  const producers = new Map(outer)
+  const consumers = new Map<string, NodeProto[]>()
+  for (const node of graph.node) {
+    if (!isConstant(node)) for (const name of node.output) producers.set(name, node)
+    for (const name of node.input) append(consumers, name, node)
+  }
+  return { graph, tensors, producers, consumers, outputs: new Set(graph.output.map(({ name = '' }) => name)) }
+}
+
+const branchesOf = ({ opType, attribute }: NodeProto): GraphProto[] =>
+  opType === 'If' ? attribute.flatMap(({ g }) => (g ? [g] : [])) : []
+
+/** Replaces nodes of a main graph and of the branches of its If nodes. */
+export function replaceNodes(
+  { node }: GraphProto,
+  replace: (node: NodeProto) => readonly NodeProto[],
+): readonly NodeProto[] {
+  return node.flatMap((each) => {
+    if (branchesOf(each).length === 0) return replace(each)
+    const attribute = each.attribute.map((one) =>
+      one.g ? edit(one, { g: edit(one.g, { node: one.g.node.flatMap(replace) }) }) : one,
+    )
+    return [edit(each, { attribute })]
+  })
+}
