@@ -19,7 +19,7 @@ import type { Scalars } from '../optim/expr/program.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
 import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
-import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../optim/sam.js'
+import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula, samMoment } from '../optim/sam.js'
 import { sgd } from '../optim/sgd.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -42,11 +42,13 @@ import {
   type UpdateRequest,
 } from './backend.js'
 import { GraphUpdates, type TensorGraph } from './graph-updates.js'
+import { SamVariant } from './sam-variants.js'
 
 /** Optimizer steps on host arrays. Parameters and state are written in place, by `applyUpdate` only. */
 export class HostStepBackend implements StepBackend<ParameterArrays> {
   readonly rules: Rules
   readonly #parallel: ParallelEvaluation | undefined
+  readonly #variant: SamVariant | null
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
@@ -65,6 +67,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   ) {
     this.rules = rules
     this.#parallel = parallel
+    const { sam } = unwrap(optimizer)
+    this.#variant = sam && samMoment(sam) ? new SamVariant(sam, () => this.#loaded!.state) : null
     if (state) this.load(state)
   }
 
@@ -89,9 +93,11 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     this.#pendingMask = refreshMask(request, parameters, estimates, state.mask, this.#parallel)
   }
 
-  ascend({ sam: { rho, adaptive }, step, trained, what }: AscentRequest, gradients: Gradients): ParameterArrays {
+  ascend({ sam: { rho, adaptive }, step, trained, what }: AscentRequest, given: Gradients): ParameterArrays {
     const parameters = this.#select(trained)
-    const norm = finiteNorm(parameters, gradients, `step ${step}`, what, this.#parallel)
+    const whole = finiteNorm(parameters, given, `step ${step}`, what, this.#parallel)
+    const gradients = this.#variant?.direction(step, trained, given) ?? given
+    const norm = gradients === given ? whole : finiteNorm(parameters, gradients, `step ${step}`, what, this.#parallel)
     const scale = rho / ((adaptive ? weightedNorm(parameters, gradients, this.#parallel) : norm) + 1e-12)
     const ascended = ascentArrays(this.#loaded!.state, parameters)
     const tensors = {
@@ -104,11 +110,13 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   }
 
   /** Returns a promise only if a rule is a graph. */
-  applyUpdate(request: UpdateRequest, gradients: Gradients): void | Promise<void> {
+  applyUpdate(request: UpdateRequest, given: Gradients): void | Promise<void> {
     const { step, tensors, kappa, clipValue, clipNorm, what } = request
     const { state, moments } = this.#loaded!
     const trained = this.#select(tensors.map(({ name }) => name))
-    const norm = finiteNorm(trained, gradients, `step ${step}`, what, this.#parallel)
+    const whole = finiteNorm(trained, given, `step ${step}`, what, this.#parallel)
+    const gradients = this.#variant?.gradients(step, Object.keys(trained), given) ?? given
+    const norm = gradients === given ? whole : finiteNorm(trained, gradients, `step ${step}`, what, this.#parallel)
     const normAfterClipValue =
       clipNorm < Infinity ? clippedNorm(trained, gradients, norm, clipValue, this.#parallel) : norm
     const scale = clipFactor(normAfterClipValue, clipNorm)
@@ -128,6 +136,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     const finish = () => {
       this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
       state.mask = mask
+      this.#variant?.commit(step)
       this.#pendingMask = null
       this.#gradientNorm = norm
     }

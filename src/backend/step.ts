@@ -4,6 +4,7 @@ import { checkBaseOptimizer, coefficientsOf, type UpdateRule } from '../optim/ba
 import { kappaAt, refreshesAt } from '../optim/ire/ire.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import { type ParameterSettings, planStep, type TensorPlan } from '../optim/parameter-settings.js'
+import { ascendsAt } from '../optim/sam.js'
 import { cloneState, initialState, type OptimizerState } from '../optim/state.js'
 import { checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -132,7 +133,7 @@ export function* optimizerStep<T extends TensorMap>(
   let reply = yield* request('loss', parameters, what, trained)
   const loss = reply.loss ?? null
   if (refreshed && ire.curvature === 'empirical') yield* refresh(what, reply)
-  if (sam) {
+  if (sam && ascendsAt(sam, t)) {
     const ascended = yield* wait(backend.ascend({ sam, step: t, trained, what }, reply.gradients))
     what = 'loss gradient after the ascent'
     reply = yield* request('loss', ascended, what, trained)

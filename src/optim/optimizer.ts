@@ -1,6 +1,6 @@
 import type { BaseOptimizer } from './base-optimizer.js'
 import type { IreOptimizer } from './ire/ire.js'
-import type { SamOptimizer } from './sam.js'
+import { describeSam, type SamOptimizer } from './sam.js'
 
 /** An optimizer: `sgd()`, `sam(sgd())`, `ire(sgd(), ...)` or `ire(sam(sgd()), ...)`. Immutable. */
 export type Optimizer = BaseOptimizer | SamOptimizer | IreOptimizer
@@ -27,7 +27,7 @@ export function describeOptimizer(optimizer: Optimizer): Readonly<Record<string,
   const { kind: _, inner: __, ...ireOptions } = ire ?? { kind: 'ire', inner: base }
   return {
     base: { name: base.name, ...base.options },
-    sam: sam && { rho: sam.rho, adaptive: sam.adaptive },
+    sam: sam && describeSam(sam),
     ire: ire && ireOptions,
   }
 }

@@ -5,6 +5,7 @@ import { arrayOf, type MomentArray, type ParameterArrays } from './arrays.js'
 import { type BaseOptimizer, createMoment, createRules, type Rules } from './base-optimizer.js'
 import type { FlatMask } from './ire/mask.js'
 import { type Optimizer, unwrap } from './optimizer.js'
+import { samMoment } from './sam.js'
 
 /** State of an optimizer between steps: plain data, saved with `saveState` and loaded with `loadState`. */
 export interface OptimizerState {
@@ -31,6 +32,9 @@ export function initialState(
       moments[moment] ??= emptyRecord()
       moments[moment][name] = createMoment(rules(name), moment, parameter)
     }
+  const { sam } = unwrap(optimizer)
+  const own = sam && samMoment(sam)
+  if (own) moments[own] = mapArrays(parameters, zeroArrayLike)
   return { step: 0, moments, mask: null }
 }
 

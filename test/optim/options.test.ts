@@ -10,6 +10,13 @@ describe('options of sam and ire', () => {
     ['ire in ire', () => ire(given('{ "kind": "ire" }'), { kappa: 1, gamma: 0.5 }), /a base optimizer or sam/],
     ['rho', () => sam(sgd(), { rho: -1 }), /sam: option 'rho' is -1/],
     ['adaptive', () => sam(sgd(), given('{ "adaptive": 1 }')), /'adaptive' is 1; it must be true or false/],
+    [
+      'friendly and adaptive',
+      () => sam(sgd(), { variant: 'friendly', adaptive: true }),
+      /'adaptive' is true.*friendly/,
+    ],
+    ['sigma of plain SAM', () => sam(sgd(), { sigma: 0.5 }), /'sigma' is 0.5.*friendly/],
+    ['alpha of friendly SAM', () => sam(sgd(), { variant: 'friendly', alpha: 0.5 }), /'alpha' is 0.5.*look/],
     ['kappa', () => ire(sgd(), { kappa: -1, gamma: 0.5 }), /ire: option 'kappa' is -1; it must be a number >= 0/],
     ['no kappa', () => ire(sgd(), given('{ "gamma": 0.5 }')), /'kappa' is undefined/],
     ['gamma', () => ire(sgd(), { kappa: 1, gamma: 1.1 }), /'gamma' is 1.1; it must be a number in \[0, 1\]/],

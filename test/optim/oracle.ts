@@ -4,7 +4,12 @@
  */
 export interface OracleOptions {
   readonly base: OracleBase
-  readonly sam: { rho: number; adaptive: boolean } | null
+  readonly sam: {
+    rho: number
+    adaptive: boolean
+    friendly?: { sigma: number; meanDecay: number }
+    look?: { alpha: number; interval: number }
+  } | null
   readonly ire: {
     kappa: number
     gamma: number
@@ -61,6 +66,8 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
   const decay = problem.start.map((_, i) => group(i).weightDecay ?? base.weightDecay)
   let theta = [...problem.start]
   let [F, n] = [zeros(), zeros()]
+  let [mean, component] = [zeros(), zeros()]
+  const seen = problem.start.map(() => false)
   const states = problem.start.map((): Record<string, number> => ({}))
   const tensorStates = (problem.tensors ?? []).map((): Record<string, number[]> => ({}))
   const [rule, tensorRule] = [rules[base.kind], tensorRules[base.kind]]
@@ -84,13 +91,37 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
     }
 
     let at = theta
-    if (sam) {
-      const g = maskFrozen(gradient(theta))
+    const unperturbed = maskFrozen(gradient(theta))
+    const ascends = sam !== null && (!sam.look || t % sam.look.interval === 0)
+    if (ascends) {
+      let g = unperturbed
+      if (sam.friendly) {
+        const { sigma, meanDecay } = sam.friendly
+        g = g.map((x, i) => x - (seen[i] ? sigma * mean[i]! : 0))
+        mean = mean.map((x, i) => {
+          if (frozen[i]) return x
+          const next = seen[i] ? meanDecay * x + (1 - meanDecay) * unperturbed[i]! : unperturbed[i]!
+          seen[i] = true
+          return store(next)
+        })
+      }
       const weight = (i: number) => (sam.adaptive ? Math.abs(theta[i]!) : 1)
       const norm = Math.sqrt(g.reduce((sum, x, i) => sum + (weight(i) * x) ** 2, 0))
       at = theta.map((x, i) => store(x + (sam.rho * weight(i) ** 2 * g[i]!) / (norm + 1e-12)))
     }
     let g = maskFrozen(gradient(at))
+    if (sam?.look) {
+      const dot = (a: readonly number[], b: readonly number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0)
+      if (ascends) {
+        const along = dot(g, unperturbed) / dot(unperturbed, unperturbed)
+        component = g.map((x, i) => (frozen[i] ? component[i]! : store(x - along * unperturbed[i]!)))
+      } else {
+        const remembered = maskFrozen(component)
+        const length = Math.sqrt(dot(remembered, remembered))
+        const factor = (sam.look.alpha * Math.sqrt(dot(g, g))) / length
+        if (length > 0) g = g.map((x, i) => x + factor * remembered[i]!)
+      }
+    }
     if (clipValue !== undefined) g = g.map((x) => store(Math.sign(x) * Math.min(Math.abs(x), clipValue)))
     if (clip !== undefined) {
       const factor = clip / (Math.sqrt(g.reduce((sum, x) => sum + x * x, 0)) + 1e-6)

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { ire, type Model, modelFromCheckpoint, namedTensors, sam } from '../../src/index.js'
-import { type BaseOptimizerRecipe, baseOptimizers, createBaseOptimizer } from '../../src/optim/registry.js'
-import { optimizerOf } from '../../src/recipe/optimizer.js'
+import { type Model, modelFromCheckpoint, namedTensors } from '../../src/index.js'
+import { unwrap } from '../../src/optim/optimizer.js'
+import { type BaseOptimizerRecipe, baseOptimizers } from '../../src/optim/registry.js'
+import { type OptimizerRecipe, optimizerOf } from '../../src/recipe/optimizer.js'
 import { clusters, flat, smallConvnet, smallMlp } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
@@ -12,39 +13,46 @@ const models: Readonly<Record<string, readonly [() => Model, readonly number[]]>
   'a convolutional network': [smallConvnet, [2, 8, 8]],
 }
 
+/** Compares a run of seven steps with one that stops after four, and with the models made from both. */
+async function compareWithResumed(recipe: OptimizerRecipe, name: keyof typeof models) {
+  const [model, dims] = models[name]!
+  const optimizer = optimizerOf({ ...recipe, ire: { kappa: 1, gamma: 0.6, interval: 2 } })
+  const data = clusters(24, dims)
+  const options = { optimizer, groups }
+  const whole = await create(options, model())
+  const before = flat(await whole.parameters())
+  await whole.train(data, { totalSteps: 7 })
+  const interrupted = await create(options, model())
+  await interrupted.train(data, { totalSteps: 4 })
+  const resumed = await create(options, model())
+  resumed.restore(interrupted.checkpoint())
+  await resumed.train(data, { totalSteps: 7 })
+  const end = flat(await resumed.parameters())
+  expect(end).toEqual(flat(await whole.parameters()))
+  expect(end.every(Number.isFinite)).toBe(true)
+  expect(Math.max(...end.map((x, i) => Math.abs(x - before[i]!)))).toBeGreaterThan(1e-3)
+  const exported = namedTensors(resumed.export())
+  const fromCheckpoint = namedTensors(modelFromCheckpoint(model(), resumed.checkpoint()))
+  for (const [tensor, { data }] of exported) expect(fromCheckpoint.get(tensor)!.data).toEqual(data)
+  const isAverage = Object.entries(await resumed.parameters()).some(
+    ([tensor, trained]) => exported.get(tensor)!.data[0] !== trained[0],
+  )
+  expect(isAverage).toBe(unwrap(optimizer).base.evaluation !== undefined)
+  for (const trainer of [whole, interrupted, resumed]) await trainer.dispose()
+}
+
 describe('a run that was interrupted and resumed > equals an uninterrupted one, to the bit', () => {
   for (const kind of Object.keys(baseOptimizers))
-    for (const [name, [model, dims]] of Object.entries(models))
+    for (const name of Object.keys(models))
       it(`${kind} with SAM and IRE, on ${name}`, async () => {
-        const base = createBaseOptimizer({
-          kind,
-          lr: 0.02,
-          ...(kind === 'adamw-8bit' ? { minSize: 8 } : {}),
-        } as BaseOptimizerRecipe)
-        const optimizer = ire(sam(base), { kappa: 1, gamma: 0.6, interval: 2 })
-        const data = clusters(24, dims)
-        const options = { optimizer, groups }
-        const whole = await create(options, model())
-        const before = flat(await whole.parameters())
-        await whole.train(data, { totalSteps: 7 })
-        const interrupted = await create(options, model())
-        await interrupted.train(data, { totalSteps: 4 })
-        const resumed = await create(options, model())
-        resumed.restore(interrupted.checkpoint())
-        await resumed.train(data, { totalSteps: 7 })
-        const end = flat(await resumed.parameters())
-        expect(end).toEqual(flat(await whole.parameters()))
-        expect(end.every(Number.isFinite)).toBe(true)
-        expect(Math.max(...end.map((x, i) => Math.abs(x - before[i]!)))).toBeGreaterThan(1e-3)
-        const exported = namedTensors(resumed.export())
-        const fromCheckpoint = namedTensors(modelFromCheckpoint(model(), resumed.checkpoint()))
-        for (const [tensor, { data }] of exported) expect(fromCheckpoint.get(tensor)!.data).toEqual(data)
-        const isAverage = Object.entries(await resumed.parameters()).some(
-          ([tensor, trained]) => exported.get(tensor)!.data[0] !== trained[0],
-        )
-        expect(isAverage).toBe(base.evaluation !== undefined)
-        for (const trainer of [whole, interrupted, resumed]) await trainer.dispose()
+        const minSize = kind === 'adamw-8bit' ? { minSize: 8 } : {}
+        await compareWithResumed({ kind, lr: 0.02, ...minSize, sam: {} } as OptimizerRecipe, name)
       })
+  for (const variant of ['friendly', 'look'] as const)
+    it(`variant of SAM: ${variant}`, async () => {
+      const sam = { variant, ...(variant === 'look' ? { interval: 3 } : {}) }
+      await compareWithResumed({ kind: 'adamw', lr: 0.02, sam }, 'an MLP')
+    })
 
   it('recipes > create every base', () => {
     for (const kind of Object.keys(baseOptimizers))

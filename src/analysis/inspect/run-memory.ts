@@ -6,6 +6,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { createRules, momentTypeOf } from '../../optim/base-optimizer.js'
 import { unwrap } from '../../optim/optimizer.js'
+import { samMoment } from '../../optim/sam.js'
 import { describeTensors } from '../../train/describe-tensors.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import { passInput } from '../../train/model/repeat-model.js'
@@ -86,7 +87,8 @@ export function runMemory(size: RunSize): RunMemory {
   const { base, sam, ire } = unwrap(optimizer)
   const { bytes, elements } = trained
   const { moments = bytes * base.moments.length } = size
-  const state = moments + (ire && ire.beta > 0 ? bytes : 0) + (ire ? elements : 0)
+  const ascent = sam && samMoment(sam) ? bytes : 0
+  const state = moments + ascent + (ire && ire.beta > 0 ? bytes : 0) + (ire ? elements : 0)
   const hasSecondGradient = sam !== null || (ire !== null && ire.curvature !== 'empirical')
   return {
     loaded: loadedBytes + model,

@@ -48,6 +48,13 @@ describe('50 steps by graphs on a device > equal the host to 1e-5', () => {
     })
 })
 
+test('friendly SAM and LookSAM > are rejected', () => {
+  for (const variant of ['friendly', 'look'] as const)
+    expect(() => createOnnxBackend(device, sam(adamw(), { variant }), { w: [2] })).toThrow(
+      expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining(`'${variant}'`) }),
+    )
+})
+
 test('device memory > 50 steps > the number of tensors is constant, and 0 after dispose', async () => {
   const live = new Set<DeviceTensor>()
   const counted = <T extends DeviceTensor>(tensor: T): T => {
