@@ -34,6 +34,28 @@ export async function* writeJsonLines(
   }
 }
 
+/** Writes a line of text per example: its file or index, and its class with the probability. */
+export async function* writeTopClasses(
+  predictions: AsyncIterable<Prediction>,
+  format: PredictionFormat,
+): AsyncGenerator<Uint8Array> {
+  for await (const { indices, outputs } of predictions) {
+    const [[name, tensor]] = Object.entries(outputs) as [[string, Tensor]]
+    checkLeadingAxis(name, tensor, indices.length)
+    const top = topClasses(name, tensor, format.scores!)
+    const positions = top.length / Math.max(1, indices.length)
+    const lines = Array.from(indices, (index, i) => {
+      const own = top.slice(i * positions, (i + 1) * positions)
+      const classes = own.map(
+        (each) =>
+          `${format.classNames?.[each.class] ?? `class ${each.class}`} ${(100 * each.probability).toFixed(1)} %`,
+      )
+      return `${format.files?.[index] ?? `example ${index}`}: ${classes.join(', ')}\n`
+    })
+    yield Buffer.from(lines.join(''))
+  }
+}
+
 const fileOf = ({ files }: PredictionFormat, index: number) => (files ? { file: files[index] } : {})
 
 /** The content per example of an output: the elements as nested lists, or the top class. */

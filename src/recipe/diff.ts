@@ -1,5 +1,6 @@
 import { getOwn } from '../util/record.js'
 import type { Recipe } from './recipe.js'
+import { mapPaths } from './resolve.js'
 
 /** Fields that may differ when a run is resumed: its length, its output and the resources of the machine. */
 const changeable: readonly string[] = [
@@ -13,8 +14,12 @@ const changeable: readonly string[] = [
   'threads',
 ]
 
-/** Paths of the fields that make two recipes different runs. */
-export function diffRecipes(a: Recipe, b: Recipe): string[] {
+/**
+ * Fields that make two recipes different runs. Paths of files may differ: checkpoints compare the contents of model and
+ * data.
+ */
+export function diffRecipes(before: Recipe, now: Recipe): string[] {
+  const [a, b] = [before, now].map((recipe) => mapPaths(recipe, () => '')) as [Recipe, Recipe]
   const fields = new Set([...Object.keys(a), ...Object.keys(b)])
   return [...fields]
     .filter((field) => !changeable.includes(field))

@@ -12,7 +12,7 @@ export const optionAdvice: Readonly<Record<string, string>> = {
   'TrainerOptions.best': 'Costs a copy of the weights, and needs validation data.',
   'TrainerOptions.earlyStopping': 'Needs validation data.',
   'PreparationOptions.batchNorm':
-    "Small batches degrade pretrained statistics; a model trained from scratch needs 'trained'.",
+    "Compare both: with a new head 'trained' was better by 2 to 9 points, with the old one worse by 2. Small batches degrade statistics; a model trained from scratch needs 'trained'.",
   'PreparationOptions.dropout': "'on' is for models trained from scratch.",
   'GroupOptions.layerDecay': '0.65 to 0.9 is usual for fine-tuning a large pretrained transformer.',
   'ParameterGroup.ire': 'Set false for tensors with meaningless curvature, embeddings for instance.',

@@ -5,17 +5,18 @@ import { createLoss } from '../../recipe/loss.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { formatCount, formatDuration, formatMetricsLine, formatMetricTables } from '../format.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
-import { type Io, print } from '../io.js'
+import { type Io, print, writeText } from '../io.js'
 import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions } from '../options.js'
 import { createExampleCounter } from '../progress.js'
+import { findRunFiles } from '../training/run-record.js'
 
 /** Defines `onnx-ire evaluate`. */
 export function defineEvaluate(program: Command, io: Io): void {
   const command = program
     .command('evaluate')
     .description('measure the loss and other metrics of a model, with stock onnxruntime')
-    .argument('<model>', 'an ONNX file')
-    .argument('[recipe]', 'a recipe with the data and the loss')
+    .argument('<model>', 'an ONNX file, or a run folder')
+    .argument('[recipe]', 'a recipe with the data and the loss (default: that of the run folder)')
     .option('--metrics <names>', 'metrics by name, comma-separated', parseList)
   addDataOptions(command, 'validation')
   addRuntimeOptions(command)
@@ -27,6 +28,7 @@ Metrics: accuracy, top5 (top<k>), precision, recall, f1 (each also -micro, -weig
 perplexity, margin, mae, rmse, r2. Without --metrics: the metrics of the recipe, else accuracy if the loss compares classes.
 
 Examples:
+  $ onnx-ire evaluate runs/recipe
   $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
   $ onnx-ire evaluate tuned.onnx recipe.json --on train --metrics accuracy,perClass,confusion
   $ onnx-ire evaluate tuned.onnx --loss cross-entropy \\
@@ -34,10 +36,13 @@ Examples:
   $ onnx-ire evaluate tuned.onnx --loss '{ "kind": "huber", "delta": 2 }' --metrics mae,r2 \\
       --data '{ "kind": "csv", "file": "houses.csv", "tensors": { "x": "*", "targets": ["price"] } }'`,
     )
-    .action(async (path: string, recipePath: string | undefined, options: DataOptions & RuntimeOptions) => {
-      const openSelectedData = await selectData(recipePath, options, command)
+    .action(async (given: string, recipePath: string | undefined, options: DataOptions & RuntimeOptions) => {
+      const run = findRunFiles(given)
+      const path = run?.model ?? given
+      const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
       const model = await readModel(path)
-      const { data, classes, recipe } = await openSelectedData(model)
+      const { data, classes, recipe, warning } = await openSelectedData(model)
+      if (warning !== undefined) writeText(io.stderr, `warning: ${warning}\n`)
       const metrics = createMetrics(options.metrics ? { metrics: options.metrics } : recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options
       const runtime = await createRuntime(options.provider, threads)
@@ -58,7 +63,8 @@ Examples:
         })
         counter.stop()
         const seconds = (performance.now() - started) / 1000
-        const result = { model: path, ...measures, examples, seconds, runtime: runtime.description }
+        const warnings = warning === undefined ? {} : { warnings: [warning] }
+        const result = { model: path, ...measures, examples, seconds, runtime: runtime.description, ...warnings }
         print(io, { ...result, ...(Object.keys(classes).length > 0 ? { classes } : {}) }, options.json, () => {
           const values = measures.count === examples ? '' : ` (${formatCount(measures.count, 'value')})`
           const summary = `${path}: ${formatMetricsLine(measures)} over ${formatCount(examples, 'example')}${values} in ${formatDuration(seconds)}, ${runtime.description}`

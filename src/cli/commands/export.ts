@@ -13,14 +13,21 @@ import { evaluateModel } from '../../train/evaluate.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatCount, formatNumber } from '../format.js'
-import { loadModel, modelTitle } from '../inputs/read-recipe.js'
+import {
+  dataPathOption,
+  loadModel,
+  modelPathOption,
+  modelTitle,
+  overridePaths,
+  type PathOverrides,
+} from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
 import { createRuntime, jsonOption } from '../options.js'
 import { listInitialFiles, prepareOutputs } from '../outputs.js'
 import { type ExportForm, exportForms, exportFormsHelp, formFiles, toModelForm, writeForm } from '../stored-adapter.js'
 import { RunFolder } from '../training/run-folder.js'
 
-interface Options {
+interface Options extends PathOverrides {
   readonly output: string
   readonly weights?: WhichWeights
   readonly as?: ExportForm
@@ -47,12 +54,14 @@ export function defineExport(program: Command, io: Io): void {
       ).choices(['last', 'ema', 'best']),
     )
     .addOption(new Option('--as <form>', 'form of a model with an adapter (default: beside)').choices(exportForms))
+    .addOption(modelPathOption())
+    .addOption(dataPathOption())
     .addOption(jsonOption())
     .addHelpText(
       'after',
       `
 The initial model of the run is read again, from the path in recipe.json of the run folder (start.onnx of the run folder for a
-preset).
+preset), which also holds after the folder was moved; or from --model.
 
 Forms of a run that trained an adapter:${exportFormsHelp}
 With q4 and q8 the loss on the validation data is measured before and after.
@@ -63,9 +72,9 @@ Examples:
   $ onnx-ire export runs/lora --as peft -o my-lora
   $ onnx-ire export runs/lora --as q4 -o model_q4.onnx`,
     )
-    .action(async (run: string, { output, weights: requested, as: form, json }: Options) => {
+    .action(async (run: string, { output, weights: requested, as: form, json, ...paths }: Options) => {
       const folder = new RunFolder(run)
-      const recipe = await folder.readRecipe()
+      const recipe = overridePaths(await folder.readRecipe(), paths)
       const started = folder.withStartModel(recipe)
       const initial = await loadModel(started)
       await prepareOutputs({ files: formFiles(form ?? 'beside', output) }, async () => [

@@ -1,5 +1,7 @@
 import { extname, resolve } from 'node:path'
 import type { Command } from 'commander'
+import type { OpenContext } from '../../node/data/data-source.js'
+import { openImages } from '../../node/data/image-folder.js'
 import { listSourceFiles, openData } from '../../node/data/open-data.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
@@ -13,18 +15,19 @@ import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatDuration } from '../format.js'
-import { readRecipe } from '../inputs/read-recipe.js'
-import { type DataOptions, onOption } from '../inputs/select-data.js'
+import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
+import { type DataOptions, isJsonObject, onOption, withDataPath } from '../inputs/select-data.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
-import { type Io, print } from '../io.js'
+import { type Io, print, writeText } from '../io.js'
 import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions, setOption } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
 import { findScoreKind } from '../top-classes.js'
-import { type PredictionFormat, writeCsv, writeJsonLines } from '../write-predictions.js'
+import { findRunFiles } from '../training/run-record.js'
+import { type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
 
 interface Options extends RuntimeOptions, Pick<DataOptions, 'on' | 'set' | 'data'> {
-  readonly output: string
+  readonly output?: string
   readonly outputs?: readonly string[]
   readonly classes?: true
   readonly classNames?: string
@@ -35,10 +38,16 @@ export function definePredict(program: Command, io: Io): void {
   const command = program
     .command('predict')
     .description('write the outputs of a model for every example of a data set')
-    .argument('<model>', 'an ONNX file')
-    .argument('[recipe]', 'a recipe with the data')
-    .requiredOption('-o, --output <file>', 'path of the predictions: .jsonl for a line of JSON per example, or .csv')
-    .option('--data <json>', 'in place of a recipe: the data, like data.train of a recipe, labels optional')
+    .argument('<model>', 'an ONNX file, or a run folder')
+    .argument('[inputs...]', 'a recipe with the data; for a run folder also images, folders of images or another file')
+    .option(
+      '-o, --output <file>',
+      'path of the predictions: .jsonl for a line of JSON per example, or .csv (default: printed)',
+    )
+    .option(
+      '--data <path|json>',
+      'file or folder of the data; in place of a recipe: the data, like data.train of a recipe, labels optional',
+    )
     .addOption(onOption('validation'))
     .addOption(setOption('change a field of the recipe'))
     .option(
@@ -57,23 +66,49 @@ A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --clas
 ("classes" with a list if an example has several positions); "file" is the image or document, "name" the name of the class.
 Infinity and NaN are written as strings. A CSV file has a column per element, y[0], y[1], ..., or class and probability.
 Scores of a model that does not end in Softmax or Sigmoid are read as logits. The file appears when it is complete.
+A run folder gives the model, the form of its inputs and the names of its classes, which imply --classes.
 
 Examples:
+  $ onnx-ire predict runs/recipe photo.jpg more/*.png
+  $ onnx-ire predict runs/recipe -o held-out.jsonl
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire predict tuned.onnx --data '{ "kind": "image-folder", "folder": "photos", "image": { "size": 224 } }' \\
       --classes --class-names runs/recipe/classes.json -o photos.jsonl
   $ onnx-ire predict model.onnx --data '{ "kind": "csv", "file": "new.csv", "tensors": { "x": "*" } }' --outputs y -o y.csv`,
     )
-    .action(async (path: string, recipePath: string | undefined, options: Options) => {
-      const writer = { '.jsonl': writeJsonLines, '.csv': writeCsv }[extname(options.output).toLowerCase()]
+    .action(async (given: string, inputs: readonly string[], typed: Options) => {
+      const run = findRunFiles(given)
+      const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
+      if (!run && inputs.length > 1) usageError(command, 'give one recipe, or a run folder and files')
+      const recipePath = run && !isRecipe ? run.recipe : inputs[0]
+      const options = run ? await withRunClasses(typed, run.classes) : typed
+      const { output } = options
+      const writers = { '.jsonl': writeJsonLines, '.csv': writeCsv }
+      const writer =
+        output === undefined
+          ? options.classes && !options.json
+            ? writeTopClasses
+            : writeJsonLines
+          : writers[extname(output).toLowerCase() as keyof typeof writers]
       if (writer === undefined) return usageError(command, '--output must end in .jsonl or .csv, which sets the format')
       if (options.classNames !== undefined && !options.classes) usageError(command, '--class-names needs --classes')
-      await writePredictions(io, path, recipePath, await selectSource(recipePath, options, command), options, writer)
+      const files = run && !isRecipe ? inputs : []
+      const selected = await selectSource(recipePath, files, options, command)
+      await writePredictions(io, run?.model ?? given, recipePath, selected, options, writer)
     })
+}
+
+/** Adds the class names of a run, unless the command line has others. */
+async function withRunClasses(options: Options, path: string | undefined): Promise<Options> {
+  if (path === undefined || options.classNames !== undefined) return options
+  const lists = Object.keys(Object(parseJson((await readRegularFile('class names', path)).toString())))
+  return lists.length === 1 ? { ...options, classes: true, classNames: path } : options
 }
 
 /** A data source, and the part of its examples to predict for. */
 interface SelectedSource {
+  /** Files in place of those of the source. */
+  readonly files: readonly string[]
   /** Path of the source in the recipe, for messages. */
   readonly path: string
   readonly source: DataSource
@@ -83,6 +118,7 @@ interface SelectedSource {
 
 async function selectSource(
   recipePath: string | undefined,
+  files: readonly string[],
   options: Options,
   command: Command,
 ): Promise<SelectedSource> {
@@ -90,16 +126,23 @@ async function selectSource(
     if (options.data === undefined) return usageError(command, 'give a recipe, or --data')
     if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
     const source = mapSourcePaths(checkSource(parseJson(options.data)), (path) => resolve(path))
-    return { path: '--data', source, split: null }
+    return { path: '--data', source, files, split: null }
   }
-  if (options.data !== undefined) usageError(command, '--data replaces a recipe; change a recipe with --set')
-  const recipe = await readRecipe(recipePath, options.set)
+  if (isJsonObject(options.data)) usageError(command, '--data as JSON replaces a recipe; change a recipe with --set')
+  const recipe = withDataPath(await readRecipe(recipePath, options.set), options)
   const { data } = recipe
-  if (data.split) return { path: 'data.train', source: data.train, split: { recipe, part: options.on } }
+  if (files.length > 0) {
+    const { start: _start, end: _end, ...source } = data.train
+    if (source.kind !== 'image-folder' && files.length > 1)
+      usageError(command, `the run has data of the kind ${source.kind}, of which one file can be given`)
+    const own = source.kind === 'image-folder' ? source : overrideSource('data.train', source, files[0]!)
+    return { path: 'data.train', source: own, files, split: null }
+  }
+  if (data.split) return { path: 'data.train', source: data.train, files, split: { recipe, part: options.on } }
   const source = data[options.on]
   if (source === undefined)
     return usageError(command, `${recipePath} has no data.${options.on}; add it, or use --on train`)
-  return { path: `data.${options.on}`, source, split: null }
+  return { path: `data.${options.on}`, source, files, split: null }
 }
 
 async function writePredictions(
@@ -112,7 +155,7 @@ async function writePredictions(
 ): Promise<void> {
   const { output, outputs, batchSize, threads, quiet = false } = options
   const model = await readModel(path)
-  await prepareOutputs({ files: [output] }, async () => [
+  await prepareOutputs({ files: output === undefined ? [] : [output] }, async () => [
     ...listModelFiles(path, model),
     ...(recipePath === undefined ? [] : listRecipeFile(recipePath)),
     ...(options.classNames === undefined ? [] : [options.classNames]),
@@ -135,7 +178,12 @@ async function writePredictions(
     }
   }
   try {
-    await writeFileAtomic(output, writer(countedPredictions(), { ...format, files }))
+    const content = writer(countedPredictions(), { ...format, files })
+    if (output === undefined) {
+      for await (const chunk of content) writeText(io.stdout, Buffer.from(chunk).toString())
+      return
+    }
+    await writeFileAtomic(output, content)
     counter.stop()
     const seconds = (performance.now() - started) / 1000
     const result = { model: path, output, examples, seconds, runtime: runtime.description }
@@ -181,7 +229,9 @@ async function readClassNames(path: string): Promise<readonly string[]> {
   throw new OnnxIreError('invalid-data', `${path} must hold exactly one list of class names: ["cat", "dog", ...]`)
 }
 
-async function openSelected({ path, source, split }: SelectedSource, model: Model) {
+async function openSelected({ path, source, files: given, split }: SelectedSource, model: Model) {
+  const context: OpenContext = { model, targets: null, classes: async () => ({}) }
+  if (source.kind === 'image-folder' && given.length > 0) return openImages(source, given, context)
   // The labels decide which examples are held out.
   if (split) {
     const { mixup: _mixup, ...recipe } = split.recipe
@@ -190,6 +240,6 @@ async function openSelected({ path, source, split }: SelectedSource, model: Mode
     const part = split.part === 'train' ? await opened.train() : await opened.validation()
     return { data: part!, files: undefined }
   }
-  const { data, files } = await openData(path, source, { model, targets: null, classes: async () => ({}) })
+  const { data, files } = await openData(path, source, context)
   return { data, files }
 }

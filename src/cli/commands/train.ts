@@ -6,7 +6,16 @@ import type { IntervalMetrics } from '../../train/options.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatMetric, formatMetricTables, formatTable, scalarMetrics } from '../format.js'
-import { defaultRunFolder, readRecipe, readShippedRecipe, recipeNames } from '../inputs/read-recipe.js'
+import {
+  dataPathOption,
+  defaultRunFolder,
+  modelPathOption,
+  overridePaths,
+  type PathOverrides,
+  readRecipe,
+  readShippedRecipe,
+  recipeNames,
+} from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
 import { type CliProvider, jsonOption, parsePositiveNumber, providerOption, setOption } from '../options.js'
@@ -17,7 +26,7 @@ import { RunFolder } from '../training/run-folder.js'
 import type { TrainingResult } from '../training/run-training.js'
 import { runTraining } from '../training/run-training.js'
 
-interface Options {
+interface Options extends PathOverrides {
   readonly set: readonly string[]
   readonly out?: string
   readonly resume?: true
@@ -44,6 +53,8 @@ export function defineTrain(program: Command, io: Io): void {
     .option('--out <folder>', 'the run folder (default: output of the recipe, else runs/<recipe> beside the recipe)')
     .option('--resume', 'resume from the last checkpoint in the run folder, with the result of an uninterrupted run')
     .option('--force', 'replace the run in the run folder')
+    .addOption(modelPathOption())
+    .addOption(dataPathOption())
     .option(
       '--checkpoint-every <seconds>',
       'seconds between checkpoints within an epoch (default: checkpoints of the recipe, else 60)',
@@ -62,17 +73,19 @@ export function defineTrain(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Files in the run folder: recipe.json; start.onnx, the initial model of a preset; classes.json, the class names, if the data set
+Files in the run folder: recipe.json; run.json, a digest of the data; start.onnx, the initial model of a preset; classes.json, the class names, if the data set
 has some; metrics.jsonl, a line per step and evaluation; checkpoints/, written after every epoch, every minute or as the recipe
 sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint is skipped: the run resumes from the
 checkpoint before it. While a process trains, lock.json keeps others out. With --force, the run that was there is kept in
-replaced-<n> until the new run ends. --resume refuses another model, another loss and other data, by their contents.
+replaced-<n> until the new run ends. --resume refuses another model, another loss and other data, by their contents; their
+paths may change, and the folder may be moved.
 
 Examples:
   $ onnx-ire train recipe.json
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3 --set epochs=5 --out runs/kappa-3
   $ onnx-ire train recipe.json --set optimizer.ire=null --out runs/base
   $ onnx-ire train recipe.json --resume
+  $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
   $ onnx-ire train --schema > recipe.schema.json
 
@@ -137,7 +150,7 @@ async function listRecipes(io: Io, json: true | undefined): Promise<void> {
 }
 
 async function train(io: Io, path: string, options: Options): Promise<void> {
-  const recipe = await readRecipe(path, options.set)
+  const recipe = overridePaths(await readRecipe(path, options.set), options)
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
   const isUnchanged = options.resume || options.set.length === 0
   const { files, ...others } = await folder.outputs(true, options.force ?? false)

@@ -1,15 +1,18 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, extname, resolve } from 'node:path'
+import { Option } from 'commander'
 import { build } from 'onnx-ire/models'
 import { readRegularFile } from '../../node/files/files.js'
 import { readModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { parseRecipe } from '../../recipe/parse.js'
-import type { Recipe } from '../../recipe/recipe.js'
+import type { DataSource, Recipe } from '../../recipe/recipe.js'
 import { mapPaths } from '../../recipe/resolve.js'
-import { prefixError, withPath } from '../../util/errors.js'
+import { mapSourcePaths, sourcePaths } from '../../recipe/sources/source.js'
+import { OnnxIreError, prefixError, withPath } from '../../util/errors.js'
+import { readRunRecord } from '../training/run-record.js'
 import { presetTitle, readPreset } from './read-preset.js'
 import { checkShippedName, shippedNames } from './shipped-files.js'
 
@@ -48,6 +51,7 @@ export const isRecipeName = (path: string): boolean => /^[\w-]+$/.test(path) && 
 /**
  * Reads a recipe file and makes its paths absolute, or a recipe of the package by its name, with paths relative to the
  * working directory. Throws `io`, `invalid-option` for an unknown name, and `invalid-recipe` with file and field.
+ * Paths of a run folder that was moved are also relative to its former place.
  * @param assignments `path=value` changes
  */
 export async function readRecipe(path: string, assignments: readonly string[] = []): Promise<Recipe> {
@@ -61,11 +65,50 @@ export async function readRecipe(path: string, assignments: readonly string[] = 
     await readRegularFile('recipe', source, { EISDIR: 'it is a folder; name the recipe file in it' })
   ).toString()
   try {
-    return mapPaths(parseRecipe(text, assignments), (relative) => resolve(dirname(path), relative))
+    const folder = (await readRunRecord(path))?.folder
+    return mapPaths(parseRecipe(text, assignments), (relative) => {
+      const here = resolve(dirname(path), relative)
+      const before = folder === undefined ? here : resolve(folder, relative)
+      return existsSync(here) || !existsSync(before) ? here : before
+    })
   } catch (cause) {
     throw prefixError(cause, path, 'invalid-recipe')
   }
 }
+
+/** Paths from the command line in place of those of a recipe, relative to the working directory. */
+export interface PathOverrides {
+  /** Model that the run starts from. */
+  readonly model?: string
+  /** File or folder of the training data. */
+  readonly data?: string
+}
+
+/** Replaces the paths of model and training data. Throws `invalid-option` for data that consist of several files. */
+export function overridePaths(recipe: Recipe, { model, data }: PathOverrides): Recipe {
+  return {
+    ...recipe,
+    ...(model === undefined ? {} : { model: resolve(model) }),
+    ...(data === undefined
+      ? {}
+      : { data: { ...recipe.data, train: overrideSource('data.train', recipe.data.train, data) } }),
+  }
+}
+
+/** Replaces the path of a data source. @param path the field of the source, for messages */
+export function overrideSource(path: string, source: DataSource, file: string): DataSource {
+  if (sourcePaths(source).length === 1) return mapSourcePaths(source, () => resolve(file))
+  throw new OnnxIreError(
+    'invalid-option',
+    `--data replaces one path, but ${path} (${source.kind}) has several: replace each by --set ${path}.<field>=<path>`,
+  )
+}
+
+/** The options --model and --data of commands that read a run again. */
+export const modelPathOption = (): Option =>
+  new Option('--model <file>', 'the model that the run starts from, if it is elsewhere now')
+export const dataPathOption = (): Option =>
+  new Option('--data <path>', 'file or folder of the training data, if they are elsewhere now')
 
 /** The run folder if neither the recipe nor the command line sets one: `runs/<recipe>` next to the recipe. */
 export const defaultRunFolder = (path: string): string => resolve(dirname(path), 'runs', basename(path, extname(path)))

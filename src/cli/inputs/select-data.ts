@@ -13,7 +13,8 @@ import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { usageError } from '../errors.js'
 import { setOption } from '../options.js'
 import { listDataFiles, listRecipeFile } from '../outputs.js'
-import { readRecipe } from './read-recipe.js'
+import { describeOtherData, readRunRecord } from '../training/run-record.js'
+import { overrideSource, readRecipe } from './read-recipe.js'
 
 /** Values of the options that select data and loss. */
 export interface DataOptions {
@@ -33,7 +34,10 @@ export function addDataOptions(command: Command, on: DataOptions['on']): void {
   command
     .addOption(onOption(on))
     .addOption(setOption('change a field of the recipe'))
-    .option('--data <json>', `in place of a recipe: the data, like data.${on} of a recipe`)
+    .option(
+      '--data <path|json>',
+      `file or folder of the data; in place of a recipe: the data, like data.${on} of a recipe`,
+    )
     .option('--loss <kind|json>', 'in place of a recipe: the loss, by its kind or like the loss of a recipe')
     .option('--logits <name>', 'in place of a recipe: the output of the model that the loss reads')
 }
@@ -48,8 +52,21 @@ type OpenSelectedData = (model: Model) => Promise<{
   readonly classes: ClassNames
   /** Lists the files of the recipe, if any, and of its data. */
   readonly listFiles: () => Promise<readonly string[]>
+  /** How the data differ from those of the run that the recipe belongs to. */
+  readonly warning?: string | undefined
   readonly recipe: Omit<EvaluationRecipe, 'data'> & Pick<Partial<Recipe>, 'trainable' | 'seed'>
 }>
+
+/** Whether the value of --data is JSON, and not a path. */
+export const isJsonObject = (data: string | undefined): boolean => data?.trimStart().startsWith('{') === true
+
+/** Replaces the path of the data that the options select by the path in --data, if any. */
+export function withDataPath(recipe: Recipe, { data: path, on }: Pick<DataOptions, 'data' | 'on'>): Recipe {
+  const { data } = recipe
+  if (path === undefined) return recipe
+  const source = on === 'validation' && data.validation ? 'validation' : 'train'
+  return { ...recipe, data: { ...data, [source]: overrideSource(`data.${source}`, data[source]!, path) } }
+}
 
 /** Selects data and loss from a recipe or from options. Wrong usage is reported here, before any file is opened. */
 export const selectData = (
@@ -60,9 +77,10 @@ export const selectData = (
   path === undefined ? selectFromOptions(options, command) : selectFromRecipe(path, options, command)
 
 async function selectFromRecipe(path: string, options: DataOptions, command: Command): Promise<OpenSelectedData> {
-  if (options.data !== undefined || options.loss !== undefined || options.logits !== undefined)
-    usageError(command, '--data, --loss and --logits replace a recipe; change a recipe with --set')
-  const recipe = await readRecipe(path, options.set)
+  if (isJsonObject(options.data) || options.loss !== undefined || options.logits !== undefined)
+    usageError(command, '--data as JSON, --loss and --logits replace a recipe; change a recipe with --set')
+  const recipe = withDataPath(await readRecipe(path, options.set), options)
+  const record = await readRunRecord(path)
   if (options.on === 'validation' && !recipe.data.validation && !recipe.data.split)
     usageError(command, `${path} has neither data.validation nor data.split; add one, or use --on train`)
   return async (model) => {
@@ -71,7 +89,13 @@ async function selectFromRecipe(path: string, options: DataOptions, command: Com
     // Class names appear in tables only, and reading them may mean reading the training data.
     const tables = options.metrics ?? recipe.metrics ?? []
     const listFiles = async () => [...listRecipeFile(path), ...(await listDataFiles(recipe))]
-    return { data, classes: tables.length > 0 ? await recipeData.classes() : {}, listFiles, recipe: recipeData.recipe }
+    return {
+      data,
+      classes: tables.length > 0 ? await recipeData.classes() : {},
+      listFiles,
+      recipe: recipeData.recipe,
+      warning: await describeOtherData(record, options.on === 'train' ? 'training' : 'validation', data),
+    }
   }
 }
 

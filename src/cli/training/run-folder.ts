@@ -11,12 +11,14 @@ import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { mapPaths } from '../../recipe/resolve.js'
+import type { FitData } from '../../train/checkpoint/checksums.js'
 import { type CheckpointStore, loadNewest, type Resumed } from '../../train/checkpoint/store.js'
 import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import type { Outputs } from '../outputs.js'
 import { listRun } from './replaced-run.js'
+import { recordPath, writeRunRecord } from './run-record.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 interface LogEntry {
@@ -28,6 +30,7 @@ interface LogEntry {
 
 /**
  * The folder of a training run: `recipe.json`, with paths relative to the folder, so that it can be trained again;
+ * `run.json`, a digest of the data and the path of the folder, for paths of the recipe after the folder was moved;
  * `start.onnx`, the initial model if it was built from a preset; `classes.json`, the class names, if the data set has
  * some; `metrics.jsonl`; `checkpoints/`; and at the end `tuned.onnx`. While a process trains in it, `lock.json`; and
  * until a run that replaces another one ends, `replaced-<n>/` with the files of the other one.
@@ -68,7 +71,14 @@ export class RunFolder {
    * @param replaces whether the run in the folder is replaced, and removed in the end
    */
   async outputs(startModel: boolean, replaces: boolean): Promise<Outputs> {
-    const files = [this.recipe, this.#classes, this.#metrics, this.tuned, ...(startModel ? [this.start] : [])]
+    const files = [
+      this.recipe,
+      recordPath(this.path),
+      this.#classes,
+      this.#metrics,
+      this.tuned,
+      ...(startModel ? [this.start] : []),
+    ]
     const replaced = replaces ? (await listRun(this.path)).map((name) => join(this.path, name)) : []
     return {
       files: [...new Set([...files, ...replaced])].filter((file) => file !== this.#checkpoints),
@@ -78,7 +88,14 @@ export class RunFolder {
 
   /** Lists the files of the run, except the trained model. */
   async listFiles(): Promise<readonly string[]> {
-    return [this.recipe, this.#classes, this.#metrics, this.start, ...(await listFiles(this.#checkpoints))]
+    return [
+      this.recipe,
+      recordPath(this.path),
+      this.#classes,
+      this.#metrics,
+      this.start,
+      ...(await listFiles(this.#checkpoints)),
+    ]
   }
 
   get hasCheckpoint(): boolean {
@@ -132,14 +149,16 @@ export class RunFolder {
 
   /**
    * Begins a run, or resumes the run in the folder at `step`: later lines of the log are removed.
+   * @param data number of examples and checksum of the data
    * @param startModel the initial model to store, if it was built from a preset
    */
-  async begin(recipe: Recipe, classes: ClassNames, step: number, startModel?: Model): Promise<void> {
+  async begin(recipe: Recipe, classes: ClassNames, data: FitData, step: number, startModel?: Model): Promise<void> {
     // The initial model of a replaced run is removed before the new recipe is written, so that the two never mix.
     if (startModel) await rm(this.start, { force: true })
     if (step === 0) await rm(this.#checkpoints, { recursive: true, force: true })
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
     await writeFileAtomic(this.recipe, `${JSON.stringify(written, null, 2)}\n`)
+    await writeRunRecord(this.path, data)
     if (Object.keys(classes).length === 0) await rm(this.#classes, { force: true })
     else await writeFileAtomic(this.#classes, `${JSON.stringify(classes, null, 2)}\n`)
     if (startModel) await writeModel(this.start, startModel)

@@ -10,6 +10,7 @@ import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { summarizeData } from '../../train/checkpoint/checksums.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { createStartModel } from '../../train/model/start-model.js'
@@ -145,16 +146,24 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
     const keep = recipe.checkpoints?.keep ?? 3
     warn(await checkDiskRoom(folder.path, { model, parameters, options, keep, present }))
     if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
-    await folder.begin(recipe, classes, trainer.step, preset)
+    const summary = {
+      training: await summarizeData(data),
+      ...(validation ? { validation: await summarizeData(validation) } : {}),
+    }
+    await folder.begin(recipe, classes, summary, trainer.step, preset)
     for (const message of warnings) folder.log({ kind: 'warning', step: trainer.step, message })
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
     progress.note(
       `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
     )
+    if (recipe.batchNorm === undefined && hasNorms(model))
+      progress.note(
+        'batchNorm is not set: norms keep their stored statistics; compare with --set batchNorm=trained, which is often better for images unlike those of the pretraining',
+      )
     const { epochs, interrupted } = await runSteps(trainer, data, validation, request)
     const weights = finalWeights(recipe)
-    const summary = summarizeRun(recipe, await folder.readEvaluations())
+    const results = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) {
       await writeModel(folder.tuned, trainer.export({ weights }))
       await removeReplacedRuns(folder.path)
@@ -164,7 +173,7 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
     replaced = undefined
     const metrics = interrupted
       ? null
-      : await evaluateTrained(trainer, validation, { weights, epochs, summary, recipe })
+      : await evaluateTrained(trainer, validation, { weights, epochs, summary: results, recipe })
     await trainer.dispose()
     return {
       run: folder.path,
@@ -172,7 +181,7 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
       weights,
       interrupted,
       step: trainer.step,
-      ...summary,
+      ...results,
       parameters: count,
       validation: metrics,
       classes,
@@ -203,6 +212,9 @@ async function afterFailure(error: unknown, folder: RunFolder, replaced: string)
     ? new OnnxIreError(error.code, `${error.message}; ${note}`, { cause: error })
     : error
 }
+
+const hasNorms = ({ proto }: Model): boolean =>
+  proto.graph?.node.some(({ opType, domain = '' }) => opType === 'BatchNormalization' && domain === '') === true
 
 async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest): Promise<void> {
   if (!resume) {

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import { fromArrays, labelColumn } from '../../data/arrays.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
@@ -51,17 +52,33 @@ export async function imageFolder(path: string, options: ImageFolderOptions = {}
 export const imageFiles = (paths: readonly string[], options: ImageFilesOptions = {}): Dataset =>
   imageFileDataset(paths, (path) => path, sizeOfFile, decodeImage, options)
 
+/**
+ * Opens images without labels in the form of a source: files, or folders with all images in them.
+ * @throws 'io', or 'invalid-data' for a folder without images
+ */
+export async function openImages(
+  source: ImageFolderSource,
+  paths: readonly string[],
+  context: OpenContext,
+): Promise<OpenedSource> {
+  const files: string[] = []
+  for (const path of paths) {
+    const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() === true
+    const own = isFolder ? await listFiles(path, imageExtensions) : [path]
+    if (own.length === 0)
+      throw new OnnxIreError('invalid-data', `${path} has no images (${imageExtensions.join(', ')})`)
+    files.push(...own)
+  }
+  const input = inferInput(source, context)
+  return { data: augmentAndReshape(imageFiles(files, { image: source.image, input }), input, source), files }
+}
+
 /** Opens a folder of images for a recipe. */
 export async function openImageFolder(source: ImageFolderSource, context: OpenContext): Promise<OpenedSource> {
   const { folder, image } = source
   const input = inferInput(source, context)
   const target = inferTarget(source, context)
-  if (target === null) {
-    const files = await listFiles(folder, imageExtensions)
-    if (files.length === 0)
-      throw new OnnxIreError('invalid-data', `${folder} has no images (${imageExtensions.join(', ')})`)
-    return { data: augmentAndReshape(imageFiles(files, { image, input }), input, source), files }
-  }
+  if (target === null) return openImages(source, [folder], context)
   const classes = source.classes ?? getOwn(await context.classes(), target.name)
   const found = await imageFolder(folder, { image, input, classes, label: target.name })
   return {

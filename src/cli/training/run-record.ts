@@ -1,0 +1,66 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import type { DatasetOrStream } from '../../data/stream.js'
+import { writeFileAtomic } from '../../node/files/files.js'
+import { type DataSummary, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
+
+/** Content of `run.json` in a run folder. */
+export interface RunRecord {
+  /** Absolute path of the run folder when it was written, for paths of the recipe after the folder was moved. */
+  readonly folder: string
+  /** Number of examples and checksum of the data. */
+  readonly data: FitData
+}
+
+/** Files of a run folder that other commands read. */
+interface RunFiles {
+  readonly model: string
+  readonly recipe: string
+  /** Class names, if the run has some. */
+  readonly classes: string | undefined
+}
+
+/** The files of a run folder; undefined if the path is none. */
+export function findRunFiles(path: string): RunFiles | undefined {
+  const [recipe, classes] = [join(path, 'recipe.json'), join(path, 'classes.json')]
+  if (!existsSync(recipe)) return undefined
+  return { model: join(path, 'tuned.onnx'), recipe, classes: existsSync(classes) ? classes : undefined }
+}
+
+const fileName = 'run.json'
+
+/** Path of the record in a run folder. */
+export const recordPath = (folder: string): string => join(folder, fileName)
+
+/** Writes the record of a run. */
+export const writeRunRecord = (folder: string, data: FitData): Promise<void> =>
+  writeFileAtomic(recordPath(folder), `${JSON.stringify({ folder: resolve(folder), data }, null, 2)}\n`)
+
+/** Reads the record of the run that a recipe file belongs to; undefined if the file is not in a run folder. */
+export async function readRunRecord(recipe: string): Promise<RunRecord | undefined> {
+  const path = recordPath(dirname(recipe))
+  if (!existsSync(path)) return undefined
+  try {
+    const { folder, data } = JSON.parse(await readFile(path, 'utf8')) as Partial<RunRecord>
+    return typeof folder === 'string' && typeof data === 'object' ? { folder, data } : undefined
+  } catch {
+    return undefined // the record is of help only: without it paths are relative to the folder, and data not compared
+  }
+}
+
+/** Describes how data differ from those of a run; undefined if they do not, as far as both are known. */
+export async function describeOtherData(
+  record: RunRecord | undefined,
+  part: keyof FitData,
+  data: DatasetOrStream,
+): Promise<string | undefined> {
+  const before = record?.data[part]
+  if (!before) return undefined
+  const now = await summarizeData(data)
+  const differs = (key: keyof DataSummary) =>
+    before[key] !== undefined && now[key] !== undefined && before[key] !== now[key]
+  if (!differs('examples') && !differs('checksum')) return undefined
+  const counts = differs('examples') ? `${now.examples} examples, the run had ${before.examples}` : 'other contents'
+  return `the ${part} data are not those of the run in ${dirname(recordPath(record.folder))}: ${counts}. Examples that the run was trained on may be among them`
+}
