@@ -1,7 +1,11 @@
+import { distillation } from '../loss/distillation.js'
+import type { Loss } from '../loss/loss.js'
 import type { Metric } from '../metric/metric.js'
+import type { Model } from '../onnx/model.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { PassOptions } from '../train/model/repeat-model.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
+import { OnnxIreError } from '../util/errors.js'
 import { createLoss } from './loss.js'
 import { createRecipeMetric } from './metric.js'
 import { optimizerOf } from './optimizer.js'
@@ -9,20 +13,39 @@ import type { Recipe } from './recipe.js'
 
 /**
  * Creates the options of `Trainer.create` from a recipe, except the runtime.
- * @throws 'invalid-option'
+ * @param models `teacher`: the model of `recipe.teacher`, if the recipe has one
+ * @throws 'invalid-option', also if the recipe has a teacher and its model is not given
  * @example
  * ```ts
  * const trainer = await Trainer.create(model, { runtime, ...trainerOptions(recipe) })
  * ```
  */
-export function trainerOptions(recipe: Recipe): Omit<TrainerOptions, 'runtime'> {
+export function trainerOptions(
+  recipe: Recipe,
+  models: { readonly teacher?: Model | undefined } = {},
+): Omit<TrainerOptions, 'runtime'> {
   const best = recipe.best === true ? {} : recipe.best || undefined
   const same = Object.fromEntries(Object.keys(sameFields).map((name) => [name, recipe[name as SameField]]))
   return {
-    loss: createLoss(recipe.loss),
+    loss: createTrainingLoss(recipe, models.teacher),
     optimizer: optimizerOf(recipe.optimizer),
     ...dropUndefined({ ...(same as Pick<Recipe, SameField>), metrics: createMetrics(recipe), best }),
   }
+}
+
+/** The loss of a recipe, with its teacher. */
+function createTrainingLoss({ loss, teacher: options }: Recipe, teacher: Model | undefined): Loss {
+  if (!options || loss.kind !== 'cross-entropy') return createLoss(loss)
+  if (!teacher)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the recipe has a teacher: read ${options.model} and give it as trainerOptions(recipe, { teacher })`,
+    )
+  const { logits: teacherLogits, temperature, weight } = options
+  // parseRecipe refuses the options of a cross-entropy that a distillation does not have.
+  const { logits, labels, axis, ignoreIndex, chunk, sampleWeights, mask } = loss
+  const shared = dropUndefined({ logits, labels, axis, ignoreIndex, chunk, sampleWeights, mask })
+  return distillation({ teacher, teacherLogits, temperature, weight, ...shared })
 }
 
 /** Fields that a recipe and the options of a trainer share, with the same meaning. */

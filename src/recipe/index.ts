@@ -19,6 +19,7 @@ export type {
   ModelRecipe,
   OptimizerRecipe,
   Recipe,
+  TeacherRecipe,
 } from './recipe.js'
 export { recipeSchema } from './schema.js'
 export type { CifarSource, IdxSource, ImageFolderSource } from './sources/images.js'

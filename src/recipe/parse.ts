@@ -5,7 +5,7 @@ import { formatErrors } from './format-errors.js'
 import { taskLosses } from './loss.js'
 import { createRecipeMetric, type MetricRecipe } from './metric.js'
 import { applyOverrides } from './overrides.js'
-import type { DataSource, EvaluationRecipe, Recipe } from './recipe.js'
+import type { DataSource, EvaluationRecipe, LossRecipe, Recipe } from './recipe.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
 import { findSourceProblems, findTextProblems, sourceSchema } from './sources/source.js'
 
@@ -136,13 +136,14 @@ function findLengthProblems({ epochs, steps }: Recipe): string[] {
   ]
 }
 
-function findLossProblems({ loss, mixup }: Recipe): string[] {
+function findLossProblems({ loss, mixup, teacher }: Recipe): string[] {
   const problems = taskLosses(loss).flatMap(([place, task]) =>
     task.kind === 'cross-entropy' && task.probabilities && task.classWeights === 'balanced'
       ? [`${place}.classWeights: 'balanced' needs class numbers, but labels are probabilities; give numbers`]
       : [],
   )
   if (loss.kind === 'combine' && Object.keys(loss.tasks).length === 0) problems.push('loss.tasks has no task')
+  if (teacher) problems.push(...findTeacherProblems(loss, mixup))
   if (!mixup) return problems
   if (loss.kind !== 'cross-entropy' && loss.kind !== 'kl')
     problems.push(`mixup requires the loss 'cross-entropy' or 'kl', not '${loss.kind}'`)
@@ -151,6 +152,16 @@ function findLossProblems({ loss, mixup }: Recipe): string[] {
       'mixup converts labels to probabilities, to which loss.ignoreIndex does not apply; remove one of them',
     )
   return problems
+}
+
+/** Problems of a loss to which a teacher is added. */
+function findTeacherProblems(loss: LossRecipe, mixup: Recipe['mixup']): string[] {
+  if (loss.kind !== 'cross-entropy') return [`teacher requires the loss 'cross-entropy', not '${loss.kind}'`]
+  const given = (['probabilities', 'labelSmoothing', 'classWeights'] as const).filter((name) => loss[name])
+  return [
+    ...given.map((name) => `loss.${name} does not apply with a teacher; remove one of them`),
+    ...(mixup ? ['mixup does not apply with a teacher; remove one of them'] : []),
+  ]
 }
 
 function findMetricProblems(metrics: readonly MetricRecipe[] = []): string[] {

@@ -36,6 +36,8 @@ export interface Recipe extends GroupOptions, PassOptions {
   /** Mixup of the examples of training batches; for cross-entropy and KL. */
   readonly mixup?: MixupRecipe
   readonly loss: LossRecipe
+  /** Model that is imitated beside the labels of a cross-entropy; see `distillation`. */
+  readonly teacher?: TeacherRecipe
   /** Metrics measured on the validation data. Default: accuracy, if the loss compares classes. */
   readonly metrics?: readonly MetricRecipe[]
   /** Gives layers that share a tensor tensors of their own. */
@@ -97,6 +99,17 @@ export interface MixupRecipe {
   readonly classes?: number
   /** Names of the tensors to mix. Default: the model's floating-point inputs. */
   readonly inputs?: NamePatterns
+}
+
+export interface TeacherRecipe {
+  /** Path of the ONNX model. */
+  readonly model: string
+  /** Output of the teacher with the logits. Default: its only output. */
+  readonly logits?: string
+  /** Divisor of the logits of both models. Default 2. */
+  readonly temperature?: number
+  /** Share of the teacher in the loss. Default 0.5. */
+  readonly weight?: number
 }
 
 /** Checkpoints of a run, in addition to one at the end of every epoch (or every `evaluateEvery` steps). */

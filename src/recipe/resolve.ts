@@ -15,9 +15,11 @@ import { mapSourcePaths } from './sources/source.js'
 /** Maps every path of a recipe by `f`, to resolve paths relative to its file for instance. */
 export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
   const { train, validation } = recipe.data
+  const { teacher } = recipe
   return {
     ...recipe,
     model: mapModelPath(recipe.model, f),
+    ...(teacher && { teacher: { ...teacher, model: f(teacher.model) } }),
     ...(recipe.output === undefined ? {} : { output: f(recipe.output) }),
     data: {
       ...recipe.data,

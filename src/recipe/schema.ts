@@ -32,7 +32,7 @@ import { lossSchema } from './loss.js'
 import { metricsSchema } from './metric.js'
 import { modelSchema } from './model.js'
 import { optimizerSchema } from './optimizer.js'
-import type { CheckpointsRecipe, DataRecipe, EvaluationRecipe, MixupRecipe, Recipe } from './recipe.js'
+import type { CheckpointsRecipe, DataRecipe, EvaluationRecipe, MixupRecipe, Recipe, TeacherRecipe } from './recipe.js'
 import { sourceSchema } from './sources/source.js'
 
 /** Largest number of examples of a batch. */
@@ -223,6 +223,15 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       ['alpha'],
     ),
     loss: lossSchema,
+    teacher: object<TeacherRecipe>(
+      {
+        model: text('the path of an ONNX model that is imitated'),
+        logits: text("the teacher's output with the logits"),
+        temperature: real(above0, 'the divisor of the logits of both models'),
+        weight: real(share, 'the share of the teacher in the loss'),
+      },
+      ['model'],
+    ),
     metrics: metricsSchema,
     untie: either(
       [flag(), text(), list(text(), { minItems: 1 })],

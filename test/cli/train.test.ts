@@ -205,3 +205,34 @@ test('adapter > is trained alone, or with the new head; export and resume have i
   const resized = await json<TrainingResult>('train', recipe, ...withHead, '--out', space.path('lora-head'))
   expect(resized.parameters).toBe(2 * (64 + 16) + 16 * 12 + 12)
 })
+
+test('teacher > is imitated; the run resumes with it, and not with another', async () => {
+  const teacher = { model: 'model.onnx', weight: 1, temperature: 1 }
+  const optimizer = { kind: 'adamw', lr: 0.01, ire: { kappa: 1, gamma: 0.8 } }
+  const recipe = await space.writeRecipe('taught.json', { teacher, optimizer, head: { classes: 10 } })
+  const result = await json<TrainingResult>('train', recipe)
+  // The head is new, and the teacher is the model with its old one.
+  expect(result.epochs[1]!.loss).toBeLessThan(0.5 * result.epochs[0]!.loss)
+  const same = await json<TrainingResult>(
+    'train',
+    recipe,
+    '--set',
+    'head=null',
+    '--set',
+    'steps=1',
+    '--set',
+    'epochs=null',
+    '--out',
+    space.path('same'),
+  )
+  expect(same.epochs[0]!.loss).toBeCloseTo(0, 6)
+  const longer = await json<TrainingResult>('train', recipe, '--resume', '--set', 'epochs=3')
+  expect(longer.step).toBe(30)
+  const other = await run('train', recipe, '--resume', '--set', 'epochs=4', '--set', 'teacher.weight=0.5', '--json')
+  expect(JSON.parse(other.stdout).error.message).toContain('teacher.weight')
+  const missing = await run('train', recipe, '--set', 'teacher.model=none.onnx', '--out', space.path('none'), '--json')
+  expect(JSON.parse(missing.stdout).error).toMatchObject({
+    code: 'io',
+    message: expect.stringContaining('teacher.model'),
+  })
+})

@@ -277,6 +277,11 @@ describe('checkRecipe', () => {
     [['weights=best'], "weights is 'best'"],
     [['weights=ema'], "weights is 'ema'"],
     [['loss={"kind":"mse"}', 'mixup.alpha=0.2'], "'mse'"],
+    [['loss={"kind":"mse"}', 'teacher.model=t.onnx'], "'mse'"],
+    [['teacher.model=t.onnx'], 'loss.labelSmoothing'],
+    [['loss={"kind":"cross-entropy"}', 'teacher.model=t.onnx', 'mixup.alpha=0.2'], 'mixup'],
+    [['loss={"kind":"cross-entropy"}', 'teacher.model=t.onnx', 'teacher.weight=2'], 'teacher.weight'],
+    [['teacher.temperature=2'], 'teacher'],
     [['mixup.alpha=0.2', 'loss.ignoreIndex=0'], 'loss.ignoreIndex'],
     [['epochs=null'], 'neither epochs nor steps'],
     [['steps=3'], 'both epochs and steps'],
@@ -409,5 +414,22 @@ describe('hostile JSON', () => {
     ['a string of 20 MB before an error', `{"a": "${'x'.repeat(20_000_000)}" 1}`],
   ])('%s > invalid-recipe', (_, text) => {
     expect(() => parseRecipe(text)).toThrow(expect.objectContaining({ code: 'invalid-recipe' }))
+  })
+})
+
+describe('teacher', () => {
+  const taught: Recipe = {
+    ...recipe,
+    loss: { kind: 'cross-entropy', logits: 'y' },
+    teacher: { model: 't.onnx', temperature: 4, weight: 0.9 },
+  }
+
+  test('its path > relative to the recipe; a recipe with another teacher > another run', () => {
+    expect(mapPaths(taught, (path) => `a/${path}`).teacher).toEqual({ model: 'a/t.onnx', temperature: 4, weight: 0.9 })
+    expect(diffRecipes(taught, { ...taught, teacher: { model: 'u.onnx' } })).toContain('teacher.model')
+  })
+
+  test('trainerOptions without its model > invalid-option', () => {
+    expect(() => trainerOptions(taught)).toThrow(errorWith('invalid-option', 't.onnx'))
   })
 })

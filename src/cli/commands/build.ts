@@ -20,7 +20,7 @@ import { findTrainable } from '../../train/model/trainable.js'
 import { findFrozen } from '../../train/parameter-groups.js'
 import { usageError } from '../errors.js'
 import { formatTable } from '../format.js'
-import { isRecipeName, loadModel, modelTitle, readRecipe } from '../inputs/read-recipe.js'
+import { isRecipeName, loadModel, loadTeacher, modelTitle, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption, parsePositiveInteger, readRecompute, setOption } from '../options.js'
 import { listDataFiles, listInitialFiles, listRecipeFile, prepareOutputs } from '../outputs.js'
@@ -164,7 +164,7 @@ async function recipeTrainingOptions(recipe: Recipe, original: Model, model: Mod
   const { recipe: resolved } = await RecipeData.open(recipe, original, model)
   // The number of steps per epoch matters for training only: the graphs do not depend on it.
   const optimizer = await convertEpochsToSteps(resolved.optimizer, async () => 1)
-  const options = trainerOptions({ ...resolved, optimizer })
+  const options = trainerOptions({ ...resolved, optimizer }, { teacher: await loadTeacher(recipe) })
   const names = [...findTrainable(importGraph(model), options.trainable).keys()]
   const { batchSize = 32, microBatch = batchSize } = options
   return {

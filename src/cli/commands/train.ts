@@ -124,7 +124,7 @@ Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entrop
 Optimizers: ${optimizerHelp()}; each with "sam" and "ire" around it.
 
 Further fields: about, groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, recompute,
-curvatureShare, ema, earlyStopping, evaluateEvery, checkpoints, mixup, weights; --schema describes each.`,
+curvatureShare, ema, earlyStopping, evaluateEvery, checkpoints, mixup, teacher, weights; --schema describes each.`,
     )
     .action(async (path: string | undefined, options: Options) => {
       if (options.schema)

@@ -30,6 +30,10 @@ export async function loadModel({ model, seed }: Pick<Recipe, 'model' | 'seed'>)
   })
 }
 
+/** Loads the teacher of a recipe; undefined if it has none. */
+export const loadTeacher = async ({ teacher }: Pick<Recipe, 'teacher'>): Promise<Model | undefined> =>
+  teacher && withPath('teacher.model', () => readModel(teacher.model))
+
 /** Name of the initial model: the path of its file, or its preset. */
 export const modelTitle = ({ model }: Pick<Recipe, 'model'>): string =>
   typeof model === 'string' ? model : model.preset

@@ -5,7 +5,7 @@ import { transform } from '../../data/transform.js'
 import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
-import { writeModel } from '../../node/files/model.js'
+import { listModelFiles, writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
@@ -17,7 +17,7 @@ import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { loadModel, modelTitle } from '../inputs/read-recipe.js'
+import { loadModel, loadTeacher, modelTitle } from '../inputs/read-recipe.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
@@ -81,8 +81,10 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     await checkRunFolder(request)
     const start = resume ? folder.withStartModel(recipe) : recipe
     const model = await loadModel(start)
+    const teacher = await loadTeacher(recipe)
     await prepareOutputs(await folder.outputs(typeof start.model !== 'string', request.force), async () => [
       ...listInitialFiles(start, model),
+      ...(teacher ? listModelFiles(recipe.teacher!.model, teacher) : []),
       ...(await listDataFiles(recipe)),
     ])
     const { model: trained, ...choice } = createStartModel(model, recipe)
@@ -94,7 +96,14 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       unlock = await folder.lock()
       await checkRunFolder(request) // another process may have trained in the folder in the meantime
     }
-    const { untie: _untie, head: _head, adapter: _adapter, ...options } = trainerOptions(await recipeData.inSteps())
+    const {
+      untie: _untie,
+      head: _head,
+      adapter: _adapter,
+      ...options
+    } = trainerOptions(await recipeData.inSteps(), {
+      teacher,
+    })
     return await trainInFolder(request, {
       model: trained,
       preset: typeof start.model === 'string' ? undefined : model,
