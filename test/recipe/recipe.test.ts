@@ -223,7 +223,7 @@ describe('checkRecipe', () => {
   test.each([
     [['optimzer.lr=1'], "optimzer: there is no such field, did you mean 'optimizer'?"],
     [['optimizer.beta=1'], 'optimizer.beta: there is no such field'],
-    [['optimizer.kind=adagrad'], "optimizer.kind is 'adagrad'"],
+    [['optimizer.kind=adadelta'], "optimizer.kind is 'adadelta'"],
     [['optimizer.ire.gamma=null'], 'optimizer.ire.gamma is missing'],
     [['batchSize=0'], 'batchSize is 0'],
     [['batchSize=1.5'], 'batchSize is 1.5'],
