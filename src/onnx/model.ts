@@ -5,10 +5,16 @@ import { getOwn } from '../util/record.js'
 import { replaceConstant } from './proto/constant.js'
 import { decode } from './proto/decode.js'
 import { encodeChunks, joinChunks } from './proto/encode.js'
-import { type ExternalData, embedRawData, isExternal, readExternalRange } from './proto/external-data.js'
+import {
+  type ExternalData,
+  embedRawData,
+  isExternal,
+  moveToExternalData,
+  readExternalRange,
+} from './proto/external-data.js'
 import { edit, rewrite } from './proto/message.js'
 import type { ModelProto, NodeProto, TensorProto } from './proto/schema.js'
-import { minFileBytes, readTensor, replaceData } from './proto/tensor.js'
+import { fileRangeOf, minFileBytes, readTensor, replaceData } from './proto/tensor.js'
 import { locateTensors } from './tensor-locations.js'
 
 /** A model file: its decoded message, and the source of its external data (null if it has none, or none was given). */
@@ -109,14 +115,18 @@ export function embedBesideFiles({ proto, external }: Model): {
   readonly folder?: string
 } {
   let folder: string | undefined
-  const inFiles = proto.graph!.initializer.filter((tensor) => {
-    if (!isExternal(tensor) || tensor.rawData) return false
-    const { location, length = 0 } = readExternalRange(tensor)
-    const found = length < minFileBytes ? undefined : external?.folderOf?.(location)
-    folder ??= found
-    return found !== undefined
+  const inFiles = new Set<TensorProto>()
+  const initializer = proto.graph!.initializer.map((tensor) => {
+    const range = fileRangeOf(readTensor(tensor, external))
+    if (!range || range.length < minFileBytes || (folder ?? range.folder) !== range.folder) return tensor
+    folder = range.folder
+    const moved = moveToExternalData(tensor, range)
+    inFiles.add(moved)
+    return moved
   })
-  return { proto: embedExcept(proto, external, new Set(inFiles)), ...(folder !== undefined && { folder }) }
+  if (folder === undefined) return { proto: embedExcept(proto, external, inFiles) }
+  const edited = edit(proto, { graph: edit(proto.graph!, { initializer }) })
+  return { proto: embedExcept(edited, external, inFiles), folder }
 }
 
 /** Embeds external tensors, except some. */

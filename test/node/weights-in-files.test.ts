@@ -7,6 +7,7 @@ import { modelOf } from '../../src/graph/index.js'
 import { adamw, crossEntropy, fromArrays, type Model, type Runtime, Trainer } from '../../src/index.js'
 import { compileModel } from '../../src/lowering/compile.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'
+import { edit } from '../../src/onnx/proto/message.js'
 import type { CompileHints } from '../../src/runtime/runtime.js'
 
 /** Bytes of the weights of the hidden layer, and of the rest. */
@@ -83,6 +84,30 @@ describe.skipIf(process.platform === 'win32')('weights in external data', () => 
     expect(await run(await readModel(path))).toEqual(expected)
     expect(compiled).toEqual([{ bytes: expect.any(Number), folder }])
     expect(compiled[0]!.bytes).toBeLessThan(small)
+  })
+
+  it('aligned weights inside the file of the model > are not part of the compiled model', async () => {
+    const expected = await train(model)
+    const inside = join(folder, 'inside.onnx')
+    const sizes: number[] = []
+    // Names of four lengths: the weights of one of the files are aligned.
+    for (const name of ['a', 'ab', 'abc', 'abcd']) {
+      const graph = edit(model.proto.graph!, { name })
+      await writeModel(inside, { ...model, proto: edit(model.proto, { graph }) }, { externalData: false })
+      compiled.length = 0
+      expect(await train(await readModel(inside))).toEqual(expected)
+      sizes.push(Math.max(...compiled.map(({ bytes }) => bytes)))
+    }
+    expect(sizes.filter((bytes) => bytes < small)).toHaveLength(1)
+  })
+
+  it('a model whose own file changed since it was read > is trained from memory', async () => {
+    const expected = await train(model)
+    const inside = join(folder, 'inside.onnx')
+    await writeModel(inside, model, { externalData: false })
+    const stored = await readModel(inside)
+    writeFileSync(inside, 'something else')
+    expect(await train(stored)).toEqual(expected)
   })
 
   it('a file that changed since the model was read > external-data', async () => {

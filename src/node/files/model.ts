@@ -5,6 +5,7 @@ import { checkModelSize, collectTensorProtos, decodeModel, type Model, maxModelB
 import { type DataPiece, layOutModel } from '../../onnx/model-layout.js'
 import { encodeChunks } from '../../onnx/proto/encode.js'
 import { isExternal } from '../../onnx/proto/external-data.js'
+import { registerModelFile } from '../../onnx/proto/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { codeOf, commitAll, openRegularFile, readError, stageFile } from './files.js'
 import { FolderData } from './folder-data.js'
@@ -17,7 +18,11 @@ import { FolderData } from './folder-data.js'
  */
 export async function readModel(path: string): Promise<Model> {
   const external = new FolderData(path)
-  const model = decodeModel(await readBytes(path), external)
+  const own = new FolderData(path)
+  own.watch(basename(path))
+  const bytes = await readBytes(path)
+  registerModelFile(bytes, own, basename(path))
+  const model = decodeModel(bytes, external)
   const outside = collectTensorProtos(model.proto).filter(isExternal)
   if (outside.length === 0) return { ...model, external: null }
   const locations = outside.flatMap(({ externalData }) => externalData.filter(({ key }) => key === 'location'))

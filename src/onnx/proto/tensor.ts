@@ -56,14 +56,39 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
       return decoded
     },
   }
-  if (isOutside && external?.folderOf) {
-    const { location, offset } = readExternalRange(proto, name)
+  const place = isOutside ? readExternalRange(proto, name) : findInFile(stored)
+  const files = isOutside ? external : fileOf(stored)?.external
+  if (place && files?.folderOf) {
+    const { location, offset } = place
     fileRanges.set(tensor, () => {
-      const folder = external.folderOf!(location)
+      const folder = files.folderOf!(location)
       return folder === undefined ? undefined : { folder, location, offset, length: stored.bytes }
     })
   }
   return tensor
+}
+
+/** The bytes of a model's file. */
+interface ModelFile {
+  readonly bytes: Uint8Array
+  readonly external: ExternalData
+  readonly location: string
+}
+
+const modelFiles = new WeakMap<ArrayBufferLike, ModelFile>()
+
+/** Records that `bytes`, which are decoded as a model, are those of a file in the folder of its external data. */
+export const registerModelFile = (bytes: Uint8Array, external: ExternalData, location: string): unknown =>
+  modelFiles.set(bytes.buffer, { bytes, external, location })
+
+const fileOf = ({ proto: { rawData } }: Stored): ModelFile | undefined => rawData && modelFiles.get(rawData.buffer)
+
+/** The place of a tensor's raw data in the file of its model; undefined if its elements are not aligned there. */
+function findInFile(stored: Stored): Pick<ExternalRange, 'location' | 'offset'> | undefined {
+  const file = fileOf(stored)
+  if (!file) return undefined
+  const offset = stored.proto.rawData!.byteOffset - file.bytes.byteOffset
+  return offset % Math.ceil(dtypes[stored.dtype].bits / 8) === 0 ? { location: file.location, offset } : undefined
 }
 
 /** Number of bytes from which on a tensor stays in its file: mapping a file costs more than a small copy. */
