@@ -24,6 +24,7 @@ import {
   providerOption,
 } from '../options.js'
 import { createTrainingProgress } from '../progress.js'
+import { defineModelTuning } from './tune-model.js'
 
 interface Options extends Omit<TuneRequest, 'folder' | 'data' | 'resume'> {
   readonly resume?: true
@@ -37,8 +38,16 @@ interface Options extends Omit<TuneRequest, 'folder' | 'data' | 'resume'> {
 export function defineTune(program: Command, io: Io): void {
   const tune = program
     .command('tune')
-    .description('fine-tune a pretrained model with an adapter')
-    .addHelpText('after', `\nExamples:\n  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned`)
+    .description('fine-tune a pretrained model with good defaults: a plan first, then training, measures and files')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned
+  $ onnx-ire tune classify distilbert reviews.jsonl -o tuned
+  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o tuned
+  $ onnx-ire tune image mobilenet.onnx flowers -o tuned`,
+    )
   const chat = tune
     .command('chat')
     .description('teach a chat model the answers of a data file, with LoRA')
@@ -139,6 +148,7 @@ Examples:
       print(io, result, json, () => formatResult(result))
       if (result.interrupted) throw new Interrupted()
     })
+  defineModelTuning(tune, io)
 }
 
 function formatResult({ plan, step, interrupted, before, after, samples }: TuneResult): string {

@@ -1,0 +1,187 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { usageError } from '../errors.js'
+import { formatCount, formatMetricsLine } from '../format.js'
+import { Interrupted } from '../interrupts.js'
+import { type Io, print, writeText } from '../io.js'
+import { dtypeOption } from '../language/open-chat.js'
+import {
+  jsonOption,
+  parseFraction,
+  parseList,
+  parsePositiveInteger,
+  parsePositiveNumber,
+  parseSeed,
+  parseThreads,
+  providerOption,
+} from '../options.js'
+import { createTrainingProgress } from '../progress.js'
+import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
+import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
+import {
+  checkOutputsFree,
+  formatModelPlan,
+  type ModelTask,
+  type ModelTuningResult,
+  prepareModelTuning,
+  runModelTuning,
+  type TuneModelRequest,
+} from '../tuning/tune-model.js'
+
+/** Defines `onnx-ire tune classify`, `embed` and `image`. */
+export function defineModelTuning(tune: Command, io: Io): void {
+  const classify = tune
+    .command('classify')
+    .description('train a text classifier on labelled texts')
+    .argument('<folder>', 'folder of an encoder with its tokenizer, as for transformers.js')
+    .argument('<data>', 'rows { text, label }: a JSON object per line, or a JSON list')
+  addOptions(classify, 'model with the new weights', { epochs: 3, batchSize: 16 })
+    .addOption(dtypeOption())
+    .option('--text <field>', 'field of the text', 'text')
+    .option('--label <field>', 'field of the class', 'label')
+    .option('--length <tokens>', 'longest text; the rest is cut', parsePositiveInteger, 256)
+    .addHelpText(
+      'after',
+      `
+The last layer is replaced by one of as many classes as the data have, unless config.json names all of them. The names are
+written to config.json of the result.
+
+Examples:
+  $ onnx-ire tune classify distilbert reviews.jsonl -o moods --dry-run
+  $ onnx-ire tune classify distilbert reviews.jsonl -o moods --label mood --r 16`,
+    )
+    .action((folder: string, data: string, options: Options<ClassifyRequest>) =>
+      run(classify, io, options, (request) => prepareClassify({ ...request, folder, data })),
+    )
+  const embed = tune
+    .command('embed')
+    .description('train a text encoder on pairs of texts that belong together')
+    .argument('<folder>', 'folder of an encoder with its tokenizer, as for transformers.js')
+    .argument(
+      '<data>',
+      'rows { anchor, positive }, also with negative or score: a JSON object per line, or a JSON list',
+    )
+  addOptions(embed, 'model with the new weights', { epochs: 1, batchSize: 32 })
+    .addOption(dtypeOption())
+    .addOption(
+      new Option('--pooling <kind>', 'how the states of the tokens become one embedding')
+        .choices(['mean', 'first', 'none'])
+        .default('mean'),
+    )
+    .option('--scale <factor>', 'factor of cosine similarities', parsePositiveNumber, 20)
+    .option('--length <tokens>', 'longest text; the rest is cut', parsePositiveInteger, 128)
+    .addHelpText(
+      'after',
+      `
+The positives of a batch are the candidates for each of its anchors (InfoNCE); a larger --batch-size makes the task harder.
+Rows with a score from -1 to 1 are trained to have that cosine similarity. accuracy and top5 of held-out rows are the recall at
+1 and at 5 among the candidates of a batch.
+
+Examples:
+  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --dry-run
+  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --batch-size 64`,
+    )
+    .action((folder: string, data: string, options: Options<EmbedRequest>) =>
+      run(embed, io, options, (request) => prepareEmbed({ ...request, folder, data })),
+    )
+  const image = tune
+    .command('image')
+    .description('train an image classifier on a folder of images')
+    .argument('<model>', 'an ONNX file')
+    .argument('<folder>', 'images in one sub-folder per class')
+  addOptions(image, 'model.onnx and classes.json', { epochs: 5, batchSize: 32 })
+    .option('--size <pixels>', 'side of the square images (default: that of the model)', parsePositiveInteger)
+    .option('--mean <r,g,b>', 'mean of the channels, of pixels in [0, 1]', parseChannels, [0.485, 0.456, 0.406])
+    .option('--std <r,g,b>', 'standard deviation of the channels', parseChannels, [0.229, 0.224, 0.225])
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ onnx-ire tune image mobilenet.onnx flowers -o tuned --dry-run
+  $ onnx-ire tune image mobilenet.onnx flowers -o tuned --size 224 --epochs 10`,
+    )
+    .action((model: string, folder: string, options: Options<ImageRequest>) =>
+      run(image, io, options, (request) => prepareImage({ ...request, model, folder })),
+    )
+}
+
+type Options<Request> = Omit<Request, 'folder' | 'data' | 'model' | 'resume'> & {
+  readonly resume?: true
+  readonly dryRun?: true
+  readonly force?: true
+  readonly quiet?: true
+  readonly json?: true
+}
+
+/** Adds the options of every task. */
+const addOptions = (
+  command: Command,
+  writes: string,
+  { epochs, batchSize }: { readonly epochs: number; readonly batchSize: number },
+): Command =>
+  command
+    .requiredOption('-o, --output <folder>', `folder for the ${writes}`)
+    .option(
+      '--r <n>',
+      'rank of an adapter (LoRA), which is merged at the end (default: train all weights)',
+      parsePositiveInteger,
+    )
+    .option('--lr <rate>', 'learning rate of AdamW (default: by task, larger with --r)', parsePositiveNumber)
+    .option('--epochs <n>', 'passes over the data', parsePositiveInteger, epochs)
+    .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
+    .option('--batch-size <n>', 'examples per step', parsePositiveInteger, batchSize)
+    .option('--micro-batch <n>', 'examples that are computed at once (default: all of a step)', parsePositiveInteger)
+    .option('--ire', 'enhance flat directions (IRE)')
+    .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
+    .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.8)
+    .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.1)
+    .option('--seed <n>', 'seed of all random numbers', parseSeed, 0)
+    .option('--threads <n>', 'threads per operator', parseThreads)
+    .addOption(providerOption())
+    .option('--dry-run', 'show the plan and end')
+    .option('--resume', 'continue an interrupted run from its last checkpoint, with the result of an uninterrupted one')
+    .option('--force', 'replace the results in the folder')
+    .option('--quiet', 'show no progress')
+    .addOption(jsonOption())
+
+function parseChannels(text: string): number[] {
+  const values = parseList(text).map(Number)
+  if (values.length === 3 && values.every(Number.isFinite)) return values
+  throw new InvalidArgumentError('It must be three numbers, separated by commas.')
+}
+
+async function run<Request extends TuneModelRequest>(
+  command: Command,
+  io: Io,
+  options: Options<Request>,
+  prepare: (request: Omit<Request, 'folder' | 'data' | 'model'>) => Promise<ModelTask>,
+): Promise<void> {
+  const { dryRun, force = false, quiet, json, resume = false, ...others } = options
+  if (resume && force)
+    return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
+  const request = { ...others, resume } as unknown as Omit<Request, 'folder' | 'data' | 'model'> & TuneModelRequest
+  const prepared = await prepareModelTuning(request, await prepare(request))
+  const { plan } = prepared
+  if (!resume && !(force && dryRun)) await checkOutputsFree(plan, force)
+  if (dryRun)
+    return print(io, { plan }, json, () =>
+      [formatModelPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
+    )
+  if (!quiet) writeText(io.stderr, `${formatModelPlan(plan)}\n`)
+  for (const warning of plan.warnings) writeText(io.stderr, `warning: ${warning}\n`)
+  const result = await runModelTuning(prepared, io, createTrainingProgress(io.stderr, quiet ?? false, 'loss'))
+  print(io, result, json, () => formatResult(result))
+  if (result.interrupted) throw new Interrupted()
+}
+
+function formatResult({ plan, step, interrupted, before, after }: ModelTuningResult): string {
+  if (interrupted)
+    return step === 0
+      ? 'interrupted before the first step; nothing is written'
+      : `interrupted after ${formatCount(step, 'step')}, saved in ${plan.checkpoints}; continue with the same command and --resume`
+  return [
+    ...(before && after
+      ? [`held out before: ${formatMetricsLine(before)}`, `held out after:  ${formatMetricsLine(after)}`]
+      : []),
+    `${formatCount(step, 'step')} done; wrote ${plan.outputs.join(' and ')}`,
+  ].join('\n')
+}

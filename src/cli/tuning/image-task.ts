@@ -1,0 +1,72 @@
+import { join } from 'node:path'
+import { formatShape } from '../../ir/shape.js'
+import { crossEntropy } from '../../loss/cross-entropy.js'
+import { accuracy } from '../../metric/accuracy.js'
+import { f1 } from '../../metric/precision-recall.js'
+import { imageFolder } from '../../node/data/image-folder.js'
+import { writeFileAtomic } from '../../node/files/files.js'
+import { makeFolder } from '../../node/files/make-folder.js'
+import { readModel, writeModel } from '../../node/files/model.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
+import { OnnxIreError } from '../../util/errors.js'
+import type { ModelTask, TuneModelRequest } from './tune-model.js'
+
+/** Options of `tune image`. */
+export interface ImageRequest extends TuneModelRequest {
+  readonly model: string
+  readonly folder: string
+  /** Side of the square input; default: that of the model. */
+  readonly size?: number
+  readonly mean: readonly number[]
+  readonly std: readonly number[]
+}
+
+/** Prepares the training of an image classifier on a folder with one sub-folder per class. */
+export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
+  const model = await readModel(request.model)
+  const { inputs } = importGraph(model)
+  const [input] = [...inputs.values()]
+  const { shape } = input ?? {}
+  if (inputs.size !== 1 || shape?.length !== 4)
+    throw new OnnxIreError(
+      'invalid-model',
+      `${request.model} has the inputs ${[...inputs].map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')}; a model of images has one, [N, channels, rows, columns]`,
+    )
+  const isLast = typeof shape[3] === 'number' && shape[3] <= 4
+  const [rows, columns] = isLast ? [shape[1], shape[2]] : [shape[2], shape[3]]
+  const size =
+    request.size ?? (typeof rows === 'number' && typeof columns === 'number' ? ([rows, columns] as const) : undefined)
+  if (size === undefined)
+    throw new OnnxIreError('invalid-option', `${request.model} accepts images of any size: set --size`)
+  const channels = isLast ? shape[3] : shape[1]
+  const { mean, std } = request
+  const found = await imageFolder(request.folder, {
+    image: {
+      size: typeof size === 'number' ? size : [...size],
+      fit: 'cover',
+      layout: isLast ? 'NHWC' : 'NCHW',
+      ...(channels === 1 ? { channels: 1 } : { mean: [...mean], std: [...std] }),
+    },
+    input: input!.name!,
+    label: 'labels',
+  })
+  const { classes } = found
+  const output = join(request.output, 'model.onnx')
+  const names = join(request.output, 'classes.json')
+  return {
+    task: 'image',
+    file: request.model,
+    model,
+    data: found,
+    options: { loss: crossEntropy(), metrics: [accuracy(), f1()], head: { classes: classes.length } },
+    rates: { full: 3e-4, adapter: 1e-3 },
+    about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}`,
+    outputs: [output, names],
+    warnings: [],
+    async write(tuned) {
+      await makeFolder(request.output)
+      await writeModel(output, tuned)
+      await writeFileAtomic(names, `${JSON.stringify(classes, null, 2)}\n`)
+    },
+  }
+}

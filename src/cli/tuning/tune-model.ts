@@ -1,0 +1,236 @@
+import { rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { mergeAdapter } from '../../adapter/merge-adapter.js'
+import { type Dataset, split } from '../../data/dataset.js'
+import { sizeOf } from '../../ir/tensor.js'
+import type { Measures } from '../../metric/accumulator.js'
+import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
+import type { Model } from '../../onnx/model.js'
+import { adamw } from '../../optim/adam.js'
+import { ire } from '../../optim/ire/ire.js'
+import { createStartModel } from '../../train/model/start-model.js'
+import { findTrainable } from '../../train/model/trainable.js'
+import type { FitOptions, TrainerOptions } from '../../train/options.js'
+import { Trainer } from '../../train/trainer.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { formatBytes, formatNumber } from '../format.js'
+import { onInterrupt } from '../interrupts.js'
+import type { Io } from '../io.js'
+import { type CliProvider, createRuntime } from '../options.js'
+import type { TrainingProgress } from '../progress.js'
+import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
+import { Stopped, stopOnAbort } from '../training/run-training.js'
+
+/** Options that the fine-tunings of every task share. */
+export interface TuneModelRequest {
+  readonly output: string
+  /** Rank of a low-rank adapter; without it all weights are trained. */
+  readonly r?: number
+  readonly lr?: number
+  readonly epochs: number
+  readonly steps?: number
+  readonly batchSize: number
+  readonly microBatch?: number
+  readonly ire?: true
+  readonly kappa: number
+  readonly gamma: number
+  readonly validation: number
+  readonly resume: boolean
+  readonly seed: number
+  readonly provider: CliProvider
+  readonly threads?: number
+}
+
+/** Fine-tuning of one task: what is trained on what, and how the result is written. */
+export interface ModelTask {
+  readonly task: 'classify' | 'embed' | 'image'
+  /** Path of the model's file. */
+  readonly file: string
+  readonly model: Model
+  readonly data: Dataset
+  readonly options: Pick<TrainerOptions, 'loss' | 'metrics' | 'head' | 'passes' | 'pooling'>
+  /** Learning rates of all weights and of an adapter. */
+  readonly rates: { readonly full: number; readonly adapter: number }
+  /** Description of the data beside its number of examples: classes, or the loss. */
+  readonly about: string
+  /** Files and folders that `write` creates. */
+  readonly outputs: readonly string[]
+  readonly warnings: readonly string[]
+  write(tuned: Model): Promise<void>
+}
+
+/** Everything that a fine-tuning will do, before it does it. */
+export interface ModelPlan {
+  readonly task: ModelTask['task']
+  readonly model: string
+  readonly about: string
+  /** Examples for training, and those held out. */
+  readonly examples: number
+  readonly heldOut: number
+  readonly trainable: number
+  readonly parameters: number
+  readonly steps: number
+  readonly batchSize: number
+  readonly optimizer: string
+  /** Estimated and available bytes; null on other devices than the CPU. */
+  readonly memory: MemoryRoom | null
+  readonly outputs: readonly string[]
+  readonly checkpoints: string
+  readonly warnings: readonly string[]
+}
+
+export interface ModelTuningResult {
+  readonly plan: ModelPlan
+  readonly step: number
+  readonly interrupted: boolean
+  readonly before: Measures | null
+  readonly after: Measures | null
+}
+
+/** A task with its plan. */
+export interface PreparedModelTuning {
+  readonly request: TuneModelRequest
+  readonly task: ModelTask
+  readonly train: Dataset
+  readonly validation: Dataset | undefined
+  readonly options: Omit<TrainerOptions, 'runtime'>
+  readonly plan: ModelPlan
+}
+
+/** Makes the plan of a task. */
+export async function prepareModelTuning(request: TuneModelRequest, task: ModelTask): Promise<PreparedModelTuning> {
+  const { batchSize, seed, r } = request
+  const heldOut = request.validation > 0 ? split(task.data, { validation: request.validation, seed }) : undefined
+  const { train = task.data, validation } = heldOut ?? {}
+  const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
+  const rate = request.lr ?? (r === undefined ? task.rates.full : task.rates.adapter)
+  const base = adamw({ lr: rate })
+  const { kappa, gamma } = request
+  // A has no gradient while B is 0, and all of A would count as flat.
+  const irePhase = r === undefined ? 0 : Math.min(50, Math.ceil(steps / 10))
+  const { task: name, file, model, about, outputs, warnings } = task
+  const options: Omit<TrainerOptions, 'runtime'> = {
+    ...task.options,
+    optimizer: request.ire ? ire(base, { kappa, gamma, warmup: irePhase }) : base,
+    schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.1), Math.max(0, steps - 1)) },
+    clipNorm: 1,
+    batchSize,
+    ...(request.microBatch && { microBatch: request.microBatch }),
+    ...(r && { adapter: { r, alpha: 2 * r, seed } }),
+    seed,
+  }
+  const memory = request.provider === 'cpu' ? await measureMemoryRoom(model, options, train, undefined) : null
+  const warning = memory && warnOfMemory(memory, {}) !== undefined
+  return {
+    request,
+    task,
+    train,
+    validation,
+    options,
+    plan: {
+      ...{ task: name, model: file, about, steps, batchSize, memory, outputs },
+      examples: train.length,
+      heldOut: validation?.length ?? 0,
+      ...countParameters(model, options),
+      optimizer: `AdamW lr ${rate}, cosine, clip 1${request.ire ? `, IRE with kappa ${kappa}, gamma ${gamma}` : ''}`,
+      checkpoints: join(request.output, 'checkpoints'),
+      warnings: [
+        ...warnings,
+        ...(warning
+          ? [
+              `the run needs about ${formatBytes(memory.needed!)} of memory and may take ${formatBytes(memory.available)}: set --micro-batch below ${request.microBatch ?? batchSize}`,
+            ]
+          : []),
+      ],
+    },
+  }
+}
+
+function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>) {
+  const { model: start, trainable } = createStartModel(model, options)
+  const graph = importGraph(start)
+  const count = (values: ReadonlyMap<string, { readonly shape: readonly unknown[] | undefined }>) =>
+    [...values.values()].reduce((sum, { shape }) => sum + sizeOf((shape ?? []) as readonly number[]), 0)
+  return { trainable: count(findTrainable(graph, trainable)), parameters: count(graph.parameters) }
+}
+
+/**
+ * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run that
+ * is replaced.
+ */
+export async function checkOutputsFree({ outputs, checkpoints }: ModelPlan, force: boolean): Promise<void> {
+  if (force) return rm(checkpoints, { recursive: true, force: true })
+  for (const path of [...outputs, checkpoints])
+    if (await stat(path).catch(() => null))
+      throw new OnnxIreError(
+        'io',
+        `${path} exists: continue an interrupted run with --resume, choose another folder with -o, or replace it with --force`,
+      )
+}
+
+/**
+ * Trains, saving checkpoints, measures before and after, and writes the model. An interrupted run saves a checkpoint.
+ * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
+ */
+export async function runModelTuning(
+  { request, task, train, validation, options, plan }: PreparedModelTuning,
+  io: Io,
+  progress: TrainingProgress,
+): Promise<ModelTuningResult> {
+  const runtime = await createRuntime(request.provider, request.threads)
+  const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
+  const { signal } = interrupts
+  try {
+    const trainer = await Trainer.create(task.model, { ...options, runtime })
+    const store = checkpointFolder(plan.checkpoints)
+    const heldOut = validation && stopOnAbort(validation, signal)
+    let before: Measures | null = null
+    let after: Measures | null = null
+    try {
+      if (heldOut) before = await trainer.evaluate(heldOut)
+      if (request.resume && !(await trainer.resume(store)))
+        throw new OnnxIreError('io', `${plan.checkpoints} has no checkpoint: start the run without --resume`)
+      const fit: FitOptions = {
+        ...(request.steps === undefined ? { totalEpochs: request.epochs } : { totalSteps: request.steps }),
+        ...(heldOut && { validation: heldOut }),
+        checkpoints: { store, everySeconds: 60 },
+        onStep: progress.step,
+        onEvaluate: progress.evaluation,
+        signal,
+      }
+      if (!trainer.isFinished(fit)) await trainer.train(train, fit)
+      if (heldOut && !signal.aborted) after = await trainer.evaluate(heldOut)
+    } catch (error) {
+      if (!(error instanceof Stopped)) throw error
+      if (trainer.step > 0) await store.save(trainer.step, trainer.checkpoint())
+    } finally {
+      await trainer.dispose()
+      progress.stop()
+    }
+    const { step } = trainer
+    if (signal.aborted) return { plan, step, interrupted: true, before, after: null }
+    const tuned = trainer.export()
+    await task.write(request.r === undefined ? tuned : mergeAdapter(tuned))
+    return { plan, step, interrupted: false, before, after }
+  } finally {
+    interrupts.release()
+    await runtime.dispose()
+  }
+}
+
+/** The plan as text. */
+export function formatModelPlan(plan: ModelPlan): string {
+  const { model, about, examples, heldOut, trainable, parameters, steps, batchSize, optimizer, memory, outputs } = plan
+  const share = ((100 * trainable) / parameters).toFixed(2)
+  return [
+    `model    ${model}`,
+    `data     ${formatNumber(examples)} examples, ${formatNumber(heldOut)} held out; ${about}`,
+    `trains   ${formatNumber(trainable)} of ${formatNumber(parameters)} parameters (${share} %)`,
+    `training ${formatNumber(steps)} steps of ${batchSize}; ${optimizer}`,
+    ...(memory?.needed
+      ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
+      : []),
+    `writes   ${outputs.join(', ')}`,
+  ].join('\n')
+}

@@ -1,0 +1,207 @@
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
+import { decodeModel, encodeModel } from '../../src/index.js'
+import { tensorFrom } from '../../src/ir/leaf.js'
+import { Random } from '../../src/util/random.js'
+import { golden } from '../language/models.js'
+import { run } from './command.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-tune-'))
+const path = (...names: string[]) => join(folder, ...names)
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const random = new Random(9)
+const weights = (name: string, ...dims: readonly number[]) => {
+  const values = random.fill(new Float32Array(dims.reduce((a, b) => a * b)), 'normal').map((v) => v / 2)
+  return parameter(name, tensorFrom('float32', dims, values))
+}
+
+/** A folder as of transformers.js, of an encoder of 8 numbers per token. */
+function writeEncoder(name: string, outputs: (hidden: Value, mask: Value) => ReadonlyMap<string, Value>, config = {}) {
+  const ids = input('input_ids', 'int64', ['batch', 'length'])
+  const mask = input('attention_mask', 'int64', ['batch', 'length'])
+  const weight = op.Unsqueeze(op.Cast(mask, { to: 1 }), [2])
+  const hidden = op.Tanh(op.MatMul(op.Gather(weights('embedding', 320, 8), ids), weights('dense', 8, 8)))
+  const model = modelOf({
+    name: 'encoder',
+    inputs: new Map([
+      ['input_ids', ids],
+      ['attention_mask', mask],
+    ]),
+    outputs: outputs(op.Mul(hidden, weight), weight),
+  })
+  mkdirSync(path(name, 'onnx'), { recursive: true })
+  for (const file of ['tokenizer.json', 'tokenizer_config.json'])
+    cpSync(join(golden, 'llama-optimum', file), path(name, file))
+  writeFileSync(path(name, 'config.json'), JSON.stringify({ model_type: 'encoder', ...config }))
+  writeFileSync(path(name, 'onnx', 'model.onnx'), encodeModel(model))
+}
+
+const colors = ['red', 'blue', 'green']
+const reviews = Array.from({ length: 40 }, (_, i) => ({
+  text: i % 2 === 0 ? `good film number ${i % 5}` : `bad plot number ${i % 7}`,
+  label: i % 2 === 0 ? 'good' : 'bad',
+}))
+const pairs = Array.from({ length: 24 }, (_, i) => ({
+  anchor: `${'abcdef'[i % 6]} is`,
+  positive: `${'uvwxyz'[i % 6]} was`,
+}))
+
+beforeAll(async () => {
+  const mean = (hidden: Value, weight: Value) =>
+    op.Div(op.ReduceSum(hidden, [1], { keepdims: 0 }), op.ReduceSum(weight, [1], { keepdims: 0 }))
+  const classify = (hidden: Value, weight: Value) =>
+    new Map([['logits', op.Gemm(mean(hidden, weight), weights('classifier', 8, 3), weights('bias', 3))]])
+  writeEncoder('classifier', classify, { id2label: { 0: 'a', 1: 'b', 2: 'c' } })
+  writeEncoder('encoder', (hidden) => new Map([['last_hidden_state', hidden]]))
+  const lines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+  writeFileSync(path('reviews.jsonl'), lines(reviews))
+  writeFileSync(path('pairs.jsonl'), lines(pairs))
+  writeFileSync(path('scored.jsonl'), lines(pairs.map((pair, i) => ({ ...pair, score: i % 2 }))))
+  const x = input('x', 'float32', ['N', 3, 8, 8])
+  const y = op.Gemm(op.Reshape(x, [-1, 192]), weights('w', 192, 2), weights('b', 2))
+  writeFileSync(
+    path('images.onnx'),
+    encodeModel(modelOf({ name: 'images', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })),
+  )
+  for (const [c, color] of colors.entries()) {
+    mkdirSync(path('images', color), { recursive: true })
+    for (let i = 0; i < 8; i++) {
+      const background = { r: 0, g: 0, b: 0, [['r', 'b', 'g'][c]!]: 150 + 10 * i }
+      await sharp({ create: { width: 12, height: 10, channels: 3, background } })
+        .png()
+        .toFile(path('images', color, `${i}.png`))
+    }
+  }
+})
+
+describe('tune classify', () => {
+  const tune = (output: string, ...more: readonly string[]) =>
+    run('tune', 'classify', path('classifier'), path('reviews.jsonl'), '-o', path(output), '--quiet', ...more)
+
+  it('plan, training, and a folder with the names of the classes; measures improve', async () => {
+    const { code, stdout } = await tune('plan', '--dry-run')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/36 examples, 4 held out; 2 classes, with a new last layer: bad, good/)
+    const trained = await tune('moods', '--lr', '0.02', '--epochs', '6', '--batch-size', '8', '--ire', '--json')
+    expect(trained.code).toBe(0)
+    const { before, after, step, plan } = JSON.parse(trained.stdout)
+    expect(step).toBe(30)
+    expect(plan).toMatchObject({ task: 'classify', steps: 30, heldOut: 4 })
+    expect(after.loss).toBeLessThan(before.loss)
+    expect(after.accuracy).toBe(1)
+    expect(after.f1).toBe(1)
+    const config = JSON.parse(readFileSync(path('moods', 'model', 'config.json'), 'utf8'))
+    expect(config).toMatchObject({ id2label: { 0: 'bad', 1: 'good' }, label2id: { bad: 0, good: 1 } })
+    // The result is a model of these classes, which a second run continues with its own last layer.
+    const again = await run(
+      'tune',
+      'classify',
+      path('moods', 'model'),
+      path('reviews.jsonl'),
+      '-o',
+      path('again'),
+      '--dry-run',
+    )
+    expect(again.stdout).toContain('2 classes of the model: bad, good')
+    expect((await tune('moods')).stderr).toContain('--force')
+  })
+
+  it('an adapter trains few parameters and is merged', async () => {
+    const { code, stdout } = await tune('adapted', '--r', '2', '--steps', '2', '--json')
+    expect(code).toBe(0)
+    const { plan } = JSON.parse(stdout)
+    expect(plan.trainable).toBeLessThan(plan.parameters / 10)
+    const { proto } = decodeModel(readFileSync(path('adapted', 'model', 'onnx', 'model.onnx')))
+    expect(proto.graph!.initializer.some(({ name = '' }) => name.includes('lora'))).toBe(false)
+  })
+
+  it('rows without the field or with one class > invalid-data with the row', async () => {
+    const missing = await tune('none', '--label', 'mood', '--json')
+    expect(JSON.parse(missing.stdout).error).toMatchObject({
+      code: 'invalid-data',
+      message: expect.stringContaining("row 1 has no 'mood'"),
+    })
+    writeFileSync(path('one.jsonl'), '{"text":"a","label":1}\n{"text":"b","label":1}')
+    const one = await run('tune', 'classify', path('classifier'), path('one.jsonl'), '-o', path('none'), '--json')
+    expect(JSON.parse(one.stdout).error.code).toBe('invalid-data')
+  })
+})
+
+describe('tune embed', () => {
+  const tune = (data: string, output: string, ...more: readonly string[]) =>
+    run('tune', 'embed', path('encoder'), path(data), '-o', path(output), '--quiet', '--json', ...more)
+
+  it('pairs > the recall of held-out pairs rises, and the result has the inputs of the model', async () => {
+    const { code, stdout } = await tune(
+      'pairs.jsonl',
+      'search',
+      '--lr',
+      '0.05',
+      '--epochs',
+      '10',
+      '--batch-size',
+      '6',
+      '--validation',
+      '0.25',
+    )
+    expect(code).toBe(0)
+    const { before, after, plan } = JSON.parse(stdout)
+    expect(plan.about).toContain('against the others of the batch')
+    expect(after.loss).toBeLessThan(before.loss)
+    expect(after.accuracy).toBeGreaterThanOrEqual(before.accuracy)
+    const { proto } = decodeModel(readFileSync(path('search', 'model', 'onnx', 'model.onnx')))
+    expect(proto.graph!.input.map(({ name }) => name)).toEqual(['input_ids', 'attention_mask'])
+  })
+
+  it('scores > the similarity is trained', async () => {
+    const { stdout } = await tune(
+      'scored.jsonl',
+      'scored',
+      '--lr',
+      '0.05',
+      '--epochs',
+      '4',
+      '--batch-size',
+      '6',
+      '--validation',
+      '0.25',
+    )
+    const { before, after, plan } = JSON.parse(stdout)
+    expect(plan.about).toContain('score')
+    expect(after.loss).toBeLessThan(before.loss)
+    expect(after).toHaveProperty('mae')
+  })
+
+  it('a row without a positive > invalid-data', async () => {
+    const { stdout } = await tune('reviews.jsonl', 'none')
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: 'invalid-data',
+      message: expect.stringContaining("'anchor'"),
+    })
+  })
+})
+
+describe('tune image', () => {
+  it('a folder of images > a classifier with the names of the folders', async () => {
+    const tune = (...more: readonly string[]) =>
+      run('tune', 'image', path('images.onnx'), path('images'), '-o', path('colors'), '--quiet', ...more)
+    expect((await tune('--dry-run')).stdout).toMatch(/22 examples, 2 held out; 3 classes.*blue, green, red/)
+    const { code, stdout } = await tune('--lr', '0.01', '--epochs', '8', '--batch-size', '7', '--json')
+    expect(code).toBe(0)
+    const { after, before } = JSON.parse(stdout)
+    expect(after.loss).toBeLessThan(before.loss)
+    expect(after.accuracy).toBe(1)
+    expect(JSON.parse(readFileSync(path('colors', 'classes.json'), 'utf8'))).toEqual(['blue', 'green', 'red'])
+  })
+
+  it('a model without images > invalid-model', async () => {
+    const file = path('encoder', 'onnx', 'model.onnx')
+    const { stdout } = await run('tune', 'image', file, path('images'), '-o', path('none'), '--json')
+    expect(JSON.parse(stdout).error.code).toBe('invalid-model')
+  })
+})
