@@ -153,7 +153,8 @@ export function findPairs(owner: string, outputs: ReadonlyMap<string, Value>, ch
       `${owner}: the logits of the model are not [rows, length, vocabulary] with a known vocabulary: take the decoder of a language model`,
     )
   const size = chunk === 'auto' ? automaticChunk(classes) : chunk
-  const labels = input('labels', 'int64', [unknownDim(), 2, shape[1]!])
+  const [rows] = shape
+  const labels = input('labels', 'int64', [typeof rows === 'number' ? rows / 2 : unknownDim(), 2, shape[1]!])
   const isCounted = op.Not(op.Equal(labels, scalar('int64', ignoredLabel)))
   const targets = op.Where(isCounted, labels, scalar('int64', 0))
   const forward = sumOverChunks(

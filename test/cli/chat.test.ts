@@ -239,26 +239,13 @@ describe('tune chat > teacher', () => {
     run('tune', 'chat', model, path('data.jsonl'), '-o', path(output), '--quiet', '--json', '--samples', '0', ...more)
 
   it('a teacher with other answers > the loss of the teacher falls', async () => {
-    // The model that an earlier test has taught one answer is the teacher: its probabilities are those answers.
-    const { code, stdout } = await tune(
-      'pupil',
-      ...[
-        '--teacher',
-        path('out/model'),
-        '--teacher-weight',
-        '0.99',
-        '--temperature',
-        '1',
-        '--lr',
-        '0.01',
-        '--steps',
-        '12',
-      ],
-      ...['--validation', '0.2', '--batch-size', '4'],
-    )
-    expect(code).toBe(0)
+    const few = ['--lr', '0.01', '--validation', '0.2', '--batch-size', '4']
+    await tune('teacher', '--steps', '12', ...few)
+    const teacher = path('teacher/model')
+    const imitated = ['--teacher', teacher, '--teacher-weight', '0.99', '--temperature', '1']
+    const { stdout } = await tune('pupil', '--steps', '8', ...few, ...imitated)
     const { plan, before, after } = JSON.parse(stdout)
-    expect(plan.teacher).toBe(path('out/model'))
+    expect(plan.teacher).toBe(teacher)
     expect(after.loss).toBeLessThan(0.7 * before.loss)
   }, 60_000)
 
@@ -315,6 +302,7 @@ describe('tune chat > preferences', () => {
       expect(code).toBe(0)
       const { plan, before, after, samples } = JSON.parse(stdout)
       expect(plan).toMatchObject({ method, heldOut: 4, data: { examples: 12 } })
+      expect(plan.memory.needed).toBeGreaterThan(0)
       expect(before.accuracy).toBeLessThan(0.9)
       expect(after.accuracy).toBe(1)
       expect(after.margin).toBeGreaterThan(before.margin + 0.1)
@@ -333,6 +321,16 @@ describe('tune chat > preferences', () => {
   ])('%s > %s', async (_, data, options, code, text) => {
     const { error } = JSON.parse((await tune(data, 'refused', ...options)).stdout)
     expect(error).toMatchObject({ code, message: expect.stringContaining(text) })
+  })
+
+  it('data show > both answers of a pair', async () => {
+    const { stdout } = await run('data', 'show', model, path('pairs.jsonl'), '--examples', '1')
+    expect(stdout).toMatch(
+      /^row 1, chosen: .*[[]{2}I am fine\.<\|im_end\|>]].*^row 1, rejected: .*[[]{2}No, you are not/ms,
+    )
+    expect(stdout).toContain('16 pairs')
+    const sft = await run('data', 'show', model, path('mixed.jsonl'), '--method', 'sft', '--json')
+    expect(JSON.parse(sft.stdout)).toMatchObject({ method: 'sft', examples: 40 })
   })
 
   it('--method sft over mixed rows > learns the chosen answers', async () => {

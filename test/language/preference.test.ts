@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { lora } from '../../src/adapter/index.js'
+import { peakBytes } from '../../src/analysis/inspect/arena-peak.js'
 import { batches, Random } from '../../src/data/index.js'
 import {
   buildTrainingGraphs,
@@ -12,7 +13,7 @@ import {
   type Value,
 } from '../../src/graph/index.js'
 import { accuracy, adamw, type Graph, ire, type Loss, margin, Trainer } from '../../src/index.js'
-import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { constant, numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { sizeOf, type Tensor, type Tensors } from '../../src/ir/tensor.js'
 import {
   addReference,
@@ -340,6 +341,28 @@ describe('training', () => {
     expect(before.accuracy).toBeLessThan(0.8)
     expect(after.accuracy).toBeGreaterThan(0.9)
     expect(after.loss).toBeLessThan(before.loss)
+  })
+})
+
+describe('memory', () => {
+  it('32,000 classes, 512 positions > less than the logits of all positions, by the estimate', () => {
+    const [vocabulary, features] = [32_000, 64]
+    const zeros = (dims: readonly number[]) => tensorFrom('float32', dims, new Float32Array(sizeOf(dims)))
+    const v = parameter('V', zeros([features, features]))
+    const h = input('x', 'float32', [8, 64, features])
+    const wide: Graph = {
+      name: 'g',
+      inputs: new Map([['x', h]]),
+      outputs: new Map([['logits', op.MatMul(op.Tanh(op.MatMul(h, v)), constant(zeros([features, vocabulary])))]]),
+      parameters: new Map([['V', v]]),
+    }
+    for (const loss of [dpo(), orpo()]) {
+      const { inputs, outputs } = buildTrainingGraphs(wide, { loss }).training
+      const fed = new Set(inputs.values())
+      const peak = peakBytes([...outputs.values()], (leaf) => !fed.has(leaf))
+      expect(peak).toBeGreaterThan(0)
+      expect(peak).toBeLessThan(8 * 64 * vocabulary * 4)
+    }
   })
 })
 

@@ -6,6 +6,7 @@ import { formatBytes, formatNumber, formatTable } from '../format.js'
 import { type Io, print } from '../io.js'
 import { dtypeOption, openChat } from '../language/open-chat.js'
 import { formatShown, showExamples } from '../language/show-examples.js'
+import { type TuneMethod, tuneMethods } from '../language/tuning-data.js'
 import { jsonOption, parseFraction, parsePositiveInteger, parseSeed } from '../options.js'
 import type { ImageReport } from '../prepare/image-set.js'
 import { runPreparation } from '../prepare/preparation.js'
@@ -191,6 +192,7 @@ function defineCifar(prepare: Command, io: Io): void {
 
 interface ShowOptions {
   readonly dtype?: string
+  readonly method?: TuneMethod
   readonly examples: number
   readonly length: number
   readonly loss: 'assistant' | 'all'
@@ -204,6 +206,12 @@ function defineShow(data: Command, io: Io): void {
     .argument('<folder>', 'folder of a language model, as for transformers.js')
     .argument('<data>', 'conversations: a JSON object per line')
     .addOption(dtypeOption())
+    .addOption(
+      new Option(
+        '--method <method>',
+        'as in tune chat (default: dpo if all rows have a rejected answer, else sft)',
+      ).choices(tuneMethods),
+    )
     .option('--examples <n>', 'number of examples to show', parsePositiveInteger, 3)
     .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
     .addOption(

@@ -1,25 +1,46 @@
 import { chatData } from '../../language/chat-data.js'
 import type { TokenExample } from '../../language/encode-chat.js'
 import type { LanguageModel } from '../../language/language-model.js'
+import { preferenceData } from '../../language/preference-data.js'
 import { formatNumber } from '../format.js'
+import { findMethod, type TuneMethod } from './tuning-data.js'
 
 /** An example as text, the counted tokens in marks. */
 export interface ShownExample {
   readonly row: number
+  /** Which answer of a pair it has. */
+  readonly answer?: 'chosen' | 'rejected'
   readonly tokens: number
   readonly counted: number
-  /** Text with [[ and ]] around what is learned. */
+  /** Text with [[ and ]] around what is learned, or compared in a pair. */
   readonly text: string
 }
 
-/** Encodes rows and shows the first examples. */
+/** Options of `showExamples`. */
+interface ShowRequest {
+  readonly method?: TuneMethod | undefined
+  /** Number of examples. */
+  readonly examples: number
+  readonly length: number
+  readonly loss: 'assistant' | 'all'
+}
+
+/** Encodes rows as `tune chat` does, and shows the first examples. */
 export function showExamples(
   rows: readonly unknown[],
   chat: LanguageModel,
-  { examples, ...options }: { readonly examples: number; readonly length: number; readonly loss: 'assistant' | 'all' },
+  { method = findMethod(rows), examples, length, loss }: ShowRequest,
 ) {
-  const { examplesOf, report } = chatData(rows, chat, options)
-  return { ...report, shown: examplesOf.slice(0, examples).map((example) => mark(example, chat)) }
+  if (method === 'sft') {
+    const { examplesOf, report } = chatData(rows, chat, { length, loss })
+    return { method, ...report, shown: examplesOf.slice(0, examples).map((example) => mark(example, chat)) }
+  }
+  const { pairs, report } = preferenceData(rows, chat, { length })
+  const shown = pairs.slice(0, examples).flatMap(({ chosen, rejected }): ShownExample[] => [
+    { ...mark(chosen, chat), answer: 'chosen' },
+    { ...mark(rejected, chat), answer: 'rejected' },
+  ])
+  return { method, ...report, shown }
 }
 
 function mark({ row, tokens, counted }: TokenExample, { tokenizer }: LanguageModel): ShownExample {
@@ -35,6 +56,7 @@ function mark({ row, tokens, counted }: TokenExample, { tokenizer }: LanguageMod
 
 /** The report as text. */
 export function formatShown({
+  method,
   shown,
   examples,
   tokens,
@@ -42,9 +64,13 @@ export function formatShown({
   longest,
   warnings,
 }: ReturnType<typeof showExamples>): string {
+  const verb = method === 'sft' ? 'learned' : 'compared'
   return [
-    ...shown.map((each) => `row ${each.row}: ${each.tokens} tokens, ${each.counted} learned\n${each.text}\n`),
-    `${formatNumber(examples)} examples, ${formatNumber(tokens)} tokens, of which ${formatNumber(counted)} (${((100 * counted) / tokens).toFixed(1)} %) are learned; the longest has ${formatNumber(longest)}`,
+    ...shown.map(
+      ({ row, answer, tokens, counted, text }) =>
+        `row ${row}${answer ? `, ${answer}` : ''}: ${tokens} tokens, ${counted} ${verb}\n${text}\n`,
+    ),
+    `${formatNumber(examples)} ${method === 'sft' ? 'examples' : 'pairs'}, ${formatNumber(tokens)} tokens, of which ${formatNumber(counted)} (${((100 * counted) / tokens).toFixed(1)} %) are ${verb}; the longest has ${formatNumber(longest)}`,
     ...warnings.map((warning) => `warning: ${warning}`),
   ].join('\n')
 }

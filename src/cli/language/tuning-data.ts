@@ -64,7 +64,7 @@ export async function readTuningData(request: TuningDataRequest, chat: LanguageM
 }
 
 /** The method that fits all rows. Throws `invalid-data` if only some have a rejected answer. */
-function findMethod(rows: readonly unknown[]): TuneMethod {
+export function findMethod(rows: readonly unknown[]): TuneMethod {
   const isPair = rows.map((row, i) => {
     const parsed = parseChatRow(row, i + 1)
     return parsed.kind === 'completion' && parsed.rejected !== undefined
