@@ -81,6 +81,16 @@ describeInBrowser('a language model in Chromium', (browser) => {
     expect(read).toEqual({ file: 'onnx/model_q4f16.onnx', endTokens: [2] })
   })
 
+  it('adapters swapped over one session of onnxruntime-web > the outputs of models with the adapter', async () => {
+    const { swapped, beside } = await browser().worker<Record<'swapped' | 'beside', number[][]>>(
+      'language',
+      'swapAdapters',
+    )
+    for (const [i, outputs] of swapped.entries())
+      for (const [j, output] of outputs.entries()) expect(output).toBeCloseTo(beside[i]![j]!, 4)
+    expect(new Set(swapped.map(([first]) => first!.toFixed(2))).size).toBe(3)
+  })
+
   describe('the page of the guide', () => {
     it(
       'picks a folder, teaches, asks, offers the adapter, and has it after a reload',
