@@ -7,12 +7,17 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 /** Files whose tests use a browser. Those of one process share a Chromium. */
 const browser = ['test/web/**/*.test.ts']
 
-/** Files whose tests start a GPU or a process, or measure the memory of the process: each has a process of its own. */
+/**
+ * Files whose tests start a GPU, replace functions of Node, or measure the process, and the longest ones: each has its
+ * own process.
+ */
 const isolated = [
-  'test/{cli,docs,lowering}/**/*.test.ts',
+  'test/cli/{crash,run-folder,train}.test.ts',
+  'test/docs/{add-an-operator,guides}.test.ts',
+  'test/lowering/*.test.ts',
   'test/package.test.ts',
-  'test/backend/onnx/*.test.ts',
-  'test/node/*.test.ts',
+  'test/backend/onnx/webgpu.test.ts',
+  'test/node/{c-api*,durability,every-runtime,model,runtime,session-options,webgpu*}.test.ts',
   'test/node/data/csv.test.ts',
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',

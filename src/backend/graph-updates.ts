@@ -6,6 +6,7 @@ import type { MomentArray } from '../optim/arrays.js'
 import { type GraphRule, type MomentType, momentTypeOf, updateToOnnx } from '../optim/base-optimizer.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
+import { emptyRecord } from '../util/record.js'
 
 /** The update of one tensor in host arrays. */
 export interface TensorGraph {
@@ -50,7 +51,7 @@ export class GraphUpdates {
       program = this.#compile(rule, dims, Object.keys(given), names)
       this.#programs.set(key, program)
     }
-    const feeds: Record<string, Tensor> = {}
+    const feeds: Record<string, Tensor> = emptyRecord()
     for (const [array, data] of Object.entries(given)) {
       const type = momentTypeOf(rule, array, dims)
       feeds[`array/${array}`] = tensor(type.dtype, type.dims, data)

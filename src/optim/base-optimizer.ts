@@ -2,7 +2,7 @@ import { type FloatArray, zeroArrayLike } from '../ir/float-array.js'
 import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
-import { emptyRecord, getOwn } from '../util/record.js'
+import { getOwn } from '../util/record.js'
 import type { MomentArray } from './arrays.js'
 import { array, constant, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
 import { formulaToOnnx, type Operands } from './expr/onnx.js'
@@ -132,10 +132,11 @@ export function createRules(base: BaseOptimizer, tensors?: Readonly<Record<strin
       'invalid-option',
       `optimizer '${base.name}' updates tensors by their shapes, with graphs of a runtime, and plain arrays have neither: train with a Trainer`,
     )
-  const rules: Record<string, UpdateRule> = emptyRecord()
+  const rules = new Map<string, UpdateRule>()
   return (name) => {
-    rules[name] ??= base.ruleOf!(tensors[name]!)
-    return rules[name]
+    const rule = rules.get(name) ?? base.ruleOf!(tensors[name]!)
+    rules.set(name, rule)
+    return rule
   }
 }
 

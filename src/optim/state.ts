@@ -29,8 +29,9 @@ export function initialState(
   const moments: Record<string, Record<string, MomentArray>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
     for (const moment of rules(name).moments) {
-      moments[moment] ??= emptyRecord()
-      moments[moment][name] = createMoment(rules(name), moment, parameter)
+      const arrays = getOwn(moments, moment) ?? emptyRecord<MomentArray>()
+      arrays[name] = createMoment(rules(name), moment, parameter)
+      moments[moment] = arrays
     }
   const { sam } = unwrap(optimizer)
   const own = sam && samMoment(sam)

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { run } from '../cli/command.js'
 import { blocksOf, programOf } from './program.js'
 import { reviews } from './reviews.js'
 import { Workshop } from './workshop.js'
@@ -154,18 +155,23 @@ describe('the guides', () => {
     const onnx = join(shop.folder, 'SmolLM2-135M-Instruct/onnx')
     renameSync(join(onnx, 'model_q4f16.onnx'), join(onnx, 'model_q4.onnx'))
     shop.compile()
+    process.chdir(shop.folder)
   })
 
-  afterAll(() => shop.remove())
+  afterAll(() => {
+    process.chdir(root)
+    shop.remove()
+  })
 
   for (const [name, { check, writes = [], afterwards = [] }] of Object.entries(guides))
-    it(`${name} runs from beginning to end`, () => {
+    it(`${name} runs from beginning to end`, async () => {
       check(shop.run('node', `${name}.js`))
       const commands = blocksOf(page(name), 'sh').flatMap(({ code }) => code.trim().split('\n'))
       for (const command of commands) {
         const [program, ...args] = command.split(' ')
         expect(program).toBe('onnx-ire')
-        shop.run('node', join(root, 'dist/cli/bin.js'), ...args)
+        const { code, stderr } = await run(...args)
+        expect(code, `${command}\n${stderr}`).toBe(0)
       }
       for (const file of [...writes, ...afterwards]) expect(existsSync(join(shop.folder, file)), file).toBe(true)
     })

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { build, type Preset } from '../../../models/index.js'
+import { Random } from '../../../src/data/index.js'
 import { body, input, modelOf, op, parameter, type Value } from '../../../src/graph/index.js'
 import { inspectModel, type Model } from '../../../src/index.js'
 
@@ -13,10 +14,16 @@ const weight = (name: string, ...dims: number[]): Value =>
 
 const modelFrom = (x: Value, y: Value): Model =>
   modelOf({ name: 'test', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
-/** A preset of the package. */
+/** A preset of the package. Its random weights are zeros: `inspectModel` does not read them, and sampling takes seconds. */
 const built = (name: string): Model => {
   const preset = new URL(`../../../models/presets/${name}.json`, import.meta.url)
-  return modelOf(build(JSON.parse(readFileSync(preset, 'utf8')) as Preset))
+  const { normal, uniform } = Random.prototype
+  Object.assign(Random.prototype, { normal: () => 0, uniform: () => 0.5 })
+  try {
+    return modelOf(build(JSON.parse(readFileSync(preset, 'utf8')) as Preset))
+  } finally {
+    Object.assign(Random.prototype, { normal, uniform })
+  }
 }
 
 /** x [N, 4] -> 6 -> 2 */
