@@ -142,10 +142,10 @@ export function fromExamples(
       checksum(examples.flatMap((example, i) => Object.keys(example).flatMap((name) => contentsOf(example, i, name)))),
     identify: () => {
       // A single integer is the class; another class may change the numbers of all others.
-      const integers = Object.keys(examples[0] ?? {}).filter((name) => typeof examples[0]![name] === 'bigint')
+      const integers = Object.entries(examples[0] ?? {}).flatMap(([name, x]) => (typeof x === 'bigint' ? [name] : []))
       const label = integers.length === 1 ? integers[0]! : undefined
       return {
-        classes: label === undefined ? undefined : examples.map((example) => example[label] as bigint),
+        classes: label === undefined ? undefined : examples.map((example) => getOwn(example, label) as bigint),
         keys: examples.map((example, i) =>
           checksum(Object.keys(example).flatMap((name) => (name === label ? [] : contentsOf(example, i, name)))),
         ),

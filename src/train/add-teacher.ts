@@ -15,6 +15,7 @@ import type { Runtime } from '../runtime/runtime.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
 import { prepareBatch } from './validate-batch.js'
 
 /** Options of `addTeacher`. */
@@ -143,7 +144,7 @@ const checksumStored = (stored: Iterable<StoredLogits>): string =>
 /** Adds stored logits to a batch, whose padding may be longer or shorter than that of the batch they were computed in. */
 function addLogits(batch: Tensors, stored: readonly StoredLogits[]): Tensors {
   const like = stored[0]?.like
-  const length = like === undefined ? undefined : batch[like]?.dims[1]
+  const length = like === undefined ? undefined : getOwn(batch, like)?.dims[1]
   const stack = (of: (each: StoredLogits) => Tensor): Tensor => {
     const first = of(stored[0]!)
     const dims = length === undefined ? first.dims : [length, ...first.dims.slice(1)]

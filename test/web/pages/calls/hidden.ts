@@ -51,9 +51,19 @@ async function steps(trainer: Trainer, data: DatasetOrStream, totalSteps: number
   const store = checkpointFolder(folder)
   const resumed = await trainer.resume(store)
   const [taken, saved]: [[number, number][], number[]] = [[], []]
-  const messages = new Set<unknown>()
-  const listen = ({ data }: MessageEvent) => void messages.add(data)
-  addEventListener('message', listen)
+  let hidden = false
+  addEventListener('message', ({ data }) => {
+    hidden ||= data === 'hidden'
+  })
+  const saving = () => {
+    const asked = hidden
+    hidden = false
+    return asked ? 'save' : undefined
+  }
+  let stopped = false
+  addEventListener('message', ({ data }) => {
+    stopped ||= data === 'stop'
+  })
   const fitting = trainer.fit(data, {
     totalSteps,
     // One interval: only hiding causes a checkpoint or a yield to the event loop.
@@ -62,8 +72,7 @@ async function steps(trainer: Trainer, data: DatasetOrStream, totalSteps: number
     onStep: ({ step, loss }) => {
       taken.push([step, loss])
       if (step % 10 === 0) console.log(`step ${step}`)
-      if (messages.has('stop') || step + 1 >= until) return 'stop'
-      return messages.delete('hidden') ? 'save' : undefined
+      return stopped || step + 1 >= until ? 'stop' : saving()
     },
     onCheckpoint: (step) => {
       saved.push(step)
@@ -71,6 +80,5 @@ async function steps(trainer: Trainer, data: DatasetOrStream, totalSteps: number
     },
   })
   for await (const _ of fitting);
-  removeEventListener('message', listen)
   return { steps: taken, resumed: resumed?.step ?? null, saved }
 }
