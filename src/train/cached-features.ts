@@ -4,7 +4,7 @@ import { batches } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { transform } from '../data/transform.js'
-import type { TypedArray } from '../ir/dtype.js'
+import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { formatShape } from '../ir/shape.js'
 import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import { leavesOf } from '../ir/topology.js'
@@ -12,6 +12,7 @@ import type { Graph, Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random, type RandomState } from '../util/random.js'
 import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
@@ -19,6 +20,21 @@ import { divideGraph } from './graphs/divide-graph.js'
 import { prepareForTraining } from './model/prepare-model.js'
 import type { Programs } from './programs.js'
 import { prepareBatch } from './validate-batch.js'
+
+/** Files for features that take more memory than they may, from `featureFiles(folder)` for instance. */
+export interface FeatureStore {
+  /** Bytes that the features of one data set may take in memory. */
+  readonly memory: number
+  /** Creates a file. */
+  create(): Promise<FeatureFile>
+}
+
+/** A temporary file of numbers. */
+export interface FeatureFile {
+  write(bytes: Uint8Array, offset: number): Promise<void>
+  read(length: number, offset: number): Promise<Uint8Array>
+  remove(): Promise<void>
+}
 
 /** Training of the layers behind a frozen part of the model, on the features that the frozen part computes. */
 export interface FeatureStage {
@@ -85,13 +101,19 @@ export class FeatureCache {
   /** Graphs of the whole model, whose inputs the data have. */
   readonly #graphs: TrainingGraphs
   readonly #batchSize: number
+  readonly #store: FeatureStore | undefined
   readonly #found = new WeakMap<FeatureStage, WeakMap<Dataset, Promise<Dataset>>>()
+  readonly #files: FeatureFile[] = []
 
-  /** @param batchSize number of examples per run of the frozen part */
-  constructor(runtime: Runtime, graphs: TrainingGraphs, batchSize: number) {
+  /**
+   * @param batchSize number of examples per run of the frozen part
+   * @param store files for features beyond the memory that they may take. Default: all are in memory
+   */
+  constructor(runtime: Runtime, graphs: TrainingGraphs, batchSize: number, store?: FeatureStore) {
     this.#runtime = runtime
     this.#graphs = graphs
     this.#batchSize = batchSize
+    this.#store = store
   }
 
   /**
@@ -118,19 +140,24 @@ export class FeatureCache {
     return found
   }
 
+  /** Removes the files. */
+  async release(): Promise<void> {
+    for (const file of this.#files.splice(0)) await file.remove()
+  }
+
   async #compute({ programs, features }: FeatureStage, data: Dataset): Promise<Dataset> {
     const names = [...programs.graphs.data.keys()]
     const outputs = new Map([...features].filter(([name]) => programs.graphs.data.has(name)))
     const leaves = new Set(leavesOf(outputs.values()))
     const inputs = new Map([...this.#graphs.data].filter(([, value]) => leaves.has(value)))
     const program = await compileGraph(this.#runtime, { name: 'features', inputs, outputs })
-    const table = new FeatureTable(data.length)
+    const table = new FeatureTable(data.length, this.#store, this.#files)
     try {
       for await (const { tensors, size, number } of batches(data, { batchSize: this.#batchSize })) {
         const batch = prepareBatch(tensors, this.#graphs.data, this.#graphs.loss.labels)
         const feeds = Object.fromEntries([...inputs.keys()].map((name) => [name, batch[name]!]))
         const all = { ...batch, ...(await program.run(feeds)) }
-        table.add(Object.fromEntries(names.map((name) => [name, all[name]!])), number * this.#batchSize, size)
+        await table.add(Object.fromEntries(names.map((name) => [name, all[name]!])), number * this.#batchSize, size)
       }
     } finally {
       await program.release()
@@ -139,35 +166,87 @@ export class FeatureCache {
   }
 }
 
+/** Examples along the leading axis in a file. */
+interface StoredColumn extends Pick<Tensor, 'dtype' | 'dims'> {
+  readonly file: FeatureFile
+}
+
+type Column = Tensor | StoredColumn
+
+const toBytes = ({ buffer, byteOffset, byteLength }: TypedArray) => new Uint8Array(buffer, byteOffset, byteLength)
+
+/** Number of rows that are read at the same time. */
+const concurrentReads = 16
+
+async function readRows({ dtype, dims, file }: StoredColumn, indices: ArrayLike<number>): Promise<Tensor> {
+  const [, ...example] = dims
+  const { array: Elements, bits } = dtypes[dtype]
+  const width = (sizeOf(example) * bits) / 8
+  const bytes = new Uint8Array(indices.length * width)
+  const rows = await mapConcurrently(indices, concurrentReads, (index) => file.read(width, index * width))
+  for (const [i, row] of rows.entries()) bytes.set(row, i * width)
+  return {
+    dtype,
+    dims: [indices.length, ...example],
+    data: new Elements!(bytes.buffer, 0, indices.length * sizeOf(example)),
+  }
+}
+
 /** Tensors of all examples of a data set, filled batch by batch. */
 class FeatureTable {
   readonly #length: number
-  readonly #columns = new Map<string, Tensor>()
+  readonly #store: FeatureStore | undefined
+  readonly #files: FeatureFile[]
+  readonly #columns = new Map<string, Column>()
+  #bytes = 0
   /** Tensors without an axis of examples. */
   readonly #constants = new Map<string, Tensor>()
 
-  constructor(length: number) {
+  /** @param files list that the created files are added to */
+  constructor(length: number, store: FeatureStore | undefined, files: FeatureFile[]) {
     this.#length = length
+    this.#store = store
+    this.#files = files
   }
 
   /** Adds a batch of `size` examples from index `start` on. */
-  add(batch: Tensors, start: number, size: number): void {
+  async add(batch: Tensors, start: number, size: number): Promise<void> {
     for (const [name, tensor] of Object.entries(batch)) {
       if (tensor.dims[0] !== size) this.#addConstant(name, tensor)
-      else this.#addRows(name, tensor, start)
+      else await this.#addRows(name, tensor, start)
     }
   }
 
   toDataset(): Dataset {
     const constants = Object.fromEntries(this.#constants)
-    return transform(fromArrays(Object.fromEntries(this.#columns)), (batch) => ({ ...batch, ...constants }))
+    const [inMemory, inFiles] = [new Map<string, Tensor>(), new Map<string, StoredColumn>()]
+    for (const [name, column] of this.#columns)
+      if ('file' in column) inFiles.set(name, column)
+      else inMemory.set(name, column)
+    const rows: Dataset =
+      inMemory.size > 0 ? fromArrays(Object.fromEntries(inMemory)) : { length: this.#length, batch: () => ({}) }
+    return transform(rows, async (batch, indices) => {
+      const stored = await Promise.all(
+        [...inFiles].map(async ([name, column]) => [name, await readRows(column, indices)] as const),
+      )
+      return { ...batch, ...Object.fromEntries(stored), ...constants }
+    })
   }
 
-  #addRows(name: string, { dtype, dims, data }: Tensor, start: number): void {
+  async #addRows(name: string, { dtype, dims, data }: Tensor, start: number): Promise<void> {
     const [, ...example] = dims
     let column = this.#columns.get(name)
     if (!column) {
-      column = { dtype, dims: [this.#length, ...example], data: this.#allocate(data as TypedArray, example, name) }
+      const shape = { dtype, dims: [this.#length, ...example] }
+      const bytes = this.#length * sizeOf(example) * (data as TypedArray).BYTES_PER_ELEMENT
+      if (this.#store && this.#bytes + bytes > this.#store.memory) {
+        const file = await this.#store.create()
+        this.#files.push(file)
+        column = { ...shape, file }
+      } else {
+        column = { ...shape, data: this.#allocate(data as TypedArray, example, name) }
+        this.#bytes += bytes
+      }
       this.#columns.set(name, column)
     }
     const [, ...before] = column.dims
@@ -176,7 +255,10 @@ class FeatureTable {
         'invalid-data',
         `features are 'cached', but '${name}' is ${formatShape(before)} in some examples and ${formatShape(example)} in others: pad the examples to one length, or omit the option features`,
       )
-    ;(column.data as TypedArray).set(data as never, start * sizeOf(example))
+    const elements = data as TypedArray
+    if ('file' in column)
+      await column.file.write(toBytes(elements), start * sizeOf(example) * elements.BYTES_PER_ELEMENT)
+    else (column.data as TypedArray).set(elements as never, start * sizeOf(example))
   }
 
   #addConstant(name: string, tensor: Tensor): void {
@@ -200,7 +282,7 @@ class FeatureTable {
       const gigabytes = (elements * like.BYTES_PER_ELEMENT) / 2 ** 30
       throw new OnnxIreError(
         'invalid-option',
-        `features are 'cached', but '${name}' of ${this.#length} examples takes ${gigabytes.toFixed(1)} GiB: freeze layers closer to the output, take fewer examples, or omit the option features`,
+        `features are 'cached', but '${name}' of ${this.#length} examples takes ${gigabytes.toFixed(1)} GiB: freeze layers closer to the output, set features to featureFiles(folder), or omit the option`,
         { cause },
       )
     }

@@ -9,6 +9,7 @@ import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import type { FeatureStore } from './cached-features.js'
 import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
@@ -66,11 +67,12 @@ export interface TrainerOptions
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
   /**
    * 'cached': the frozen layers before the first trained one run once over the data, in inference mode, and their
-   * results are stored in memory; training then runs the other layers only. The data must not be augmented. If frozen
+   * results are stored in memory, or with `featureFiles(folder)` of 'onnx-ire/node' beyond some memory in temporary files;
+   * training then runs the other layers only. The data must not be augmented. If frozen
    * layers are trained from some step on (see `freeze`), training continues with the whole model there. Default: the
    * whole model runs at every step.
    */
-  readonly features?: 'cached'
+  readonly features?: 'cached' | FeatureStore
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
@@ -202,8 +204,14 @@ export function checkTrainerOptions(options: TrainerOptions): void {
     throw invalidOption('Trainer', 'runtime', runtime, "a runtime: node() of 'onnx-ire/node'")
   if (batchNorm !== 'frozen' && batchNorm !== 'trained')
     throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
-  if (options.features !== undefined && options.features !== 'cached')
-    throw invalidOption('Trainer', 'features', options.features, "'cached', or omitted")
+  const { features } = options
+  if (features !== undefined && features !== 'cached' && typeof features?.create !== 'function')
+    throw invalidOption(
+      'Trainer',
+      'features',
+      features,
+      "'cached', featureFiles(folder) of 'onnx-ire/node', or omitted",
+    )
   const { untie } = options
   if (!(['undefined', 'boolean'].includes(typeof untie) || typeof untie === 'string' || Array.isArray(untie)))
     throw invalidOption('Trainer', 'untie', untie, 'true, false, or patterns of the names of shared tensors')

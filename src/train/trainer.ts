@@ -68,8 +68,9 @@ export class Trainer {
     this.#options = options
     this.#graph = graph
     this.#run = run
-    const { batchSize = 32, microBatch = batchSize, runtime } = options
-    this.#features = new FeatureCache(runtime, run.programs.graphs, Math.min(batchSize, microBatch))
+    const { batchSize = 32, microBatch = batchSize, runtime, features } = options
+    const store = typeof features === 'object' ? features : undefined
+    this.#features = new FeatureCache(runtime, run.programs.graphs, Math.min(batchSize, microBatch), store)
   }
 
   /**
@@ -105,13 +106,13 @@ export class Trainer {
       graphs,
       options,
       { file: original, graph, outputs: [...prepared.graph.outputs.values()] },
-      options.features === 'cached' ? buildStage : undefined,
+      options.features === undefined ? undefined : buildStage,
     )
     const trainer = new Trainer(original, options, graph, run)
     try {
       const settings = trainer.#resolveSettings(1) // reports errors of all groups whose settings need no data
       checkMonitors(graphs.metrics.evaluation, options)
-      if (options.features === 'cached') checkFeatures(run.stageAt(0, settings), graphs, settings)
+      if (options.features !== undefined) checkFeatures(run.stageAt(0, settings), graphs, settings)
       await run.prepare(settings)
     } catch (error) {
       await trainer.dispose()
@@ -250,6 +251,7 @@ export class Trainer {
   async dispose(): Promise<void> {
     await this.#run.sync().catch(() => {}) // the state on a lost device cannot be downloaded
     await this.#run.dispose()
+    await this.#features.release()
   }
 
   /**

@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
 import {
@@ -13,6 +16,7 @@ import {
   type TrainerOptions,
 } from '../../src/index.js'
 import { topological } from '../../src/ir/topology.js'
+import { featureFiles } from '../../src/node/index.js'
 import { clusters, flat, smallConvnet } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
@@ -73,6 +77,23 @@ describe('features: cached', () => {
     const evaluated = await cached.evaluate(validation)
     expect(Math.abs(evaluated.loss - (await whole.evaluate(validation)).loss)).toBeLessThan(1e-6)
     expect(cached.export().proto.graph!.node.length).toBe(whole.export().proto.graph!.node.length)
+  })
+
+  it('stores features in files beyond the memory that they may take, and removes them', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'onnx-ire-features-'))
+    try {
+      const options = { ...head, batchSize: 8 }
+      const memory = await create({ ...options, features: 'cached' })
+      const files = await create({ ...options, features: featureFiles(folder, { memory: 300 }) })
+      expect(await losses(files)).toEqual(await losses(memory))
+      expect((await readdir(folder)).length).toBeGreaterThan(0)
+      await files.dispose()
+      expect(await readdir(folder)).toEqual([])
+      const nowhere = await create({ ...options, features: featureFiles(join(folder, 'none'), { memory: 0 }) })
+      expect(await codeOf(nowhere.train(data, { totalEpochs: 1 }))).toBe('io')
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   })
 
   it('reads the data once', async () => {

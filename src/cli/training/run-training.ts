@@ -5,6 +5,7 @@ import { transform } from '../../data/transform.js'
 import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
+import { featureFiles } from '../../node/files/feature-files.js'
 import { listModelFiles, writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
@@ -107,7 +108,11 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     return await trainInFolder(request, {
       model: trained,
       preset: typeof start.model === 'string' ? undefined : model,
-      options: { ...options, ...choice },
+      options: {
+        ...options,
+        ...choice,
+        ...(options.features === undefined ? {} : { features: featureFiles(folder.path) }),
+      },
       data,
       validation,
       classes,

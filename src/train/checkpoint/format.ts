@@ -151,7 +151,8 @@ interface Fingerprint {
 /** Collects the options of a trainer that determine its trajectory. */
 export function createFingerprint(trainer: TrainerOptions): Fingerprint {
   const { optimizer, seed = 0, batchSize = 32, groups, freeze, decayVectors, layerDecay, schedule } = trainer
-  const { clipNorm, clipValue, ema, best, earlyStopping, features } = trainer
+  const { clipNorm, clipValue, ema, best, earlyStopping } = trainer
+  const features = trainer.features === undefined ? undefined : 'cached'
   const dropout = trainer.dropout === 'on' ? 'on' : undefined
   const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
   const curvatureShare = trainer.curvatureShare === 1 ? undefined : trainer.curvatureShare
