@@ -22,7 +22,7 @@ export { readLines, readText, streamLines, type TextFolderOptions, textFolder } 
 export { readTokenizer, readTokens, type TokenBlocks, type TokenWindowOptions, writeTokens } from './data/tokens.js'
 export { readOnnxAdapter, readPeftFolder, writeOnnxAdapter, writePeftFolder } from './files/adapter.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
-export { featureFiles } from './files/feature-files.js'
+export { type FeatureFilesOptions, featureFiles } from './files/feature-files.js'
 export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
 export { modelFolder, writeModelFolder } from './files/model-folder.js'
 export type { Point } from './plot.js'

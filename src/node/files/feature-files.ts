@@ -5,6 +5,12 @@ import { checkNames, checkNumber } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { temporaryName } from './temporary-files.js'
 
+/** Options of `featureFiles`. */
+export interface FeatureFilesOptions {
+  /** Bytes that the features of one data set may take in memory. Default 1 GiB. */
+  readonly memory?: number
+}
+
 /**
  * Stores cached features in temporary files of a folder if they take more than `memory` bytes (default 1 GiB); see
  * `features` of `TrainerOptions`. `trainer.dispose` removes the files.
@@ -14,7 +20,7 @@ import { temporaryName } from './temporary-files.js'
  *
  * @throws OnnxIreError `io` when a file cannot be created, written or read
  */
-export function featureFiles(folder: string, options: { readonly memory?: number } = {}): FeatureStore {
+export function featureFiles(folder: string, options: FeatureFilesOptions = {}): FeatureStore {
   checkNames('featureFiles', options, ['memory'])
   const memory = checkNumber('featureFiles', 'memory', options.memory ?? 2 ** 30, {
     min: 0,
