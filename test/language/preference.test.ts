@@ -336,6 +336,21 @@ describe('training', () => {
     expect(after.accuracy).toBeGreaterThan(0.9)
   })
 
+  it('a checkpoint > another trainer of the same run continues to the same adapter', async () => {
+    const data = await addReference(preferenceData(rows, chat, { batchSize: 4 }), chat.model, { runtime })
+    const create = () =>
+      Trainer.create(trainingModel(lora(chat.model, { r: 2, targets: 'q_proj' }), { pairs: true }), {
+        ...{ loss: dpo(), optimizer: ire(adamw({ lr: 5e-3 }), { kappa: 1, gamma: 0.8 }), runtime, batchSize: 4 },
+      })
+    const [one, other] = [await create(), await create()]
+    await one.train(data, { totalSteps: 1 })
+    other.restore(one.checkpoint())
+    for (const trainer of [one, other]) await trainer.train(data, { totalSteps: 3 })
+    expect(await other.parameters()).toEqual(await one.parameters())
+    await one.dispose()
+    await other.dispose()
+  })
+
   it('orpo > the chosen answers gain', async () => {
     const { before, after } = await train(orpo(), adamw({ lr: 5e-3 }))
     expect(before.accuracy).toBeLessThan(0.8)

@@ -271,6 +271,21 @@ describe('addTeacher', () => {
     expect(offline.after.loss).toBeCloseTo(online.after.loss, 3)
   })
 
+  it('a checkpoint > restored by a trainer of the same loss, refused by one of another teacher', async () => {
+    const create = (options: DistillationOptions) =>
+      Trainer.create(small, { loss: distillation(options), optimizer: adamw(), runtime, batchSize: 8 })
+    for (const teacher of ['data', big] as const) {
+      const [one, other] = [await create({ teacher }), await create({ teacher })]
+      expect(() => other.restore(one.checkpoint())).not.toThrow()
+      await one.dispose()
+      await other.dispose()
+    }
+    const [one, other] = [await create({ teacher: big }), await create({ teacher: small })]
+    expect(() => other.restore(one.checkpoint())).toThrow(errorWith('checkpoint', 'loss'))
+    await one.dispose()
+    await other.dispose()
+  })
+
   it('data without labels > the student chooses the classes of the teacher', async () => {
     const { before, after } = await evaluate({ teacher: big, labels: null, weight: 1 }, data, 80)
     expect(before.accuracy).toBeLessThan(0.5)

@@ -1,4 +1,5 @@
 import type { DatasetOrStream } from '../../data/stream.js'
+import type { Dim } from '../../ir/shape.js'
 import { checksumTensor, type Tensor } from '../../ir/tensor.js'
 import { bodiesOf, topological } from '../../ir/topology.js'
 import type { Node, Value } from '../../ir/value.js'
@@ -165,7 +166,7 @@ export function checksumGraph(outputs: Iterable<Value>, model: Iterable<Value>):
     const { source, index, name, dtype, shape } = value
     if (source.kind === 'node') return `${numbers.get(source) ?? name ?? source.operator}.${index}`
     if (source.kind === 'constant') return checksumTensor(source.tensor)
-    return `${name} ${dtype} ${JSON.stringify(shape)}`
+    return `${name} ${dtype} ${JSON.stringify(shape?.map(withoutNumber))}`
   }
   const lines = nodes.map((node) => {
     const attributes = JSON.stringify(node.attributes, (_, value: unknown) => {
@@ -178,5 +179,8 @@ export function checksumGraph(outputs: Iterable<Value>, model: Iterable<Value>):
   })
   return checksum([...lines, ...own.map(nameOf)])
 }
+
+/** A dim, without the number that an unknown one gets when it is created. */
+const withoutNumber = (dim: Dim): Dim => (typeof dim === 'string' && dim.includes('?') ? '?' : dim)
 
 const isBody = (value: unknown): boolean => typeof value === 'object' && value !== null && 'scope' in value
