@@ -15,7 +15,16 @@ export {
   type UpdateInput,
   update,
 } from '../backend/step.js'
-export type { Gradients } from './arrays.js'
+export type { Gradients, MomentArray } from './arrays.js'
+export type {
+  FormulaRule,
+  GraphRule,
+  HiddenMatrix,
+  MomentType,
+  Rules,
+  TrainedTensor,
+  UpdateRule,
+} from './base-optimizer.js'
 export * as expr from './expr/expr.js'
 export type { FlatMask } from './ire/mask.js'
 export { describeOptimizer } from './optimizer.js'

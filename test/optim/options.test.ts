@@ -18,7 +18,6 @@ describe('options of sam and ire', () => {
     ['sigma of plain SAM', () => sam(sgd(), { sigma: 0.5 }), /'sigma' is 0.5.*friendly/],
     ['alpha of friendly SAM', () => sam(sgd(), { variant: 'friendly', alpha: 0.5 }), /'alpha' is 0.5.*look/],
     ['kappa', () => ire(sgd(), { kappa: -1, gamma: 0.5 }), /ire: option 'kappa' is -1; it must be a number >= 0/],
-    ['no kappa', () => ire(sgd(), given('{ "gamma": 0.5 }')), /'kappa' is undefined/],
     ['gamma', () => ire(sgd(), { kappa: 1, gamma: 1.1 }), /'gamma' is 1.1; it must be a number in \[0, 1\]/],
     [
       'interval',
@@ -42,7 +41,9 @@ describe('options of sam and ire', () => {
 
   test('defaults', () => {
     expect(sam(sgd())).toMatchObject({ rho: 0.05, adaptive: false })
-    expect(ire(sgd(), { kappa: 1, gamma: 0.5 })).toMatchObject({ interval: 10, warmup: 0, beta: 0, kappaDecay: false })
+    expect(ire(sgd())).toMatchObject({
+      ...{ kappa: 2, gamma: 0.8, interval: 10, warmup: 0, beta: 0, kappaDecay: false, curvature: 'sampled' },
+    })
   })
 })
 

@@ -94,7 +94,7 @@ describe.each(names)('%s', (name) => {
     for (const { loss, kappa, flatShare } of taken.slice(warmup)) {
       expect(loss).toBeGreaterThan(0)
       expect(kappa).toBeGreaterThan(0)
-      expect(flatShare).toBeGreaterThanOrEqual(recipe.optimizer.ire!.gamma - 1e-6)
+      expect(flatShare).toBeGreaterThanOrEqual(recipe.optimizer.ire!.gamma! - 1e-6)
     }
     const [start, tuned] = await Promise.all([folder.start, folder.tuned].map(readModel))
     const shapes = (read: Awaited<ReturnType<typeof readModel>>) =>

@@ -224,7 +224,6 @@ describe('checkRecipe', () => {
     [['optimzer.lr=1'], "optimzer: there is no such field, did you mean 'optimizer'?"],
     [['optimizer.beta=1'], 'optimizer.beta: there is no such field'],
     [['optimizer.kind=adadelta'], "optimizer.kind is 'adadelta'"],
-    [['optimizer.ire.gamma=null'], 'optimizer.ire.gamma is missing'],
     [['batchSize=0'], 'batchSize is 0'],
     [['batchSize=1.5'], 'batchSize is 1.5'],
     [['seed="1"'], "seed is '1'"],

@@ -5,13 +5,13 @@ import type { SamOptimizer } from '../sam.js'
 
 /** Options of `ire`; names are the paper's. */
 export interface IreOptions {
-  /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0. */
-  readonly kappa: number
+  /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0, default 2. */
+  readonly kappa?: number
   /**
    * The share of coordinates treated as flat. The paper uses (0.5, 1); all of [0, 1] is accepted, because the ends are
-   * useful controls: 1 enhances everything, 0 only the coordinates of least curvature.
+   * useful controls: 1 enhances everything, 0 only the coordinates of least curvature. Default 0.8.
    */
-  readonly gamma: number
+  readonly gamma?: number
   /** Steps between two refreshes of the mask (K); default 10. */
   readonly interval?: number
   /** Steps of the pure base optimizer before IRE starts (T_w); default 0. The first refresh is at step `warmup`. */
@@ -30,8 +30,8 @@ export interface IreOptions {
 }
 
 export const ireOptions: OptionSpecs<IreOptions> = {
-  kappa: { type: 'number', range: nonNegative, description: 'the enhancement' },
-  gamma: { type: 'number', range: unit, description: 'the share of coordinates treated as flat' },
+  kappa: { type: 'number', default: 2, range: nonNegative, description: 'the enhancement' },
+  gamma: { type: 'number', default: 0.8, range: unit, description: 'the share of coordinates treated as flat' },
   interval: { type: 'number', default: 10, range: positiveCount, description: 'steps between two mask refreshes' },
   warmup: { type: 'number', default: 0, range: count, description: 'the steps before IRE starts' },
   beta: { type: 'number', default: 0, range: belowOne, description: 'the smoothing of the curvature' },
@@ -57,7 +57,7 @@ export interface IreOptimizer extends Readonly<Required<IreOptions>> {
  *
  * @throws 'invalid-option'
  */
-export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions): IreOptimizer {
+export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions = {}): IreOptimizer {
   if (inner.kind !== 'base' && inner.kind !== 'sam')
     throw invalidOption('ire', 'inner', Object(inner).kind, 'a base optimizer or sam around one')
   return Object.freeze<IreOptimizer>({ kind: 'ire', inner, ...readOptions('ire', ireOptions, options) })

@@ -2,9 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DeviceArithmetic } from '../../../src/backend/onnx/device-backend.js'
 import type { Runtime } from '../../../src/runtime/runtime.js'
 import { webgpu } from '../../node/webgpu.js'
-import { createOptimizer, pairwiseOptimizers } from '../../optim/optimizers.js'
+import { createOptimizer, graphBases, pairwiseOptimizers } from '../../optim/optimizers.js'
 import { gradientOf, split, start } from '../../optim/problem.js'
 import { needs } from '../../requirements.js'
+import { agreeWithOracle, onDevice } from '../graph-run.js'
 import { agree, downloaded, settings, shapesOf, unchanged, uploaded } from './device-run.js'
 
 const gpuNeeded = await needs('webgpu')
@@ -22,6 +23,12 @@ describe('WebGPU in Node, with no node on the CPU', gpuNeeded, () => {
       await agree(runtime.device!, createOptimizer(spec), context, 10)
     })
   })
+
+  for (const [name, spec] of pairwiseOptimizers(graphBases))
+    if (spec.base.kind !== 'adamw-8bit')
+      test(`${name} > equals the reference implementation`, async () => {
+        await agreeWithOracle(onDevice(runtime, runtime.device!), spec)
+      })
 
   test('non-finite gradient > changes nothing', async () => {
     for (const bad of [Number.NaN, Infinity]) await unchanged(runtime.device!, bad)
