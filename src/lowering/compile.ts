@@ -11,7 +11,7 @@ import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { Program, Provider, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { convertTensor } from './convert.js'
-import { cpuTargetOf, gainsFromBlocks } from './cpu/block.js'
+import { cpuTargetOf, hasBlockedForms } from './cpu/block.js'
 import { lower } from './lower.js'
 import type { Target } from './lowering.js'
 import { toFloat32 } from './precision.js'
@@ -22,7 +22,7 @@ export const targets: { readonly [P in Provider]?: Target } = { webgpu }
 
 /** The target of a graph: on the CPU it depends on the processor. */
 const targetOf = async (runtime: Runtime, spec: GraphSpec): Promise<Target | undefined> =>
-  runtime.provider === 'cpu' && gainsFromBlocks(spec) ? cpuTargetOf(runtime) : targets[runtime.provider]
+  runtime.provider === 'cpu' && hasBlockedForms(spec) ? cpuTargetOf(runtime) : targets[runtime.provider]
 
 /**
  * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of

@@ -29,6 +29,8 @@ interface Case {
   readonly kernel: readonly [number, number]
   readonly attributes?: Attributes
   readonly channels?: number
+  /** Outputs of a convolution of one group; default: a depthwise convolution. */
+  readonly outputs?: number
 }
 
 const cases: Readonly<Record<string, Case>> = {
@@ -58,16 +60,34 @@ const cases: Readonly<Record<string, Case>> = {
   '24 channels, which blocks do not divide': { lengths: [4, 4], kernel: [3, 3], channels: 24 },
 }
 
-/** A depthwise convolution with bias, and its gradients. */
-function specOf({ lengths, kernel, attributes = {}, channels = 32 }: Case, tables: typeof gradientTables): GraphSpec {
+const narrow: Readonly<Record<string, Case>> = {
+  '3x3': { lengths: [14, 15], kernel: [3, 3], attributes: { pads: [1, 1, 1, 1] }, outputs: 16 },
+  '3x4 of 48 channels, stride 2, pads of 0 to 3': {
+    lengths: [16, 14],
+    kernel: [3, 4],
+    attributes: { pads: [0, 3, 2, 1], strides: [2, 1] },
+    channels: 48,
+    outputs: 64,
+  },
+  SAME: { lengths: [14, 14], kernel: [2, 3], attributes: { auto_pad: 'SAME_LOWER' }, outputs: 32 },
+  dilations: { lengths: [15, 14], kernel: [2, 3], attributes: { dilations: [2, 1] }, outputs: 32 },
+}
+
+/** Shapes of the weights of a case. */
+const weightsOf = ({ kernel, channels = 32, outputs }: Case): readonly number[] =>
+  outputs === undefined ? [channels, 1, ...kernel] : [outputs, channels, ...kernel]
+
+/** A convolution with bias, and its gradients. */
+function specOf(of: Case, tables: typeof gradientTables): GraphSpec {
+  const { lengths, attributes = {}, channels = 32, outputs } = of
   const x = input('x', 'float32', ['N', channels, ...lengths])
-  const w = input('w', 'float32', [channels, 1, ...kernel])
-  const b = input('b', 'float32', [channels])
-  const y = op.Conv(x, w, b, { ...attributes, group: channels })
+  const w = input('w', 'float32', weightsOf(of))
+  const b = input('b', 'float32', [outputs ?? channels])
+  const y = op.Conv(x, w, b, { ...attributes, group: outputs === undefined ? channels : 1 })
   const weight = input('dy', 'float32', y.shape)
   const [dx, dw, db] = gradientsWithin([[y, weight]], [x, w, b], () => true, tables) as Value[]
   return {
-    name: 'depthwise',
+    name: 'convolution',
     inputs: new Map([x, w, b, weight].map((value) => [value.name!, value])),
     outputs: new Map(Object.entries({ y, dx: dx!, dw: dw!, db: db! })),
   }
@@ -76,17 +96,27 @@ function specOf({ lengths, kernel, attributes = {}, channels = 32 }: Case, table
 const operatorsOf = ({ outputs }: GraphSpec) => topological(outputs.values()).map(({ operator }) => operator)
 
 describe('lowering for the CPU', () => {
-  it.each(Object.entries(cases))('depthwise %s > values and gradients as without', async (_, of) => {
-    const { channels = 32, lengths, kernel } = of
+  const all = [
+    ...Object.entries(cases).map(([name, of]) => [`depthwise ${name}`, of] as const),
+    ...Object.entries(narrow).map(([name, of]) => [`few outputs ${name}`, of] as const),
+  ]
+  it.each(all)('%s > values and gradients as without', async (_, of) => {
+    const { channels = 32, lengths, outputs = channels } = of
     const plain = specOf(of, gradientTables)
-    const feeds = { x: noise(3, channels, ...lengths), w: noise(channels, 1, ...kernel), b: noise(channels) }
     const [, , ...windows] = plain.outputs.get('y')!.shape as readonly number[]
-    const all = { ...feeds, dy: noise(3, channels, ...windows) }
+    const all = {
+      x: noise(3, channels, ...lengths),
+      w: noise(...weightsOf(of)),
+      b: noise(outputs),
+      dy: noise(3, outputs, ...windows),
+    }
     const lowered = specOf(of, cpuGradientTables)
     // Under the name of a provider without lowerings, the graph runs as it is.
     const expected = await outputsOf(cpuAs('wasm'), plain, all)
-    expect(distance(await outputsOf(cpuAs('wasm'), lowered, all), expected)).toBeLessThan(1e-5)
-    expect(distance(await outputsOf(cpu, lowered, all), expected)).toBeLessThan(1e-5)
+    // Sums over channels too are longer.
+    const tolerance = of.outputs === undefined ? 1e-5 : 5e-5
+    expect(distance(await outputsOf(cpuAs('wasm'), lowered, all), expected)).toBeLessThan(tolerance)
+    expect(distance(await outputsOf(cpu, lowered, all), expected)).toBeLessThan(tolerance)
   })
 
   it('the gradient of a weight gradient > as without', async () => {
@@ -110,6 +140,19 @@ describe('lowering for the CPU', () => {
     const operators = operatorsOf(lower(specOf(cases['3x3']!, cpuGradientTables), target!))
     expect(operators.filter((name) => name === 'Conv')).toHaveLength(3)
     expect(operators.filter((name) => name === 'ReorderOutput')).toHaveLength(3)
+  })
+
+  it.each([
+    ['few outputs', {}, true],
+    ['65 outputs and more', { outputs: 80 }, false],
+    ['outputs that blocks do not divide', { outputs: 20 }, false],
+    ['channels that blocks do not divide', { channels: 20 }, false],
+    ['small images', { lengths: [13, 15] }, false],
+    ['1x1 kernels', { kernel: [1, 1], attributes: {} }, false],
+  ] as [string, Partial<Case>, boolean][])('convolution of one group, %s > blocked or not', async (_, of, blocked) => {
+    const { inputs, outputs } = specOf({ ...narrow['3x3']!, ...of }, cpuGradientTables)
+    const forward = { name: 'forward', inputs, outputs: new Map([['y', outputs.get('y')!]]) }
+    expect(operatorsOf(lower(forward, (await cpuTargetOf(cpu))!)).includes('ReorderOutput')).toBe(blocked)
   })
 
   it('channels that blocks do not divide > unchanged', async () => {

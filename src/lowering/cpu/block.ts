@@ -5,13 +5,13 @@ import { encode } from '../../onnx/proto/encode.js'
 import { layout } from '../../op/op.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
-import { cpuTarget, isDepthwise } from './target.js'
+import { cpuTarget, gainsFromBlocks } from './target.js'
 
-/** Whether a graph has nodes that `cpuTarget` lowers. */
-export const gainsFromBlocks = ({ outputs }: GraphSpec): boolean =>
+/** Whether a graph has nodes that `cpuTarget` may lower. */
+export const hasBlockedForms = ({ outputs }: GraphSpec): boolean =>
   withBodies(outputs.values()).some(
     ({ operator, inputs, attributes }) =>
-      operator === 'Conv' && isDepthwise(inputs[1]!, (attributes as { readonly group: number }).group),
+      operator === 'Conv' && gainsFromBlocks(inputs[0]!, inputs[1]!, (attributes as { readonly group: number }).group),
   )
 
 const found = new WeakMap<Runtime, Promise<Target | undefined>>()
