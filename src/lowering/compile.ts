@@ -5,10 +5,11 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { exportBesideFiles, exportGraph } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import { embedBesideFiles, embedExternalData, type Model } from '../onnx/model.js'
+import { embedBesideFiles, embedExternalData, type Model, separateWeights } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
+import type { ModelProto } from '../onnx/proto/schema.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
-import type { Program, Provider, Runtime } from '../runtime/runtime.js'
+import type { CompileHints, Program, Provider, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { convertTensor } from './convert.js'
 import { cpuTargetOf, hasBlockedForms } from './cpu/block.js'
@@ -31,8 +32,8 @@ const targetOf = async (runtime: Runtime, spec: GraphSpec): Promise<Target | und
  */
 export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<Program> {
   const target = await targetOf(runtime, spec)
-  const { bytes, operators, conversion, folder } = encodeGraph(target, spec, runtime)
-  const program = await runtime.compile(bytes, { operators, transfer: true, ...(folder !== undefined && { folder }) })
+  const { bytes, conversion, hints } = encodeGraph(target, spec, runtime)
+  const program = await runtime.compile(bytes, { ...hints, transfer: true })
   if (!conversion) return program
   return {
     inputNames: program.inputNames,
@@ -48,9 +49,10 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => {
-    const embed = runtime.readsFiles ? embedBesideFiles : embedExternalData
-    const { proto, folder }: ReturnType<typeof embedBesideFiles> = embed(model)
-    return runtime.compile(encode('ModelProto', proto), { transfer: true, ...(folder !== undefined && { folder }) })
+    const { proto, ...hints } = runtime.readsFiles
+      ? embedBesideFiles(model)
+      : withoutWeights(runtime, embedExternalData(model).proto)
+    return runtime.compile(encode('ModelProto', proto), { ...hints, transfer: true })
   }
   if (!targets[runtime.provider]) return file()
   let graph: Graph
@@ -68,25 +70,22 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
 function encodeGraph(
   target: Target | undefined,
   spec: GraphSpec,
-  { lacksFloat16 = false, readsFiles = false }: Pick<Runtime, 'lacksFloat16' | 'readsFiles'> = {},
-): {
-  readonly bytes: Uint8Array
-  readonly operators: ReadonlySet<string>
-  readonly conversion?: Conversion
-  readonly folder?: string
-} {
-  const { graph, conversion } = target ? createConversion(spec, target, lacksFloat16) : { graph: spec }
-  const { proto, folder }: ReturnType<typeof exportBesideFiles> = readsFiles
-    ? exportBesideFiles(graph)
-    : { proto: exportGraph(graph) }
+  runtime: RuntimeFacts = {},
+): { readonly bytes: Uint8Array; readonly conversion?: Conversion; readonly hints: CompileHints } {
+  const { graph, conversion } = target ? createConversion(spec, target, runtime.lacksFloat16 === true) : { graph: spec }
+  const { proto, ...data } = runtime.readsFiles ? exportBesideFiles(graph) : withoutWeights(runtime, exportGraph(graph))
   const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
-  return {
-    bytes: encode('ModelProto', proto),
-    operators,
-    ...(conversion && { conversion }),
-    ...(folder !== undefined && { folder }),
-  }
+  return { bytes: encode('ModelProto', proto), ...(conversion && { conversion }), hints: { ...data, operators } }
 }
+
+type RuntimeFacts = Pick<Runtime, 'lacksFloat16' | 'readsFiles' | 'readsBytes'>
+
+/** Moves the weights of a model out of its message for a runtime that takes them beside it. */
+const withoutWeights = (
+  { readsBytes }: RuntimeFacts,
+  proto: ModelProto,
+): ReturnType<typeof embedBesideFiles> & Pick<CompileHints, 'externalData'> =>
+  readsBytes ? separateWeights(proto) : { proto }
 
 /** `compileGraph` for a device of the provider's runtime. Tensors that stay on the device have the provider's types. */
 export async function compileOnDevice(

@@ -129,6 +129,23 @@ export function embedBesideFiles({ proto, external }: Model): {
   return { proto: embedExcept(edited, external, inFiles), folder }
 }
 
+/** Moves the large tensors of a model's main graph out of the message; returns their bytes by location. */
+export function separateWeights(proto: ModelProto): {
+  readonly proto: ModelProto
+  readonly externalData: ReadonlyMap<string, Uint8Array>
+} {
+  const externalData = new Map<string, Uint8Array>()
+  const graph = proto.graph!
+  const initializer = graph.initializer.map((tensor) => {
+    const { rawData } = tensor
+    if (!rawData || rawData.length < minFileBytes) return tensor
+    const location = `weight-${externalData.size}`
+    externalData.set(location, rawData)
+    return moveToExternalData(tensor, { location, offset: 0, length: rawData.length })
+  })
+  return { proto: edit(proto, { graph: edit(graph, { initializer }) }), externalData }
+}
+
 /** Embeds external tensors, except some. */
 function embedExcept(proto: ModelProto, external: Model['external'], excepted: ReadonlySet<TensorProto>): ModelProto {
   const isEmbedded = (tensor: TensorProto) => isExternal(tensor) && !excepted.has(tensor)

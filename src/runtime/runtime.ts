@@ -43,6 +43,8 @@ export interface CompileHints {
   readonly operators?: ReadonlySet<string>
   /** Whether the caller does not use the bytes afterwards: the runtime may take their memory instead of a copy. */
   readonly transfer?: boolean
+  /** Bytes of the model's external data by location, for a runtime that `readsBytes`. */
+  readonly externalData?: ReadonlyMap<string, Uint8Array>
   /** Folder of the model's external data, for a runtime that `readsFiles`. */
   readonly folder?: string
 }
@@ -59,6 +61,11 @@ export interface Runtime {
    * Whether `compile` reads external data from files, so that large weights need not be in the model. Default false.
    */
   readonly readsFiles?: boolean
+  /**
+   * Whether `compile` takes large weights beside the model, as external data in memory: onnxruntime then decodes a small
+   * message and copies each weight once. Default false.
+   */
+  readonly readsBytes?: boolean
   /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
   readonly device?: Device
   /** Threads that update parameters together with the calling thread; absent if there are none. */
@@ -113,6 +120,7 @@ export async function withFallback(
     provider: runtime.provider,
     ...(runtime.lacksFloat16 ? { lacksFloat16: true } : {}),
     ...(runtime.readsFiles ? { readsFiles: true } : {}),
+    ...(runtime.readsBytes ? { readsBytes: true } : {}),
     ...(runtime.device ? { device: runtime.device } : {}),
     ...(runtime.helpers ? { helpers: runtime.helpers } : {}),
     compile: (model, hints) => runtime.compile(model, hints),

@@ -12,7 +12,7 @@ import { Trainer } from '../../src/train/trainer.js'
 import { describeInBrowser } from './browser.js'
 import type { Outcome } from './pages/calls/training.js'
 import type { Task, Where } from './pages/task.js'
-import { optionsOf } from './pages/task.js'
+import { optionsOf, trainHeadOn } from './pages/task.js'
 import { digits, idxOf, pretrained } from './pretrained.js'
 
 const size = 8
@@ -94,6 +94,16 @@ describeInBrowser('training in Chromium', (browser) => {
     },
     patience,
   )
+
+  it('large weights that are not trained on wasm > are beside the compiled model; losses equal those in Node', async () => {
+    const { losses, largest } = await call<{ losses: number[]; largest: number }>('trainHead', 'wasm')
+    expect(largest).toBeLessThan(100_000)
+    const runtime = node({ worker: false, threads: 1 })
+    const expected = await trainHeadOn(runtime)
+    await runtime.dispose()
+    expect(losses).toHaveLength(expected.length)
+    for (const [i, loss] of losses.entries()) expect(loss).toBeCloseTo(expected[i]!, 5)
+  })
 
   it(
     'program of the guide > runs',

@@ -56,12 +56,14 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
   return {
     description: `onnxruntime-web ${ort.env.versions.web}, wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
     provider: 'wasm',
+    readsBytes: true,
     allocate,
-    compile(model, { operators } = {}) {
+    compile(model, { operators, externalData } = {}) {
       return queue.run(async () => {
         if (disposed) throw disposedError('runtime', 'disposed')
         const own = operators ? skipNeedlessPasses(sessionOptions, operators) : sessionOptions
-        const session = await createSession(ort, model, own)
+        const files = Array.from(externalData ?? [], ([path, data]) => ({ path, data }))
+        const session = await createSession(ort, model, { ...own, ...(files.length > 0 && { externalData: files }) })
         open.add(session)
         const inputs = inputsOf(session)
         const { outputNames } = session

@@ -25,7 +25,7 @@ import {
   writeModel,
 } from 'onnx-ire/web'
 import { put } from '../exchange.js'
-import { optionsOf, type Task, type Where } from '../task.js'
+import { optionsOf, type Task, trainHeadOn, type Where } from '../task.js'
 import { tune } from './guide.js'
 
 const create = (where: Where): Promise<Runtime> => (where === 'wasm' ? wasm({ threads: 1 }) : webgpu())
@@ -92,6 +92,17 @@ export async function goOn(where: Where, task: Task, until: number, name: string
     steps: await store.steps(),
     resumed: resumed && { step: resumed.step, skipped: resumed.skipped.map(({ step, error }) => [step, error.code]) },
   }
+}
+
+/** Trains the head of a network with large weights; returns the losses and the bytes of the largest compiled model. */
+export async function trainHead(where: Where) {
+  const runtime = await start(where)
+  const sizes: number[] = []
+  const compile: Runtime['compile'] = (model, hints) => {
+    sizes.push(model.length)
+    return runtime.compile(model, hints)
+  }
+  return { losses: await trainHeadOn({ ...runtime, compile }), largest: Math.max(...sizes) }
 }
 
 /** Flips a bit in the middle of a stored file. */
