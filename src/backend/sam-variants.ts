@@ -6,7 +6,7 @@ import { squaresFormula } from '../optim/gradient-norm.js'
 import { movingAverage } from '../optim/moving-average.js'
 import { ascendsAt, type SamOptimizer } from '../optim/sam.js'
 import type { OptimizerState } from '../optim/state.js'
-import { getOwn } from '../util/record.js'
+import { emptyRecord, getOwn } from '../util/record.js'
 
 const [g, mean] = [array('g'), array('mean')]
 
@@ -41,15 +41,16 @@ export class SamVariant {
       this.#pending = { step, arrays: mapArrays(own, (array) => array.slice()) }
       return gradients
     }
-    const directions: Record<string, FloatArray> = {}
-    const means: Record<string, FloatArray> = {}
+    const directions: Record<string, FloatArray> = emptyRecord()
+    const means: Record<string, FloatArray> = emptyRecord()
     for (const [name, g] of Object.entries(own)) {
       const mean = this.#moment('gradientMean', name)
-      directions[name] = g.slice()
-      means[name] = g.slice()
+      const [direction, nextMean] = [g.slice(), g.slice()]
+      directions[name] = direction
+      means[name] = nextMean
       // The first gradient is the first mean, and nothing is subtracted from it.
       if (!mean.some((x) => x !== 0)) continue
-      const arrays = { g, mean, direction: directions[name], nextMean: means[name] }
+      const arrays = { g, mean, direction, nextMean }
       evaluateOne(friendlyFormula, arrays, { sigma, oneMinusDecay: 1 - meanDecay })
     }
     this.#pending = { step, arrays: means }
@@ -95,6 +96,6 @@ export class SamVariant {
   }
 
   #moment(moment: string, name: string): FloatArray {
-    return getOwn(this.#state().moments[moment], name) as FloatArray
+    return getOwn(getOwn(this.#state().moments, moment), name) as FloatArray
   }
 }

@@ -116,16 +116,17 @@ function createRule(
     build({ theta, g, ...old }, { rho, newest, decay }) {
       const average = (before: Value, value: Value) => op.Add(before, op.Mul(op.Sub(value, before), newest!))
       const squares = op.Mul(g!, g!)
-      const next: Record<string, Value> = {}
+      let next: { readonly [moment: string]: Value }
       let second: Value
       if (factored) {
-        next['rowMoment'] = average(old['rowMoment']!, op.ReduceMean(squares, [-1]))
-        next['columnMoment'] = average(old['columnMoment']!, op.ReduceMean(squares, [-2]))
-        const rows = op.Div(next['rowMoment'], op.Max([op.ReduceMean(next['rowMoment'], [-2]), eps1]))
-        second = op.Mul(rows, next['columnMoment'])
+        const rowMoment = average(old['rowMoment']!, op.ReduceMean(squares, [-1]))
+        const columnMoment = average(old['columnMoment']!, op.ReduceMean(squares, [-2]))
+        const rows = op.Div(rowMoment, op.Max([op.ReduceMean(rowMoment, [-2]), eps1]))
+        second = op.Mul(rows, columnMoment)
+        next = { rowMoment, columnMoment }
       } else {
         second = average(old['secondMoment']!, squares)
-        next['secondMoment'] = second
+        next = { secondMoment: second }
       }
       const u = op.Div(g!, op.Max([op.Sqrt(second), eps1]))
       const size = op.Mul(op.Max([rootMeanSquare(theta!), eps2]), rho!)

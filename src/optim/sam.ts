@@ -81,8 +81,8 @@ export function sam(base: BaseOptimizer, options: SamOptions = {}): SamOptimizer
 export function describeSam({ rho, adaptive, variant, ...others }: SamOptimizer): Readonly<Record<string, unknown>> {
   // Without a variant the options are those of checkpoints from before there were variants.
   if (variant === 'sam') return { rho, adaptive }
-  const own = Object.keys(variantOptions).filter((option) => variantOptions[option] === variant)
-  return { rho, variant, ...Object.fromEntries(own.map((option) => [option, others[option as keyof typeof others]])) }
+  const own = Object.entries(variantOptions).filter(([, of]) => of === variant)
+  return { rho, variant, ...Object.fromEntries(own.map(([option]) => [option, others[option as keyof typeof others]])) }
 }
 
 /** The array that a variant stores per parameter; null without one. */

@@ -52,7 +52,7 @@ export class DeviceState {
       const arrays = this.#arraysOf(name).map((what) => {
         const type = this.#typeOf(name, what, dims)
         const given = what === 'theta' ? parameters : moments[what]!
-        if (type.dtype === 'uint8') return given[name] as Uint8Array
+        if (type.dtype === 'uint8') return getOwn(given as Readonly<Record<string, MomentArray>>, name) as Uint8Array
         const array = arrayOf(given as ParameterArrays, name, sizeOf(type.dims), what)
         if (array instanceof Float32Array) return array
         throw new OnnxIreError(
