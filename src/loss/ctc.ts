@@ -46,7 +46,8 @@ const never = -1e30
  *     alpha[t, s] = log p[t, s] + log (e^alpha[t - 1, s] + e^alpha[t - 1, s - 1] + [skip allowed] e^alpha[t - 1, s - 2])
  *
  * Follows PyTorch's ctc_loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html) with reduction 'none',
- * averaged. An example with more labels than its steps can spell is ignored. IRE needs `curvature: 'empirical'`.
+ * averaged. An example with more labels than its steps can spell is ignored. No targets are sampled: IRE needs `curvature:
+ * 'hutchinson'` or 'empirical'.
  *
  * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
  */
