@@ -1,6 +1,6 @@
 import type { Tensors } from '../ir/tensor.js'
 import { append } from '../util/append.js'
-import { checkNames, checkNumber } from '../util/check.js'
+import { checkNames, checkNumber, invalidOption } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -110,8 +110,12 @@ export interface DatasetSplit {
 
 /** Options of `split`. */
 export interface SplitOptions {
-  /** The share of examples to hold out, in (0, 1), rounded to a number of examples. */
-  readonly validation: number
+  /** The share of examples to hold out, in (0, 1), rounded to a number of examples. Either this, or `folds` and `fold`. */
+  readonly validation?: number | undefined
+  /** Number of parts for cross-validation, of which one is held out. */
+  readonly folds?: number | undefined
+  /** The part to hold out, from 0. */
+  readonly fold?: number | undefined
   /** Seed of the choice. Default 0. */
   readonly seed?: number | undefined
   /** Whether to hold out the same share of every class, if the data set has classes. Default true. */
@@ -126,6 +130,7 @@ export interface SplitOptions {
  * @example
  * ```ts
  * const { train, validation } = split(data, { validation: 0.1, seed: 0 })
+ * const second = split(data, { folds: 5, fold: 1 }) // cross-validation: run it for every fold
  * ```
  */
 export function split(dataset: Dataset, options: SplitOptions): DatasetSplit {
@@ -138,31 +143,67 @@ export function splitIndices(
   dataset: Dataset,
   options: SplitOptions,
 ): { readonly train: Uint32Array; readonly validation: Uint32Array } {
-  checkNames('split', options, ['validation', 'seed', 'stratify'])
+  checkSplit(options)
   const { seed = 0, stratify = true } = options
-  const share = checkNumber('split', 'validation', options.validation, { min: 0, max: 1 })
   const { length } = dataset
   const { keys, classes } = dataset.identify?.() ?? {}
   const members = new Map<unknown, number[]>()
   for (let i = 0; i < length; i++) append(members, stratify ? classes?.[i] : undefined, i)
   const groups = [...members.values()]
+  const random = new Random(seed).stream('split')
+  const ranks = Float64Array.from({ length }, (_, i) => (keys ? random.stream(keys[i]!) : random).uniform())
+  const isHeldOut = new Uint8Array(length)
+  for (const group of groups) group.sort((a, b) => ranks[a]! - ranks[b]!)
+  for (const i of options.folds === undefined
+    ? takeShare(groups, options.validation!)
+    : takeFold(members, random, options))
+    isHeldOut[i] = 1
+  const heldOut = isHeldOut.reduce((sum, is) => sum + is, 0)
+  if (heldOut === 0 || heldOut === length)
+    throw new OnnxIreError(
+      'invalid-option',
+      `split: ${options.folds === undefined ? `option 'validation' is ${options.validation}` : `there are ${options.folds} folds`}, which splits ${length} examples into ${length - heldOut} and ${heldOut}; both parts need at least one`,
+    )
+  const all = Uint32Array.from({ length }, (_, i) => i)
+  return { train: all.filter((i) => !isHeldOut[i]), validation: all.filter((i) => isHeldOut[i]) }
+}
+
+function checkSplit(options: SplitOptions): void {
+  checkNames('split', options, ['validation', 'folds', 'fold', 'seed', 'stratify'])
+  const { validation, folds, fold } = options
+  if (folds === undefined) {
+    if (fold !== undefined) throw invalidOption('split', 'fold', fold, 'omitted, because folds is not given')
+    checkNumber('split', 'validation', validation as number, { min: 0, max: 1 })
+    return
+  }
+  if (validation !== undefined)
+    throw invalidOption('split', 'validation', validation, 'omitted, because folds is given')
+  checkNumber('split', 'folds', folds, { min: 2, max: 2 ** 20, integer: true })
+  checkNumber('split', 'fold', fold as number, { min: 0, max: folds - 1, integer: true })
+}
+
+/** The first examples of each group, as many as their share. */
+function takeShare(groups: readonly (readonly number[])[], share: number): number[] {
   const counts = allocate(
     share,
     groups.map((group) => group.length),
   )
-  const heldOut = counts.reduce((sum, count) => sum + count, 0)
-  if (heldOut === 0 || heldOut === length)
-    throw new OnnxIreError(
-      'invalid-option',
-      `split: option 'validation' is ${share}, which splits ${length} examples into ${length - heldOut} and ${heldOut}; both parts need at least one`,
-    )
-  const random = new Random(seed).stream('split')
-  const ranks = Float64Array.from({ length }, (_, i) => (keys ? random.stream(keys[i]!) : random).uniform())
-  const isHeldOut = new Uint8Array(length)
-  for (const [g, group] of groups.entries())
-    for (const i of group.sort((a, b) => ranks[a]! - ranks[b]!).slice(0, counts[g]!)) isHeldOut[i] = 1
-  const all = Uint32Array.from({ length }, (_, i) => i)
-  return { train: all.filter((i) => !isHeldOut[i]), validation: all.filter((i) => isHeldOut[i]) }
+  return groups.flatMap((group, g) => group.slice(0, counts[g]!))
+}
+
+/**
+ * One of several parts of each class, which are consecutive and of equal size. The first part of a class is a random one,
+ * so that the examples of small classes are not all in the same part.
+ */
+function takeFold(
+  classes: ReadonlyMap<unknown, readonly number[]>,
+  random: Random,
+  { folds = 2, fold = 0 }: SplitOptions,
+): number[] {
+  return [...classes].flatMap(([label, group]) => {
+    const first = random.stream(`class ${label}`).integer(folds)
+    return group.filter((_, place) => (Math.floor((place * folds) / group.length) + first) % folds === fold)
+  })
 }
 
 /**

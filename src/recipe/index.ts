@@ -19,6 +19,7 @@ export type {
   ModelRecipe,
   OptimizerRecipe,
   Recipe,
+  SplitRecipe,
   TeacherRecipe,
 } from './recipe.js'
 export { recipeSchema } from './schema.js'

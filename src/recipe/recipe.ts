@@ -88,9 +88,18 @@ export interface DataRecipe {
    * Share of the training data held out for validation, by a hash of each example's key and the seed (default 0), and the
    * same share of every class unless `stratify` is false; see `split`.
    */
-  readonly split?: { readonly validation: number; readonly seed?: number; readonly stratify?: boolean }
+  readonly split?: SplitRecipe
   /** Whether to repeat examples of rarer classes until all classes are equally frequent. Default false. */
   readonly balance?: boolean
+}
+
+/** Either `validation`, a share, or cross-validation with `folds` parts, of which `fold` (from 0) is held out. */
+export interface SplitRecipe {
+  readonly validation?: number
+  readonly folds?: number
+  readonly fold?: number
+  readonly seed?: number
+  readonly stratify?: boolean
 }
 
 export interface MixupRecipe {

@@ -32,7 +32,15 @@ import { lossSchema } from './loss.js'
 import { metricsSchema } from './metric.js'
 import { modelSchema } from './model.js'
 import { optimizerSchema } from './optimizer.js'
-import type { CheckpointsRecipe, DataRecipe, EvaluationRecipe, MixupRecipe, Recipe, TeacherRecipe } from './recipe.js'
+import type {
+  CheckpointsRecipe,
+  DataRecipe,
+  EvaluationRecipe,
+  MixupRecipe,
+  Recipe,
+  SplitRecipe,
+  TeacherRecipe,
+} from './recipe.js'
 import { sourceSchema } from './sources/source.js'
 
 /** Largest number of examples of a batch. */
@@ -106,14 +114,13 @@ const data = object<DataRecipe>(
   {
     train: sourceSchema,
     validation: sourceSchema,
-    split: object<Exclude<DataRecipe['split'], undefined>>(
-      {
-        validation: real({ exclusiveMinimum: 0, exclusiveMaximum: 1 }, 'the share of the training data to hold out'),
-        seed: seed(),
-        stratify: flag('whether the same share of every class is held out'),
-      },
-      ['validation'],
-    ),
+    split: object<SplitRecipe>({
+      validation: real({ exclusiveMinimum: 0, exclusiveMaximum: 1 }, 'the share of the training data to hold out'),
+      folds: whole(2, 'the number of parts for cross-validation'),
+      fold: whole(0, 'the part to hold out'),
+      seed: seed(),
+      stratify: flag('whether the same share of every class is held out'),
+    }),
     balance: flag('whether examples of rarer classes are repeated'),
   },
   ['train'],

@@ -192,6 +192,30 @@ describe('split', () => {
     expect(moves).toBeLessThan(100)
   })
 
+  it('divides the examples into folds, with the same share of every class', () => {
+    const data = named(keys, classOf)
+    const folds = [0, 1, 2, 3, 4].map((fold) => split(data, { folds: 5, fold }).validation.identify!().keys!)
+    expect(folds.flat().sort()).toEqual([...keys].sort())
+    for (const fold of folds)
+      expect([0, 1, 2].map((c) => fold.filter((key) => classOf(key) === c).length)).toEqual([40, 15, 5])
+    for (const removed of keys.slice(0, 40)) {
+      const left = named(
+        keys.filter((key) => key !== removed),
+        classOf,
+      )
+      const others = split(left, { folds: 5, fold: 2 }).validation.identify!().keys!
+      expect(others.filter((key) => !folds[2]!.includes(key)).length).toBeLessThanOrEqual(1)
+    }
+    const refused = [
+      { folds: 1, fold: 0 },
+      { folds: 5 },
+      { folds: 5, fold: 5 },
+      { validation: 0.1, folds: 5, fold: 0 },
+      { fold: 1 },
+    ]
+    for (const options of refused) thrownMessage('invalid-option', () => split(data, options))
+  })
+
   it('never holds out all examples of a class', () => {
     const single = (key: string) => (key === 'image 7' ? 1 : key === 'image 8' ? 2 : 0)
     for (const seed of [0, 1, 2, 3])

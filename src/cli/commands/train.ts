@@ -104,6 +104,8 @@ A recipe:
     "batchSize": 32, "epochs": 3, "best": true, "seed": 0
   }
 
+For cross-validation: "split": { "folds": 5, "fold": 0 }, then --set data.split.fold=1 --out runs/fold-1, and so on.
+
 To train from scratch: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, with "batchNorm": "trained" if the
 model has BatchNormalization, and "dropout": "on" if it has Dropout.
 

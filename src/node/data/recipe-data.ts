@@ -120,9 +120,13 @@ class RecipeSources {
 /** Splits the examples of a source, and their labels in the same way. */
 function splitOpened({ data, labels }: OpenedSource, { seed = 0, ...options }: NonNullable<Recipe['data']['split']>) {
   if (!('batch' in data)) {
-    const { stratify, ...shared } = { ...options, seed }
-    if (stratify)
-      throw new OnnxIreError('invalid-option', 'stratify: a stream is not read before it is split: omit the field')
+    const { validation, folds, stratify } = options
+    if (stratify || validation === undefined)
+      throw new OnnxIreError(
+        'invalid-option',
+        `${folds === undefined ? 'stratify' : 'folds'}: a stream is not read before it is split: omit the field`,
+      )
+    const shared = { validation, seed }
     return {
       ...splitStream(data, shared),
       labels: labels && !('batch' in labels) ? splitStream(labels, shared).train : undefined,

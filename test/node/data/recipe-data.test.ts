@@ -235,6 +235,16 @@ test('split > holds out a part of the training data, with its labels', async () 
   await expect(none.train()).rejects.toThrow(/^data\.split: .*both parts need at least one/)
 })
 
+test('split > holds out one of several folds, each example once', async () => {
+  const held: number[] = []
+  for (const fold of [0, 1, 2, 3]) {
+    const data = { train: table('train.csv'), split: { folds: 4, fold } }
+    const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
+    held.push(...((await read((await prepared.validation())!))['x'] as number[]))
+  }
+  expect(held.sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
+})
+
 test('balance > samples every class equally in training data, and leaves held-out data unchanged', async () => {
   const data = { train: table('train.csv'), validation: table('held.csv'), balance: true }
   const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
