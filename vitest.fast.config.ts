@@ -1,19 +1,8 @@
 import { fileURLToPath } from 'node:url'
-import { defineConfig, type Plugin } from 'vitest/config'
+import { defineConfig } from 'vitest/config'
 import { entryAliases } from './test/entry-aliases.js'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
-
-/** Makes `node()` run in the caller's thread by default: its worker thread would need the compiled file. */
-const inProcess: Plugin = {
-  name: 'in-process',
-  transform(code, id) {
-    if (!id.endsWith('/src/node/runtime/node.ts')) return null
-    const changed = code.replace('worker = true', 'worker = false')
-    if (changed === code) throw new Error('src/node/runtime/node.ts: no default `worker = true` to replace')
-    return changed
-  },
-}
 
 const sourceAliases = entryAliases(root).map(({ find, replacement }) => ({
   find,
@@ -49,9 +38,8 @@ const slow = [
   'test/train/{device-average,interrupted-interval,graphs/{gradient-model,recompute}}.test.ts',
 ]
 
-/** `npm run test:fast`: from source, without a build, in the caller's thread. */
+/** `npm run test:fast`: from source, without a build. */
 export default defineConfig({
-  plugins: [inProcess],
   resolve: { alias: sourceAliases },
   test: {
     env: { ORT_DISABLE_TELEMETRY: '1', ONNX_IRE_TEST_LANE: 'fast' },

@@ -87,7 +87,7 @@ export function addRuntimeOptions(command: Command): void {
 export const providerOption = (): Option =>
   new Option(
     '--provider <name>',
-    'device: webgpu is a GPU through Vulkan, Metal or Direct3D 12; cuda is an NVIDIA GPU and needs the package koffi (docs/gpu.md)',
+    'device: webgpu is a GPU through Vulkan, Metal or Direct3D 12; cuda is an NVIDIA GPU (docs/gpu.md)',
   )
     .choices(providers)
     .default('cpu')

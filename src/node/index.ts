@@ -35,10 +35,5 @@ export {
   plotLandscape,
   plotSpectrum,
 } from './plot.js'
-export {
-  type NodeFallbackOptions,
-  type NodeOptions,
-  type NodeWebGpuOptions,
-  node,
-  type SessionOptions,
-} from './runtime/node.js'
+export { node } from './runtime/node.js'
+export type { NodeFallbackOptions, NodeOptions, NodeWebGpuOptions, SessionOptions } from './runtime/options.js'

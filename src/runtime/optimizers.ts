@@ -33,7 +33,7 @@ const passes: readonly (readonly [operators: RegExp, passes: readonly string[]])
 
 /** Session options of onnxruntime with further ones by section and name. */
 interface Extensible {
-  readonly extra?: Record<string, unknown>
+  readonly extra?: Readonly<Record<string, unknown>> | undefined
 }
 
 const [section, key] = ['optimization', 'disable_specified_optimizers']

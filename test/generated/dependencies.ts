@@ -41,7 +41,8 @@ export function productionDependencies(): Dependency[] {
     found.set(path, broughtBy.add(direct))
     for (const name of requirements(packages[path]!)) visit(locate(packages, path, name), direct)
   }
-  for (const name of Object.keys(packages['']!.dependencies!)) visit(locate(packages, '', name), name)
+  const { dependencies, optionalDependencies } = packages['']!
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) visit(locate(packages, '', name), name)
   return [...found]
     .map(([path, broughtBy]) => {
       const { license = 'none', hasInstallScript = false, integrity } = packages[path]!

@@ -4,7 +4,8 @@ import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
-import { type NodeOptions, node } from '../../src/node/runtime/node.js'
+import { node } from '../../src/node/runtime/node.js'
+import type { NodeOptions } from '../../src/node/runtime/options.js'
 import { WorkerEngine } from '../../src/node/runtime/worker-engine.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { floats, square, vector } from '../runtime/samples.js'
@@ -21,7 +22,7 @@ afterEach(async () => {
 })
 
 it('compile > keeps the bytes of a model, unless they may be transferred', async () => {
-  const runtime = start({ threads: 1 })
+  const runtime = start({ threads: 1, worker: true })
   const model = oneNode('Neg', ['x'], vector)
   const owned = new Uint8Array(model)
   await runtime.compile(model)
@@ -88,10 +89,14 @@ describe('node()', () => {
 
   it('session options > are passed on, except undefined ones', async () => {
     const session = { extra: undefined, logId: 'mine' }
-    const program = await start({ session, threads: undefined }).compile(oneNode('Neg', ['x'], vector))
-    expect(await program.run({ x: floats(1) })).toEqual({ y: floats(-1) })
-    const wrong = start({ graphOptimizationLevel: 'most' as 'all' }).compile(oneNode('Neg', ['x'], vector))
-    await expect(wrong).rejects.toThrow(/graphOptimizationLevel/i)
+    for (const worker of [undefined, true]) {
+      const program = await start({ session, threads: undefined, worker }).compile(oneNode('Neg', ['x'], vector))
+      expect(await program.run({ x: floats(1) })).toEqual({ y: floats(-1) })
+    }
+    const wrong = { graphOptimizationLevel: 'most' as 'all' }
+    const compile = start({ ...wrong, worker: true }).compile(oneNode('Neg', ['x'], vector))
+    await expect(compile).rejects.toThrow(/graphOptimizationLevel/i)
+    expect(() => start(wrong)).toThrow(expect.objectContaining({ code: 'invalid-option' }))
   })
 
   it('session options > are merged with defaults of the same section, and take precedence', async () => {
@@ -181,8 +186,9 @@ describe('worker thread', () => {
 
   const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
   const bytes = JSON.stringify(Array.from(heavy(6)))
-  const child = async (program: string) => {
-    const source = `import { node } from ${JSON.stringify(`${dist}node/runtime/node.js`)}
+  const child = async (program: string, head = '') => {
+    const source = `${head}
+      const { node } = await import(${JSON.stringify(`${dist}node/runtime/node.js`)})
       const runtime = node({ threads: 1 })
       const model = Uint8Array.from(${bytes})
       const x0 = { dtype: 'float32', dims: [800, 800], data: new Float32Array(640000) }
@@ -194,6 +200,19 @@ describe('worker thread', () => {
     })
     return (await run).stdout
   }
+
+  it('without koffi > the binding runs in a worker thread, and the description contains the reason', async () => {
+    const hide = `const { default: Module } = await import('node:module')
+      const load = Module._load
+      Module._load = (name, ...rest) => {
+        if (name === 'koffi') throw new Error('Cannot find module')
+        return load(name, ...rest)
+      }`
+    const run = `const { y } = await (await runtime.compile(model)).run({ x0 })
+      console.log(runtime.description, y.dims.join())`
+    expect(await child(run, hide)).toMatch(/^onnxruntime-node 1.*, cpu, 1 thread, worker, because .*koffi.* 800,800\n$/)
+    expect(await child('console.log(runtime.description)')).toMatch(/^onnxruntime 1.* through its C API, cpu, 1 thread/)
+  })
 
   it('undisposed runtime > the process ends after its runs', async () => {
     expect(

@@ -136,7 +136,7 @@ describe('a provider that does not start', () => {
       console.log(runtime.provider, runtime.device === undefined, runtime.description)
       await runtime.dispose()
     `)
-    expect(text).toMatch(/^cpu true onnxruntime-node .*, because WebGPU does not start: .*adapter/)
+    expect(text).toMatch(/^cpu true onnxruntime .*, because WebGPU does not start: .*adapter/)
   })
 
   it('an unknown provider, options of another provider > node > rejects', async () => {

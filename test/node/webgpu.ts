@@ -1,4 +1,5 @@
-import { type NodeOptions, node } from '../../src/node/runtime/node.js'
+import { node } from '../../src/node/runtime/node.js'
+import type { NodeOptions } from '../../src/node/runtime/options.js'
 import { identityModel } from '../../src/runtime/ort.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 

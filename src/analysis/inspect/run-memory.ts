@@ -21,8 +21,8 @@ import { countBytes, peakBytes } from './arena-peak.js'
 const MiB = 2 ** 20
 
 /**
- * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause. The peak of the process is their
- * sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference when each cause is largest.
+ * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause, with onnxruntime's binding in a
+ * worker thread: the C API takes less. The peak of the process is their sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference when each cause is largest.
  */
 export interface RunMemory {
   /** Node with this library and the model as it was read, which the exported model needs. */

@@ -2,7 +2,7 @@ import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeed, checkFeeds } from '../../runtime/feeds.js'
-import { disposedError } from '../../runtime/runtime.js'
+import { type CompileHints, disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import type { Engine, OutputTarget } from './engine.js'
@@ -55,15 +55,15 @@ interface NativeProgram extends DeviceProgram {
 
 /** The device of an engine. */
 interface NativeDevice extends Device {
-  compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<NativeProgram>
+  compile(model: Uint8Array, keepOnDevice: (output: string) => boolean, hints?: CompileHints): Promise<NativeProgram>
 }
 
 /** Creates the device of an engine; `alive` throws once its runtime is disposed. */
 export function nativeDevice(engine: Engine, alive: () => void): NativeDevice {
   return {
-    async compile(model, keepOnDevice) {
+    async compile(model, keepOnDevice, hints) {
       alive()
-      const session = await engine.compile(model)
+      const session = await engine.compile(model, hints)
       const misplaced = session.outputs.find(({ name, dtype }) => keepOnDevice(name) && !canBeOnDevice(dtype))
       if (misplaced === undefined) return deviceProgram(engine, session, keepOnDevice, alive)
       await engine.release(session)

@@ -1,9 +1,11 @@
 import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { skipNeedlessPasses } from '../../runtime/optimizers.js'
 import { identityModel } from '../../runtime/ort.js'
+import type { CompileHints } from '../../runtime/runtime.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { NodeOptions } from '../runtime/node.js'
+import type { NodeOptions, SessionOptions } from '../runtime/options.js'
 import { Handle } from './library.js'
 import { type Ort, OrtFailure, readAddress } from './ort.js'
 import { cpuMemory, isDeviceLost, type Provider } from './provider.js'
@@ -47,7 +49,7 @@ export class Engine {
   readonly #ort: Ort
   readonly #invoke: Invoke
   /** Creates new session options for each session: a provider may count the sessions that share options. */
-  readonly #options: () => Handle
+  readonly #options: (hints?: CompileHints) => Handle
   readonly #host: Handle
   readonly #memory: Handle
   readonly #copies: Copies
@@ -72,7 +74,7 @@ export class Engine {
       }
       return handle
     }
-    this.#options = () => createOptions(options)
+    this.#options = (hints = {}) => createOptions({ ...options, session: sessionFor(options.session ?? {}, hints) })
     // Reports invalid options immediately.
     this.#options().release()
     engines.add(this)
@@ -82,9 +84,11 @@ export class Engine {
     this.#copies = new Copies(ort, this.#invoke, () => createOptions({ threads: 1 }), this.#host.address)
   }
 
-  compile(model: Uint8Array): Promise<Session> {
+  compile(model: Uint8Array, hints: CompileHints = {}): Promise<Session> {
+    // A copy: the caller may change its bytes before onnxruntime has read them.
+    const bytes = hints.transfer ? model : model.slice()
     return this.#queue('onnxruntime rejected the model', async () => {
-      const session = await Session.create(this.#ort, this.#invoke, this.#options(), model)
+      const session = await Session.create(this.#ort, this.#invoke, this.#options(hints), bytes)
       this.#sessions.add(session)
       return session
     })
@@ -202,6 +206,17 @@ export class Engine {
     })
     return this.#lost
   }
+}
+
+/** The session options for one model. */
+function sessionFor(options: SessionOptions, { operators, folder }: CompileHints): SessionOptions {
+  const { extra, ...own } = operators ? skipNeedlessPasses(options, operators) : options
+  if (folder === undefined) return { ...own, extra }
+  const session = {
+    ...(extra?.['session'] as object | undefined),
+    model_external_initializers_file_folder_path: folder,
+  }
+  return { ...own, extra: { ...extra, session } }
 }
 
 /** Creates OrtMemoryInfo with OrtDeviceAllocator and OrtMemTypeDefault: memory that the provider allocates. */

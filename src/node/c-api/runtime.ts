@@ -3,7 +3,7 @@ import { allocate, disposedError, threadRange } from '../../runtime/runtime.js'
 import { checkNames, checkNumber, count, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { HelperThreads } from '../runtime/helper-threads.js'
-import { coreCount, type NodeOptions, type SessionOptions } from '../runtime/node.js'
+import { coreCount, type NodeOptions, type SessionOptions } from '../runtime/options.js'
 import { nativeDevice } from './device.js'
 import { Engine } from './engine.js'
 import { ort } from './ort.js'
@@ -32,8 +32,8 @@ export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | '
 /**
  * Creates a runtime that calls onnxruntime's C API instead of its official binding. Tensors can stay in the provider's
  * memory between runs (`Runtime.device`), so that CUDA trains without copying parameters to the GPU and gradients back,
- * and arrays in shared memory are read in place. It needs the package koffi, which is not installed with this one. One
- * run at a time.
+ * and arrays in shared memory are read in place. Several threads update the parameters of a trainer. It needs the
+ * package koffi, an optional dependency of this one. One run at a time. On the CPU `node()` creates it if koffi loads.
  * @throws 'runtime' naming what is missing, 'invalid-option'
  * @example
  * const runtime = cApi({ provider: 'cuda' })
@@ -94,8 +94,10 @@ function runtime(
     provider,
     ...(resident ? { device } : {}),
     ...(helpers ? { helpers } : {}),
-    async compile(model) {
-      const program = await device.compile(model, () => false)
+    // On Windows a file cannot be replaced while it is mapped.
+    readsFiles: provider === 'cpu' && process.platform !== 'win32',
+    async compile(model, hints) {
+      const program = await device.compile(model, () => false, hints)
       const run: Program['runInto'] = async (feeds, outputs) => (await program.run(feeds, outputs)).host
       return { ...program, run: (feeds) => run(feeds, {}), runInto: run }
     },

@@ -24,15 +24,13 @@ export class Session implements Owner {
   #abandoned = false
 
   /**
-   * Compiles a model and releases `options`. Throws `OrtFailure` with onnxruntime's message, and 'runtime' for inputs
+   * Compiles a model, whose bytes must not change meanwhile, and releases `options`. Throws `OrtFailure` with onnxruntime's message, and 'runtime' for inputs
    * and outputs that are not tensors.
    */
   static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<Session> {
-    // A copy: the caller may change its bytes before onnxruntime has read them.
-    const bytes = model.slice()
     const out = new BigUint64Array(1)
     try {
-      await options.during(() => invoke(ort.CreateSessionFromArray, ort.env, bytes, bytes.length, options.address, out))
+      await options.during(() => invoke(ort.CreateSessionFromArray, ort.env, model, model.length, options.address, out))
     } finally {
       options.release()
     }

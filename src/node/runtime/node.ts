@@ -1,5 +1,4 @@
 import { createRequire } from 'node:module'
-import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { InferenceSession } from 'onnxruntime-node'
 import type { Tensor } from '../../ir/tensor.js'
@@ -11,108 +10,32 @@ import { allocate, disposedError, threadRange, withFallback } from '../../runtim
 import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
+import { ort } from '../c-api/ort.js'
+import { cApi } from '../c-api/runtime.js'
 import { NodeDevice } from './device.js'
 import type { Engine } from './engine.js'
 import type { ExitGuard } from './exit-guard.js'
 import { LocalEngine } from './local-engine.js'
+import {
+  coreCount,
+  type NodeFallbackOptions,
+  type NodeOptions,
+  type NodeWebGpuOptions,
+  type SessionOptions,
+} from './options.js'
 import type { WorkerData } from './ort-worker.js'
 import { ThreadLock } from './thread-lock.js'
 import { WorkerEngine } from './worker-engine.js'
 
-/** Options of `node`. */
-export interface NodeOptions {
-  /**
-   * Execution provider: 'cpu', or 'webgpu' for a GPU through Vulkan, Metal or Direct3D 12. If the provider cannot
-   * start, the first `compile` throws the reason; with the option `fallback` of `NodeFallbackOptions`, `node` starts it
-   * immediately. Default 'cpu'.
-   */
-  readonly provider?: 'cpu' | 'webgpu' | undefined
-  /** Options of the provider 'webgpu'. Throws `invalid-option` with other providers. */
-  readonly webgpu?: NodeWebGpuOptions | undefined
-  /** Number of threads of one operator, at most 1,024. Default: the number of cores available to this process. */
-  readonly threads?: number | undefined
-  /**
-   * Whether to run in a worker thread. Default true. In the calling thread, runs have less overhead but block its event
-   * loop.
-   */
-  readonly worker?: boolean | undefined
-  /** Level of onnxruntime's graph optimizations. Default 'all'. */
-  readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
-  /**
-   * Whether onnxruntime may store a device id in the user's cache folder and report usage, as version 1.30 can. Default
-   * false: the environment variable ORT_DISABLE_TELEMETRY is set to 1 before the library loads, unless it is already
-   * set. A worker thread cannot set the environment of its process: set the variable when the process starts.
-   */
-  readonly telemetry?: boolean | undefined
-  /**
-   * Session options passed to onnxruntime unchanged, e.g. `{ enableCpuMemArena: false }`. Defaults that differ from
-   * onnxruntime's: `logSeverityLevel: 3`, `enableMemPattern: false`, `extra.session.force_spinning_stop: '1'` and
-   * `extra.session.qdq_matmulnbits_accuracy_level: '0'`.
-   */
-  readonly session?: SessionOptions | undefined
-}
-
-/** Options of the provider 'webgpu'. */
-export interface NodeWebGpuOptions {
-  /**
-   * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
-   * 'forbidden' makes `compile` throw.
-   */
-  readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
-  /**
-   * Level of checks by the WebGPU implementation: 'basic' finds invalid calls, 'disabled' (onnxruntime's default) is
-   * fastest.
-   */
-  readonly validation?: 'disabled' | 'wgpuOnly' | 'basic' | 'full' | undefined
-}
-
-/**
- * Session options of onnxruntime with the same names. They are declared here because onnxruntime's own declarations
- * compile only together with a browser's.
- */
-export interface SessionOptions {
-  /** Threads that run operators in parallel, with the parallel execution mode. */
-  readonly interOpNumThreads?: number | undefined
-  /** Execution of independent operators. */
-  readonly executionMode?: 'sequential' | 'parallel' | undefined
-  /** Whether CPU memory stays in an arena between runs; false returns it to the system. */
-  readonly enableCpuMemArena?: boolean | undefined
-  /** Whether memory is allocated by the pattern of the first run. */
-  readonly enableMemPattern?: boolean | undefined
-  /** Fixed values of symbolic dimensions, by name; only the C API supports it. */
-  readonly freeDimensionOverrides?: Readonly<Record<string, number>> | undefined
-  /** Path to write the optimized model to. */
-  readonly optimizedModelFilePath?: string | undefined
-  /** Whether to write a profile. */
-  readonly enableProfiling?: boolean | undefined
-  /** Prefix of the profile file. */
-  readonly profileFilePrefix?: string | undefined
-  /** Identifier of the session in the log. */
-  readonly logId?: string | undefined
-  /** Minimum severity of log messages: 0 (verbose) to 4 (fatal). Default 3, errors only. */
-  readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 | undefined
-  /** Verbosity of verbose log messages; only the C API supports it. */
-  readonly logVerbosityLevel?: number | undefined
-  /** Configuration entries by section: `{ session: { ... } }`. */
-  readonly extra?: Readonly<Record<string, unknown>> | undefined
-}
-
 /** Session options that onnxruntime-node supports. */
 type NodeSessionOptions = Omit<SessionOptions, 'freeDimensionOverrides' | 'logVerbosityLevel'>
 
-/** Options of `node` that start the provider immediately. */
-export interface NodeFallbackOptions extends NodeOptions {
-  /**
-   * Creates the runtime to use if the provider cannot start, such as `node`, which is the CPU. `null`: the failure is
-   * thrown.
-   */
-  readonly fallback: (() => Runtime | Promise<Runtime>) | null
-}
-
 /**
- * Creates a runtime with onnxruntime-node, on the CPU or a GPU. It runs all programs in one worker thread, one run at a
- * time; the thread starts with the first `compile` and does not keep the process alive while nothing is pending. With
- * the provider 'webgpu' the runtime has a `device`.
+ * Creates a runtime with onnxruntime-node, on the CPU or a GPU. It executes one run at a time, outside of the calling
+ * thread. On the CPU it is `cApi`, which trains with less time and memory than onnxruntime's binding; outside of Linux,
+ * if koffi does not load, or with the option `worker`, it is the binding, and `description` contains the reason. The
+ * binding's worker thread starts with the first `compile`. Nothing keeps the process alive while no call is pending. With the provider
+ * 'webgpu' the runtime has a `device`.
  * @throws 'invalid-option'
  * @example
  * const runtime = node()
@@ -146,15 +69,15 @@ async function startRuntime(options: NodeOptions, fallback: NodeFallbackOptions[
   }
 }
 
-/** Number of cores available to this process, as a number of threads. */
-export const coreCount = (): number => Math.min(availableParallelism(), threadRange.max)
-
 function createRuntime(options: NodeOptions): Runtime {
-  const { worker = true, telemetry = false, threads = coreCount(), provider = 'cpu' } = options
+  const { telemetry = false, threads = coreCount(), provider = 'cpu' } = options
   checkNumber('node', 'threads', threads, threadRange)
   checkNames('node', options, Object.keys(nodeOptions))
   checkProvider(options)
   checkSession(options.session ?? {})
+  const native = provider === 'cpu' && options.worker === undefined ? openCApi(options) : ''
+  if (typeof native === 'object') return native
+  const worker = options.worker ?? true
   const allOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
@@ -168,7 +91,7 @@ function createRuntime(options: NodeOptions): Runtime {
   }
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json')
-  const thread = worker ? 'worker' : 'in process'
+  const thread = `${worker ? 'worker' : 'in process'}${native && `, because ${native}`}`
   const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${thread}`
   const lock = provider === 'webgpu' ? webgpuLock : undefined
   const engine = worker
@@ -176,6 +99,18 @@ function createRuntime(options: NodeOptions): Runtime {
     : new LocalEngine(allOptions, lock && ((work) => lock.run(work)))
   const device = (disposed: () => Promise<void> | undefined) => new NodeDevice(engine, disposed)
   return runtimeOf(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
+}
+
+/** Creates the runtime of the C API, or returns the reason why it is not used. */
+function openCApi({ threads, graphOptimizationLevel, telemetry, session }: NodeOptions): Runtime | string {
+  if (process.platform !== 'linux') return `the C API was tested on Linux only, not on ${process.platform}`
+  try {
+    ort()
+  } catch (error) {
+    if (!(error instanceof OnnxIreError) || error.code !== 'runtime') throw error
+    return error.message
+  }
+  return cApi({ threads, graphOptimizationLevel, telemetry, session })
 }
 
 const nodeOptions: Readonly<Record<keyof NodeFallbackOptions, true>> = {
