@@ -15,16 +15,22 @@ const changeable: readonly string[] = [
 ]
 
 /**
- * Fields that make two recipes different runs. Paths of files may differ: checkpoints compare the contents of model and
- * data.
+ * Fields that make two recipes different runs. Paths of model and data may differ: checkpoints compare
+ * their contents.
  */
 export function diffRecipes(before: Recipe, now: Recipe): string[] {
-  const [a, b] = [before, now].map((recipe) => mapPaths(recipe, () => '')) as [Recipe, Recipe]
+  const [a, b] = [before, now].map(withoutPaths) as [Recipe, Recipe]
   const fields = new Set([...Object.keys(a), ...Object.keys(b)])
   return [...fields]
     .filter((field) => !changeable.includes(field))
     .flatMap((field) => diffValues(a[field as keyof Recipe], b[field as keyof Recipe], field))
 }
+
+/** A recipe without the paths of model, data and output. */
+const withoutPaths = (recipe: Recipe): Recipe => ({
+  ...mapPaths(recipe, () => ''),
+  ...(recipe.teacher === undefined ? {} : { teacher: recipe.teacher }),
+})
 
 function diffValues(a: unknown, b: unknown, path: string): string[] {
   if (!isObject(a) || !isObject(b)) return JSON.stringify(a) === JSON.stringify(b) ? [] : [path]
