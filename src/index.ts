@@ -149,4 +149,4 @@ export type { FreezeOptions, GroupOptions, ParameterGroup } from './train/parame
 export { type Prediction, type PredictOptions, predict } from './train/predict.js'
 export { Trainer } from './train/trainer.js'
 export { type ErrorCode, OnnxIreError } from './util/errors.js'
-export type { NamePatterns } from './util/pattern.js'
+export type { NamePatterns, NameSelection } from './util/pattern.js'

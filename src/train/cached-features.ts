@@ -31,8 +31,11 @@ export interface FeatureStore {
 
 /** A temporary file of numbers. */
 export interface FeatureFile {
+  /** Writes bytes at an offset. */
   write(bytes: Uint8Array, offset: number): Promise<void>
+  /** Reads `length` bytes from an offset on. */
   read(length: number, offset: number): Promise<Uint8Array>
+  /** Closes and removes the file. */
   remove(): Promise<void>
 }
 

