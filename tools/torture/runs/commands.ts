@@ -62,12 +62,13 @@ export async function digestFolder(folder: string): Promise<Record<string, strin
 }
 
 /**
- * A log without its times, and without the metrics up to an interrupt: a line of an interval that was not validated, in
- * a run with validation data.
+ * A log without its times, without warnings of little room on the disk, and without the metrics up to an interrupt: a
+ * line of an interval that was not validated, in a run with validation data.
  */
 const comparableLog = (log: string): string =>
   log
     .split('\n')
+    .filter((line) => !line.startsWith('{"kind":"warning"') || !line.includes('the disk of'))
     .filter((line) => !line.startsWith('{"kind":"epoch"') || line.includes('"validation"'))
     .map((line) => line.replace(/"(seconds|secondsPerStep)":[^,}]*/g, '"$1":0'))
     .join('\n')
