@@ -99,7 +99,8 @@ export interface BackendSpec {
 export interface GradientProgram<T extends TensorMap> {
   /**
    * Runs the graph. Parameters that the graph does not read are ignored.
-   * @returns the gradients (outputs `grad/<parameter>`) in the backend's memory, the other outputs as host tensors
+   * @returns the gradients (outputs `grad/<parameter>`) in the backend's memory, valid until the next run of any program
+   *   of the backend, and the other outputs as host tensors
    */
   run(feeds: Tensors, parameters: T): Promise<{ readonly outputs: Tensors; readonly gradients: T }>
   release(): Promise<void>

@@ -193,17 +193,32 @@ function takeShare(groups: readonly (readonly number[])[], share: number): numbe
 
 /**
  * One of several parts of each class, which are consecutive and of equal size. The first part of a class is a random one,
- * so that the examples of small classes are not all in the same part.
+ * so that the remainders are not all in the same part. Classes with fewer examples than parts come last, each where the
+ * fewest examples are, so that no part stays empty.
  */
 function takeFold(
   classes: ReadonlyMap<unknown, readonly number[]>,
   random: Random,
   { folds = 2, fold = 0 }: SplitOptions,
 ): number[] {
-  return [...classes].flatMap(([label, group]) => {
-    const first = random.stream(`class ${label}`).integer(folds)
-    return group.filter((_, place) => (Math.floor((place * folds) / group.length) + first) % folds === fold)
-  })
+  const isSmall = (group: readonly number[]) => group.length < folds
+  const sizes = new Uint32Array(folds)
+  const taken: number[] = []
+  for (const [label, group] of [...classes].sort(([, a], [, b]) => Number(isSmall(a)) - Number(isSmall(b)))) {
+    const parts = group.map((_, place) => Math.floor((place * folds) / group.length))
+    let first = random.stream(`class ${label}`).integer(folds)
+    if (isSmall(group)) {
+      const crowd = (from: number) => parts.reduce((sum, part) => sum + sizes[(part + from) % folds]!, 0)
+      const starts = Array.from({ length: folds }, (_, shift) => (first + shift) % folds)
+      first = starts.reduce((best, from) => (crowd(from) < crowd(best) ? from : best))
+    }
+    for (const [place, part] of parts.entries()) {
+      const own = (part + first) % folds
+      sizes[own]!++
+      if (own === fold) taken.push(group[place]!)
+    }
+  }
+  return taken
 }
 
 /**

@@ -99,7 +99,7 @@ describe('one process per run folder', () => {
 })
 
 describe('--force', () => {
-  const files = ['checkpoints', 'metrics.jsonl', 'recipe.json', 'tuned.onnx']
+  const files = ['checkpoints', 'metrics.jsonl', 'recipe.json', 'run.json', 'tuned.onnx']
   let recipe = ''
   beforeAll(async () => {
     recipe = space.path('recipe.json')

@@ -79,11 +79,12 @@ export async function replaceFile(file: FileSystemFileHandle, content: Content):
         ? (content as Blob | Uint8Array<ArrayBuffer>)
         : new Uint8Array(content),
     )
+    // Chromium may report a failed write only here.
+    await writable.close()
   } catch (error) {
     await writable.abort().catch(() => {})
     throw (await isLargerThanRoom(content)) ? new DOMException('the quota is exceeded', 'QuotaExceededError') : error
   }
-  await writable.close()
 }
 
 /**

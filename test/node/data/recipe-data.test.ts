@@ -240,7 +240,9 @@ test('split > holds out one of several folds, each example once', async () => {
   for (const fold of [0, 1, 2, 3]) {
     const data = { train: table('train.csv'), split: { folds: 4, fold } }
     const prepared = await RecipeData.open(recipe(data), modelWith('x'), modelWith('x'))
-    held.push(...((await read((await prepared.validation())!))['x'] as number[]))
+    const part = (await read((await prepared.validation())!))['x'] as number[]
+    expect(part).toHaveLength(2)
+    held.push(...part)
   }
   expect(held.sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
 })

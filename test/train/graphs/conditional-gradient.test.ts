@@ -28,6 +28,7 @@ import {
   Trainer,
 } from '../../../src/index.js'
 import { body } from '../../../src/ir/body.js'
+import { mapArrays } from '../../../src/ir/float-array.js'
 import { node } from '../../../src/node/index.js'
 import { buildGraphs } from '../../../src/train/graphs/build.js'
 import { prepareForTraining } from '../../../src/train/model/prepare-model.js'
@@ -122,8 +123,12 @@ async function gradientsBy(joins: boolean, loss: Loss, microBatch: number | unde
       (source as { tensor: Tensor }).tensor.data as Float32Array,
     ]),
   )
-  const of = (kind: 'loss' | 'curvature') =>
-    programs.gradient({ kind, batch, size: examples, parameters, statistics: {}, random: new Random(4) })
+  const of = async (kind: 'loss' | 'curvature') => {
+    const options = { kind, batch, size: examples, parameters, statistics: {}, random: new Random(4) }
+    const result = await programs.gradient(options)
+    // Gradients are valid until the next run.
+    return { ...result, gradients: mapArrays(result.gradients, (array) => array.slice()) }
+  }
   const found = { loss: await of('loss'), curvature: await of('curvature'), again: await of('loss') }
   await programs.release()
   return found
