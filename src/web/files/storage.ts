@@ -79,21 +79,11 @@ export async function replaceFile(file: FileSystemFileHandle, content: Content):
         ? (content as Blob | Uint8Array<ArrayBuffer>)
         : new Uint8Array(content),
     )
-    // Chromium may report a failed write only here.
-    await writable.close()
   } catch (error) {
     await writable.abort().catch(() => {})
-    throw (await isLargerThanRoom(content)) ? new DOMException('the quota is exceeded', 'QuotaExceededError') : error
+    throw error
   }
-}
-
-/**
- * Whether the storage has too little room for a file. Chromium does not always say so: a write beyond the quota may fail
- * with an error of its pipe to the process that writes.
- */
-async function isLargerThanRoom(content: Content): Promise<boolean> {
-  const { quota = Infinity, usage = 0 } = await navigator.storage.estimate()
-  return (content instanceof Blob ? content.size : content.byteLength) > quota - usage
+  await writable.close()
 }
 
 const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '')
@@ -151,11 +141,14 @@ export async function lockPath(path: string): Promise<() => void> {
 
 const isMissing = (cause: unknown): boolean => cause instanceof DOMException && cause.name === 'NotFoundError'
 
+const makeRoom = 'remove files of this site, keep fewer checkpoints or free disk space'
+
 const reasons: Readonly<Record<string, string>> = {
   NotFoundError: 'there is no such file',
   TypeMismatchError: 'a folder was found instead of a file, or a file instead of a folder',
-  QuotaExceededError:
-    "the browser's storage for this site is full; remove files of this site, keep fewer checkpoints or free disk space",
+  QuotaExceededError: `the browser's storage for this site is full; ${makeRoom}`,
+  // Chromium's name for some writes beyond the quota; its `navigator.storage.estimate()` does not contain the real quota.
+  AbortError: `the browser ended the access, as it does if its storage for this site is full; ${makeRoom}`,
   NoModificationAllowedError: 'another page or worker has it open; close it there',
   InvalidModificationError: 'another page or worker has it open; close it there',
   SecurityError: 'the browser does not allow this page to store data: it may be a private window, or not be from https',
