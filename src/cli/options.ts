@@ -100,3 +100,14 @@ export async function createRuntime(provider: CliProvider, threads: number | und
 /** The option --recompute: the word 'blocks' alone, or patterns of names. */
 export const readRecompute = (given: readonly string[] | undefined): { readonly recompute?: Recompute } =>
   given === undefined ? {} : { recompute: given.length === 1 && given[0] === 'blocks' ? 'blocks' : given }
+
+/** Names as a comma-separated list in lines of at most 110 characters. */
+export function listNames(names: readonly string[]): string {
+  const lines: string[] = []
+  for (const name of names) {
+    const line = lines.at(-1)
+    if (line === undefined || line.length + name.length > 108) lines.push(name)
+    else lines[lines.length - 1] = `${line}, ${name}`
+  }
+  return lines.join(',\n')
+}

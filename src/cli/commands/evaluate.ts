@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { metrics as metricsByName } from '../../metric/registry.js'
 import { readModel } from '../../node/files/model.js'
 import { createMetrics, passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
@@ -6,7 +7,7 @@ import { evaluateModel } from '../../train/evaluate.js'
 import { formatCount, formatDuration, formatMetricsLine, formatMetricTables } from '../format.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
 import { type Io, print, writeText } from '../io.js'
-import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions } from '../options.js'
+import { addRuntimeOptions, createRuntime, listNames, parseList, type RuntimeOptions } from '../options.js'
 import { createExampleCounter } from '../progress.js'
 import { findRunFiles } from '../training/run-record.js'
 
@@ -24,8 +25,9 @@ export function defineEvaluate(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Metrics: accuracy, top5 (top<k>), precision, recall, f1 (each also -micro, -weighted), confusion, perClass (a table),
-perplexity, margin, mae, rmse, r2. Without --metrics: the metrics of the recipe, else accuracy if the loss compares classes.
+Metrics (docs/losses-and-metrics.md has their meaning):
+${listNames([...Object.keys(metricsByName), 'top<k>'])}.
+Without --metrics: the metrics of the recipe, else accuracy if the loss compares classes.
 
 Examples:
   $ onnx-ire evaluate runs/recipe

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { lossRegistry } from '../../loss/registry.js'
 import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
@@ -18,7 +19,7 @@ import {
 } from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
-import { type CliProvider, jsonOption, parsePositiveNumber, providerOption, setOption } from '../options.js'
+import { type CliProvider, jsonOption, listNames, parsePositiveNumber, providerOption, setOption } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { parseBytes } from '../training/check-room.js'
@@ -119,14 +120,17 @@ Other data sources (all accept start and end; csv, jsonl and text also accept "s
   { "kind": "cifar-10", "folder": "cifar-10-batches-bin", "part": "train", "augment": [{ "kind": "crop" }, { "kind": "flip" }] }
 Augmentations of images (idx, image-folder, cifar-10, cifar-100): crop, flip, cutout, resized-crop, rand-augment.
 
-Losses: cross-entropy (classWeights: a list, or "balanced"), binary-cross-entropy, l1, huber, kl, mse, and a sum of several:
+Losses (docs/losses-and-metrics.md has their meaning):
+${listNames(Object.keys(lossRegistry).filter((kind) => kind !== 'combine'))},
+and a sum of several:
   { "kind": "combine", "tasks": { "kind": { "loss": { "kind": "cross-entropy", "logits": "a", "labels": "a_labels" } },
                                   "size": { "loss": { "kind": "huber", "output": "b", "targets": "sizes" }, "weight": 0.1 } } }
 
-Optimizers: ${optimizerHelp()}; each with "sam" and "ire" around it.
+Optimizers, each with "sam" and "ire" around it:
+${listNames(Object.entries(baseOptimizers).map(([kind, { summary }]) => `${kind} (${summary})`))}.
 
-Further fields: about, groups, decayVectors, layerDecay, trainable, batchNorm, clipNorm, clipValue, microBatch, recompute,
-curvatureShare, ema, earlyStopping, evaluateEvery, checkpoints, mixup, teacher, weights; --schema describes each.`,
+Other fields (--schema describes each):
+${listNames(otherFields())}.`,
     )
     .action(async (path: string | undefined, options: Options) => {
       if (options.schema)
@@ -181,11 +185,12 @@ const monitoredMetric = ({ best, earlyStopping, schedule }: Recipe): string =>
   (schedule?.kind === 'plateau' ? schedule.metric : undefined) ??
   'loss'
 
-/** Kinds and summaries of the base optimizers. */
-const optimizerHelp = (): string =>
-  Object.entries(baseOptimizers)
-    .map(([kind, { summary }]) => `${kind} (${summary})`)
-    .join(', ')
+/** Fields of a recipe that the help does not explain. */
+function otherFields(): string[] {
+  const explained =
+    '$schema model data head loss metrics optimizer schedule batchSize epochs best seed batchNorm dropout'.split(' ')
+  return Object.keys(recipeSchema.properties ?? {}).filter((field) => !explained.includes(field))
+}
 
 /** Table of metrics and outcome of a training run. */
 function formatTrainingResult(result: TrainingResult): string {
