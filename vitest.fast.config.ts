@@ -15,27 +15,27 @@ const outside = [
   'test/package.test.ts',
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',
-  'test/node/{c-api*,every-runtime,runtime,webgpu*}.test.ts',
+  'test/node/{c-api*,every-runtime,helper-threads,runtime,webgpu*}.test.ts',
 ]
 
 /** Files that take about 3 s of a core or more; `test/grad/rules.test.ts` takes longer and stays. */
 const slow = [
-  'test/adapter/{peft-training,train}.test.ts',
+  'test/adapter/{lora-ready,peft-training,train}.test.ts',
   'test/analysis/inspect/inspect.test.ts',
-  'test/backend/{onnx/{onnx-backend,ranking},trajectory}.test.ts',
+  'test/backend/{graph-rules,onnx/{onnx-backend,ranking},trajectory}.test.ts',
   'test/data/augment/spatial.test.ts',
   'test/generated/kernels.test.ts',
   'test/grad/recurrent.test.ts',
-  'test/language/{generate,training-model}.test.ts',
-  'test/loss/{chunked,losses}.test.ts',
+  'test/language/{generate,merged-decoder,preference,training-model}.test.ts',
+  'test/loss/{chunked,distillation,losses}.test.ts',
   'test/lowering/{convolution,lowerings,models,older,recurrent}.test.ts',
   'test/models/{reference,training}.test.ts',
   'test/node/{data/csv,data/documents,model}.test.ts',
   'test/onnx/{hostile-models,linear-time,proto/amplification,proto/hostile}.test.ts',
   'test/records.test.ts',
   'test/onnx/upgrade/{microsoft-attention,resize}.test.ts',
-  'test/optim/expr/each.test.ts',
-  'test/train/{device-average,interrupted-interval,graphs/{gradient-model,recompute}}.test.ts',
+  'test/optim/{expr/each,ire/radix-select}.test.ts',
+  'test/train/{device-average,every-optimizer,interrupted-interval,graphs/{gradient-model,recompute}}.test.ts',
 ]
 
 /** `npm run test:fast`: from source, without a build. */

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { gradientsWithin } from '../../src/grad/gradient.js'
 import { cpuGradientTables, gradientTables } from '../../src/grad/gradient-tables.js'
 import type { Tensor } from '../../src/index.js'
@@ -12,8 +12,6 @@ import { op } from '../../src/op/op.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
-
-afterAll(() => cpu.dispose())
 
 const random = new Random(5)
 const noise = (...dims: number[]): Tensor => ({
