@@ -40,16 +40,16 @@ interface Estimate {
   readonly inspect: number | null
 }
 
-/** Variants of `measure.mjs`, and whether onnxruntime has a thread of its own. */
+/** Variants of `measure.mjs`, and the way to onnxruntime: its C API, or its binding in a worker. */
 const configurations = [
+  ['adamw-ire', 'c-api'],
   ['adamw-ire', 'worker'],
-  ['adamw-ire', 'in-process'],
-  ['sgd', 'worker'],
-  ['sam-ire', 'worker'],
-  ['hutchinson', 'worker'],
-  ['hutchinson-quarter', 'worker'],
-  ['quarter', 'worker'],
-  ['averages-best', 'worker'],
+  ['sgd', 'c-api'],
+  ['sam-ire', 'c-api'],
+  ['hutchinson', 'c-api'],
+  ['hutchinson-quarter', 'c-api'],
+  ['quarter', 'c-api'],
+  ['averages-best', 'c-api'],
 ] as const
 const chosen =
   variants === undefined ? configurations : configurations.filter(([name]) => variants.split(',').includes(name))
@@ -77,11 +77,11 @@ for (const name of names) {
       const { peak, steps } = (await call('train')) as { peak: number; steps: number }
       const ratio = peak / total
       ratios.push({ title: `${title}, ${optimizer}, ${thread}`, ratio })
-      if (optimizer === 'adamw-ire' && thread === 'worker')
+      if (optimizer === 'adamw-ire' && thread === 'c-api')
         causes.push(`| ${title} | ${Object.values(terms).map(MB).join(' | ')} |`)
       say(
         `| ${title}, ${batch} | ${optimizer} | ${thread} | ${steps} | ${MB(peak)} | ${MB(total)} | ${ratio.toFixed(2)} | ` +
-          `${inspect === null || optimizer !== 'adamw-ire' ? '' : MB(inspect)} |`,
+          `${inspect === null || optimizer !== 'adamw-ire' || thread !== 'c-api' ? '' : MB(inspect)} |`,
       )
     }
   } finally {
@@ -103,11 +103,11 @@ if (write && only === undefined && variants === undefined)
     fileURLToPath(new URL('RESULTS.md', import.meta.url)),
     `# Memory of training, measured and estimated
 
-Written by \`npx tsx tools/memory/main.ts\`. Each row is a fresh process that reads a model, evaluates one batch and trains for at least four steps and 8 seconds, with a checkpoint after every second step (float32, norms trained by the batch, IRE's mask refreshed every second step). Measured is its VmHWM, the peak of everything that the process has in memory: Node, onnxruntime, model, data and training. Estimated is the sum of \`src/analysis/inspect/run-memory.ts\`, by which \`onnx-ire train\` warns; the last column is the estimate of \`onnx-ire inspect\` for the same batch, which has no loss, frozen norms, and always AdamW, IRE and the worker. In process, the estimate is the same as with the worker. \`hutchinson\` is Hutchinson's curvature, \`quarter\` is \`curvatureShare\` 0.25, and \`averages-best\` a moving average, best weights and an evaluation every second step.
+Written by \`npx tsx tools/memory/main.ts\`. Each row is a fresh process that reads a model, evaluates one batch and trains for at least four steps and 8 seconds, with a checkpoint after every second step (float32, norms trained by the batch, IRE's mask refreshed every second step). Measured is its VmHWM, the peak of everything that the process has in memory: Node, onnxruntime, model, data and training. Estimated is the sum of \`src/analysis/inspect/run-memory.ts\`, by which \`onnx-ire train\` warns; the last column is the estimate of \`onnx-ire inspect\` for the same batch, which has no loss, frozen norms, and always AdamW, IRE and the C API. \`hutchinson\` is Hutchinson's curvature, \`quarter\` is \`curvatureShare\` 0.25, and \`averages-best\` a moving average, best weights and an evaluation every second step.
 
 ${lines.join('\n')}
 
-Estimated MiB by cause, with AdamW, IRE and the worker. \`training\` is a simulation of onnxruntime's arena (\`src/analysis/inspect/arena.ts\`), gaps included.
+Estimated MiB by cause, with AdamW, IRE and the C API. \`training\` is a simulation of onnxruntime's arena (\`src/analysis/inspect/arena.ts\`), gaps included.
 
 | model | loaded | runtime | weights | optimizer | gradients | batches | training | evaluation | checkpoint |
 |---|---|---|---|---|---|---|---|---|---|

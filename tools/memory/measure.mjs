@@ -7,7 +7,7 @@ import { estimateRun, totalBytes } from '../../dist/analysis/inspect/run-memory.
 
 /**
  * Trains a problem of tools/bench for a few steps and reports the peak of its own process:
- * `measure.mjs FOLDER BATCH VARIANT worker|in-process train|estimate`. It is JavaScript, because a loader of TypeScript
+ * `measure.mjs FOLDER BATCH VARIANT c-api|worker train|estimate`. It is JavaScript, because a loader of TypeScript
  * would be part of the peak.
  */
 const [folder, batch, kind, thread, action] = process.argv.slice(2)
@@ -50,7 +50,7 @@ async function estimate() {
     inspectModel(model).inputs.flatMap(({ name }) => (shapes[name] ? [[name, shapes[name]]] : [])),
   )
   const { run } = inspectModel(model, { shapes: inputs }).cost.memory
-  const memory = estimateRun(model, options, shapes)
+  const memory = estimateRun(model, options, shapes, thread === 'c-api')
   return { total: totalBytes(memory), causes: memory, inspect: run && totalBytes(run) }
 }
 
@@ -67,7 +67,7 @@ async function train() {
   )
   let next = 0
   const data = { length: size, batch: () => batches[next++ % 2] }
-  const runtime = node({ worker: thread === 'worker' })
+  const runtime = node(thread === 'c-api' ? {} : { worker: true })
   const trainer = await Trainer.create(await readModel(join(folder, 'model.onnx')), { ...options, runtime })
   await trainer.evaluate(data)
   const checkpoints = join(folder, 'checkpoints')

@@ -21,8 +21,8 @@ import { countBytes, peakBytes } from './arena-peak.js'
 const MiB = 2 ** 20
 
 /**
- * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause, with onnxruntime's binding in a
- * worker thread: the C API takes less. The peak of the process is their sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference when each cause is largest.
+ * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause. The peak of the process is their
+ * sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference when each cause is largest.
  */
 export interface RunMemory {
   /** Node with this library and the model as it was read, which the exported model needs. */
@@ -64,6 +64,13 @@ export interface RunSize {
   readonly moments?: number
   /** Number of additional copies of the weights, such as a moving average. */
   readonly copies: number
+  /** Whether gradients of parts of a batch are added up. */
+  readonly sums: boolean
+  /**
+   * Whether onnxruntime reads parameters and writes gradients in place, as with the C API, instead of copying them in a
+   * worker thread, as its binding does.
+   */
+  readonly inPlace: boolean
 }
 
 /** Resident memory of Node 20 after this library was imported. */
@@ -83,7 +90,7 @@ const uncollectedBytes = 64 * MiB
 
 /** Estimates the memory of a run from its size. */
 export function runMemory(size: RunSize): RunMemory {
-  const { model, trained, nodes, batch, arenas, optimizer, copies } = size
+  const { model, trained, nodes, batch, arenas, optimizer, copies, sums, inPlace } = size
   const { base, sam, ire } = unwrap(optimizer)
   const { bytes, elements } = trained
   const { moments = bytes * base.moments.length } = size
@@ -93,15 +100,24 @@ export function runMemory(size: RunSize): RunMemory {
   return {
     loaded: loadedBytes + model,
     runtime: runtimeBytes + nodes * nodeBytes,
-    // onnxruntime-node rejects shared memory, so its thread copies each tensor into a buffer that it keeps.
-    // SAM's weights after the ascent are sent to the thread instead.
+    // The binding rejects shared memory, so its thread copies each tensor into a buffer that it keeps.
+    // SAM's weights after the ascent are another array, and with the binding sent to the thread too.
     // Random signs are sampled as float64, written as float32 and copied in the thread.
-    weights: bytes * (2 + copies + (sam ? 2 : 0)) + (ire?.curvature === 'hutchinson' ? 16 * elements : 0),
+    weights:
+      bytes * (inPlace ? 1 + copies + (sam ? 1 : 0) : 2 + copies + (sam ? 2 : 0)) +
+      (ire?.curvature === 'hutchinson' ? (inPlace ? 12 : 16) * elements : 0),
     // A refresh makes a new mask while the old one is in use.
     optimizer: state + (ire ? elements : 0),
-    // The gradient of this step, and others that are unused but not yet collected: that of the step before, and with
+    // In place: the same arrays at every step, and sums over parts of a batch that are not collected yet.
+    // Else the gradient of this step, and others that are unused but not yet collected: that of the step before, and with
     // SAM or sampled curvature the first one of this step; small ones accumulate up to V8's limit.
-    gradients: bytes + Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes),
+    gradients:
+      bytes +
+      (inPlace
+        ? sums
+          ? Math.max(2 * bytes, uncollectedBytes)
+          : 0
+        : Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes)),
     batches: 3 * batch,
     ...arenas,
     checkpoint: bytes * (1 + copies) + state,
@@ -130,8 +146,14 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * Estimates the memory of a run on batches of known shapes; undefined if a length depends on more than the shapes of a
  * batch.
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
+ * @param inPlace as in `RunSize`
  */
-export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
+export function estimateRun(
+  model: Model,
+  options: RunOptions,
+  batch: InputShapes,
+  inPlace: boolean,
+): RunMemory | undefined {
   const { optimizer, head, ema, best, curvatureShare = 1 } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
@@ -151,7 +173,10 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
   const second = conditional || !graphs.curvature ? [] : [partial().curvature!.spec]
   const specs = [conditional?.spec ?? graphs.training, ...second]
   const trained = [...graphs.parameters.values()]
-  const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation) }
+  const arenas = {
+    training: sum(specs.map((spec) => arenaOf(spec, inPlace))),
+    evaluation: arenaOf(graphs.evaluation, false),
+  }
   if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
   return runMemory({
     model: modelBytes(model),
@@ -162,6 +187,8 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
     optimizer,
     moments: momentBytes(graphs.parameters, graph, options),
     copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
+    sums: (options.microBatch ?? Infinity) < (options.batchSize ?? 32),
+    inPlace,
   })
 }
 
@@ -198,10 +225,14 @@ const longest = ([first, ...others]: readonly (readonly number[] | undefined)[])
     ? undefined
     : first?.map((dim, axis) => Math.max(dim, ...others.map((dims) => dims![axis]!)))
 
-/** The arena of a graph. Leaves that are no inputs are constants, on which onnxruntime computes once. */
-function arenaOf({ inputs, outputs }: GraphSpec): number {
+/**
+ * The arena of a graph. Leaves that are no inputs are constants, on which onnxruntime computes once.
+ * @param inPlace whether gradients are written to arrays of the caller
+ */
+function arenaOf({ inputs, outputs }: GraphSpec, inPlace: boolean): number {
   const fed = new Set(inputs.values())
-  return peakBytes([...outputs.values()], (leaf: Value) => !fed.has(leaf))
+  const placed = [...outputs].flatMap(([name, value]) => (inPlace && name.startsWith('grad/') ? [value] : []))
+  return peakBytes([...outputs.values()], (leaf: Value) => !fed.has(leaf), new Set(placed))
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0)

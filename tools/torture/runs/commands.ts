@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const program = fileURLToPath(new URL('../../../dist/cli/bin.js', import.meta.url))
@@ -54,11 +54,18 @@ export async function digestFolder(folder: string): Promise<Record<string, strin
   const digests = await Promise.all(
     paths.map(async (path) => {
       const bytes = await readFile(path)
-      const content = path.endsWith('metrics.jsonl') ? comparableLog(bytes.toString()) : bytes
+      const content = comparable[basename(path)]?.(bytes.toString()) ?? bytes
       return [relative(folder, path), createHash('sha256').update(content).digest('hex').slice(0, 16)] as const
     }),
   )
   return Object.fromEntries(digests.sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** The parts of files that do not depend on time and place. */
+const comparable: Readonly<Record<string, (text: string) => string>> = {
+  'metrics.jsonl': (text) => comparableLog(text),
+  // The path of the run folder, which is another one for each case.
+  'run.json': (text) => text.replace(/"folder": "[^"]*"/, '"folder": ""'),
 }
 
 /**

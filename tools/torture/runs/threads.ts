@@ -41,7 +41,7 @@ export async function open(): Promise<Opened> {
           started.length = 0
           enter('train')
           const options = { totalSteps, validation: data, checkpoints: { store, everySteps: 7 } }
-          const runtime = node({ threads: 1 })
+          const runtime = node({ threads: 1, worker: true })
           const trainer = await createTrainer(model, runtime)
           const onStep = ({ step: done }: { readonly step: number }) => {
             // Between two runs: onnxruntime-node 1.30 aborts the process if its thread ends within a call.
@@ -61,7 +61,7 @@ export async function open(): Promise<Opened> {
           await verdict.asyncStage('dispose of the trainer', () => trainer.dispose())
           await verdict.asyncStage('dispose of the runtime', () => runtime.dispose())
           enter('resume')
-          const next = node({ threads: 1 })
+          const next = node({ threads: 1, worker: true })
           const resumed = await createTrainer(model, next)
           await resumed.resume(store)
           if (!resumed.isFinished(options)) await resumed.train(data, options)
