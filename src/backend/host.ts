@@ -52,6 +52,13 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
+  /** Masks that this backend created. */
+  readonly #ownMasks = new WeakSet<FlatMask>()
+  /**
+   * Arrays of the mask before the current one, for the next refresh. New arrays in shared memory would be freed late:
+   * neither thread sees how much memory its garbage refers to.
+   */
+  #spareMask: FlatMask['flat'] | undefined
   #gradientNorm = 0
 
   /**
@@ -81,6 +88,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       count: Object.keys(parameters).length,
     }
     this.#pendingMask = null
+    this.#spareMask = undefined
     this.#gradientNorm = 0
   }
 
@@ -90,7 +98,10 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
 
   refreshMask(request: MaskRequest, estimates: Gradients): void {
     const { parameters, state } = this.#loaded!
-    this.#pendingMask = refreshMask(request, parameters, estimates, state.mask, this.#parallel)
+    const spare = this.#spareMask
+    this.#spareMask = undefined
+    this.#pendingMask = refreshMask(request, parameters, estimates, state.mask, this.#parallel, spare)
+    this.#ownMasks.add(this.#pendingMask)
   }
 
   ascend({ sam: { rho, adaptive }, step, trained, what }: AscentRequest, given: Gradients): ParameterArrays {
@@ -135,6 +146,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     })
     const finish = () => {
       this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
+      if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask
       this.#variant?.commit(step)
       this.#pendingMask = null
@@ -201,6 +213,9 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   /** Tensors that gradients are written to, by output. All programs share them: a gradient is read before the next. */
   readonly #gradients = new Map<string, Tensor>()
   readonly #graphUpdates: GraphUpdates
+  /** Sums of gradients in use, and the arrays of released ones by name, for the next sums. */
+  readonly #sums = new Set<ParameterArrays>()
+  readonly #freeSums = new Map<string, FloatArray[]>()
   #averages: ParameterArrays | null = null
 
   constructor(runtime: Runtime, { optimizer, parameters, rules }: BackendSpec) {
@@ -265,12 +280,23 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
     return parameters
   }
 
-  release(): void {}
+  release(tensors: ParameterArrays): void {
+    if (!this.#sums.delete(tensors)) return
+    for (const [name, sum] of Object.entries(tensors))
+      this.#freeSums.set(name, [...(this.#freeSums.get(name) ?? []), sum])
+  }
 
   accumulate(sum: Gradients | null, gradients: Gradients, factor: number): Gradients {
-    const sums: Record<string, FloatArray> = Object.assign(emptyRecord(), sum)
+    const sums: Record<string, FloatArray> =
+      sum ?? mapArrays(gradients, (gradient, name) => this.#takeSum(name, gradient))
+    this.#sums.add(sums)
     addScaled(sums, gradients, factor)
     return sums
+  }
+
+  /** A zeroed array, if possible one that was released. */
+  #takeSum(name: string, gradient: FloatArray): FloatArray {
+    return this.#freeSums.get(name)?.pop()?.fill(0) ?? zeroArrayLike(gradient)
   }
 
   scale(sum: Gradients, factor: number): Gradients {
@@ -288,6 +314,7 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
 
   async dispose(): Promise<void> {
     this.#gradients.clear()
+    this.#freeSums.clear()
     this.#threads?.release()
     await this.#graphUpdates.release()
   }

@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { HostStepBackend } from '../../src/backend/host.js'
+import { HostBackend, HostStepBackend } from '../../src/backend/host.js'
 import { runStep } from '../../src/backend/step.js'
 import { type FloatArray, mapArrays } from '../../src/ir/float-array.js'
 import { HelperThreads } from '../../src/node/runtime/helper-threads.js'
+import { node } from '../../src/node/runtime/node.js'
 import { adamw } from '../../src/optim/adam.js'
 import { evaluate, evaluateEach } from '../../src/optim/expr/evaluate.js'
 import { array, formula, scalar } from '../../src/optim/expr/expr.js'
@@ -84,6 +85,40 @@ describe('updates in several threads', () => {
       for (const [i, mask] of alone.flat.entries())
         expect(Buffer.compare(bytesOf(together.flat[i]!), bytesOf(mask))).toBe(0)
     }
+  })
+
+  it('refreshes of the mask > use the arrays of two masks in turn', async () => {
+    const optimizer = ire(adamw({ lr: 0.1 }), { kappa: 2, gamma: 0.7, interval: 1 })
+    const parameters = { w: shared(100, new Random(1)) }
+    const state = initialState(optimizer, parameters)
+    const backend = new HostStepBackend(optimizer, { parameters, optimizer: state })
+    const arrays = new Set<Uint8Array>()
+    for (let step = 0; step < 6; step++) {
+      const gradients = { w: new Random(step).fill(shared(100), 'normal') }
+      await runStep(backend, optimizer, step, () => ({ gradients }), {})
+      arrays.add(state.mask!.flat['w']!)
+      expect(state.mask!.refreshedAt).toBe(step)
+      expect(state.mask!.flat['w']!.reduce((sum, n) => sum + n, 0)).toBe(71)
+    }
+    expect(arrays.size).toBe(2)
+  })
+
+  it('sums of gradients > are written to the arrays of sums that were released', () => {
+    const backend = HostBackend.forEvaluation(node())
+    const g = { w: Float32Array.of(1, 2) }
+    const first = backend.accumulate(backend.accumulate(null, g, 2), g, 0.5)
+    const second = backend.accumulate(null, g, 1)
+    expect([[...first['w']!], [...second['w']!]]).toEqual([
+      [2.5, 5],
+      [1, 2],
+    ])
+    const array = first['w']
+    backend.release(g)
+    backend.release(first)
+    const third = backend.accumulate(null, g, 3)
+    expect(third['w']).toBe(array)
+    expect([...third['w']!]).toEqual([3, 6])
+    expect(second['w']).not.toBe(array)
   })
 
   it('many evaluations in a row > every element is computed once, and helpers take part', async () => {

@@ -103,11 +103,11 @@ if (write && only === undefined && variants === undefined)
     fileURLToPath(new URL('RESULTS.md', import.meta.url)),
     `# Memory of training, measured and estimated
 
-Written by \`npx tsx tools/memory/main.ts\`. Each row is a fresh process that reads a model, evaluates one batch and trains for at least four steps and 8 seconds, with a checkpoint after every second step (float32, norms trained by the batch, IRE's mask refreshed every second step). Measured is its VmHWM, the peak of everything that the process has in memory: Node, onnxruntime, model, data and training. Estimated is the sum of \`src/analysis/inspect/run-memory.ts\`, by which \`onnx-ire train\` warns; the last column is the estimate of \`onnx-ire inspect\` for the same batch, which has no loss, frozen norms, and always AdamW, IRE and the C API. \`hutchinson\` is Hutchinson's curvature, \`quarter\` is \`curvatureShare\` 0.25, and \`averages-best\` a moving average, best weights and an evaluation every second step.
+Written by \`npx tsx tools/memory/main.ts\`. Each row is a fresh process that reads a model, evaluates one batch and trains for at least four steps and 8 seconds, with a checkpoint after every second step (float32, norms trained by the batch, IRE's mask refreshed every second step). Measured is its VmHWM, the peak of everything that the process has in memory: Node, onnxruntime, model, data and training. Estimated is the sum of \`src/analysis/inspect/run-memory.ts\`, by which \`onnx-ire train\` warns; the last column is the estimate of \`onnx-ire inspect\` for the same batch, which has no loss, frozen norms, and always AdamW and IRE. The estimate is the same for both ways to onnxruntime. \`hutchinson\` is Hutchinson's curvature, \`quarter\` is \`curvatureShare\` 0.25, and \`averages-best\` a moving average, best weights and an evaluation every second step.
 
 ${lines.join('\n')}
 
-Estimated MiB by cause, with AdamW, IRE and the C API. \`training\` is a simulation of onnxruntime's arena (\`src/analysis/inspect/arena.ts\`), gaps included.
+Estimated MiB by cause, with AdamW and IRE. \`training\` is a simulation of onnxruntime's arena (\`src/analysis/inspect/arena.ts\`), gaps included.
 
 | model | loaded | runtime | weights | optimizer | gradients | batches | training | evaluation | checkpoint |
 |---|---|---|---|---|---|---|---|---|---|

@@ -50,7 +50,7 @@ async function estimate() {
     inspectModel(model).inputs.flatMap(({ name }) => (shapes[name] ? [[name, shapes[name]]] : [])),
   )
   const { run } = inspectModel(model, { shapes: inputs }).cost.memory
-  const memory = estimateRun(model, options, shapes, thread === 'c-api')
+  const memory = estimateRun(model, options, shapes)
   return { total: totalBytes(memory), causes: memory, inspect: run && totalBytes(run) }
 }
 

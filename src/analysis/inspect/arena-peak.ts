@@ -14,14 +14,9 @@ export const countBytes = (type: TensorType): number => Math.ceil((size(type) * 
  * order, depth first from the last output. A tensor is freed after its last reader, views share the memory of their
  * operand, and an element-wise operator writes over an operand of which it is the last reader. Scratch memory of
  * kernels, and bodies with unknown lengths, are not included. NaN if a length is unknown.
- * @param placed outputs that are written to memory of the caller
  */
-export function peakBytes(
-  outputs: readonly Value[],
-  constant: (leaf: Value) => boolean,
-  placed: ReadonlySet<Value> = new Set(),
-): number {
-  const memory = new Memory(new Arena(), placed)
+export function peakBytes(outputs: readonly Value[], constant: (leaf: Value) => boolean): number {
+  const memory = new Memory(new Arena())
   memory.runAll(varyingNodes(topological(outputs.toReversed()), constant), outputs)
   return memory.bytes
 }
@@ -40,11 +35,9 @@ class Memory {
   #isUnknown = false
   readonly #readers = new Map<Value, number>()
   readonly #buffers = new Map<Value, Buffer>()
-  readonly #placed: ReadonlySet<Value>
 
-  constructor(arena: Arena, placed: ReadonlySet<Value>) {
+  constructor(arena: Arena) {
     this.#arena = arena
-    this.#placed = placed
   }
 
   get bytes(): number {
@@ -63,7 +56,7 @@ class Memory {
     const made = node.outputs.filter((y) => y.index === 0 || this.#readers.has(y))
     for (const y of made) this.#place(y, this.#shared(node, y))
     for (const of of bodiesOf(node)) {
-      const inside = new Memory(this.#arena, this.#placed)
+      const inside = new Memory(this.#arena)
       inside.runAll(nodesOf(of), of.outputs)
       inside.#releaseAll()
     }
@@ -72,7 +65,7 @@ class Memory {
   }
 
   #place(y: Value, shared: Buffer | undefined): void {
-    const buffer = this.#placed.has(y) ? outside() : (shared ?? this.#allocate(countBytes(y)))
+    const buffer = shared ?? this.#allocate(countBytes(y))
     buffer.readers += this.#readers.get(y) ?? 1
     this.#buffers.set(y, buffer)
   }

@@ -21,8 +21,10 @@ import { countBytes, peakBytes } from './arena-peak.js'
 const MiB = 2 ** 20
 
 /**
- * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause. The peak of the process is their
- * sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference when each cause is largest.
+ * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause. The causes are those of
+ * onnxruntime's binding in a worker thread; the C API has fewer copies and takes about as much in all (tools/memory). The
+ * peak of the process is their sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference
+ * when each cause is largest.
  */
 export interface RunMemory {
   /** Node with this library and the model as it was read, which the exported model needs. */
@@ -64,13 +66,6 @@ export interface RunSize {
   readonly moments?: number
   /** Number of additional copies of the weights, such as a moving average. */
   readonly copies: number
-  /** Whether gradients of parts of a batch are added up. */
-  readonly sums: boolean
-  /**
-   * Whether onnxruntime reads parameters and writes gradients in place, as with the C API, instead of copying them in a
-   * worker thread, as its binding does.
-   */
-  readonly inPlace: boolean
 }
 
 /** Resident memory of Node 20 after this library was imported. */
@@ -90,7 +85,7 @@ const uncollectedBytes = 64 * MiB
 
 /** Estimates the memory of a run from its size. */
 export function runMemory(size: RunSize): RunMemory {
-  const { model, trained, nodes, batch, arenas, optimizer, copies, sums, inPlace } = size
+  const { model, trained, nodes, batch, arenas, optimizer, copies } = size
   const { base, sam, ire } = unwrap(optimizer)
   const { bytes, elements } = trained
   const { moments = bytes * base.moments.length } = size
@@ -100,24 +95,15 @@ export function runMemory(size: RunSize): RunMemory {
   return {
     loaded: loadedBytes + model,
     runtime: runtimeBytes + nodes * nodeBytes,
-    // The binding rejects shared memory, so its thread copies each tensor into a buffer that it keeps.
-    // SAM's weights after the ascent are another array, and with the binding sent to the thread too.
+    // onnxruntime-node rejects shared memory, so its thread copies each tensor into a buffer that it keeps.
+    // SAM's weights after the ascent are sent to the thread instead.
     // Random signs are sampled as float64, written as float32 and copied in the thread.
-    weights:
-      bytes * (inPlace ? 1 + copies + (sam ? 1 : 0) : 2 + copies + (sam ? 2 : 0)) +
-      (ire?.curvature === 'hutchinson' ? (inPlace ? 12 : 16) * elements : 0),
+    weights: bytes * (2 + copies + (sam ? 2 : 0)) + (ire?.curvature === 'hutchinson' ? 16 * elements : 0),
     // A refresh makes a new mask while the old one is in use.
     optimizer: state + (ire ? elements : 0),
-    // In place: the same arrays at every step, and sums over parts of a batch that are not collected yet.
-    // Else the gradient of this step, and others that are unused but not yet collected: that of the step before, and with
+    // The gradient of this step, and others that are unused but not yet collected: that of the step before, and with
     // SAM or sampled curvature the first one of this step; small ones accumulate up to V8's limit.
-    gradients:
-      bytes +
-      (inPlace
-        ? sums
-          ? Math.max(2 * bytes, uncollectedBytes)
-          : 0
-        : Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes)),
+    gradients: bytes + Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes),
     batches: 3 * batch,
     ...arenas,
     checkpoint: bytes * (1 + copies) + state,
@@ -146,14 +132,8 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * Estimates the memory of a run on batches of known shapes; undefined if a length depends on more than the shapes of a
  * batch.
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
- * @param inPlace as in `RunSize`
  */
-export function estimateRun(
-  model: Model,
-  options: RunOptions,
-  batch: InputShapes,
-  inPlace: boolean,
-): RunMemory | undefined {
+export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
   const { optimizer, head, ema, best, curvatureShare = 1 } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
@@ -173,10 +153,7 @@ export function estimateRun(
   const second = conditional || !graphs.curvature ? [] : [partial().curvature!.spec]
   const specs = [conditional?.spec ?? graphs.training, ...second]
   const trained = [...graphs.parameters.values()]
-  const arenas = {
-    training: sum(specs.map((spec) => arenaOf(spec, inPlace))),
-    evaluation: arenaOf(graphs.evaluation, false),
-  }
+  const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation) }
   if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
   return runMemory({
     model: modelBytes(model),
@@ -187,8 +164,6 @@ export function estimateRun(
     optimizer,
     moments: momentBytes(graphs.parameters, graph, options),
     copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
-    sums: (options.microBatch ?? Infinity) < (options.batchSize ?? 32),
-    inPlace,
   })
 }
 
@@ -225,14 +200,10 @@ const longest = ([first, ...others]: readonly (readonly number[] | undefined)[])
     ? undefined
     : first?.map((dim, axis) => Math.max(dim, ...others.map((dims) => dims![axis]!)))
 
-/**
- * The arena of a graph. Leaves that are no inputs are constants, on which onnxruntime computes once.
- * @param inPlace whether gradients are written to arrays of the caller
- */
-function arenaOf({ inputs, outputs }: GraphSpec, inPlace: boolean): number {
+/** The arena of a graph. Leaves that are no inputs are constants, on which onnxruntime computes once. */
+function arenaOf({ inputs, outputs }: GraphSpec): number {
   const fed = new Set(inputs.values())
-  const placed = [...outputs].flatMap(([name, value]) => (inPlace && name.startsWith('grad/') ? [value] : []))
-  return peakBytes([...outputs.values()], (leaf: Value) => !fed.has(leaf), new Set(placed))
+  return peakBytes([...outputs.values()], (leaf: Value) => !fed.has(leaf))
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0)

@@ -124,12 +124,7 @@ export function estimateMemory({ step, examples }: Run, larger: Run | undefined,
   const whole = larger?.step ?? step
   const forward = whole.outputs.slice(0, whole.forward)
   const batch = leavesOf(forward).filter(({ source }) => source.kind === 'input')
-  // Gradients are written to arrays of the trainer.
-  const results = new Set(whole.outputs.slice(whole.forward))
-  const arenas = {
-    training: peakBytes(whole.outputs, constantIn(whole), results),
-    evaluation: peakBytes(forward, constantIn(whole)),
-  }
+  const arenas = { training: arena(whole), evaluation: peakBytes(forward, constantIn(whole)) }
   const nodes = topological(whole.outputs).length + topological(forward).length
   return {
     parameters: sumBytes(held),
@@ -147,8 +142,6 @@ export function estimateMemory({ step, examples }: Run, larger: Run | undefined,
             optimizer: ire(adamw(), { kappa: 1, gamma: 0.8, interval: 10 }),
             copies: 0,
             batch: sumBytes(batch),
-            sums: false,
-            inPlace: true,
           },
         }),
   }

@@ -5,7 +5,6 @@ import { estimateRun, modelBytes, totalBytes } from '../../analysis/inspect/run-
 import { attempt } from '../../analysis/inspect/tensors.js'
 import { batches } from '../../data/batches.js'
 import type { DatasetOrStream } from '../../data/stream.js'
-import { findCApiObstacle } from '../../node/runtime/node.js'
 import type { Model } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import { unwrap } from '../../optim/optimizer.js'
@@ -60,7 +59,7 @@ export async function measureMemoryRoom(
   for await (const { tensors } of batches(data, { batchSize: options.batchSize ?? 32 })) {
     const shapes = Object.fromEntries(Object.entries(tensors).map(([name, { dims }]) => [name, dims]))
     // The trainer reports errors of the model and the data.
-    const memory = attempt(() => estimateRun(model, options, shapes, findCApiObstacle() === undefined)).value
+    const memory = attempt(() => estimateRun(model, options, shapes)).value
     // What is loaded is known: the program, the model, and data that are kept in memory.
     return { available, needed: memory ? Math.round(totalBytes(memory) - memory.loaded + own) : null }
   }

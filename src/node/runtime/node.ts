@@ -75,11 +75,8 @@ function createRuntime(options: NodeOptions): Runtime {
   checkNames('node', options, Object.keys(nodeOptions))
   checkProvider(options)
   checkSession(options.session ?? {})
-  const obstacle = provider === 'cpu' && options.worker === undefined ? findCApiObstacle() : ''
-  if (obstacle === undefined) {
-    const { graphOptimizationLevel, session } = options
-    return cApi({ threads, graphOptimizationLevel, telemetry, session })
-  }
+  const native = provider === 'cpu' && options.worker === undefined ? openCApi(options) : ''
+  if (typeof native === 'object') return native
   const worker = options.worker ?? true
   const allOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
@@ -94,7 +91,7 @@ function createRuntime(options: NodeOptions): Runtime {
   }
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json')
-  const thread = `${worker ? 'worker' : 'in process'}${obstacle && `, because ${obstacle}`}`
+  const thread = `${worker ? 'worker' : 'in process'}${native && `, because ${native}`}`
   const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${thread}`
   const lock = provider === 'webgpu' ? webgpuLock : undefined
   const engine = worker
@@ -104,8 +101,8 @@ function createRuntime(options: NodeOptions): Runtime {
   return runtimeOf(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
 }
 
-/** The reason why `node()` on the CPU is not the C API; undefined if it is. */
-export function findCApiObstacle(): string | undefined {
+/** Creates the runtime of the C API, or returns the reason why it is not used. */
+function openCApi({ threads, graphOptimizationLevel, telemetry, session }: NodeOptions): Runtime | string {
   if (process.platform !== 'linux') return `the C API was tested on Linux only, not on ${process.platform}`
   try {
     ort()
@@ -113,7 +110,7 @@ export function findCApiObstacle(): string | undefined {
     if (!(error instanceof OnnxIreError) || error.code !== 'runtime') throw error
     return error.message
   }
-  return undefined
+  return cApi({ threads, graphOptimizationLevel, telemetry, session })
 }
 
 const nodeOptions: Readonly<Record<keyof NodeFallbackOptions, true>> = {

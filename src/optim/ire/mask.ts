@@ -66,6 +66,7 @@ const flatByValueFormula = flatFormula(F)
  * @param parameters all parameters; only their lengths and precision are used
  * @param previous the mask before the refresh
  * @param parallel evaluates formulas in several threads
+ * @param spare `flat` of a mask that is no longer used, for the arrays of the new one
  * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
  */
 export function refreshMask(
@@ -74,6 +75,7 @@ export function refreshMask(
   estimates: Gradients,
   previous: FlatMask | null,
   parallel?: ParallelEvaluation,
+  spare?: FlatMask['flat'],
 ): FlatMask {
   const { ire, step, ranked, what } = request
   const signed = ire.curvature === 'hutchinson'
@@ -100,7 +102,7 @@ export function refreshMask(
       : selectThreshold(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
   if (selection === null) throw findNotFinite(own, values, step, what)
 
-  const flat = mapArrays(parameters, zeroMaskLike)
+  const flat = mapArrays(parameters, (parameter, name) => getOwn(spare, name)?.fill(0) ?? zeroMaskLike(parameter))
   const tensors = { F: arrays, n: values.map(([name]) => flat[name]!) }
   evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut: selection.cut }, parallel)
   return { flat, curvature, ...maskStats(request, total, selection) }

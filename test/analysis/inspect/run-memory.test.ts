@@ -13,8 +13,6 @@ const size = (optimizer: Optimizer, changes: Partial<RunSize> = {}): RunSize => 
   arenas: { training: 0, evaluation: 0 },
   optimizer,
   copies: 0,
-  sums: false,
-  inPlace: false,
   ...changes,
 })
 const [plain, adam] = [sgd({ lr: 0.1 }), adamw({ lr: 0.1 })]
@@ -61,14 +59,6 @@ describe('memory of a run', () => {
     expect(signs!.weights - sampled!.weights).toBe(4 * bytes)
   })
 
-  test('in place > one array of gradients, and no copies on another thread', () => {
-    const inPlace = (optimizer: Optimizer, changes: Partial<RunSize> = {}) =>
-      runMemory(size(optimizer, { inPlace: true, ...changes }))
-    expect(inPlace(ire(adam, options))).toMatchObject({ weights: bytes, gradients: bytes })
-    expect(inPlace(plain, { sums: true }).gradients).toBe(3 * bytes)
-    expect(inPlace(sam(plain, { rho: 0.1 })).weights).toBe(2 * bytes)
-  })
-
   test('small gradients > are not collected before they take 64 MiB', () => {
     expect(runMemory(size(plain, { trained: { bytes: 4, elements: 1 } })).gradients).toBe(4 + 64 * MiB)
   })
@@ -84,36 +74,27 @@ describe('estimate of a run', () => {
   const shapes = { x: [128, 64], labels: [128], other: [128, 7] }
 
   test('bytes of model, batch and trained tensors', () => {
-    const memory = estimateRun(model, run, shapes, false)!
+    const memory = estimateRun(model, run, shapes)!
     expect(memory.weights).toBe(2 * 4 * (64 * 1024 + 10 * 1024))
     expect(memory.batches).toBe(3 * (4 * 128 * 64 + 8 * 128))
     // At least the hidden layer, and its gradient.
     expect(memory.training).toBeGreaterThan(2 * 4 * 128 * 1024)
   })
 
-  test('gradients in place > are not in the arena', () => {
-    const arena = (inPlace: boolean) =>
-      estimateRun(model, { ...run, batchSize: 1 }, { x: [1, 64], labels: [1] }, inPlace)!.training
-    expect(arena(false) - arena(true)).toBeGreaterThan(4 * 64 * 1024)
-  })
-
   test('frozen tensors > are not copied', () => {
-    const memory = estimateRun(model, { ...run, trainable: ['b'] }, shapes, false)!
+    const memory = estimateRun(model, { ...run, trainable: ['b'] }, shapes)!
     expect(memory.weights).toBe(2 * 4 * 10 * 1024)
   })
 
   test('micro-batches > need the arena of their examples', () => {
-    const [whole, parts] = [run, { ...run, microBatch: 16 }].map(
-      (options) => estimateRun(model, options, shapes, false)!,
-    )
+    const [whole, parts] = [run, { ...run, microBatch: 16 }].map((options) => estimateRun(model, options, shapes)!)
     expect(parts!.training).toBeLessThan(whole!.training / 2)
   })
 
   test('a share of the batch > needs the arena of its examples, if curvature has a graph of its own', () => {
     const arena = (curvature: 'sampled' | 'hutchinson', curvatureShare: number) =>
-      estimateRun(model, { ...run, optimizer: ire(adam, { ...options, curvature }), curvatureShare }, shapes, false)!
-        .training
-    const alone = estimateRun(model, run, shapes, false)!.training
+      estimateRun(model, { ...run, optimizer: ire(adam, { ...options, curvature }), curvatureShare }, shapes)!.training
+    const alone = estimateRun(model, run, shapes)!.training
     const [whole, part] = [arena('hutchinson', 1) - alone, arena('hutchinson', 1 / 16) - alone]
     expect(part).toBeGreaterThan(0)
     expect(part).toBeLessThan(whole / 2)
