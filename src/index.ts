@@ -41,7 +41,7 @@ export type { Graph } from './ir/value.js'
 export { type ArcFaceOptions, arcFace } from './loss/arc-face.js'
 export { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './loss/binary-cross-entropy.js'
 export { combine, type LossTask } from './loss/combine.js'
-export { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './loss/cross-entropy.js'
+export { type CrossEntropyOptions, crossEntropy } from './loss/cross-entropy.js'
 export { type CtcOptions, ctc } from './loss/ctc.js'
 export { type DistillationOptions, distillation } from './loss/distillation.js'
 export {
@@ -55,6 +55,7 @@ export {
   triplet,
 } from './loss/embeddings.js'
 export { type FocalOptions, focal } from './loss/focal.js'
+export { type KlOptions, kl } from './loss/kl.js'
 export type { Comparison, Loss, LossGraph, MeanTerm, MeanTerms, NoiseDistribution } from './loss/loss.js'
 export { dice, jaccard, type OverlapOptions } from './loss/overlap.js'
 export type { RegressionOptions } from './loss/regression.js'

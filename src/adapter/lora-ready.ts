@@ -19,13 +19,14 @@ import { replaceNodes } from './scopes.js'
 /** Options of `makeLoraReady`. */
 export interface LoraReadyOptions extends LayerOptions {
   /**
-   * Layers that adapters may change, as in `lora`. Default: those of the model's adapter, or `all-linear` if it has none.
+   * Layers that adapters may change, as in `lora`. Default: those of the model's adapter, or `all-linear` if it has
+   * none.
    */
   readonly targets?: string | readonly string[]
   /**
-   * Whether the inputs may be left out, so that the model runs alone. Default true, for the C, C# and Python packages of
-   * onnxruntime and for onnxruntime-genai. onnxruntime-node and onnxruntime-web cannot feed optional inputs: set false
-   * for them, and feed the result of `adapterFeeds`.
+   * Whether the inputs may be left out, so that the model runs alone. Default true, for the C, C# and Python packages
+   * of onnxruntime and for onnxruntime-genai. onnxruntime-node and onnxruntime-web cannot feed optional inputs: set
+   * false for them, and feed the result of `adapterFeeds`.
    */
   readonly optional?: boolean
 }

@@ -67,8 +67,9 @@ export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): 
 }
 
 /**
- * Decodes the files of a PEFT folder, of which it reads adapter_config.json and adapter_model.safetensors. Folders whose
- * adapter changes more than A and B (whole modules, biases, other methods) are refused, since the result would differ.
+ * Decodes the files of a PEFT folder, of which it reads adapter_config.json and adapter_model.safetensors. Folders
+ * whose adapter changes more than A and B (whole modules, biases, other methods) are refused, since the result would
+ * differ.
  *
  * @throws OnnxIreError `invalid-data` with file and field, `damaged` for a damaged safetensors file
  *
@@ -364,8 +365,8 @@ function chooseUsual(values: ReadonlyMap<string, number>, preferred: number): nu
 }
 
 /**
- * PEFT's `target_modules`: the names of the configuration if they name exactly these layers, the last names of the paths
- * for `all-linear`, otherwise the whole paths.
+ * PEFT's `target_modules`: the names of the configuration if they name exactly these layers, the last names of the
+ * paths for `all-linear`, otherwise the whole paths.
  */
 function chooseTargets(layers: readonly AdapterLayer[], targets: AdapterConfig['targets']): readonly string[] {
   const modules = layers.map(({ module }) => module)

@@ -33,8 +33,9 @@ function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required
 }
 
 /**
- * Quantizes the weights of a model's MatMul and Gemm nodes: each becomes a MatMulNBits with symmetric blocks, as in the `q4` files
- * of transformers.js. Everything else keeps its bytes: other operators, embeddings, products in bodies of If and Loop.
+ * Quantizes the weights of a model's MatMul and Gemm nodes: each becomes a MatMulNBits with symmetric blocks, as in the
+ * `q4` files of transformers.js. Everything else keeps its bytes: other operators, embeddings, products in bodies of If
+ * and Loop.
  *
  * @throws OnnxIreError `invalid-option`, or `invalid-model` if no product has a stored float weight
  *
@@ -276,7 +277,9 @@ export interface BlockForm {
   readonly blockSize: number
 }
 
-/** A weight in blocks: q [n, blocks, blockSize bits / 8], scales [n, blocks]. Without zero points they are 2^(bits-1). */
+/**
+ * A weight in blocks: q [n, blocks, blockSize bits / 8], scales [n, blocks]. Without zero points they are 2^(bits-1).
+ */
 export interface BlockWeight {
   readonly q: Tensor
   readonly scales: Tensor

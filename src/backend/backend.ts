@@ -7,10 +7,10 @@
  * between it and host arrays, and `accumulate`, `scale` and `updateAverages` are arithmetic on whole sets. A step calls
  * `refreshMask`, `ascend`, `applyUpdate` and `stats`, in this order; their arithmetic comes as formulas
  * (`updateFormula`, `ascentFormula`), which src/optim/expr compiles to WebAssembly, ONNX or WGSL, or as ONNX graphs
- * (`GraphRule`), so a backend contains no optimizer. Until `applyUpdate` a step changes nothing that a repeated step would read, and if a gradient is not
- * finite, parameters, moments and mask remain as before the step; a device that only queues work reports such a
- * gradient from `stats`. Return the backend from `createBackend` of the platform's device (see `TrainingDevice`), and
- * run test/backend against it.
+ * (`GraphRule`), so a backend contains no optimizer. Until `applyUpdate` a step changes nothing that a repeated step
+ * would read, and if a gradient is not finite, parameters, moments and mask remain as before the step; a device that
+ * only queues work reports such a gradient from `stats`. Return the backend from `createBackend` of the platform's
+ * device (see `TrainingDevice`), and run test/backend against it.
  */
 import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
@@ -99,8 +99,8 @@ export interface BackendSpec {
 export interface GradientProgram<T extends TensorMap> {
   /**
    * Runs the graph. Parameters that the graph does not read are ignored.
-   * @returns the gradients (outputs `grad/<parameter>`) in the backend's memory, valid until the next run of any program
-   *   of the backend, and the other outputs as host tensors
+   * @returns the gradients (outputs `grad/<parameter>`) in the backend's memory, valid until the next run of any
+   * program of the backend, and the other outputs as host tensors
    */
   run(feeds: Tensors, parameters: T): Promise<{ readonly outputs: Tensors; readonly gradients: T }>
   release(): Promise<void>

@@ -110,7 +110,9 @@ export interface DatasetSplit {
 
 /** Options of `split`. */
 export interface SplitOptions {
-  /** The share of examples to hold out, in (0, 1), rounded to a number of examples. Either this, or `folds` and `fold`. */
+  /**
+   * The share of examples to hold out, in (0, 1), rounded to a number of examples. Either this, or `folds` and `fold`.
+   */
   readonly validation?: number | undefined
   /** Number of parts for cross-validation, of which one is held out. */
   readonly folds?: number | undefined
@@ -124,8 +126,8 @@ export interface SplitOptions {
 
 /**
  * Splits a data set at random into two disjoint parts. An example is chosen by a hash of its key (the path of an image
- * within its folder; without keys its position) and the seed, so that the parts hold when files are added or removed: at
- * most one other example of each class then changes its part. No class is held out as a whole.
+ * within its folder; without keys its position) and the seed, so that the parts hold when files are added or removed:
+ * at most one other example of each class then changes its part. No class is held out as a whole.
  * @throws 'invalid-option' for an invalid share, or one that leaves a part empty
  * @example
  * ```ts
@@ -192,9 +194,9 @@ function takeShare(groups: readonly (readonly number[])[], share: number): numbe
 }
 
 /**
- * One of several parts of each class, which are consecutive and of equal size. The first part of a class is a random one,
- * so that the remainders are not all in the same part. Classes with fewer examples than parts come last, each where the
- * fewest examples are, so that no part stays empty.
+ * One of several parts of each class, which are consecutive and of equal size. The first part of a class is a random
+ * one, so that the remainders are not all in the same part. Classes with fewer examples than parts come last, each
+ * where the fewest examples are, so that no part stays empty.
  */
 function takeFold(
   classes: ReadonlyMap<unknown, readonly number[]>,
@@ -222,8 +224,8 @@ function takeFold(
 }
 
 /**
- * Numbers of examples to hold out of groups: their shares rounded so that the sum is the share of all (largest remainder),
- * and never all examples of one of several groups.
+ * Numbers of examples to hold out of groups: their shares rounded so that the sum is the share of all (largest
+ * remainder), and never all examples of one of several groups.
  */
 function allocate(share: number, sizes: readonly number[]): number[] {
   const total = Math.round(share * sizes.reduce((sum, size) => sum + size, 0))

@@ -67,8 +67,8 @@ export const lengthStep = 16
 const batchesSorted = 32
 
 /**
- * Encodes rows of chat data as examples with input_ids, attention_mask, position_ids and labels: the next token, or -100
- * if the loss does not count it. Batches are padded at their end to the longest example.
+ * Encodes rows of chat data as examples with input_ids, attention_mask, position_ids and labels: the next token, or
+ * -100 if the loss does not count it. Batches are padded at their end to the longest example.
  * @param rows values of the forms that `parseChatRow` reads
  * @throws OnnxIreError `invalid-data` naming the row; if there are no rows, or no token counts; `invalid-option` for
  *   `pack` with a model that cannot keep packed examples apart

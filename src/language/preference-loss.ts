@@ -201,8 +201,8 @@ export function findPairs(owner: string, outputs: ReadonlyMap<string, Value>, ch
 }
 
 /**
- * The mean of losses per pair. The gradients of the logits need the loss of the whole answer, so the chunks are computed
- * twice: first the log-probabilities, then the gradients.
+ * The mean of losses per pair. The gradients of the logits need the loss of the whole answer, so the chunks are
+ * computed twice: first the log-probabilities, then the gradients.
  * @param z score of the chosen answer against the rejected one, per pair
  */
 function buildLoss(

@@ -25,9 +25,9 @@ export interface ArcFaceOptions extends LossWeightOptions {
  *
  *     l = cross-entropy of scale cos(theta[c] + margin [c = y])
  *
- * where theta[y] + margin > pi, cos(theta[y]) - margin sin(margin) takes its place, so that the loss grows with the angle.
- * Metrics use the cosines without margin. `head: { classes }` of the trainer replaces the last layer by one of as many
- * identities. IRE samples labels as in `crossEntropy`.
+ * where theta[y] + margin > pi, cos(theta[y]) - margin sin(margin) takes its place, so that the loss grows with the
+ * angle. Metrics use the cosines without margin. `head: { classes }` of the trainer replaces the last layer by one of
+ * as many identities. IRE samples labels as in `crossEntropy`.
  *
  * @throws 'invalid-option', when built onto a model also if its last layer is no product with a weight
  */

@@ -46,7 +46,8 @@ export interface CrossEntropyOptions extends LossWeightOptions {
   /**
    * Number of examples (or positions) whose logits are in memory at once, for large vocabularies: the loss and its
    * gradients are computed chunk by chunk from the input of the last matrix product. 'auto': 64 positions, or more as
-   * long as they have 2 million logits. The results are the same. Not with `probabilities`, in `combine`, or for second derivatives. Default: all.
+   * long as they have 2 million logits. The results are the same. Not with `probabilities`, in `combine`, or for second
+   * derivatives. Default: all.
    */
   readonly chunk?: number | 'auto'
 }
@@ -356,7 +357,12 @@ interface SoftLabelOptions extends LossWeightOptions {
  * Builds the cross-entropy against distributions t over the classes: the mean of -(1 - s) sum_c w[c] t[c] log p[c] - s
  * mean_c w[c] log p[c]. Metrics compare with the class of the largest t, the first of equal ones.
  */
-function buildSoftLabelLoss(scores: ClassScores, name: string, options: SoftLabelOptions, loss: string): LossGraph {
+export function buildSoftLabelLoss(
+  scores: ClassScores,
+  name: string,
+  options: SoftLabelOptions,
+  loss: string,
+): LossGraph {
   const { labelSmoothing = 0, divergence = false } = options
   const { z, logP, axis, shape } = scores
   const given = input(name, z.dtype, shape)
@@ -480,46 +486,4 @@ export function classWeightsConstant(
 const broadcastAlongClasses = (weights: Value, { axis, shape }: Pick<ClassScores, 'axis' | 'shape'>): Value => {
   const following = Array.from({ length: shape.length - 1 - axis }, (_, i) => i + 1)
   return following.length === 0 ? weights : op.Unsqueeze(weights, following)
-}
-
-/** Options of `kl`. */
-export interface KlOptions extends LossWeightOptions {
-  /**
-   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default:
-   * the only output.
-   */
-  readonly logits?: string
-  /** Name of the data's target probabilities: floats of the logits' shape. Default 'targets'. */
-  readonly targets?: string
-  /** Axis of the classes. Default: the axis of the bypassed Softmax, else the last. */
-  readonly axis?: number
-}
-
-/**
- * Kullback-Leibler divergence from logits z to target probabilities t, in nats, averaged over examples or positions:
- *
- *     l = KL(t || p) = sum_c t[c] (log t[c] - log p[c]),   p = softmax(z)
- *
- * For [N, C] this is PyTorch's KLDivLoss with reduction 'batchmean'
- * (https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html); for [N, T, C] the mean over all N T
- * positions. Its gradient equals the gradient of the cross-entropy against t; IRE samples labels in the same way.
- *
- * @throws 'invalid-option' and 'invalid-shape' when built onto a model
- * @example
- * ```ts
- * kl({ logits: 'logits', targets: 'teacher_probabilities' }) // distillation
- * ```
- */
-export function kl(options: KlOptions = {}): Loss {
-  const { targets = 'targets' } = options
-  return {
-    name: 'kl',
-    build: (outputs) =>
-      buildSoftLabelLoss(
-        findClassScores(outputs, options.logits, options.axis, 'kl'),
-        targets,
-        { ...options, divergence: true },
-        'kl',
-      ),
-  }
 }

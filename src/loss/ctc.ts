@@ -27,7 +27,9 @@ export interface CtcOptions extends Pick<LossWeightOptions, 'sampleWeights'> {
   readonly inputLengths?: string
   /** Name of the data's numbers of labels: int64 [N]. Default: the labels that are not the blank. */
   readonly targetLengths?: string
-  /** Whether the loss of an example is divided by its number of labels (at least 1), as PyTorch's mean. Default false. */
+  /**
+   * Whether the loss of an example is divided by its number of labels (at least 1), as PyTorch's mean. Default false.
+   */
   readonly divideByLength?: boolean
 }
 
@@ -36,8 +38,8 @@ const never = -1e30
 
 /**
  * Connectionist temporal classification (Graves et al. 2006): -log of the probability that the steps spell the labels,
- * summed over all alignments, for text recognition and speech. A step is a class or the blank; equal classes of adjacent
- * steps are one label. Averaged over the examples:
+ * summed over all alignments, for text recognition and speech. A step is a class or the blank; equal classes of
+ * adjacent steps are one label. Averaged over the examples:
  *
  *     l = -log sum_paths product_t p[t, path[t]],   p = softmax(z)
  *
@@ -45,9 +47,9 @@ const never = -1e30
  *
  *     alpha[t, s] = log p[t, s] + log (e^alpha[t - 1, s] + e^alpha[t - 1, s - 1] + [skip allowed] e^alpha[t - 1, s - 2])
  *
- * Follows PyTorch's ctc_loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html) with reduction 'none',
- * averaged. An example with more labels than its steps can spell is ignored. No targets are sampled: IRE needs `curvature:
- * 'hutchinson'` or 'empirical'.
+ * Follows PyTorch's ctc_loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html) with reduction
+ * 'none', averaged. An example with more labels than its steps can spell is ignored. No targets are sampled: IRE needs
+ * `curvature: 'hutchinson'` or 'empirical'.
  *
  * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
  */

@@ -51,14 +51,14 @@ export interface DistillationOptions extends LossWeightOptions {
 }
 
 /**
- * Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531) from a larger model to the trained one: the weighted mean
- * over examples or positions of
+ * Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531) from a larger model to the trained one: the weighted
+ * mean over examples or positions of
  *
  *     l = -(1 - a) log p[y] + a T^2 KL(q || p'),   p' = softmax(z / T),   q = softmax(t / T)
  *
- * with logits z and p = softmax(z), logits t of the teacher, temperature T and weight a. With a teacher in the data, q has
- * only the stored classes, and is normalized over them. With `chunk` neither the logits of the model nor those of the
- * teacher are stored for all positions. IRE samples labels from softmax(z).
+ * with logits z and p = softmax(z), logits t of the teacher, temperature T and weight a. With a teacher in the data, q
+ * has only the stored classes, and is normalized over them. With `chunk` neither the logits of the model nor those of
+ * the teacher are stored for all positions. IRE samples labels from softmax(z).
  *
  * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape` and `unsupported-operator`
  * @example
@@ -198,7 +198,8 @@ function buildWhole(
 }
 
 /**
- * The loss with the logits of a chunk of positions at a time. Its gradient by the logits, for v the weight of a position:
+ * The loss with the logits of a chunk of positions at a time. Its gradient by the logits, for v the weight of a
+ * position:
  *
  *     dl / dz = v ((1 - a) (p - [c = y]) + a T (p' - q))
  */

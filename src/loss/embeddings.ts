@@ -19,8 +19,8 @@ import {
 /** Options of every loss that compares embeddings of several passes. */
 export interface EmbeddingOptions {
   /**
-   * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: all outputs
-   * of all passes.
+   * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: all
+   * outputs of all passes.
    */
   readonly embedding?: string
 }
@@ -40,9 +40,9 @@ export interface MultipleNegativesOptions extends EmbeddingOptions {
  *     l[i] = -log p[i, i],   p[i] = softmax_j(scale cos(anchor[i], candidate[j]))
  *
  * Follows sentence-transformers' MultipleNegativesRankingLoss
- * (https://sbert.net/docs/package_reference/sentence_transformer/losses.html). The candidates are those of a micro-batch.
- * For metrics the candidates are classes: `accuracy` is the recall at 1, `top5` the recall at 5. IRE samples positives
- * from p.
+ * (https://sbert.net/docs/package_reference/sentence_transformer/losses.html). The candidates are those of a
+ * micro-batch. For metrics the candidates are classes: `accuracy` is the recall at 1, `top5` the recall at 5. IRE
+ * samples positives from p.
  *
  * @throws 'invalid-option'; when built onto a model also 'invalid-option' for a single pass
  * @example
@@ -105,10 +105,9 @@ export interface TripletOptions extends EmbeddingOptions, Pick<LossWeightOptions
  *
  *     l = max(0, d(anchor, positive) - d(anchor, negative) + margin)
  *
- * Follows PyTorch's TripletMarginLoss
- * (https://docs.pytorch.org/docs/stable/generated/torch.nn.TripletMarginLoss.html). For metrics a triplet is a yes-or-no
- * question: `accuracy` is the share of triplets whose positive is closer. It is no log-likelihood: IRE needs `curvature:
- * 'hutchinson'` or 'empirical'.
+ * Follows PyTorch's TripletMarginLoss (https://docs.pytorch.org/docs/stable/generated/torch.nn.TripletMarginLoss.html).
+ * For metrics a triplet is a yes-or-no question: `accuracy` is the share of triplets whose positive is closer. It is no
+ * log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
  * @throws 'invalid-option'
  */
@@ -221,8 +220,8 @@ export function cosineEmbedding(options: CosineEmbeddingOptions = {}): Loss {
 }
 
 /**
- * Finds the embeddings that a loss compares, in the order of the passes. Throws `invalid-option` if their number or shape
- * does not fit.
+ * Finds the embeddings that a loss compares, in the order of the passes. Throws `invalid-option` if their number or
+ * shape does not fit.
  */
 function findEmbeddings(
   outputs: ReadonlyMap<string, Value>,
@@ -256,7 +255,9 @@ export const normalize = (x: Value): Value => op.Div(x, op.Sqrt(op.Max([op.Reduc
 /** Cosine of the angle between the rows of two matrices: [N]. */
 const cosine = (a: Value, b: Value): Value => op.ReduceSum(op.Mul(normalize(a), normalize(b)), [1], { keepdims: 0 })
 
-/** Distance of the rows of two matrices: [N]. As in PyTorch 1e-6 is added to differences: the root of 0 has no slope. */
+/**
+ * Distance of the rows of two matrices: [N]. As in PyTorch 1e-6 is added to differences: the root of 0 has no slope.
+ */
 function euclidean(a: Value, b: Value): Value {
   const difference = op.Add(op.Sub(a, b), 1e-6)
   return op.Sqrt(op.ReduceSum(op.Mul(difference, difference), [1], { keepdims: 0 }))

@@ -42,14 +42,15 @@ export interface FocalOptions extends LossWeightOptions {
 }
 
 /**
- * Focal loss (Lin et al. 2017, arXiv 1708.02002): cross-entropy in which targets that are predicted well count less, for
- * rare classes. For the probability p of the true class or answer:
+ * Focal loss (Lin et al. 2017, arXiv 1708.02002): cross-entropy in which targets that are predicted well count less,
+ * for rare classes. For the probability p of the true class or answer:
  *
  *     l = -(1 - p)^gamma log p
  *
  * averaged as in `crossEntropy`, with `binary` as in `binaryCrossEntropy` times alpha t + (1 - alpha) (1 - t), which
- * follows torchvision's sigmoid_focal_loss (https://docs.pytorch.org/vision/stable/generated/torchvision.ops.sigmoid_focal_loss.html)
- * with reduction 'mean'. It is no log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
+ * follows torchvision's sigmoid_focal_loss
+ * (https://docs.pytorch.org/vision/stable/generated/torchvision.ops.sigmoid_focal_loss.html) with reduction 'mean'. It
+ * is no log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
  * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
  */

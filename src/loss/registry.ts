@@ -2,7 +2,7 @@ import { maxRank } from '../ir/shape.js'
 import { choice, either, flag, type JsonSchema, list, real, text, whole } from '../util/json-schema.js'
 import { type ArcFaceOptions, arcFace } from './arc-face.js'
 import { type BinaryCrossEntropyOptions, binaryCrossEntropy } from './binary-cross-entropy.js'
-import { type CrossEntropyOptions, crossEntropy, type KlOptions, kl } from './cross-entropy.js'
+import { type CrossEntropyOptions, crossEntropy } from './cross-entropy.js'
 import { type CtcOptions, ctc } from './ctc.js'
 import {
   type CosineEmbeddingOptions,
@@ -15,6 +15,7 @@ import {
   triplet,
 } from './embeddings.js'
 import { type FocalOptions, focal } from './focal.js'
+import { type KlOptions, kl } from './kl.js'
 import type { Loss } from './loss.js'
 import { dice, jaccard, type OverlapOptions } from './overlap.js'
 import {

@@ -59,8 +59,8 @@ function confidenceOf(comparison: DecisionComparison): Value {
 /** Options of `kappa`. */
 export interface KappaOptions {
   /**
-   * Weight of a wrong class: 1 for every class ('none'), or the distance of the class numbers, or its square, for classes
-   * in an order. Default 'none'.
+   * Weight of a wrong class: 1 for every class ('none'), or the distance of the class numbers, or its square, for
+   * classes in an order. Default 'none'.
    */
   readonly weights?: 'none' | 'linear' | 'quadratic'
 }
@@ -72,9 +72,9 @@ const distances = {
 }
 
 /**
- * Cohen's kappa: 1 minus the disagreement of predicted and true classes over the disagreement that is expected by chance
- * from how often each class is predicted and true. Follows scikit-learn's `cohen_kappa_score`. Reported as `kappa`, with
- * weights as `kappa-linear` or `kappa-quadratic`.
+ * Cohen's kappa: 1 minus the disagreement of predicted and true classes over the disagreement that is expected by
+ * chance from how often each class is predicted and true. Follows scikit-learn's `cohen_kappa_score`. Reported as
+ * `kappa`, with weights as `kappa-linear` or `kappa-quadratic`.
  * @throws 'invalid-option', when built onto a model also for more than 2,000 classes
  */
 export function kappa({ weights = 'none' }: KappaOptions = {}): Metric {

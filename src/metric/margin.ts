@@ -3,8 +3,8 @@ import { countUnmasked, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /**
- * Margin: the mean of the logits on the side of their targets, z for a target of 1 and -z for 0. For `dpo` and `orpo` the
- * mean score of the chosen answers against the rejected ones. Reported as `margin`.
+ * Margin: the mean of the logits on the side of their targets, z for a target of 1 and -z for 0. For `dpo` and `orpo`
+ * the mean score of the chosen answers against the rejected ones. Reported as `margin`.
  */
 export const margin = (): Metric => ({
   name: 'margin',

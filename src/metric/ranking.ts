@@ -10,8 +10,8 @@ import type { Metric } from './metric.js'
 /** Options of `rocAuc` and `averagePrecision`. */
 export interface RankingOptions {
   /**
-   * Number of intervals that scores are sorted into, from 16 to 65,536. Scores in the same interval count as equal. Default
-   * 8192: scores that differ by more than 0.5 % are in different ones.
+   * Number of intervals that scores are sorted into, from 16 to 65,536. Scores in the same interval count as equal.
+   * Default 8192: scores that differ by more than 0.5 % are in different ones.
    */
   readonly bins?: number
 }
@@ -21,8 +21,8 @@ const maxCounters = 2 ** 22
 
 /**
  * Area under the ROC curve: the probability that a true answer has a higher score than a false one, where equal scores
- * count one half. For several classes or yes-or-no labels the mean over those that have both true and false answers, each
- * class against all others, as scikit-learn's `roc_auc_score` with `multi_class='ovr'`. Reported as `rocAuc`.
+ * count one half. For several classes or yes-or-no labels the mean over those that have both true and false answers,
+ * each class against all others, as scikit-learn's `roc_auc_score` with `multi_class='ovr'`. Reported as `rocAuc`.
  * @throws 'invalid-option'
  */
 export const rocAuc = (options: RankingOptions = {}): Metric =>

@@ -55,8 +55,8 @@ export interface BaseOptimizer {
    */
   readonly evaluation?: Readonly<Record<string, number>>
   /**
-   * The rule of one tensor, for an optimizer that treats tensors by shape or role. Without it every tensor is updated by
-   * `formula`.
+   * The rule of one tensor, for an optimizer that treats tensors by shape or role. Without it every tensor is updated
+   * by `formula`.
    */
   ruleOf?(tensor: TrainedTensor): UpdateRule
 }

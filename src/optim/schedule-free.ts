@@ -78,8 +78,8 @@ export const scheduleFreeSgdOptions: OptionSpecs<ScheduleFreeSgdOptions> = {
  *     y <- y + c (z - y) + s (beta1 (1 - c) - 1) u
  *     z <- z - s u
  *
- * The model is trained at y, and evaluated and exported at the average x = y + (1 - 1 / beta1) (z - y). The state is
- * z - y and v; W follows from t. IRE multiplies u, in y and in z, so that x, y and z keep their relation. `schedule` and
+ * The model is trained at y, and evaluated and exported at the average x = y + (1 - 1 / beta1) (z - y). The state is z
+ * - y and v; W follows from t. IRE multiplies u, in y and in z, so that x, y and z keep their relation. `schedule` and
  * `ema` of a trainer are rejected: x is the average, and takes the place of a decay.
  * @throws 'invalid-option'
  */

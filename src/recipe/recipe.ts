@@ -85,8 +85,8 @@ export interface DataRecipe {
   /** Source of the validation data; alternatively `split`. */
   readonly validation?: DataSource
   /**
-   * Share of the training data held out for validation, by a hash of each example's key and the seed (default 0), and the
-   * same share of every class unless `stratify` is false; see `split`.
+   * Share of the training data held out for validation, by a hash of each example's key and the seed (default 0), and
+   * the same share of every class unless `stratify` is false; see `split`.
    */
   readonly split?: SplitRecipe
   /** Whether to repeat examples of rarer classes until all classes are equally frequent. Default false. */

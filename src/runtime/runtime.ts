@@ -62,8 +62,8 @@ export interface Runtime {
    */
   readonly readsFiles?: boolean
   /**
-   * Whether `compile` takes large weights beside the model, as external data in memory: onnxruntime then decodes a small
-   * message and copies each weight once. Default false.
+   * Whether `compile` takes large weights beside the model, as external data in memory: onnxruntime then decodes a
+   * small message and copies each weight once. Default false.
    */
   readonly readsBytes?: boolean
   /** Memory for tensors between runs; absent if host arrays are as close to the provider. */
@@ -89,8 +89,8 @@ export interface Helpers {
   /** Sends plain data to every helper, before the work of later calls of `run`. */
   send(message: unknown): void
   /**
-   * Executes the pieces 0 to `pieces - 1` of some work, each once: in the calling thread by `execute`, or in a helper, in
-   * the way that `message` describes. Returns when all are executed.
+   * Executes the pieces 0 to `pieces - 1` of some work, each once: in the calling thread by `execute`, or in a helper,
+   * in the way that `message` describes. Returns when all are executed.
    * @throws 'runtime' if a helper fails; pieces may have been executed then
    */
   run(message: unknown, pieces: number, execute: (piece: number) => void): void

@@ -42,10 +42,10 @@ interface StoredLogits {
 
 /**
  * Runs a teacher over data once, and adds its largest logits with their classes to every batch, as the tensors
- * `teacher_logits` and `teacher_classes` for `distillation({ teacher: 'data' })`. They are stored in memory. Augmentation
- * changes the inputs of the trained model only.
- * @throws OnnxIreError `invalid-data`, `invalid-option`, `runtime`; while reading a stream, `invalid-data` for an example
- *   that its first epoch did not have
+ * `teacher_logits` and `teacher_classes` for `distillation({ teacher: 'data' })`. They are stored in memory.
+ * Augmentation changes the inputs of the trained model only.
+ * @throws OnnxIreError `invalid-data`, `invalid-option`, `runtime`; while reading a stream, `invalid-data` for an
+ * example that its first epoch did not have
  * @example
  * ```ts
  * const taught = await addTeacher(data, teacher, { runtime, classes: 16 })
@@ -141,7 +141,9 @@ async function compileTeacher(teacher: Model, { runtime, classes = 32, logits, a
 const checksumStored = (stored: Iterable<StoredLogits>): string =>
   checksum(Array.from(stored, ({ logits }) => logits.data as Float32Array))
 
-/** Adds stored logits to a batch, whose padding may be longer or shorter than that of the batch they were computed in. */
+/**
+ * Adds stored logits to a batch, whose padding may be longer or shorter than that of the batch they were computed in.
+ */
 function addLogits(batch: Tensors, stored: readonly StoredLogits[]): Tensors {
   const like = stored[0]?.like
   const length = like === undefined ? undefined : getOwn(batch, like)?.dims[1]

@@ -73,8 +73,8 @@ export function buildFeatureStage(
 
 /**
  * Checks the first stage of training with cached features.
- * @throws OnnxIreError `invalid-option` if no part of the model is frozen, or if an option applies only to the part that
- *   is never trained
+ * @throws OnnxIreError `invalid-option` if no part of the model is frozen, or if an option applies only to the part
+ * that is never trained
  */
 export function checkFeatures(
   stage: FeatureStage | null,

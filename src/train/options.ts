@@ -67,10 +67,10 @@ export interface TrainerOptions
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
   /**
    * 'cached': the frozen layers before the first trained one run once over the data, in inference mode, and their
-   * results are stored in memory, or with `featureFiles(folder)` of 'onnx-ire/node' beyond some memory in temporary files;
-   * training then runs the other layers only. The data must not be augmented. If frozen
-   * layers are trained from some step on (see `freeze`), training continues with the whole model there. Default: the
-   * whole model runs at every step.
+   * results are stored in memory, or with `featureFiles(folder)` of 'onnx-ire/node' beyond some memory in temporary
+   * files; training then runs the other layers only. The data must not be augmented. If frozen layers are trained from
+   * some step on (see `freeze`), training continues with the whole model there. Default: the whole model runs at every
+   * step.
    */
   readonly features?: 'cached' | FeatureStore
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */

@@ -63,9 +63,9 @@ export interface GroupOptions {
    */
   readonly groups?: readonly ParameterGroup[]
   /**
-   * Freezes all tensors except some: `{ except: 'head' }` trains the last layer only, and `{ except: 'head', untilEpoch:
-   * 2 }` the whole model from the third epoch on. The same as a last group with `frozen`: fields of `groups` come first.
-   * Default: nothing is frozen.
+   * Freezes all tensors except some: `{ except: 'head' }` trains the last layer only, and `{ except: 'head',
+   * untilEpoch: 2 }` the whole model from the third epoch on. The same as a last group with `frozen`: fields of
+   * `groups` come first. Default: nothing is frozen.
    */
   readonly freeze?: FreezeOptions
   /**

@@ -56,8 +56,8 @@ function largestDifference(a: readonly number[], b: readonly number[]): number {
 const isHalf = ({ dtype }: Exported) => dtype === 'fp16' || dtype === 'q4f16'
 
 /**
- * Largest difference to PyTorch: some constants of files in float16 are rounded, such as angles of the rotary embedding;
- * so is the scale of Gemma's embeddings in files of onnxruntime-genai.
+ * Largest difference to PyTorch: some constants of files in float16 are rounded, such as angles of the rotary
+ * embedding; so is the scale of Gemma's embeddings in files of onnxruntime-genai.
  */
 const toPyTorch = (each: Exported) => (isHalf(each) ? 0.1 : each.name.startsWith('gemma-genai') ? 5e-4 : 1e-5)
 /** Largest difference to the file: those in float16 compute in float16, training in float32. */

@@ -71,7 +71,9 @@ export const swiftShaderFlag = '--disable-dawn-features=use_vulkan_zero_initiali
 /** Flags for a fake camera with moving patterns, without a permission prompt. */
 const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
-/** Chromium of this process, which all its test files use: a start takes seconds of CPU time. It ends with the process. */
+/**
+ * Chromium of this process, which all its test files use: a start takes seconds of CPU time. It ends with the process.
+ */
 let shared: Promise<BrowserContext> | undefined
 
 async function startShared(): Promise<BrowserContext> {

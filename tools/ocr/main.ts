@@ -7,8 +7,9 @@ import { node, readModel } from 'onnx-ire/node'
 import sharp from 'sharp'
 
 /**
- * `npx tsx tools/ocr/main.ts`: fine-tunes PP-OCRv4's text recognizer with CTC on rendered lines that it reads badly, and
- * prints loss, character error rate and share of correct lines on other lines before and after. Results: RESULTS.md.
+ * `npx tsx tools/ocr/main.ts`: fine-tunes PP-OCRv4's text recognizer with CTC on rendered lines that it reads badly,
+ * and prints loss, character error rate and share of correct lines on other lines before and after. Results:
+ * RESULTS.md.
  */
 const { steps, lr, seed, lines } = new Command('ocr')
   .option('--steps <n>', 'optimizer steps', Number, 30)

@@ -22,9 +22,9 @@ const MiB = 2 ** 20
 
 /**
  * Estimated peak memory of a Node process that trains on the CPU, in bytes by cause. The causes are those of
- * onnxruntime's binding in a worker thread; the C API has fewer copies and takes about as much in all (tools/memory). The
- * peak of the process is their sum: onnxruntime's arenas keep their memory between runs, so that it makes no difference
- * when each cause is largest.
+ * onnxruntime's binding in a worker thread; the C API has fewer copies and takes about as much in all (tools/memory).
+ * The peak of the process is their sum: onnxruntime's arenas keep their memory between runs, so that it makes no
+ * difference when each cause is largest.
  */
 export interface RunMemory {
   /** Node with this library and the model as it was read, which the exported model needs. */
@@ -172,8 +172,8 @@ export const modelBytes = (model: Model): number =>
   sum([...namedTensors(model).values()].map(({ dtype, dims }) => countBytes({ dtype, shape: dims })))
 
 /**
- * Shapes of the model's inputs in one run on a share of a batch: those of these examples, or of the ones that the runtime
- * computes at once.
+ * Shapes of the model's inputs in one run on a share of a batch: those of these examples, or of the ones that the
+ * runtime computes at once.
  */
 function shapesOfRun(
   { proto }: Model,

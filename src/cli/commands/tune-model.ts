@@ -1,8 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { usageError } from '../errors.js'
-import { formatCount, formatMetricsLine } from '../format.js'
-import { Interrupted } from '../interrupts.js'
-import { type Io, print, writeText } from '../io.js'
+import type { Io } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
 import {
   jsonOption,
@@ -14,14 +11,12 @@ import {
   parseThreads,
   providerOption,
 } from '../options.js'
-import { createTrainingProgress } from '../progress.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
 import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
+import { formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import {
-  checkOutputsFree,
   formatModelPlan,
   type ModelTask,
-  type ModelTuningResult,
   prepareModelTuning,
   runModelTuning,
   type TuneModelRequest,
@@ -104,13 +99,7 @@ Examples:
     )
 }
 
-type Options<Request> = Omit<Request, 'folder' | 'data' | 'model' | 'resume'> & {
-  readonly resume?: true
-  readonly dryRun?: true
-  readonly force?: true
-  readonly quiet?: true
-  readonly json?: true
-}
+type Options<Request> = Omit<Request, 'folder' | 'data' | 'model' | 'resume'> & TuneOptions
 
 /** Adds the options of every task. */
 const addOptions = (
@@ -149,39 +138,19 @@ function parseChannels(text: string): number[] {
   throw new InvalidArgumentError('It must be three numbers, separated by commas.')
 }
 
-async function run<Request extends TuneModelRequest>(
+function run<Request extends TuneModelRequest>(
   command: Command,
   io: Io,
   options: Options<Request>,
   prepare: (request: Omit<Request, 'folder' | 'data' | 'model'>) => Promise<ModelTask>,
 ): Promise<void> {
-  const { dryRun, force = false, quiet, json, resume = false, ...others } = options
-  if (resume && force)
-    return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
-  const request = { ...others, resume } as unknown as Omit<Request, 'folder' | 'data' | 'model'> & TuneModelRequest
-  const prepared = await prepareModelTuning(request, await prepare(request))
-  const { plan } = prepared
-  if (!resume && !(force && dryRun)) await checkOutputsFree(plan, force)
-  if (dryRun)
-    return print(io, { plan }, json, () =>
-      [formatModelPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
-    )
-  if (!quiet) writeText(io.stderr, `${formatModelPlan(plan)}\n`)
-  for (const warning of plan.warnings) writeText(io.stderr, `warning: ${warning}\n`)
-  const result = await runModelTuning(prepared, io, createTrainingProgress(io.stderr, quiet ?? false, 'loss'))
-  print(io, result, json, () => formatResult(result))
-  if (result.interrupted) throw new Interrupted()
-}
-
-function formatResult({ plan, step, interrupted, before, after }: ModelTuningResult): string {
-  if (interrupted)
-    return step === 0
-      ? 'interrupted before the first step; nothing is written'
-      : `interrupted after ${formatCount(step, 'step')}, saved in ${plan.checkpoints}; continue with the same command and --resume`
-  return [
-    ...(before && after
-      ? [`held out before: ${formatMetricsLine(before)}`, `held out after:  ${formatMetricsLine(after)}`]
-      : []),
-    `${formatCount(step, 'step')} done; wrote ${plan.outputs.join(' and ')}`,
-  ].join('\n')
+  return runTuneCommand(command, io, options, {
+    async prepare(resume) {
+      const request = { ...options, resume } as unknown as Omit<Request, 'folder' | 'data' | 'model'> & TuneModelRequest
+      return prepareModelTuning(request, await prepare(request))
+    },
+    formatPlan: formatModelPlan,
+    run: runModelTuning,
+    formatResult: formatTuningResult,
+  })
 }

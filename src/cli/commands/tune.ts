@@ -1,17 +1,7 @@
 import { type Command, Option } from 'commander'
-import { usageError } from '../errors.js'
-import { formatCount, formatMetricsLine } from '../format.js'
-import { Interrupted } from '../interrupts.js'
-import { type Io, print, writeText } from '../io.js'
+import type { Io } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
-import {
-  checkFree,
-  formatPlan,
-  prepareTuning,
-  runTuning,
-  type TuneRequest,
-  type TuneResult,
-} from '../language/tune-chat.js'
+import { formatPlan, prepareTuning, runTuning, type TuneRequest, type TuneResult } from '../language/tune-chat.js'
 import { tuneMethods } from '../language/tuning-data.js'
 import {
   jsonOption,
@@ -23,16 +13,10 @@ import {
   parseThreads,
   providerOption,
 } from '../options.js'
-import { createTrainingProgress } from '../progress.js'
+import { formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import { defineModelTuning } from './tune-model.js'
 
-interface Options extends Omit<TuneRequest, 'folder' | 'data' | 'resume'> {
-  readonly resume?: true
-  readonly dryRun?: true
-  readonly force?: true
-  readonly quiet?: true
-  readonly json?: true
-}
+type Options = Omit<TuneRequest, 'folder' | 'data' | 'resume'> & TuneOptions
 
 /** Defines `onnx-ire tune`. */
 export function defineTune(program: Command, io: Io): void {
@@ -131,36 +115,20 @@ Examples:
   $ onnx-ire tune chat Qwen2.5-0.5B-Instruct support.jsonl -o tuned --dtype q4 --length 512 --ire
   $ onnx-ire tune chat SmolLM2-135M-Instruct preferences.jsonl -o preferred --method orpo`,
     )
-    .action(async (folder: string, data: string, options: Options) => {
-      const { dryRun, force = false, quiet, json, resume = false, ...others } = options
-      if (resume && force)
-        return usageError(chat, '--resume continues the run in the folder, --force replaces it: give one of them')
-      const prepared = await prepareTuning({ ...others, resume, folder, data })
-      const { plan } = prepared
-      if (!resume && !(force && dryRun)) await checkFree(plan, force)
-      if (dryRun)
-        return print(io, { plan }, json, () =>
-          [formatPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
-        )
-      if (!quiet) writeText(io.stderr, `${formatPlan(plan)}\n`)
-      for (const warning of plan.warnings) writeText(io.stderr, `warning: ${warning}\n`)
-      const result = await runTuning(prepared, io, createTrainingProgress(io.stderr, quiet ?? false, 'loss'))
-      print(io, result, json, () => formatResult(result))
-      if (result.interrupted) throw new Interrupted()
-    })
+    .action((folder: string, data: string, options: Options) =>
+      runTuneCommand(chat, io, options, {
+        prepare: (resume) => prepareTuning({ ...options, resume, folder, data }),
+        formatPlan,
+        run: runTuning,
+        formatResult,
+      }),
+    )
   defineModelTuning(tune, io)
 }
 
-function formatResult({ plan, step, interrupted, before, after, samples }: TuneResult): string {
-  if (interrupted)
-    return step === 0
-      ? 'interrupted before the first step; nothing is written'
-      : `interrupted after ${formatCount(step, 'step')}, saved in ${plan.checkpoints}; the adapter so far is ${plan.outputs[0]}; continue with the same command and --resume`
-  return [
-    ...samples.map((sample) => `user:   ${sample.prompt}\nbefore: ${sample.before}\nafter:  ${sample.after}\n`),
-    ...(before && after
-      ? [`held out before: ${formatMetricsLine(before)}`, `held out after:  ${formatMetricsLine(after)}`]
-      : []),
-    `${step} steps done; wrote ${plan.outputs.join(' and ')}`,
-  ].join('\n')
+function formatResult(result: TuneResult): string {
+  const samples = result.samples.map(
+    ({ prompt, before, after }) => `user:   ${prompt}\nbefore: ${before}\nafter:  ${after}\n`,
+  )
+  return [...samples, formatTuningResult(result, `the adapter so far is ${result.plan.outputs[0]}; `)].join('\n')
 }

@@ -1,4 +1,3 @@
-import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { applyAdapter } from '../../adapter/apply-adapter.js'
 import { findLayers } from '../../adapter/layers.js'
@@ -21,15 +20,12 @@ import { accuracy } from '../../metric/accuracy.js'
 import { margin } from '../../metric/margin.js'
 import { perplexity } from '../../metric/perplexity.js'
 import { writePeftFolder } from '../../node/files/adapter.js'
-import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeModelFolder } from '../../node/files/model-folder.js'
 import type { Model } from '../../onnx/model.js'
 import { adamw } from '../../optim/adam.js'
 import { ire } from '../../optim/ire/ire.js'
 import type { Runtime } from '../../runtime/runtime.js'
-import type { CheckpointStore } from '../../train/checkpoint/store.js'
-import type { FitOptions, TrainerOptions } from '../../train/options.js'
-import { Trainer } from '../../train/trainer.js'
+import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatCount, formatNumber } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
@@ -38,7 +34,7 @@ import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { applyStored, extractAdapter, readAdapter, toModelForm } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
-import { Stopped, stopOnAbort } from '../training/run-training.js'
+import { trainResumably } from '../tuning/train-resumably.js'
 import { openChat } from './open-chat.js'
 import { readTuningData, type TuneMethod, type TuningData, type TuningDataRequest } from './tuning-data.js'
 
@@ -50,9 +46,6 @@ const tokensAtOnce = 1024
 
 /** Learning rates of AdamW: ten times those of full fine-tuning. */
 const learningRates: Readonly<Record<TuneMethod, number>> = { sft: 2e-4, dpo: 1e-5, orpo: 8e-5 }
-
-/** Seconds between two checkpoints. */
-const checkpointSeconds = 60
 
 /** A fine-tuning of a chat model. */
 export interface TuneRequest extends TuningDataRequest {
@@ -302,12 +295,12 @@ function countParameters(base: Model, adapted: Model) {
 }
 
 /**
- * Trains, saving checkpoints, and writes adapter and model. An interrupted run saves a checkpoint and writes the adapter
- * that it has by then.
+ * Trains, saving checkpoints, and writes adapter and model. An interrupted run saves a checkpoint and writes the
+ * adapter that it has by then.
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
  */
 export async function runTuning(prepared: PreparedTuning, io: Io, progress: TrainingProgress): Promise<TuneResult> {
-  const { request, chat, adapted, data, plan } = prepared
+  const { request, chat, adapted, data, options, plan } = prepared
   const { prompts } = data
   const runtime = await createRuntime(request.provider, request.threads)
   const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
@@ -320,7 +313,23 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
     const before = await answer(start, prompts, runtime)
     const { train, validation } = await addReferences(data, start.model, runtime, plan.microBatch, progress, signal)
     if (signal.aborted) return interrupted(0)
-    const { tuned, step, ...measures } = await trainAdapter(prepared, { train, validation }, runtime, progress, signal)
+    const { epochs, steps, resume } = request
+    const {
+      tuned: trained,
+      step,
+      ...measures
+    } = await trainResumably(
+      {
+        model: trainingForm(adapted, plan.method),
+        options: { ...options, runtime },
+        train: train as DatasetOrStream,
+        validation: validation as DatasetOrStream | undefined,
+        ...{ epochs, steps, resume, checkpoints: plan.checkpoints },
+      },
+      progress,
+      signal,
+    )
+    const tuned = applyAdapter(chat.model, adapterOf(trained))
     if (step > 0) await writePeftFolder(plan.outputs[0], extractAdapter(tuned, request.folder).adapter)
     if (signal.aborted) return interrupted(step)
     const exported = toModelForm(request.form, tuned)
@@ -340,50 +349,6 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
 
 type Split = Pick<TuningData, 'train' | 'validation'>
 type Signal = { readonly aborted: boolean }
-
-/** Trains to the end, or to an interrupt. */
-async function trainAdapter(
-  { request, chat, adapted, options, plan }: PreparedTuning,
-  { train, validation }: Split,
-  runtime: Runtime,
-  progress: TrainingProgress,
-  signal: Signal,
-) {
-  const trainer = await Trainer.create(trainingForm(adapted, plan.method), { ...options, runtime })
-  const store = checkpointFolder(plan.checkpoints)
-  const heldOut = validation && stopOnAbort(validation as DatasetOrStream, signal)
-  let before: Measures | null = null
-  let after: Measures | null = null
-  try {
-    if (heldOut) before = await trainer.evaluate(heldOut)
-    if (request.resume) await resume(trainer, store, plan, progress)
-    const fit: FitOptions = {
-      ...(request.steps === undefined ? { totalEpochs: request.epochs } : { totalSteps: request.steps }),
-      ...(heldOut && { validation: heldOut }),
-      checkpoints: { store, everySeconds: checkpointSeconds },
-      onStep: progress.step,
-      onEvaluate: progress.evaluation,
-      signal,
-    }
-    if (!trainer.isFinished(fit)) await trainer.train(train as DatasetOrStream, fit)
-    if (heldOut && !signal.aborted) after = await trainer.evaluate(heldOut)
-  } catch (error) {
-    if (!(error instanceof Stopped)) throw error
-    if (trainer.step > 0) await store.save(trainer.step, trainer.checkpoint())
-  } finally {
-    await trainer.dispose()
-    progress.stop()
-  }
-  return { step: trainer.step, tuned: applyAdapter(chat.model, adapterOf(trainer.export())), before, after }
-}
-
-async function resume(trainer: Trainer, store: CheckpointStore, plan: TunePlan, progress: TrainingProgress) {
-  const resumed = await trainer.resume(store)
-  if (!resumed) throw new OnnxIreError('io', `${plan.checkpoints} has no checkpoint: start the run without --resume`)
-  for (const { step, error } of resumed.skipped)
-    progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
-  progress.note(`resuming from step ${resumed.step}`)
-}
 
 /** Adds the log-probabilities under the model before the run, which DPO compares with. */
 async function addReferences(
@@ -417,20 +382,6 @@ async function answer(
   } finally {
     await generator.dispose()
   }
-}
-
-/**
- * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run that
- * is replaced.
- */
-export async function checkFree({ outputs, checkpoints }: TunePlan, force: boolean): Promise<void> {
-  if (force) return rm(checkpoints, { recursive: true, force: true })
-  for (const path of [...outputs, checkpoints])
-    if (await stat(path).catch(() => null))
-      throw new OnnxIreError(
-        'io',
-        `${path} exists: continue an interrupted run with --resume, choose another folder with -o, or replace it with --force`,
-      )
 }
 
 const methodNames: Readonly<Record<TuneMethod, string>> = {

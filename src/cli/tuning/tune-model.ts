@@ -1,26 +1,22 @@
-import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
 import { type Dataset, split } from '../../data/dataset.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Measures } from '../../metric/accumulator.js'
-import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { adamw } from '../../optim/adam.js'
 import { ire } from '../../optim/ire/ire.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
-import type { FitOptions, TrainerOptions } from '../../train/options.js'
-import { Trainer } from '../../train/trainer.js'
-import { OnnxIreError } from '../../util/errors.js'
+import type { TrainerOptions } from '../../train/options.js'
 import { formatBytes, formatNumber } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
-import { Stopped, stopOnAbort } from '../training/run-training.js'
+import { trainResumably } from './train-resumably.js'
 
 /** Options that the fine-tunings of every task share. */
 export interface TuneModelRequest {
@@ -156,20 +152,6 @@ function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>)
 }
 
 /**
- * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run that
- * is replaced.
- */
-export async function checkOutputsFree({ outputs, checkpoints }: ModelPlan, force: boolean): Promise<void> {
-  if (force) return rm(checkpoints, { recursive: true, force: true })
-  for (const path of [...outputs, checkpoints])
-    if (await stat(path).catch(() => null))
-      throw new OnnxIreError(
-        'io',
-        `${path} exists: continue an interrupted run with --resume, choose another folder with -o, or replace it with --force`,
-      )
-}
-
-/**
  * Trains, saving checkpoints, measures before and after, and writes the model. An interrupted run saves a checkpoint.
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
  */
@@ -182,36 +164,15 @@ export async function runModelTuning(
   const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
   const { signal } = interrupts
   try {
-    const trainer = await Trainer.create(task.model, { ...options, runtime })
-    const store = checkpointFolder(plan.checkpoints)
-    const heldOut = validation && stopOnAbort(validation, signal)
-    let before: Measures | null = null
-    let after: Measures | null = null
-    try {
-      if (heldOut) before = await trainer.evaluate(heldOut)
-      if (request.resume && !(await trainer.resume(store)))
-        throw new OnnxIreError('io', `${plan.checkpoints} has no checkpoint: start the run without --resume`)
-      const fit: FitOptions = {
-        ...(request.steps === undefined ? { totalEpochs: request.epochs } : { totalSteps: request.steps }),
-        ...(heldOut && { validation: heldOut }),
-        checkpoints: { store, everySeconds: 60 },
-        onStep: progress.step,
-        onEvaluate: progress.evaluation,
-        signal,
-      }
-      if (!trainer.isFinished(fit)) await trainer.train(train, fit)
-      if (heldOut && !signal.aborted) after = await trainer.evaluate(heldOut)
-    } catch (error) {
-      if (!(error instanceof Stopped)) throw error
-      if (trainer.step > 0) await store.save(trainer.step, trainer.checkpoint())
-    } finally {
-      await trainer.dispose()
-      progress.stop()
-    }
-    const { step } = trainer
+    const { epochs, steps, resume, r } = request
+    const { checkpoints } = plan
+    const { step, tuned, before, after } = await trainResumably(
+      { model: task.model, options: { ...options, runtime }, train, validation, epochs, steps, checkpoints, resume },
+      progress,
+      signal,
+    )
     if (signal.aborted) return { plan, step, interrupted: true, before, after: null }
-    const tuned = trainer.export()
-    await task.write(request.r === undefined ? tuned : mergeAdapter(tuned))
+    await task.write(r === undefined ? tuned : mergeAdapter(tuned))
     return { plan, step, interrupted: false, before, after }
   } finally {
     interrupts.release()

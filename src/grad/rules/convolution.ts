@@ -3,15 +3,9 @@ import { constant, int64s, internConstant, tensorFrom } from '../../ir/leaf.js'
 import { type Dim, isStatic, productOf } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import {
-  columnsOfChannels,
-  columnsOfImages,
-  imagesToSpatialAxis,
-  slidingAttributesOverImages,
-} from '../../op/compose/columns.js'
+import { columnsOfChannels, columnsOfImages } from '../../op/compose/columns.js'
 import { samePads } from '../../op/compose/pooling.js'
 import { reshapeLike, swapFirst, withRank } from '../../op/compose/shape.js'
-import { stackImages } from '../../op/compose/stack.js'
 import { channelsOf } from '../../op/compose/statistics.js'
 import {
   hasWeightTiles,
@@ -27,6 +21,12 @@ import type { WindowAxis } from '../../op/window.js'
 import { extentOf, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
+import {
+  canStack,
+  depthwiseWeightGradient,
+  depthwiseWeightGradientByStacks,
+  hasDepthwiseForm,
+} from './depthwise-weight-gradient.js'
 
 /** Swaps input and output channels within every group: weights [g m, c, ...] of known shape to [g c, m, ...]. */
 function transposeGroups(w: Value, group: number): Value {
@@ -330,100 +330,6 @@ function channelsFirst(x: Value, w: Value, group: number): Value {
   return op.Reshape(
     op.Transpose(grouped, { perm: [2, 1, 0, 3] }),
     op.Concat([c, int64s([-1]), op.Shape(x, { start: 2 })], { axis: 0 }),
-  )
-}
-
-// Gradient of depthwise weights
-
-/** Kernels with this many rows or columns, or more, use other forms. */
-const MAX_KERNEL_LENGTH = 32
-
-/**
- * Whether `depthwiseWeightGradient` applies: two spatial axes, the second with stride 1 and pads smaller than the
- * window.
- */
-function hasDepthwiseForm(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
-  const [, columns] = window
-  if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MAX_KERNEL_LENGTH)) return false
-  return [columns.before, columns.after].every((pad) => (pad as number) < (extentOf(columns) as number))
-}
-
-/**
- * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes. Tap (i, j) is the product of x shifted by i rows
- * and dy shifted back by j columns: kh + kw shifted copies and one matrix product over all images instead of kh kw
- * products.
- */
-function depthwiseWeightGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
-  const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
-  const [kh, kw] = [rows.kernel as number, columns.kernel as number]
-  const still: WindowAxis = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }
-  const reach = (extentOf(columns) as number) - 1
-  const back: WindowAxis = {
-    ...columns,
-    before: reach - (columns.before as number),
-    after: reach - (columns.after as number),
-  }
-  // Kernel k is 1 at row k; in the second tensor it is 1 at column k from the end.
-  const down = constant(tensorFrom(x.dtype, [kh, 1, 1, kh, 1], unitVectors(kh)))
-  const across = constant(tensorFrom(x.dtype, [kw, 1, 1, 1, kw], unitVectors(kw, 'fromTheEnd')))
-  const moved = op.Reshape(op.Conv(imagesToSpatialAxis(x), down, slidingAttributesOverImages([rows, still])), [
-    0,
-    kh,
-    -1,
-  ])
-  const movedBack = op.Reshape(op.Conv(imagesToSpatialAxis(dy), across, slidingAttributesOverImages([still, back])), [
-    0,
-    kw,
-    -1,
-  ])
-  return op.MatMul(moved, op.Transpose(movedBack, { perm: [0, 2, 1] }))
-}
-
-const unitVectors = (n: number, order?: 'fromTheEnd'): number[] =>
-  Array.from({ length: n }, (_, k) =>
-    Array.from({ length: n }, (_, at) => Number(at === (order ? n - 1 - k : k))),
-  ).flat()
-
-/** Whether `depthwiseWeightGradientByStacks` applies. onnxruntime's blocks have 16 channels or fewer. */
-const canStack = (x: Value, dy: Value): boolean =>
-  x.dtype === 'float32' &&
-  x.shape!.length === 4 &&
-  [...x.shape!.slice(1), ...dy.shape!.slice(2)].every((length) => typeof length === 'number' && length > 0) &&
-  (x.shape![1] as number) % 16 === 0
-
-/**
- * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes, as one convolution of stacked images (see
- * `stackImages`) with their gradients as kernels. Images are so far apart that no window reaches into the next one.
- * Fast in blocked layout only.
- */
-function depthwiseWeightGradientByStacks(x: Value, w: Value, dy: Value, window: readonly WindowAxis[]): Value {
-  const [channels, height, width] = x.shape!.slice(1) as [number, number, number]
-  const [windowRows, windowColumns] = dy.shape!.slice(2) as [number, number]
-  const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
-  const [above, left] = [rows.before as number, columns.before as number]
-  /** Elements beyond the image that the last window covers, negative if it ends inside. */
-  const below = (windowRows - 1) * rows.stride + (extentOf(rows) as number) - above - height
-  const right = (windowColumns - 1) * columns.stride + (extentOf(columns) as number) - left - width
-  const kernelRows = Math.ceil(Math.max(height + Math.max(above, below, 0), windowRows * rows.stride) / rows.stride)
-  const images = stackImages(x, { left, below: kernelRows * rows.stride - height, right: Math.max(right, 0) })
-  const kernels = stackImages(dy, { left: 0, below: kernelRows - windowRows, right: 0 })
-  const last = (extentOf(rows) as number) - 1 - above - (rows.stride - 1)
-  const sums = op.Conv(images, op.Reshape(kernels, [channels, 1, -1, windowColumns]), {
-    group: channels,
-    strides: [rows.dilation, columns.dilation],
-    dilations: [rows.stride, columns.stride],
-    pads: [above, 0, Math.max(last, 0), 0],
-  })
-  return reshapeLike(
-    last < 0 || right < 0
-      ? op.Slice(
-          sums,
-          [0, 0],
-          window.map(({ kernel }) => kernel as number),
-          [2, 3],
-        )
-      : sums,
-    w,
   )
 }
 

@@ -24,8 +24,8 @@ export class Session implements Owner {
   #abandoned = false
 
   /**
-   * Compiles a model, whose bytes must not change meanwhile, and releases `options`. Throws `OrtFailure` with onnxruntime's message, and 'runtime' for inputs
-   * and outputs that are not tensors.
+   * Compiles a model, whose bytes must not change meanwhile, and releases `options`. Throws `OrtFailure` with
+   * onnxruntime's message, and 'runtime' for inputs and outputs that are not tensors.
    */
   static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<Session> {
     const out = new BigUint64Array(1)
@@ -67,9 +67,10 @@ export class Session implements Owner {
   }
 
   /**
-   * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. An output is a
-   * new value in the memory that its entry of `targets` names, or is written to the host tensor there. A new value that
-   * shares its elements with a feed or another output is replaced by the result of `separate`. Throws `OrtFailure`.
+   * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. An output is
+   * a new value in the memory that its entry of `targets` names, or is written to the host tensor there. A new value
+   * that shares its elements with a feed or another output is replaced by the result of `separate`. Throws
+   * `OrtFailure`.
    */
   async run(
     invoke: Invoke,

@@ -324,8 +324,8 @@ class GraphWriter {
 /**
  * Moves nodes that depend on parameters and constants only to the front. onnxruntime runs depth first from the outputs,
  * of several operands first the one that is written last. A weight that is transposed or dequantized for a gradient
- * would otherwise be computed before the whole chain of gradients that it is multiplied with, and so would the weights of
- * all other layers.
+ * would otherwise be computed before the whole chain of gradients that it is multiplied with, and so would the weights
+ * of all other layers.
  */
 function weightsFirst(nodes: readonly Node[], resolve: (value: Value) => Value): Node[] {
   const weights = new Set<unknown>()

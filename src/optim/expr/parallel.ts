@@ -39,8 +39,8 @@ export class ParallelEvaluation {
   }
 
   /**
-   * Evaluates a formula for each of several tensors, in place, and returns their sums; see `evaluateEach`. Returns null,
-   * without any change, if an array is not in shared memory or the tensors are small.
+   * Evaluates a formula for each of several tensors, in place, and returns their sums; see `evaluateEach`. Returns
+   * null, without any change, if an array is not in shared memory or the tensors are small.
    */
   evaluate(formula: Formula, tensors: TensorArrays, scalars: Scalars): readonly Sums[] | null {
     const lengths = Object.values(tensors)[0]!.map(({ length }) => length)

@@ -20,8 +20,9 @@ const format = 'onnx-ire checkpoint 2'
  * Encodes a run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
  * `ema/<name>` and `best/<name>` if the run has them, and the optimizer's moments and mask as `state/<moment>/<name>`.
  * Metadata, as JSON: `format`, the version; `run`, the fingerprint of the options; `numbers`, scalars of the optimizer;
- * `progress`, the position in the data and the metrics so far; `evaluation` of the optimizer, if it has any; `sources`, checksums of what the run reads. Random
- * streams depend only on the seed and the step, so the file has no random state.
+ * `progress`, the position in the data and the metrics so far; `evaluation` of the optimizer, if it has any; `sources`,
+ * checksums of what the run reads. Random streams depend only on the seed and the step, so the file has no random
+ * state.
  */
 export function writeCheckpoint(
   run: Fingerprint,

@@ -275,8 +275,9 @@ function buildGradients(
 }
 
 /**
- * Sorts parameters by their first use. onnxruntime computes the output that is written last first, so that gradients are
- * computed from the last layer to the first, each as soon as its layer is reached, whatever the order in the file is.
+ * Sorts parameters by their first use. onnxruntime computes the output that is written last first, so that gradients
+ * are computed from the last layer to the first, each as soon as its layer is reached, whatever the order in the file
+ * is.
  */
 function inOrderOfUse(parameters: ReadonlyMap<string, Value>, ends: Iterable<Value>): ReadonlyMap<string, Value> {
   const positions = new Map(leavesOf(ends).map((leaf, i) => [leaf, i]))

@@ -36,8 +36,8 @@ export interface PreparationOptions extends PassOptions {
 }
 
 /**
- * Prepares a model for training: repeats its passes, converts half precision to float32, and sets BatchNormalization and Dropout to
- * training mode if the options request it.
+ * Prepares a model for training: repeats its passes, converts half precision to float32, and sets BatchNormalization
+ * and Dropout to training mode if the options request it.
  * @throws OnnxIreError `invalid-option` for a node that an option cannot be applied to; `invalid-shape` for a Dropout
  *   node whose input has no known shape
  */

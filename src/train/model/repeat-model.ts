@@ -18,8 +18,8 @@ export interface PassOptions {
   readonly passes?: readonly string[]
   /**
    * Pooling of outputs [N, T, D] to [N, D] before the loss: 'mean' over the positions that the model's input
-   * `attention_mask` selects (all, if it has no such input), or the 'first' position. The exported model is not changed.
-   * Default: none.
+   * `attention_mask` selects (all, if it has no such input), or the 'first' position. The exported model is not
+   * changed. Default: none.
    */
   readonly pooling?: 'mean' | 'first'
 }

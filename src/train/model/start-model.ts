@@ -11,7 +11,8 @@ import { untieTensors } from './untie-tensors.js'
 export interface StartOptions {
   /**
    * Gives layers that share a tensor tensors of their own, before all other changes: true, or patterns of the names of
-   * shared tensors, which `inspectModel` lists. Default false: they stay shared, and training changes them for all layers.
+   * shared tensors, which `inspectModel` lists. Default false: they stay shared, and training changes them for all
+   * layers.
    */
   readonly untie?: boolean | NamePatterns
   /** Resizes the model's last layer before training; see `replaceHead`. */

@@ -39,7 +39,8 @@ export function findSharedTensors(graph: Graph): readonly SharedTensor[] {
  * @example
  * const separate = untieTensors(await readModel('resnet18.onnx'), true)
  *
- * @throws OnnxIreError `invalid-option` for a pattern without a shared tensor, and for a tensor that cannot be separated
+ * @throws OnnxIreError `invalid-option` for a pattern without a shared tensor, and for a tensor that cannot be
+ * separated
  */
 export function untieTensors(model: Model, which: true | NamePatterns): Model {
   const graph = importGraph(model)
@@ -120,7 +121,9 @@ function keepsElements({ operator, inputs, outputs }: Node): boolean {
   return isKnown(x) && isKnown(y) && sizeOf(x) === sizeOf(y)
 }
 
-/** Throws `invalid-option` if a tensor has a reader that is no layer: it would have to read the tensor of one of them. */
+/**
+ * Throws `invalid-option` if a tensor has a reader that is no layer: it would have to read the tensor of one of them.
+ */
 function checkReaders(graph: Graph, names: ReadonlySet<string>): void {
   const users = findUsers(graph)
   for (const name of names) {

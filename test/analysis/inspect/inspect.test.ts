@@ -14,7 +14,9 @@ const weight = (name: string, ...dims: number[]): Value =>
 
 const modelFrom = (x: Value, y: Value): Model =>
   modelOf({ name: 'test', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
-/** A preset of the package. Its random weights are zeros: `inspectModel` does not read them, and sampling takes seconds. */
+/**
+ * A preset of the package. Its random weights are zeros: `inspectModel` does not read them, and sampling takes seconds.
+ */
 const built = (name: string): Model => {
   const preset = new URL(`../../../models/presets/${name}.json`, import.meta.url)
   const { normal, uniform } = Random.prototype

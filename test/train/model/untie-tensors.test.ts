@@ -39,7 +39,9 @@ function read(build: (x: Value) => Value, ids = false): Model {
   )
 }
 
-/** A linear layer and its norm; scale and bias of the second one are Identity nodes, as exporters write equal tensors. */
+/**
+ * A linear layer and its norm; scale and bias of the second one are Identity nodes, as exporters write equal tensors.
+ */
 const merged = read((x) => {
   const [scale, bias, w] = [vector('scale', 1), vector('bias', 0), matrix('w')]
   const norm = (of: Value, s: Value, b: Value) => op.LayerNormalization(of, s, b, { axis: -1 })[0]

@@ -39,10 +39,10 @@ interface SliceOrder {
 }
 
 /**
- * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the
- * opposite direction. Each iteration recomputes one of the first Scan from its initial states and the results of
- * expensive operators, which another run of the first Scan has stored (`shareRepeated` leaves only this run). It carries the gradients of the states and
- * sums those of captured values. A few iterations are unrolled instead.
+ * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the opposite
+ * direction. Each iteration recomputes one of the first Scan from its initial states and the results of expensive
+ * operators, which another run of the first Scan has stored (`shareRepeated` leaves only this run). It carries the
+ * gradients of the states and sums those of captured values. A few iterations are unrolled instead.
  */
 export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
   const attributes = node.attributes as unknown as ScanAttributes

@@ -1,0 +1,97 @@
+import { rm, stat } from 'node:fs/promises'
+import type { Command } from 'commander'
+import type { Measures } from '../../metric/accumulator.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { usageError } from '../errors.js'
+import { formatCount, formatMetricsLine } from '../format.js'
+import { Interrupted } from '../interrupts.js'
+import { type Io, print, writeText } from '../io.js'
+import { createTrainingProgress, type TrainingProgress } from '../progress.js'
+
+/** Options of every `tune` command that say what to do with the plan. */
+export interface TuneOptions {
+  readonly resume?: boolean
+  readonly dryRun?: boolean
+  readonly force?: boolean
+  readonly quiet?: boolean
+  readonly json?: true
+}
+
+/** What the plans of all tasks have. */
+interface Plan {
+  readonly outputs: readonly string[]
+  /** Folder of the checkpoints. */
+  readonly checkpoints: string
+  readonly warnings: readonly string[]
+}
+
+interface Result {
+  readonly interrupted: boolean
+}
+
+/** The parts of a `tune` command that depend on its task. */
+interface TuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result> {
+  prepare(resume: boolean): Promise<Prepared>
+  formatPlan(plan: Prepared['plan']): string
+  run(prepared: Prepared, io: Io, progress: TrainingProgress): Promise<Outcome>
+  formatResult(result: Outcome): string
+}
+
+/** Prints the plan of a fine-tuning, and carries it out unless it is a dry run. */
+export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
+  command: Command,
+  io: Io,
+  { dryRun, force = false, quiet = false, json, resume = false }: TuneOptions,
+  { prepare, formatPlan, run, formatResult }: TuneCommand<Prepared, Outcome>,
+): Promise<void> {
+  if (resume && force)
+    return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
+  const prepared = await prepare(resume)
+  const plan: Prepared['plan'] = prepared.plan
+  if (!resume && !(force && dryRun)) await clearOutputs(plan, force)
+  if (dryRun)
+    return print(io, { plan }, json, () =>
+      [formatPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
+    )
+  if (!quiet) writeText(io.stderr, `${formatPlan(plan)}\n`)
+  for (const warning of plan.warnings) writeText(io.stderr, `warning: ${warning}\n`)
+  const result = await run(prepared, io, createTrainingProgress(io.stderr, quiet, 'loss'))
+  print(io, result, json, () => formatResult(result))
+  if (result.interrupted) throw new Interrupted()
+}
+
+/**
+ * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run that
+ * is replaced.
+ */
+async function clearOutputs({ outputs, checkpoints }: Plan, force: boolean): Promise<void> {
+  if (force) return rm(checkpoints, { recursive: true, force: true })
+  for (const path of [...outputs, checkpoints])
+    if (await stat(path).catch(() => null))
+      throw new OnnxIreError(
+        'io',
+        `${path} exists: continue an interrupted run with --resume, choose another folder with -o, or replace it with --force`,
+      )
+}
+
+/** What the results of all tasks have. */
+interface TuningResult extends Result {
+  readonly plan: Plan
+  readonly step: number
+  readonly before: Measures | null
+  readonly after: Measures | null
+}
+
+/** A result as text. @param saved what an interrupted run has written besides its checkpoint, as a part of the sentence */
+export function formatTuningResult({ plan, step, interrupted, before, after }: TuningResult, saved = ''): string {
+  if (interrupted)
+    return step === 0
+      ? 'interrupted before the first step; nothing is written'
+      : `interrupted after ${formatCount(step, 'step')}, saved in ${plan.checkpoints}; ${saved}continue with the same command and --resume`
+  return [
+    ...(before && after
+      ? [`held out before: ${formatMetricsLine(before)}`, `held out after:  ${formatMetricsLine(after)}`]
+      : []),
+    `${formatCount(step, 'step')} done; wrote ${plan.outputs.join(' and ')}`,
+  ].join('\n')
+}
