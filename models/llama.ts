@@ -14,6 +14,14 @@ export interface LlamaOptions {
   readonly width?: number
   /** Attention heads. Default 4. */
   readonly heads?: number
+  /** Heads of keys and values, each shared by heads / keyHeads heads (grouped queries). Default: `heads`. */
+  readonly keyHeads?: number
+  /** Whether query, key and value have biases, as in Qwen2. Default false. */
+  readonly qkvBias?: boolean
+  /** Base of the wavelengths of rotary positions. Default 10000. */
+  readonly theta?: number
+  /** Added to the mean square in RMS norms. Default 1e-5. */
+  readonly epsilon?: number
   /** Transformer blocks. Default 2. */
   readonly layers?: number
   /** Width of the feed-forward layer. Default 8/3 width, rounded up to a multiple of 256. */
@@ -27,17 +35,19 @@ export interface LlamaOptions {
 }
 
 /**
- * Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971: RMS norms first, rotary positions, SwiGLU, no biases):
- * tokens int64 [N, context] to logits [N, context, vocabulary]. Weights are initialized as in GPT-2: normal with
- * standard deviation 0.02, and 0.02 / sqrt(2 layers) for those that add to the residual stream.
+ * Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971: RMS norms first, rotary positions, SwiGLU, no biases)
+ * and its relatives with grouped queries (SmolLM2) and biases of query, key and value (Qwen2.5): tokens int64 [N,
+ * context] to logits [N, context, vocabulary]. Weights are initialized as in GPT-2: normal with standard deviation
+ * 0.02, and 0.02 / sqrt(2 layers) for those that add to the residual stream.
  */
 export function llama(options: LlamaOptions = {}): Graph {
   const { vocabulary = 256, context = 128, width = 128, heads = 4, layers = 2, tied = false, seed = 0 } = options
   const { hidden = 256 * Math.ceil((8 * width) / 3 / 256), dropout: rate = 0 } = options
+  const { keyHeads = heads, qkvBias = false, theta = 10000, epsilon = 1e-5 } = options
   const weights = new Weights(seed)
   const initialize: Initializer = (name, dims) => weights.normal(name, dims, 0.02)
   const initializeOutput: Initializer = (name, dims) => weights.normal(name, dims, 0.02 / Math.sqrt(2 * layers))
-  const rotate = rotary(context, width / heads)
+  const rotate = rotary(context, width / heads, theta)
   const mask = causalMask(context)
 
   const tokens = input('tokens', 'int64', ['N', context])
@@ -45,10 +55,13 @@ export function llama(options: LlamaOptions = {}): Graph {
   let y = op.Gather(embedding, tokens)
   for (let i = 0; i < layers; i++) {
     const name = `block${i}`
-    const shape = { length: context, width, heads, bias: false, initialize, initializeOutput, mask, rotate }
-    const seen = rmsNorm(weights, `${name}.norm1`, y, width)
+    const shape = {
+      ...{ length: context, width, heads, keyHeads, bias: qkvBias, outputBias: false },
+      ...{ initialize, initializeOutput, mask, rotate },
+    }
+    const seen = rmsNorm(weights, `${name}.norm1`, y, width, epsilon)
     y = op.Add(y, dropout(attention(weights, `${name}.attention`, seen, shape), rate))
-    const read = rmsNorm(weights, `${name}.norm2`, y, width)
+    const read = rmsNorm(weights, `${name}.norm2`, y, width, epsilon)
     const gate = projection(weights, `${name}.mlp.gate`, read, width, hidden, { initialize, bias: false })
     const up = projection(weights, `${name}.mlp.up`, read, width, hidden, { initialize, bias: false })
     // SwiGLU (Shazeer 2020): silu(gate) up, with silu(x) = x sigmoid(x)
@@ -59,7 +72,7 @@ export function llama(options: LlamaOptions = {}): Graph {
     })
     y = op.Add(y, dropout(down, rate))
   }
-  const read = rmsNorm(weights, 'norm', y, width)
+  const read = rmsNorm(weights, 'norm', y, width, epsilon)
   const logits = tied
     ? op.MatMul(read, op.Transpose(embedding, { perm: [1, 0] }))
     : projection(weights, 'head', read, width, vocabulary, { initialize, bias: false })
@@ -67,16 +80,16 @@ export function llama(options: LlamaOptions = {}): Graph {
 }
 
 /**
- * Rotary positions (Su et al. 2021): features i and i + size/2 of position t are rotated by the angle t / 10000^(2i /
+ * Rotary positions (Su et al. 2021): features i and i + size/2 of position t are rotated by the angle t / theta^(2i /
  * size), (a, b) -> (a cos - b sin, b cos + a sin). The last feature of an odd size is unchanged.
  */
-function rotary(length: number, size: number): (x: Value) => Value {
+function rotary(length: number, size: number, theta: number): (x: Value) => Value {
   const half = Math.floor(size / 2)
   const table = (element: (angle: number, i: number) => number, rest: number) => {
     const data = new Float32Array(length * size)
     for (let t = 0; t < length; t++)
       for (let i = 0; i < size; i++)
-        data[t * size + i] = i < 2 * half ? element(t / 10000 ** ((i % half) / half), i) : rest
+        data[t * size + i] = i < 2 * half ? element(t / theta ** ((i % half) / half), i) : rest
     return constant({ dtype: 'float32', dims: [length, size], data })
   }
   const cos = table(Math.cos, 1)

@@ -17,6 +17,8 @@ describe('presets > parameters as published', () => {
     ['resnet-18-cifar', 11_173_962], // https://github.com/kuangliu/pytorch-cifar
     ['lenet', 61_706], // https://d2l.ai/chapter_convolutional-neural-networks/lenet.html
     ['mlp', 669_706],
+    ['qwen2.5-0.5b', 494_032_768], // https://huggingface.co/Qwen/Qwen2.5-0.5B; transformers' Qwen2ForCausalLM
+    ['smollm2-135m', 134_515_008], // https://huggingface.co/HuggingFaceTB/SmolLM2-135M; LlamaForCausalLM
   ])('%s: %i', (name, published) => {
     expect(count(build(preset(name)))).toBe(published)
   })
@@ -68,6 +70,7 @@ const small: readonly Preset[] = [
   { kind: 'transformer', vocabulary: 7, context: 6, width: 8, heads: 2, layers: 2, dropout: 0.1 },
   { kind: 'llama', vocabulary: 7, context: 6, width: 10, heads: 2, layers: 2, hidden: 12, dropout: 0.1 },
   { kind: 'llama', vocabulary: 7, context: 6, width: 8, heads: 2, layers: 1, hidden: 12, tied: true },
+  { kind: 'llama', vocabulary: 7, context: 6, width: 16, heads: 4, keyHeads: 2, layers: 1, hidden: 12, qkvBias: true },
 ]
 
 test.each(small)(
@@ -127,6 +130,7 @@ describe('presets > initial weights', () => {
 test.each<[RegExp, Preset]>([
   [/vit: patches of 5 pixels do not divide a side of 32/, { kind: 'vit', size: 32, patch: 5 }],
   [/block0\.attention: a width of 10 does not divide into 4 heads/, { kind: 'llama', width: 10 }],
+  [/block0\.attention: 4 heads cannot share 3 keys and values/, { kind: 'llama', keyHeads: 3 }],
   [/resnet: depths has 1 numbers and stages 4/, { kind: 'resnet', depths: [2] }],
   [/wide-resnet: a depth of 20 is not 6 n \+ 4/, { kind: 'wide-resnet', depth: 20 }],
 ])('presets > invalid sizes > rejects: %s', (message, options) => {

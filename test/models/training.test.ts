@@ -22,6 +22,7 @@ const small: readonly Preset[] = [
   { kind: 'transformer', ...language },
   { kind: 'llama', ...language, hidden: 24 },
   { kind: 'llama', ...language, width: 18, tied: true },
+  { kind: 'llama', ...language, width: 24, heads: 6, keyHeads: 2, qkvBias: true, theta: 1000 },
 ]
 
 /** Three clusters of images, or sentences that count on from where they begin. */

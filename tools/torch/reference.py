@@ -1,11 +1,10 @@
 """Computes the architectures of models/ in PyTorch, with weights from a formula.
 
-    /usr/bin/python3 tools/torch/reference.py test/models/reference.json && npm run format
+    ~/.cache/onnx-ire/torch/bin/python3 tools/torch/reference.py test/models/reference.json && npm run format
 
 Writes, by name, a preset, the number of examples and the logits in evaluation form. `elements` gives weights and inputs
 from their names and shapes; test/models/reference.ts has the same formula. Residual networks and vision transformers
-are torchvision's, the rest is written here. Needs torch 1.13 and torchvision (Debian 12: python3-torch,
-python3-torchvision).
+are torchvision's, the rest is written here. Run it with the environment `torch` (npm run python -- torch).
 """
 
 import json
@@ -181,16 +180,18 @@ def vit(preset, batch):
     return model.eval()(image(batch, 3, preset["size"]))
 
 
-def causal_attention(x, name, heads, bias, turn=lambda x: x):
+def causal_attention(x, name, heads, bias, turn=lambda x: x, key_heads=None, output_bias=None):
     batch, length, width = x.shape
+    size, shared = width // heads, heads // (key_heads or heads)
     q, k, v = (
-        project(x, f"{name}.{part}", width, bias).view(batch, length, heads, -1).transpose(1, 2)
-        for part in ("query", "key", "value")
+        project(x, f"{name}.{part}", count * size, bias).view(batch, length, count, size).transpose(1, 2)
+        for part, count in (("query", heads), ("key", heads // shared), ("value", heads // shared))
     )
+    k, v = (y.repeat_interleave(shared, 1) for y in (k, v))
     scores = turn(q) @ turn(k).transpose(-2, -1) / math.sqrt(width // heads)
     ahead = torch.ones(length, length, dtype=torch.bool).triu(1)
     mixed = scores.masked_fill(ahead, -math.inf).softmax(-1) @ v
-    return project(mixed.transpose(1, 2).reshape(batch, length, width), f"{name}.output", width, bias)
+    return project(mixed.transpose(1, 2).reshape(batch, length, width), f"{name}.output", width, bias if output_bias is None else output_bias)
 
 
 def transformer(preset, batch):
@@ -207,10 +208,10 @@ def transformer(preset, batch):
     return layer_norm(x, "norm") @ embedding.t()
 
 
-def turned(x):
-    """(a + i b) e^(i t / 10000^(2 k / size)) for the pairs (k, k + size // 2), in complex numbers."""
+def turned(x, theta=10000.0):
+    """(a + i b) e^(i t / theta^(2 k / size)) for the pairs (k, k + size // 2), in complex numbers."""
     length, half = x.shape[-2], x.shape[-1] // 2
-    angles = torch.outer(torch.arange(length), 10000.0 ** (-torch.arange(half) / half))
+    angles = torch.outer(torch.arange(length), theta ** (-torch.arange(half) / half))
     a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
     z = torch.complex(a.contiguous(), b.contiguous()) * torch.polar(torch.ones_like(angles), angles)
     return torch.cat((z.real, z.imag, rest), -1)
@@ -218,12 +219,15 @@ def turned(x):
 
 def llama(preset, batch):
     width = preset["width"]
-    rms = lambda x, name: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * elements(f"{name}.weight", width)
+    epsilon = preset.get("epsilon", 1e-5)
+    rms = lambda x, name: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon) * elements(f"{name}.weight", width)
     embedding = elements("embedding.weight", preset["vocabulary"], width)
     x = embedding[tokens(batch, preset)]
     for i in range(preset["layers"]):
         name = f"block{i}"
-        x = x + causal_attention(rms(x, f"{name}.norm1"), f"{name}.attention", preset["heads"], False, turned)
+        turn = lambda x: turned(x, float(preset.get("theta", 10000)))
+        shape = preset["heads"], preset.get("qkvBias", False), turn, preset.get("keyHeads"), False
+        x = x + causal_attention(rms(x, f"{name}.norm1"), f"{name}.attention", *shape)
         y = rms(x, f"{name}.norm2")
         gate, up = (project(y, f"{name}.mlp.{part}", preset["hidden"], False) for part in ("gate", "up"))
         x = x + project(F.silu(gate) * up, f"{name}.mlp.down", width, False)
@@ -251,6 +255,8 @@ cases = [
     ("transformer", text),
     ("llama-tiny", {**text, "tied": True}),
     ("llama-60m", {**text, "layers": 2}),
+    ("qwen2.5-0.5b", {**text, "layers": 2}),
+    ("smollm2-135m", {**text, "layers": 2}),
 ]
 
 

@@ -143,6 +143,10 @@ const presetSchema: JsonSchema = kinds(
   preset('transformer', language),
   preset('llama', {
     ...language,
+    keyHeads: count('heads of keys and values; a divisor of heads', maxWidth),
+    qkvBias: flag('whether query, key and value have biases'),
+    theta: real({ exclusiveMinimum: 1 }, 'base of the wavelengths of rotary positions'),
+    epsilon: real({ minimum: 0 }, 'added to the mean square in RMS norms'),
     hidden: count('units of the feed-forward layers', maxWidth),
     tied: flag('whether head and embedding share their weights'),
   }),
