@@ -1,8 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { node } from '../../src/node/index.js'
-import { speedUp } from '../../tools/experiments/transformer/experiment.js'
 import { grammarText } from '../../tools/experiments/transformer/grammar.js'
-import { type Contender, type TextRun, trainText } from '../../tools/experiments/transformer/run.js'
+import { type Contender, speedUp, type TextRun, trainText } from '../../tools/experiments/transformer/run.js'
 import { tokenized, windows } from '../../tools/experiments/transformer/text.js'
 
 const text = grammarText()

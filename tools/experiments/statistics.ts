@@ -14,7 +14,7 @@ export function computeSpread(values: readonly number[]): Spread {
   const n = values.length
   const centre = mean(values)
   const deviation = Math.sqrt(values.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (n - 1))
-  return { n, mean: centre, deviation, half: (quantile(n - 1) * deviation) / Math.sqrt(n) }
+  return { n, mean: centre, deviation, half: (studentQuantile(n - 1) * deviation) / Math.sqrt(n) }
 }
 
 /** Statistics of a[i] - b[i]: runs with the same seed have the same data, so its part of the variance cancels. */
@@ -22,7 +22,7 @@ export const pairedSpread = (a: readonly number[], b: readonly number[]): Spread
   computeSpread(a.map((x, i) => x - b[i]!))
 
 /** Quantiles 0.975 of t for 1 to 30 degrees of freedom f; above 30, t = z + (z^3 + z) / (4 f), error below 0.002. */
-function quantile(freedom: number): number {
+export function studentQuantile(freedom: number): number {
   const z = 1.959964
   return table[freedom - 1] ?? (freedom < 1 ? Number.NaN : z + (z ** 3 + z) / (4 * freedom))
 }

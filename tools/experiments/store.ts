@@ -1,12 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { Settings } from './experiment.js'
-
-export interface Run {
-  readonly settings: Settings
-  readonly result: object
-  readonly seconds: number
-}
+import type { Settings, StoredRun } from './experiment.js'
 
 /** Canonical JSON of settings, independent of the order of fields. */
 export const toKey = (settings: Settings): string => JSON.stringify(settings, (_, value) => sorted(value))
@@ -14,7 +8,7 @@ export const toKey = (settings: Settings): string => JSON.stringify(settings, (_
 /** Runs of an experiment in one JSON file, which is rewritten atomically after every run. */
 export class Store {
   readonly #path: string
-  readonly #runs = new Map<string, Run>()
+  readonly #runs = new Map<string, StoredRun>()
   readonly #asked = new Set<string>()
 
   /** @param resume whether to start with the runs in the file */
@@ -23,13 +17,13 @@ export class Store {
     if (resume) for (const run of read(path)) this.#runs.set(toKey(run.settings), run)
   }
 
-  get(settings: Settings): Run | undefined {
+  get(settings: Settings): StoredRun | undefined {
     const key = toKey(settings)
     this.#asked.add(key)
     return this.#runs.get(key)
   }
 
-  add(run: Run): void {
+  add(run: StoredRun): void {
     this.#runs.set(toKey(run.settings), run)
     this.#write([...this.#runs.values()], null)
   }
@@ -42,7 +36,7 @@ export class Store {
     )
   }
 
-  #write(runs: readonly Run[], summary: Readonly<Record<string, unknown>> | null): void {
+  #write(runs: readonly StoredRun[], summary: Readonly<Record<string, unknown>> | null): void {
     mkdirSync(dirname(this.#path), { recursive: true })
     const lines = runs.map((run) => `    ${JSON.stringify(run)}`).join(',\n')
     const head = Object.entries(summary ?? {}).map(
@@ -54,7 +48,7 @@ export class Store {
   }
 }
 
-function read(path: string): readonly Run[] {
+function read(path: string): readonly StoredRun[] {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -62,7 +56,7 @@ function read(path: string): readonly Run[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
-  return (JSON.parse(text) as { runs: readonly Run[] }).runs
+  return (JSON.parse(text) as { runs: readonly StoredRun[] }).runs
 }
 
 function sorted(value: unknown): unknown {

@@ -6,7 +6,7 @@ import { computeSpread, pairedSpread, type Spread } from '../statistics.js'
 import type { Outcome } from '../train.js'
 import { refineRate, type Trial, type TuningResult, tune, tuneRate } from '../tuning.js'
 import { grammarText } from './grammar.js'
-import { type Contender, type TextModel, type TextRun, trainText } from './run.js'
+import { type Contender, speedUp, type TextModel, type TextRun, trainText } from './run.js'
 import { reviews, type Text, tokenized } from './text.js'
 
 /** Subject of the comparison: a model on a text for N steps, and the initial settings for tuning. */
@@ -255,12 +255,6 @@ Tuning, held-out loss of seed ${lab.seeds[0]}: AdamW in N steps ${trials(base)};
     },
   }
 }
-
-/**
- * Steps that AdamW needs to reach a loss, relative to N, if doubling the steps lowers the loss from `once` to `double`.
- */
-export const speedUp = (loss: readonly number[], once: readonly number[], double: readonly number[]): Spread =>
-  computeSpread(loss.map((x, i) => 2 ** ((once[i]! - x) / (once[i]! - double[i]!))))
 
 const losses = ({ outcomes }: Row): number[] => outcomes.map(({ test }) => test?.loss ?? Number.NaN)
 

@@ -2,6 +2,7 @@ import { adamw, crossEntropy, type Graph, ire, type Optimizer, type Runtime } fr
 import { modelOf } from 'onnx-ire/graph'
 import { type LlamaOptions, llama, type TransformerOptions, transformer } from 'onnx-ire/models'
 import { type RandomMask, withRandomMask } from '../random-mask.js'
+import { computeSpread, type Spread } from '../statistics.js'
 import { type Outcome, trainModel } from '../train.js'
 import { type Text, windows } from './text.js'
 
@@ -11,6 +12,11 @@ export interface Contender {
   readonly kappa?: number
   readonly gamma?: number
   readonly curvature?: 'sampled' | 'empirical'
+  /** Steps between two refreshes of the mask; default 10. */
+  readonly interval?: number
+  readonly kappaDecay?: boolean
+  /** False: IRE does not enhance the embedding and the head. */
+  readonly outerLayers?: boolean
   /** Replaces the mask by a random mask. */
   readonly mask?: RandomMask
 }
@@ -35,9 +41,12 @@ export const graphOf = (model: TextModel, seed: number): Graph =>
   model.kind === 'llama' ? llama({ ...model, seed }) : transformer({ ...model, seed })
 
 /** AdamW with the settings of the paper, with and without IRE. */
-export function optimizerOf({ lr, kappa, gamma = 0.6, curvature = 'sampled' }: Contender, warmup: number): Optimizer {
+export function optimizerOf(
+  { lr, kappa, gamma = 0.6, curvature = 'sampled', interval = 10, kappaDecay = false }: Contender,
+  warmup: number,
+): Optimizer {
   const base = adamw({ lr, betas: [0.9, 0.95], weightDecay: 0.1 })
-  return kappa === undefined ? base : ire(base, { kappa, gamma, interval: 10, warmup, curvature })
+  return kappa === undefined ? base : ire(base, { kappa, gamma, interval, warmup, curvature, kappaDecay })
 }
 
 /** Trains a language model: gradient norm clipped at 1, cosine schedule to a twentieth of the rate. */
@@ -64,6 +73,9 @@ export function trainText(
       evaluateEvery,
       batchSize,
       curvatureShare,
+      ...(contender.outerLayers === false
+        ? { groups: [{ tensors: ['embedding.weight', 'head.weight'], ire: false }] }
+        : {}),
       seed,
     },
     contender.mask ? withRandomMask(runtime, contender.mask, seed) : runtime,
@@ -71,3 +83,9 @@ export function trainText(
     done,
   )
 }
+
+/**
+ * Steps that AdamW needs to reach a loss, relative to N, if doubling the steps lowers the loss from `once` to `double`.
+ */
+export const speedUp = (loss: readonly number[], once: readonly number[], double: readonly number[]): Spread =>
+  computeSpread(loss.map((x, i) => 2 ** ((once[i]! - x) / (once[i]! - double[i]!))))

@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'vitest'
+import type { Lab, Settings, StoredRun } from '../../tools/experiments/experiment.js'
+import { speedUp } from '../../tools/experiments/speed-up/experiment.js'
+import { chooseNext, fitLinear } from '../../tools/experiments/speed-up/fit.js'
+import { coordinates, points, reference } from '../../tools/experiments/speed-up/settings.js'
+import { toKey } from '../../tools/experiments/store.js'
+
+describe('fit', () => {
+  test('line > slope and standard error of the textbook; a prediction adds the noise of a measurement', () => {
+    const x = [0, 1, 2, 3]
+    const y = [1, 2.1, 2.9, 4]
+    const { coefficients, halves, predict } = fitLinear(x.map((each, i) => ({ x: [1, each, 0], y: y[i]! })))
+    expect(coefficients[0]).toBeCloseTo(1.03, 12)
+    expect(coefficients[1]).toBeCloseTo(0.98, 12)
+    expect(coefficients[2]).toBeNaN()
+    // Residuals -0.03, 0.09, -0.09, 0.03: s^2 = 0.018 / 2, of the slope s^2 / sum (x - 1.5)^2 = 0.009 / 5; t(2) = 4.303.
+    expect(halves[1]).toBeCloseTo(4.303 * Math.sqrt(0.009 / 5), 10)
+    const { mean, half } = predict([1, 5, 0])
+    expect(mean).toBeCloseTo(1.03 + 5 * 0.98, 12)
+    expect(half).toBeCloseTo(4.303 * Math.sqrt(0.009 * (1 + 1 / 4 + 3.5 ** 2 / 5)), 10)
+    expect(predict([1, 0, 1]).mean).toBeNaN()
+  })
+
+  test('next measurement > an unknown variable before a known one, the farther before the nearer, the cheaper of two', () => {
+    const measured = [
+      [1, 0, 0],
+      [1, 2, 0],
+    ]
+    const choose = (...candidates: { x: number[]; cost: number }[]) => chooseNext(measured, candidates)
+    expect(choose({ x: [1, 1, 0], cost: 1 }, { x: [1, 0, 1], cost: 1 })).toBe(1)
+    expect(choose({ x: [1, 0, 2], cost: 1 }, { x: [1, 0, 1], cost: 1 })).toBe(0)
+    expect(choose({ x: [1, 0, 1], cost: 2 }, { x: [1, 0, 1], cost: 1 })).toBe(1)
+  })
+})
+
+/** Loss by a law in which AdamW is best at 2^-9 and IRE as good as AdamW in `factor` times the steps. */
+const lossOf = ({ lr, kappa = 0, steps, model }: Settings, factor: number): number => {
+  const rate = kappa ? Number(lr) * (1 + Number(kappa) / 3) : Number(lr)
+  const { width } = model as { width: number }
+  const off = Math.log2(rate * 2 ** 9) ** 2
+  return 8 - 0.3 * Math.log2(Number(steps) * (kappa ? factor : 1)) - 0.1 * Math.log2(width) + 0.05 * off
+}
+
+/** A lab whose runs take a second each and follow the law. */
+function createLab(budget: number | undefined, stored: Map<string, StoredRun>): Lab & { readonly made: Settings[] } {
+  const made: Settings[] = []
+  const recall = (settings: Settings) => stored.get(toKey(settings))
+  return {
+    scale: 'small',
+    seeds: [0, 1],
+    data: undefined,
+    signal: { aborted: false },
+    budget,
+    made,
+    expect() {},
+    recall,
+    async measure<Result extends object>(settings: Settings) {
+      if (!recall(settings)) {
+        made.push(settings)
+        const loss = lossOf(settings, Number(settings['interval']) === 1 ? 1.3 : 1.2)
+        stored.set(toKey(settings), { settings, result: { loss, test: { loss, accuracy: 0 } }, seconds: 1 })
+      }
+      return recall(settings)!.result as Result
+    },
+  }
+}
+
+test('experiment > every variable once, and the speed-up of the law; nothing is run twice', async () => {
+  const stored = new Map<string, StoredRun>()
+  const { markdown, summary } = await speedUp.run(createLab(undefined, stored))
+  const comparisons = summary['comparisons'] as { variable: string | null; tuned: { mean: number } }[]
+  expect(comparisons).toHaveLength(points.length)
+  expect(comparisons[0]!.variable).toBeNull()
+  for (const { variable, tuned } of comparisons) {
+    // The settings of IRE include one at twice of the law's best rate at most: (1 + 3 / 3) / 2 = 1.
+    const fast = variable === 'interval' ? [1.2, 1.3] : [1.2]
+    expect(Math.min(...fast.map((factor) => Math.abs(tuned.mean - factor))), `${variable}`).toBeLessThan(1e-9)
+  }
+  expect(markdown).toContain('All points are measured.')
+  const again = createLab(undefined, stored)
+  await speedUp.run(again)
+  expect(again.made).toEqual([])
+})
+
+test('budget > the reference first, then comparisons that fit', async () => {
+  const stored = new Map<string, StoredRun>()
+  const first = await speedUp.run(createLab(1e-9, stored))
+  expect((first.summary['comparisons'] as object[]).length).toBeLessThanOrEqual(1)
+  const { summary, markdown } = await speedUp.run(createLab(60, stored))
+  const comparisons = summary['comparisons'] as { variable: string | null; setting: typeof reference }[]
+  expect(comparisons[0]!.variable).toBeNull()
+  expect(comparisons.length).toBeGreaterThan(1)
+  // About a second per run of the reference's size: 25 times as many steps do not fit into a minute.
+  expect(comparisons.some(({ setting }) => setting.steps === 20_000)).toBe(false)
+  expect(markdown).toContain('Not measured yet')
+})
+
+test('coordinates > doublings of one variable', () => {
+  const [first, ...others] = points.map(coordinates)
+  expect(first).toEqual([1, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+  for (const x of others) expect(x.slice(1).filter((value) => value !== 0).length).toBeGreaterThanOrEqual(1)
+  expect(others[0]![1]).toBe(-1)
+})
