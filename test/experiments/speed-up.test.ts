@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Lab, Settings, StoredRun } from '../../tools/experiments/experiment.js'
 import { speedUp } from '../../tools/experiments/speed-up/experiment.js'
 import { chooseNext, fitLinear } from '../../tools/experiments/speed-up/fit.js'
-import { coordinates, points, reference } from '../../tools/experiments/speed-up/settings.js'
+import { coordinates, points, type reference } from '../../tools/experiments/speed-up/settings.js'
 import { toKey } from '../../tools/experiments/store.js'
 
 describe('fit', () => {
@@ -72,7 +72,7 @@ test('experiment > every variable once, and the speed-up of the law; nothing is 
   expect(comparisons).toHaveLength(points.length)
   expect(comparisons[0]!.variable).toBeNull()
   for (const { variable, tuned } of comparisons) {
-    // The settings of IRE include one at twice of the law's best rate at most: (1 + 3 / 3) / 2 = 1.
+    // Kappa 3 at half of AdamW's best rate is at the law's best rate, too: (1 + 3 / 3) / 2 = 1.
     const fast = variable === 'interval' ? [1.2, 1.3] : [1.2]
     expect(Math.min(...fast.map((factor) => Math.abs(tuned.mean - factor))), `${variable}`).toBeLessThan(1e-9)
   }

@@ -4,7 +4,7 @@ import { computeSpread, type Spread } from '../statistics.js'
 import type { Outcome } from '../train.js'
 import { type Contender, speedUp, type TextRun, trainText } from '../transformer/run.js'
 import { encodeDocuments, learnTokenizer, reviews, type Text } from '../transformer/text.js'
-import { tune, tuneRate } from '../tuning.js'
+import { refineRate, tune, tuneRate } from '../tuning.js'
 import { batchSize, changesSize, context, heads, hiddenOf, type Point, parametersOf, type Setting } from './settings.js'
 
 /** Seed that settings are chosen with; it is none of those compared. */
@@ -167,7 +167,7 @@ const arithmeticOf = (setting: Setting): number => (parametersOf(setting) - sett
  * @param knownBase whether AdamW's runs are those of a point that is measured
  */
 export function comparisonCost(point: Point, seeds: number, knownBase: boolean): number {
-  const rates = 4 + 2 * 3
+  const rates = 5 + 2 * 4
   const base = knownBase ? 0 : rates + 3 * seeds
   const untuned = changesSize(point) ? paperKappas.length + 4 * seeds : 0
   return point.setting.steps * arithmeticOf(point.setting) * (base + enhancements.length + seeds + untuned)
@@ -197,11 +197,15 @@ async function compare(
     ...(outerLayers ? {} : { outerLayers }),
   })
 
-  const rate = await tuneRate([2e-3, 4e-3], (lr) => score({ lr }, steps))
-  const [rateTwice, ire] = await Promise.all([
-    tuneRate([rate.best / 2, rate.best], (lr) => score({ lr }, 2 * steps)),
+  const scoreRate = (length: number) => (lr: number) => score({ lr }, length)
+  const coarse = await tuneRate([2e-3, 4e-3], scoreRate(steps))
+  const [rate, rateTwice, ire] = await Promise.all([
+    refineRate(coarse, scoreRate(steps)),
+    tuneRate([coarse.best / 2, coarse.best], scoreRate(2 * steps)).then((found) =>
+      refineRate(found, scoreRate(2 * steps)),
+    ),
     tune(
-      enhancements.map(({ share, kappa, gamma }) => withIre(rate.best * share, kappa, gamma)),
+      enhancements.map(({ share, kappa, gamma }) => withIre(coarse.best * share, kappa, gamma)),
       (contender) => score(contender, steps),
     ),
   ])

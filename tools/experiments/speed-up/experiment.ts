@@ -93,7 +93,7 @@ function report(lab: Lab, measured: readonly Comparison[]) {
   return {
     markdown: `AdamW in N and 2 N steps, and IRE over it in N, on IMDB reviews in a byte-level BPE: Llamas of context ${context}, batch ${batchSize}. The reference has ${describe(reference)}; each other row differs in one variable. AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after N / 10 steps of warm-up, after which IRE begins. Speed-up: IRE's test loss is what AdamW reaches in this many N steps, by 2^((L_N - L) / (L_N - L_2N)), with 95 % intervals over ${lab.seeds.length} seeds; 2 is the paper's claim.
 
-- tuned: learning rates of AdamW in N and in 2 N steps by factors of two until both neighbors are worse; IRE over ${enhancements.map(({ share, kappa, gamma }) => `(${share} lr, kappa ${kappa}, gamma ${gamma})`).join(', ')}; by the loss on held-out data with seed ${tuningSeed}, which is none of those compared.
+- tuned: learning rates of AdamW in N and in 2 N steps by factors of two until both neighbors are worse, and once more between the best one and its better neighbor; IRE over ${enhancements.map(({ share, kappa, gamma }) => `(${share} lr, kappa ${kappa}, gamma ${gamma})`).join(', ')}; by the loss on held-out data with seed ${tuningSeed}, which is none of those compared.
 - at ${paperRate}: all three at the learning rate of the paper for all sizes, with kappa of ${paperKappas.join(', ')} tuned, gamma 0.6. Beside it, how much faster than this AdamW the tuned AdamW is.
 
 ${table(
