@@ -154,12 +154,12 @@ export function createTrainingProgress(stream: Output, quiet: boolean, metric: s
 }
 
 function formatEvaluation(metrics: IntervalMetrics): string {
-  const { epoch, step, loss, accuracy, count, validation, secondsPerStep, flatShare } = metrics
+  const { epoch, step, loss, accuracy, count, validation, secondsPerStep, gradientNorm } = metrics
   const training = formatMetricsLine({ loss, count, ...(accuracy === undefined ? {} : { accuracy }) })
   return [
     `epoch ${epoch + 1}, step ${step}: ${training}`,
     ...(validation ? [`held out: ${formatMetricsLine(validation)}`] : []),
-    ...(flatShare === undefined ? [] : [`${(100 * flatShare).toFixed(1)} % flat`]),
+    `gradient norm ${formatNumber(gradientNorm)}`,
     `${formatNumber(secondsPerStep)} s/step`,
   ].join('; ')
 }

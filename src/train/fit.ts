@@ -150,7 +150,9 @@ export class FitLoop {
     await this.#enterStage(step)
     for await (const batch of this.#remainingBatches()) {
       if (run.stageAt(run.step, this.#resolved.settings) !== (this.#cached?.stage ?? null)) return
-      const done = await run.trainBatch(batch, { ...this.#resolved, ...this.#cached?.options })
+      const { measureEvery } = this.#options
+      const measured = measureEvery !== undefined && run.step % measureEvery === 0
+      const done = await run.trainBatch(batch, { ...this.#resolved, ...this.#cached?.options, measured })
       this.#intervalSteps++
       run.progress.afterBatch(batch)
       const { evaluateEvery } = this.#options

@@ -16,6 +16,7 @@ import { checkRecompute } from './graphs/recompute.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
 import type { StartOptions } from './model/start-model.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
+import type { TensorMeasures } from './tensor-measures.js'
 
 /** Options of `Trainer.create`. */
 export interface TrainerOptions
@@ -121,6 +122,12 @@ export interface FitOptions {
    * or end of an interval. The steps after it are repeated, with the same results.
    */
   readonly onDeviceLost?: Callback<number>
+  /**
+   * Steps between two measurements of all trained tensors, from step 0 on: `tensors` of `StepProgress`. IRE's mask is
+   * compared with the last one in steps that refresh it, so choose a multiple of its interval. A measured step copies
+   * the trained parameters, and downloads the training state and the gradients from a device. Default: none.
+   */
+  readonly measureEvery?: number
   /** Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. */
   readonly signal?: { readonly aborted: boolean }
 }
@@ -148,6 +155,8 @@ export interface StepProgress extends StepReport {
   readonly examples: number
   /** Wall-clock time of this step. */
   readonly seconds: number
+  /** Measures of the tensors that the step trained, by name, in steps that `measureEvery` selects. */
+  readonly tensors?: Readonly<Record<string, TensorMeasures>>
 }
 
 /**
@@ -190,7 +199,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ totalEpochs: true, totalSteps: true, validation: true, evaluateEvery: true, checkpoints: true },
-  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true, signal: true },
+  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true, measureEvery: true, signal: true },
 }
 
 /** Checks trainer options. Throws `invalid-option` for an option that is unknown, missing or out of range. */
@@ -268,10 +277,12 @@ export function resolveTotalSteps(options: FitOptions, stepsPerEpoch: number | u
         "a store such as checkpointFolder(path) of 'onnx-ire/node'",
       )
   }
-  const { totalEpochs, totalSteps, evaluateEvery, checkpoints: { everySteps, everySeconds } = {} } = options
+  const { totalEpochs, totalSteps, evaluateEvery, measureEvery } = options
+  const { everySteps, everySeconds } = options.checkpoints ?? {}
   if ((totalEpochs === undefined) === (totalSteps === undefined))
     throw new OnnxIreError('invalid-option', 'fit: set either totalEpochs or totalSteps')
   if (evaluateEvery !== undefined) checkNumber('fit', 'evaluateEvery', evaluateEvery, positiveCount)
+  if (measureEvery !== undefined) checkNumber('fit', 'measureEvery', measureEvery, positiveCount)
   if (everySteps !== undefined) checkNumber('fit', 'checkpoints.everySteps', everySteps, positiveCount)
   if (everySeconds !== undefined) checkNumber('fit', 'checkpoints.everySeconds', everySeconds, nonNegative)
   if (totalSteps !== undefined) return checkNumber('fit', 'totalSteps', totalSteps, positiveCount)

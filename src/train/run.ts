@@ -1,7 +1,7 @@
 import type { BackendSpec, TensorMap, TrainingBackend, TrainingDevice, TrainingState } from '../backend/backend.js'
 import { HostBackend } from '../backend/host.js'
 import { OnnxBackend } from '../backend/onnx/onnx-backend.js'
-import { runStep } from '../backend/step.js'
+import { runStep, type StepReport } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { type FloatArray, mapArrays } from '../ir/float-array.js'
@@ -12,10 +12,12 @@ import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { type BaseOptimizer, createRules, type Rules } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
+import { refreshesAt } from '../optim/ire/ire.js'
+import type { FlatMask } from '../optim/ire/mask.js'
 import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { evaluatedWeights, initialState, type OptimizerState } from '../optim/state.js'
-import type { DeviceTensors } from '../runtime/device.js'
+import type { DeviceTensor, DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { SerialQueue } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -32,6 +34,7 @@ import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
 import { Programs } from './programs.js'
 import { Progress } from './progress.js'
+import { measureTensors } from './tensor-measures.js'
 import { prepareBatch } from './validate-batch.js'
 
 /** The model of a run, for the checksums in its checkpoints. */
@@ -51,9 +54,18 @@ export type StageBuilder = (
   trained: ReadonlySet<string>,
 ) => { readonly graphs: TrainingGraphs; readonly features: FeatureStage['features'] } | null
 
+/** The state before a measured step. */
+interface StateCopy {
+  readonly parameters: ParameterArrays
+  /** `flat` of the mask, if the step refreshes it. */
+  readonly lastFlat: FlatMask['flat'] | undefined
+}
+
 /** Options of one step, with the programs that the batch is an input of. Default: those of the whole model. */
 interface StepOptions extends ResolvedFitOptions {
   readonly programs?: Programs<TensorMap>
+  /** Whether the trained tensors are measured. */
+  readonly measured: boolean
 }
 
 /** A training run: weights, optimizer state, progress and backend, single steps, and checkpoints. */
@@ -225,37 +237,45 @@ export class Run {
     const started = Date.now()
     let first: BatchResult<TensorMap> | undefined
     const gradients: TensorMap[] = []
+    const before = options.measured ? await this.#copyState() : undefined
     await this.#load()
-    const report = await runStep(
-      this.#backend,
-      optimizer,
-      step,
-      async (kind, parameters) => {
-        const result = await programs.gradient({
-          kind,
-          ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
-          share: kind === 'curvature' ? curvatureShare : 1,
-          parameters,
-          statistics,
-          // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
-          random: this.random.stream(`${kind} ${step}`),
-          ...(parameterNames ? { parameterNames } : {}),
-        })
-        gradients.push(result.gradients)
-        if (kind === 'loss') first ??= result
-        return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
-      },
-      {
-        lrFactor: learningRateFactor(schedule, step, totalSteps ?? Infinity, stepsPerEpoch) * progress.lrFactor,
-        settings,
-        ...(clipNorm === undefined ? {} : { clipNorm }),
-        ...(clipValue === undefined ? {} : { clipValue }),
-      },
-    ).finally(() => {
+    const takeStep = () =>
+      runStep(
+        this.#backend,
+        optimizer,
+        step,
+        async (kind, parameters) => {
+          const result = await programs.gradient({
+            kind,
+            ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
+            share: kind === 'curvature' ? curvatureShare : 1,
+            parameters,
+            statistics,
+            // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
+            random: this.random.stream(`${kind} ${step}`),
+            ...(parameterNames ? { parameterNames } : {}),
+          })
+          gradients.push(result.gradients)
+          if (kind === 'loss') first ??= result
+          return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
+        },
+        {
+          lrFactor: learningRateFactor(schedule, step, totalSteps ?? Infinity, stepsPerEpoch) * progress.lrFactor,
+          settings,
+          ...(clipNorm === undefined ? {} : { clipNorm }),
+          ...(clipValue === undefined ? {} : { clipValue }),
+        },
+      )
+    let report: StepReport
+    let tensors: StepProgress['tensors']
+    try {
+      report = await takeStep()
+      this.#state.step = step + 1
+      this.#hostIsStale = this.#options.runtime.device !== undefined
+      if (before) tensors = await this.#measureTensors(before, gradients.at(-1)!, report.kappa)
+    } finally {
       for (const set of gradients) this.#backend.release(set)
-    })
-    this.#state.step = step + 1
-    this.#hostIsStale = this.#options.runtime.device !== undefined
+    }
     progress.interval.add(first!)
     if (ema !== undefined) await this.#backend.updateAverages(ema)
     // Running statistics come from the loss gradient at the unperturbed parameters only.
@@ -268,7 +288,39 @@ export class Run {
       totalSteps,
       examples: batch.size,
       seconds: (Date.now() - started) / 1000,
+      ...(tensors ? { tensors } : {}),
     }
+  }
+
+  /** Copies what a measured step will change: the parameters, and the mask if the step refreshes it. */
+  async #copyState(): Promise<StateCopy> {
+    await this.#downloadState()
+    const { ire } = unwrap(this.#options.optimizer)
+    const { mask } = this.#state
+    const isRefreshed = ire !== null && refreshesAt(ire, this.step)
+    return {
+      parameters: mapArrays(this.#weights.parameters, (array) => array.slice()),
+      lastFlat: mask && isRefreshed ? mapArrays(mask.flat, (array) => array.slice()) : undefined,
+    }
+  }
+
+  /** Measures the tensors of a step, whose last gradients are given. */
+  async #measureTensors({ parameters, lastFlat }: StateCopy, gradients: TensorMap, kappa: number) {
+    await this.#downloadState()
+    const { device } = this.#options.runtime
+    const trained = Object.entries(gradients).filter(([name]) => Object.hasOwn(parameters, name))
+    const downloaded = trained.map(async ([name, gradient]) => {
+      const array = device ? (await device.download(gradient as DeviceTensor)).data : gradient
+      return [name, array as FloatArray] as const
+    })
+    return measureTensors({
+      before: parameters,
+      after: this.#weights.parameters,
+      gradients: Object.fromEntries(await Promise.all(downloaded)),
+      mask: this.#state.mask,
+      lastFlat,
+      kappa,
+    })
   }
 
   /** Names of the parameters that are trained at a step; undefined for all. */

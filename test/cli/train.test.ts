@@ -110,6 +110,26 @@ test('train > existing run folder > is neither replaced nor mixed with another r
   expect(nowhere).toMatchObject({ code: 1, stderr: expect.stringContaining('error (io): ') })
 })
 
+test('train --measure-every > every field of metrics.jsonl is documented', async () => {
+  const recipe = await space.writeRecipe('measured.json', { metrics: ['accuracy', 'confusion'] })
+  const out = space.path('measured')
+  await json('train', recipe, '--out', out, '--measure-every', '10', '--memory', '1')
+  const lines = (await linesOf(`${out}/metrics.jsonl`)) as unknown as Record<string, object>[]
+  const tensors = lines.filter(({ kind }) => (kind as unknown) === 'tensors')
+  expect(tensors.map(({ step }) => step)).toEqual([1, 11])
+  expect(Object.keys(tensors[1]!['tensors']!)).toEqual(['hidden.weight', 'hidden.bias', 'head.weight', 'head.bias'])
+  const page = await readFile(new URL('../../docs/run-folders.md', import.meta.url), 'utf8')
+  const documented = new Set([...page.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name!))
+  const written = lines.flatMap((line) => [
+    String(line['kind']),
+    ...Object.keys(line),
+    ...Object.values(line['tensors'] ?? {}).flatMap((measures: object) => Object.keys(measures)),
+  ])
+  expect(new Set(written)).toContain('maskOverlap')
+  expect(new Set(written)).toContain('warning')
+  expect([...new Set(written)].filter((name) => !documented.has(name))).toEqual([])
+})
+
 describe('train > interrupted', () => {
   let [recipe, whole] = ['', {} as TrainingResult]
   beforeAll(async () => {

@@ -16,11 +16,15 @@ import {
   type Model,
   mse,
   OnnxIreError,
+  type Runtime,
+  type StepProgress,
+  sam,
   sgd,
   type Trainer,
   type TrainerOptions,
 } from '../../src/index.js'
-import { checkpointFolder } from '../../src/node/index.js'
+import { checkpointFolder, node } from '../../src/node/index.js'
+import { hostDevice } from '../backend/onnx/host-device.js'
 import { clusters, flat, smallConvnet } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
@@ -51,6 +55,84 @@ function memory(): CheckpointStore & { readonly kept: Map<number, Uint8Array> } 
     load: async (step) => kept.get(step)!,
   }
 }
+
+describe('measureEvery', () => {
+  const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 1, gamma: 0.5, interval: 2 })
+
+  /** Runs seven steps, and returns the parameters after every step with the measures. */
+  async function measured(options: Partial<TrainerOptions>, measureEvery?: number) {
+    const trainer = await create({ optimizer, batchNorm: 'trained', ...options }, smallConvnet())
+    const images = clusters(40, [2, 6, 6])
+    const states = [await copyParameters(trainer)]
+    const measures: StepProgress['tensors'][] = []
+    await trainer.train(images, {
+      totalSteps: 7,
+      ...(measureEvery === undefined ? {} : { measureEvery }),
+      async onStep({ tensors }) {
+        measures.push(tensors)
+        await trainer.sync()
+        states.push(await copyParameters(trainer))
+      },
+    })
+    return { states, measures }
+  }
+  // A clone of an array in shared memory would share it.
+  const copyParameters = async (trainer: Trainer) =>
+    Object.fromEntries(
+      Object.entries(await trainer.parameters()).map(([name, array]) => [name, Float32Array.from(array)]),
+    )
+  const norm = (values: readonly number[]) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0))
+
+  it('measures the tensors of these steps, and changes no result', async () => {
+    const { states, measures } = await measured({}, 4)
+    expect(measures.map((step) => step !== undefined)).toEqual([true, false, false, false, true, false, false])
+    expect(states).toEqual((await measured({})).states)
+    for (const step of [0, 4])
+      for (const [name, { updateRatio, norm: before, gradientNorm }] of Object.entries(measures[step]!)) {
+        const [u, v] = [states[step]![name]!, states[step + 1]![name]!]
+        expect(before).toBeCloseTo(norm([...u]), 5)
+        const ratio = norm([...v].map((x, i) => x - u[i]!)) / norm([...u])
+        if (before > 0) expect(updateRatio! / ratio).toBeCloseTo(1, 4)
+        else expect(updateRatio).toBeNull()
+        expect(gradientNorm).toBeGreaterThan(0)
+      }
+    // The refresh of step 4 compares with the mask of step 2; step 0 has no mask before.
+    expect(Object.values(measures[0]!).every(({ maskOverlap }) => maskOverlap === undefined)).toBe(true)
+    expect(Object.values(measures[4]!).some(({ maskOverlap }) => maskOverlap! > 0 && maskOverlap! < 1)).toBe(true)
+    const sizes = Object.entries(measures[4]!).map(([name, { flatShare }]) => [states[0]![name]!.length, flatShare!])
+    const flatCount = sizes.reduce((sum, [length, share]) => sum + length! * share!, 0)
+    const total = sizes.reduce((sum, [length]) => sum + length!, 0)
+    expect(flatCount / total).toBeGreaterThanOrEqual(0.5)
+    expect(flatCount / total).toBeLessThan(0.6)
+    for (const { flatShare, enhancement } of Object.values(measures[4]!)) {
+      // IRE adds kappa / (1 + kappa) of the update if all coordinates are flat, and nothing if none is.
+      if (flatShare === 1) expect(enhancement).toBeCloseTo(0.5, 6)
+      else expect(enhancement).toBeLessThan(0.5)
+      if (flatShare === 0) expect(enhancement).toBe(0)
+    }
+  })
+
+  it('measures the same on a device, in micro-batches and with SAM', async () => {
+    const cpu = node({ threads: 1 })
+    const device: Runtime = { ...cpu, device: hostDevice(cpu) }
+    const options = { optimizer: sam(adamw({ lr: 1e-2 }), { rho: 0.05 }), batchNorm: 'frozen', microBatch: 3 } as const
+    const [there, here] = [await measured({ ...options, runtime: device }, 3), await measured(options, 3)]
+    for (const step of [0, 3, 6])
+      for (const [name, expected] of Object.entries(here.measures[step]!)) {
+        const { gradientNorm, norm: before, updateRatio, ...mask } = there.measures[step]![name]!
+        expect(mask).toEqual({})
+        expect(Math.abs(gradientNorm - expected.gradientNorm)).toBeLessThan(1e-4)
+        expect(Math.abs(before - expected.norm)).toBeLessThan(1e-4)
+        if (before > 0.01) expect(updateRatio! / expected.updateRatio!).toBeCloseTo(1, 2)
+      }
+    await cpu.dispose()
+  })
+
+  it('must be a positive integer', async () => {
+    const trainer = await create()
+    expect(await codeOf(() => trainer.train(points, { totalSteps: 1, measureEvery: 0 }))).toBe('invalid-option')
+  })
+})
 
 describe('evaluation intervals', () => {
   it('end with an epoch, or after evaluateEvery steps across epochs', async () => {

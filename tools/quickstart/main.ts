@@ -89,7 +89,6 @@ interface Row {
   readonly heldOutAccuracy: readonly number[]
   readonly trainingAccuracy: readonly number[]
   readonly secondsPerStep: readonly number[]
-  readonly flatShare: number | null
 }
 
 function summary(name: string, results: readonly Outcome[]): Row {
@@ -100,13 +99,12 @@ function summary(name: string, results: readonly Outcome[]): Row {
     trainingAccuracy: results.map(({ training }) => training.accuracy!),
     heldOutAccuracy: results.map((result) => result.heldOut.accuracy!),
     secondsPerStep: results.map(({ secondsPerStep }) => secondsPerStep),
-    flatShare: results[0]!.flatShare,
   }
 }
 
 function printTable(rows: readonly Row[]): void {
   const table = new Table({
-    head: ['', 'train loss', 'held-out loss', 'train acc.', 'held-out acc.', 's/step', 'flat'],
+    head: ['', 'train loss', 'held-out loss', 'train acc.', 'held-out acc.', 's/step'],
     style: { head: [], border: [] },
   })
   const number = (digits: number) => (value: number) => value.toFixed(digits)
@@ -118,7 +116,6 @@ function printTable(rows: readonly Row[]): void {
       spread(row.trainingAccuracy, percent),
       spread(row.heldOutAccuracy, percent),
       spread(row.secondsPerStep, number(3)),
-      row.flatShare === null ? '' : percent(row.flatShare),
     ])
   }
   say(`\n${table}`)

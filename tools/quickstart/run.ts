@@ -25,8 +25,6 @@ export interface Outcome {
   readonly training: Measures
   readonly heldOut: Measures
   readonly secondsPerStep: number
-  /** Fraction of coordinates that IRE treated as flat; null without IRE. */
-  readonly flatShare: number | null
   readonly tuned: Model
 }
 
@@ -78,7 +76,6 @@ export async function fineTune(
     training: await trainer.evaluate(train),
     heldOut: await trainer.evaluate(heldOut),
     secondsPerStep: last!.secondsPerStep,
-    flatShare: last!.flatShare ?? null,
     tuned: trainer.export(),
   }
   await trainer.dispose()

@@ -19,7 +19,15 @@ import {
 } from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
-import { type CliProvider, jsonOption, listNames, parsePositiveNumber, providerOption, setOption } from '../options.js'
+import {
+  type CliProvider,
+  jsonOption,
+  listNames,
+  parsePositiveInteger,
+  parsePositiveNumber,
+  providerOption,
+  setOption,
+} from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { parseBytes } from '../training/check-room.js'
@@ -35,6 +43,7 @@ interface Options extends PathOverrides {
   readonly provider: CliProvider
   readonly checkpointEvery?: number
   readonly memory?: number
+  readonly measureEvery?: number
   readonly list?: true
   readonly schema?: true
   readonly quiet?: true
@@ -66,6 +75,11 @@ export function defineTrain(program: Command, io: Io): void {
       'memory that the run may take, such as 4G; a run that needs more begins with a warning (default: what is left of the container or the machine)',
       parseBytes,
     )
+    .option(
+      '--measure-every <steps>',
+      "steps between two lines of metrics.jsonl with gradient norm, update ratio and IRE's mask of every trained tensor; such a step copies the trained parameters (default: none)",
+      parsePositiveInteger,
+    )
     .addOption(providerOption())
     .option('--list', 'print the recipes of the package')
     .option('--schema', 'print the JSON Schema of recipes')
@@ -75,9 +89,9 @@ export function defineTrain(program: Command, io: Io): void {
       'after',
       `
 Files in the run folder: recipe.json; run.json, a digest of the data; start.onnx, the initial model of a preset; classes.json, the class names, if the data set
-has some; metrics.jsonl, a line per step and evaluation; checkpoints/, written after every epoch, every minute or as the recipe
-sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint is skipped: the run resumes from the
-checkpoint before it. While a process trains, lock.json keeps others out. With --force, the run that was there is kept in
+has some; metrics.jsonl, a line per step and evaluation (docs/run-folders.md has its fields); checkpoints/, written after every
+epoch, every minute or as the recipe sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint
+is skipped: the run resumes from the checkpoint before it. While a process trains, lock.json keeps others out. With --force, the run that was there is kept in
 replaced-<n> until the new run ends. --resume refuses another model, another loss and other data, by their contents; their
 paths may change, and the folder may be moved.
 
@@ -85,6 +99,7 @@ Examples:
   $ onnx-ire train recipe.json
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3 --set epochs=5 --out runs/kappa-3
   $ onnx-ire train recipe.json --set optimizer.ire=null --out runs/base
+  $ onnx-ire train recipe.json --measure-every 50
   $ onnx-ire train recipe.json --resume
   $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
@@ -173,6 +188,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
     provider: options.provider,
     checkpointSeconds: options.checkpointEvery,
     memory: options.memory,
+    measureEvery: options.measureEvery,
   })
   print(io, result, options.json, () => formatTrainingResult(result))
   if (result.interrupted) throw new Interrupted()
@@ -229,7 +245,6 @@ function metricsTable(epochs: readonly IntervalMetrics[]): string {
   const optional: readonly (readonly [...Column, shown: (metrics: IntervalMetrics) => unknown])[] = [
     ['accuracy', ({ accuracy }) => percent(accuracy), ({ accuracy }) => accuracy],
     ...validationColumns(epochs),
-    ['flat', ({ flatShare }) => percent(flatShare), ({ flatShare }) => flatShare],
   ]
   const columns: readonly Column[] = [
     ['epoch', ({ epoch }) => epoch + 1],
@@ -238,6 +253,7 @@ function metricsTable(epochs: readonly IntervalMetrics[]): string {
     ...optional.flatMap(([name, cell, shown]): Column[] =>
       epochs.some((metrics) => shown(metrics) !== undefined) ? [[name, cell]] : [],
     ),
+    ['gradient norm', ({ gradientNorm }) => gradientNorm],
     ['s/step', ({ secondsPerStep }) => secondsPerStep],
   ]
   return formatTable(

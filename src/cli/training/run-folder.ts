@@ -22,10 +22,10 @@ import { recordPath, writeRunRecord } from './run-record.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 interface LogEntry {
-  readonly kind: 'step' | 'epoch' | 'warning'
+  readonly kind: 'step' | 'tensors' | 'epoch' | 'warning'
   readonly step: number
-  /** Text of a warning. */
-  readonly message?: string
+  /** Fields of the kind; docs/run-folders.md has their meaning. */
+  readonly [field: string]: unknown
 }
 
 /**

@@ -2,6 +2,7 @@ import { subset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'
+import { mapArrays } from '../../ir/float-array.js'
 import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
@@ -16,6 +17,7 @@ import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
+import type { TensorMeasures } from '../../train/tensor-measures.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { loadModel, loadTeacher, modelTitle } from '../inputs/read-recipe.js'
@@ -44,6 +46,8 @@ interface TrainingRequest {
   readonly checkpointSeconds: number | undefined
   /** Bytes that the run may take; undefined for what is left of the container or the machine. */
   readonly memory: number | undefined
+  /** Steps between two measurements of the trained tensors; undefined for none. */
+  readonly measureEvery?: number | undefined
 }
 
 /** Result of a training run, printed with --json. */
@@ -280,7 +284,7 @@ async function runSteps(
   validation: DatasetOrStream | undefined,
   request: TrainingRequest,
 ) {
-  const { recipe, folder, progress } = request
+  const { recipe, folder, progress, measureEvery } = request
   const interrupts = onInterrupt(request.io, () =>
     progress.note('stopping after this step; press Ctrl-C again to quit at once'),
   )
@@ -291,17 +295,20 @@ async function runSteps(
     ...(validation ? { validation: stopOnAbort(validation, signal) } : {}),
     signal,
     checkpoints: { store: folder.store, ...checkpointSchedule(request) },
+    ...(measureEvery === undefined ? {} : { measureEvery }),
     onStep(done) {
-      const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds } = done
+      const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds, tensors } = done
       folder.log({
         kind: 'step',
         ...{ step: step + 1, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds },
       })
+      if (tensors) folder.log({ kind: 'tensors', step: step + 1, tensors: mapArrays(tensors, roundMeasures) })
       progress.step(done)
     },
     onEvaluate(metrics) {
       epochs.push(metrics)
-      folder.log({ kind: 'epoch', ...metrics })
+      const time = new Date().toISOString()
+      folder.log({ kind: 'epoch', ...metrics, memory: process.memoryUsage.rss(), time })
       progress.evaluation(metrics)
     },
   }
@@ -315,6 +322,12 @@ async function runSteps(
   }
   return { epochs, interrupted: signal.aborted }
 }
+
+/** Measures with five significant digits, since a model may have hundreds of tensors. */
+const roundMeasures = (measures: TensorMeasures): object =>
+  Object.fromEntries(
+    Object.entries(measures).map(([name, value]) => [name, value === null ? null : Number(value.toPrecision(5))]),
+  )
 
 function checkpointSchedule({ recipe: { checkpoints = {} }, checkpointSeconds }: TrainingRequest) {
   const { everySteps } = checkpoints
