@@ -114,6 +114,8 @@ export interface TrainingBackend<T extends TensorMap> {
   readonly rules: Rules
   /** The current parameters. Valid after `load`; read-only, until the next `applyUpdate`. */
   readonly parameters: T
+  /** The current numbers of the base optimizer's `estimate`; empty without it. They change in `stats`, at the latest. */
+  readonly estimate: Readonly<Record<string, number>>
   /** The current moving averages; null if `load` got none. */
   readonly averages: T | null
 
@@ -173,7 +175,7 @@ export interface TrainingBackend<T extends TensorMap> {
 /** The part of a backend that one optimizer step uses. */
 export type StepBackend<T extends TensorMap> = Pick<
   TrainingBackend<T>,
-  'rules' | 'parameters' | 'refreshMask' | 'ascend' | 'applyUpdate' | 'stats' | 'checkFinite'
+  'rules' | 'parameters' | 'estimate' | 'refreshMask' | 'ascend' | 'applyUpdate' | 'stats' | 'checkFinite'
 >
 
 /** A device with its own training backend. The training state of other devices is in an `OnnxBackend`. */

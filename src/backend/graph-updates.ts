@@ -86,7 +86,7 @@ export class GraphUpdates {
     const arrays = declare('array', arrayNames, (name) => momentTypeOf(rule, name, dims))
     const scalars = declare('scalar', scalarNames, () => ({ dtype: 'float32', dims: [] }))
     const variant = { clipped: scalarNames.includes('limit'), enhanced: arrayNames.includes('n') }
-    const outputs = new Map(Object.entries(updateToOnnx(rule, variant, arrays, scalars)))
+    const outputs = new Map(Object.entries(updateToOnnx(rule, variant, arrays, scalars).outputs))
     return compileGraph(this.#runtime, { name: 'update', inputs, outputs })
   }
 }

@@ -11,10 +11,18 @@ import {
   type ParameterArrays,
   scaleArrays,
 } from '../optim/arrays.js'
-import { createRules, type FormulaRule, isGraphRule, type Rules, updateFormula } from '../optim/base-optimizer.js'
+import {
+  type BaseOptimizer,
+  createRules,
+  type FormulaRule,
+  isGraphRule,
+  type Rules,
+  updateFormula,
+} from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { evaluate } from '../optim/expr/evaluate.js'
 import { ParallelEvaluation } from '../optim/expr/parallel.js'
+import { addUp } from '../optim/expr/pieces.js'
 import type { Scalars } from '../optim/expr/program.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
 import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
@@ -49,6 +57,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   readonly rules: Rules
   readonly #parallel: ParallelEvaluation | undefined
   readonly #variant: SamVariant | null
+  readonly #base: BaseOptimizer
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
@@ -74,7 +83,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   ) {
     this.rules = rules
     this.#parallel = parallel
-    const { sam } = unwrap(optimizer)
+    const { base, sam } = unwrap(optimizer)
+    this.#base = base
     this.#variant = sam && samMoment(sam) ? new SamVariant(sam, () => this.#loaded!.state) : null
     if (state) this.load(state)
   }
@@ -94,6 +104,10 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
 
   get parameters(): ParameterArrays {
     return this.#loaded!.parameters
+  }
+
+  get estimate(): Readonly<Record<string, number>> {
+    return this.#loaded!.state.estimate ?? this.#base.estimate?.initial ?? {}
   }
 
   refreshMask(request: MaskRequest, estimates: Gradients): void {
@@ -145,7 +159,9 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       return [{ name, rule, arrays, mask, scalars: { ...coefficients, ...common } }]
     })
     const finish = () => {
-      this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
+      const sums = this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
+      const { estimate } = this.#base
+      if (estimate) state.estimate = estimate.next(this.estimate, sums)
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask
       this.#variant?.commit(step)
@@ -172,8 +188,9 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     { trained, gradients, flat }: { trained: ParameterArrays; gradients: Gradients; flat: FlatMask['flat'] },
     clipped: boolean,
     common: Scalars,
-  ): void {
+  ): Readonly<Record<string, number>> {
     const { moments } = this.#loaded!
+    const sums: Readonly<Record<string, number>>[] = []
     for (const { rule, coefficients, enhanced, names } of groupTensors(tensors, isEnhanced)) {
       const select = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
       const arrays: Record<string, readonly (FloatArray | Uint8Array)[]> = {
@@ -183,8 +200,9 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
         ...(enhanced ? { n: select(flat) } : {}),
       }
       const update = updateFormula(rule.formula, { clipped, enhanced })
-      evaluate(update, arrays, { ...coefficients, ...common }, this.#parallel)
+      sums.push(evaluate(update, arrays, { ...coefficients, ...common }, this.#parallel))
     }
+    return addUp(sums)
   }
 
   stats(): StepStats {

@@ -109,7 +109,7 @@ export function* optimizerStep<T extends TensorMap>(
   const lr = base.lr * lrFactor
   const kappa = ire ? kappaAt(ire, t, lrFactor) : 0
   const enhanced = new Set(ranked)
-  const coefficients = coefficientCache(base.name, lr)
+  const coefficients = coefficientCache(base.name, lr, backend.estimate)
   const tensors = trained.map((name) => ({
     name,
     rule: backend.rules(name),
@@ -261,14 +261,14 @@ export function curvatureDue(optimizer: Optimizer, state: OptimizerState): boole
 }
 
 /** Returns the coefficients of a tensor's rule and plan: one object for all tensors with equal ones. */
-function coefficientCache(optimizer: string, lr: number) {
+function coefficientCache(optimizer: string, lr: number, estimate: StepBackend<TensorMap>['estimate']) {
   const known: (TensorPlan & { readonly rule: UpdateRule; readonly coefficients: TensorUpdate['coefficients'] })[] = []
   return (rule: UpdateRule, { t, lrScale, weightDecay }: TensorPlan): TensorUpdate['coefficients'] => {
     const same = known.find(
       (other) => other.rule === rule && other.t === t && other.lrScale === lrScale && other.weightDecay === weightDecay,
     )
     if (same) return same.coefficients
-    const coefficients = coefficientsOf(optimizer, rule, t, lr * lrScale, weightDecay)
+    const coefficients = coefficientsOf(optimizer, rule, t, lr * lrScale, weightDecay, estimate)
     known.push({ rule, t, lrScale, weightDecay, coefficients })
     return coefficients
   }

@@ -1,11 +1,11 @@
-import { type FloatArray, zeroArrayLike } from '../ir/float-array.js'
+import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
 import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import type { MomentArray } from './arrays.js'
 import { array, constant, type Expr, type Formula, formula, scalar, substitute } from './expr/expr.js'
-import { formulaToOnnx, type Operands } from './expr/onnx.js'
+import { type FormulaValues, formulaToOnnx, type Operands } from './expr/onnx.js'
 
 /**
  * A base optimizer: computes from gradients the displacement d of plain training, theta <- theta + d, including
@@ -46,8 +46,16 @@ export interface BaseOptimizer {
    * @param t the number of earlier updates of this tensor
    * @param lr the learning rate of this update and tensor
    * @param weightDecay the weight decay of this tensor
+   * @param estimate the current numbers of `estimate`; empty without it
    */
-  coefficients(t: number, lr: number, weightDecay: number): Readonly<Record<string, number>>
+  coefficients(
+    t: number,
+    lr: number,
+    weightDecay: number,
+    estimate: Readonly<Record<string, number>>,
+  ): Readonly<Record<string, number>>
+  /** For an optimizer whose step depends on sums over all tensors, which are the `squares` of its formula. */
+  readonly estimate?: Estimate
   /**
    * For an optimizer that trains other weights than it evaluates: evaluation and export are at theta + the sum of
    * factor * moment, with these factors by moment. Such an optimizer averages the weights itself, so that a trainer
@@ -59,6 +67,20 @@ export interface BaseOptimizer {
    * by `formula`.
    */
   ruleOf?(tensor: TrainedTensor): UpdateRule
+}
+
+/** Numbers that an optimizer estimates from all tensors together, once per step. */
+export interface Estimate {
+  /** The numbers before the first step. */
+  readonly initial: Readonly<Record<string, number>>
+  /**
+   * Returns the numbers for the next step.
+   * @param sums the sums of the `squares` of the formula over all tensors of this step
+   */
+  next(
+    numbers: Readonly<Record<string, number>>,
+    sums: Readonly<Record<string, number>>,
+  ): Readonly<Record<string, number>>
 }
 
 /** A trained tensor as an optimizer sees it. */
@@ -148,7 +170,7 @@ const reserved: readonly string[] = ['n', 'd', 'kappa', 'limit', 'scale', 'enhan
 /** Throws `invalid-option` if a base optimizer's formula does not match its moments, or uses reserved names. */
 export function checkBaseOptimizer(base: BaseOptimizer): void {
   if (checkedOptimizers.has(base)) return
-  const { name, formula, moments } = base
+  const { name, formula, moments, estimate } = base
   const reject = (fault: string, remedy: string): never => {
     throw new OnnxIreError('invalid-option', `optimizer '${name}': ${fault}; ${remedy}`)
   }
@@ -162,7 +184,8 @@ export function checkBaseOptimizer(base: BaseOptimizer): void {
   for (const array of formula.arrays)
     if (array !== 'enhancement' && !readable.includes(array))
       reject(`its formula reads '${array}'`, `it may read only ${readable.join(', ')}`)
-  if (Object.keys(formula.squares).length > 0) reject('its formula has sums of squares', 'an update cannot have any')
+  if (Object.keys(formula.squares).length > 0 && !estimate)
+    reject('its formula has sums of squares', 'only an optimizer with `estimate` may have any')
   for (const own of [...moments, ...formula.scalars])
     if (reserved.includes(own)) reject(`'${own}' is a reserved name`, `reserved are ${reserved.join(', ')}`)
   for (const moment of moments)
@@ -180,8 +203,15 @@ export const scalarsOf = (rule: UpdateRule): readonly string[] =>
  * @param optimizer the name of the optimizer, for messages
  * @throws 'invalid-option' if a scalar is missing or not finite
  */
-export function coefficientsOf(optimizer: string, rule: UpdateRule, t: number, lr: number, weightDecay: number) {
-  const coefficients = rule.coefficients(t, lr, weightDecay)
+export function coefficientsOf(
+  optimizer: string,
+  rule: UpdateRule,
+  t: number,
+  lr: number,
+  weightDecay: number,
+  estimate: Readonly<Record<string, number>>,
+) {
+  const coefficients = rule.coefficients(t, lr, weightDecay, estimate)
   for (const scalar of scalarsOf(rule))
     if (!Number.isFinite(getOwn(coefficients, scalar)))
       throw new OnnxIreError(
@@ -207,7 +237,8 @@ const cache = new WeakMap<Formula, Map<string, Formula>>()
  *     g <- scale max(-limit, min(limit, g))
  *     theta <- theta + (1 + kappa n) d
  *
- * Scalars: the base optimizer's, and `scale`, `limit`, `kappa`. Outputs: `theta` and every moment.
+ * Scalars: the base optimizer's, and `scale`, `limit`, `kappa`. Outputs: `theta` and every moment. Sums of squares: the
+ * base optimizer's.
  * @returns the same object for the same arguments
  */
 export function updateFormula(base: Formula, { clipped, enhanced }: UpdateVariant): Formula {
@@ -220,12 +251,11 @@ export function updateFormula(base: Formula, { clipped, enhanced }: UpdateVarian
   const g = clipped ? array('g').min(limit).max(limit.negate()) : array('g')
   const enhancement = enhanced ? n.mul(kappa).add(1) : constant(1)
   const done = new Map<Expr, Expr>()
-  const outputs = Object.entries(base.outputs).map(
-    ([name, expr]) => [name, substitute(expr, { g: g.mul(scalar('scale')), enhancement }, done)] as const,
-  )
-  const { d, ...moments } = Object.fromEntries(outputs)
+  const replace = (exprs: Readonly<Record<string, Expr>>) =>
+    mapArrays(exprs, (expr) => substitute(expr, { g: g.mul(scalar('scale')), enhancement }, done))
+  const { d, ...moments } = replace(base.outputs)
   const displacement = enhanced && !base.arrays.includes('enhancement') ? enhancement.mul(d!) : d!
-  const update = formula({ theta: theta.add(displacement), ...moments })
+  const update = formula({ theta: theta.add(displacement), ...moments }, replace(base.squares))
   variants.set(key, update)
   return update
 }
@@ -234,19 +264,19 @@ export function updateFormula(base: Formula, { clipped, enhanced }: UpdateVarian
  * Adds the update of one tensor to a graph: as `updateFormula`, by any rule.
  * @param arrays `theta`, `g`, the moments, and `n` if the update is enhanced
  * @param scalars the rule's, and `scale`, `limit`, `kappa`
- * @returns the next `theta` and moments
+ * @returns the next `theta` and moments, and the sums of squares of a formula
  */
 export function updateToOnnx(
   rule: UpdateRule,
   variant: UpdateVariant,
   arrays: Readonly<Record<string, Value>>,
   scalars: Operands,
-): Readonly<Record<string, Value>> {
-  if (!isGraphRule(rule)) return formulaToOnnx(updateFormula(rule.formula, variant), arrays, scalars).outputs
+): FormulaValues {
+  if (!isGraphRule(rule)) return formulaToOnnx(updateFormula(rule.formula, variant), arrays, scalars)
   const { g } = formulaToOnnx(variant.clipped ? clippedGradient : scaledGradient, arrays, scalars).outputs
   const { d, ...moments } = rule.build({ ...arrays, g: g! }, scalars as Readonly<Record<string, Value>>)
   const { theta } = formulaToOnnx(variant.enhanced ? enhancedMove : move, { ...arrays, d: d! }, scalars).outputs
-  return { theta: theta!, ...moments }
+  return { outputs: { theta: theta!, ...moments }, squares: {} }
 }
 
 const [limit, scaled] = [scalar('limit'), (g: Expr) => formula({ g: g.mul(scalar('scale')) })]

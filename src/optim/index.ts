@@ -17,6 +17,7 @@ export {
 } from '../backend/step.js'
 export type { Gradients, MomentArray } from './arrays.js'
 export type {
+  Estimate,
   FormulaRule,
   GraphRule,
   HiddenMatrix,

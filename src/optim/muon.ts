@@ -82,8 +82,8 @@ export function muon(options: MuonOptions = {}): BaseOptimizer {
   const resolved = readOptions('muon', muonOptions, options)
   const { lr, weightDecay, adamLrFactor, betas, eps } = resolved
   const rest = adamw({ lr, betas, eps, weightDecay })
-  const coefficients: BaseOptimizer['coefficients'] = (t, lr, weightDecay) =>
-    rest.coefficients(t, lr * adamLrFactor, weightDecay)
+  const coefficients: BaseOptimizer['coefficients'] = (t, lr, weightDecay, estimate) =>
+    rest.coefficients(t, lr * adamLrFactor, weightDecay, estimate)
   const restRule = { moments: rest.moments, formula: rest.formula, coefficients }
   const rules = new Map<string, GraphRule>()
   return Object.freeze<BaseOptimizer>({

@@ -8,6 +8,7 @@ import { lion, lionOptions } from './lion.js'
 import { muon, muonOptions } from './muon.js'
 import { nadam, nadamOptions } from './nadam.js'
 import type { OptionSpecs } from './option-specs.js'
+import { prodigy, prodigyOptions } from './prodigy.js'
 import { radam, radamOptions } from './radam.js'
 import { rmsprop, rmspropOptions } from './rmsprop.js'
 import {
@@ -44,6 +45,7 @@ export const baseOptimizers = {
   nadam: register(nadam, nadamOptions, 'Adam with Nesterov momentum'),
   radam: register(radam, radamOptions, 'Adam with a rectified start'),
   ademamix: register(ademamix, ademamixOptions, 'Adam with a second, slow momentum'),
+  prodigy: register(prodigy, prodigyOptions, 'Adam with an estimated step size'),
   'schedule-free-adamw': register(scheduleFreeAdamw, scheduleFreeAdamwOptions, 'AdamW with an average, no schedule'),
   'schedule-free-sgd': register(scheduleFreeSgd, scheduleFreeSgdOptions, 'SGD with an average, no schedule'),
   muon: register(muon, muonOptions, 'orthogonal updates of matrices, AdamW for other tensors'),

@@ -15,6 +15,8 @@ export interface OptimizerState {
   readonly moments: Readonly<Record<string, Readonly<Record<string, MomentArray>>>>
   /** IRE's mask; null without IRE and before the first refresh (n = 0). */
   mask: FlatMask | null
+  /** The current numbers of the base optimizer's `estimate`, if it has one. */
+  estimate?: Readonly<Record<string, number>>
 }
 
 /**
@@ -36,15 +38,17 @@ export function initialState(
   const { sam } = unwrap(optimizer)
   const own = sam && samMoment(sam)
   if (own) moments[own] = mapArrays(parameters, zeroArrayLike)
-  return { step: 0, moments, mask: null }
+  const { estimate } = unwrap(optimizer).base
+  return { step: 0, moments, mask: null, ...(estimate ? { estimate: estimate.initial } : {}) }
 }
 
 /** Copies a state. */
-export function cloneState({ step, moments, mask }: OptimizerState): OptimizerState {
+export function cloneState({ step, moments, mask, estimate }: OptimizerState): OptimizerState {
   return {
     step,
     moments: mapArrays(moments, (moment) => mapArrays(moment, (array) => array.slice())),
     mask, // immutable
+    ...(estimate ? { estimate } : {}),
   }
 }
 
@@ -94,21 +98,23 @@ export interface SavedState {
   readonly numbers: {
     readonly step: number
     readonly mask: Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'> | null
+    readonly estimate?: Readonly<Record<string, number>>
   }
 }
 
 /** Converts a state to named arrays and numbers. The arrays are not copied: write them before the next step. */
-export function saveState({ step, moments, mask }: OptimizerState): SavedState {
+export function saveState({ step, moments, mask, estimate }: OptimizerState): SavedState {
   const arrays: Record<string, FloatArray | Uint8Array> = emptyRecord()
   const put = (group: string, members: Readonly<Record<string, FloatArray | Uint8Array>>) => {
     for (const [name, array] of Object.entries(members)) arrays[`${group}/${name}`] = array
   }
   for (const [moment, members] of Object.entries(moments)) put(moment, members)
-  if (!mask) return { arrays, numbers: { step, mask: null } }
+  const own = estimate ? { estimate } : {}
+  if (!mask) return { arrays, numbers: { step, mask: null, ...own } }
   const { flat, curvature, ...numbers } = mask
   put('flat', flat)
   if (curvature) put('curvature', curvature)
-  return { arrays, numbers: { step, mask: numbers } }
+  return { arrays, numbers: { step, mask: numbers, ...own } }
 }
 
 /**
@@ -135,10 +141,15 @@ export function loadState(
     return into
   }
 
-  const { step, mask: numbers } = saved.numbers
+  const { step, mask: numbers, estimate } = saved.numbers
   if (!Number.isSafeInteger(step) || step < 0) throw stateError('step should be an integer >= 0', step)
   const state = initialState(optimizer, parameters, rules)
   state.step = step
+  if (state.estimate) {
+    for (const name of Object.keys(state.estimate))
+      if (!Number.isFinite(estimate?.[name])) throw stateError(`estimate.${name} should be a number`, estimate?.[name])
+    state.estimate = { ...estimate }
+  }
   for (const [moment, arrays] of Object.entries(state.moments))
     for (const [name, array] of Object.entries(arrays)) take(moment, name, array)
   if (ire && numbers) {

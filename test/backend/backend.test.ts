@@ -31,6 +31,10 @@ class RemoteBackend implements StepBackend<Boxes> {
     return this.#inner.rules
   }
 
+  get estimate() {
+    return this.#inner.estimate
+  }
+
   get parameters() {
     return boxed(this.#inner.parameters)
   }

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { update } from '../../src/backend/step.js'
+import { type Update, update } from '../../src/backend/step.js'
 import { adagrad } from '../../src/optim/adagrad.js'
 import { adam, adamw } from '../../src/optim/adam.js'
 import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
 import { clipFactor, finiteNorm } from '../../src/optim/gradient-norm.js'
 import { nadam } from '../../src/optim/nadam.js'
+import { prodigy } from '../../src/optim/prodigy.js'
 import { radam } from '../../src/optim/radam.js'
 import { rmsprop } from '../../src/optim/rmsprop.js'
 import { sgd } from '../../src/optim/sgd.js'
@@ -111,6 +112,53 @@ describe('base optimizers > seven updates > equal PyTorch', () => {
     const all = values(rmsprop({ centered: true, alpha: 0.5 }), Array<number>(60).fill(0.1))
     expect(all.every(Number.isFinite)).toBe(true)
   })
+})
+
+test('Prodigy > seven updates of two parameters > equal prodigyopt 1.1.2', () => {
+  const cases = [
+    [
+      {},
+      [
+        [0.9999968377223398, -0.5000031622776602],
+        [0.9999953690386012, -0.5000064738076274],
+        [0.9999164832318246, -0.5001351385315639],
+      ],
+      2.1367422033674474e-5,
+    ],
+    [
+      { d0: 0.01, weightDecay: 0.1, biasCorrection: true, betas: [0.8, 0.95], dCoefficient: 1.5 },
+      [
+        [0.9888819660112501, -0.509440983005625],
+        [0.985078855171551, -0.5165392664926944],
+        [0.9493080137518048, -0.5651329966175366],
+      ],
+      0.03686654293651642,
+    ],
+    [
+      { d0: 0.01, safeguardWarmup: true, lr: 0.5 },
+      [
+        [0.9841886116991582, -0.5158113883008418],
+        [0.9768451930060826, -0.5323690381372355],
+        [0.8943234157192487, -0.6718519511376065],
+      ],
+      0.02909646443809353,
+    ],
+  ] as const
+  for (const [options, expected, distance] of cases) {
+    // The authors' code multiplies eps by the next distance, the paper by the current one.
+    const optimizer = prodigy({ eps: 0, ...options })
+    let at: Pick<Update, 'parameters'> & Partial<Update> = {
+      parameters: { a: Float64Array.of(1), b: Float64Array.of(-0.5) },
+    }
+    const got = [0.5, -0.2, 0.3, 0.1, -0.4, 0.7, 0.2].map((g) => {
+      const { parameters, state } = at
+      const gradients = { a: Float64Array.of(g), b: Float64Array.of(2 * g * g) }
+      at = update({ optimizer, parameters, ...(state ? { state } : {}), gradients })
+      return [at.parameters['a']![0]!, at.parameters['b']![0]!]
+    })
+    close([...got[0]!, ...got[1]!, ...got[6]!], expected.flat())
+    expect(at.state!.estimate!['distance']).toBeCloseTo(distance, 12)
+  }
 })
 
 describe('base optimizers > options', () => {

@@ -25,6 +25,7 @@ const ownTestValues: Readonly<Record<string, Readonly<Record<string, unknown>>>>
   rmsprop: { lr: 0.02, alpha: 0.9 },
   'adamw-8bit': { blockSize: 8, minSize: 8 },
   adafactor: { lr: 0.05, d: 0.7 },
+  prodigy: { lr: 0.5, d0: 1e-2, dCoefficient: 0.5 },
   'schedule-free-adamw': { warmup: 6, weightPower: 1 },
 }
 
@@ -35,6 +36,13 @@ const variants: Readonly<Record<string, BaseOptimizerRecipe>> = {
   'adamw with amsgrad': { kind: 'adamw', lr: 0.03, betas: [0.9, 0.9], amsgrad: true },
   'radam, decoupled': { kind: 'radam', lr: 0.03, betas: [0.9, 0.99], weightDecay: 0.05, decoupled: true },
   'ademamix with warm-ups': { kind: 'ademamix', lr: 0.02, alphaWarmup: 20, beta3Warmup: 30, weightDecay: 0.05 },
+  'prodigy with a safeguard': {
+    kind: 'prodigy',
+    d0: 1e-2,
+    dCoefficient: 1.5,
+    biasCorrection: true,
+    safeguardWarmup: true,
+  },
   'muon, original': { kind: 'muon', lr: 0.05, scale: 'original', nesterov: false, adamLrFactor: 0.1 },
   'rmsprop, centered, with momentum': {
     kind: 'rmsprop',
@@ -70,6 +78,11 @@ const selectBases = (isGraph: boolean) =>
  * every backend.
  */
 export const bases = selectBases(false)
+
+/** Those that the compute shaders of WebGPU update: they have no sums over tensors. */
+export const shaderBases = Object.fromEntries(
+  Object.entries(bases).filter(([, recipe]) => createBaseOptimizer(recipe).estimate === undefined),
+)
 
 /** Those whose rules are graphs. */
 export const graphBases = selectBases(true)

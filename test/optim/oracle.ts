@@ -69,9 +69,14 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
   let [mean, component] = [zeros(), zeros()]
   const seen = problem.start.map(() => false)
   const states = problem.start.map((): Record<string, number> => ({}))
+  const distance = {
+    D: Number(base['d0']),
+    numerator: 0,
+    state: problem.start.map(() => ({ m: 0, v: 0, q: 0, moved: 0 })),
+  }
   const tensorStates = (problem.tensors ?? []).map((): Record<string, number[]> => ({}))
   const [rule, tensorRule] = [rules[base.kind], tensorRules[base.kind]]
-  if (!rule && !tensorRule) throw new Error(`the oracle has no formula for ${base.kind}`)
+  if (!rule && !tensorRule && base.kind !== 'prodigy') throw new Error(`the oracle has no formula for ${base.kind}`)
   const trajectory: number[][] = []
 
   for (let t = 0; t < steps; t++) {
@@ -147,6 +152,29 @@ export function oracleTrajectory(options: OracleOptions, problem: OracleProblem,
       return displacement
     })
 
+    if (base.kind === 'prodigy') {
+      const { betas, eps, d0, dCoefficient, biasCorrection, safeguardWarmup } = base as unknown as ProdigyLike
+      const [beta1, beta2] = betas
+      const { D } = distance
+      let [r, length] = [0, 0]
+      for (const [i, s] of distance.state.entries()) {
+        const { lrScale, startStep } = own[i]!
+        if (frozen[i]) continue
+        const age = t + 1 - startStep
+        const correction = biasCorrection ? Math.sqrt(1 - beta2 ** age) / (1 - beta1 ** age) : 1
+        const step = D * lr * lrScale * correction
+        r -= (D / d0) * step * g[i]! * s.moved
+        s.m = store(beta1 * s.m + (1 - beta1) * D * g[i]!)
+        s.v = store(beta2 * s.v + (1 - beta2) * (D * g[i]!) ** 2)
+        s.q = store(Math.sqrt(beta2) * s.q + (D / d0) * (safeguardWarmup ? D : step) * g[i]!)
+        length += Math.abs(s.q)
+        d[i] = -step * (s.m / (Math.sqrt(s.v) + D * eps) + decay[i]! * theta[i]!)
+        s.moved = store(s.moved + enhancement[i]! * d[i]!)
+      }
+      distance.numerator = Math.sqrt(beta2) * distance.numerator + r
+      if (length > 0) distance.D = Math.max(D, (dCoefficient * distance.numerator) / length)
+    }
+
     let from = 0
     for (const [i, tensor] of tensorRule ? problem.tensors!.entries() : []) {
       const to = from + tensor.length
@@ -202,6 +230,13 @@ interface AdamLike {
   readonly eps: number
   readonly amsgrad?: boolean
   readonly decoupled?: boolean
+}
+
+interface ProdigyLike extends AdamLike {
+  readonly d0: number
+  readonly dCoefficient: number
+  readonly biasCorrection: boolean
+  readonly safeguardWarmup: boolean
 }
 
 interface AveragingLike {

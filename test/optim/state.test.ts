@@ -3,6 +3,7 @@ import { takeStep } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'
 import { ire } from '../../src/optim/ire/ire.js'
 import type { Optimizer } from '../../src/optim/optimizer.js'
+import { prodigy } from '../../src/optim/prodigy.js'
 import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { initialState, loadState, type OptimizerState, type SavedState, saveState } from '../../src/optim/state.js'
@@ -19,6 +20,7 @@ const optimizers: Record<string, Optimizer> = {
     beta: 0.5,
     curvature: 'hutchinson',
   }),
+  'prodigy and ire': ire(prodigy({ d0: 1e-3 }), { kappa: 2, gamma: 0.6, interval: 3 }),
   'adamw, sam and ire with beta': ire(sam(adamw()), { kappa: 2, gamma: 0.6, interval: 3, beta: 0.5 }),
 }
 

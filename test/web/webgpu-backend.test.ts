@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import type { StepContext, StepReport } from '../../src/backend/step.js'
 import { Random } from '../../src/util/random.js'
-import { bases, ireOptions, type OptimizerSpec, pairwiseOptimizers } from '../optim/optimizers.js'
+import { bases, ireOptions, type OptimizerSpec, pairwiseOptimizers, shaderBases } from '../optim/optimizers.js'
 import { describeInBrowser } from './browser.js'
 
 /** The largest differences from the plain arrays over all steps. */
@@ -64,7 +64,7 @@ describeInBrowser('WebGPU backend', (browser) => {
       agree('trajectory', spec, 10, context, decay)
 
     // Every pair of base and SAM, base and IRE, SAM and IRE. The mask is refreshed at steps 5 and 8.
-    for (const [name, spec] of pairwiseOptimizers())
+    for (const [name, spec] of pairwiseOptimizers(shaderBases))
       it(name, async () => {
         const { flat } = await trajectory(spec)
         if (spec.ire) expect(flat).toBeGreaterThanOrEqual(0.7)

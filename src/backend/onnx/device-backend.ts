@@ -67,6 +67,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
 
   abstract readonly rules: Rules
   abstract readonly parameters: DeviceTensors
+  abstract readonly estimate: Readonly<Record<string, number>>
   abstract refreshMask(request: MaskRequest, estimates: DeviceTensors): Promise<void>
   abstract ascend(request: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors>
   abstract applyUpdate(request: UpdateRequest, gradients: DeviceTensors): Promise<void>

@@ -1,5 +1,6 @@
 import { sizeOf, tensor } from '../../ir/tensor.js'
 import {
+  type BaseOptimizer,
   createRules,
   isGraphRule,
   momentTypeOf,
@@ -64,6 +65,7 @@ export class OnnxBackend extends DeviceBackend {
   readonly rules: Rules
   readonly #device: Device
   readonly #dims: ParameterDims
+  readonly #base: BaseOptimizer
   #programs: ProgramCache
   #state: DeviceState
   #masks: Masks = { current: null, previous: null }
@@ -73,12 +75,16 @@ export class OnnxBackend extends DeviceBackend {
   /** Norms of the last update; null if it had no tensors. */
   #norms: GradientNorms | null = null
   #stats: Promise<StepStats> | undefined
+  #estimate: Readonly<Record<string, number>> = {}
+  /** The sums of the last update that `stats` adds to the estimate. */
+  #estimateSums: DeviceTensors = {}
 
   /** Throws `invalid-option` for float64 parameters. */
   constructor(runtime: Runtime, device: Device, spec: BackendSpec) {
     super(runtime, device, spec)
     this.#device = device
-    this.rules = spec.rules ?? createRules(unwrap(spec.optimizer).base)
+    this.#base = unwrap(spec.optimizer).base
+    this.rules = spec.rules ?? createRules(this.#base)
     this.#dims = Object.fromEntries([...spec.parameters].map(([name, { shape }]) => [name, shape as readonly number[]]))
     if (runtime.provider === 'webgpu') this.#rejectBytes()
     this.#programs = new ProgramCache(device)
@@ -89,10 +95,15 @@ export class OnnxBackend extends DeviceBackend {
     return this.#state.parameters
   }
 
+  get estimate(): Readonly<Record<string, number>> {
+    return this.#estimate
+  }
+
   override async load(state: TrainingState): Promise<void> {
     const { parameters, optimizer } = state
     await this.#state.upload(parameters, momentsOf(this.rules, parameters, optimizer))
     await this.#releaseStep()
+    this.#estimate = optimizer.estimate ?? this.#base.estimate?.initial ?? {}
     this.#setMasks({ current: optimizer.mask && new DeviceMask(this.#device, optimizer.mask), previous: null })
     await super.load(state)
   }
@@ -101,6 +112,7 @@ export class OnnxBackend extends DeviceBackend {
     const { parameters, optimizer } = state
     await this.#state.download(parameters, momentsOf(this.rules, parameters, optimizer))
     optimizer.mask = this.#masks.current?.mask ?? null
+    if (this.#base.estimate) optimizer.estimate = this.#estimate
     await super.download(state)
   }
 
@@ -118,6 +130,7 @@ export class OnnxBackend extends DeviceBackend {
     this.#ascended = null
     this.#norms = null
     this.#stats = undefined
+    this.#estimateSums = {}
   }
 
   async refreshMask(request: MaskRequest, estimates: DeviceTensors): Promise<void> {
@@ -189,6 +202,7 @@ export class OnnxBackend extends DeviceBackend {
     if (ascended) feeds['ascent'] = ascended.outputs['total']!
 
     let norms: GradientNorms | null = null
+    this.#releaseEstimate()
     if (groups.length > 0) {
       const form = { updates, clipsValue, clipsNorm, ascended: ascended !== null }
       const key = JSON.stringify([
@@ -200,6 +214,7 @@ export class OnnxBackend extends DeviceBackend {
       const { device: outputs } = await program.run(feeds)
       for (const group of groups) this.#state.replace(group, outputs)
       norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs, ascended?.norms)
+      this.#estimateSums = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith('estimate/')))
     }
     this.#setMasks({ current: mask, previous: this.#masks.current })
     this.#norms?.release()
@@ -223,6 +238,7 @@ export class OnnxBackend extends DeviceBackend {
   async #readStats(): Promise<StepStats> {
     try {
       const gradientNorm = (await this.#norms?.download()) ?? 0
+      await this.#updateEstimate()
       // The update is final: the previous mask is no longer needed.
       this.#setMasks({ current: this.#masks.current, previous: null })
       const { flatShare = 0, zeroShare = null, threshold = null } = this.#masks.current?.mask ?? {}
@@ -232,6 +248,20 @@ export class OnnxBackend extends DeviceBackend {
         this.#setMasks({ current: this.#masks.previous, previous: this.#masks.previous })
       throw error
     }
+  }
+
+  async #updateEstimate(): Promise<void> {
+    const { estimate } = this.#base
+    const sums: Record<string, number> = {}
+    for (const [name, tensor] of Object.entries(this.#estimateSums))
+      sums[name.slice('estimate/'.length)] = (await downloadFloats(this.#device, tensor))[0]!
+    if (estimate && Object.keys(sums).length > 0) this.#estimate = estimate.next(this.#estimate, sums)
+    this.#releaseEstimate()
+  }
+
+  #releaseEstimate(): void {
+    for (const tensor of Object.values(this.#estimateSums)) tensor.release()
+    this.#estimateSums = {}
   }
 
   /** Throws `invalid-option` if a moment is stored in bytes, for which WebGPU has no kernels. */
@@ -273,6 +303,7 @@ export class OnnxBackend extends DeviceBackend {
     this.#releaseAscent()
     this.#norms?.release()
     this.#norms = null
+    this.#releaseEstimate()
     this.#stats = undefined
     this.#setMasks({ current: null, previous: null })
     await this.#programs.release()

@@ -10,6 +10,7 @@ import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.j
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
 import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../../optim/sam.js'
 import type { Device, DeviceProgram } from '../../runtime/device.js'
+import { append } from '../../util/append.js'
 import type { TensorGroup } from './tensor-groups.js'
 
 /** One group in the update of a step. */
@@ -47,7 +48,7 @@ export const coefficientName = (coefficients: number, scalar: string): string =>
  * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`,
  * `kappa`, `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of
  * several tensors `parameter/<group>/<part>` and the gradients `flat/<group>`; `sums`, the sum of squares of every
- * group's gradient, followed by `ascent`.
+ * group's gradient, followed by `ascent`; `estimate/<name>`, the sums of squares of the formulas over all groups.
  */
 export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const { updates, clipsValue, clipsNorm, ascended } = form
@@ -64,6 +65,7 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
   const scale = clipsNorm ? op.Min([op.Div(addInput(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
 
+  const estimates = new Map<string, Value[]>()
   updates.forEach(({ group, rule, coefficients, enhanced }, i) => {
     const { id, dims, parts } = group
     const g = gradients[i]!
@@ -76,13 +78,15 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
     for (const name of scalarsOf(rule)) scalars[name] = sharedInput(inputs, coefficientName(coefficients, name))
     if (enhanced) scalars['kappa'] = sharedInput(inputs, 'kappa')
     const arrays = { ...old, g, ...(enhanced ? { n: addInput(inputs, `n/${id}`, dims) } : {}) }
-    const next = updateToOnnx(rule, { clipped: clipsValue, enhanced }, arrays, scalars)
+    const { outputs: next, squares } = updateToOnnx(rule, { clipped: clipsValue, enhanced }, arrays, scalars)
+    for (const [name, sum] of Object.entries(squares)) append(estimates, name, sum)
     for (const [name, value] of Object.entries(next))
       outputs.set(`next/${name}/${id}`, op.Where(proceed, value, old[name]!))
     if (parts.length === 1) return
     unpackOutputs(outputs, 'parameter', group, outputs.get(`next/theta/${id}`)!)
     outputs.set(`flat/${id}`, g)
   })
+  for (const [name, sums] of estimates) outputs.set(`estimate/${name}`, sumElements(stackScalars(sums)))
   return { name: 'update', inputs, outputs }
 }
 

@@ -9,7 +9,7 @@ import type { Expr, Formula, Op } from './expr.js'
 export type Operands = Readonly<Record<string, Value | number>>
 
 /** Results of a formula in a graph, by name. */
-interface FormulaValues {
+export interface FormulaValues {
   readonly outputs: Readonly<Record<string, Value>>
   /** Scalars. */
   readonly squares: Readonly<Record<string, Value>>

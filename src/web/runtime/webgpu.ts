@@ -1,4 +1,4 @@
-import type { TrainingDevice } from '../../backend/backend.js'
+import type { BackendSpec, TrainingDevice } from '../../backend/backend.js'
 import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
 import { unwrap } from '../../optim/optimizer.js'
 import type { Device } from '../../runtime/device.js'
@@ -115,6 +115,12 @@ async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Pro
   return { monitored, sessions: new WebGpuSessions(ort, monitored, sessionOptions) }
 }
 
+/** Whether an update contains matrix products or sums over tensors, which the compute shaders do not have. */
+function needsGraphs({ optimizer }: BackendSpec): boolean {
+  const { base } = unwrap(optimizer)
+  return base.ruleOf !== undefined || base.estimate !== undefined
+}
+
 class OrtWebGpuRuntime implements WebGpuRuntime {
   readonly description: string
   readonly provider = 'webgpu'
@@ -132,7 +138,7 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
       createBackend: (runtime, spec) =>
-        unwrap(spec.optimizer).base.ruleOf
+        needsGraphs(spec)
           ? new OnnxBackend(runtime, this.device, spec)
           : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec),
       recover: async () => {
