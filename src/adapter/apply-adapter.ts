@@ -3,7 +3,7 @@ import { numbersOf, tensorFrom, toInt64 } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { readOperatorSets } from '../onnx/import/declarations.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import type { Model } from '../onnx/model.js'
+import { checkModel, type Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import {
   type AttributeProto,
@@ -47,6 +47,7 @@ export function findPairs(model: Model, adapter: Adapter, options: LayerOptions)
 
 /** Throws if a model cannot get an adapter. */
 export function checkBase(model: Model): void {
+  checkModel(model)
   if (findRecord(model.proto))
     throw new OnnxIreError(
       'invalid-option',

@@ -1,11 +1,10 @@
 import { type DType, dtypes, isFloat } from '../ir/dtype.js'
 import type { Attribute } from '../ir/value.js'
 import { isStandardDomain, qualifiedName } from '../onnx/import/model-nodes.js'
-import type { Model } from '../onnx/model.js'
+import { checkModel, type Model } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
-import { OnnxIreError } from '../util/errors.js'
 import type { AdapterKind } from './adapter.js'
 import { createInsertedMatcher, findRecord } from './record.js'
 import { type LayerScope, listScopes } from './scopes.js'
@@ -107,8 +106,7 @@ export function adaptableLayers(model: Model, options: LayerOptions = {}): reado
 
 /** Finds the layers of a model that an adapter can change, with the places where they are computed. */
 export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): readonly Layer[] {
-  const graph = model.proto.graph
-  if (!graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
+  checkModel(model)
   const scopes = listScopes(model)
   const [{ tensors }] = scopes as [LayerScope]
   const scopeOf = new Map<Found, LayerScope>()

@@ -2,7 +2,7 @@ import { dtypes } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf } from '../ir/tensor.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import type { Model } from '../onnx/model.js'
+import { checkModel, type Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import type { GraphProto, NodeProto, ValueInfoProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
@@ -51,6 +51,7 @@ export function makeLoraReady(model: Model, options: LoraReadyOptions = {}): Mod
   checkNames('makeLoraReady', options, ['targets', 'optional', 'qkvSizes'])
   const { optional = true, targets } = options
   checkBoolean('makeLoraReady', 'optional', optional)
+  checkModel(model)
   const record = findRecord(model.proto)
   const qkvSizes = options.qkvSizes ?? record?.qkvSizes
   const layerOptions = qkvSizes ? { qkvSizes } : {}

@@ -1,6 +1,6 @@
 import { isFloat } from '../ir/dtype.js'
 import { checksumTensor } from '../ir/tensor.js'
-import { type Model, namedTensors } from '../onnx/model.js'
+import { checkModel, type Model, namedTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { checksum } from '../util/checksum.js'
@@ -89,6 +89,7 @@ export function removeAdapter(model: Model): Model {
 
 /** The record of a model with an adapter. Throws `invalid-option` for other models. */
 export function recordOf(model: Model): AdapterRecord {
+  checkModel(model)
   const record = findRecord(model.proto)
   if (record) return record
   throw new OnnxIreError(
@@ -107,6 +108,7 @@ export function recordOf(model: Model): AdapterRecord {
  * ```
  */
 export function checksumBase(model: Model): string {
+  checkModel(model)
   const base = findRecord(model.proto) ? removeAdapter(model) : model
   const tensors = [...namedTensors(base)].sort(([a], [b]) => (a < b ? -1 : 1))
   return checksum(tensors.flatMap(([name, tensor]) => [name, checksumTensor(tensor)]))

@@ -1,5 +1,5 @@
 import type { Tensors } from '../ir/tensor.js'
-import { checkNames, checkNumber, positiveCount } from '../util/check.js'
+import { checkNames, checkNumber, describeValue, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { type BatchContext, type DataChecksum, type Dataset, type DatasetSplit, deriveChecksum } from './dataset.js'
@@ -105,10 +105,9 @@ export function collateExamples(
 export function checkData(what: string, data: unknown): asserts data is DatasetOrStream {
   const given = Object(data) as Partial<Dataset & ExampleStream>
   if (typeof given.batch === 'function' || typeof given.examples === 'function') return
-  const shown = typeof data === 'object' && data !== null ? `an object of the class ${data.constructor?.name}` : data
   throw new OnnxIreError(
     'invalid-data',
-    `${what} is ${String(shown)}: pass a data set such as fromArrays(...), a part of one from split(...), or stream(...)`,
+    `${what} is ${describeValue(data)}: pass a data set such as fromArrays(...), a part of one from split(...), or stream(...)`,
   )
 }
 

@@ -1,4 +1,5 @@
 import { getFloat16, setFloat16 } from '@petamoriken/float16'
+import { describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
 import { type Dim, type Shape, unknownDim } from './shape.js'
@@ -123,7 +124,7 @@ export const scalar = (dtype: DType, value: number): Value =>
 /** Creates a 1-D int64 constant (axes, shapes, pads). Throws `invalid-model` if `values` is not a list of integers. */
 export function int64s(values: readonly number[]): Value {
   if (!Array.isArray(values) || !values.every(Number.isInteger))
-    throw new OnnxIreError('invalid-model', `[${values}] is not a list of integers`)
+    throw new OnnxIreError('invalid-model', `${describeValue(values)} is not a list of integers; see constant(tensor)`)
   return internConstant(`[${values}]`, () => constant(tensorFrom('int64', [values.length], values)))
 }
 

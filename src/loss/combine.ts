@@ -3,7 +3,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { type Loss, type LossGraph, type MeanTerm, meanTermsOf } from './loss.js'
+import { checkLoss, type Loss, type LossGraph, type MeanTerm, meanTermsOf } from './loss.js'
 
 /** One of the losses that `combine` adds up. */
 export interface LossTask {
@@ -36,7 +36,10 @@ type BuiltTask = { readonly task: string; readonly weight: number; readonly grap
  */
 export function combine(tasks: Readonly<Record<string, LossTask>>): Loss {
   const entries = Object.entries(tasks)
-  for (const [task, { weight = 1 }] of entries) checkNumber('combine', `${task}.weight`, weight, nonNegative)
+  for (const [task, { loss, weight = 1 }] of entries) {
+    checkLoss(`combine: ${task}`, loss)
+    checkNumber('combine', `${task}.weight`, weight, nonNegative)
+  }
   if (!entries.some(([, { weight = 1 }]) => weight > 0))
     throw new OnnxIreError('invalid-option', 'combine: no task has a weight above 0; at least one must')
   const unnamed = entries.find(([task]) => task === '' || task.includes('/'))

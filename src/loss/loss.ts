@@ -3,6 +3,7 @@ import { dtypes, isHalf } from '../ir/dtype.js'
 import type { Dim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
+import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
@@ -135,6 +136,12 @@ export type Comparison =
       readonly targets: Value
       readonly mask: Value | null
     }
+
+/** Throws `invalid-option` for an option 'loss' that is not a loss. */
+export function checkLoss(owner: string, loss: unknown): void {
+  if (typeof (loss as Loss | undefined)?.build !== 'function')
+    throw invalidOption(owner, 'loss', loss, 'a loss such as crossEntropy()')
+}
 
 /** Terms of exactly this loss; undefined for a single mean, or if `loss` was derived from the sum of the terms. */
 export const meanTermsOf = ({ loss, meanTerms }: LossGraph): ReadonlyMap<string, MeanTerm> | undefined =>

@@ -3,6 +3,7 @@ import { isStatic } from '../ir/shape.js'
 import type { Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { Comparison, LossGraph } from '../loss/loss.js'
+import { describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 
@@ -66,11 +67,13 @@ export function readSums(outputs: Tensors, { parts }: BuiltMetrics): Record<stri
  * @throws 'invalid-option' if two metrics have the same name, or a required metric applies to no comparison
  */
 export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, required: boolean): BuiltMetrics {
-  const invalid = metrics.find((metric) => typeof metric?.build !== 'function')
-  if (invalid !== undefined)
+  if (!Array.isArray(metrics))
+    throw new OnnxIreError('invalid-option', `metrics: ${describeValue(metrics)} is not a list such as [accuracy()]`)
+  const invalid = metrics.findIndex((metric) => typeof metric?.build !== 'function')
+  if (invalid >= 0)
     throw new OnnxIreError(
       'invalid-option',
-      `metrics: '${String(invalid)}' is not a metric; create one with accuracy(), or createMetric('accuracy')`,
+      `metrics[${invalid}]: ${describeValue(metrics[invalid])} is not a metric; create one with accuracy(), or createMetric('accuracy')`,
     )
   const duplicate = metrics.find(({ name }, i) => metrics.findIndex((other) => other.name === name) < i)
   if (duplicate) throw new OnnxIreError('invalid-option', `metrics: two metrics have the name '${duplicate.name}'`)

@@ -1,6 +1,7 @@
 import type { CustomSeriesOption, EChartsOption } from 'echarts'
 import type { SpectralDensity } from '../analysis/flatness/density.js'
 import type { Landscape } from '../analysis/flatness/landscape.js'
+import { describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** Titles and size of a plot, in pixels. */
@@ -40,6 +41,12 @@ export interface CurveOptions extends PlotOptions {
  */
 export function plotCurves(series: readonly Curve[], options: CurveOptions = {}): Promise<string> {
   const { logX = false, logY = false } = options
+  const invalid = series.find((curve) => !Array.isArray(curve?.points))
+  if (invalid !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `plotCurves: a curve is ${describeValue(invalid)}; it must be { name, points: [[x, y], ...] }`,
+    )
   const names = series.length > 1 || !options.title ? series.map(({ name }) => name) : []
   const shown = ([x, y]: Point) =>
     Number.isFinite(x) && Number.isFinite(y) && (!logX || x > 0) && (!logY || y > 0) ? [x, y] : [x, null]

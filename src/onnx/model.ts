@@ -1,5 +1,6 @@
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor, toRawBytes } from '../ir/tensor.js'
+import { describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { replaceConstant } from './proto/constant.js'
@@ -23,6 +24,22 @@ export interface Model {
   readonly external: ExternalData | null
 }
 
+/** Throws `invalid-model` for a value that is not a model, with the call that makes a model of it. */
+export function checkModel(model: unknown): asserts model is Model {
+  const given = Object(model)
+  if (given.proto?.graph) return
+  throw new OnnxIreError('invalid-model', `the model is ${describeValue(model)}; ${remedy(given, model)}`)
+}
+
+function remedy(given: { readonly [name: string]: unknown }, model: unknown): string {
+  if (typeof model === 'string' || typeof given['href'] === 'string')
+    return `read the file: await readModel('${model}') of 'onnx-ire/node' or 'onnx-ire/web'`
+  if (model instanceof ArrayBuffer || ArrayBuffer.isView(model)) return 'decode the bytes: decodeModel(bytes)'
+  if (typeof given['export'] === 'function') return 'pass the model of a trainer: trainer.export()'
+  if (given['outputs'] instanceof Map) return "make a model of a graph: modelOf(graph) of 'onnx-ire/graph'"
+  return 'pass the result of readModel(path) or decodeModel(bytes)'
+}
+
 /** The largest protobuf message in bytes, and so the largest model file without external data. */
 export const maxModelBytes = 2 ** 31 - 1
 
@@ -36,11 +53,17 @@ export const maxModelBytes = 2 ** 31 - 1
  *
  * @example
  * ```ts
- * const bytes = new Uint8Array(await (await fetch('model.onnx')).arrayBuffer())
- * const model = decodeModel(bytes)
+ * const response = await fetch('https://example.org/model.onnx')
+ * const model = decodeModel(await response.arrayBuffer())
  * ```
  */
-export function decodeModel(bytes: Uint8Array, external: ExternalData | null = null): Model {
+export function decodeModel(bytes: Uint8Array | ArrayBuffer, external: ExternalData | null = null): Model {
+  if (bytes instanceof ArrayBuffer) return decodeModel(new Uint8Array(bytes), external)
+  if (!(bytes instanceof Uint8Array))
+    throw new OnnxIreError(
+      'invalid-model',
+      `decodeModel: the bytes are ${describeValue(bytes)}; pass a Uint8Array, or read a file: await readModel(path)`,
+    )
   const format = describeFormat(bytes)
   if (bytes.length === 0) throw new OnnxIreError('invalid-model', 'not an ONNX model: it has no bytes')
   let proto: ModelProto
@@ -68,7 +91,9 @@ export function decodeModel(bytes: Uint8Array, external: ExternalData | null = n
  * const bytes = encodeModel(tuned)
  * ```
  */
-export function encodeModel({ proto }: Model): Uint8Array {
+export function encodeModel(model: Model): Uint8Array {
+  checkModel(model)
+  const { proto } = model
   const externalTensors = collectTensorProtos(proto).filter(isExternal)
   const [first] = externalTensors
   if (first) {
@@ -102,7 +127,9 @@ export function checkModelSize(bytes: number): void {
  * const bytes = encodeModel(embedExternalData(decodeModel(modelBytes, externalFiles(files))))
  * ```
  */
-export function embedExternalData({ proto, external }: Model): Model {
+export function embedExternalData(model: Model): Model {
+  checkModel(model)
+  const { proto, external } = model
   return { proto: embedExcept(proto, external, new Set()), external: null }
 }
 
@@ -181,7 +208,7 @@ export function collectTensorProtos(proto: ModelProto): readonly TensorProto[] {
  * ```
  */
 export function namedTensors(model: Model): Map<string, Tensor> {
-  if (!model.proto.graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
+  checkModel(model)
   return new Map([...locateTensors(model.proto, model.external).values()].map(({ name, tensor }) => [name, tensor]))
 }
 

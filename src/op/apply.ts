@@ -33,8 +33,16 @@ type Result<O extends Slots> = O extends readonly [infer Only]
 export type OperatorFunction<D> =
   D extends Definition<infer I, infer O, infer A> ? (...args: Arguments<I, A>) => Result<O> : never
 
+/** Whether an argument is a tensor, which users pass in place of a constant by mistake. */
+const isTensor = (arg: unknown): boolean => ['dtype', 'dims', 'data'].every((key) => Object.hasOwn(Object(arg), key))
+
 const isAttributes = (arg: unknown): arg is Attributes =>
-  typeof arg === 'object' && arg !== null && !Array.isArray(arg) && !(arg instanceof Value)
+  typeof arg === 'object' &&
+  arg !== null &&
+  !Array.isArray(arg) &&
+  !(arg instanceof Value) &&
+  !ArrayBuffer.isView(arg) &&
+  !isTensor(arg)
 
 /** Creates the function of an operator. */
 export function operatorFunction(
@@ -58,8 +66,13 @@ export function operatorFunction(
 }
 
 function toValues(operands: readonly (Operand | null | undefined)[], operator: string): (Value | null)[] {
-  return operands.map((operand) => {
+  return operands.map((operand, i) => {
     if (operand === undefined || operand === null || operand instanceof Value) return operand ?? null
+    if (isTensor(operand))
+      throw new OnnxIreError(
+        'invalid-model',
+        `${operator}: input ${i} is a tensor, which is no value of a graph: write constant(tensor)`,
+      )
     if (typeof operand !== 'number') return int64s(operand)
     const numeric = operands.find((other): other is Value => other instanceof Value && other.dtype !== 'bool')
     if (numeric === undefined)

@@ -66,7 +66,8 @@ export interface SamOptimizer extends Readonly<Required<SamOptions>> {
  * @throws 'invalid-option'
  */
 export function sam(base: BaseOptimizer, options: SamOptions = {}): SamOptimizer {
-  if (base.kind !== 'base') throw invalidOption('sam', 'base', base.kind, 'a base optimizer; write ire(sam(sgd()))')
+  if (base?.kind !== 'base')
+    throw invalidOption('sam', 'base', base, 'a base optimizer such as sgd(); write ire(sam(sgd()))')
   const resolved = readOptions('sam', samOptions, options)
   const { variant, adaptive } = resolved
   if (adaptive && variant !== 'sam')

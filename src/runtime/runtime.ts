@@ -7,7 +7,7 @@
  */
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
-import type { Range } from '../util/check.js'
+import { invalidOption, type Range } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Device } from './device.js'
 
@@ -82,6 +82,17 @@ export interface Runtime {
   allocate(dtype: DType, length: number): TypedArray
   /** Frees every program and stops workers after the calls made before. New calls are rejected immediately. */
   dispose(): Promise<void>
+}
+
+/** Throws `invalid-option` for an option 'runtime' that is not a runtime. */
+export function checkRuntime(owner: string, runtime: unknown): void {
+  if (typeof (runtime as Runtime | undefined)?.compile !== 'function')
+    throw invalidOption(
+      owner,
+      'runtime',
+      runtime,
+      "a runtime: node() of 'onnx-ire/node', or await wasm() of 'onnx-ire/web'",
+    )
 }
 
 /** Threads that share work on shared memory with the calling thread. They start when they are first needed. */

@@ -4,7 +4,7 @@ import { batches } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { checkData } from '../data/stream.js'
 import { leavesOf } from '../ir/topology.js'
-import type { Loss } from '../loss/loss.js'
+import { checkLoss, type Loss } from '../loss/loss.js'
 import { type Measures, MetricAccumulator } from '../metric/accumulator.js'
 import { accuracy } from '../metric/accuracy.js'
 import type { Metric } from '../metric/metric.js'
@@ -12,7 +12,7 @@ import { buildMetrics } from '../metric/metric.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import type { Runtime } from '../runtime/runtime.js'
+import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
 import { type PassOptions, repeatModel } from './model/repeat-model.js'
@@ -37,12 +37,15 @@ export interface EvaluateOptions extends PassOptions {
  * Evaluates loss and metrics of a model over a data set. The model is not differentiated, so it may have operators
  * without a gradient.
  *
- * @example const runtime = node() const { loss, accuracy } = await evaluateModel(await readModel('model.onnx'), data, {
- * loss: crossEntropy(), runtime })
+ * @example
+ * const model = await readModel('model.onnx')
+ * const { loss, accuracy } = await evaluateModel(model, data, { loss: crossEntropy(), runtime: node() })
  *
  * @throws OnnxIreError `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`
  */
 export async function evaluateModel(model: Model, data: DatasetOrStream, options: EvaluateOptions): Promise<Measures> {
+  checkLoss('evaluateModel', options?.loss)
+  checkRuntime('evaluateModel', options.runtime)
   const { batchSize = 32, runtime, onBatch } = options
   const programs = new Programs(buildEvaluation(model, options), HostBackend.forEvaluation(runtime))
   try {

@@ -11,6 +11,7 @@ import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
 import {
+  checkFitNames,
   type FitOptions,
   type IntervalMetrics,
   type ResolvedFitOptions,
@@ -34,8 +35,9 @@ export async function resolveFitOptions(
   settings: (stepsPerEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
 ): Promise<ResolvedFitOptions> {
   const { batchSize = 32, schedule = { kind: 'constant' }, best, earlyStopping } = trainer
-  const { validation, totalEpochs } = options
   checkData('fit: the data', data)
+  checkFitNames(options)
+  const { validation, totalEpochs } = options
   if (validation !== undefined) checkData('fit: validation', validation)
   const stepsPerEpoch = batchCount(data, { batchSize })
   const totalSteps = resolveTotalSteps(options, stepsPerEpoch)

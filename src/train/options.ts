@@ -1,12 +1,12 @@
 import type { StepReport } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
-import type { Loss } from '../loss/loss.js'
+import { checkLoss, type Loss } from '../loss/loss.js'
 import type { Measures } from '../metric/accumulator.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkSchedule, type Schedule } from '../optim/schedule.js'
-import type { Runtime } from '../runtime/runtime.js'
+import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { FeatureStore } from './cached-features.js'
@@ -206,11 +206,10 @@ const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
 export function checkTrainerOptions(options: TrainerOptions): void {
   checkNames('Trainer', options, Object.keys(trainerOptions))
   const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off', curvatureBatch = 'step' } = options
-  if (typeof loss?.build !== 'function') throw invalidOption('Trainer', 'loss', loss, 'a loss such as crossEntropy()')
+  checkLoss('Trainer', loss)
   if (!['base', 'sam', 'ire'].includes(optimizer?.kind))
     throw invalidOption('Trainer', 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
-  if (typeof runtime?.compile !== 'function')
-    throw invalidOption('Trainer', 'runtime', runtime, "a runtime: node() of 'onnx-ire/node'")
+  checkRuntime('Trainer', runtime)
   if (batchNorm !== 'frozen' && batchNorm !== 'trained')
     throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
   const { features } = options
@@ -260,12 +259,14 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   checkGroups(options, options.optimizer)
 }
 
+/** Throws `invalid-option` for names of options that `fit` does not have. */
+export const checkFitNames = (options: FitOptions): void => checkNames('fit', options, Object.keys(fitOptions))
+
 /**
- * Checks fit options, and returns the total number of steps; undefined for epochs over data of unknown length.
- * @throws OnnxIreError `invalid-option` for an option that is unknown, missing or out of range
+ * Checks the values of fit options, and returns the total number of steps; undefined for epochs over data of unknown length.
+ * @throws OnnxIreError `invalid-option` for an option that is missing or out of range
  */
 export function resolveTotalSteps(options: FitOptions, stepsPerEpoch: number | undefined): number | undefined {
-  checkNames('fit', options, Object.keys(fitOptions))
   if (options.checkpoints) {
     checkNames('fit: checkpoints', options.checkpoints, ['store', 'everySteps', 'everySeconds'])
     const { store } = options.checkpoints

@@ -5,8 +5,8 @@ import type { Tensors } from '../ir/tensor.js'
 import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
 import { compileModel } from '../lowering/compile.js'
 import { createInput, listInputs } from '../onnx/import/declarations.js'
-import type { Model } from '../onnx/model.js'
-import type { Program, Runtime } from '../runtime/runtime.js'
+import { checkModel, type Model } from '../onnx/model.js'
+import { checkRuntime, type Program, type Runtime } from '../runtime/runtime.js'
 import { matchNames, type NamePatterns } from '../util/pattern.js'
 import { fixedBatchSize } from './micro-batches.js'
 import { prepareBatch } from './validate-batch.js'
@@ -45,6 +45,8 @@ export async function* predict(
   data: DatasetOrStream,
   options: PredictOptions,
 ): AsyncGenerator<Prediction, void, undefined> {
+  checkModel(model)
+  checkRuntime('predict', options?.runtime)
   const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', createInput(info)]))
   const fixedSize = fixedBatchSize(inputs)
   const batchSize = fixedSize ?? options.batchSize ?? 32

@@ -191,7 +191,9 @@ export class Programs<T extends TensorMap> {
   ): Promise<BatchResult<T>> {
     const spec = parameterNames ? selectGradients(fullSpec, parameterNames) : fullSpec
     const program = await this.#program(spec)
-    const { outputs, gradients } = await program.run(this.#feeds(data, at), at.parameters)
+    const { outputs, gradients } = await program.run(this.#feeds(data, at), at.parameters).catch((error: unknown) => {
+      throw adviseOnMemory(error)
+    })
     const number = (name: string): number | undefined => {
       const output = getOwn(outputs, name)
       return output && numbersOf(output)[0]
@@ -251,6 +253,16 @@ export class Programs<T extends TensorMap> {
       `the model takes ${fixed} examples at once, and a batch has ${size}: choose a batch size, and a number of examples, divisible by ${fixed}`,
     )
   }
+}
+
+/** Messages of runtimes that are out of memory. */
+const isOutOfMemory = /failed to allocate|allocation failed|bad_alloc|out of memory|fit the GPU's memory/i
+
+/** Adds advice to the error of a run for which there was not enough memory. */
+function adviseOnMemory(error: unknown): unknown {
+  if (!(error instanceof Error) || !isOutOfMemory.test(error.message)) return error
+  const advice = 'out of memory: lower microBatch, the number of examples that are run at once, or batchSize'
+  return new OnnxIreError('runtime', `${advice} (${error.message})`, { cause: error })
 }
 
 /** Removes the gradients of all other parameters from a graph, so that they are not computed. */

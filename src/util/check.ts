@@ -19,11 +19,25 @@ const describe = ({ min, max, open, integer }: Range): string => {
   return max >= Number.MAX_SAFE_INTEGER ? `${kind} >= ${min}` : `${kind} in [${min}, ${max}${open ? ')' : ']'}`
 }
 
-/** Creates the 'invalid-option' error of an option: its owner, its name, the given value and the allowed values. */
-export const invalidOption = (owner: string, name: string, value: unknown, allowed: string): OnnxIreError => {
-  const shown = typeof value === 'string' ? `'${value}'` : String(value)
-  return new OnnxIreError('invalid-option', `${owner}: option '${name}' is ${shown}; it must be ${allowed}`)
+/** Describes a value of a wrong type for a message; functions and promises with the way to their result. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`
+  if (typeof value === 'function') {
+    const name = value.name || 'f'
+    return `the function ${name}, which has to be called: ${name}(...)`
+  }
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (typeof (value as { readonly then?: unknown }).then === 'function') return 'a promise, which has to be awaited'
+  if (Array.isArray(value)) return `[${value.map((item) => (typeof item === 'object' ? '{...}' : String(item)))}]`
+  const owner = Object.getPrototypeOf(value)?.constructor?.name ?? 'Object'
+  return owner === 'Object'
+    ? `an object with ${Object.keys(value).join(', ') || 'no keys'}`
+    : `an object of the class ${owner}`
 }
+
+/** Creates the 'invalid-option' error of an option: its owner, its name, the given value and the allowed values. */
+export const invalidOption = (owner: string, name: string, value: unknown, allowed: string): OnnxIreError =>
+  new OnnxIreError('invalid-option', `${owner}: option '${name}' is ${describeValue(value)}; it must be ${allowed}`)
 
 /** Returns a finite number within `range`; throws 'invalid-option' for any other value. */
 export function checkNumber(owner: string, name: string, value: number, range: Range): number {
@@ -41,6 +55,11 @@ export function checkBoolean(owner: string, name: string, value: boolean): boole
 
 /** Throws 'invalid-option' for misspelled options, which would otherwise be ignored silently. */
 export function checkNames(owner: string, options: object, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${owner}: the options are ${describeValue(options)}; pass an object with ${known.join(', ')}`,
+    )
   for (const name of Object.keys(options))
     if (!known.includes(name))
       throw new OnnxIreError('invalid-option', `${owner}: there is no option '${name}'; available: ${known.join(', ')}`)

@@ -4,7 +4,7 @@ import { isFloat } from '../../ir/dtype.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
-import type { Model } from '../../onnx/model.js'
+import { checkModel, type Model } from '../../onnx/model.js'
 import type { Recompute } from '../../train/graphs/recompute.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
 import { findSharedTensors, type SharedTensor } from '../../train/model/untie-tensors.js'
@@ -79,6 +79,7 @@ const largerBatch = 32
  * ```
  */
 export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOptions = {}): Inspection {
+  checkModel(model)
   const imported = attempt(() => {
     const graph = importGraph(model)
     findAdapterParts(graph.metadata) // throws if the metadata of an adapter are damaged

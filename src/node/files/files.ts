@@ -1,6 +1,8 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describeValue } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { temporaryName } from './temporary-files.js'
@@ -59,6 +61,19 @@ export async function stageFile(path: string, content: FileContent): Promise<Sta
         await syncFolder(dirname(target))
       }),
   }
+}
+
+/**
+ * Path of a file from text or a `file:` URL. Throws `invalid-option` for other values.
+ * @param owner function with the parameter, for the message
+ * @param remedy what to call for other values
+ */
+export function pathOf(owner: string, path: string | URL, remedy: string): string {
+  const isAddress = path instanceof URL ? path.protocol !== 'file:' : /^https?:\/\//.test(path)
+  if (typeof path === 'string' && !isAddress) return path
+  if (path instanceof URL && !isAddress) return fileURLToPath(path)
+  const shown = isAddress ? `the address ${path}` : describeValue(path)
+  throw new OnnxIreError('invalid-option', `${owner}: the path is ${shown}; pass text or a file URL${remedy}`)
 }
 
 /** Checks that a path is free or a regular file, which can be replaced. Throws `io`. */

@@ -1,22 +1,31 @@
 import { createReadStream } from 'node:fs'
 import { lstat, readdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { checkModelSize, collectTensorProtos, decodeModel, type Model, maxModelBytes } from '../../onnx/model.js'
+import {
+  checkModel,
+  checkModelSize,
+  collectTensorProtos,
+  decodeModel,
+  type Model,
+  maxModelBytes,
+} from '../../onnx/model.js'
 import { type DataPiece, layOutModel } from '../../onnx/model-layout.js'
 import { encodeChunks } from '../../onnx/proto/encode.js'
 import { isExternal } from '../../onnx/proto/external-data.js'
 import { registerModelFile } from '../../onnx/proto/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, commitAll, openRegularFile, readError, stageFile } from './files.js'
+import { codeOf, commitAll, openRegularFile, pathOf, readError, stageFile } from './files.js'
 import { FolderData } from './folder-data.js'
 
 /**
  * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used.
- * @throws 'io' if the file cannot be read, 'invalid-model' if it is not a model
+ * `decodeModel` decodes bytes, such as those of a download.
+ * @throws 'invalid-option' for a value that is not a path, 'io' if the file cannot be read, 'invalid-model' if it is not a model
  * @example
  * const model = await readModel('model.onnx')
  */
-export async function readModel(path: string): Promise<Model> {
+export async function readModel(file: string | URL): Promise<Model> {
+  const path = pathOf('readModel', file, '; decodeModel decodes the bytes of a file or of a download')
   const external = new FolderData(path)
   const own = new FolderData(path)
   own.watch(basename(path))
@@ -74,7 +83,9 @@ export interface WriteModelOptions {
  * @example
  * await writeModel('tuned.onnx', trainer.export())
  */
-export async function writeModel(path: string, model: Model, options: WriteModelOptions = {}): Promise<void> {
+export async function writeModel(file: string | URL, model: Model, options: WriteModelOptions = {}): Promise<void> {
+  const path = pathOf('writeModel', file, ', and the model after it: writeModel(path, model)')
+  checkModel(model)
   const folder = dirname(path)
   const existing = await listOwnData(path)
   const replaced = existing.length === 0 ? [] : await findOccurring(path, existing, [])

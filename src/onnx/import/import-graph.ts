@@ -11,7 +11,7 @@ import { findDefinition, isInput } from '../../op/facts.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkAttributes, readAttributes } from '../attributes.js'
-import type { Model } from '../model.js'
+import { checkModel, type Model } from '../model.js'
 import { constantFromAttributes, isConstant } from '../proto/constant.js'
 import type { FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../proto/schema.js'
 import { locateTensors, type StoredTensor } from '../tensor-locations.js'
@@ -66,8 +66,8 @@ interface Context {
  * ```
  */
 export function importGraph(model: Model): Graph {
-  const graph = model.proto.graph
-  if (!graph) throw new OnnxIreError('invalid-model', 'the model has no graph')
+  checkModel(model)
+  const graph = model.proto.graph!
   checkOperators(model.proto)
   const importer = new Importer(model)
   const context: Context = {

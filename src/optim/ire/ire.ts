@@ -58,8 +58,8 @@ export interface IreOptimizer extends Readonly<Required<IreOptions>> {
  * @throws 'invalid-option'
  */
 export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions = {}): IreOptimizer {
-  if (inner.kind !== 'base' && inner.kind !== 'sam')
-    throw invalidOption('ire', 'inner', Object(inner).kind, 'a base optimizer or sam around one')
+  if (inner?.kind !== 'base' && inner?.kind !== 'sam')
+    throw invalidOption('ire', 'inner', inner, 'a base optimizer such as adamw(), or sam around one')
   return Object.freeze<IreOptimizer>({ kind: 'ire', inner, ...readOptions('ire', ireOptions, options) })
 }
 

@@ -132,7 +132,7 @@ describe('imageColumn', () => {
     expect(message({ size: 0 })).toMatch("option 'size' is 0")
     expect(message({ size: [4, 2.5] })).toMatch("option 'size' is 2.5")
     expect(message({ channels: 4 })).toMatch('it must be 3, as in the images, or 1 for gray')
-    expect(message({ mean: [1, 2] })).toMatch("option 'mean' is 1,2; it must be one number, or one per channel: 3")
+    expect(message({ mean: [1, 2] })).toMatch("option 'mean' is [1,2]; it must be one number, or one per channel: 3")
     expect(message({ std: [1, 0, 1] })).toMatch("option 'std' is 0")
     expect(message({ scale: Number.NaN })).toMatch("option 'scale' is NaN")
     expect(message({ background: 256 })).toMatch("option 'background' is 256")
