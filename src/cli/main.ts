@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { defineAdapter } from './commands/adapter.js'
+import { defineBatch } from './commands/batch.js'
 import { defineBuild } from './commands/build.js'
 import { defineChat } from './commands/chat.js'
 import { defineData } from './commands/data.js'
@@ -45,6 +46,7 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 const commands = [
   defineInit,
   defineInspect,
+  defineBatch,
   defineGradient,
   defineBuild,
   defineTrain,

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { InputShapes } from '../analysis/inspect/apply-shapes.js'
 import { cApi } from '../node/c-api/runtime.js'
 import { node } from '../node/runtime/node.js'
 import { type Runtime, threadRange } from '../runtime/runtime.js'
@@ -50,6 +51,14 @@ export function parseFraction(text: string): number {
   const value = Number(text)
   if (text.trim() !== '' && value >= 0 && value < 1) return value
   throw new InvalidArgumentError('It must be a fraction: at least 0 and below 1.')
+}
+
+/** Adds an input shape: `x=1x3x224x224`, or `x=` for a scalar. */
+export function addShape(text: string, previous: InputShapes): InputShapes {
+  const [, name, lengths] = /^(.+)=((?:\d+(?:x\d+)*)?)$/s.exec(text) ?? []
+  if (name === undefined || lengths === undefined)
+    throw new InvalidArgumentError('It must be an input and its lengths, such as x=1x3x224x224.')
+  return { ...previous, [name]: lengths === '' ? [] : lengths.split('x').map(Number) }
 }
 
 /** The option `--json`, which every command has. */

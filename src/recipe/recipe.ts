@@ -40,6 +40,8 @@ export interface Recipe extends GroupOptions, PassOptions {
   readonly teacher?: TeacherRecipe
   /** Metrics measured on the validation data. Default: accuracy, if the loss compares classes. */
   readonly metrics?: readonly MetricRecipe[]
+  /** Lets a model whose file fixes the number of examples take any number. */
+  readonly freeBatch?: boolean
   /** Gives layers that share a tensor tensors of their own. */
   readonly untie?: boolean | NamePatterns
   readonly head?: HeadOptions

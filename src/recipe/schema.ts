@@ -240,6 +240,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       ['model'],
     ),
     metrics: metricsSchema,
+    freeBatch: flag('whether a model whose file fixes the number of examples is changed to take any number'),
     untie: either(
       [flag(), text(), list(text(), { minItems: 1 })],
       'true, false, or patterns of the names of tensors that several layers share',

@@ -181,7 +181,16 @@ export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'c
 
 /** Names of all options: unknown names are rejected. */
 const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
-  ...{ loss: true, optimizer: true, runtime: true, untie: true, head: true, adapter: true, trainable: true },
+  ...{
+    loss: true,
+    optimizer: true,
+    runtime: true,
+    freeBatch: true,
+    untie: true,
+    head: true,
+    adapter: true,
+    trainable: true,
+  },
   ...{ metrics: true, seed: true },
   ...{
     batchNorm: true,
@@ -220,6 +229,8 @@ export function checkTrainerOptions(options: TrainerOptions): void {
       features,
       "'cached', featureFiles(folder) of 'onnx-ire/node', or omitted",
     )
+  if (!['undefined', 'boolean'].includes(typeof options.freeBatch))
+    throw invalidOption('Trainer', 'freeBatch', options.freeBatch, 'true or false')
   const { untie } = options
   if (!(['undefined', 'boolean'].includes(typeof untie) || typeof untie === 'string' || Array.isArray(untie)))
     throw invalidOption('Trainer', 'untie', untie, 'true, false, or patterns of the names of shared tensors')

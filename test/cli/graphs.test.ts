@@ -1,8 +1,10 @@
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { decodeModel, gradientModel } from '../../src/index.js'
+import { decodeModel, gradientModel, inspectModel, type Model } from '../../src/index.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'
-import { json } from './command.js'
+import { edit } from '../../src/onnx/proto/message.js'
+import { declareDims } from '../../src/train/model/replace-head.js'
+import { json, run } from './command.js'
 import { smallModel, type Workspace, workspace } from './workspace.js'
 
 let space: Workspace
@@ -43,6 +45,26 @@ test('gradient > --wrt, external data > selects the parameters', async () => {
   const program = await runtime.compile(new Uint8Array(await readFile(output)))
   expect([...program.inputNames].sort()).toEqual(['dy/y', 'head.bias', 'head.weight', 'x'])
   await runtime.dispose()
+})
+
+/** The small model, its file fixing one example. */
+function fixedModel(): Model {
+  const { proto } = smallModel()
+  const graph = proto.graph!
+  const input = graph.input.map((info) => declareDims(info, [1, 1, 8, 8]))
+  const output = graph.output.map((info) => declareDims(info, undefined))
+  return { proto: edit(proto, { graph: edit(graph, { input, output }) }), external: null }
+}
+
+test('batch > writes a model for any number of examples, and inspect names the fixed number', async () => {
+  const [fixed, free] = [space.path('fixed.onnx'), space.path('free.onnx')]
+  await writeModel(fixed, fixedModel())
+  expect((await run('inspect', fixed)).stdout).toContain('batch fixed at 1')
+  expect(await json('batch', fixed, '-o', free)).toEqual({ output: free, fixed: 1, changes: [] })
+  expect(inspectModel(await readModel(free)).inputs[0]!.shape).toEqual(['batch', 1, 8, 8])
+  expect((await run('inspect', free)).stdout).not.toContain('batch fixed')
+  expect(await json('batch', free, '-o', space.path('again.onnx'))).toEqual({ output: null, fixed: null, changes: [] })
+  await expect(access(space.path('again.onnx'))).rejects.toThrow()
 })
 
 interface Built {

@@ -11,6 +11,7 @@ test('--help > lists every command and the exit codes', async () => {
   expect(commands).toEqual([
     'init',
     'inspect',
+    'batch',
     'gradient',
     'build',
     'train',

@@ -7,6 +7,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import { checkModel, type Model } from '../../onnx/model.js'
 import type { Recompute } from '../../train/graphs/recompute.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
+import { batchSizeOf, freeBatchAxis } from '../../train/model/free-batch.js'
 import { findSharedTensors, type SharedTensor } from '../../train/model/untie-tensors.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
@@ -47,6 +48,11 @@ export interface Inspection extends ModelContents {
     /** The reason why the trainable tensors have no gradients; null if they have. */
     readonly blocked: Failure | null
   }
+  /**
+   * The number of examples that the file fixes, so that training computes as many at once, and the reason why
+   * `freeBatch` cannot change that, or null if it can. Null for a model that takes any number of examples.
+   */
+  readonly batch: { readonly fixed: number; readonly obstacle: Failure | null } | null
   /** All operators in the order of the graph; biases and norms are part of their layer. */
   readonly layers: readonly Layer[]
   readonly cost: StepCost
@@ -102,8 +108,14 @@ export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOp
       shared: graph ? findSharedTensors(graph).filter(({ tensor }) => names.has(tensor)) : [],
       blocked,
     },
+    batch: graph ? inspectBatch(model) : null,
     ...inspectCost(model, graph, { shapes, recompute }, names, blocked === null),
   }
+}
+
+function inspectBatch(model: Model): Inspection['batch'] {
+  const fixed = batchSizeOf(model)
+  return fixed === null ? null : { fixed, obstacle: attempt(() => freeBatchAxis(model)).error }
 }
 
 /** Elements of the quantized weights of layers. Parts of a packed layer, and layers with one weight, count once. */

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { type AdaptableLayer, adaptableLayers } from '../../adapter/layers.js'
 import type { InputShapes, MissingLength } from '../../analysis/inspect/apply-shapes.js'
 import type { ModelPort } from '../../analysis/inspect/contents.js'
@@ -13,7 +13,7 @@ import { isFloat } from '../../ir/dtype.js'
 import { readModel } from '../../node/files/model.js'
 import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../format.js'
 import { type Io, print } from '../io.js'
-import { jsonOption, readRecompute } from '../options.js'
+import { addShape, jsonOption, readRecompute } from '../options.js'
 
 interface Options {
   readonly shape: InputShapes
@@ -70,14 +70,6 @@ Examples:
     })
 }
 
-/** Adds an input shape: `x=1x3x224x224`, or `x=` for a scalar. */
-function addShape(text: string, previous: InputShapes): InputShapes {
-  const [, name, lengths] = /^(.+)=((?:\d+(?:x\d+)*)?)$/s.exec(text) ?? []
-  if (name === undefined || lengths === undefined)
-    throw new InvalidArgumentError('It must be an input and its lengths, such as x=1x3x224x224.')
-  return { ...previous, [name]: lengths === '' ? [] : lengths.split('x').map(Number) }
-}
-
 /** Table of the layers that an adapter can change. */
 function formatAdaptable(layers: readonly AdaptableLayer[]): string {
   if (layers.length === 0) return '\nAn adapter can change no layer of this model'
@@ -113,7 +105,7 @@ export function formatInspection(
   const unsupported = inspection.operators.filter(({ supported }) => !supported)
   return [
     `${path}: ${formatHeader(inspection)}, ${formatBytes(bytes)}`,
-    `\nInputs\n${formatPorts(inspection.inputs)}`,
+    `\nInputs\n${formatPorts(inspection.inputs)}${formatBatch(path, inspection.batch)}`,
     `\nOutputs\n${formatPorts(inspection.outputs)}`,
     ...(inspection.layers.length > 0 ? [`\nLayers\n${formatLayers(inspection, complete.all)}`] : []),
     `\nCost, one multiply-add being two FLOPs\n${formatCost(inspection)}`,
@@ -157,6 +149,15 @@ const formatPorts = (all: readonly ModelPort[]): string =>
         ['name', 'type', 'shape'],
         all.map(({ name, type, shape }) => [name, type, shape ? `[${shape.join(', ')}]` : 'unknown']),
       )
+
+/** The number of examples that the file fixes, and how it can be freed. */
+function formatBatch(path: string, batch: Inspection['batch']): string {
+  if (!batch) return ''
+  const parts = `\n  batch fixed at ${batch.fixed}: training computes ${batch.fixed === 1 ? 'one example' : `${batch.fixed} examples`} at a time`
+  return batch.obstacle
+    ? `${parts}\n${indent(batch.obstacle.message)}`
+    : `${parts}; freeBatch: true of a recipe or trainer, or onnx-ire batch ${path} -o free.onnx, computes whole batches`
+}
 
 function formatOperators(all: Inspection['operators']): string {
   const lines = ['']
@@ -254,7 +255,7 @@ function formatShare(flops: number | null, { forward }: StepCost): string {
 }
 
 /** FLOPs and memory of a training step, or the reason why they are unknown. */
-function formatCost({ cost, training, inputs }: Inspection): string {
+function formatCost({ cost, training, inputs, batch }: Inspection): string {
   const { missing, error, forward, memory } = cost
   if (missing.length > 0) return `  unknown: ${formatMissing(missing, inputs)}`
   if (error) return `  unknown (${error.code})\n${indent(indent(error.message))}`
@@ -264,7 +265,7 @@ function formatCost({ cost, training, inputs }: Inspection): string {
     cost.training
       ? formatOperations('training step', cost.training, cost.training.flops / forward.flops)
       : `  training step: none, ${training.blocked ? 'training is blocked' : 'nothing is trained'}`,
-    ...(memory ? formatMemory(memory) : []),
+    ...(memory ? formatMemory(memory, batch) : []),
   ].join('\n')
 }
 
@@ -288,21 +289,29 @@ function formatAmount(value: number): string {
 const shorten = (text: string, width: number): string =>
   text.length <= width ? text : `...${text.slice(text.length - width + 3)}`
 
-function formatMemory({ parameters, gradients, moments, activations, run }: StepMemory): string[] {
+function formatMemory(
+  { parameters, gradients, moments, activations, run }: StepMemory,
+  batch: Inspection['batch'],
+): string[] {
   const lines = [
     `  parameters: ${formatBytes(parameters)}, gradients ${formatBytes(gradients)}`,
     `  optimizer: momentum ${formatBytes(moments.sgd)} or Adam's moments ${formatBytes(moments.adam)}, IRE's mask ${formatBytes(moments.ireMask)}`,
   ]
   if (!activations) return [...lines, '  activations: unknown, their sizes depend on the data']
   const { fixed, perExample } = activations
+  const training = run
+    ? [`  a training process (Node, CPU, AdamW and IRE): about ${formatBytes(Math.round(totalBytes(run)))}`]
+    : []
+  if (batch) {
+    const bytes = formatBytes(Math.round(fixed + batch.fixed * perExample))
+    return [...lines, `  activations: about ${bytes} besides the gradients for a batch of ${batch.fixed}`, ...training]
+  }
   const start = fixed > 0 ? `${formatBytes(Math.round(fixed))} and ` : ''
   const perBatch = formatBytes(Math.round(fixed + batchSize * perExample))
   return [
     ...lines,
     `  activations: about ${start}${formatBytes(Math.round(perExample))} per example, ${perBatch} for a batch of ${batchSize}`,
-    ...(run
-      ? [`  a training process (Node, CPU, AdamW and IRE): about ${formatBytes(Math.round(totalBytes(run)))}`]
-      : []),
+    ...training,
   ]
 }
 

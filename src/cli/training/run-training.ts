@@ -15,6 +15,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
+import { freeBatch } from '../../train/model/compare-batches.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import type { TensorMeasures } from '../../train/tensor-measures.js'
@@ -102,6 +103,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       await checkRunFolder(request) // another process may have trained in the folder in the meantime
     }
     const {
+      freeBatch: _freeBatch,
       untie: _untie,
       head: _head,
       adapter: _adapter,
@@ -112,6 +114,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
     return await trainInFolder(request, {
       model: trained,
       preset: typeof start.model === 'string' ? undefined : model,
+      initial: model,
       options: {
         ...options,
         ...choice,
@@ -130,6 +133,8 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
 interface TrainingInputs {
   /** The model with its new head and its adapter. */
   readonly model: Model
+  /** The model before these changes. */
+  readonly initial: Model
   /** The initial model, if it was built from a preset. */
   readonly preset: Model | undefined
   readonly options: Omit<TrainerOptions, 'runtime'>
@@ -140,7 +145,7 @@ interface TrainingInputs {
 
 async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
-  const { model, preset, options, data, validation, classes } = inputs
+  const { model, initial, preset, options, data, validation, classes } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
     if (warning === undefined) return
@@ -153,6 +158,11 @@ async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): 
   const runtime = await createRuntime(request.provider, recipe.threads)
   let replaced: string | undefined
   try {
+    if (recipe.freeBatch && !resume) {
+      const { fixed } = await freeBatch(initial, { runtime })
+      if (fixed !== null)
+        progress.note(`the model was fixed at batches of ${fixed}, and now takes any number of examples`)
+    }
     const trainer = await Trainer.create(model, { ...options, runtime })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])

@@ -252,7 +252,7 @@ function replaceValue(node: NodeProto, tensor: Tensor): NodeProto {
 }
 
 /** Replaces the dims of a declaration; undefined leaves the shape undeclared. */
-function declareDims(info: ValueInfoProto, dims: readonly Dim[] | undefined): ValueInfoProto {
+export function declareDims(info: ValueInfoProto, dims: readonly Dim[] | undefined): ValueInfoProto {
   const tensorType = info.type?.tensorType
   const shape =
     dims &&

@@ -3,12 +3,19 @@ import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
 import type { NamePatterns } from '../../util/pattern.js'
 import type { FreezeOptions } from '../parameter-groups.js'
+import { freeBatchAxis } from './free-batch.js'
 import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
 import type { Trainable } from './trainable.js'
 import { untieTensors } from './untie-tensors.js'
 
 /** Options that change a model before training, and the tensors to train. */
 export interface StartOptions {
+  /**
+   * Lets a model whose file fixes the number of examples, often at 1, take any number, before all other changes, so
+   * that training computes whole batches at once and the exported model takes any number too; see `freeBatch`. Without
+   * effect on a model that takes any number. Default false.
+   */
+  readonly freeBatch?: boolean
   /**
    * Gives layers that share a tensor tensors of their own, before all other changes: true, or patterns of the names of
    * shared tensors, which `inspectModel` lists. Default false: they stay shared, and training changes them for all
@@ -37,9 +44,10 @@ type TensorOptions = Pick<StartOptions, 'trainable' | 'freeze'>
  */
 export function createStartModel(
   model: Model,
-  { untie, head, adapter, trainable, freeze }: StartOptions,
+  { freeBatch, untie, head, adapter, trainable, freeze }: StartOptions,
 ): TensorOptions & { readonly model: Model } {
-  const untied = untie === undefined || untie === false ? model : untieTensors(model, untie)
+  const free = freeBatch ? freeBatchAxis(model).model : model
+  const untied = untie === undefined || untie === false ? free : untieTensors(free, untie)
   const resized = head ? replaceHead(untied, head) : untied
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
