@@ -74,6 +74,8 @@ export {
   quantile,
 } from './loss/regression.js'
 export type { LossWeightOptions } from './loss/sample-weights.js'
+export { compileModel } from './lowering/compile.js'
+export { lowerForWebgpu } from './lowering/lower-model.js'
 export type { Measures } from './metric/accumulator.js'
 export { accuracy, topK } from './metric/accuracy.js'
 export { type EceOptions, ece, type KappaOptions, kappa } from './metric/agreement.js'

@@ -44,8 +44,20 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
 }
 
 /**
- * Compiles a model: the file itself if the provider runs every operator, or if this library does not support an
- * operator of the model; otherwise the rewritten graph.
+ * Compiles a model so that a runtime computes it correctly: as it is, or rewritten for WebGPU, whose provider returns
+ * wrong values for some operators. `runtime.compile` compiles bytes as they are.
+ *
+ * The program takes and returns tensors of the model's types. A model with an operator that this library does not
+ * support is compiled as it is.
+ *
+ * @throws OnnxIreError `runtime` with onnxruntime's own message
+ *
+ * @example
+ * ```ts
+ * const program = await compileModel(await webgpu(), model)
+ * const { logits } = await program.run({ x: { dtype: 'float32', dims: [1, 784], data } })
+ * await program.release()
+ * ```
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => {

@@ -303,5 +303,9 @@ const formats: readonly Format[] = [
 /** Describes bytes that are not an ONNX model by their file format; null if the format is unknown. */
 function describeFormat(bytes: Uint8Array): string | null {
   const found = formats.find(({ offset, magic }) => magic.every((byte, i) => bytes[offset + i] === byte))
-  return found?.description ?? null
+  return found?.description ?? (isText(bytes.subarray(0, 256)) ? 'it is a text file' : null)
 }
+
+/** Whether bytes are text: without control characters but tabs and line ends. */
+const isText = (bytes: Uint8Array): boolean =>
+  bytes.length > 0 && bytes.every((byte) => byte >= 32 || byte === 9 || byte === 10 || byte === 13)

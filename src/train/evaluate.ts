@@ -15,6 +15,7 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
+import { disableDropout } from './model/prepare-model.js'
 import { type PassOptions, repeatModel } from './model/repeat-model.js'
 import { Programs } from './programs.js'
 import { prepareBatch } from './validate-batch.js'
@@ -80,7 +81,7 @@ export async function evaluateBatches<T extends TensorMap>(
 /** Builds an evaluation graph with the tensors of the model as constants. The other graphs are not used. */
 function buildEvaluation(model: Model, options: EvaluateOptions): TrainingGraphs {
   const { loss, metrics } = options
-  const graph = repeatModel(importGraph(model), options)
+  const graph = disableDropout(repeatModel(importGraph(model), options))
   const built = loss.build(graph.outputs)
   const builtMetrics = buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined)
   const outputs = new Map([...lossOutputs(built), ...builtMetrics.outputs])

@@ -211,6 +211,18 @@ describe('export --as', () => {
     expect(stdout).toMatch(/form q4: loss [\d.]+ before, [\d.]+ after/)
   })
 
+  it('--for webgpu > writes the model in operators that WebGPU has, alone or with the adapter merged', async () => {
+    const exportFor = (...args: string[]) =>
+      run('export', at('run'), '--for', 'webgpu', '-o', at('e-gpu.onnx'), ...args)
+    const products = async (...args: string[]) => {
+      expect(await exportFor(...args)).toMatchObject({ code: 0 })
+      const { node } = (await readModel(at('e-gpu.onnx'))).proto.graph!
+      return node.filter(({ opType }) => opType === 'MatMul' || opType === 'Gemm').length
+    }
+    expect(await products('--as', 'merged')).toBeLessThan(await products())
+    expect(await exportFor('--as', 'peft')).toMatchObject({ code: 1, stderr: expect.stringContaining('--for webgpu') })
+  })
+
   it('refuses an adapter alone if the run trained a head, too', async () => {
     await writeModel(at('digits.onnx'), digits())
     const changes = { model: 'digits.onnx', epochs: 1, adapter: { r: 2 }, trainable: ['*.lora_*', 'head.weight'] }

@@ -5,12 +5,14 @@ import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { compileGraph, compileModel } from '../../src/lowering/compile.js'
 import { lower } from '../../src/lowering/lower.js'
+import { lowerForWebgpu } from '../../src/lowering/lower-model.js'
 import { webgpu } from '../../src/lowering/webgpu/target.js'
 import { type GraphSpec, modelOf } from '../../src/onnx/export/export-graph.js'
 import { importGraph } from '../../src/onnx/import/import-graph.js'
-import { decodeModel } from '../../src/onnx/model.js'
+import { decodeModel, encodeModel } from '../../src/onnx/model.js'
 import { definitions, op } from '../../src/op/op.js'
 import { kernels } from '../generated/kernels.js'
+import { onCpuAndGpu } from './cpu-and-gpu.js'
 import { cpu, cpuAs, outputsOf } from './providers.js'
 import { specialize } from './specialize.js'
 
@@ -187,5 +189,36 @@ describe('specialize', () => {
   it('other symbols > are unchanged', () => {
     const x = input('x', 'float32', ['N', 'M'])
     expect(specialize(spec([x], { y: op.Exp(x) }), new Map([['M', 3]])).outputs.get('y')!.shape).toEqual(['N', 3])
+  })
+})
+
+onCpuAndGpu('Dropout in training mode', (lowered) => {
+  it('mask used > keeps a share of the elements, scaled, and the mask says which', async () => {
+    const x = input('x', 'float32', [40, 50])
+    const training = constant(tensorFrom('bool', [], [1]))
+    const [y, mask] = op.Dropout(x, scalar('float32', 0.25), training)
+    const ones = floats([40, 50], ...new Array<number>(2000).fill(3))
+    const graph = spec([x], { y, kept: op.Cast(mask, { to: 1 }) })
+    const { y: values, kept } = await outputsOf(lowered().runtime, graph, { x: ones })
+    const shown = Array.from(kept!.data as Float32Array)
+    for (const [i, value] of (values!.data as Float32Array).entries()) expect(value).toBeCloseTo(4 * shown[i]!, 5)
+    // Standard deviation of the share: sqrt(0.25 0.75 / 2000) = 0.01.
+    expect(Math.abs(shown.reduce((sum, each) => sum + each, 0) / 2000 - 0.75)).toBeLessThan(0.05)
+  })
+})
+
+describe('lowerForWebgpu', () => {
+  it('model > computes the same in operators that WebGPU has, with the metadata of the file', async () => {
+    const x = input('x', 'float32', [2, 3])
+    const graph = { ...spec([x], { y: op.Sign(op.LogSoftmax(x)) }), metadata: { classes: 'a,b' } }
+    const original = modelOf(graph)
+    const result = lowerForWebgpu(original)
+    const imported = importGraph(decodeModel(encodeModel(result)))
+    expect(operators(imported)).not.toEqual(expect.arrayContaining(['Sign']))
+    expect(imported.metadata).toEqual({ classes: 'a,b' })
+    const feeds = { x: floats([2, 3], 1, -2, 3, 0, 5, -6) }
+    const [before, after] = await Promise.all([original, result].map((model) => compileModel(cpu, model)))
+    expect((await after!.run(feeds))['y']!.data).toEqual((await before!.run(feeds))['y']!.data)
+    await Promise.all([before!.release(), after!.release()])
   })
 })

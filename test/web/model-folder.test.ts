@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { readLanguageModel } from '../../src/language/index.js'
 import { modelFolder } from '../../src/web/files/model-folder.js'
+import { readModel, webgpu } from '../../src/web/index.js'
 import { golden } from '../language/models.js'
+import { cpu } from '../lowering/providers.js'
 
 const folder = join(golden, 'qwen2-genai')
 const paths = readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -34,4 +36,17 @@ describe('modelFolder of a browser', () => {
       server.close()
     }
   })
+})
+
+it('a file of more than 2 GB > io with its size, instead of a message about permissions', async () => {
+  const file = Object.defineProperty(new File([], 'large.onnx'), 'size', { value: 3.2e9 })
+  await expect(readModel(file)).rejects.toMatchObject({ code: 'io', message: expect.stringMatching(/3\.2 GB/) })
+})
+
+it('webgpu where there is no navigator.gpu, as on a server > runtime, or the fallback', async () => {
+  await expect(webgpu()).rejects.toMatchObject({ code: 'runtime', message: expect.stringMatching(/navigator\.gpu/) })
+  const runtime = await webgpu({ fallback: () => cpu })
+  expect(runtime.description).toBe(
+    `${cpu.description}, because WebGPU cannot start: this browser, or this JavaScript runtime, has no navigator.gpu`,
+  )
 })

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander'
 import { checksumBase } from '../../adapter/read-adapter.js'
 import { findRecord } from '../../adapter/record.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
+import { lowerForWebgpu } from '../../lowering/lower-model.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
@@ -31,6 +32,7 @@ interface Options extends PathOverrides {
   readonly output: string
   readonly weights?: WhichWeights
   readonly as?: ExportForm
+  readonly for?: 'webgpu'
   readonly json?: true
 }
 
@@ -54,6 +56,12 @@ export function defineExport(program: Command, io: Io): void {
       ).choices(['last', 'ema', 'best']),
     )
     .addOption(new Option('--as <form>', 'form of a model with an adapter (default: beside)').choices(exportForms))
+    .addOption(
+      new Option(
+        '--for <provider>',
+        'write a model for pages that run it on WebGPU without this library, in operators that onnxruntime computes right there',
+      ).choices(['webgpu']),
+    )
     .addOption(modelPathOption())
     .addOption(dataPathOption())
     .addOption(jsonOption())
@@ -69,10 +77,11 @@ With q4 and q8 the loss on the validation data is measured before and after.
 Examples:
   $ onnx-ire export runs/recipe -o tuned.onnx
   $ onnx-ire export runs/recipe --weights last -o last.onnx
+  $ onnx-ire export runs/recipe --for webgpu -o tuned-webgpu.onnx
   $ onnx-ire export runs/lora --as peft -o my-lora
   $ onnx-ire export runs/lora --as q4 -o model_q4.onnx`,
     )
-    .action(async (run: string, { output, weights: requested, as: form, json, ...paths }: Options) => {
+    .action(async (run: string, { output, weights: requested, as: form, for: provider, json, ...paths }: Options) => {
       const folder = new RunFolder(run)
       const recipe = overridePaths(await folder.readRecipe(), paths)
       const started = folder.withStartModel(recipe)
@@ -97,8 +106,14 @@ Examples:
           'invalid-option',
           `--as ${form}: the run also trained tensors of the model itself, such as a new head, which an adapter cannot hold: export with --as beside or merged`,
         )
+      if (provider && form !== undefined && form !== 'merged')
+        throw new OnnxIreError(
+          'invalid-option',
+          `--for ${provider} applies to a whole model in float: omit --as ${form}`,
+        )
       const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
-      if (!measured) await writeForm(form ?? 'beside', output, model)
+      if (provider) await writeModel(output, lowerForWebgpu(form === 'merged' ? toModelForm(form, model) : model))
+      else if (!measured) await writeForm(form ?? 'beside', output, model)
       print(
         io,
         {
@@ -108,6 +123,7 @@ Examples:
           step,
           weights,
           ...(form && { form }),
+          ...(provider && { for: provider }),
           ...(measured && { measured }),
         },
         json,

@@ -76,9 +76,16 @@ export const indexingLowerings = {
 const fillLike = (x: Value, element: Value): Value => op.Expand(element, op.Shape(x))
 
 export const generationLowerings = {
-  // Dropout is the identity outside of training.
-  Dropout: ([x, , training]) =>
-    training && knownNumbers(training)?.[0] !== 0 ? null : [x, cast(fillLike(x, scalar('int32', 1)), 'bool')],
+  // The identity outside of training. In training onnxruntime has no provider for it if its mask is used; the random
+  // numbers are from the CPU.
+  Dropout: ([x, ratio, training]) => {
+    if (!training || knownNumbers(training)?.[0] === 0) return [x, cast(fillLike(x, scalar('int32', 1)), 'bool')]
+    const rate = ratio ?? scalar('float32', 0.5)
+    const kept = op.GreaterOrEqual(op.RandomUniformLike(x, { dtype: 1 }), cast(rate, 'float32'))
+    const mask = op.Or(kept, op.Not(training))
+    const scale = op.Where(training, op.Div(1, op.Sub(1, cast(rate, x.dtype))), 1)
+    return [op.Where(mask, op.Mul(x, scale), 0), mask]
+  },
   // Elements on or above the diagonal, minus elements above it.
   EyeLike: ([x], { dtype, k }) => {
     const ones = fillLike(x, scalar('float32', 1))

@@ -29,8 +29,8 @@ export interface PreparationOptions extends PassOptions {
   /** 'frozen' normalizes by the pretrained statistics, 'trained' by the batch while updating them. Default 'frozen'. */
   readonly batchNorm?: 'frozen' | 'trained'
   /**
-   * 'on' activates the model's Dropout nodes in training; evaluation never does. Default 'off', as in the file. The
-   * Dropout of an adapter is always active in training.
+   * 'on' activates the model's Dropout nodes in training; evaluation never does. Default 'off', also for nodes that the
+   * file sets to training mode. The Dropout of an adapter is always active in training.
    */
   readonly dropout?: 'off' | 'on'
 }
@@ -48,7 +48,7 @@ export function prepareForTraining(model: Graph, options: PreparationOptions): P
       'invalid-option',
       "batchNorm is 'trained', but with 'passes' the batches of several passes would give different statistics: omit one of the options",
     )
-  const graph = useExactProducts(toFloat32(repeatModel(model, options)))
+  const graph = useExactProducts(toFloat32(disableDropout(repeatModel(model, options))))
   const adapter = findAdapterParts(graph.metadata)
   const outputs = adapter ? detachNorms(graph.outputs, adapter) : graph.outputs
   if (batchNorm === 'trained') checkReachable(outputs, 'BatchNormalization', 'batchNorm', 'trained')
@@ -175,6 +175,22 @@ function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<Prepar
   })
   return { outputs: rename(outputs, values), statistics }
 }
+
+/**
+ * Switches Dropout nodes that a file sets to training mode to inference mode, outside of bodies: their random numbers
+ * would be onnxruntime's, which no seed determines.
+ */
+export function disableDropout(graph: Graph): Graph {
+  const { outputs } = graph
+  if (!topological(outputs.values()).some(isRandom)) return graph
+  const values = rewriteGraph([...outputs.values()], (node, [x, ratio]) =>
+    isRandom(node) ? copyNode(node, [x!, ratio ?? null]) : undefined,
+  )
+  return { ...graph, outputs: rename(outputs, values) }
+}
+
+const isRandom = ({ operator, inputs: [, , training] }: Node): boolean =>
+  operator === 'Dropout' && training !== null && training !== undefined && Boolean(constantNumber(training))
 
 /**
  * Switches Dropout nodes to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html): y = x (noise >= ratio) /

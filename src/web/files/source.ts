@@ -15,14 +15,23 @@ export function nameOf(source: Source): string {
   return 'name' in source && source.name ? String(source.name) : 'the given bytes'
 }
 
+/** Bytes of a file that browsers do not read at once. */
+const longest = 2 ** 31
+
 /** Reads all bytes of a source. @throws 'io' with the reason */
 export async function readBytes(what: string, source: Source): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source
   if (typeof source === 'string' || source instanceof URL) return fetchBytes(what, source)
   try {
     const file = source instanceof Blob ? source : await source.getFile()
+    if (file.size >= longest)
+      throw new OnnxIreError(
+        'io',
+        `cannot read the ${what} ${nameOf(source)}: it has ${(file.size / 1e9).toFixed(1)} GB, and a browser reads at most 2 GB at once; store the weights of a model in several files of external data`,
+      )
     return new Uint8Array(await file.arrayBuffer())
   } catch (cause) {
+    if (cause instanceof OnnxIreError) throw cause
     throw storageError(`read the ${what}`, nameOf(source), cause)
   }
 }

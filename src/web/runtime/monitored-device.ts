@@ -95,14 +95,15 @@ const features: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timesta
  * @throws 'runtime' with the reason
  */
 export async function requestDevice(powerPreference: GPUPowerPreference | undefined): Promise<GPUDevice> {
-  // TypeScript declares it as always present.
-  if (!(navigator.gpu as GPU | undefined))
+  // TypeScript declares both as always present.
+  const { gpu } = (globalThis.navigator as Navigator | undefined) ?? ({} as Partial<Navigator>)
+  if (!gpu)
     throw startFailure(
-      globalThis.isSecureContext
-        ? 'this browser has no navigator.gpu'
-        : 'the page is neither from https nor from localhost, so it has no navigator.gpu',
+      globalThis.isSecureContext === false
+        ? 'the page is neither from https nor from localhost, so it has no navigator.gpu'
+        : 'this browser, or this JavaScript runtime, has no navigator.gpu',
     )
-  const adapter = await navigator.gpu.requestAdapter(powerPreference ? { powerPreference } : {})
+  const adapter = await gpu.requestAdapter(powerPreference ? { powerPreference } : {})
   if (!adapter) throw startFailure('the browser offers no adapter: there is no usable GPU, or WebGPU is disabled')
   const requiredLimits: Record<string, number> = emptyRecord()
   // Limits are getters of the prototype, which spreading ignores.

@@ -140,7 +140,12 @@ describe('bytes that are not an ONNX model', () => {
     ['a PyTorch archive', text('PK\x03\x04\0\0'), /torch\.onnx\.export/],
     ['an .ort model', text('\x24\0\0\0ORTM\0\0'), /\.ort/],
     ['a message without a graph', Uint8Array.of(8, 7), /no graph/],
-    ['a TypeScript file', new Uint8Array(readFileSync(new URL(import.meta.url))), /ModelProto|not an ONNX model/],
+    [
+      'a TypeScript file',
+      new Uint8Array(readFileSync(new URL(import.meta.url))),
+      /not an ONNX model: it is a text file/,
+    ],
+    ['a CSV file', text('a,b,label\n1,2,cat\n3,4,dog\n'), /not an ONNX model: it is a text file/],
   ])('%s > throws invalid-model with advice', (_, bytes, message) => {
     const error = errorOf(() => decodeModel(bytes))
     expect(error?.code).toBe('invalid-model')

@@ -3,6 +3,7 @@ import { HostBackend } from '../../../src/backend/host.js'
 import { Random } from '../../../src/data/index.js'
 import {
   buildTrainingGraphs,
+  constant,
   importGraph,
   input,
   modelOf,
@@ -11,7 +12,7 @@ import {
   scalar,
   type Value,
 } from '../../../src/graph/index.js'
-import { adamw, crossEntropy, encodeModel, type Model, mse, sgd, Trainer } from '../../../src/index.js'
+import { adamw, crossEntropy, encodeModel, evaluateModel, type Model, mse, sgd, Trainer } from '../../../src/index.js'
 import { body } from '../../../src/ir/body.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
@@ -23,14 +24,15 @@ const runtime = node({ threads: 1 })
 afterAll(() => runtime.dispose())
 
 /** x [N, 6], with Dropout before and after a matrix. */
-function dropping(ratio: number): Model {
+function dropping(ratio: number, training = false): Model {
   const random = new Random(1)
   const weights = (rows: number, columns: number) =>
     tensorFrom('float32', [rows, columns], random.fill(new Float64Array(rows * columns), 'normal'))
   const x = input('x', 'float32', ['N', 6])
-  const [seen] = op.Dropout(x, scalar('float32', ratio))
+  const mode = training ? constant(tensorFrom('bool', [], [1])) : null
+  const [seen] = op.Dropout(x, scalar('float32', ratio), mode)
   const hidden = op.Relu(op.MatMul(seen, parameter('w', weights(6, 8))))
-  const [kept] = op.Dropout(hidden, scalar('float32', ratio))
+  const [kept] = op.Dropout(hidden, scalar('float32', ratio), mode)
   return modelOf({
     name: 'dropping',
     inputs: new Map([['x', x]]),
@@ -92,6 +94,30 @@ describe('dropout', () => {
     )
     expect(losses[1]).toEqual(losses[2])
     expect(losses[0]![0]).not.toBe(losses[1]![0])
+  })
+
+  it('that the file sets to training mode > is off unless the option activates it, and remains in the exported file', async () => {
+    const random = dropping(0.5, true)
+    const [resting, off, on] = await Promise.all([
+      Trainer.create(dropping(0.5), { loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime }),
+      Trainer.create(random, { loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime }),
+      Trainer.create(random, { loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime, dropout: 'on' }),
+    ])
+    const losses = await Promise.all(
+      [resting, off, on].map(async (trainer) => {
+        const seen: number[] = []
+        for await (const _ of trainer.fit(points, { totalSteps: 3, onStep: ({ loss }) => seen.push(loss) }));
+        return seen
+      }),
+    )
+    expect(losses[1]).toEqual(losses[0])
+    expect(losses[2]).not.toEqual(losses[0])
+    const untrained = await Trainer.create(random, { loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime })
+    expect(Buffer.compare(encodeModel(untrained.export()), encodeModel(random))).toBe(0)
+    const measured = await Promise.all(
+      [dropping(0.5), random].map((model) => evaluateModel(model, points, { loss: crossEntropy(), runtime })),
+    )
+    expect(measured[1]).toEqual(measured[0])
   })
 
   it('that cannot be activated > invalid-option that names the node', () => {
