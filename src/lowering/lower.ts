@@ -1,8 +1,9 @@
 import { body, currentScope } from '../ir/body.js'
 import { dtypes } from '../ir/dtype.js'
 import { constant, constantTensor, input } from '../ir/leaf.js'
+import { sameShape } from '../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological, withBodies } from '../ir/topology.js'
-import { type Attribute, type Body, type Node, refineShape, type Scope, type Value } from '../ir/value.js'
+import { type Attribute, type Body, type Node, refineShape, type Scope, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { apply } from '../op/apply.js'
 import { smallSize } from '../op/contents.js'
@@ -278,13 +279,15 @@ class Lowerer {
     return result
   }
 
-  /** The node's outputs for other inputs, whose types may have changed. */
+  /** The node's outputs for other inputs. */
   #rebuildIfChanged(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
     const same = inputs.every((value, i) => value === node.inputs[i])
     return same && node.scope === currentScope() ? node.outputs : this.#rebuild(node, inputs)
   }
 
+  /** The outputs of a copy of a node. Their types are inferred only if the types of its inputs have changed. */
   #rebuild(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
+    if (inputs.every((value, i) => hasSameType(value, node.inputs[i]!))) return copyNode(node, inputs)
     const { operator, attributes, name, outputs } = node
     const results = apply({
       operator,
@@ -298,6 +301,22 @@ class Lowerer {
       if (value.source.kind === 'node') refineShape(value, refineFrom(value.shape, outputs[i]?.shape))
     return results
   }
+}
+
+const hasSameType = (a: Value | null, b: Value | null): boolean =>
+  a === b ||
+  (a !== null &&
+    b !== null &&
+    a.dtype === b.dtype &&
+    a.contents === b.contents &&
+    (a.shape === b.shape || sameShape(a.shape, b.shape)))
+
+/** The outputs of a copy of a node in the current scope, with other inputs of the same types. */
+function copyNode(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
+  const outputs: Value[] = []
+  const copy: Node = { ...node, inputs, outputs, scope: currentScope() }
+  for (const value of node.outputs) outputs.push(new Value(value, copy, value.index, undefined, value.contents))
+  return outputs
 }
 
 const isConstant = ({ source }: Value): boolean => source.kind === 'constant'

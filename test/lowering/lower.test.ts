@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { body } from '../../src/ir/body.js'
 import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { withBodies } from '../../src/ir/topology.js'
@@ -48,6 +48,20 @@ describe('lower', () => {
     const x = input('x', 'float32', [2, 3])
     const y = op.Exp(op.MatMul(x, constant(floats([3, 1], 1, 2, 3))))
     expect(lower(spec([x], { y }), webgpu).outputs.get('y')).toBe(y)
+  })
+
+  it('nodes after a lowered one > are copied without inferring their types again', () => {
+    const x = input('x', 'float32', ['N', 3])
+    const y = op.Relu(op.Sign(x))
+    const infer = vi.spyOn(definitions.Relu, 'infer')
+    try {
+      const result = lower(spec([x], { y }), webgpu).outputs.get('y')!
+      expect(result).not.toBe(y)
+      expect(result).toMatchObject({ dtype: 'float32', shape: ['N', 3] })
+      expect(infer).not.toHaveBeenCalled()
+    } finally {
+      infer.mockRestore()
+    }
   })
 
   it('operators introduced by a lowering > are lowered too', () => {

@@ -82,7 +82,16 @@ function graphOf(build: (x: Value) => Value): Graph {
 /** x Phi(x) by its definition, which a pass of onnxruntime replaces by one node. */
 const gelu = (x: Value) => op.Mul(op.Mul(x, op.Add(op.Erf(op.Div(x, Math.SQRT2)), 1)), 0.5)
 
+/** A layer normalization by its definition, which a pass of onnxruntime replaces by one node. */
+function layerNorm(x: Value): Value {
+  const mean = (of: Value) => op.ReduceMean(of, [1], { keepdims: 1 })
+  const centered = op.Sub(x, mean(x))
+  const std = op.Sqrt(op.Add(mean(op.Pow(centered, 2)), 1e-5))
+  return op.Add(op.Mul(op.Div(centered, std), weight('scale', [8])), weight('bias', [8]))
+}
+
 const forward = {
+  'a layer normalization by its definition': graphOf((x) => op.MatMul(layerNorm(x), weight('w', [8, 3]))),
   'a Gelu by its definition': graphOf((x) => op.MatMul(gelu(op.Add(x, weight('b', [8]))), weight('w', [8, 3]))),
   'a Gelu by Tanh': graphOf((x) => op.MatMul(op.Gelu(x, { approximate: 'tanh' }), weight('w', [8, 3]))),
   attention: graphOf((x) => op.MatMul(op.Softmax(op.MatMul(x, weight('k', [8, 5])), { axis: 1 }), weight('v', [5, 3]))),
@@ -111,6 +120,10 @@ describe('passes that are left out', () => {
     const spec = { name: 'model', inputs, outputs }
     expect(operatorsOf(await optimize(spec, new Set(['Erf'])))).toContain('BiasGelu')
     expect(operatorsOf(await optimize(spec, new Set()))).toContain('Erf')
+    const normalized = forward['a layer normalization by its definition']
+    const { graph } = modelOf({ name: 'model', inputs: normalized.inputs, outputs: normalized.outputs }).proto
+    expect(operatorsOf(await optimize(normalized, operatorsOf(graph!)))).toContain('LayerNormalization')
+    expect(operatorsOf(await optimize(normalized, new Set(['ReduceMean', 'Sqrt'])))).toContain('ReduceMean')
     const given = { extra: { optimization: { disable_specified_optimizers: 'ConstantFolding', other: '1' } } }
     const { optimization } = skipNeedlessPasses(given, new Set(['Erf', 'DequantizeLinear'])).extra
     expect(optimization.other).toBe('1')
