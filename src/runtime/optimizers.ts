@@ -26,7 +26,10 @@ const passes: readonly (readonly [operators: readonly RegExp[], passes: readonly
   [[/^Tanh$/], ['FastGeluFusion']],
   [[/^Sigmoid$/], ['QuickGeluFusion']],
   [[/^Softmax$/], ['AttentionFusion', 'BiasSoftmaxFusion', 'MatMulActivationFusion']],
-  [[/^ReduceMean$/, /^Pow$/], ['LayerNormFusionL1', 'LayerNormFusionL2', 'SimplifiedLayerNormFusion']],
+  [
+    [/^ReduceMean$/, /^Pow$/],
+    ['LayerNormFusionL1', 'LayerNormFusionL2', 'SimplifiedLayerNormFusion'],
+  ],
   [[/LayerNormalization$|^Pow$/], ['BiasSkipLayerNormFusion', 'SkipLayerNormFusion']],
   [[/^Gather$/], ['EmbedLayerNormFusion', 'GatherToSliceFusion']],
   [[/^(Gather|Slice)$/], ['GatherSliceToSplitFusion']],
