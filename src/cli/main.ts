@@ -12,6 +12,7 @@ import { defineInit } from './commands/init.js'
 import { defineInspect } from './commands/inspect.js'
 import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
+import { defineShow } from './commands/show.js'
 import { defineTrain } from './commands/train.js'
 import { defineTune } from './commands/tune.js'
 import { reportError } from './errors.js'
@@ -50,6 +51,7 @@ const commands = [
   defineGradient,
   defineBuild,
   defineTrain,
+  defineShow,
   defineEvaluate,
   definePredict,
   defineSharpness,
@@ -65,6 +67,7 @@ Examples:
   $ onnx-ire init llama-tiny -o model.onnx
   $ onnx-ire inspect model.onnx
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3
+  $ onnx-ire show runs/*
   $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire help train

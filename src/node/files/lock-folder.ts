@@ -13,7 +13,7 @@ import { isRunning, machine } from './temporary-files.js'
 const lockName = 'lock.json'
 
 /** Content of a lock file: the process that holds the lock. */
-interface Holder {
+export interface LockHolder {
   readonly process: number
   /** Start time of the process, to recognize another process with its id; '' if it is unknown. */
   readonly started: string
@@ -53,15 +53,23 @@ export async function lockFolder(folder: string): Promise<() => void> {
   return unlock
 }
 
+/** The process that holds the lock of a folder; undefined if none does. */
+export async function findHolder(folder: string): Promise<LockHolder | undefined> {
+  const path = join(folder, lockName)
+  const text = await readComplete(path)
+  const holder = text === undefined ? undefined : parse(text)
+  return holder && (await isHeld(path, holder)) ? holder : undefined
+}
+
 async function describeHolder(): Promise<string> {
   const started = (await startOf(process.pid)) ?? ''
   const since = new Date().toISOString()
-  const holder: Holder = { process: process.pid, started, host: hostname(), machine, since }
+  const holder: LockHolder = { process: process.pid, started, host: hostname(), machine, since }
   return `${JSON.stringify(holder)}\n`
 }
 
 /** Creates the lock file `path` with the content `own`. Returns the other holder of the lock, if there is one. */
-async function acquire(path: string, own: string): Promise<Holder | undefined> {
+async function acquire(path: string, own: string): Promise<LockHolder | undefined> {
   while (!(await create(path, own))) {
     const text = await readComplete(path)
     if (text === undefined) continue
@@ -111,15 +119,15 @@ async function readComplete(path: string): Promise<string | undefined> {
   return text
 }
 
-function parse(text: string): Holder | undefined {
+function parse(text: string): LockHolder | undefined {
   try {
-    const holder = JSON.parse(text) as Partial<Holder> | null
-    if (Number.isSafeInteger(holder?.process) && typeof holder?.machine === 'string') return holder as Holder
+    const holder = JSON.parse(text) as Partial<LockHolder> | null
+    if (Number.isSafeInteger(holder?.process) && typeof holder?.machine === 'string') return holder as LockHolder
   } catch {}
   return undefined
 }
 
-async function isHeld(path: string, { process: id, started, machine: other }: Holder): Promise<boolean> {
+async function isHeld(path: string, { process: id, started, machine: other }: LockHolder): Promise<boolean> {
   if (other === machine) {
     const now = await startOf(id)
     return now !== undefined && (now === '' || started === '' || now === started)
@@ -145,7 +153,7 @@ async function startOf(id: number): Promise<string | undefined> {
   return fields[0] === 'Z' ? undefined : (fields[19] ?? '')
 }
 
-function lockedError(folder: string, path: string, { process: id, host, since }: Holder): OnnxIreError {
+function lockedError(folder: string, path: string, { process: id, host, since }: LockHolder): OnnxIreError {
   return new OnnxIreError(
     'locked',
     `${folder} is in use by process ${id} on ${host}, since ${since}: wait until it ends, or choose another folder; if ` +
