@@ -135,6 +135,8 @@ export {
 export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { CompileHints, Helpers, Program, Provider, Runtime } from './runtime/runtime.js'
+export type { SampledRange, SweepAxes, SweepAxis, SweepValues } from './sweep/search.js'
+export { type SweepOptions, type SweepResult, type SweepRun, type SweepTrial, sweep } from './sweep/sweep.js'
 export { addTeacher, type TeacherOptions } from './train/add-teacher.js'
 export type { FeatureFile, FeatureStore } from './train/cached-features.js'
 export { modelFromCheckpoint, type WhichWeights } from './train/checkpoint/model-from-checkpoint.js'

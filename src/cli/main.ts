@@ -13,6 +13,7 @@ import { defineInspect } from './commands/inspect.js'
 import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
 import { defineShow } from './commands/show.js'
+import { defineSweep } from './commands/sweep.js'
 import { defineTrain } from './commands/train.js'
 import { defineTune } from './commands/tune.js'
 import { reportError } from './errors.js'
@@ -51,6 +52,7 @@ const commands = [
   defineGradient,
   defineBuild,
   defineTrain,
+  defineSweep,
   defineShow,
   defineEvaluate,
   definePredict,
@@ -67,6 +69,7 @@ Examples:
   $ onnx-ire init llama-tiny -o model.onnx
   $ onnx-ire inspect model.onnx
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3
+  $ onnx-ire sweep recipe.json --over optimizer.lr=1e-4,3e-4,1e-3
   $ onnx-ire show runs/*
   $ onnx-ire evaluate runs/recipe/tuned.onnx recipe.json
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv

@@ -64,9 +64,13 @@ export function addShape(text: string, previous: InputShapes): InputShapes {
 /** The option `--json`, which every command has. */
 export const jsonOption = (): Option => new Option('--json', 'write one JSON document to standard output')
 
+/** An option that may be repeated. */
+export const repeatedOption = (flags: string, description: string): Option =>
+  new Option(flags, `${description}; may be repeated`).argParser(collect).default([], 'none')
+
 /** The option `--set`, which changes fields of a recipe or preset for one run. */
 export const setOption = (description: string): Option =>
-  new Option('--set <path=value>', `${description}; may be repeated`).argParser(collect).default([], 'no changes')
+  repeatedOption('--set <path=value>', description).default([], 'no changes')
 
 const providers = ['cpu', 'webgpu', 'cuda'] as const
 

@@ -23,7 +23,10 @@ export interface MonitorState {
 }
 
 /** Metrics that are better when smaller, also as `<task>/<metric>`. */
-const smallerIsBetter = /(^|\/)(loss|mae|rmse|mse|perplexity)$/
+const smallerIsBetter = /(^|\/)(loss|mae|rmse|mse|perplexity|cer|wer|ece)$/
+
+/** Which values of a metric are better, unless an option sets it. */
+export const defaultMode = (metric: string): 'min' | 'max' => (smallerIsBetter.test(metric) ? 'min' : 'max')
 
 /** Checks monitor options. Throws `invalid-option`. */
 export function checkMonitor(owner: string, options: MonitorOptions, otherNames: readonly string[] = []): void {
@@ -60,7 +63,7 @@ export class MetricMonitor {
   add(measures: Measures, step: number): boolean {
     const { metric = 'loss', mode, minDelta = 0 } = this.#options
     const value = readMetric(measures, metric)
-    const sign = (mode ?? (smallerIsBetter.test(metric) ? 'min' : 'max')) === 'min' ? 1 : -1
+    const sign = (mode ?? defaultMode(metric)) === 'min' ? 1 : -1
     const before = this.#state
     const better = Number.isFinite(value) && (before === null || sign * (before.value - value) > minDelta)
     if (better) this.#state = { value, step, waited: 0 }

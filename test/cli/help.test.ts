@@ -15,6 +15,7 @@ test('--help > lists every command and the exit codes', async () => {
     'gradient',
     'build',
     'train',
+    'sweep',
     'show',
     'evaluate',
     'predict',

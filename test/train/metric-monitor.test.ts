@@ -18,3 +18,12 @@ it('a value that is not finite is never better, and any finite value is better',
     expect(stateAfter([value, 1e300])).toEqual({ value: 1e300, step: 1, waited: 0 })
   }
 })
+
+it.each(['loss', 'perplexity', 'mae', 'cer', 'wer', 'ece', 'digits/cer'])('%s > is better when smaller', (metric) => {
+  const monitor = new MetricMonitor({ metric })
+  expect([0.5, 0.4, 0.6].map((value, step) => monitor.add({ loss: 1, count: 1, [metric]: value }, step))).toEqual([
+    true,
+    true,
+    false,
+  ])
+})

@@ -195,7 +195,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
 }
 
 /** The validation metric that selects the best weights, stops the run or lowers the learning rate. */
-const monitoredMetric = ({ best, earlyStopping, schedule }: Recipe): string =>
+export const monitoredMetric = ({ best, earlyStopping, schedule }: Recipe): string =>
   (typeof best === 'object' ? best.metric : undefined) ??
   earlyStopping?.metric ??
   (schedule?.kind === 'plateau' ? schedule.metric : undefined) ??

@@ -1,3 +1,4 @@
+import { batchCount } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
@@ -49,6 +50,10 @@ interface TrainingRequest {
   readonly memory: number | undefined
   /** Steps between two measurements of the trained tensors; undefined for none. */
   readonly measureEvery?: number | undefined
+  /**
+   * Share of the run after which it ends as if interrupted, at the first evaluation from there. Default: the whole run.
+   */
+  readonly share?: number
 }
 
 /** Result of a training run, printed with --json. */
@@ -93,36 +98,15 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
       ...(teacher ? listModelFiles(recipe.teacher!.model, teacher) : []),
       ...(await listDataFiles(recipe)),
     ])
-    const { model: trained, ...choice } = createStartModel(model, recipe)
-    const recipeData = await RecipeData.open(recipe, model, trained)
-    const data = await recipeData.train()
-    const validation = await recipeData.validation()
-    const classes = await recipeData.classes()
+    const { options, ...inputs } = await openInputs(recipe, model, teacher)
     if (!unlock) {
       unlock = await folder.lock()
       await checkRunFolder(request) // another process may have trained in the folder in the meantime
     }
-    const {
-      freeBatch: _freeBatch,
-      untie: _untie,
-      head: _head,
-      adapter: _adapter,
-      ...options
-    } = trainerOptions(await recipeData.inSteps(), {
-      teacher,
-    })
     return await trainInFolder(request, {
-      model: trained,
+      ...inputs,
       preset: typeof start.model === 'string' ? undefined : model,
-      initial: model,
-      options: {
-        ...options,
-        ...choice,
-        ...(options.features === undefined ? {} : { features: featureFiles(folder.path) }),
-      },
-      data,
-      validation,
-      classes,
+      options: { ...options, ...(options.features === undefined ? {} : { features: featureFiles(folder.path) }) },
     })
   } finally {
     unlock?.()
@@ -130,20 +114,37 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
 }
 
 /** What a training run reads. */
-interface TrainingInputs {
+export interface TrainingInputs {
   /** The model with its new head and its adapter. */
   readonly model: Model
   /** The model before these changes. */
   readonly initial: Model
-  /** The initial model, if it was built from a preset. */
-  readonly preset: Model | undefined
   readonly options: Omit<TrainerOptions, 'runtime'>
   readonly data: DatasetOrStream
   readonly validation: DatasetOrStream | undefined
   readonly classes: ClassNames
 }
 
-async function trainInFolder(request: TrainingRequest, inputs: TrainingInputs): Promise<TrainingResult> {
+/** Opens the model and the data of a recipe, for a run without a folder. */
+export const openTraining = async (recipe: Recipe): Promise<TrainingInputs> =>
+  openInputs(recipe, await loadModel(recipe), await loadTeacher(recipe))
+
+async function openInputs(recipe: Recipe, initial: Model, teacher: Model | undefined): Promise<TrainingInputs> {
+  const { model, ...choice } = createStartModel(initial, recipe)
+  const recipeData = await RecipeData.open(recipe, initial, model)
+  const data = await recipeData.train()
+  const validation = await recipeData.validation()
+  const classes = await recipeData.classes()
+  const given = trainerOptions(await recipeData.inSteps(), { teacher })
+  const { freeBatch: _freeBatch, untie: _untie, head: _head, adapter: _adapter, ...options } = given
+  return { model, initial, options: { ...options, ...choice }, data, validation, classes }
+}
+
+/** @param inputs `preset`: the initial model, if it was built from a preset */
+async function trainInFolder(
+  request: TrainingRequest,
+  inputs: TrainingInputs & { readonly preset: Model | undefined },
+): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
   const { model, initial, preset, options, data, validation, classes } = inputs
   const warnings: string[] = []
@@ -261,7 +262,7 @@ async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest
   )
 }
 
-const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetOrStream =>
+export const firstBatch = (data: DatasetOrStream, { batchSize = 32 }: Recipe): DatasetOrStream =>
   'batch' in data ? subset(data, { end: Math.min(batchSize, data.length) }) : takeExamples(data, batchSize)
 
 /**
@@ -295,11 +296,15 @@ async function runSteps(
   request: TrainingRequest,
 ) {
   const { recipe, folder, progress, measureEvery } = request
+  const isAtShare = shareReached(recipe, data, request.share ?? 1)
+  const before = (await folder.readEvaluations()).at(-1)
+  if (before && isAtShare(before)) return { epochs: [], interrupted: true }
   const interrupts = onInterrupt(request.io, () =>
     progress.note('stopping after this step; press Ctrl-C again to quit at once'),
   )
   const { signal } = interrupts
   const epochs: IntervalMetrics[] = []
+  let isPaused = false
   const options: FitOptions = {
     ...fitOptions(recipe),
     ...(validation ? { validation: stopOnAbort(validation, signal) } : {}),
@@ -320,6 +325,8 @@ async function runSteps(
       const time = new Date().toISOString()
       folder.log({ kind: 'epoch', ...metrics, memory: process.memoryUsage.rss(), time })
       progress.evaluation(metrics)
+      isPaused = isAtShare(metrics)
+      return isPaused ? 'stop' : undefined
     },
   }
   try {
@@ -330,7 +337,18 @@ async function runSteps(
   } finally {
     interrupts.release()
   }
-  return { epochs, interrupted: signal.aborted }
+  return { epochs, interrupted: signal.aborted || isPaused }
+}
+
+/** Returns whether a share of a run below 1 has been trained at an evaluation. */
+function shareReached({ steps, epochs, batchSize = 32 }: Recipe, data: DatasetOrStream, share: number) {
+  const stepsPerEpoch = batchCount(data, { batchSize })
+  const total = steps ?? (stepsPerEpoch === undefined ? undefined : epochs! * stepsPerEpoch)
+  return ({ step, epoch }: IntervalMetrics): boolean => {
+    const done = total === undefined ? (epoch + 1) / epochs! : step / total
+    // The shares of successive halving are quotients, which are rounded.
+    return share < 1 && done < 1 && done > share - 1e-9
+  }
 }
 
 /** Measures with five significant digits, since a model may have hundreds of tensors. */

@@ -1,0 +1,154 @@
+import { availableParallelism } from 'node:os'
+import type { Recipe } from '../../recipe/recipe.js'
+import { listCombinations, type SweepValues } from '../../sweep/search.js'
+import { type SweepResult, type SweepTrial, sweep } from '../../sweep/sweep.js'
+import { defaultMode, readMetric } from '../../train/metric-monitor.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { formatBytes, formatCount } from '../format.js'
+import { onInterrupt } from '../interrupts.js'
+import type { Io } from '../io.js'
+import type { CliProvider } from '../options.js'
+import type { StageProgress } from '../progress.js'
+import { measureMemoryRoom } from '../training/check-room.js'
+import { firstBatch, openTraining } from '../training/run-training.js'
+import { formatScore, formatValues } from './format-trial.js'
+import { SweepFolder, type SweepPlan } from './sweep-folder.js'
+import { TrialPool } from './trial-pool.js'
+
+/** A sweep to carry out. */
+export interface SweepRequest {
+  readonly io: Pick<Io, 'onSignal' | 'exit'>
+  /** Folder of the sweep. */
+  readonly folder: string
+  /** Reads the recipe with changes, each `path=value`. */
+  readonly readRecipe: (assignments: readonly string[]) => Promise<Recipe>
+  readonly plan: SweepPlan
+  readonly resume: boolean
+  readonly force: boolean
+  readonly provider: CliProvider
+  /** The most processes at the same time. Default: the number of cores, on a GPU 1. */
+  readonly jobs: number | undefined
+  /** Bytes that all processes together may take; undefined for what is left of the container or the machine. */
+  readonly memory: number | undefined
+  readonly progress: StageProgress
+}
+
+/** A finished trial with its run folder. */
+export interface FinishedTrial extends SweepTrial {
+  readonly run: string
+}
+
+/** Result of a sweep, printed with --json. */
+export interface FinishedSweep extends Pick<SweepResult, 'interrupted'> {
+  /** The folder of the sweep. */
+  readonly sweep: string
+  readonly metric: string
+  readonly mode: 'min' | 'max'
+  readonly trials: readonly FinishedTrial[]
+  /** Number of combinations. */
+  readonly combinations: number
+  /** The best trial; null if all have failed, or the sweep was interrupted. */
+  readonly best: (FinishedTrial & { readonly recipe: string }) | null
+  /** Number of processes. */
+  readonly jobs: number
+}
+
+/**
+ * Trains the combinations of a sweep, each in a run folder, by several processes. Errors in recipes and data are thrown
+ * before the first run.
+ */
+export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
+  const { plan, progress, io } = request
+  const { metric, ...search } = plan
+  const mode = defaultMode(metric)
+  const base = await request.readRecipe([])
+  if (!base.data.validation && !base.data.split)
+    throw new OnnxIreError(
+      'invalid-recipe',
+      'a sweep compares runs by validation data: add data.validation, or hold out a share: "split": { "validation": 0.1 }',
+    )
+  const combinations = listCombinations(plan.over, plan.trials, plan.seed)
+  const recipes = await Promise.all(combinations.map((values) => request.readRecipe(assign(values))))
+  const jobs = await countJobs(request, recipes)
+  const threads = Math.max(1, Math.floor(availableParallelism() / jobs))
+  const folder = new SweepFolder(request.folder)
+  const unlock = await folder.begin(base, plan, request)
+  const pool = new TrialPool()
+  const interrupts = onInterrupt(io, () => {
+    progress.note('stopping after the current steps; press Ctrl-C again to quit at once')
+    pool.stop()
+  })
+  const running = new Map<number, number>()
+  let finished = 0
+  const show = () => progress.at(finished + [...running.values()].reduce((sum, done) => sum + done, 0))
+  progress.stage(`sweep of ${formatCount(combinations.length, 'trial')}`, combinations.length)
+  try {
+    const result = await sweep({
+      ...search,
+      ...{ mode, concurrency: jobs, finished: folder.trials, signal: interrupts.signal },
+      async train({ index, share }) {
+        const recipe = recipes[index]!
+        const withThreads = recipe.threads === undefined && jobs > 1 ? { ...recipe, threads } : recipe
+        running.set(index, 0)
+        const reply = await pool.train(
+          { recipe: withThreads, folder: folder.trialFolder(index), provider: request.provider, share },
+          ({ done = 0 }) => {
+            running.set(index, Math.min(done / share, 1))
+            show()
+          },
+        )
+        running.delete(index)
+        if (reply.kind === 'interrupted') return undefined
+        if (reply.kind === 'trained') return readMetric(reply.validation!, metric)
+        if (reply.code === 'not-finite') return null
+        throw new OnnxIreError(reply.code === 'unexpected' ? 'runtime' : reply.code, reply.message)
+      },
+      async onTrial(trial) {
+        finished += 1
+        progress.note(`trial ${trial.index + 1}: ${formatValues(trial.values)}: ${formatScore(trial, metric)}`)
+        show()
+        await folder.add(trial, base, plan)
+      },
+    })
+    const { best, interrupted } = result
+    if (best && !interrupted) await folder.writeBest(recipes[best.index]!)
+    const withRun = (trial: SweepTrial): FinishedTrial => ({ ...trial, run: folder.trialFolder(trial.index) })
+    return {
+      ...{ sweep: folder.path, metric, mode, trials: result.trials.map(withRun), combinations: combinations.length },
+      best: best && !interrupted ? { ...withRun(best), recipe: folder.best } : null,
+      ...{ jobs, interrupted },
+    }
+  } finally {
+    interrupts.release()
+    progress.stop()
+    pool.close()
+    unlock()
+  }
+}
+
+/** The changes of a recipe by the values of a combination, as for --set. */
+const assign = (values: SweepValues): string[] =>
+  Object.entries(values).map(([path, value]) => `${path}=${JSON.stringify(value)}`)
+
+/**
+ * Number of processes that train at the same time: as many as there are cores, if memory allows it by the estimate for
+ * the recipe with the largest batches.
+ */
+async function countJobs(
+  { provider, jobs, memory, progress }: SweepRequest,
+  recipes: readonly Recipe[],
+): Promise<number> {
+  const size = ({ batchSize = 32, microBatch = batchSize }: Recipe) => Math.min(batchSize, microBatch)
+  const largest = recipes.reduce((most, each) => (size(each) > size(most) ? each : most))
+  const { model, options, data } = await openTraining(largest)
+  if (provider !== 'cpu') return jobs ?? 1
+  const { needed, available } = await measureMemoryRoom(model, options, firstBatch(data, largest), memory)
+  const wanted = Math.min(jobs ?? availableParallelism(), recipes.length)
+  if (needed === null) return jobs === undefined ? 1 : wanted
+  const fitting = Math.max(1, Math.floor(available / needed))
+  if (fitting < wanted)
+    progress.note(
+      `a run needs about ${formatBytes(needed)} of memory, and ${formatBytes(available)} are left: ${formatCount(fitting, 'process')} at the same time`,
+    )
+  return Math.min(wanted, fitting)
+}

@@ -1,0 +1,136 @@
+import { existsSync } from 'node:fs'
+import { readFile, rm } from 'node:fs/promises'
+import { join, relative, resolve, sep } from 'node:path'
+import { writeFileAtomic } from '../../node/files/files.js'
+import { lockFolder } from '../../node/files/lock-folder.js'
+import { makeFolder } from '../../node/files/make-folder.js'
+import { diffRecipes } from '../../recipe/diff.js'
+import type { Recipe } from '../../recipe/recipe.js'
+import { mapPaths } from '../../recipe/resolve.js'
+import type { SweepAxes } from '../../sweep/search.js'
+import type { SweepTrial } from '../../sweep/sweep.js'
+import { OnnxIreError } from '../../util/errors.js'
+
+/** What a sweep tries. An interrupted sweep continues only with the same plan. */
+export interface SweepPlan {
+  readonly over: SweepAxes
+  readonly trials?: number
+  readonly halving?: number
+  readonly seed: number
+  readonly metric: string
+}
+
+/** Content of `sweep.json`. */
+interface SweepRecord {
+  readonly recipe: Recipe
+  readonly plan: SweepPlan
+  readonly trials: readonly SweepTrial[]
+}
+
+/**
+ * The folder of a sweep: `sweep.json` with its plan and the results so far, a run folder `trial-<n>` per combination,
+ * and at the end `best.json`, the recipe of the best trial. Paths of the recipes are relative to the folder.
+ */
+export class SweepFolder {
+  readonly path: string
+  readonly best: string
+  readonly #record: string
+  readonly #trials: SweepTrial[] = []
+
+  constructor(path: string) {
+    this.path = resolve(path)
+    this.best = join(this.path, 'best.json')
+    this.#record = join(this.path, 'sweep.json')
+  }
+
+  /** Finished trials, those of the interrupted sweep included. */
+  get trials(): readonly SweepTrial[] {
+    return this.#trials
+  }
+
+  /** The run folder of a trial. */
+  trialFolder(index: number): string {
+    return join(this.path, `trial-${index + 1}`)
+  }
+
+  /**
+   * Begins a sweep, or continues the one in the folder. Returns a function that unlocks the folder.
+   * @throws 'invalid-option' if the folder holds a sweep and neither `resume` nor `force` is set, or another sweep;
+   * 'locked'
+   */
+  async begin(
+    recipe: Recipe,
+    plan: SweepPlan,
+    { resume, force }: { readonly resume: boolean; readonly force: boolean },
+  ): Promise<() => void> {
+    await makeFolder(this.path)
+    const unlock = await lockFolder(this.path)
+    try {
+      const before = existsSync(this.#record) ? await this.#read() : undefined
+      if (before && !resume && !force)
+        throw new OnnxIreError(
+          'invalid-option',
+          `${this.path} already holds a sweep: continue it with --resume, replace it with --force, or choose another folder with --out`,
+        )
+      if (before && resume) {
+        checkSame(this.path, before, { recipe, plan })
+        // Runs that failed for another reason than divergence are tried again.
+        this.#trials.push(...before.trials.filter(({ error }) => error === undefined))
+      }
+      if (before && force)
+        for (let index = 0; existsSync(this.trialFolder(index)); index++)
+          await rm(this.trialFolder(index), { recursive: true })
+      await rm(this.best, { force: true })
+      await this.#write(recipe, plan)
+      return unlock
+    } catch (error) {
+      unlock()
+      throw error
+    }
+  }
+
+  /** Stores a finished trial. */
+  async add(trial: SweepTrial, recipe: Recipe, plan: SweepPlan): Promise<void> {
+    this.#trials.push(trial)
+    await this.#write(recipe, plan)
+  }
+
+  /** Writes the recipe of the best trial. */
+  async writeBest(recipe: Recipe): Promise<void> {
+    await writeFileAtomic(this.best, `${JSON.stringify(this.#withRelativePaths(recipe), null, 2)}\n`)
+  }
+
+  async #read(): Promise<SweepRecord> {
+    try {
+      return JSON.parse(await readFile(this.#record, 'utf8')) as SweepRecord
+    } catch (cause) {
+      const reason = (cause as Error).message
+      throw new OnnxIreError('io', `cannot read ${this.#record}: ${reason}; replace the sweep with --force`, { cause })
+    }
+  }
+
+  #write(recipe: Recipe, plan: SweepPlan): Promise<void> {
+    const record: SweepRecord = { recipe: this.#withRelativePaths(recipe), plan, trials: this.#trials }
+    return writeFileAtomic(this.#record, `${JSON.stringify(record, null, 2)}\n`)
+  }
+
+  #withRelativePaths = (recipe: Recipe): Recipe =>
+    mapPaths(recipe, (path) => (relative(this.path, path) || '.').split(sep).join('/'))
+}
+
+function checkSame(path: string, before: Pick<SweepRecord, 'recipe' | 'plan'>, now: typeof before): void {
+  const fields = ['over', 'trials', 'halving', 'seed', 'metric'] as const
+  const lengths = ['epochs', 'steps'] as const
+  const changed = [
+    ...diffRecipes(before.recipe, now.recipe),
+    ...lengths.filter((name) => before.recipe[name] !== now.recipe[name]),
+    ...fields
+      .filter((name) => JSON.stringify(before.plan[name]) !== JSON.stringify(now.plan[name]))
+      .map((name) => `--${name}`),
+  ]
+  if (changed.length === 0) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `the sweep in ${path} differs in ${changed.join(', ')}: continue it with its own recipe and options, or start another one with --out`,
+  )
+}

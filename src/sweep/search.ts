@@ -1,0 +1,78 @@
+import { OnnxIreError } from '../util/errors.js'
+import { Random } from '../util/random.js'
+
+/** A range of numbers that values are sampled from: evenly in the logarithm if both ends are above 0, else evenly. */
+export interface SampledRange {
+  readonly from: number
+  readonly to: number
+  /** Whether values are rounded to integers. Default false. */
+  readonly integer?: boolean
+}
+
+/** The values that a sweep tries for one setting: a list, or a range to sample from. */
+export type SweepAxis = readonly unknown[] | SampledRange
+
+/** The axes of a sweep by the name of their setting. */
+export type SweepAxes = Readonly<Record<string, SweepAxis>>
+
+/** One value per axis. */
+export type SweepValues = Readonly<Record<string, unknown>>
+
+/** The most combinations of a grid. */
+const maxCombinations = 100_000
+
+/**
+ * Lists the combinations of values that a sweep tries: all of them, the last axis fastest; or `trials` of them, chosen
+ * by the seed, without repetition if no axis is a range.
+ * @throws 'invalid-option' for no axis, an empty one or an impossible range; a range without `trials`; a grid of more
+ * than 100,000 combinations
+ */
+export function listCombinations(over: SweepAxes, trials?: number, seed = 0): SweepValues[] {
+  const axes = Object.entries(over)
+  if (axes.length === 0) throw new OnnxIreError('invalid-option', 'sweep: over is empty; name at least one setting')
+  for (const [name, axis] of axes) checkAxis(name, axis, trials)
+  const random = new Random(seed).stream('sweep')
+  if (axes.some(([, axis]) => isRange(axis)))
+    return Array.from({ length: trials! }, () =>
+      Object.fromEntries(axes.map(([name, axis]) => [name, sampleAxis(axis, random)])),
+    )
+  const lists = axes as [string, readonly unknown[]][]
+  const size = lists.reduce((product, [, values]) => product * values.length, 1)
+  if (size > maxCombinations)
+    throw new OnnxIreError(
+      'invalid-option',
+      `sweep: over has ${size} combinations, and ${maxCombinations} are allowed; shorten the lists, or sample from ranges`,
+    )
+  const grid = lists.reduce<SweepValues[]>(
+    (before, [name, values]) => before.flatMap((each) => values.map((value) => ({ ...each, [name]: value }))),
+    [{}],
+  )
+  return trials === undefined || trials >= size ? grid : random.shuffle(grid).slice(0, trials)
+}
+
+/** Whether an axis is a range. */
+export const isRange = (axis: SweepAxis): axis is SampledRange => !Array.isArray(axis)
+
+function checkAxis(name: string, axis: SweepAxis, trials: number | undefined): void {
+  if (!isRange(axis)) {
+    if (axis.length > 0) return
+    throw new OnnxIreError('invalid-option', `sweep: over.${name} is an empty list`)
+  }
+  const { from, to } = axis
+  if (!(Number.isFinite(from) && Number.isFinite(to) && from <= to))
+    throw new OnnxIreError(
+      'invalid-option',
+      `sweep: over.${name} is from ${from} to ${to}; both must be numbers, and from at most to`,
+    )
+  if (trials === undefined)
+    throw new OnnxIreError('invalid-option', `sweep: over.${name} is a range; give the number of trials to sample`)
+}
+
+/** Samples one value of an axis. Values of ranges have three significant digits. */
+function sampleAxis(axis: SweepAxis, random: Random): unknown {
+  if (!isRange(axis)) return axis[random.integer(axis.length)]
+  const { from, to, integer } = axis
+  const u = random.uniform()
+  const value = from > 0 ? from * (to / from) ** u : from + (to - from) * u
+  return integer ? Math.round(value) : Number(value.toPrecision(3))
+}

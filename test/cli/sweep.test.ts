@@ -1,0 +1,99 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { FinishedSweep } from '../../src/cli/sweep/run-sweep.js'
+import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import type { Measures } from '../../src/index.js'
+import { json, run, runInterrupted } from './command.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+let recipe: string
+beforeAll(async () => {
+  space = await workspace()
+  const optimizer = { kind: 'sgd', lr: 0.1, ire: { kappa: 2, gamma: 0.8, interval: 5 } }
+  recipe = await space.writeRecipe('sweep.json', { optimizer, schedule: undefined, epochs: 2 })
+})
+afterAll(() => space.remove())
+
+test('sweep > trains a grid, ranks it, and writes the recipe of the best trial', async () => {
+  const over = ['--over', 'optimizer.lr=0.1,1e30', '--over', 'optimizer.ire.kappa=1,3']
+  const { code, stdout, stderr } = await run('sweep', recipe, ...over)
+  expect(stderr).toMatch(/^trial 1: optimizer.lr 0.1, optimizer.ire.kappa 1: loss [\d.]+$/m)
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^ +trial +optimizer.lr +optimizer.ire.kappa +loss$/m)
+  expect(stdout).toMatch(/^loss by optimizer.lr \(down\) and optimizer.ire.kappa \(across\), the darker the better:$/m)
+  expect(stdout).toMatch(/ 1e\+30 +3 +diverged$/m)
+  // Nothing is left to do.
+  const again = await json<FinishedSweep & { map: { scores: (number | null)[][] } }>(
+    'sweep',
+    recipe,
+    ...over,
+    '--resume',
+  )
+  expect(again.trials.map(({ score }) => score === null)).toEqual([false, false, true, true])
+  expect(again.best!.values['optimizer.lr']).toBe(0.1)
+  expect(again.map.scores).toEqual([again.trials.slice(0, 2).map(({ score }) => score), [null, null]])
+  const measured = await json<Measures>('evaluate', again.best!.run)
+  expect(measured.loss).toBeCloseTo(again.best!.score!, 5)
+  const best = JSON.parse(await readFile(again.best!.recipe, 'utf8'))
+  expect(best.optimizer).toMatchObject({ lr: 0.1, ire: { kappa: again.best!.values['optimizer.ire.kappa'] } })
+  expect(best.model).toBe('../../model.onnx')
+})
+
+/** The score of a run by `train`. */
+const trainedLoss = async (...sets: readonly string[]) => {
+  const args = sets.flatMap((set) => ['--set', set])
+  const { validation } = await json<TrainingResult>('train', recipe, ...args, '--force', '--out', space.path('single'))
+  return validation!.loss
+}
+
+test('an interrupted sweep > continues without repeating finished trials, with the scores of train', async () => {
+  const out = space.path('stopped')
+  const args = ['sweep', recipe, '--over', 'optimizer.lr=0.05,0.2', '--jobs', '1', '--out', out]
+  const stopped = await runInterrupted(args, /^trial 1: /m)
+  expect(stopped.code).toBe(130)
+  expect(stopped.stdout).toMatch(/^interrupted after 1 of 2 combinations/m)
+  expect(existsSync(`${out}/best.json`)).toBe(false)
+  const finished = await readFile(`${out}/trial-1/metrics.jsonl`, 'utf8')
+  const resumed = await run(...args, '--resume', '--json')
+  expect(resumed.stderr).toMatch(/^trial 2: /m)
+  expect(resumed.stderr).not.toMatch(/^trial 1: /m)
+  const { trials } = JSON.parse(resumed.stdout) as FinishedSweep
+  expect(trials[1]!.score).toBe(await trainedLoss('optimizer.lr=0.2'))
+  expect(await readFile(`${out}/trial-1/metrics.jsonl`, 'utf8')).toBe(finished)
+
+  const other = await run('sweep', recipe, '--over', 'optimizer.lr=0.01', '--out', out, '--resume')
+  expect(other).toMatchObject({ code: 1, stderr: expect.stringMatching(/invalid-option.*--over/) })
+  expect((await run(...args)).stderr).toMatch(/invalid-option.*--resume.*--force/)
+})
+
+test('--halving > resumes the better trials, with the scores of uninterrupted runs', async () => {
+  const lengths = ['--set', 'epochs=4', '--set', 'threads=1', '--over', 'optimizer.lr=0.001,0.01,0.1']
+  const { trials, best } = await json<FinishedSweep>(
+    'sweep',
+    recipe,
+    ...lengths,
+    '--halving',
+    '3',
+    '--out',
+    space.path('half'),
+  )
+  expect(trials.map(({ share }) => Math.round(3 * share)).toSorted()).toEqual([1, 1, 3])
+  expect(best!.score).toBe(await trainedLoss('epochs=4', 'threads=1', `optimizer.lr=${best!.values['optimizer.lr']}`))
+  // A third of four epochs ends at the second evaluation.
+  const log = (await readFile(`${trials[0]!.run}/metrics.jsonl`, 'utf8')).trimEnd().split('\n')
+  expect(JSON.parse(log.at(-1)!)).toMatchObject({ kind: 'epoch', step: 20 })
+})
+
+test.each([
+  [['--over', 'optimizer.lrr=0.1'], 'invalid-recipe', /lrr.*did you mean 'lr'/],
+  [['--over', 'optimizer.lr'], 'invalid-option', /--over optimizer.lr/],
+  [['--over', 'optimizer.lr=0.1..1'], 'invalid-option', /over.optimizer.lr is a range/],
+  [['--over', 'optimizer.lr=0.1', '--metric', 'acuracy'], 'invalid-option', /acuracy.*accuracy/],
+  [['--over', 'optimizer.lr=0.1', '--set', 'data.validation=null'], 'invalid-recipe', /data.validation/],
+] as const)('sweep %s > is an error with its place', async (args, code, message) => {
+  const { code: exit, stderr } = await run('sweep', recipe, ...args, '--out', space.path('wrong'), '--force')
+  expect([exit, stderr]).toEqual([1, expect.stringMatching(message)])
+  expect(stderr).toContain(`error (${code})`)
+})

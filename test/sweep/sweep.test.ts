@@ -1,0 +1,125 @@
+import { describe, expect, test } from 'vitest'
+import { type SweepRun, type SweepTrial, sweep } from '../../src/index.js'
+import { listCombinations } from '../../src/sweep/search.js'
+import { OnnxIreError } from '../../src/util/errors.js'
+import { errorWith } from '../thrown.js'
+
+describe('combinations', () => {
+  test('lists > all combinations, the last axis fastest', () => {
+    expect(listCombinations({ a: [1, 2], b: ['x', null] })).toEqual([
+      { a: 1, b: 'x' },
+      { a: 1, b: null },
+      { a: 2, b: 'x' },
+      { a: 2, b: null },
+    ])
+  })
+
+  test('trials > some of the grid without repetition, by the seed', () => {
+    const over = { a: [1, 2, 3, 4, 5], b: [1, 2, 3, 4, 5] }
+    const chosen = listCombinations(over, 20, 3)
+    expect(new Set(chosen.map((each) => JSON.stringify(each))).size).toBe(20)
+    expect(listCombinations(over, 20, 3)).toEqual(chosen)
+    expect(listCombinations(over, 20, 4)).not.toEqual(chosen)
+  })
+
+  test('ranges > are sampled evenly in the logarithm', () => {
+    const drawn = listCombinations({ lr: { from: 1e-4, to: 1 }, k: { from: 1, to: 8, integer: true } }, 4000, 0)
+    const share = (bound: number) => drawn.filter(({ lr }) => (lr as number) < bound).length / drawn.length
+    for (const [decade, bound] of [1e-3, 1e-2, 1e-1, 1].entries()) expect(share(bound)).toBeCloseTo((decade + 1) / 4, 1)
+    expect(new Set(drawn.map(({ k }) => k))).toEqual(new Set([1, 2, 3, 4, 5, 6, 7, 8]))
+  })
+
+  test.each([
+    [{}, undefined, 'over is empty'],
+    [{ lr: [] }, undefined, 'over.lr'],
+    [{ lr: { from: 2, to: 1 } }, 5, 'over.lr'],
+    [{ lr: { from: 1, to: 2 } }, undefined, 'over.lr'],
+    [{ a: Array(400).fill(0), b: Array(400).fill(0) }, undefined, '160000'],
+  ])('%j > is refused', (over, trials, text) => {
+    expect(() => listCombinations(over, trials)).toThrow(errorWith('invalid-option', text))
+  })
+})
+
+/** A run whose score falls with its length and is least at lr 3. */
+const scoreOf = ({ values, share }: SweepRun): number => Math.abs((values.lr as number) - 3) + 1 / share
+
+describe('sweep', () => {
+  test('grid > finds the best, at most `concurrency` runs at a time', async () => {
+    let [running, most] = [0, 0]
+    const { best, trials, interrupted } = await sweep({
+      over: { lr: [1, 2, 3, 4] },
+      concurrency: 3,
+      async train(run) {
+        most = Math.max(most, ++running)
+        await new Promise((resolve) => setTimeout(resolve, 2))
+        running--
+        return scoreOf(run)
+      },
+    })
+    expect([best!.values, best!.score, trials.length, interrupted, most]).toEqual([{ lr: 3 }, 1, 4, false, 3])
+    const most1 = await sweep({ over: { lr: [1, 2, 3, 4] }, mode: 'max', train: async (run) => scoreOf(run) })
+    expect(most1.best!.values).toEqual({ lr: 1 })
+  })
+
+  test('halving > trains the best third three times longer, to the end', async () => {
+    const runs: [number, number][] = []
+    const { best, trials } = await sweep({
+      over: { lr: [9, 8, 7, 6, 5, 4, 3, 2, 1] },
+      halving: 3,
+      async train(run) {
+        runs.push([run.values.lr as number, run.share])
+        return scoreOf(run)
+      },
+    })
+    expect(runs.map(([, share]) => Math.round(9 * share))).toEqual([...Array(9).fill(1), 3, 3, 3, 9])
+    expect(new Set(runs.slice(9, 12).map(([lr]) => lr))).toEqual(new Set([3, 4, 2]))
+    expect([best!.values.lr, best!.share]).toEqual([3, 1])
+    expect(trials.filter(({ share }) => share === 1)).toHaveLength(1)
+  })
+
+  test('a run that diverges or fails > is a trial without a score', async () => {
+    const train = async ({ values: { lr } }: SweepRun) => {
+      if (lr === 1) throw new OnnxIreError('not-finite', 'the loss is not finite')
+      return lr === 2 ? Number.NaN : lr === 3 ? null : 1
+    }
+    const { trials, best } = await sweep({ over: { lr: [1, 2, 3, 4] }, train })
+    expect(trials.map(({ score }) => score)).toEqual([null, null, null, 1])
+    expect(trials[0]!.error).toBe('the loss is not finite')
+    expect(best!.index).toBe(3)
+    await expect(sweep({ over: { lr: [1] }, train })).rejects.toEqual(errorWith('not-finite', 'the loss'))
+    expect((await sweep({ over: { lr: [2, 3] }, train })).best).toBeNull()
+  })
+
+  test('interrupted > continues with the trials that are missing, to the same result', async () => {
+    const over = { lr: [9, 8, 7, 6, 5, 4, 3, 2, 1] }
+    const options = { over, halving: 3, train: async (run: SweepRun) => scoreOf(run) }
+    const whole = await sweep(options)
+    for (const after of [1, 8, 9, 11, 12]) {
+      const stored: SweepTrial[] = []
+      const signal = { aborted: false }
+      const onTrial = (trial: SweepTrial) => {
+        stored.push(trial)
+        signal.aborted = stored.length === after
+      }
+      const first = await sweep({ ...options, signal, onTrial })
+      expect([first.interrupted, stored.length]).toEqual([true, after])
+      let more = 0
+      const rest = await sweep({ ...options, finished: JSON.parse(JSON.stringify(stored)), onTrial: () => more++ })
+      expect([rest, more]).toEqual([whole, 13 - after])
+    }
+  })
+
+  test('options > are checked', async () => {
+    const train = async () => 1
+    for (const [options, text] of [
+      [{ halving: 1 }, 'halving'],
+      [{ trials: 0 }, 'trials'],
+      [{ mode: 'best' }, 'mode'],
+      [{ concurrency: 0 }, 'concurrency'],
+      [{ overr: 1 }, 'overr'],
+    ] as const)
+      await expect(sweep({ over: { a: [1] }, train, ...(options as object) })).rejects.toEqual(
+        errorWith('invalid-option', text),
+      )
+  })
+})
