@@ -1,8 +1,9 @@
 import { belowOne, nonNegative } from '../util/check.js'
 import type { BaseOptimizer } from './base-optimizer.js'
-import { array, type Expr, type Formula, formula, scalar } from './expr/expr.js'
+import { array, type Expr, scalar } from './expr/expr.js'
 import { movingAverage, movingSquare } from './moving-average.js'
 import { type OptionSpecs, readOptions } from './option-specs.js'
+import { decayOf, withWeightDecay } from './weight-decay.js'
 
 /** Options of `adam` and `adamw`; names and defaults are those of `torch.optim.Adam` and `AdamW`. */
 export interface AdamOptions {
@@ -66,8 +67,11 @@ export function adam(options: AdamOptions = {}): BaseOptimizer {
     weightDecay,
     options: describe(resolved),
     moments: momentNames(amsgrad),
-    formula: amsgrad ? l2Formulas.amsgrad : l2Formulas.adam,
-    coefficients: (t, lr, weightDecay) => ({ ...adamCoefficients(t, lr, betas, eps), weightDecay }),
+    formula: adamFormula(amsgrad)(false),
+    coefficients: (t, lr, weightDecay) => ({
+      ...adamCoefficients(t, lr, betas, eps),
+      decay: decayOf(false, lr, weightDecay),
+    }),
   })
 }
 
@@ -89,8 +93,11 @@ export function adamw(options: AdamOptions = {}): BaseOptimizer {
     weightDecay,
     options: describe(resolved),
     moments: momentNames(amsgrad),
-    formula: amsgrad ? decoupledFormulas.amsgrad : decoupledFormulas.adam,
-    coefficients: (t, lr, weightDecay) => ({ ...adamCoefficients(t, lr, betas, eps), decay: lr * weightDecay }),
+    formula: adamFormula(amsgrad)(true),
+    coefficients: (t, lr, weightDecay) => ({
+      ...adamCoefficients(t, lr, betas, eps),
+      decay: decayOf(true, lr, weightDecay),
+    }),
   })
 }
 
@@ -104,8 +111,6 @@ const momentNames = (amsgrad: boolean): readonly string[] => [
   ...(amsgrad ? ['largestSecondMoment'] : []),
 ]
 
-const [theta, g] = [array('theta'), array('g')]
-
 /** The moments and the displacement for the gradient g. */
 function adamStep(g: Expr, amsgrad: boolean) {
   const firstMoment = movingAverage(array('firstMoment'), g, scalar('oneMinusBeta1'))
@@ -116,15 +121,8 @@ function adamStep(g: Expr, amsgrad: boolean) {
   return { d, firstMoment, secondMoment, ...(amsgrad ? { largestSecondMoment } : {}) }
 }
 
-const buildL2 = (amsgrad: boolean): Formula => formula(adamStep(g.add(theta.mul(scalar('weightDecay'))), amsgrad))
-
-function buildDecoupled(amsgrad: boolean): Formula {
-  const { d, ...moments } = adamStep(g, amsgrad)
-  return formula({ d: d.sub(theta.mul(scalar('decay'))), ...moments })
-}
-
-const l2Formulas = { adam: buildL2(false), amsgrad: buildL2(true) }
-const decoupledFormulas = { adam: buildDecoupled(false), amsgrad: buildDecoupled(true) }
+const [plainFormula, amsgradFormula] = [false, true].map((amsgrad) => withWeightDecay((g) => adamStep(g, amsgrad)))
+const adamFormula = (amsgrad: boolean) => (amsgrad ? amsgradFormula! : plainFormula!)
 
 /**
  * The scalars of update t, from 0. Numerator and denominator of d are multiplied by r = sqrt(1 - beta2^(t + 1)):

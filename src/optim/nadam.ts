@@ -1,12 +1,13 @@
 import { nonNegative } from '../util/check.js'
 import { adamOptions } from './adam.js'
 import type { BaseOptimizer } from './base-optimizer.js'
-import { array, type Expr, type Formula, formula, scalar } from './expr/expr.js'
+import { array, scalar } from './expr/expr.js'
 import { movingAverage, movingSquare } from './moving-average.js'
 import { type OptionSpecs, readOptions } from './option-specs.js'
+import { decayOf, type WeightDecayOptions, weightDecayOptions, withWeightDecay } from './weight-decay.js'
 
 /** Options of `nadam`; names and defaults are those of `torch.optim.NAdam`. */
-export interface NadamOptions {
+export interface NadamOptions extends WeightDecayOptions {
   /** Learning rate; default 2e-3. */
   readonly lr?: number
   /** Decay rates of the two moments, each in [0, 1); default [0.9, 0.999]. */
@@ -15,18 +16,13 @@ export interface NadamOptions {
   readonly eps?: number
   /** Speed at which the momentum grows to beta1; default 4e-3. */
   readonly momentumDecay?: number
-  /** Weight decay; default 0. */
-  readonly weightDecay?: number
-  /** Subtract lr * weightDecay * theta, as AdamW, instead of adding L2 to the gradient; default false. */
-  readonly decoupled?: boolean
 }
 
 export const nadamOptions: OptionSpecs<NadamOptions> = {
   ...adamOptions,
   lr: { type: 'number', default: 2e-3, range: nonNegative, description: 'the learning rate' },
   momentumDecay: { type: 'number', default: 4e-3, range: nonNegative, description: 'how fast the momentum grows' },
-  weightDecay: { type: 'number', default: 0, range: nonNegative, description: 'L2, or decoupled times lr' },
-  decoupled: { type: 'boolean', default: false, description: 'whether weight decay is decoupled' },
+  ...weightDecayOptions,
 }
 
 /**
@@ -65,7 +61,7 @@ export function nadam(options: NadamOptions = {}): BaseOptimizer {
     weightDecay,
     options: resolved,
     moments: ['firstMoment', 'secondMoment'],
-    formula: decoupled ? decoupledFormula : l2Formula,
+    formula: nadamFormula(decoupled),
     coefficients: (earlier, lr, weightDecay) => {
       const t = earlier + 1
       const r = Math.sqrt(1 - beta2 ** t)
@@ -75,24 +71,16 @@ export function nadam(options: NadamOptions = {}): BaseOptimizer {
         ofGradient: (-lr * r * (1 - mu(t))) / (1 - productOf(t)),
         ofMoment: (-lr * r * mu(t + 1)) / (1 - productOf(t) * mu(t + 1)),
         eps: eps * r,
-        decay: decoupled ? lr * weightDecay : weightDecay,
+        decay: decayOf(decoupled, lr, weightDecay),
       }
     },
   })
 }
 
-const [theta, g] = [array('theta'), array('g')]
-const decay = theta.mul(scalar('decay'))
-
 /** Numerator and denominator of d are multiplied by r = sqrt(1 - beta2^t). */
-function nadamStep(g: Expr) {
+const nadamFormula = withWeightDecay((g) => {
   const firstMoment = movingAverage(array('firstMoment'), g, scalar('oneMinusBeta1'))
   const secondMoment = movingSquare(array('secondMoment'), g, scalar('oneMinusBeta2'))
   const u = g.mul(scalar('ofGradient')).add(firstMoment.mul(scalar('ofMoment')))
   return { d: u.div(secondMoment.sqrt().add(scalar('eps'))), firstMoment, secondMoment }
-}
-
-const l2Formula: Formula = formula(nadamStep(g.add(decay)))
-
-const { d, ...moments } = nadamStep(g)
-const decoupledFormula: Formula = formula({ d: d.sub(decay), ...moments })
+})

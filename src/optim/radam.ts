@@ -1,28 +1,23 @@
-import { nonNegative } from '../util/check.js'
 import { adamOptions } from './adam.js'
 import type { BaseOptimizer } from './base-optimizer.js'
-import { array, type Expr, type Formula, formula, scalar } from './expr/expr.js'
+import { array, scalar } from './expr/expr.js'
 import { movingAverage, movingSquare } from './moving-average.js'
 import { type OptionSpecs, readOptions } from './option-specs.js'
+import { decayOf, type WeightDecayOptions, weightDecayOptions, withWeightDecay } from './weight-decay.js'
 
 /** Options of `radam`; names and defaults are those of `torch.optim.RAdam`. */
-export interface RadamOptions {
+export interface RadamOptions extends WeightDecayOptions {
   /** Learning rate; default 1e-3. */
   readonly lr?: number
   /** Decay rates of the two moments, each in [0, 1); default [0.9, 0.999]. */
   readonly betas?: readonly [number, number]
   /** Added to the root of the second moment; default 1e-8. */
   readonly eps?: number
-  /** Weight decay; default 0. */
-  readonly weightDecay?: number
-  /** Subtract lr * weightDecay * theta, as AdamW, instead of adding L2 to the gradient; default false. */
-  readonly decoupled?: boolean
 }
 
 export const radamOptions: OptionSpecs<RadamOptions> = {
   ...adamOptions,
-  weightDecay: { type: 'number', default: 0, range: nonNegative, description: 'L2, or decoupled times lr' },
-  decoupled: { type: 'boolean', default: false, description: 'whether weight decay is decoupled' },
+  ...weightDecayOptions,
 }
 
 /**
@@ -58,7 +53,7 @@ export function radam(options: RadamOptions = {}): BaseOptimizer {
     weightDecay,
     options: resolved,
     moments: ['firstMoment', 'secondMoment'],
-    formula: decoupled ? decoupledFormula : l2Formula,
+    formula: radamFormula(decoupled),
     coefficients: (earlier, lr, weightDecay) => {
       const t = earlier + 1
       const correction = 1 - beta2 ** t
@@ -72,23 +67,15 @@ export function radam(options: RadamOptions = {}): BaseOptimizer {
         adaptive: rectified ? step * c * Math.sqrt(correction) : 0,
         plain: rectified ? 0 : step,
         eps,
-        decay: decoupled ? lr * weightDecay : weightDecay,
+        decay: decayOf(decoupled, lr, weightDecay),
       }
     },
   })
 }
 
-const [theta, g] = [array('theta'), array('g')]
-const decay = theta.mul(scalar('decay'))
-
-function radamStep(g: Expr) {
+const radamFormula = withWeightDecay((g) => {
   const firstMoment = movingAverage(array('firstMoment'), g, scalar('oneMinusBeta1'))
   const secondMoment = movingSquare(array('secondMoment'), g, scalar('oneMinusBeta2'))
   const factor = scalar('adaptive').div(secondMoment.sqrt().add(scalar('eps')))
   return { d: firstMoment.mul(factor.add(scalar('plain'))), firstMoment, secondMoment }
-}
-
-const l2Formula: Formula = formula(radamStep(g.add(decay)))
-
-const { d, ...moments } = radamStep(g)
-const decoupledFormula: Formula = formula({ d: d.sub(decay), ...moments })
+})
