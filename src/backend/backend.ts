@@ -36,6 +36,8 @@ export interface AscentRequest {
   readonly step: number
   /** Names of the tensors that are trained at this step: e is 0 for others, and the norm is over these. */
   readonly trained: readonly string[]
+  /** Names of those that no earlier step trained: their first gradient is the first mean of friendly SAM. */
+  readonly first: ReadonlySet<string>
   /** The kind of gradients, for messages: 'loss gradient'. */
   readonly what: string
 }

@@ -11,14 +11,7 @@ import {
   type ParameterArrays,
   scaleArrays,
 } from '../optim/arrays.js'
-import {
-  type BaseOptimizer,
-  createRules,
-  type FormulaRule,
-  isGraphRule,
-  type Rules,
-  updateFormula,
-} from '../optim/base-optimizer.js'
+import { createRules, type FormulaRule, isGraphRule, type Rules, updateFormula } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { evaluate } from '../optim/expr/evaluate.js'
 import { ParallelEvaluation } from '../optim/expr/parallel.js'
@@ -26,7 +19,7 @@ import { addUp } from '../optim/expr/pieces.js'
 import type { Scalars } from '../optim/expr/program.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
 import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
-import { type Optimizer, unwrap } from '../optim/optimizer.js'
+import { type Layers, type Optimizer, unwrap } from '../optim/optimizer.js'
 import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula, samMoment } from '../optim/sam.js'
 import { sgd } from '../optim/sgd.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
@@ -57,7 +50,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   readonly rules: Rules
   readonly #parallel: ParallelEvaluation | undefined
   readonly #variant: SamVariant | null
-  readonly #base: BaseOptimizer
+  readonly #layers: Layers
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
@@ -83,8 +76,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   ) {
     this.rules = rules
     this.#parallel = parallel
-    const { base, sam } = unwrap(optimizer)
-    this.#base = base
+    this.#layers = unwrap(optimizer)
+    const { sam } = this.#layers
     this.#variant = sam && samMoment(sam) ? new SamVariant(sam, () => this.#loaded!.state) : null
     if (state) this.load(state)
   }
@@ -94,7 +87,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     this.#loaded = {
       parameters,
       state,
-      moments: momentsOf(this.rules, parameters, state),
+      moments: momentsOf(this.#layers, this.rules, parameters, state),
       count: Object.keys(parameters).length,
     }
     this.#pendingMask = null
@@ -107,7 +100,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   }
 
   get estimate(): Readonly<Record<string, number>> {
-    return this.#loaded!.state.estimate ?? this.#base.estimate?.initial ?? {}
+    return this.#loaded!.state.estimate ?? this.#layers.base.estimate?.initial ?? {}
   }
 
   refreshMask(request: MaskRequest, estimates: Gradients): void {
@@ -118,10 +111,12 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     this.#ownMasks.add(this.#pendingMask)
   }
 
-  ascend({ sam: { rho, adaptive }, step, trained, what }: AscentRequest, given: Gradients): ParameterArrays {
+  ascend(request: AscentRequest, given: Gradients): ParameterArrays {
+    const { step, trained, what } = request
+    const { rho, adaptive } = request.sam
     const parameters = this.#select(trained)
     const whole = finiteNorm(parameters, given, `step ${step}`, what, this.#parallel)
-    const gradients = this.#variant?.direction(step, trained, given) ?? given
+    const gradients = this.#variant?.direction(request, given) ?? given
     const norm = gradients === given ? whole : finiteNorm(parameters, gradients, `step ${step}`, what, this.#parallel)
     const scale = rho / ((adaptive ? weightedNorm(parameters, gradients, this.#parallel) : norm) + 1e-12)
     const ascended = ascentArrays(this.#loaded!.state, parameters)
@@ -160,7 +155,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     })
     const finish = () => {
       const sums = this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
-      const { estimate } = this.#base
+      const { estimate } = this.#layers.base
       if (estimate) state.estimate = estimate.next(this.estimate, sums)
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask

@@ -3,18 +3,12 @@ import type { Gradients, ParameterArrays } from '../optim/arrays.js'
 import { evaluateOne } from '../optim/expr/evaluate.js'
 import { array, formula, scalar } from '../optim/expr/expr.js'
 import { squaresFormula } from '../optim/gradient-norm.js'
-import { movingAverage } from '../optim/moving-average.js'
-import { ascendsAt, type SamOptimizer } from '../optim/sam.js'
+import { ascendsAt, friendlyFormula, type SamOptimizer } from '../optim/sam.js'
 import type { OptimizerState } from '../optim/state.js'
 import { emptyRecord, getOwn } from '../util/record.js'
+import type { AscentRequest } from './backend.js'
 
-const [g, mean] = [array('g'), array('mean')]
-
-/** The direction g - sigma m of friendly SAM, and its next mean. */
-const friendlyFormula = formula({
-  direction: g.sub(mean.mul(scalar('sigma'))),
-  nextMean: movingAverage(mean, g, scalar('oneMinusDecay')),
-})
+const g = array('g')
 const addFormula = formula({ sum: g.add(array('other').mul(scalar('factor'))) })
 /** ||a + b||^2 and ||a - b||^2, whose difference is 4 a . b */
 const productFormula = formula({}, { plus: g.add(array('other')), minus: g.sub(array('other')) })
@@ -34,7 +28,7 @@ export class SamVariant {
   }
 
   /** Returns the direction of the ascent, from finite gradients. */
-  direction(step: number, trained: readonly string[], gradients: Gradients): Gradients {
+  direction({ step, trained, first }: AscentRequest, gradients: Gradients): Gradients {
     const { variant, sigma, meanDecay } = this.#sam
     const own = Object.fromEntries(trained.map((name) => [name, gradients[name]!]))
     if (variant === 'look') {
@@ -44,13 +38,13 @@ export class SamVariant {
     const directions: Record<string, FloatArray> = emptyRecord()
     const means: Record<string, FloatArray> = emptyRecord()
     for (const [name, g] of Object.entries(own)) {
-      const mean = this.#moment('gradientMean', name)
+      const gradientMean = this.#moment('gradientMean', name)
       const [direction, nextMean] = [g.slice(), g.slice()]
       directions[name] = direction
       means[name] = nextMean
       // The first gradient is the first mean, and nothing is subtracted from it.
-      if (!mean.some((x) => x !== 0)) continue
-      const arrays = { g, mean, direction, nextMean }
+      if (first.has(name)) continue
+      const arrays = { g, gradientMean, direction, nextMean }
       evaluateOne(friendlyFormula, arrays, { sigma, oneMinusDecay: 1 - meanDecay })
     }
     this.#pending = { step, arrays: means }

@@ -1,6 +1,7 @@
 import { belowOne, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 import { array, type Formula, formula, scalar } from './expr/expr.js'
+import { movingAverage } from './moving-average.js'
 import { type OptionSpecs, readOptions } from './option-specs.js'
 
 /** Options of `sam`. */
@@ -62,7 +63,7 @@ export interface SamOptimizer extends Readonly<Required<SamOptions>> {
  * Friendly SAM ascends along d = g - sigma m instead of g, and m <- meanDecay m + (1 - meanDecay) g; at first m = g, d
  * = g. LookSAM takes the gradient s after the ascent at every `interval`-th step, and remembers its component c = s -
  * (s g / ||g||^2) g; at the other steps it takes one gradient, and uses g + alpha ||g|| / ||c|| c. Both store one array
- * per parameter, and run on host arrays; devices reject them.
+ * per parameter.
  * @throws 'invalid-option'
  */
 export function sam(base: BaseOptimizer, options: SamOptions = {}): SamOptimizer {
@@ -101,6 +102,14 @@ export const ascentFormula: Formula = formula({ ascended: theta.add(g.mul(scale)
 
 /** ascended = theta + scale theta^2 g, with scale = rho / (||abs(theta) g|| + 1e-12). */
 export const adaptiveAscentFormula: Formula = formula({ ascended: theta.add(theta.mul(scale).mul(theta).mul(g)) })
+
+const mean = array('gradientMean')
+
+/** The direction g - sigma m of friendly SAM, and the next mean; at first with sigma 0 and oneMinusDecay 1. */
+export const friendlyFormula: Formula = formula({
+  direction: g.sub(mean.mul(scalar('sigma'))),
+  nextMean: movingAverage(mean, g, scalar('oneMinusDecay')),
+})
 
 /** ||abs(theta) g||^2 */
 export const adaptiveNormFormula: Formula = formula({}, { squares: theta.mul(g) })

@@ -4,7 +4,7 @@ import { emptyRecord, getOwn } from '../util/record.js'
 import { arrayOf, type MomentArray, type ParameterArrays } from './arrays.js'
 import { type BaseOptimizer, createMoment, createRules, type Rules } from './base-optimizer.js'
 import type { FlatMask } from './ire/mask.js'
-import { type Optimizer, unwrap } from './optimizer.js'
+import { type Layers, type Optimizer, unwrap } from './optimizer.js'
 import { samMoment } from './sam.js'
 
 /** State of an optimizer between steps: plain data, saved with `saveState` and loaded with `loadState`. */
@@ -53,13 +53,19 @@ export function cloneState({ step, moments, mask, estimate }: OptimizerState): O
 }
 
 /**
- * Returns the moments of an optimizer.
+ * Returns the moments of an optimizer, with that of SAM if its variant has one.
  * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
  */
-export function momentsOf(rules: Rules, parameters: ParameterArrays, state: OptimizerState): OptimizerState['moments'] {
+export function momentsOf(
+  { sam }: Layers,
+  rules: Rules,
+  parameters: ParameterArrays,
+  state: OptimizerState,
+): OptimizerState['moments'] {
+  const own = sam && samMoment(sam)
   const moments: Record<string, Readonly<Record<string, MomentArray>>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
-    for (const moment of rules(name).moments) {
+    for (const moment of [...rules(name).moments, ...(own ? [own] : [])]) {
       const arrays = getOwn(state.moments, moment) ?? {}
       const expected = createMoment(rules(name), moment, parameter)
       if (expected instanceof Uint8Array) {

@@ -12,6 +12,7 @@ import {
   type OptimizerSpec,
   pairwiseOptimizers,
   sams,
+  samVariants,
 } from '../optim/optimizers.js'
 import { type OracleBase, type OracleOptions, oracleTrajectory } from '../optim/oracle.js'
 import { curvatureOf, flatten, gradientOf, hessianOf, nameOf, split, start } from '../optim/problem.js'
@@ -123,11 +124,8 @@ for (const type of [Float32Array, Float64Array])
 
 describe('friendly SAM and LookSAM > equal the reference implementation', () => {
   const variants = {
-    friendly: [
-      { variant: 'friendly', rho: 0.1, sigma: 0.8, meanDecay: 0.7 },
-      { friendly: { sigma: 0.8, meanDecay: 0.7 } },
-    ],
-    look: [{ variant: 'look', rho: 0.1, alpha: 0.5, interval: 3 }, { look: { alpha: 0.5, interval: 3 } }],
+    friendly: [samVariants.friendly, { friendly: { sigma: 0.8, meanDecay: 0.7 } }],
+    look: [samVariants.look, { look: { alpha: 0.5, interval: 3 } }],
   } as const
   const ends = new Set<string>()
   for (const type of [Float32Array, Float64Array])

@@ -93,6 +93,12 @@ export const sams: Readonly<Record<string, Pick<OptimizerSpec, 'sam'>>> = {
   ', adaptive sam': { sam: { rho: 0.1, adaptive: true } },
 }
 
+/** The variants of SAM that have a state. */
+export const samVariants: Readonly<Record<'friendly' | 'look', SamOptions>> = {
+  friendly: { variant: 'friendly', rho: 0.1, sigma: 0.8, meanDecay: 0.7 },
+  look: { variant: 'look', rho: 0.1, alpha: 0.5, interval: 3 },
+}
+
 export const ireOptions = { kappa: 1.5, gamma: 0.7, interval: 3, warmup: 5 } as const
 
 const ires: Readonly<Record<string, Pick<OptimizerSpec, 'ire'>>> = {

@@ -10,11 +10,8 @@ import { emaFormula } from '../../optim/ema.js'
 import { array, type Formula, formula, scalar } from '../../optim/expr/expr.js'
 import { formulaToOnnx } from '../../optim/expr/onnx.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'
-import { unwrap } from '../../optim/optimizer.js'
-import { samMoment } from '../../optim/sam.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
-import { invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import {
@@ -51,14 +48,6 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
           'invalid-option',
           `'${name}' is ${dtype}, and this runtime trains float32 only: train the model on the CPU`,
         )
-    const { sam } = unwrap(spec.optimizer)
-    if (sam && samMoment(sam))
-      throw invalidOption(
-        'sam',
-        'variant',
-        sam.variant,
-        "'sam' on a device: the state of the other variants is stored in host arrays only; or train on the CPU",
-      )
     this.#runtime = runtime
     this.#device = device
     this.#spec = spec

@@ -27,14 +27,17 @@ export class DeviceState {
   readonly #device: Device
   readonly #dims: ParameterDims
   readonly #rules: Rules
+  readonly #samMoment: string | null
   readonly #groups = new Map<TensorGroup, GroupState>()
   readonly #parameters: Record<string, DeviceTensor> = emptyRecord()
   #lastId = 0
 
-  constructor(device: Device, dims: ParameterDims, rules: Rules) {
+  /** @param samMoment the array that SAM stores per parameter */
+  constructor(device: Device, dims: ParameterDims, rules: Rules, samMoment: string | null = null) {
     this.#device = device
     this.#dims = dims
     this.#rules = rules
+    this.#samMoment = samMoment
   }
 
   get parameters(): DeviceTensors {
@@ -97,13 +100,13 @@ export class DeviceState {
 
   /**
    * Replaces a group's state by the results of an update: `next/theta/<id>`, `next/<moment>/<id>`,
-   * `parameter/<id>/<part>`.
+   * `parameter/<id>/<part>`. A moment without a result is kept.
    */
   replace(group: TensorGroup, results: DeviceTensors): void {
     const before = this.#groups.get(group)!
-    const tensors = this.#namesOf(group).map((name) => results[`next/${name}/${group.id}`]!)
+    const tensors = this.#namesOf(group).map((name, i) => results[`next/${name}/${group.id}`] ?? before.tensors[i]!)
     this.#groups.set(group, { tensors, fresh: false })
-    for (const tensor of before.tensors) tensor.release()
+    for (const tensor of before.tensors) if (!tensors.includes(tensor)) tensor.release()
     group.parts.forEach(({ name }, i) => {
       this.#parameters[name]!.release()
       this.#parameters[name] = group.parts.length === 1 ? tensors[0]! : results[partName('parameter', group.id, i)]!
@@ -120,7 +123,7 @@ export class DeviceState {
 
   /** The names of a parameter's arrays in programs: theta and its moments. */
   #arraysOf(parameter: string): readonly string[] {
-    return ['theta', ...this.#rules(parameter).moments]
+    return ['theta', ...this.#rules(parameter).moments, ...(this.#samMoment ? [this.#samMoment] : [])]
   }
 
   #typeOf(parameter: string, what: string, dims: readonly number[]): MomentType {

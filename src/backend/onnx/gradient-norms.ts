@@ -17,7 +17,7 @@ export class GradientNorms {
   /**
    * @param place the position in training, for messages: 'step 12'
    * @param what the kind of gradients
-   * @param outputs outputs of an update or ascent graph; this object owns `sums` and `flat/<group>`
+   * @param outputs outputs of an update or ascent graph; this object owns `sums`, `applied` and `flat/<group>`
    * @param ascent the norms of SAM's ascent, whose total is the last of the sums; this object owns them
    */
   constructor(
@@ -34,17 +34,18 @@ export class GradientNorms {
     this.#groups = groups
     this.#ascent = ascent
     this.#tensors = Object.fromEntries(
-      Object.entries(outputs).filter(([name]) => name === 'sums' || name.startsWith('flat/')),
+      Object.entries(outputs).filter(([name]) => ['sums', 'applied'].includes(name) || name.startsWith('flat/')),
     )
   }
 
-  /** Downloads the norm of all gradients together. Throws `not-finite` naming the tensor. */
+  /** Downloads the norm of the gradient that is applied. Throws `not-finite` naming the tensor. */
   async download(): Promise<number> {
     const all = await this.#read('sums')
     const sums = all.subarray(0, this.#groups.length)
     if (all.length > sums.length && !(all.at(-1)! <= FLOAT32_MAX)) await this.#ascent!.download()
     const total = sums.reduce((sum, x) => sum + x, 0)
-    if (total <= FLOAT32_MAX) return Math.sqrt(total)
+    const applied = this.#tensors['applied'] ? (await this.#read('applied'))[0]! : total
+    if (total <= FLOAT32_MAX && applied <= FLOAT32_MAX) return Math.sqrt(applied)
     const index = sums.findIndex((x) => !(x <= FLOAT32_MAX))
     const { id, parts } = this.#groups[Math.max(0, index)]!
     if (parts.length > 1 && index >= 0) {

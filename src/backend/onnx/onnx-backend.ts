@@ -1,6 +1,5 @@
 import { sizeOf, tensor } from '../../ir/tensor.js'
 import {
-  type BaseOptimizer,
   createRules,
   isGraphRule,
   momentTypeOf,
@@ -11,7 +10,8 @@ import {
 import { requireFinite } from '../../optim/gradient-norm.js'
 import type { FlatMask } from '../../optim/ire/mask.js'
 import { type MaskRequest, refreshMask } from '../../optim/ire/mask.js'
-import { unwrap } from '../../optim/optimizer.js'
+import { type Layers, unwrap } from '../../optim/optimizer.js'
+import { samMoment } from '../../optim/sam.js'
 import { momentsOf } from '../../optim/state.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
@@ -50,6 +50,8 @@ interface Ascended {
   readonly norms: GradientNorms
   /** theta + e of the trained tensors, and `total`, the sum of squares of the gradient. */
   readonly outputs: DeviceTensors
+  /** What a variant of SAM passes from the ascent to the update, by parameter. */
+  readonly carried: DeviceTensors
 }
 
 /**
@@ -65,7 +67,7 @@ export class OnnxBackend extends DeviceBackend {
   readonly rules: Rules
   readonly #device: Device
   readonly #dims: ParameterDims
-  readonly #base: BaseOptimizer
+  readonly #layers: Layers
   #programs: ProgramCache
   #state: DeviceState
   #masks: Masks = { current: null, previous: null }
@@ -83,8 +85,8 @@ export class OnnxBackend extends DeviceBackend {
   constructor(runtime: Runtime, device: Device, spec: BackendSpec) {
     super(runtime, device, spec)
     this.#device = device
-    this.#base = unwrap(spec.optimizer).base
-    this.rules = spec.rules ?? createRules(this.#base)
+    this.#layers = unwrap(spec.optimizer)
+    this.rules = spec.rules ?? createRules(this.#layers.base)
     this.#dims = Object.fromEntries([...spec.parameters].map(([name, { shape }]) => [name, shape as readonly number[]]))
     if (runtime.provider === 'webgpu') this.#rejectBytes()
     this.#programs = new ProgramCache(device)
@@ -101,18 +103,18 @@ export class OnnxBackend extends DeviceBackend {
 
   override async load(state: TrainingState): Promise<void> {
     const { parameters, optimizer } = state
-    await this.#state.upload(parameters, momentsOf(this.rules, parameters, optimizer))
+    await this.#state.upload(parameters, momentsOf(this.#layers, this.rules, parameters, optimizer))
     await this.#releaseStep()
-    this.#estimate = optimizer.estimate ?? this.#base.estimate?.initial ?? {}
+    this.#estimate = optimizer.estimate ?? this.#layers.base.estimate?.initial ?? {}
     this.#setMasks({ current: optimizer.mask && new DeviceMask(this.#device, optimizer.mask), previous: null })
     await super.load(state)
   }
 
   override async download(state: TrainingState): Promise<void> {
     const { parameters, optimizer } = state
-    await this.#state.download(parameters, momentsOf(this.rules, parameters, optimizer))
+    await this.#state.download(parameters, momentsOf(this.#layers, this.rules, parameters, optimizer))
     optimizer.mask = this.#masks.current?.mask ?? null
-    if (this.#base.estimate) optimizer.estimate = this.#estimate
+    if (this.#layers.base.estimate) optimizer.estimate = this.#estimate
     await super.download(state)
   }
 
@@ -148,25 +150,40 @@ export class OnnxBackend extends DeviceBackend {
     this.#pendingMask = new DeviceMask(this.#device, mask)
   }
 
-  async ascend({ sam, step, trained, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
+  async ascend({ sam, step, trained, first, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#releaseAscent()
     const names = new Set(trained)
-    await this.#state.regroup((name) => (names.has(name) ? ruleKey(this.rules(name), name) : undefined))
+    await this.#state.regroup((name) =>
+      names.has(name) ? `${ruleKey(this.rules(name), name)} ${first.has(name)}` : undefined,
+    )
     const groups = this.#state.groups.filter(({ parts }) => names.has(parts[0]!.name))
     if (groups.length === 0) return this.parameters
-    const program = await this.#programs.get(JSON.stringify(['ascent', sam.adaptive, groups.map(({ id }) => id)]), () =>
-      buildAscentGraph(groups, sam.adaptive),
-    )
+    const isFirst = ({ parts }: TensorGroup) => first.has(parts[0]!.name)
+    const firstGroups = sam.variant === 'friendly' ? groups.map(isFirst) : []
+    const key = JSON.stringify(['ascent', sam.adaptive, groups.map(({ id }) => id), firstGroups])
+    const program = await this.#programs.get(key, () => buildAscentGraph(groups, sam, isFirst))
     const feeds: Record<string, Feeds[string]> = { rho: scalarFeed(sam.rho) }
     Object.assign(feeds, gradientFeeds(groups, gradients, what))
-    for (const group of groups) feeds[`theta/${group.id}`] = this.#state.feeds(group)[`theta/${group.id}`]!
+    for (const group of groups) {
+      const state = this.#state.feeds(group)
+      for (const array of sam.variant === 'friendly' ? ['theta', 'gradientMean'] : ['theta'])
+        feeds[`${array}/${group.id}`] = state[`${array}/${group.id}`]!
+    }
+    if (firstGroups.includes(false)) {
+      feeds['sigma'] = scalarFeed(sam.sigma)
+      feeds['oneMinusDecay'] = scalarFeed(1 - sam.meanDecay)
+    }
     const { device: outputs } = await program.run(feeds)
+    const byName = (prefix: string) =>
+      Object.fromEntries(
+        groups.flatMap(({ id, parts }) =>
+          parts.map(({ name }, i) => [name, outputs[partName(prefix, id, i)]!] as const),
+        ),
+      )
     const norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs)
-    this.#ascended = { step, norms, outputs }
-    const ascended = groups.flatMap(({ id, parts }) =>
-      parts.map(({ name }, i) => [name, outputs[partName('ascended', id, i)]!] as const),
-    )
-    return { ...this.parameters, ...Object.fromEntries(ascended) }
+    const carried = samMoment(sam) ? byName('carried') : {}
+    this.#ascended = { step, norms, outputs, carried }
+    return { ...this.parameters, ...byName('ascended') }
   }
 
   async applyUpdate(request: UpdateRequest, gradients: DeviceTensors): Promise<void> {
@@ -200,11 +217,15 @@ export class OnnxBackend extends DeviceBackend {
     if (clipsValue) feeds['clipValue'] = scalarFeed(clipValue)
     if (clipsNorm) feeds['clipNorm'] = scalarFeed(clipNorm)
     if (ascended) feeds['ascent'] = ascended.outputs['total']!
+    const variant = this.#layers.sam?.variant
+    for (const { id, parts } of ascended && this.#samMoment ? groups : [])
+      for (const [i, { name }] of parts.entries()) feeds[partName('carried', id, i)] = ascended!.carried[name]!
+    if (variant === 'look' && !ascended) feeds['alpha'] = scalarFeed(this.#layers.sam!.alpha)
 
     let norms: GradientNorms | null = null
     this.#releaseEstimate()
     if (groups.length > 0) {
-      const form = { updates, clipsValue, clipsNorm, ascended: ascended !== null }
+      const form = { updates, clipsValue, clipsNorm, ascended: ascended !== null, variant }
       const key = JSON.stringify([
         'update',
         updates.map(({ group, rule, coefficients, enhanced }) => [group.id, ruleKey(rule), coefficients, enhanced]),
@@ -251,7 +272,7 @@ export class OnnxBackend extends DeviceBackend {
   }
 
   async #updateEstimate(): Promise<void> {
-    const { estimate } = this.#base
+    const { estimate } = this.#layers.base
     const sums: Record<string, number> = {}
     for (const [name, tensor] of Object.entries(this.#estimateSums))
       sums[name.slice('estimate/'.length)] = (await downloadFloats(this.#device, tensor))[0]!
@@ -277,8 +298,13 @@ export class OnnxBackend extends DeviceBackend {
     }
   }
 
+  get #samMoment(): string | null {
+    const { sam } = this.#layers
+    return sam && samMoment(sam)
+  }
+
   #createState(): DeviceState {
-    return new DeviceState(this.#device, this.#dims, this.rules)
+    return new DeviceState(this.#device, this.#dims, this.rules, this.#samMoment)
   }
 
   /** Replaces the masks, and releases those that are no longer used. */
@@ -293,7 +319,7 @@ export class OnnxBackend extends DeviceBackend {
   /** Releases the result of the ascent; its norms too, unless an update took them over. */
   #releaseAscent(takenOver: Ascended | null = null): void {
     for (const [name, tensor] of Object.entries(this.#ascended?.outputs ?? {}))
-      if (name === 'total' || name.startsWith('ascended/')) tensor.release()
+      if (name === 'total' || name.startsWith('ascended/') || name.startsWith('carried/')) tensor.release()
     if (this.#ascended !== takenOver) this.#ascended?.norms.release()
     this.#ascended = null
   }

@@ -1,14 +1,19 @@
 import type { DType } from '../../ir/dtype.js'
-import { input } from '../../ir/leaf.js'
+import { input, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { type GraphSpec, modelOf } from '../../onnx/export/export-graph.js'
 import { encodeModel } from '../../onnx/model.js'
 import { op } from '../../op/op.js'
 import { momentTypeOf, scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
-import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
-import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula } from '../../optim/sam.js'
+import {
+  adaptiveAscentFormula,
+  adaptiveNormFormula,
+  ascentFormula,
+  friendlyFormula,
+  type SamOptimizer,
+} from '../../optim/sam.js'
 import type { Device, DeviceProgram } from '../../runtime/device.js'
 import { append } from '../../util/append.js'
 import type { TensorGroup } from './tensor-groups.js'
@@ -30,6 +35,8 @@ interface UpdateForm {
   readonly clipsNorm: boolean
   /** Whether the sum of squares of the ascent's gradient is an input; it has to be finite too. */
   readonly ascended: boolean
+  /** The variant of SAM; undefined without SAM. */
+  readonly variant: SamOptimizer['variant'] | undefined
 }
 
 /** Inputs or outputs of a graph under construction. */
@@ -46,20 +53,22 @@ export const coefficientName = (coefficients: number, scalar: string): string =>
  * for the g after clipping by value. If the sum of squares is not finite, all outputs equal the inputs.
  *
  * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`,
- * `kappa`, `clipValue`, `clipNorm`, `ascent`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of
+ * `kappa`, `clipValue`, `clipNorm`, `ascent`, `alpha`, `carried/<group>/<part>`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of
  * several tensors `parameter/<group>/<part>` and the gradients `flat/<group>`; `sums`, the sum of squares of every
- * group's gradient, followed by `ascent`; `estimate/<name>`, the sums of squares of the formulas over all groups.
+ * group's gradient, followed by `ascent`; `applied`, that of the gradient with LookSAM's component; `estimate/<name>`, the sums of squares of the formulas over all groups.
  */
 export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const { updates, clipsValue, clipsNorm, ascended } = form
   const inputs: Ports = new Map()
   const outputs: Ports = new Map()
   const limit = clipsValue ? addInput(inputs, 'clipValue') : Infinity
-  const gradients = updates.map(({ group }) => packInputs(inputs, 'g', group))
-  const sums = stackScalars(gradients.map((g) => formulaToOnnx(squaresFormula, { g }).squares['squares']!))
-  const total = sumElements(sums)
+  const given = updates.map(({ group }) => packInputs(inputs, 'g', group))
+  const sums = sumsOfSquares(given)
+  const { gradients, moment, next: nextMoments } = addSamVariant(form, inputs, given)
+  const total = sumElements(gradients === given ? sums : sumsOfSquares(gradients))
   const ascent = ascended ? addInput(inputs, 'ascent') : undefined
   outputs.set('sums', ascent ? op.Concat([sums, op.Reshape(ascent, [1])], { axis: 0 }) : sums)
+  if (gradients !== given) outputs.set('applied', total)
   const finite = op.LessOrEqual(total, FLOAT32_MAX)
   const proceed = ascent ? op.And(finite, op.LessOrEqual(ascent, FLOAT32_MAX)) : finite
   const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
@@ -80,41 +89,93 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
     const arrays = { ...old, g, ...(enhanced ? { n: addInput(inputs, `n/${id}`, dims) } : {}) }
     const { outputs: next, squares } = updateToOnnx(rule, { clipped: clipsValue, enhanced }, arrays, scalars)
     for (const [name, sum] of Object.entries(squares)) append(estimates, name, sum)
-    for (const [name, value] of Object.entries(next))
+    const own = moment && nextMoments ? { [moment]: nextMoments[i]! } : {}
+    if (moment && nextMoments) old[moment] = samInput(inputs, moment, group)
+    for (const [name, value] of Object.entries({ ...next, ...own }))
       outputs.set(`next/${name}/${id}`, op.Where(proceed, value, old[name]!))
     if (parts.length === 1) return
     unpackOutputs(outputs, 'parameter', group, outputs.get(`next/theta/${id}`)!)
-    outputs.set(`flat/${id}`, g)
+    outputs.set(`flat/${id}`, given[i]!)
   })
   for (const [name, sums] of estimates) outputs.set(`estimate/${name}`, sumElements(stackScalars(sums)))
   return { name: 'update', inputs, outputs }
 }
 
+/** The array of a variant of SAM of one group. */
+const samInput = (inputs: Ports, moment: string, { id, dims }: TensorGroup): Value =>
+  inputs.get(`${moment}/${id}`) ?? addInput(inputs, `${moment}/${id}`, dims)
+
+/**
+ * Adds the part of the variants of SAM to an update; see `sam`.
+ * @returns the gradients of the base optimizer, and the next values of the variant's moment if they change
+ */
+function addSamVariant({ updates, ascended, variant }: UpdateForm, inputs: Ports, given: readonly Value[]) {
+  const groups = updates.map(({ group }) => group)
+  if (variant === 'friendly' && ascended) {
+    const next = groups.map((group) => packInputs(inputs, 'carried', group))
+    return { gradients: given, moment: 'gradientMean', next }
+  }
+  if (variant !== 'look') return { gradients: given }
+  if (ascended) {
+    const first = groups.map((group) => packInputs(inputs, 'carried', group))
+    const products = given.map((g, i) => sumElements(op.Mul(g, first[i]!)))
+    const share = quotient(sumElements(stackScalars(products)), sumElements(sumsOfSquares(first)))
+    const next = given.map((g, i) => op.Sub(g, op.Mul(first[i]!, share)))
+    return { gradients: given, moment: 'gradientComponent', next }
+  }
+  const components = groups.map((group) => samInput(inputs, 'gradientComponent', group))
+  const [norm, length] = [given, components].map((arrays) => op.Sqrt(sumElements(sumsOfSquares(arrays))))
+  const factor = op.Mul(addInput(inputs, 'alpha'), quotient(norm!, length!))
+  return { gradients: given.map((g, i) => op.Add(g, op.Mul(components[i]!, factor))) }
+}
+
+/** a / b for b >= 0; 0 if b is 0. */
+const quotient = (a: Value, b: Value): Value =>
+  op.Where(op.Greater(b, 0), op.Div(a, op.Max([b, 1e-38])), scalar('float32', 0))
+
 /**
  * Builds SAM's ascent: `ascentFormula` or `adaptiveAscentFormula`, with scale = rho / (norm + 1e-12).
  *
- * Inputs: `g/<group>/<part>`, `theta/<group>`, `rho`. Outputs: `ascended/<group>/<part>`; for groups of several tensors
- * the gradients `flat/<group>`; `sums`, the sum of squares of every group's gradient, and `total`, their sum.
+ * Inputs: `g/<group>/<part>`, `theta/<group>`, `rho`; for friendly SAM `gradientMean/<group>`, `sigma` and
+ * `oneMinusDecay`. Outputs: `ascended/<group>/<part>`; for groups of several tensors the gradients `flat/<group>`;
+ * `sums`, the sum of squares of every group's gradient, and `total`, their sum; `carried/<group>/<part>`, what the update
+ * needs: the next mean of friendly SAM, or the gradient for LookSAM.
+ * @param isFirst whether no earlier step trained the tensors of a group
  */
-export function buildAscentGraph(groups: readonly TensorGroup[], adaptive: boolean): GraphSpec {
+export function buildAscentGraph(
+  groups: readonly TensorGroup[],
+  { adaptive, variant }: Pick<SamOptimizer, 'adaptive' | 'variant'>,
+  isFirst: (group: TensorGroup) => boolean,
+): GraphSpec {
   const inputs: Ports = new Map()
   const outputs: Ports = new Map()
-  const arrays = groups.map((group) => ({
-    theta: addInput(inputs, `theta/${group.id}`, group.dims),
-    g: packInputs(inputs, 'g', group),
-  }))
-  const sumSquares = (formula: Formula): Value =>
-    stackScalars(arrays.map((own) => formulaToOnnx(formula, own).squares['squares']!))
-  const sums = sumSquares(squaresFormula)
+  const given = groups.map((group) => packInputs(inputs, 'g', group))
+  const directions = groups.map((group, i) => {
+    if (variant !== 'friendly') return given[i]!
+    const scalars = isFirst(group)
+      ? { sigma: 0, oneMinusDecay: 1 }
+      : { sigma: sharedInput(inputs, 'sigma'), oneMinusDecay: sharedInput(inputs, 'oneMinusDecay') }
+    const read = { g: given[i]!, gradientMean: samInput(inputs, 'gradientMean', group) }
+    const { direction, nextMean } = formulaToOnnx(friendlyFormula, read, scalars).outputs
+    unpackOutputs(outputs, 'carried', group, nextMean!)
+    return direction!
+  })
+  if (variant === 'look')
+    for (const [i, group] of groups.entries()) unpackOutputs(outputs, 'carried', group, op.Identity(given[i]!))
+  const sums = sumsOfSquares(given)
   const total = sumElements(sums)
   outputs.set('sums', sums)
   outputs.set('total', total)
-  const norm = op.Sqrt(adaptive ? sumElements(sumSquares(adaptiveNormFormula)) : total)
+  const arrays = groups.map(({ id, dims }, i) => ({ theta: addInput(inputs, `theta/${id}`, dims), g: directions[i]! }))
+  const squares = adaptive
+    ? sumElements(stackScalars(arrays.map((own) => formulaToOnnx(adaptiveNormFormula, own).squares['squares']!)))
+    : sumElements(sumsOfSquares(directions))
+  const norm = op.Sqrt(squares)
   const scale = op.Div(addInput(inputs, 'rho'), op.Add(norm, 1e-12))
   groups.forEach((group, i) => {
     const results = formulaToOnnx(adaptive ? adaptiveAscentFormula : ascentFormula, arrays[i]!, { scale }).outputs
     unpackOutputs(outputs, 'ascended', group, results['ascended']!)
-    if (group.parts.length > 1) outputs.set(`flat/${group.id}`, arrays[i]!.g)
+    if (group.parts.length > 1) outputs.set(`flat/${group.id}`, given[i]!)
   })
   return { name: 'ascent', inputs, outputs }
 }
@@ -143,6 +204,10 @@ function unpackOutputs(outputs: Ports, prefix: string, { id, parts }: TensorGrou
     outputs.set(partName(prefix, id, i), part)
   })
 }
+
+/** The sum of squares of each array, as one vector. */
+const sumsOfSquares = (arrays: readonly Value[]): Value =>
+  stackScalars(arrays.map((g) => formulaToOnnx(squaresFormula, { g }).squares['squares']!))
 
 /** Stacks scalars to one vector. */
 const stackScalars = (scalars: readonly Value[]): Value =>

@@ -1,6 +1,7 @@
 import type { BackendSpec, TrainingDevice } from '../../backend/backend.js'
 import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
 import { unwrap } from '../../optim/optimizer.js'
+import { samMoment } from '../../optim/sam.js'
 import type { Device } from '../../runtime/device.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
@@ -115,10 +116,10 @@ async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Pro
   return { monitored, sessions: new WebGpuSessions(ort, monitored, sessionOptions) }
 }
 
-/** Whether an update contains matrix products or sums over tensors, which the compute shaders do not have. */
+/** Whether a step contains matrix products, sums over tensors or a variant of SAM, which the compute shaders lack. */
 function needsGraphs({ optimizer }: BackendSpec): boolean {
-  const { base } = unwrap(optimizer)
-  return base.ruleOf !== undefined || base.estimate !== undefined
+  const { base, sam } = unwrap(optimizer)
+  return base.ruleOf !== undefined || base.estimate !== undefined || (sam !== null && samMoment(sam) !== null)
 }
 
 class OrtWebGpuRuntime implements WebGpuRuntime {

@@ -9,7 +9,7 @@ import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import { ire } from '../../../src/optim/ire/ire.js'
 import { type Optimizer, unwrap } from '../../../src/optim/optimizer.js'
 import type { ParameterSettings } from '../../../src/optim/parameter-settings.js'
-import { sam } from '../../../src/optim/sam.js'
+import { type SamOptions, sam } from '../../../src/optim/sam.js'
 import { learningRateFactor } from '../../../src/optim/schedule.js'
 import { cloneState, initialState, type OptimizerState } from '../../../src/optim/state.js'
 import type { Device, DeviceTensors } from '../../../src/runtime/device.js'
@@ -94,13 +94,13 @@ export async function agree(
   optimizer: Optimizer,
   context: StepContext = {},
   steps = 50,
+  // An estimated step size carries the rounding of all elements into every element.
+  within = unwrap(optimizer).base.estimate ? 1e-4 : 1e-5,
 ): Promise<string> {
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
   const backend = await loadedBackend(device, optimizer, parameters, state)
   const answer = answers(optimizer, context)
-  // An estimated step size carries the rounding of all elements into every element.
-  const within = unwrap(optimizer).base.estimate ? 1e-4 : 1e-5
   for (let t = 0; t < steps; t++) {
     const here = { ...context, lrFactor: lrFactor(t) }
     const report = await takeStep(optimizer, parameters, state, answer(t), here)
@@ -158,8 +158,8 @@ function expectClose(got: ParameterArrays, wanted: ParameterArrays, place: strin
 }
 
 /** Takes two steps and a third one whose gradient is `bad` somewhere: it names that, and changes nothing. */
-export async function unchanged(device: Device, bad: number): Promise<void> {
-  const optimizer = ire(sam(adamw({ lr: 0.03 }), { rho: 0.1 }), { ...ireOptions, warmup: 0, interval: 2 })
+export async function unchanged(device: Device, bad: number, around: SamOptions = { rho: 0.1 }): Promise<void> {
+  const optimizer = ire(sam(adamw({ lr: 0.03 }), around), { ...ireOptions, warmup: 0, interval: 2 })
   const parameters = split(start, Float32Array)
   const state = initialState(optimizer, parameters)
   const backend = await loadedBackend(device, optimizer, parameters, state)

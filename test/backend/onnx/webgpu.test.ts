@@ -2,7 +2,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { DeviceArithmetic } from '../../../src/backend/onnx/device-backend.js'
 import type { Runtime } from '../../../src/runtime/runtime.js'
 import { webgpu } from '../../node/webgpu.js'
-import { createOptimizer, graphBases, pairwiseOptimizers } from '../../optim/optimizers.js'
+import {
+  bases,
+  createOptimizer,
+  graphBases,
+  ireOptions,
+  pairwiseOptimizers,
+  samVariants,
+} from '../../optim/optimizers.js'
 import { gradientOf, split, start } from '../../optim/problem.js'
 import { needs } from '../../requirements.js'
 import { agreeWithOracle, onDevice } from '../graph-run.js'
@@ -29,6 +36,12 @@ describe('WebGPU in Node, with no node on the CPU', gpuNeeded, () => {
       test(`${name} > equals the reference implementation`, async () => {
         await agreeWithOracle(onDevice(runtime, runtime.device!), spec)
       })
+
+  for (const [name, variant] of Object.entries(samVariants))
+    test(`${name} > 10 steps > equal the host`, async () => {
+      const optimizer = createOptimizer({ base: bases['adamw']!, sam: variant, ire: ireOptions })
+      await agree(runtime.device!, optimizer, { settings, clipNorm: 2 }, 10, 1e-4)
+    })
 
   test('non-finite gradient > changes nothing', async () => {
     for (const bad of [Number.NaN, Infinity]) await unchanged(runtime.device!, bad)
