@@ -1,5 +1,6 @@
 import type { DType } from '../ir/dtype.js'
 import type { Tensor } from '../ir/tensor.js'
+import { leavesOf } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { exportBesideFiles, exportGraph } from '../onnx/export/export-graph.js'
@@ -84,10 +85,23 @@ function encodeGraph(
   spec: GraphSpec,
   runtime: RuntimeFacts = {},
 ): { readonly bytes: Uint8Array; readonly conversion?: Conversion; readonly hints: CompileHints } {
+  if (target?.provider === 'webgpu') refuseFloat64(spec)
   const { graph, conversion } = target ? createConversion(spec, target, runtime.lacksFloat16 === true) : { graph: spec }
   const { proto, ...data } = runtime.readsFiles ? exportBesideFiles(graph) : withoutWeights(runtime, exportGraph(graph))
   const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
   return { bytes: encode('ModelProto', proto), ...(conversion && { conversion }), hints: { ...data, operators } }
+}
+
+/** Throws `runtime` for a graph in float64, for which onnxruntime's own message names an internal node. */
+function refuseFloat64({ name, inputs, outputs }: GraphSpec): void {
+  const wide = [...inputs.values(), ...leavesOf(outputs.values())].find(
+    ({ dtype, source }) => dtype === 'float64' && source.kind !== 'constant',
+  )
+  if (wide)
+    throw new OnnxIreError(
+      'runtime',
+      `'${name}' computes in float64: '${wide.name ?? '?'}'. WebGPU has no float64: use a CPU runtime, such as node() or wasm(), or a model in float32`,
+    )
 }
 
 type RuntimeFacts = Pick<Runtime, 'lacksFloat16' | 'readsFiles' | 'readsBytes'>

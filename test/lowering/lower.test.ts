@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest'
 import { body } from '../../src/ir/body.js'
-import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
+import { constant, input, int64s, parameter, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { compileGraph, compileModel } from '../../src/lowering/compile.js'
@@ -42,6 +42,21 @@ describe('lower', () => {
       else expect(found).toEqual(['LogSoftmax', 'Sign'])
     }
     expect(written).toHaveLength(2)
+  })
+
+  it("float64 on WebGPU > runtime that names the tensor; casts inside of the graph are the provider's matter", async () => {
+    const runtime = cpuAs('webgpu')
+    const x = input('x', 'float64', [2])
+    await expect(compileGraph(runtime, spec([x], { y: op.Exp(x) }))).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/'x'.*float32/),
+    })
+    const w = parameter('w', tensorFrom('float64', [2], [1, 2]))
+    const z = input('z', 'float32', [2])
+    await expect(compileGraph(runtime, spec([z], { y: op.Cast(w, { to: 1 }), z }))).rejects.toMatchObject({
+      code: 'runtime',
+    })
+    await (await compileGraph(runtime, spec([z], { y: op.Cast(op.Cast(z, { to: 11 }), { to: 1 }) }))).release()
   })
 
   it('unchanged values > are shared', () => {

@@ -47,6 +47,20 @@ const power = (x: Value, exponent: Value): Value =>
     ? op.Pow(x, cast(exponent, x.dtype))
     : cast(op.Pow(cast(x, exponent.dtype), exponent), x.dtype)
 
+/**
+ * Expands operands of which one is repeated along the last axis and the other is not: onnxruntime's shader does not
+ * compile. Null if both have the same shape, or one is a single number.
+ */
+function broadcastPower(x: Value, exponent: Value): Value | null {
+  const isNumber = ({ shape }: Value) => shape?.every((dim) => dim === 1) ?? false
+  const isSame =
+    x.shape !== undefined &&
+    x.shape.length === exponent.shape?.length &&
+    x.shape.every((dim, axis) => dim === exponent.shape![axis])
+  if (isSame || isNumber(x) || isNumber(exponent)) return null
+  return op.Pow(op.Expand(x, op.Shape(exponent)), op.Expand(exponent, op.Shape(x)))
+}
+
 export const elementwiseLowerings = {
   Sum: ([...xs]) => sum(xs),
   Mean: ([...xs]) => op.Mul(sum(xs), 1 / xs.length),
@@ -55,7 +69,7 @@ export const elementwiseLowerings = {
   Round: ([x]) => roundHalfToEven(x),
   Neg: ([x]) => (isFloat(x.dtype) ? null : negate(x)),
   Abs: ([x]) => (isFloat(x.dtype) ? null : op.Max([x, negate(x)])),
-  Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? null : power(x, exponent)),
+  Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? broadcastPower(x, exponent) : power(x, exponent)),
   Identity: ([x]) => x,
   // int64 becomes int32: see `Lowerer`.
   Cast: ([x], { to }) => (to === INT64 ? cast(x, 'int32') : null),
@@ -64,7 +78,7 @@ export const elementwiseLowerings = {
 
 const INT64 = 7
 
-const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : 3.4028234663852886e38)
+export const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : 3.4028234663852886e38)
 
 /** Whether comparisons of this type have kernels. */
 const hasComparison = (x: Value): boolean => isFloat(x.dtype) || x.dtype === 'int32' || x.dtype === 'uint32'

@@ -3,6 +3,7 @@ import { knownNumbers } from '../../op/contents.js'
 import type { reduction } from '../../op/definitions/reduction.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
+import { largestFinite } from './elementwise.js'
 
 interface Attributes {
   readonly noop_with_empty_axes: number
@@ -18,9 +19,21 @@ export const reductionLowerings = {
   ReduceL1: withoutAxes((x) => op.Abs(x)),
   ReduceL2: withoutAxes((x) => op.Abs(x)),
   ReduceLogSum: withoutAxes((x) => op.Log(x)),
+  // The kernel sums exponentials as they are: infinity from 89 on.
+  ReduceLogSumExp: ([x, axes], attributes) =>
+    withoutAxes((x) => x)([x, axes], attributes) ?? logSumExp(x, axes, attributes.keepdims === 1),
   ReduceSumSquare: withoutAxes((x) => op.Mul(x, x)),
   CumProd: ([x, axis], { exclusive, reverse }) => cumulativeProduct(x, axis, exclusive === 1, reverse === 1),
 } satisfies Lowerings<typeof reduction>
+
+/** log sum exp(x - m) + m, where m is the largest element, or the largest finite number if it is infinite. */
+function logSumExp(x: Value, axes: Value | null, keepdims: boolean): Value {
+  const most = largestFinite(x)
+  const shift = op.Clip(op.ReduceMax(x, axes, { keepdims: 1 }), -most, most)
+  const sum = op.ReduceSum(op.Exp(op.Sub(x, shift)), axes, { keepdims: 1 })
+  const result = op.Add(op.Log(sum), shift)
+  return keepdims ? result : op.ReduceSum(result, axes, { keepdims: 0 })
+}
 
 /** Cumulative product by doubling: pass k multiplies each element by the one 2^k positions before it, or by 1. */
 function cumulativeProduct(x: Value, axis: Value, exclusive: boolean, reverse: boolean): Value | null {

@@ -17,6 +17,7 @@ import { linalgLowerings } from './linalg.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from './normalization.js'
 import { downlevelPools, foldingLowerings, poolingLowerings } from './pooling.js'
 import { reductionLowerings } from './reduction.js'
+import { resizeLowerings } from './resize.js'
 
 /** Activations for which GRU and LSTM have kernels: the defaults of the ONNX page, without clipping. */
 const usualActivations: Readonly<Record<string, readonly string[]>> = {
@@ -57,6 +58,7 @@ const lowerings = {
   ...recurrentLowerings,
   ...reductionLowerings,
   ...regionExpansions,
+  ...resizeLowerings,
   ...samplingExpansions,
   ...signalExpansions,
   ...slicingLowerings,

@@ -132,8 +132,11 @@ export function findChangedAxes(
   })
 }
 
-const lengthAt = (x: Value, axis: number): Value =>
-  op.Cast(op.Reshape(op.Shape(x, { start: axis, end: axis + 1 }), int64s([])), { to: dtypes.float32.onnx })
+function lengthAt(x: Value, axis: number): Value {
+  const length = x.shape![axis]
+  if (typeof length === 'number') return scalar('float32', length)
+  return op.Cast(op.Reshape(op.Shape(x, { start: axis, end: axis + 1 }), int64s([])), { to: dtypes.float32.onnx })
+}
 
 /** Whether the length of an axis does not change; undefined if unknown before running. */
 function lengthStays(x: Value, y: Value, axis: number, scale: number | undefined): boolean | undefined {
@@ -260,4 +263,73 @@ function withoutOutside(taps: readonly WeightedTap[], last: Value): readonly Wei
   })
   const total = inside.map(({ weight }) => weight).reduce((a, b) => op.Add(a, b))
   return inside.map(({ index, weight }) => ({ index, weight: op.Div(weight, total) }))
+}
+
+/** Interpolation matrix A of one axis, float32 [output length, input length]: y = A x + c along the axis. */
+export function interpolationMatrix(axis: ChangedAxis, attributes: ResizeAttributes): Value {
+  const coordinates = inputCoordinates(attributes.coordinate_transformation_mode, axis)
+  const positions = floatRange(axis.inputLength)
+  const oneAt = (index: Value) => op.Equal(op.Unsqueeze(index, [1]), positions)
+  const weights = () =>
+    attributes.antialias === 1
+      ? antialiasWeights(coordinates, axis, attributes)
+      : interpolationTaps(coordinates, axis.inputLength, attributes)
+          .map(({ index, weight }) =>
+            weight ? op.Where(oneAt(index), op.Unsqueeze(weight, [1]), float(0)) : asNumber(oneAt(index)),
+          )
+          .reduce((a, b) => op.Add(a, b))
+  const identity = () => asNumber(oneAt(floatRange(axis.outputLength)))
+  const keptIf = (kept: Value | undefined, a: Value) => (kept ? op.Where(kept, identity(), a) : a)
+
+  const a = keptIf(axis.keptInRegion, weights())
+  if (!axis.region) return keptIf(axis.kept, a)
+  // Coordinates outside the axis give extrapolation_value, which does not depend on x.
+  const beyond = op.Or(op.Less(coordinates, 0), op.Greater(coordinates, op.Sub(axis.inputLength, 1)))
+  return keptIf(axis.kept, op.Where(op.Unsqueeze(beyond, [1]), float(0), a))
+}
+
+const asNumber = (truth: Value): Value => op.Cast(truth, { to: dtypes.float32.onnx })
+
+/** Multiplies along one axis of x by a matrix [length, other length] from the right: x A, or A^T x. */
+export function multiplyAlongAxis(x: Value, a: Value, axis: number): Value {
+  const rank = x.shape!.length
+  if (axis === rank - 1) return op.MatMul(x, a)
+  if (axis === rank - 2) return op.MatMul(op.Transpose(a, { perm: [1, 0] }), x)
+  const perm = Array.from({ length: rank }, (_, i) => (i === axis ? rank - 1 : i === rank - 1 ? axis : i))
+  return op.Transpose(op.MatMul(op.Transpose(x, { perm }), a), { perm })
+}
+
+/**
+ * Interpolation weights of antialiased resizing, float32 [output length, input length]: w_ij = f((j - x_i) min(scale,
+ * 1)) / sum_j f, where f is the hat function 1 - |d| or Keys' cubic. The sum runs over all integers j. Weights beyond
+ * an end are added to the last element there; with `exclude_outside` they are omitted, from the sum too.
+ */
+function antialiasWeights(
+  coordinates: Value,
+  { scale, inputLength }: ResizedAxis,
+  { mode, cubic_coeff_a, exclude_outside }: ResizeAttributes,
+): Value {
+  const x = op.Unsqueeze(coordinates, [1])
+  const weights = (positions: Value) => {
+    const distance = op.Mul(op.Abs(op.Sub(positions, x)), op.Min([scale, float(1)]))
+    return mode === 'linear' ? op.Relu(op.Sub(1, distance)) : cubic(distance, cubic_coeff_a)
+  }
+  const sum = (weights: Value) => op.ReduceSum(weights, [1], { keepdims: 1 })
+  const positions = floatRange(inputLength)
+  const inside = weights(positions)
+  if (exclude_outside === 1) return op.Div(inside, sum(inside))
+  // Sufficient reach: the filter ends 1 or 2 stretched elements from its center, which is less than half an element
+  // beyond the ends.
+  const reach = op.Ceil(op.Div(mode === 'linear' ? 2 : 3, op.Min([scale, float(1)])))
+  const before = sum(weights(op.Range(op.Neg(reach), float(0), float(1))))
+  const after = sum(weights(op.Range(inputLength, op.Add(inputLength, reach), float(1))))
+  const at = (position: Value, share: Value) => op.Where(op.Equal(positions, position), share, float(0))
+  const folded = op.Add(op.Add(inside, at(float(0), before)), at(op.Sub(inputLength, 1), after))
+  return op.Div(folded, sum(folded))
+}
+
+/** Keys' cubic convolution kernel at any distance; 0 from 2 on. */
+function cubic(distance: Value, a: number): Value {
+  const farther = op.Where(op.Less(distance, 2), keysFarther(distance, a), float(0))
+  return op.Where(op.Less(distance, 1), keysNearer(distance, a), farther)
 }

@@ -81,6 +81,11 @@ export const elementwiseCases = {
       build: (x, c) => op.Pow(x, c),
     },
     {
+      name: 'Pow with an exponent per row of 4',
+      operands: [{ shape: [2, 4], range: positive }, shape(2, 1)],
+      build: (x, c) => op.Pow(x, c),
+    },
+    {
       name: 'Pow of a negative base with whole exponents, 0 among them',
       operands: [shape(5), { shape: [5], values: [2, 3, 0, 1, -1], fixed: true }],
       build: (x, c) => op.Pow(x, c),

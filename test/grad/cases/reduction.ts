@@ -87,7 +87,14 @@ export const reductionCases = {
   ReduceL1: reduce('ReduceL1'),
   ReduceL2: reduce('ReduceL2'),
   ReduceLogSum: reduce('ReduceLogSum', { range: [0.5, 1.5] }),
-  ReduceLogSumExp: reduce('ReduceLogSumExp'),
+  ReduceLogSumExp: [
+    ...reduce('ReduceLogSumExp'),
+    {
+      name: 'ReduceLogSumExp of numbers whose exponential overflows float32',
+      operands: [{ shape: [2, 4], range: [98, 102] }],
+      build: (x) => op.ReduceLogSumExp(x, [1], { keepdims: 0 }),
+    },
+  ],
   ReduceSumSquare: reduce('ReduceSumSquare'),
   CumSum: [0, 1].flatMap((exclusive) =>
     [0, 1].map(
