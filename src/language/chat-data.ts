@@ -2,14 +2,14 @@ import { type DataExample, stackExamples } from '../data/examples.js'
 import type { ExampleStream } from '../data/stream.js'
 import { dtypes } from '../ir/dtype.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
-import { createInput, listInputs } from '../onnx/import/declarations.js'
-import type { Model } from '../onnx/model.js'
 import { checkBoolean, checkNames, checkNumber, count, invalidOption, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { encodeChat, type TokenExample } from './encode-chat.js'
 import type { LanguageModel } from './language-model.js'
+import { findPacking, type Packing, packedTokensName, segmentsName } from './packing.js'
+import { inlineCacheBranch } from './training-model.js'
 
 /** Label of a position that the loss does not count: the `ignoreIndex` of `nextToken`. */
 export const ignoredLabel = -100
@@ -22,7 +22,9 @@ export interface ChatDataOptions {
   readonly loss?: 'assistant' | 'all' | undefined
   /**
    * Whether several examples share a row of a batch, up to `length` tokens, each with positions from 0 and attention to
-   * itself only. For models with the inputs position_ids and attention_mask [batch, 1, length, length]. Default false.
+   * itself only. Train `trainingModel(model, { pack: true })` with them. For models whose attention is
+   * GroupQueryAttention, and those with the inputs position_ids and attention_mask [batch, 1, length, length].
+   * Default false.
    */
   readonly pack?: boolean | undefined
   /**
@@ -99,7 +101,7 @@ export function encodeRows(rows: readonly unknown[], chat: LanguageModel, loss: 
 /** Creates data of encoded rows; see `chatData`. */
 export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel, options: ChatDataOptions): ChatData {
   const { length, pack, batchSize, seed } = checkOptions(options)
-  const mask = pack ? blockMaskType(chat.model) : undefined
+  const packing = pack ? findPacking('chatData', inlineCacheBranch(chat.model.proto.graph!)) : undefined
   const cut = encoded.map((example) => cutExample(example, length))
   const kept = cut.filter(({ counted }) => counted.includes(true))
   if (kept.length === 0)
@@ -118,9 +120,9 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
     report,
     *examples(epoch) {
       for (const i of orderByLength(sizes, batchSize, new Random(seed).stream(`chat ${epoch}`)))
-        yield toExample(packs[i]!, mask)
+        yield toExample(packs[i]!, packing)
     },
-    collate: (examples, indices) => collate(examples, indices, chat.padToken, mask),
+    collate: (examples, indices) => collate(examples, indices, chat.padToken, packing),
     checksum: () =>
       checksum(kept.flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)])),
   }
@@ -220,23 +222,6 @@ export function packExamples(examples: readonly TokenExample[], length: number):
   return packs.flatMap((each) => each.map(({ examples }) => examples))
 }
 
-/** The type of the input for a mask of blocks. Throws `invalid-option` if the model has none. */
-function blockMaskType(model: Model): Tensor['dtype'] {
-  const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', info]))
-  const refuse = (reason: string): never => {
-    throw new OnnxIreError('invalid-option', `chatData: option 'pack' is true, but ${reason}: set it to false`)
-  }
-  if (!inputs.has('position_ids'))
-    return refuse('the model has no input position_ids, so packed examples would not begin at position 0')
-  const info = inputs.get('attention_mask')
-  const mask = info && createInput(info)
-  if (mask?.shape?.length !== 4)
-    return refuse(
-      `the input attention_mask of the model is ${mask ? `[${mask.shape?.join(', ') ?? '?'}]` : 'missing'} and not [batch, 1, length, length], so packed examples would attend to each other`,
-    )
-  return mask.dtype
-}
-
 export const int64 = (dims: readonly number[], values: ArrayLike<number>): Tensor =>
   tensor(
     'int64',
@@ -244,8 +229,10 @@ export const int64 = (dims: readonly number[], values: ArrayLike<number>): Tenso
     BigInt64Array.from({ length: values.length }, (_, i) => BigInt(values[i]!)),
   )
 
+const tokensName = (packing: Packing | undefined) => (packing?.kind === 'segments' ? packedTokensName : 'input_ids')
+
 /** The tensors of a row: one example, or packed ones. */
-function toExample(pack: readonly TokenExample[], mask: Tensor['dtype'] | undefined): DataExample {
+function toExample(pack: readonly TokenExample[], packing: Packing | undefined): DataExample {
   const tokens = pack.flatMap((example) => example.tokens)
   const labels = pack.flatMap(({ tokens, counted }) =>
     tokens.map((_, i) => (counted[i + 1] ? tokens[i + 1]! : ignoredLabel)),
@@ -253,9 +240,20 @@ function toExample(pack: readonly TokenExample[], mask: Tensor['dtype'] | undefi
   const positions = pack.flatMap(({ tokens }) => [...tokens.keys()])
   const one = [tokens.length]
   return {
-    input_ids: int64(one, tokens),
-    // With a mask of blocks the number of the packed example, from 1.
-    attention_mask: int64(one, mask ? pack.flatMap(({ tokens }, i) => tokens.map(() => i + 1)) : tokens.map(() => 1)),
+    [tokensName(packing)]: int64(one, tokens),
+    ...(packing
+      ? {
+          [segmentsName]: int64(
+            one,
+            pack.flatMap(({ tokens }, i) => tokens.map(() => i + 1)),
+          ),
+        }
+      : {
+          attention_mask: int64(
+            one,
+            tokens.map(() => 1),
+          ),
+        }),
     position_ids: int64(one, positions),
     labels: int64(one, labels),
   }
@@ -265,16 +263,18 @@ function collate(
   examples: readonly DataExample[],
   indices: ArrayLike<number>,
   pad: number,
-  mask: Tensor['dtype'] | undefined,
+  packing: Packing | undefined,
 ): Readonly<Record<string, Tensor>> {
   const multipleOf = lengthStep
   const batch = stackExamples(examples, indices, {
-    input_ids: { value: pad, multipleOf },
-    attention_mask: { multipleOf },
+    [tokensName(packing)]: { value: pad, multipleOf },
+    [packing ? segmentsName : 'attention_mask']: { multipleOf },
     position_ids: { multipleOf },
     labels: { value: ignoredLabel, multipleOf },
   })
-  return mask ? { ...batch, attention_mask: blockMask(batch['attention_mask']!, mask) } : batch
+  if (packing?.kind !== 'mask') return batch
+  const { [segmentsName]: segments, ...rest } = batch
+  return { ...rest, attention_mask: blockMask(segments!, packing.dtype) }
 }
 
 /**

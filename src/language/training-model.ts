@@ -6,6 +6,7 @@ import { attributeTypes, type GraphProto, type NodeProto, type ValueInfoProto } 
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { checkBoolean, checkNames } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { findPacking, pastName, withSegments } from './packing.js'
 
 /** Options of `trainingModel`. */
 export interface TrainingModelOptions {
@@ -20,10 +21,14 @@ export interface TrainingModelOptions {
    * false.
    */
   readonly pairs?: boolean | undefined
+  /**
+   * Whether rows have several examples, as in `chatData` with `pack`, which do not see each other. If attention is
+   * GroupQueryAttention, the inputs are `packed_input_ids`, `segments` and position_ids; otherwise attention_mask must
+   * be [batch, 1, length, length]. Default false.
+   */
+  readonly pack?: boolean | undefined
 }
 
-/** Names of states that a decoder reads and returns: keys and values, and those of hybrid models. */
-const pastName = /^past/
 const cacheFlag = 'use_cache_branch'
 
 /**
@@ -31,16 +36,23 @@ const cacheFlag = 'use_cache_branch'
  * model has them) to the logits of all positions. Keys and values of the past become tensors of length 0 and
  * `present.*` is no output; num_logits_to_keep is 0; a merged decoder is reduced to its branch without a cache.
  * Weights and names are unchanged, so that an adapter that is trained here fits the model of the file.
- * @throws OnnxIreError `invalid-model` if the model has no input_ids or no output of logits
+ * @throws OnnxIreError `invalid-model` if the model has no input_ids or no output of logits; `invalid-option` with the
+ *   reason if its attention cannot keep packed examples apart
  * @example
  * ```ts
  * const trainer = await Trainer.create(lora(trainingModel(chat.model), { r: 16 }), { loss: nextToken(), optimizer, runtime })
  * ```
  */
 export function trainingModel(model: Model, options: TrainingModelOptions = {}): Model {
-  checkNames('trainingModel', options, ['positionIds', 'pairs'])
-  const { positionIds = 'fed', pairs = false } = options
+  checkNames('trainingModel', options, ['positionIds', 'pairs', 'pack'])
+  const { positionIds = 'fed', pairs = false, pack = false } = options
   checkBoolean('trainingModel', 'pairs', pairs)
+  checkBoolean('trainingModel', 'pack', pack)
+  if (pack && (pairs || positionIds === 'mask'))
+    throw new OnnxIreError(
+      'invalid-option',
+      `trainingModel: option 'pack' is true; then ${pairs ? 'pairs must be false' : "positionIds must be 'fed'"}`,
+    )
   const inlined = inlineCacheBranch(model.proto.graph!)
   const fed = new Set(inlined.initializer.map(({ name }) => name))
   const inputs = inlined.input.filter(({ name = '' }) => !fed.has(name))
@@ -49,6 +61,7 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
       'invalid-model',
       `the model has no input 'input_ids' but ${inputs.map(({ name }) => `'${name}'`).join(', ')}: take the decoder of a language model`,
     )
+  const hasSegments = pack && findPacking('trainingModel', inlined).kind === 'segments'
   const pasts = inputs.filter(({ name = '' }) => pastName.test(name))
   const fixed = new Map<string, Tensor>([
     ['num_logits_to_keep', tensor('int64', [], BigInt64Array.of(0n))],
@@ -69,7 +82,8 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
     ],
     node: [...added, ...inlined.node.map((node) => withoutPast(node, replaced))],
   })
-  return { ...model, proto: edit(model.proto, { graph: pairs ? withPairs(graph, fed) : graph }) }
+  const formed = pairs ? withPairs(graph, fed) : hasSegments ? withSegments(graph) : graph
+  return { ...model, proto: edit(model.proto, { graph: formed }) }
 }
 
 /** Prefix of the inputs of a model of pairs. */
@@ -120,7 +134,7 @@ function findLogits(graph: GraphProto): ValueInfoProto {
 }
 
 /** Puts the branch without a cache of a merged decoder in place of its If. */
-function inlineCacheBranch(graph: GraphProto): GraphProto {
+export function inlineCacheBranch(graph: GraphProto): GraphProto {
   const at = graph.node.findIndex(({ opType, input }) => opType === 'If' && input[0] === cacheFlag)
   if (at < 0) return graph
   const choice = graph.node[at]!

@@ -1,18 +1,21 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { lora } from '../../src/adapter/index.js'
 import { batches, Random } from '../../src/data/index.js'
-import { decodeModel, type Model, type Tensor } from '../../src/index.js'
+import { decodeModel, type Model, sgd, type Tensor, Trainer } from '../../src/index.js'
 import { blockMask, orderByLength, packExamples } from '../../src/language/chat-data.js'
 import {
   type ChatMessage,
   chatData,
   encodeChat,
   type LanguageModel,
+  nextToken,
   parseChatRow,
   readLanguageModel,
+  trainingModel,
 } from '../../src/language/index.js'
-import { modelFolder } from '../../src/node/index.js'
+import { modelFolder, node as onnxruntime } from '../../src/node/index.js'
 import { info, modelBytes, node } from '../onnx/build.js'
 import { thrownMessage } from '../thrown.js'
 import { golden } from './models.js'
@@ -26,6 +29,9 @@ interface Rendered {
   readonly mask?: readonly number[]
 }
 const rendered: readonly Rendered[] = JSON.parse(readFileSync(join(golden, 'chat.json'), 'utf8'))
+
+const runtime = onnxruntime({ threads: 1 })
+afterAll(() => runtime.dispose())
 
 let chat: LanguageModel
 beforeAll(async () => {
@@ -293,6 +299,40 @@ describe('chatData > pack', () => {
           Array.from({ length: i - first + 1 }, (_, k) => first + k),
         )
       }
+    }
+  })
+
+  it('a token of another example > has no effect on loss and gradients, with attention in one node', async () => {
+    const grouped = await readLanguageModel(modelFolder(join(golden, 'qwen2-genai')))
+    const adapted = lora(grouped.model, { r: 2, init: 'gaussian', seed: 3 })
+    const texts = ['a b c d e', 'the cat sat', 'x y z x y z x y z', 'one two', 'red green blue red'].map((text, i) => ({
+      messages: [user(text), { role: 'assistant', content: text.slice(i) }],
+    }))
+    const measure = async (pack: boolean) => {
+      const data = chatData(texts, grouped, { pack, length: 128, batchSize: 8 })
+      const trainer = await Trainer.create(trainingModel(adapted, { pack }), {
+        ...{ loss: nextToken(), optimizer: sgd({ lr: 1 }), runtime, batchSize: 8 },
+      })
+      try {
+        const { loss } = await trainer.evaluate(data)
+        await trainer.train(data, { totalSteps: 1 })
+        return { rows: data.length, losses: [loss, (await trainer.evaluate(data)).loss] }
+      } finally {
+        await trainer.dispose()
+      }
+    }
+    const [alone, packed] = [await measure(false), await measure(true)]
+    expect(packed.rows).toBeLessThan(alone.rows)
+    expect(alone.losses[1]).toBeLessThan(alone.losses[0]! - 1e-3)
+    for (const [i, loss] of alone.losses.entries()) expect(Math.abs(packed.losses[i]! - loss)).toBeLessThan(1e-5 * loss)
+    // Neither model takes the data of the other.
+    for (const pack of [true, false]) {
+      const data = chatData(texts, grouped, { pack })
+      const trainer = await Trainer.create(trainingModel(adapted, { pack: !pack }), {
+        ...{ loss: nextToken(), optimizer: sgd({ lr: 1 }), runtime },
+      })
+      await expect(trainer.evaluate(data)).rejects.toThrow(pack ? "'input_ids'" : 'packed_input_ids')
+      await trainer.dispose()
     }
   })
 

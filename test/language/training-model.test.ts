@@ -124,6 +124,14 @@ describe('trainingModel > a committed model', () => {
     expect(await trainingLogits(model, ids, { positionIds: 'mask' })).toEqual(await trainingLogits(model, ids))
   })
 
+  it('pack > refused with pairs and with positions from the mask', async () => {
+    const { model } = await readLanguageModel(modelFolder(`${golden}/qwen2-genai`))
+    for (const more of [{ pairs: true }, { positionIds: 'mask' }] as const)
+      expect(thrownMessage('invalid-option', () => trainingModel(model, { pack: true, ...more }))).toContain(
+        Object.keys(more)[0],
+      )
+  })
+
   it('no language model > invalid-model', async () => {
     const { model } = await readLanguageModel(modelFolder(`${golden}/llama-optimum`))
     const graph = model.proto.graph!

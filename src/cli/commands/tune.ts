@@ -68,15 +68,21 @@ Examples:
     .addOption(
       new Option('--loss <tokens>', 'tokens that sft learns').choices(['assistant', 'all']).default('assistant'),
     )
+    .option('--pack', 'fill rows of --length tokens with several examples, which do not see each other')
     .option('--epochs <n>', 'passes over the data', parsePositiveInteger, 3)
     .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
-    .option('--batch-size <n>', 'examples per step', parsePositiveInteger, 8)
+    .option('--batch-size <n>', 'examples per step, with --pack rows', parsePositiveInteger, 8)
     .option(
       '--micro-batch <n>',
       'examples that are computed at once (default: about 1,024 tokens)',
       parsePositiveInteger,
     )
     .option('--no-recompute', 'store all activations: faster, with more memory')
+    .addOption(
+      new Option('--optimizer <name>', 'adamw-8bit stores the first moment in bytes: less memory')
+        .choices(['adamw', 'adamw-8bit'])
+        .default('adamw'),
+    )
     .option(
       '--lr <rate>',
       'learning rate of AdamW (default: 2e-4 for sft, 1e-5 for dpo, 8e-5 for orpo)',

@@ -23,6 +23,7 @@ import { writePeftFolder } from '../../node/files/adapter.js'
 import { writeModelFolder } from '../../node/files/model-folder.js'
 import type { Model } from '../../onnx/model.js'
 import { adamw } from '../../optim/adam.js'
+import { adamw8bit } from '../../optim/adamw8bit.js'
 import { ire } from '../../optim/ire/ire.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { TrainerOptions } from '../../train/options.js'
@@ -75,6 +76,8 @@ export interface TuneRequest extends TuningDataRequest {
   readonly microBatch?: number
   /** Whether the backward pass computes the activations of a block again. */
   readonly recompute: boolean
+  /** 'adamw-8bit' stores the first moment in bytes. */
+  readonly optimizer: 'adamw' | 'adamw-8bit'
   /** Default: that of `learningRates`. */
   readonly lr?: number
   readonly ire?: true
@@ -146,9 +149,9 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const data = await readTuningData(request, chat)
   const { method, train } = data
   const { adapted, warnings } = await createAdapter(request, chat.model)
-  const { batchSize, length } = request
+  const { batchSize, length, pack = false } = request
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
-  const longest = Math.min(length, train.report.longest) * (method === 'sft' ? 1 : 2)
+  const longest = (pack ? length : Math.min(length, train.report.longest)) * (method === 'sft' ? 1 : 2)
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
   const { optimizer, about } = createOptimizer(request, method, steps)
   const options: Omit<TrainerOptions, 'runtime'> = {
@@ -166,7 +169,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const sized = 'pairs' in train ? train.withReference(train.pairs.map(() => [0, 0])) : train
   const memory =
     request.provider === 'cpu'
-      ? await measureMemoryRoom(trainingForm(adapted, method), options, sized as DatasetOrStream, undefined)
+      ? await measureMemoryRoom(trainingForm(adapted, method, pack), options, sized as DatasetOrStream, undefined)
       : null
   return {
     request,
@@ -193,7 +196,8 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   }
 }
 
-const trainingForm = (model: Model, method: TuneMethod): Model => trainingModel(model, { pairs: method !== 'sft' })
+const trainingForm = (model: Model, method: TuneMethod, pack: boolean | undefined): Model =>
+  trainingModel(model, { pairs: method !== 'sft', pack })
 
 /** Inserts a new adapter, or the given one. Throws `invalid-option` if options are those of a new adapter. */
 async function createAdapter(
@@ -249,7 +253,7 @@ async function createLoss(request: TuneRequest, { method, train }: TuningData, c
         `${teacher} has another tokenizer than ${request.folder} (row ${row} differs): take a teacher of the same family`,
       )
   return distillation({
-    teacher: trainingModel(large.model),
+    teacher: trainingModel(large.model, { pack: request.pack }),
     ...{ logits: 'logits', teacherLogits: 'logits', ignoreIndex: ignoredLabel, chunk: 'auto' },
     temperature,
     weight: teacherWeight,
@@ -260,10 +264,12 @@ async function createLoss(request: TuneRequest, { method, train }: TuningData, c
  * The optimizer with its description. IRE starts after a warm-up, because A has no gradient while B is 0, and all of A
  * would count as flat. Labels of ORPO cannot be sampled, so its curvature is that of the gradient.
  */
-function createOptimizer({ lr, ire: enhanced, kappa, gamma }: TuneRequest, method: TuneMethod, steps: number) {
+function createOptimizer(request: TuneRequest, method: TuneMethod, steps: number) {
+  const { optimizer, lr, ire: enhanced, kappa, gamma } = request
   const rate = lr ?? learningRates[method]
-  const base = adamw({ lr: rate })
-  const about = `AdamW lr ${rate}, cosine, clip 1`
+  const hasBytes = optimizer === 'adamw-8bit'
+  const base = hasBytes ? adamw8bit({ lr: rate }) : adamw({ lr: rate })
+  const about = `AdamW${hasBytes ? ' with an 8-bit first moment,' : ''} lr ${rate}, cosine, clip 1`
   if (!enhanced) return { optimizer: base, about }
   const warmup = Math.min(50, Math.ceil(steps / 10))
   const curvature = method === 'orpo' ? 'empirical' : 'sampled'
@@ -320,7 +326,7 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
       ...measures
     } = await trainResumably(
       {
-        model: trainingForm(adapted, plan.method),
+        model: trainingForm(adapted, plan.method, request.pack),
         options: { ...options, runtime },
         train: train as DatasetOrStream,
         validation: validation as DatasetOrStream | undefined,
@@ -410,7 +416,7 @@ export function formatPlan({
   const share = ((100 * trainable) / (parameters + trainable)).toFixed(2)
   return [
     `model    ${model}`,
-    `data     ${formatNumber(data.examples)} ${method === 'sft' ? 'examples' : 'pairs'}, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are ${method === 'sft' ? 'learned' : 'compared'}; ${formatNumber(heldOut)} held out`,
+    `data     ${formatNumber(data.examples)} ${method === 'sft' ? 'examples' : 'pairs'}, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are ${method === 'sft' ? 'learned' : 'compared'}${data.rows < data.examples ? `, packed in ${formatCount(data.rows, 'row')}` : ''}; ${formatNumber(heldOut)} held out`,
     `adapter  ${Object.entries(layers)
       .map(([name, count]) => `${name} x ${count}`)
       .join(', ')}`,

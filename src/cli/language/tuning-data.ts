@@ -18,6 +18,8 @@ export interface TuningDataRequest {
   readonly length: number
   /** Tokens that 'sft' learns. */
   readonly loss: 'assistant' | 'all'
+  /** Whether several examples of 'sft' share a row. */
+  readonly pack?: true
   readonly batchSize: number
   /** Share of the rows that is held out. */
   readonly validation: number
@@ -48,6 +50,8 @@ export async function readTuningData(request: TuningDataRequest, chat: LanguageM
   const method = request.method ?? findMethod(rows)
   if (method !== 'sft' && loss === 'all')
     throw new OnnxIreError('invalid-option', `--loss all is for --method sft; ${method} compares the answers of a pair`)
+  if (method !== 'sft' && request.pack)
+    throw new OnnxIreError('invalid-option', `--pack is for --method sft; pairs of ${method} are not packed`)
   const split = <T, D>(encoded: readonly T[], create: (of: readonly T[]) => D) => ({
     train: create(pick(encoded, kept)),
     validation: heldOut > 0 ? create(pick(encoded, held)) : undefined,
@@ -58,7 +62,7 @@ export async function readTuningData(request: TuningDataRequest, chat: LanguageM
     heldOut,
     prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples),
     ...(method === 'sft'
-      ? split(encodeRows(rows, chat, loss), (of) => toChatData(of, chat, { ...options, loss }))
+      ? split(encodeRows(rows, chat, loss), (of) => toChatData(of, chat, { ...options, loss, pack: request.pack }))
       : split(encodePairs(rows, chat), (of) => toPreferenceData(of, chat, options))),
   }
 }
