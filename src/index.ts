@@ -74,6 +74,7 @@ export {
   quantile,
 } from './loss/regression.js'
 export type { LossWeightOptions } from './loss/sample-weights.js'
+export { type SsimOptions, ssim } from './loss/ssim.js'
 export { compileModel } from './lowering/compile.js'
 export { lowerForWebgpu } from './lowering/lower-model.js'
 export type { Measures } from './metric/accumulator.js'

@@ -33,6 +33,7 @@ import {
   quantile,
   type RegressionOptions,
 } from './regression.js'
+import { type SsimOptions, ssim } from './ssim.js'
 
 /** Data that a loss compares the model's output with. */
 export interface LossTarget {
@@ -203,6 +204,17 @@ export const lossRegistry = {
     options: {
       epsilon: real({ exclusiveMinimum: 0 }, 'the size of an error below which the loss is quadratic'),
       ...regression,
+    },
+    output: 'output',
+    target: realTarget,
+  }),
+  ssim: entry<SsimOptions>({
+    create: ssim,
+    options: {
+      output: text("the model's output with the images"),
+      targets,
+      range: real({ exclusiveMinimum: 0 }, 'the difference between the largest and the smallest value of a pixel'),
+      sampleWeights: weights.sampleWeights,
     },
     output: 'output',
     target: realTarget,
