@@ -136,6 +136,12 @@ export {
 export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { CompileHints, Helpers, Program, Provider, Runtime } from './runtime/runtime.js'
+export {
+  findLearningRate,
+  type LearningRatePoint,
+  type LearningRateRange,
+  type LearningRateTest,
+} from './sweep/find-learning-rate.js'
 export type { SampledRange, SweepAxes, SweepAxis, SweepValues } from './sweep/search.js'
 export { type SweepOptions, type SweepResult, type SweepRun, type SweepTrial, sweep } from './sweep/sweep.js'
 export { addTeacher, type TeacherOptions } from './train/add-teacher.js'

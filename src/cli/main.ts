@@ -10,6 +10,7 @@ import { defineExport } from './commands/export.js'
 import { defineGradient } from './commands/gradient.js'
 import { defineInit } from './commands/init.js'
 import { defineInspect } from './commands/inspect.js'
+import { defineLr } from './commands/lr.js'
 import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
 import { defineShow } from './commands/show.js'
@@ -53,6 +54,7 @@ const commands = [
   defineBuild,
   defineTrain,
   defineSweep,
+  defineLr,
   defineShow,
   defineEvaluate,
   definePredict,

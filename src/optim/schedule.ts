@@ -1,4 +1,13 @@
-import { checkNames, checkNumber, count, invalidOption, positiveCount, type Range, unit } from '../util/check.js'
+import {
+  checkNames,
+  checkNumber,
+  count,
+  invalidOption,
+  nonNegative,
+  positiveCount,
+  type Range,
+  unit,
+} from '../util/check.js'
 import { checkPlateau, type PlateauSchedule } from './plateau.js'
 
 /** A schedule that starts with a warm-up. */
@@ -39,10 +48,10 @@ export interface StepSchedule extends TimedSchedule {
   readonly factor?: number
 }
 
-/** Falls by the same factor each step, as `ExponentialLR`. */
+/** Changes by the same factor each step, as `ExponentialLR`. */
 export interface ExponentialSchedule extends TimedSchedule {
   readonly kind: 'exponential'
-  /** Factor of the learning rate per step or epoch, in [0, 1]. */
+  /** Factor of the learning rate per step or epoch, at least 0; above 1 it rises. */
   readonly factor: number
 }
 
@@ -118,7 +127,7 @@ const curves: { readonly [Kind in Schedule['kind']]: (schedule: Extract<Schedule
   step: dropping,
   exponential: (schedule) => {
     checkFields(schedule, ['warmup', 'per', 'factor'])
-    const factor = checkNumber('schedule exponential', 'factor', schedule.factor, unit)
+    const factor = checkNumber('schedule exponential', 'factor', schedule.factor, nonNegative)
     return withWarmup(schedule, (t, _, warmup) => factor ** (t - warmup))
   },
   'inverse-sqrt': (schedule) => {

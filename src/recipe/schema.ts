@@ -79,7 +79,10 @@ const scheduleSchema: JsonSchema = kinds(
     },
     ['kind'],
   ),
-  object<ExponentialSchedule>({ kind: kind('exponential'), warmup, per, factor: drop }, ['kind', 'factor']),
+  object<ExponentialSchedule>(
+    { kind: kind('exponential'), warmup, per, factor: real(nonNegative, 'the factor of the learning rate') },
+    ['kind', 'factor'],
+  ),
   object<InverseSqrtSchedule>({ kind: kind('inverse-sqrt'), warmup: whole(1, 'steps until the full learning rate') }, [
     'kind',
     'warmup',

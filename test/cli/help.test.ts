@@ -16,6 +16,7 @@ test('--help > lists every command and the exit codes', async () => {
     'build',
     'train',
     'sweep',
+    'lr',
     'show',
     'evaluate',
     'predict',

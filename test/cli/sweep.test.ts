@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { FinishedSweep } from '../../src/cli/sweep/run-sweep.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
-import type { Measures } from '../../src/index.js'
+import type { LearningRateTest, Measures } from '../../src/index.js'
 import { json, run, runInterrupted } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
@@ -96,4 +96,27 @@ test.each([
   const { code: exit, stderr } = await run('sweep', recipe, ...args, '--out', space.path('wrong'), '--force')
   expect([exit, stderr]).toEqual([1, expect.stringMatching(message)])
   expect(stderr).toContain(`error (${code})`)
+})
+
+test('lr > suggests a rate, with its rule, and writes no files', async () => {
+  const before = await readdir(space.folder, { recursive: true })
+  const { code, stdout } = await run('lr', recipe, '--set', 'optimizer={"kind":"adamw"}')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^suggestion: [\d.e-]+, the rate at which the smoothed loss falls fastest/m)
+  const test = await json<LearningRateTest & { rule: string }>(
+    'lr',
+    recipe,
+    '--from',
+    '1e-3',
+    '--steps',
+    '60',
+    '--to',
+    '1e6',
+  )
+  expect([test.diverged, test.points.length < 60]).toEqual([true, true])
+  expect(test.suggestion).toBeGreaterThan(0.03)
+  expect(test.suggestion).toBeLessThan(3)
+  const stopped = await runInterrupted(['lr', recipe], /^testing learning rates/m)
+  expect(stopped.code).toBe(130)
+  expect(await readdir(space.folder, { recursive: true })).toEqual(before)
 })
