@@ -5,10 +5,14 @@ import { gradients } from '../../src/grad/gradient.js'
 import type { DType } from '../../src/ir/dtype.js'
 import { constant, input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Shape } from '../../src/ir/shape.js'
+import { sizeOf, tensor } from '../../src/ir/tensor.js'
+import { topological } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
+import { Random } from '../../src/util/random.js'
+import { cpuAs, distance, outputsOf } from '../lowering/providers.js'
 
 const wave = (length: number) => Float64Array.from({ length }, (_, i) => Math.sin(1.3 * i + 0.4) + 0.1 * i)
 const fixed = (dtype: DType, ...values: readonly number[]) => constant(tensorFrom(dtype, [values.length], values))
@@ -109,6 +113,65 @@ describe('BatchNormalization', () => {
     const x = input('x', 'float32', [2, 3, 4])
     const channel = (name: string) => input(name, 'float32', [3])
     expect(op.BatchNormalization(x, channel('s'), channel('b'), channel('m'), channel('v'))).toHaveLength(1)
+  })
+})
+
+describe('BatchNormalization of a pointwise convolution', () => {
+  const random = new Random(3)
+  const noise = (...dims: number[]) => tensor('float32', dims, random.fill(new Float32Array(sizeOf(dims)), 'normal'))
+
+  interface Layer {
+    readonly channels?: number
+    /** Spatial lengths of the images. */
+    readonly lengths: readonly number[]
+    readonly outputs: number
+    readonly attributes?: Parameters<typeof op.Conv>[3]
+  }
+
+  /** Gradients of a convolution, normalized over the batch; `apart` by the rules of both operators. */
+  const specOf = ({ channels = 4, lengths, outputs, attributes = {} }: Layer, apart: boolean) => {
+    const x = input('x', 'float32', ['N', channels, ...lengths])
+    const w = input('w', 'float32', [outputs, channels, ...lengths.map(() => 1)])
+    const [scale, bias, mean, variance] = ['scale', 'bias', 'mean', 'variance'].map((name) =>
+      input(name, 'float32', [outputs]),
+    ) as [Value, Value, Value, Value]
+    const z = op.Conv(x, w, null, attributes)
+    const training = { training_mode: 1, momentum: 0 } as const
+    const [y] = op.BatchNormalization(apart ? op.Identity(z) : z, scale, bias, mean, variance, training)
+    const dy = input('dy', 'float32', y.shape)
+    const wrt = [x, w, scale, bias]
+    const results = gradients([[y, dy]], wrt).map((gradient, i) => [`d${wrt[i]!.name}`, gradient!] as const)
+    const inputs = [...wrt, mean, variance, dy].map((value) => [value.name!, value] as const)
+    const readers = topological(results.map(([, value]) => value)).filter(({ inputs }) => inputs.includes(z))
+    return { spec: { name: 'layer', inputs: new Map(inputs), outputs: new Map(results) }, readers }
+  }
+
+  it.each<[string, Layer]>([
+    ['small images', { lengths: [5, 3], outputs: 6 }],
+    ['large images', { lengths: [24, 25], outputs: 6 }],
+    ['one spatial axis', { lengths: [7], outputs: 6 }],
+    ['three spatial axes', { lengths: [3, 2, 4], outputs: 6 }],
+  ])('%s > the gradients of both operators, without a pass over the result of the convolution', async (_, layer) => {
+    const { spec, readers } = specOf(layer, false)
+    expect(readers.map(({ operator }) => operator)).toEqual(['BatchNormalization'])
+    const { lengths, outputs } = layer
+    // Means that differ: sums that are not centered would be wrong.
+    const x = noise(3, 4, ...lengths)
+    for (const i of x.data.keys()) (x.data as Float32Array)[i]! += Math.floor(i / sizeOf(lengths)) % 4
+    const perChannel = Object.fromEntries(['scale', 'bias', 'mean', 'variance'].map((name) => [name, noise(outputs)]))
+    const weights = noise(outputs, 4, ...lengths.map(() => 1))
+    const feeds = { x, w: weights, ...perChannel, dy: noise(3, outputs, ...lengths) }
+    const expected = await outputsOf(cpuAs('wasm'), specOf(layer, true).spec, feeds)
+    expect(distance(await outputsOf(cpuAs('wasm'), spec, feeds), expected)).toBeLessThan(5e-5)
+  })
+
+  it.each<[string, Layer]>([
+    ['few outputs, for which products of x with itself take longer', { channels: 32, lengths: [4], outputs: 6 }],
+    ['strides', { lengths: [5, 3], outputs: 6, attributes: { strides: [2, 1] } }],
+    ['pads', { lengths: [5, 3], outputs: 6, attributes: { pads: [0, 1, 0, 0] } }],
+  ])('%s > passes over the result of the convolution', (_, layer) => {
+    const { readers } = specOf(layer, false)
+    expect(readers.length).toBeGreaterThan(1)
   })
 })
 

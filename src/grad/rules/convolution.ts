@@ -27,6 +27,7 @@ import {
   depthwiseWeightGradientByStacks,
   hasDepthwiseForm,
 } from './depthwise-weight-gradient.js'
+import { gradientsOfProduct } from './normalized-product.js'
 
 /** Swaps input and output channels within every group: weights [g m, c, ...] of known shape to [g c, m, ...]. */
 function transposeGroups(w: Value, group: number): Value {
@@ -356,6 +357,8 @@ interface Forms {
 const buildRules = (forms: Forms) =>
   ({
     Conv: ([data, w, b], dy, { attributes }) => {
+      const ofProduct = gradientsOfProduct(dy, w)
+      if (ofProduct) return [...ofProduct, null]
       const x = withRank(data, w.shape?.length)
       requireRanks('Conv', x, w)
       const { group, auto_pad } = attributes

@@ -5,6 +5,7 @@ import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
 import type { Rules } from '../rule.js'
+import { centeredProduct, productThatGives, setNormalizedGradient } from './normalized-product.js'
 
 /** Axes from `axis` to the last, as negative numbers. Throws `not-differentiable` if they are unknown. */
 function axesFrom(axis: number, x: Value): number[] {
@@ -153,14 +154,18 @@ function batchNormalizationTraining(
   { epsilon, momentum }: { readonly epsilon: number; readonly momentum: number },
 ): BatchNormalizationGradients {
   const { flat, restored, column, perChannel, meanPerChannel } = channelsOf(x)
-  const n = share(x, scale)
+  const product = momentum === 0 && dy && !dRunningMean && !dRunningVar ? productThatGives(x) : undefined
+  const n = product ? share(product.x, product.mean) : share(x, scale)
   const batchMean = momentum === 0 ? castLike(runningMean, x) : meanPerChannel(flat(x))
   const centered = op.Sub(flat(x), column(batchMean))
   const batchVar = momentum === 0 ? castLike(runningVar, x) : meanPerChannel(op.Mul(centered, centered))
   const invStd = op.Reciprocal(op.Sqrt(op.Add(batchVar, epsilon)))
   const incoming = dy && flat(dy)
   const dBias = incoming && perChannel(incoming)
-  const along = incoming && perChannel(op.Mul(incoming, centered))
+  const products = product && centeredProduct(incoming!, dBias!, product)
+  const along =
+    incoming &&
+    (products ? op.ReduceSum(op.Mul(products, product!.w), [1], { keepdims: 0 }) : perChannel(op.Mul(incoming, centered)))
   const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
   const through = (running: Value | null) => running && op.Mul(castLike(running, x), 1 - momentum)
   const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]
@@ -173,8 +178,19 @@ function batchNormalizationTraining(
     dVar && op.Mul(centered, column(op.Div(op.Mul(dVar, 2), n))),
     dMean && op.Expand(column(op.Div(dMean, n)), op.Shape(flat(x))),
   ].filter((term) => term !== null)
+  const dx = restored(terms.reduce((sum, term) => op.Add(sum, term)))
+  if (products)
+    setNormalizedGradient(dx, {
+      product: product!,
+      dy: incoming!,
+      slope: op.Mul(castLike(scale, x), invStd),
+      dMean: op.Div(dBias!, n),
+      pull: pull!,
+      centered: products,
+      count: n,
+    })
   return [
-    restored(terms.reduce((sum, term) => op.Add(sum, term))),
+    dx,
     along && castLike(op.Mul(along, invStd), scale),
     dBias && castLike(dBias, scale),
     dRunningMean && castLike(op.Mul(dRunningMean, momentum), mean),
