@@ -165,7 +165,9 @@ function batchNormalizationTraining(
   const products = product && centeredProduct(incoming!, dBias!, product)
   const along =
     incoming &&
-    (products ? op.ReduceSum(op.Mul(products, product!.w), [1], { keepdims: 0 }) : perChannel(op.Mul(incoming, centered)))
+    (products
+      ? op.ReduceSum(op.Mul(products, product!.w), [1], { keepdims: 0 })
+      : perChannel(op.Mul(incoming, centered)))
   const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
   const through = (running: Value | null) => running && op.Mul(castLike(running, x), 1 - momentum)
   const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]
