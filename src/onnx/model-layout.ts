@@ -24,8 +24,8 @@ interface ModelLayout {
 export interface DataPiece {
   readonly offset: number
   readonly length: number
-  /** Returns the bytes, possibly as a view. Called once, when the piece is written. */
-  bytes(): Uint8Array
+  /** Returns the bytes in blocks, possibly as views. Called once, when the piece is written. */
+  blocks(): Iterable<Uint8Array>
 }
 
 /** The page size by which onnxruntime maps a data file into memory. */
@@ -82,7 +82,7 @@ function layOutExternal({ proto, external }: Model, location: string, threshold:
     pieces: slots.map(({ tensors: [tensor], offset, length }) => ({
       offset,
       length,
-      bytes: () => (tensor ? readBytes(tensor, length, external) : new Uint8Array(0)),
+      blocks: () => (tensor ? readBlocks(tensor, length, external) : []),
     })),
   }
 }
@@ -113,11 +113,25 @@ function storedBytes(tensor: TensorProto): number {
   return length
 }
 
-function readBytes(tensor: TensorProto, length: number, external: ExternalData | null): Uint8Array {
-  if (tensor.rawData) return tensor.rawData
-  if (dtypeOf(tensor.dataType ?? 0) || !external) return toRawBytes(readTensor(tensor, external))
+/** Bytes of external data that are in memory at a time while a model is written. */
+const blockBytes = 2 ** 22
+
+function* readBlocks(tensor: TensorProto, length: number, external: ExternalData | null): Generator<Uint8Array> {
+  if (!isExternal(tensor) || tensor.rawData || !external) {
+    yield tensor.rawData ?? toRawBytes(readTensor(tensor, external))
+    return
+  }
+  // Checks dims and length.
+  if (dtypeOf(tensor.dataType ?? 0)) readTensor(tensor, external)
   const { location, offset } = readExternalRange(tensor)
-  return external.read(location, offset, length)
+  try {
+    for (let at = 0; at < length; at += blockBytes)
+      yield external.read(location, offset + at, Math.min(blockBytes, length - at))
+  } catch (cause) {
+    if (!(cause instanceof OnnxIreError)) throw cause
+    const label = `tensor ${JSON.stringify(tensor.name ?? '')} (${length} bytes)`
+    throw new OnnxIreError(cause.code, `${label}: ${cause.message}`, { cause })
+  }
 }
 
 const rangeKey = (tensor: TensorProto): string => JSON.stringify(readExternalRange(tensor))

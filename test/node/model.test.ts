@@ -441,4 +441,33 @@ describe('model of more than 2 GiB', () => {
     expect(layOutModel({ proto: smallModel(), external: null }, 'm.data', undefined).pieces).toEqual([])
     expect(layOutModel({ proto, external: null }, 'm.data', undefined, Infinity).pieces).toEqual([])
   })
+
+  it('external tensors > are copied in blocks of 4 MiB, never whole', () => {
+    const length = 9 * 2 ** 20
+    const initializer = [
+      create('TensorProto', {
+        name: 'w',
+        dims: [BigInt(length)],
+        dataType: 2,
+        dataLocation: 1,
+        externalData: [
+          create('StringStringEntryProto', { key: 'location', value: 'old.data' }),
+          create('StringStringEntryProto', { key: 'offset', value: '4096' }),
+        ],
+      }),
+    ]
+    const read: (readonly number[])[] = []
+    const external = {
+      read: (_: string, offset: number, length: number | undefined) => {
+        read.push([offset, length!])
+        return new Uint8Array(length!)
+      },
+    }
+    const proto = edit(smallModel(), { graph: edit(smallModel().graph!, { initializer }) })
+    const { pieces } = layOutModel({ proto, external }, 'm.data', undefined)
+    expect(read).toEqual([])
+    const blocks = pieces.flatMap((piece) => [...piece.blocks()])
+    expect(blocks.map((block) => block.length)).toEqual([2 ** 22, 2 ** 22, 2 ** 20])
+    expect(read.map(([offset]) => offset)).toEqual([4096, 4096 + 2 ** 22, 4096 + 2 ** 23])
+  })
 })

@@ -170,9 +170,9 @@ async function findOccurring(
 
 async function* contentOf(pieces: readonly DataPiece[]): AsyncGenerator<Uint8Array> {
   let at = 0
-  for (const { offset, length, bytes } of pieces) {
+  for (const { offset, length, blocks } of pieces) {
     for (; at < offset; at += Math.min(offset - at, zeros.length)) yield zeros.subarray(0, offset - at)
-    yield bytes()
+    yield* blocks()
     at += length
   }
 }
