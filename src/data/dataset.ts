@@ -5,6 +5,7 @@ import { checksum } from '../util/checksum.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import type { TableStatistics } from './table-statistics.js'
 
 /** Context of a batch, in addition to its examples. */
 export interface BatchContext {
@@ -32,6 +33,13 @@ export interface Dataset {
   readonly checksum?: DataChecksum | undefined
   /** Returns what identifies the examples for `split`. Default: their positions, and no classes. */
   readonly identify?: (() => ExampleIdentity) | undefined
+  /** Statistics of the columns of a table that its features are computed with. */
+  readonly statistics?: TableStatistics | undefined
+  /**
+   * Returns the data set with statistics of these examples only. `split` calls it, so that the examples that are held
+   * out do not take part in means and categories. Absent if the statistics were given, or if there are none.
+   */
+  readonly fitTo?: ((indices: ArrayLike<number>) => Dataset) | undefined
 }
 
 /** Keys and classes of the examples of a data set, in their order. */
@@ -87,8 +95,27 @@ export function subset(
     },
     checksum: deriveChecksum(dataset, chosen),
     identify: deriveIdentity(dataset, chosen),
+    ...fittingOf(
+      dataset,
+      (fitted) => subset(fitted, chosen),
+      (index) => chosen[index]!,
+    ),
   }
 }
+
+/**
+ * The statistics of a data set that is derived from another, and the function that fits both to some examples.
+ * @param derive derives the data set from the fitted one
+ * @param indexOf index in the other data set of an example of the derived one
+ */
+export const fittingOf = (
+  { statistics, fitTo }: Dataset,
+  derive: (fitted: Dataset) => Dataset,
+  indexOf: (index: number) => number = (index) => index,
+): Pick<Dataset, 'statistics' | 'fitTo'> => ({
+  ...(statistics ? { statistics } : {}),
+  ...(fitTo ? { fitTo: (indices) => derive(fitTo(Uint32Array.from(indices, indexOf))) } : {}),
+})
 
 /** Returns the function that identifies a selection of the examples of a data set. */
 function deriveIdentity({ identify }: Dataset, chosen: Uint32Array): Dataset['identify'] {
@@ -127,7 +154,8 @@ export interface SplitOptions {
 /**
  * Splits a data set at random into two disjoint parts. An example is chosen by a hash of its key (the path of an image
  * within its folder; without keys its position) and the seed, so that the parts hold when files are added or removed:
- * at most one other example of each class then changes its part. No class is held out as a whole.
+ * at most one other example of each class then changes its part. No class is held out as a whole. Statistics of table
+ * columns are then those of the training part.
  * @throws 'invalid-option' for an invalid share, or one that leaves a part empty
  * @example
  * ```ts
@@ -137,7 +165,8 @@ export interface SplitOptions {
  */
 export function split(dataset: Dataset, options: SplitOptions): DatasetSplit {
   const { train, validation } = splitIndices(dataset, options)
-  return { train: subset(dataset, train), validation: subset(dataset, validation) }
+  const fitted = dataset.fitTo?.(train) ?? dataset
+  return { train: subset(fitted, train), validation: subset(fitted, validation) }
 }
 
 /** Indices of the examples of the parts that `split` returns, in ascending order. */

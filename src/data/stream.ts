@@ -5,6 +5,7 @@ import { Random } from '../util/random.js'
 import { type BatchContext, type DataChecksum, type Dataset, type DatasetSplit, deriveChecksum } from './dataset.js'
 import { type DataExample, stackExamples } from './examples.js'
 import { checkPad, type PadOptions } from './padding.js'
+import type { TableStatistics } from './table-statistics.js'
 
 /**
  * Stream of examples that are read in order: data that do not fit in memory, or are generated. `batches` shuffles an
@@ -28,6 +29,8 @@ export interface ExampleStream {
   ): Tensors | Promise<Tensors>
   /** Computes a checksum of the source; see `Dataset`. */
   readonly checksum?: DataChecksum | undefined
+  /** Statistics of the columns of a table; see `Dataset`. */
+  readonly statistics?: TableStatistics | undefined
 }
 
 /** Data to train or evaluate on: a data set, or a stream of examples. */

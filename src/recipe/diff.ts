@@ -1,5 +1,5 @@
 import { getOwn } from '../util/record.js'
-import type { Recipe } from './recipe.js'
+import type { DataSource, Recipe } from './recipe.js'
 import { mapPaths } from './resolve.js'
 
 /** Fields that may differ when a run is resumed: its length, its output and the resources of the machine. */
@@ -26,11 +26,27 @@ export function diffRecipes(before: Recipe, now: Recipe): string[] {
     .flatMap((field) => diffValues(a[field as keyof Recipe], b[field as keyof Recipe], field))
 }
 
-/** A recipe without the paths of model, data and output. */
-const withoutPaths = (recipe: Recipe): Recipe => ({
-  ...mapPaths(recipe, () => ''),
-  ...(recipe.teacher === undefined ? {} : { teacher: recipe.teacher }),
-})
+/** A recipe without the paths of model, data and output, and without statistics of the data. */
+function withoutPaths(recipe: Recipe): Recipe {
+  const mapped = mapPaths(recipe, () => '')
+  const { train, validation } = mapped.data
+  return {
+    ...mapped,
+    data: {
+      ...mapped.data,
+      train: withoutStatistics(train),
+      ...(validation ? { validation: withoutStatistics(validation) } : {}),
+    },
+    ...(recipe.teacher === undefined ? {} : { teacher: recipe.teacher }),
+  }
+}
+
+/** A source without statistics, which follow from its data. */
+function withoutStatistics(source: DataSource): DataSource {
+  if (source.kind !== 'csv') return source
+  const { statistics: _, ...rest } = source
+  return rest
+}
 
 function diffValues(a: unknown, b: unknown, path: string): string[] {
   if (!isObject(a) || !isObject(b)) return JSON.stringify(a) === JSON.stringify(b) ? [] : [path]

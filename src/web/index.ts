@@ -6,7 +6,9 @@
 
 export type { WithClassNames } from '../data/classes.js'
 export type { CsvColumns, CsvOptions, CsvTensor } from '../data/formats/csv.js'
+export type { DatePart, FeatureOptions } from '../data/formats/table-features.js'
 export type { ImageFilesOptions } from '../data/image/image-files.js'
+export type { FeatureStatistics, TableStatistics } from '../data/table-statistics.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
 export { type PixelsOptions, pixels } from './data/decode-image.js'
 export {

@@ -77,7 +77,7 @@ export const optionAdvice: Readonly<Record<string, string>> = {
   'ImageOptions.mean': "Use the model's values: 0.5, or ImageNet's [0.485, 0.456, 0.406].",
   'ImageOptions.std': "Use the model's values: 0.5, or ImageNet's [0.229, 0.224, 0.225].",
   'MixupOptions.alpha': 'The paper uses 0.2 on ImageNet and 1 on CIFAR.',
-  'CsvColumns.classes': 'Set it to read a second file with the same numbers.',
+  'FeatureOptions.classes': 'Set it to read a second file with the same numbers.',
   'BpeOptions.specialTokens': "GPT-2's token.",
   'RandAugmentOptions.magnitude': "torchvision's default.",
   'NodeOptions.worker': "onnxruntime's `run` blocks; without a worker, timers and Ctrl-C wait for it.",

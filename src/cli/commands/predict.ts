@@ -114,6 +114,8 @@ interface SelectedSource {
   readonly source: DataSource
   /** The recipe that splits the source, and the part; null for the whole source. */
   readonly split: { readonly recipe: Recipe; readonly part: 'train' | 'validation' } | null
+  /** The training data, whose statistics the columns of a table are converted with. */
+  readonly train?: DataSource
 }
 
 async function selectSource(
@@ -142,7 +144,7 @@ async function selectSource(
   const source = data[options.on]
   if (source === undefined)
     return usageError(command, `${recipePath} has no data.${options.on}; add it, or use --on train`)
-  return { path: `data.${options.on}`, source, files, split: null }
+  return { path: `data.${options.on}`, source, files, split: null, train: data.train }
 }
 
 async function writePredictions(
@@ -229,8 +231,10 @@ async function readClassNames(path: string): Promise<readonly string[]> {
   throw new OnnxIreError('invalid-data', `${path} must hold exactly one list of class names: ["cat", "dog", ...]`)
 }
 
-async function openSelected({ path, source, files: given, split }: SelectedSource, model: Model) {
-  const context: OpenContext = { model, targets: null, classes: async () => ({}) }
+async function openSelected({ path, source, files: given, split, train }: SelectedSource, model: Model) {
+  const plain: OpenContext = { model, targets: null, classes: async () => ({}) }
+  const statistics = async () => train && (await openData('data.train', train, plain)).data.statistics
+  const context: OpenContext = source === train ? plain : { ...plain, statistics }
   if (source.kind === 'image-folder' && given.length > 0) return openImages(source, given, context)
   // The labels decide which examples are held out.
   if (split) {

@@ -123,6 +123,8 @@ export interface TrainingInputs {
   readonly data: DatasetOrStream
   readonly validation: DatasetOrStream | undefined
   readonly classes: ClassNames
+  /** The recipe with the statistics of the training data. */
+  readonly fitted: Recipe
 }
 
 /** Opens the model and the data of a recipe, for a run without a folder. */
@@ -135,9 +137,10 @@ async function openInputs(recipe: Recipe, initial: Model, teacher: Model | undef
   const data = await recipeData.train()
   const validation = await recipeData.validation()
   const classes = await recipeData.classes()
+  const fitted = await recipeData.withStatistics(recipe)
   const given = trainerOptions(await recipeData.inSteps(), { teacher })
   const { freeBatch: _freeBatch, untie: _untie, head: _head, adapter: _adapter, ...options } = given
-  return { model, initial, options: { ...options, ...choice }, data, validation, classes }
+  return { model, initial, options: { ...options, ...choice }, data, validation, classes, fitted }
 }
 
 /** @param inputs `preset`: the initial model, if it was built from a preset */
@@ -146,7 +149,7 @@ async function trainInFolder(
   inputs: TrainingInputs & { readonly preset: Model | undefined },
 ): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
-  const { model, initial, preset, options, data, validation, classes } = inputs
+  const { model, initial, preset, options, data, validation, classes, fitted } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
     if (warning === undefined) return
@@ -179,7 +182,7 @@ async function trainInFolder(
       training: await summarizeData(data),
       ...(validation ? { validation: await summarizeData(validation) } : {}),
     }
-    await folder.begin(recipe, classes, summary, trainer.step, preset)
+    await folder.begin(fitted, classes, summary, trainer.step, preset)
     for (const message of warnings) folder.log({ kind: 'warning', step: trainer.step, message })
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)

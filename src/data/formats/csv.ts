@@ -9,10 +9,22 @@ import { ClassNames, type WithClassNames } from '../classes.js'
 import type { Dataset } from '../dataset.js'
 import type { DataExample } from '../examples.js'
 import { type ExampleStream, stream } from '../stream.js'
+import type { FeatureStatistics, TableStatistics } from '../table-statistics.js'
+import {
+  createFeatures,
+  type FeatureOptions,
+  FeatureTensor,
+  FieldError,
+  hasFeatures,
+  type TableField,
+} from './table-features.js'
 
 /** Options of `readCsv`. */
 export interface CsvOptions {
-  /** Tensors and the columns they are read from: `{ input: '*', label: { columns: 'species', as: 'class' } }`. */
+  /**
+   * Tensors and the columns they are read from: `{ input: '*', label: { columns: 'species', as: 'class' } }`. A list of
+   * columns with options gives one tensor with the features of all of them.
+   */
   readonly tensors: Readonly<Record<string, CsvTensor>>
   /** Field delimiter. Default ',', or a tab for files named .tsv. */
   readonly delimiter?: string | undefined
@@ -23,6 +35,11 @@ export interface CsvOptions {
    * (the default), 'skip' omits the example, and a number replaces missing numbers.
    */
   readonly missing?: 'error' | 'skip' | number | undefined
+  /**
+   * Statistics of the training data, `train.statistics`, for features of other data: means, categories and so on.
+   * Default: those of this file, or after `split` of its training part.
+   */
+  readonly statistics?: TableStatistics | undefined
 }
 
 /** Options of `streamCsv`. */
@@ -31,7 +48,7 @@ export interface StreamCsvOptions extends CsvOptions {
   readonly shuffleBuffer?: number | undefined
 }
 
-const csvOptionNames = ['tensors', 'delimiter', 'header', 'missing']
+const csvOptionNames = ['tensors', 'delimiter', 'header', 'missing', 'statistics']
 
 /** CSV file (RFC 4180) that a platform reads; every call of `records` reads it again. */
 export interface CsvFile {
@@ -48,10 +65,13 @@ export async function parseCsvDataset(source: CsvFile, options: CsvOptions): Pro
   const { path } = source
   const file = await openCsv(source, options, csvOptionNames)
   const columns = file.plans.map((plan) => ({ plan, elements: new ArrayBuilder(plan.dtype) }))
+  const raw = file.tensors.map(({ features }) => features.map(() => new ArrayBuilder('float64')))
   let rows = 0
   const append = (record: readonly string[]) => {
     for (const { plan, elements } of columns)
       for (const field of plan.columns) elements.push(parseField(plan, field, record, file.substitute))
+    for (const [t, { features }] of file.tensors.entries())
+      for (const [i, feature] of features.entries()) raw[t]![i]!.push(readFeature(feature, record, file.substitute))
   }
   for await (const _ of file.records(append)) rows++
   if (rows === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
@@ -61,7 +81,27 @@ export async function parseCsvDataset(source: CsvFile, options: CsvOptions): Pro
     if (plan.classes && data instanceof BigInt64Array) renumber(data, plan.classes.sorted().positions)
     tensors[plan.name] = { dtype: plan.dtype, dims: [rows, ...plan.dims], data }
   }
-  return { ...fromArrays(tensors), classes: classNamesOf(file.plans) }
+  const classes = classNamesOf(file.plans)
+  if (file.tensors.length === 0) return { ...fromArrays(tensors), classes }
+  const values = raw.map((builders) => builders.map((each) => each.elements() as Float64Array))
+  const identity = file.tensors.map((tensor, t) => tensor.identity(rows, values[t]!))
+  const { identify } = fromArrays(Object.assign({}, tensors, ...identity))
+  const build = (statistics: TableStatistics): Dataset & WithClassNames => ({
+    ...fromArrays({
+      ...tensors,
+      ...encodeTensors(file.tensors, rows, (t, i, row) => values[t]![i]![row]!, statistics),
+    }),
+    identify,
+    classes,
+    statistics,
+  })
+  const given = options.statistics
+  if (given) return build(given)
+  const fit = (indices?: ArrayLike<number>) =>
+    fitTensors(file.tensors, (t, i) =>
+      indices ? Float64Array.from(indices, (row) => values[t]![i]![row]!) : values[t]![i]!,
+    )
+  return { ...build(fit()), fitTo: (indices) => build(fit(indices)) }
 }
 
 /** Creates a stream of the examples of a CSV file, with the class names it contains. */
@@ -73,23 +113,78 @@ export async function parseCsvStream(
   const file = await openCsv(source, options, [...csvOptionNames, 'shuffleBuffer'])
   const { shuffleBuffer } = options
   const collecting = file.plans.filter(({ classes }) => classes && !classes.given)
+  let { statistics } = options
+  const fits = file.tensors.length > 0 && !statistics
   let length: number | undefined
-  if (collecting.length > 0) {
+  if (collecting.length > 0 || fits) {
     length = 0
-    for await (const _ of file.records((record) => toExample(collecting, record, file.substitute))) length++
+    const raw = file.tensors.map(({ features }) => features.map(() => new ArrayBuilder('float64')))
+    const collect = (record: readonly string[]) => {
+      toExample(collecting, record, file.substitute)
+      if (!fits) return
+      for (const [t, { features }] of file.tensors.entries())
+        for (const [i, feature] of features.entries()) raw[t]![i]!.push(readFeature(feature, record, file.substitute))
+    }
+    for await (const _ of file.records(collect)) length++
     if (length === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
+    if (fits) statistics = fitTensors(file.tensors, (t, i) => raw[t]![i]!.elements() as Float64Array)
   }
   const classes = classNamesOf(file.plans)
   const plans = file.plans.map((plan) => ({
     ...plan,
     classes: plan.classes && new ClassNames(getOwn(classes, plan.name)),
   }))
-  const examples = () => file.records((record) => toExample(plans, record, file.substitute))
-  return { ...stream(examples, { shuffleBuffer, length }), classes }
+  const toRow = (record: readonly string[]): DataExample => {
+    const read = (t: number, i: number) => readFeature(file.tensors[t]!.features[i]!, record, file.substitute)
+    const encoded = encodeTensors(file.tensors, 1, read, statistics ?? {})
+    const single = Object.entries(encoded).map(([name, { dims, ...rest }]) => [name, { ...rest, dims: dims.slice(1) }])
+    return { ...toExample(plans, record, file.substitute), ...Object.fromEntries(single) }
+  }
+  const examples = () => file.records(toRow)
+  return { ...stream(examples, { shuffleBuffer, length }), classes, ...(statistics ? { statistics } : {}) }
 }
+
+/** Reads the raw number of a feature in a record. @param substitute replacement of a missing number */
+function readFeature(
+  feature: FeatureTensor['features'][number],
+  record: readonly string[],
+  substitute: number | undefined,
+): number {
+  const { name, at } = feature.field
+  const text = record[at]!
+  const isMissing = missingTexts.has(text)
+  if (!isMissing || !feature.needsField) return feature.read(text, isMissing)
+  if (substitute !== undefined) return substitute
+  throw new FieldError(
+    `column '${name}' is ${text === '' ? 'empty' : `'${text}'`}: fill it in, or set 'impute' of the column`,
+  )
+}
+
+const fitTensors = (
+  tensors: readonly FeatureTensor[],
+  raw: (tensor: number, feature: number) => Iterable<number>,
+): TableStatistics =>
+  Object.fromEntries(
+    tensors.map((tensor, t): [string, Readonly<Record<string, FeatureStatistics>>] => [
+      tensor.name,
+      tensor.fit((i) => raw(t, i)),
+    ]),
+  )
+
+const encodeTensors = (
+  tensors: readonly FeatureTensor[],
+  rows: number,
+  raw: (tensor: number, feature: number, row: number) => number,
+  statistics: TableStatistics,
+): Readonly<Record<string, Tensor>> =>
+  Object.fromEntries(
+    tensors.map((tensor, t) => [tensor.name, tensor.encode(rows, (i, row) => raw(t, i, row), statistics)]),
+  )
 
 interface OpenCsv {
   readonly plans: readonly CsvTensorPlan[]
+  /** Tensors of features. */
+  readonly tensors: readonly FeatureTensor[]
   /** Replacement of missing numbers. */
   readonly substitute: number | undefined
   /** Converts each record; errors of a field get the file and the line. */
@@ -108,18 +203,22 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
     checkNumber('csv', 'missing', missing, { min: -Number.MAX_VALUE, max: Number.MAX_VALUE })
   else if (missing !== 'error' && missing !== 'skip')
     throw invalidOption('csv', 'missing', missing, "'error', 'skip' or a number")
-  const plans = planTensors(await readColumnNames(source, delimiter, header), options.tensors)
+  const { plans, tensors } = planTensors(await readColumnNames(source, delimiter, header), options.tensors)
+  const required = tensors.flatMap(({ features }) => features.filter(({ needsField }) => needsField))
+  const isIncomplete = (record: readonly string[]) =>
+    hasMissing(plans, record) || required.some(({ field }) => missingTexts.has(record[field.at]!))
   const integers = plans.find(({ as }) => as === 'integer')
   if (integers && typeof missing === 'number' && !Number.isSafeInteger(missing))
     throw invalidOption('csv', 'missing', missing, `an integer, because the tensor '${integers.name}' has integers`)
   return {
     plans,
+    tensors,
     substitute: typeof missing === 'number' ? missing : undefined,
     async *records(convert) {
       let number = -1
       for await (const record of source.records(delimiter)) {
         number++
-        if ((number === 0 && header) || (missing === 'skip' && hasMissing(plans, record))) continue
+        if ((number === 0 && header) || (missing === 'skip' && isIncomplete(record))) continue
         try {
           yield convert(record)
         } catch (cause) {
@@ -172,23 +271,24 @@ function renumber(numbers: BigInt64Array, positions: readonly number[]): void {
   for (let i = 0; i < numbers.length; i++) numbers[i] = BigInt(positions[Number(numbers[i])]!)
 }
 
-/** Tensor that is read from columns of a CSV file. */
-export interface CsvColumns {
+/** Columns of a CSV file, and their conversion to elements of a tensor. */
+export interface CsvColumns extends Omit<FeatureOptions, 'as'> {
   /** Names of one or several columns; the pattern `*` matches any characters, in columns that no other tensor names. */
   readonly columns: NamePatterns
   /**
    * Type of the elements: 'number' (default) for float32, 'integer' for int64, 'class' for the int64 number of a class
-   * name, 'text' for strings.
+   * name, 'text' for strings; 'one-hot', 'category' and 'date' see `FeatureOptions`.
    */
-  readonly as?: 'number' | 'integer' | 'class' | 'text' | undefined
-  /** Class names in the order of their numbers, for 'class'. Default: the sorted names of the file. */
-  readonly classes?: readonly string[] | undefined
-  /** Dims of one example. Default: [] for a single named column, else [columns]. */
+  readonly as?: FeatureOptions['as'] | 'integer' | 'class' | 'text'
+  /** Dims of one example. Default: [] for a single named column with one element, else [elements]. */
   readonly dims?: readonly number[] | undefined
 }
 
-/** Columns of a tensor; a name or pattern alone gives float32 numbers. */
-export type CsvTensor = NamePatterns | CsvColumns
+/**
+ * Columns of a tensor; a name or pattern alone gives float32 numbers. A list of columns with options becomes one vector
+ * per example.
+ */
+export type CsvTensor = NamePatterns | CsvColumns | readonly CsvColumns[]
 
 /** Resolved tensor of a CSV file: its type, and its fields in a record. */
 interface CsvTensorPlan {
@@ -196,72 +296,124 @@ interface CsvTensorPlan {
   readonly dtype: DType
   /** Dims of one example. */
   readonly dims: readonly number[]
-  readonly columns: readonly CsvField[]
-  readonly as: NonNullable<CsvColumns['as']>
+  readonly columns: readonly TableField[]
+  readonly as: 'number' | 'integer' | 'class' | 'text'
   readonly classes: ClassNames | null
+  /** Class in place of a missing one. */
+  readonly impute: string | undefined
 }
 
-interface CsvField {
-  readonly name: string
-  /** Index of the field in a record, from 0. */
-  readonly at: number
-}
-
-const kinds = ['number', 'integer', 'class', 'text']
+const plainKinds = ['number', 'integer', 'class', 'text'] as const
+const kinds: readonly string[] = [...plainKinds, 'one-hot', 'category', 'date']
 const dtypeOf = { number: 'float32', integer: 'int64', class: 'int64', text: 'string' } as const
+const columnOptions = ['columns', 'as', 'classes', 'dims', 'impute', 'scale', 'parts']
 
 /**
  * Resolves the fields of every tensor from the header.
  * @throws 'invalid-option' for columns that the header does not have
  */
-function planTensors(header: readonly string[], tensors: Readonly<Record<string, CsvTensor>>): CsvTensorPlan[] {
+function planTensors(
+  header: readonly string[],
+  tensors: Readonly<Record<string, CsvTensor>>,
+): Pick<OpenCsv, 'plans' | 'tensors'> {
   const full = Object.entries(tensors).map(([name, given]) => [name, toColumns(given)] as const)
   if (full.length === 0) throw new OnnxIreError('invalid-option', "csv: option 'tensors' must name at least one tensor")
-  const named = new Set(full.flatMap(([, { columns }]) => [columns].flat()))
+  const named = new Set(full.flatMap(([, parts]) => parts.flatMap(({ columns }) => [columns].flat())))
   const at = new Map(header.map((name, i) => [name, i]))
   const free = header.filter((name) => !named.has(name))
-  return full.map(([name, options]) => {
-    const owner = `csv: tensor '${name}'`
-    checkNames(owner, options, ['columns', 'as', 'classes', 'dims'])
-    const { as = 'number', classes } = options
-    if (!kinds.includes(as)) throw invalidOption(owner, 'as', as, `one of ${kinds.join(', ')}`)
-    if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, "omitted unless 'as' is 'class'")
-    const columns = [options.columns].flat().flatMap((pattern) => {
-      if (at.has(pattern)) return [pattern]
-      return pattern.includes('*')
-        ? matchNames(pattern, free, `column not used by another tensor, for '${name}',`)
-        : matchNames(pattern, header, `column for '${name}'`)
+  const fieldsOf = (name: string, patterns: NamePatterns): TableField[] =>
+    [patterns].flat().flatMap((pattern) => {
+      const found = at.has(pattern)
+        ? [pattern]
+        : pattern.includes('*')
+          ? matchNames(pattern, free, `column not used by another tensor, for '${name}',`)
+          : matchNames(pattern, header, `column for '${name}'`)
+      return found.map((column) => ({ name: column, at: at.get(column)! }))
     })
-    const single = typeof options.columns === 'string' && at.has(options.columns)
-    const dims = options.dims ?? (single ? [] : [columns.length])
-    if (sizeOf(dims) !== columns.length)
-      throw invalidOption(owner, 'dims', `[${dims.join(', ')}]`, `of ${columns.length} elements, one per column`)
-    return {
-      name,
-      dtype: dtypeOf[as],
-      dims,
-      as,
-      columns: columns.map((column) => ({ name: column, at: at.get(column)! })),
-      classes: as === 'class' ? new ClassNames(classes) : null,
+  const plans: CsvTensorPlan[] = []
+  const featureTensors: FeatureTensor[] = []
+  for (const [name, parts] of full) {
+    const owner = `csv: tensor '${name}'`
+    for (const part of parts) {
+      checkNames(owner, part, columnOptions)
+      if (!kinds.includes(part.as ?? 'number')) throw invalidOption(owner, 'as', part.as, `one of ${kinds.join(', ')}`)
     }
-  })
+    const isList =
+      Array.isArray(tensors[name]) && parts.length > 0 && typeof (tensors[name] as unknown[])[0] === 'object'
+    const fields = parts.map(({ columns }) => fieldsOf(name, columns))
+    const [first] = parts
+    if (isList || hasFeatures(first!)) {
+      featureTensors.push(planFeatures(name, parts, fields, !isList && at.has(first!.columns as string)))
+      continue
+    }
+    plans.push(planColumns(name, first!, fields[0]!, at.has(first!.columns as string)))
+  }
+  return { plans, tensors: featureTensors }
 }
 
-const toColumns = (given: CsvTensor): CsvColumns =>
-  typeof given === 'object' && 'columns' in given ? given : { columns: given }
+/** @param isSingle whether the tensor is one named column */
+function planColumns(name: string, part: CsvColumns, fields: readonly TableField[], isSingle: boolean): CsvTensorPlan {
+  const owner = `csv: tensor '${name}'`
+  const as = (part.as ?? 'number') as CsvTensorPlan['as']
+  const { classes, impute } = part
+  if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, `omitted for '${as}'`)
+  if (impute !== undefined && (as !== 'class' || typeof impute !== 'string'))
+    throw invalidOption(owner, 'impute', impute, as === 'class' ? 'the name of a class' : `omitted for '${as}'`)
+  for (const option of ['scale', 'parts'] as const)
+    if (part[option] !== undefined) throw invalidOption(owner, option, part[option], `omitted for '${as}'`)
+  const dims = part.dims ?? (isSingle ? [] : [fields.length])
+  if (sizeOf(dims) !== fields.length)
+    throw invalidOption(owner, 'dims', `[${dims.join(', ')}]`, `of ${fields.length} elements, one per column`)
+  const names = as === 'class' ? new ClassNames(classes) : null
+  return { name, dtype: dtypeOf[as], dims, as, columns: fields, classes: names, impute: impute as string | undefined }
+}
+
+/** @param isSingle whether the tensor is one named column */
+function planFeatures(
+  name: string,
+  parts: readonly CsvColumns[],
+  fields: readonly (readonly TableField[])[],
+  isSingle: boolean,
+): FeatureTensor {
+  const owner = `csv: tensor '${name}'`
+  const other = parts.find(({ as }) => as === 'integer' || as === 'class' || as === 'text')
+  if (other)
+    throw invalidOption(owner, 'as', other.as, "'number', 'date', 'one-hot' or 'category' in a list of columns")
+  const categories = parts.filter(({ as }) => as === 'category').length
+  if (categories > 0 && categories < parts.length)
+    throw invalidOption(
+      owner,
+      'as',
+      'category',
+      "'one-hot' beside numbers: numbers of categories are int64, in a tensor of their own",
+    )
+  const given = parts.filter(({ dims }) => dims !== undefined)
+  if (given.length > 0 && parts.length > 1)
+    throw invalidOption(owner, 'dims', given[0]!.dims, 'omitted in a list of columns')
+  const parse = (text: string, { name: column }: TableField) => parseNumber(text, column)
+  const features = parts.flatMap((part, i) => createFeatures(owner, fields[i]!, part as FeatureOptions, parse))
+  const dims = given[0]?.dims ?? (isSingle && features.length === 1 && parts[0]!.as !== 'one-hot' ? [] : undefined)
+  return new FeatureTensor(name, features, categories > 0 ? 'int64' : 'float32', dims)
+}
+
+/** The columns of a tensor with their options, one entry unless the tensor is a list of them. */
+function toColumns(given: CsvTensor): readonly CsvColumns[] {
+  if (typeof given === 'string') return [{ columns: given }]
+  if (!Array.isArray(given)) return [given as CsvColumns]
+  return given.length > 0 && given.every((part) => typeof part === 'object')
+    ? (given as readonly CsvColumns[])
+    : [{ columns: given as readonly string[] }]
+}
 
 /** Texts that usual table exports write for a missing value. */
 const missingTexts = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None'])
 
-const isMissing = ({ as }: CsvTensorPlan, text: string) =>
-  as !== 'text' && (as === 'class' ? text === '' : missingTexts.has(text))
+const isMissing = ({ as, impute }: CsvTensorPlan, text: string) =>
+  as !== 'text' && (as === 'class' ? text === '' && impute === undefined : missingTexts.has(text))
 
 /** Whether a field of some tensor is missing. */
 const hasMissing = (plans: readonly CsvTensorPlan[], record: readonly string[]): boolean =>
   plans.some((plan) => plan.columns.some(({ at }) => isMissing(plan, record[at]!)))
-
-/** Error of a field whose text does not fit its tensor; the reader adds the file and the line. */
-class FieldError extends Error {}
 
 /**
  * Parses a field to an element: a number, a bigint for int64, or a string.
@@ -269,7 +421,7 @@ class FieldError extends Error {}
  */
 function parseField(
   plan: CsvTensorPlan,
-  { name, at }: CsvField,
+  { name, at }: TableField,
   record: readonly string[],
   substitute: number | undefined,
 ): number | bigint | string {
@@ -279,15 +431,23 @@ function parseField(
   const toError = (problem: string) => new FieldError(`column '${name}' ${problem}`)
   if (isMissing(plan, text)) {
     if (substitute === undefined || classes)
-      throw toError(`is ${text === '' ? 'empty' : `'${text}'`}: fill it in, or set option 'missing'`)
+      throw toError(
+        `is ${text === '' ? 'empty' : `'${text}'`}: fill it in, or set ${classes ? "'impute' of the column or 'missing' to 'skip'" : "option 'missing' or 'impute' of the column"}`,
+      )
     return as === 'integer' ? BigInt(substitute) : substitute
   }
-  if (classes) return BigInt(classes.numberOf(text, toError))
-  const value = Number(text)
-  if (!Number.isFinite(value) || /^\s*(?:$|0[xob])/i.test(text)) throw toError(`is '${text}', not a number`)
+  if (classes) return BigInt(classes.numberOf(text === '' ? (plan.impute ?? '') : text, toError))
+  const value = parseNumber(text, name)
   if (as === 'number') return value
   if (!Number.isSafeInteger(value)) throw toError(`is '${text}', not an integer`)
   return BigInt(value)
+}
+
+/** Parses a finite number. Throws `FieldError`. */
+function parseNumber(text: string, column: string): number {
+  const value = Number(text)
+  if (Number.isFinite(value) && !/^\s*(?:$|0[xob])/i.test(text)) return value
+  throw new FieldError(`column '${column}' is '${text}', not a number`)
 }
 
 /** Builder of an array of unknown length; the capacity doubles when it is full. */

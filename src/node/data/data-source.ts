@@ -2,6 +2,7 @@ import { type AugmentImagesOptions, augmentImages } from '../../data/augment/aug
 import type { AugmentationSpec } from '../../data/augment/registry.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
+import type { TableStatistics } from '../../data/table-statistics.js'
 import { reshapeExamples } from '../../data/transform.js'
 import type { LossTarget } from '../../loss/registry.js'
 import { listInputs } from '../../onnx/import/declarations.js'
@@ -31,6 +32,8 @@ export interface OpenContext {
   readonly targets: readonly LossTarget[] | null
   /** Reads the class names of the training data, for a source that does not list its own. */
   readonly classes: () => Promise<ClassNames>
+  /** Reads the statistics of the columns of the training data, for another source than that. */
+  readonly statistics?: () => Promise<TableStatistics | undefined>
 }
 
 /** Adds class names from the training data to every tensor that needs names. Reads them only if a tensor needs some. */

@@ -1,4 +1,4 @@
-import { subset } from '../../data/dataset.js'
+import { type Dataset, subset } from '../../data/dataset.js'
 import { imageExtensions } from '../../data/image/image-files.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { streamSubset } from '../../data/stream.js'
@@ -62,7 +62,7 @@ export async function openData(path: string, source: DataSource, context: OpenCo
 function restrict(opened: OpenedSource, { start = 0, end }: DataSource): OpenedSource {
   if (start === 0 && end === undefined) return opened
   const range = { start, ...(end === undefined ? {} : { end }) }
-  const part = (data: DatasetOrStream) => ('batch' in data ? subset(data, range) : streamSubset(data, start, end))
+  const part = (data: DatasetOrStream) => ('batch' in data ? fitRange(data, range) : streamSubset(data, start, end))
   const { data, labels, files } = opened
   return {
     ...opened,
@@ -70,4 +70,10 @@ function restrict(opened: OpenedSource, { start = 0, end }: DataSource): OpenedS
     ...(labels ? { labels: part(labels) } : {}),
     ...(files ? { files: files.slice(start, end) } : {}),
   }
+}
+
+/** The examples from `start` to `end`, with statistics of these. */
+function fitRange(data: Dataset, range: { readonly start: number; readonly end?: number }): Dataset {
+  const { length, fitTo } = subset(data, range)
+  return fitTo?.(Uint32Array.from({ length }, (_, i) => i)) ?? subset(data, range)
 }

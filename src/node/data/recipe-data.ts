@@ -3,13 +3,14 @@ import { oversample } from '../../data/classes.js'
 import { splitIndices, subset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { splitStream } from '../../data/stream.js'
+import type { TableStatistics } from '../../data/table-statistics.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { LossTarget } from '../../loss/registry.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { lossTargets } from '../../recipe/loss.js'
 import { convertEpochsToSteps } from '../../recipe/optimizer.js'
-import type { Recipe } from '../../recipe/recipe.js'
+import type { DataSource, Recipe } from '../../recipe/recipe.js'
 import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { repeatModel } from '../../train/model/repeat-model.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
@@ -61,6 +62,18 @@ export class RecipeData {
   classes(): Promise<ClassNames> {
     return this.#sources.classes()
   }
+
+  /** Adds the statistics of the training data to the sources of a recipe, so that it reads other data alike. */
+  async withStatistics(recipe: Recipe): Promise<Recipe> {
+    const statistics = await this.#sources.statistics()
+    if (!statistics) return recipe
+    const add = (source: DataSource): DataSource => (source.kind === 'csv' ? { ...source, statistics } : source)
+    const { train, validation } = recipe.data
+    return {
+      ...recipe,
+      data: { ...recipe.data, train: add(train), ...(validation && { validation: add(validation) }) },
+    }
+  }
 }
 
 /** The data sources of a recipe: split and balanced, without mixup. */
@@ -96,7 +109,16 @@ class RecipeSources {
     const { validation: source, split: fraction } = this.#recipe.data
     if (fraction) return (await this.#split()).validation
     if (!source) return undefined
-    return (await openData('data.validation', source, { ...this.#context, classes: () => this.classes() })).data
+    const statistics = () => this.statistics()
+    const context = { ...this.#context, classes: () => this.classes(), statistics }
+    return (await openData('data.validation', source, context)).data
+  }
+
+  /** Statistics of the columns of the training data, if it is a table with features. */
+  async statistics(): Promise<TableStatistics | undefined> {
+    const { train } = this.#recipe.data
+    if (train.kind !== 'csv') return undefined
+    return train.statistics ?? (await this.#split()).train.data.statistics
   }
 
   async classes(): Promise<ClassNames> {
@@ -108,7 +130,8 @@ class RecipeSources {
     const opened = await openData('data.train', source, this.#context)
     if (!fraction) return { train: opened }
     return withPath('data.split', async () => {
-      const { train, validation, labels } = splitOpened(opened, fraction)
+      const isFitted = source.kind === 'csv' && source.statistics !== undefined
+      const { train, validation, labels } = splitOpened(opened, fraction, isFitted)
       return {
         train: { data: train, ...(labels ? { labels } : {}), ...(opened.classes ? { classes: opened.classes } : {}) },
         validation,
@@ -118,8 +141,17 @@ class RecipeSources {
 }
 
 /** Splits the examples of a source, and their labels in the same way. */
-function splitOpened({ data, labels }: OpenedSource, { seed = 0, ...options }: NonNullable<Recipe['data']['split']>) {
+function splitOpened(
+  { data, labels }: OpenedSource,
+  { seed = 0, ...options }: NonNullable<Recipe['data']['split']>,
+  isFitted: boolean,
+) {
   if (!('batch' in data)) {
+    if (data.statistics && !isFitted)
+      throw new OnnxIreError(
+        'invalid-option',
+        'the statistics of the columns of a stream would include the examples that are held out: give the validation data as data.validation, or read the table without stream',
+      )
     const { validation, folds, stratify } = options
     if (stratify || validation === undefined)
       throw new OnnxIreError(
@@ -133,9 +165,10 @@ function splitOpened({ data, labels }: OpenedSource, { seed = 0, ...options }: N
     }
   }
   const chosen = splitIndices(data, { ...options, seed })
+  const fitted = data.fitTo?.(chosen.train) ?? data
   return {
-    train: subset(data, chosen.train),
-    validation: subset(data, chosen.validation),
+    train: subset(fitted, chosen.train),
+    validation: subset(fitted, chosen.validation),
     labels: labels && 'batch' in labels ? subset(labels, chosen.train) : undefined,
   }
 }

@@ -1,4 +1,6 @@
+import type { DatePart } from '../../data/formats/table-features.js'
 import type { PadOptions } from '../../data/padding.js'
+import type { FeatureStatistics, TableStatistics } from '../../data/table-statistics.js'
 import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../../util/json-schema.js'
 import type { NamePatterns } from '../../util/pattern.js'
 import {
@@ -15,7 +17,9 @@ export interface CsvSource extends SourceRange, SourceStreaming {
   readonly kind: 'csv'
   readonly file: string
   /** Tensors and the columns they are read from: the inputs of the model and the targets of the loss. */
-  readonly tensors: Readonly<Record<string, NamePatterns | CsvColumns>>
+  readonly tensors: Readonly<Record<string, NamePatterns | CsvColumns | readonly CsvColumns[]>>
+  /** Statistics of the columns. Default: those of the training part of the data; run folders have them. */
+  readonly statistics?: TableStatistics
   /** Field delimiter. Default ',', or a tab for files named .tsv. */
   readonly delimiter?: string
   /** Whether the first record contains the column names; otherwise columns are named '1', '2', ... Default true. */
@@ -28,9 +32,14 @@ export interface CsvSource extends SourceRange, SourceStreaming {
 interface CsvColumns {
   /** Names of columns; `*` matches any characters, in columns that no other tensor names. */
   readonly columns: NamePatterns
-  readonly as?: 'number' | 'integer' | 'class' | 'text'
-  /** Class names in the order of their numbers, for 'class'. Default: the names of the training data, sorted. */
+  readonly as?: 'number' | 'integer' | 'class' | 'text' | 'one-hot' | 'category' | 'date'
+  /** Names of classes or categories in their order. Default: the names of the training data, sorted. */
   readonly classes?: readonly string[]
+  /** Replacement of a missing field: 'mean', 'median' or a number; the name of a class or category. */
+  readonly impute?: number | string
+  readonly scale?: 'standard' | 'min-max'
+  /** Parts of a date. */
+  readonly parts?: readonly DatePart[]
   /** Dims of one example. */
   readonly dims?: readonly number[]
 }
@@ -43,32 +52,53 @@ const columns = either(
   'a column or a list of columns; * matches any characters',
 )
 
+const csvColumns = object<CsvColumns>(
+  {
+    columns,
+    as: choice(
+      ['number', 'integer', 'class', 'text', 'one-hot', 'category', 'date'],
+      'the conversion of the fields; one-hot, category and date give features',
+    ),
+    classes: classNames,
+    impute: either([real(), text()], "'mean', 'median', a number, or the name of a class or category"),
+    scale: choice(['standard', 'min-max'], 'the scaling of numbers'),
+    parts: list(
+      choice(['year', 'month', 'day', 'weekday', 'hour', 'minute', 'timestamp']),
+      { minItems: 1 },
+      'the parts of a date',
+    ),
+    dims: list(whole(1), {}, 'the dims of one example'),
+  },
+  ['columns'],
+)
+
+const statistics = map(
+  map(
+    object<FeatureStatistics>({
+      fill: either([real(), text()], 'the replacement of a missing field'),
+      offset: real({}, 'what is subtracted'),
+      divisor: real({}, 'what the difference is divided by'),
+      categories: list(text(), {}, 'the names of the categories in order'),
+    }),
+  ),
+  'the statistics of the features, by tensor and column',
+)
+
 export const csvSchema: JsonSchema = object<CsvSource>(
   {
     kind: kind('csv'),
     file: text('the path of the CSV file'),
     tensors: map(
       either(
-        [
-          text(),
-          list(text(), { minItems: 1 }),
-          object<CsvColumns>(
-            {
-              columns,
-              as: elementKinds,
-              classes: classNames,
-              dims: list(whole(1), {}, 'the dims of one example'),
-            },
-            ['columns'],
-          ),
-        ],
-        'columns by name, or { columns, as, classes, dims }',
+        [text(), list(text(), { minItems: 1 }), csvColumns, list(csvColumns, { minItems: 1 })],
+        'columns by name, { columns, as, classes, impute, scale, parts, dims }, or a list of these',
       ),
       'the columns of each tensor',
     ),
     delimiter: text('the field delimiter'),
     header: { type: 'boolean', description: 'whether the first record contains the column names' },
     missing: either([choice(['error', 'skip']), real()], "'error', 'skip' or a number that replaces missing numbers"),
+    statistics,
     ...streamingFields,
     ...rangeFields,
   },

@@ -95,7 +95,7 @@ describe('readCsv and streamCsv', () => {
     const kept = await of('skip', both)
     expect([kept.length, kept.classes]).toEqual([1, { y: ['x'] }])
     expect(await rejectedMessage('invalid-data', () => of(0, both))).toBe(
-      `${file}:5: column 'c' is empty: fill it in, or set option 'missing'`,
+      `${file}:5: column 'c' is empty: fill it in, or set 'impute' of the column or 'missing' to 'skip'`,
     )
   })
 
