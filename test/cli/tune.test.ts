@@ -89,8 +89,15 @@ describe('tune classify', () => {
     expect(stdout).toMatch(/36 examples, 4 held out; 2 classes, with a new last layer: bad, good/)
     const trained = await tune('moods', '--lr', '0.02', '--epochs', '6', '--batch-size', '8', '--ire', '--json')
     expect(trained.code).toBe(0)
-    const { before, after, step, plan } = JSON.parse(trained.stdout)
+    const { before, after, step, plan, samples } = JSON.parse(trained.stdout)
     expect(step).toBe(30)
+    expect(samples).toHaveLength(3)
+    for (const { input, expected, before, after } of samples) {
+      expect(expected).toBe(input.startsWith('good') ? 'good' : 'bad')
+      expect(before).toMatch(/^(good|bad) \(\d+ %\)$/)
+      expect(after.split(' ')[0]).toBe(expected)
+      expect(after).not.toBe(before)
+    }
     expect(plan).toMatchObject({ task: 'classify', steps: 30, heldOut: 4 })
     expect(after.loss).toBeLessThan(before.loss)
     expect(after.accuracy).toBe(1)
@@ -112,7 +119,10 @@ describe('tune classify', () => {
   })
 
   it('an adapter trains few parameters and is merged', async () => {
-    const { code, stdout } = await tune('adapted', '--r', '2', '--steps', '2', '--json')
+    expect((await tune('text', '--r', '2', '--steps', '1', '--samples', '1')).stdout).toMatch(
+      /^sample: .*(good|bad).*\nexpected: (good|bad)\nbefore: .*%\)\nafter: .*%\)\n/,
+    )
+    const { code, stdout } = await tune('adapted', '--r', '2', '--steps', '2', '--samples', '0', '--json')
     expect(code).toBe(0)
     const { plan } = JSON.parse(stdout)
     expect(plan.trainable).toBeLessThan(plan.parameters / 10)
@@ -150,8 +160,12 @@ describe('tune embed', () => {
       '0.25',
     )
     expect(code).toBe(0)
-    const { before, after, plan } = JSON.parse(stdout)
+    const { before, after, plan, samples } = JSON.parse(stdout)
     expect(plan.about).toContain('against the others of the batch')
+    for (const { input, expected, after } of samples) {
+      expect(expected).toBe(pairs.find(({ anchor }) => anchor === input)!.positive)
+      expect(after).toMatch(new RegExp(`^${expected} \\(cosine -?[01]\\.\\d\\d\\)$`))
+    }
     expect(after.loss).toBeLessThan(before.loss)
     expect(after.accuracy).toBeGreaterThanOrEqual(before.accuracy)
     const { proto } = decodeModel(readFileSync(path('search', 'model', 'onnx', 'model.onnx')))
@@ -171,8 +185,12 @@ describe('tune embed', () => {
       '--validation',
       '0.25',
     )
-    const { before, after, plan } = JSON.parse(stdout)
+    const { before, after, plan, samples } = JSON.parse(stdout)
     expect(plan.about).toContain('score')
+    for (const { expected, after } of samples) {
+      expect(expected).toMatch(/^[u-z] was \(score [01]\)$/)
+      expect(after).toMatch(/^[u-z] was \(cosine -?[01]\.\d\d\)$/)
+    }
     expect(after.loss).toBeLessThan(before.loss)
     expect(after).toHaveProperty('mae')
   })
@@ -193,9 +211,14 @@ describe('tune image', () => {
     expect((await tune('--dry-run')).stdout).toMatch(/22 examples, 2 held out; 3 classes.*blue, green, red/)
     const { code, stdout } = await tune('--lr', '0.01', '--epochs', '8', '--batch-size', '7', '--json')
     expect(code).toBe(0)
-    const { after, before } = JSON.parse(stdout)
+    const { after, before, samples } = JSON.parse(stdout)
     expect(after.loss).toBeLessThan(before.loss)
     expect(after.accuracy).toBe(1)
+    expect(samples).toHaveLength(2)
+    for (const { input, expected, after } of samples) {
+      expect(input).toContain(join('images', expected))
+      expect(after.split(' ')[0]).toBe(expected)
+    }
     expect(JSON.parse(readFileSync(path('colors', 'classes.json'), 'utf8'))).toEqual(['blue', 'green', 'red'])
   })
 

@@ -13,9 +13,10 @@ import {
 } from '../options.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
 import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
-import { formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
+import { runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import {
   formatModelPlan,
+  formatModelResult,
   type ModelTask,
   prepareModelTuning,
   runModelTuning,
@@ -123,6 +124,7 @@ const addOptions = (
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
     .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.8)
     .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.1)
+    .option('--samples <n>', 'held-out examples whose predictions are shown before and after', parseSeed, 3)
     .option('--seed <n>', 'seed of all random numbers', parseSeed, 0)
     .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
@@ -151,6 +153,6 @@ function run<Request extends TuneModelRequest>(
     },
     formatPlan: formatModelPlan,
     run: runModelTuning,
-    formatResult: formatTuningResult,
+    formatResult: formatModelResult,
   })
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { subset } from '../../data/dataset.js'
 import { formatShape } from '../../ir/shape.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
 import { accuracy } from '../../metric/accuracy.js'
@@ -9,6 +10,7 @@ import { makeFolder } from '../../node/files/make-folder.js'
 import { readModel, writeModel } from '../../node/files/model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { predictClasses } from './samples.js'
 import type { ModelTask, TuneModelRequest } from './tune-model.js'
 
 /** Options of `tune image`. */
@@ -63,6 +65,11 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}`,
     outputs: [output, names],
     warnings: [],
+    sampling: {
+      input: (i) => found.files[i]!,
+      expected: (i) => classes[found.labels[i]!]!,
+      predict: (tuned, indices, runtime) => predictClasses(tuned, subset(found, indices), classes, runtime),
+    },
     async write(tuned) {
       await makeFolder(request.output)
       await writeModel(output, tuned)

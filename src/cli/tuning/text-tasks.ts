@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
+import { subset } from '../../data/dataset.js'
 import { paddedColumn } from '../../data/padding.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
@@ -10,9 +11,11 @@ import { mae } from '../../metric/regression.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
 import { writeModelFolder } from '../../node/files/model-folder.js'
 import { listInputs } from '../../onnx/import/declarations.js'
+import type { PassOptions } from '../../train/model/repeat-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { openChat } from '../language/open-chat.js'
+import { compareEmbeddings, predictClasses } from './samples.js'
 import type { ModelTask, TuneModelRequest } from './tune-model.js'
 
 /** Options of the tasks with text. */
@@ -70,11 +73,12 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
       label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
     },
   }
+  const data = { ...fromArrays({ ...columns, labels: labelColumn(numbers) }), identify: () => ({ classes: numbers }) }
   return {
     task: 'classify',
     file: join(request.folder, encoder.file),
     model: encoder.model,
-    data: { ...fromArrays({ ...columns, labels: labelColumn(numbers) }), identify: () => ({ classes: numbers }) },
+    data,
     options: {
       loss: crossEntropy(),
       metrics: [accuracy(), f1()],
@@ -84,6 +88,11 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
     about: `${classes.length} classes${isKnown ? ' of the model' : ', with a new last layer'}: ${shortList(classes)}`,
     outputs: [folder],
     warnings: warnOfCut(cut, request.length),
+    sampling: {
+      input: (i) => texts[i]!,
+      expected: (i) => labels[i]!,
+      predict: (tuned, indices, runtime) => predictClasses(tuned, subset(data, indices), classes, runtime),
+    },
     write: (tuned) => writeModelFolder(folder, labelled, tuned),
   }
 }
@@ -102,19 +111,20 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const scores = hasScores && rows.map((row, i) => scoreOf(row, request.data, i))
   const columns = Object.assign({}, ...parts.map((part) => part.columns)) as Record<string, ColumnSource>
   const folder = join(request.output, 'model')
+  const passOptions: PassOptions = { passes, ...(request.pooling !== 'none' && { pooling: request.pooling }) }
+  const data = fromArrays({
+    ...columns,
+    ...(scores && { targets: { dims: [rows.length], data: Float32Array.from(scores) } }),
+  })
   return {
     task: 'embed',
     file: join(request.folder, encoder.file),
     model: encoder.model,
-    data: fromArrays({
-      ...columns,
-      ...(scores && { targets: { dims: [rows.length], data: Float32Array.from(scores) } }),
-    }),
+    data,
     options: {
       loss: hasScores ? cosineSimilarity() : multipleNegatives({ scale: request.scale }),
       metrics: hasScores ? [mae()] : [accuracy(), topK(5)],
-      passes,
-      ...(request.pooling !== 'none' && { pooling: request.pooling }),
+      ...passOptions,
     },
     rates,
     about: hasScores
@@ -125,6 +135,18 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
       parts.reduce((sum, { cut }) => sum + cut, 0),
       request.length,
     ),
+    sampling: {
+      input: (i) => String(rows[i]!['anchor']),
+      expected: (i) => `${rows[i]!['positive']}${scores ? ` (score ${scores[i]})` : ''}`,
+      async predict(tuned, indices, runtime) {
+        const similarities = await compareEmbeddings(tuned, subset(data, indices), passOptions, runtime)
+        return similarities.map((row, i) => {
+          // With scores, the pair itself; otherwise the positive that a search would find.
+          const nearest = scores ? i : row.indexOf(Math.max(...row))
+          return `${rows[indices[nearest]!]!['positive']} (cosine ${row[nearest]!.toFixed(2)})`
+        })
+      },
+    },
     write: (tuned) => writeModelFolder(folder, encoder, tuned),
   }
 }

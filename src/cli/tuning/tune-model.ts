@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
-import { type Dataset, split } from '../../data/dataset.js'
+import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
@@ -16,7 +16,9 @@ import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
+import { formatSamples, type PredictedSample, type Sampling } from './samples.js'
 import { trainResumably } from './train-resumably.js'
+import { formatTuningResult } from './tune-command.js'
 
 /** Options that the fine-tunings of every task share. */
 export interface TuneModelRequest {
@@ -32,6 +34,8 @@ export interface TuneModelRequest {
   readonly kappa: number
   readonly gamma: number
   readonly validation: number
+  /** Number of examples whose predictions are shown before and after. */
+  readonly samples: number
   readonly resume: boolean
   readonly seed: number
   readonly provider: CliProvider
@@ -53,6 +57,7 @@ export interface ModelTask {
   /** Files and folders that `write` creates. */
   readonly outputs: readonly string[]
   readonly warnings: readonly string[]
+  readonly sampling: Sampling
   write(tuned: Model): Promise<void>
 }
 
@@ -82,6 +87,7 @@ export interface ModelTuningResult {
   readonly interrupted: boolean
   readonly before: Measures | null
   readonly after: Measures | null
+  readonly samples: readonly PredictedSample[]
 }
 
 /** A task with its plan. */
@@ -90,6 +96,8 @@ export interface PreparedModelTuning {
   readonly task: ModelTask
   readonly train: Dataset
   readonly validation: Dataset | undefined
+  /** Numbers of the examples whose predictions are shown: held-out ones, if there are. */
+  readonly sampled: readonly number[]
   readonly options: Omit<TrainerOptions, 'runtime'>
   readonly plan: ModelPlan
 }
@@ -97,8 +105,10 @@ export interface PreparedModelTuning {
 /** Makes the plan of a task. */
 export async function prepareModelTuning(request: TuneModelRequest, task: ModelTask): Promise<PreparedModelTuning> {
   const { batchSize, seed, r } = request
-  const heldOut = request.validation > 0 ? split(task.data, { validation: request.validation, seed }) : undefined
-  const { train = task.data, validation } = heldOut ?? {}
+  const parts = request.validation > 0 ? splitIndices(task.data, { validation: request.validation, seed }) : undefined
+  const train = parts ? subset(task.data, parts.train) : task.data
+  const validation = parts && subset(task.data, parts.validation)
+  const candidates = parts?.validation ?? Array.from({ length: Math.min(request.samples, train.length) }, (_, i) => i)
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const rate = request.lr ?? (r === undefined ? task.rates.full : task.rates.adapter)
   const base = adamw({ lr: rate })
@@ -123,6 +133,7 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
     task,
     train,
     validation,
+    sampled: Array.from(candidates.slice(0, request.samples)),
     options,
     plan: {
       ...{ task: name, model: file, about, steps, batchSize, memory, outputs },
@@ -156,7 +167,7 @@ function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>)
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
  */
 export async function runModelTuning(
-  { request, task, train, validation, options, plan }: PreparedModelTuning,
+  { request, task, train, validation, sampled, options, plan }: PreparedModelTuning,
   io: Io,
   progress: TrainingProgress,
 ): Promise<ModelTuningResult> {
@@ -166,14 +177,23 @@ export async function runModelTuning(
   try {
     const { epochs, steps, resume, r } = request
     const { checkpoints } = plan
+    const predict = async (model: Model) => (sampled.length === 0 ? [] : task.sampling.predict(model, sampled, runtime))
+    const first = await predict(createStartModel(task.model, options).model)
     const { step, tuned, before, after } = await trainResumably(
       { model: task.model, options: { ...options, runtime }, train, validation, epochs, steps, checkpoints, resume },
       progress,
       signal,
     )
-    if (signal.aborted) return { plan, step, interrupted: true, before, after: null }
-    await task.write(r === undefined ? tuned : mergeAdapter(tuned))
-    return { plan, step, interrupted: false, before, after }
+    if (signal.aborted) return { plan, step, interrupted: true, before, after: null, samples: [] }
+    const result = r === undefined ? tuned : mergeAdapter(tuned)
+    await task.write(result)
+    const last = await predict(result)
+    const { input, expected } = task.sampling
+    const samples = sampled.map((example, i) => ({
+      ...{ input: input(example), expected: expected(example) },
+      ...{ before: first[i]!, after: last[i]! },
+    }))
+    return { plan, step, interrupted: false, before, after, samples }
   } finally {
     interrupts.release()
     await runtime.dispose()
@@ -195,3 +215,7 @@ export function formatModelPlan(plan: ModelPlan): string {
     `writes   ${outputs.join(', ')}`,
   ].join('\n')
 }
+
+/** A result as text. */
+export const formatModelResult = (result: ModelTuningResult): string =>
+  [...formatSamples(result.samples), formatTuningResult(result)].join('\n')
