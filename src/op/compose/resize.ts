@@ -283,9 +283,18 @@ export function interpolationMatrix(axis: ChangedAxis, attributes: ResizeAttribu
 
   const a = keptIf(axis.keptInRegion, weights())
   if (!axis.region) return keptIf(axis.kept, a)
-  // Coordinates outside the axis give extrapolation_value, which does not depend on x.
-  const beyond = op.Or(op.Less(coordinates, 0), op.Greater(coordinates, op.Sub(axis.inputLength, 1)))
-  return keptIf(axis.kept, op.Where(op.Unsqueeze(beyond, [1]), float(0), a))
+  return keptIf(axis.kept, op.Where(op.Unsqueeze(isOutside(axis, coordinates), [1]), float(0), a))
+}
+
+/** Whether coordinates are outside the axis, where elements are extrapolation_value, which does not depend on x. */
+const isOutside = ({ inputLength }: ResizedAxis, coordinates: Value): Value =>
+  op.Or(op.Less(coordinates, 0), op.Greater(coordinates, op.Sub(inputLength, 1)))
+
+/** Elements along a resized axis that are extrapolation_value: bool [output length]; null if none can be. */
+export function findExtrapolated(axis: ChangedAxis, attributes: ResizeAttributes): Value | null {
+  if (!axis.region) return null
+  const outside = isOutside(axis, inputCoordinates(attributes.coordinate_transformation_mode, axis))
+  return axis.kept ? op.And(outside, op.Not(axis.kept)) : outside
 }
 
 const asNumber = (truth: Value): Value => op.Cast(truth, { to: dtypes.float32.onnx })
