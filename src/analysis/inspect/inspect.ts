@@ -8,6 +8,7 @@ import { checkModel, type Model } from '../../onnx/model.js'
 import type { Recompute } from '../../train/graphs/recompute.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
 import { batchSizeOf, freeBatchAxis } from '../../train/model/free-batch.js'
+import { noTensorsError } from '../../train/model/trainable.js'
 import { findSharedTensors, type SharedTensor } from '../../train/model/untie-tensors.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
@@ -131,8 +132,10 @@ function countQuantizedElements(model: Model): number {
 
 /** The reason why the trainable tensors have no gradients; null if they have. */
 function findObstacle(graph: Graph, names: ReadonlySet<string>): Failure | null {
-  if (names.size === 0)
-    return { code: 'invalid-option', message: 'no tensor is in a weight position: select tensors with trainable' }
+  if (names.size === 0) {
+    const { code, message } = noTensorsError(graph)
+    return { code, message }
+  }
   if (![...graph.outputs.values()].some(({ dtype }) => isFloat(dtype)))
     return { code: 'not-differentiable', message: 'no output is floating-point' }
   return attempt(() => buildTrainingStep(graph, names)).error

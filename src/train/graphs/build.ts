@@ -18,7 +18,7 @@ import { op } from '../../op/op.js'
 import type { Provider } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
-import { checkUsable, findTrainable, type Trainable } from '../model/trainable.js'
+import { checkUsable, findTrainable, noTensorsError, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
 import { dequantizeAgain, type Recompute, recomputeActivations } from './recompute.js'
 
@@ -381,18 +381,7 @@ function selectParameters(
   checkUsable(graph, trainable, isUsable)
   const parameters = new Map([...chosen].filter(([name, value]) => isUsable(name, value) && !frozen?.has(name)))
   if (parameters.size > 0) return parameters
-  const quantized = topological(graph.outputs.values())
-    .filter(({ operator }) => /Quantize|QLinear|Integer$/.test(operator))
-    .map(({ operator, name, outputs }) => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`)
-  if (quantized.length > 0)
-    throw new OnnxIreError(
-      'invalid-option',
-      `the model '${graph.name}' is quantized (${quantized.slice(0, 3).join(', ')}${quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''}): its weights are integers, which have no gradients. Fine-tune the float model, then quantize it again`,
-    )
-  throw new OnnxIreError(
-    'invalid-option',
-    `the model '${graph.name}' has no tensors to train: select some by trainable`,
-  )
+  throw noTensorsError(graph)
 }
 
 /** Throws `invalid-option` if the model has a tensor with the name of an added input. */

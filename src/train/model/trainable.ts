@@ -1,7 +1,7 @@
 import { findAdapterParts } from '../../adapter/record.js'
 import type { TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
-import { withBodies } from '../../ir/topology.js'
+import { topological, withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { inputsWith } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
@@ -170,3 +170,17 @@ export function checkUsable(
 }
 
 const toSelection = (trainable: Trainable = 'weights'): NameSelection => (trainable === 'weights' ? {} : trainable)
+
+/** The error for a model without tensors to train, with advice if the model is quantized. */
+export function noTensorsError({ name, outputs }: Graph): OnnxIreError {
+  const quantized = topological(outputs.values())
+    .filter(({ operator }) => /Quantize|QLinear|Integer$/.test(operator))
+    .map((node) => `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}'`)
+  const more = quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''
+  return new OnnxIreError(
+    'invalid-option',
+    quantized.length > 0
+      ? `the model '${name}' is quantized (${quantized.slice(0, 3).join(', ')}${more}): its weights are integers, which have no gradients. Fine-tune the float model, then quantize it again`
+      : `the model '${name}' has no tensors to train: select some by trainable`,
+  )
+}

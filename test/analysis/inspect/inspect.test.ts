@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { build, type Preset } from '../../../models/index.js'
 import { Random } from '../../../src/data/index.js'
-import { body, input, modelOf, op, parameter, type Value } from '../../../src/graph/index.js'
+import { body, constant, input, modelOf, op, parameter, type Value } from '../../../src/graph/index.js'
 import { inspectModel, type Model } from '../../../src/index.js'
 
 const weight = (name: string, ...dims: number[]): Value =>
@@ -217,5 +217,17 @@ describe('memory', () => {
     const { cost, training } = inspectModel(modelFrom(x, op.Relu(x)))
     expect(training.blocked).not.toBeNull()
     expect(cost).toMatchObject({ forward: { flops: 4 }, training: null, memory: null })
+  })
+
+  test('quantized model > the reason is that of a trainer, with its advice', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const [q, scale, zero] = op.DynamicQuantizeLinear(x)
+    const w = constant({ dtype: 'int8', dims: [4, 2], data: Int8Array.of(1, 2, 3, 4, 5, 6, 7, 8) })
+    const y = op.Mul(op.Cast(op.MatMulInteger(q, w, zero), { to: 1 }), scale)
+    const { blocked } = inspectModel(modelFrom(x, y)).training
+    expect(blocked).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringMatching(/quantized \(DynamicQuantizeLinear.*MatMulInteger.*the float model/),
+    })
   })
 })
