@@ -15,7 +15,7 @@ const isolated = [
   'test/cli/{crash,run-folder,train}.test.ts',
   'test/docs/{add-an-operator,guides}.test.ts',
   'test/lowering/*.test.ts',
-  'test/package.test.ts',
+  'test/{bundlers,package}.test.ts',
   'test/backend/onnx/webgpu.test.ts',
   'test/node/{c-api*,durability,every-runtime,model,runtime,session-options,webgpu*}.test.ts',
   'test/node/data/csv.test.ts',

@@ -12,7 +12,7 @@ const sourceAliases = entryAliases(root).map(({ find, replacement }) => ({
 /** Files that need a build (the compiled presets and recipes too), a browser, a process or a package install. */
 const outside = [
   'test/{bench,cli,docs,experiments,gpu,torture,web}/**',
-  'test/package.test.ts',
+  'test/{bundlers,package}.test.ts',
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',
   'test/node/{c-api*,every-runtime,helper-threads,runtime,webgpu*}.test.ts',

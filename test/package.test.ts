@@ -1,49 +1,31 @@
-import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { convnet } from '../models/convnet.js'
 import { modelOf } from '../src/onnx/export/export-graph.js'
 import { encodeModel } from '../src/onnx/model.js'
+import { binary, createPackedProject, type PackedProject } from './packed-project.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const project = mkdtempSync(join(tmpdir(), 'onnx-ire-package-'))
-const run = (command: string, ...args: string[]) =>
-  execFileSync(command, args, { cwd: project, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+let project: PackedProject
 
-function link(target: string, path: string): void {
-  mkdirSync(dirname(join(project, path)), { recursive: true })
-  symlinkSync(target, join(project, path))
-}
-
-/** The packed package. */
-let archive: string
-
-// The package is unpacked as npm does, beside exactly the packages that it declares as dependencies.
 beforeAll(() => {
-  const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', project]
-  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { cwd: root, encoding: 'utf8' }))
-  archive = join(project, filename)
-  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
-  const installed = join(project, 'node_modules/onnx-ire')
-  mkdirSync(installed, { recursive: true })
-  run('tar', '-xzf', archive, '--strip-components=1', '-C', installed)
-  const { dependencies, bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
-  for (const name of Object.keys(dependencies)) link(join(root, 'node_modules', name), `node_modules/${name}`)
-  chmodSync(join(installed, bin['onnx-ire']), 0o755)
-  link(join(installed, bin['onnx-ire']), 'node_modules/.bin/onnx-ire')
+  project = createPackedProject('onnxruntime-node')
+  const bin = join(project.folder, 'node_modules/onnx-ire/dist/cli/bin.js')
+  chmodSync(bin, 0o755)
+  mkdirSync(join(project.folder, 'node_modules/.bin'))
+  symlinkSync(bin, join(project.folder, 'node_modules/.bin/onnx-ire'))
   const graph = convnet({ channels: 1, stages: [4], classes: 3 })
   const model = modelOf({
     ...graph,
     inputs: new Map([['input', graph.inputs.get('x')!]]),
     outputs: new Map([['output', graph.outputs.get('logits')!]]),
   })
-  writeFileSync(join(project, 'model.onnx'), encodeModel(model))
+  project.write('model.onnx', encodeModel(model))
 }, 300_000)
 
-afterAll(() => rmSync(project, { recursive: true, force: true }))
+afterAll(() => project.remove())
 
 /** The code blocks of the README, by the order they stand in. */
 const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(
@@ -56,17 +38,20 @@ import { fromArrays, labelColumn } from 'onnx-ire'
 const pixels = Float32Array.from({ length: 96 * 64 }, (_, i) => Math.sin(i) + (Math.floor(i / 64) % 3))
 const data = fromArrays({ input: { dims: [96, 1, 8, 8], data: pixels }, labels: labelColumn(Array.from({ length: 96 }, (_, i) => i % 3)) })
 `
-  writeFileSync(join(project, 'first.mjs'), `${data}${blocks[0]}`)
-  const printed = run('node', 'first.mjs')
+  project.write('first.mjs', `${data}${blocks[0]}`)
+  const printed = project.run('node', 'first.mjs')
   expect(printed.match(/epoch: \d/g)).toEqual(['epoch: 0', 'epoch: 1', 'epoch: 2'])
-  const [before, after] = [readFileSync(join(project, 'model.onnx')), readFileSync(join(project, 'tuned.onnx'))]
+  const [before, after] = ['model.onnx', 'tuned.onnx'].map((name) => readFileSync(join(project.folder, name))) as [
+    Buffer,
+    Buffer,
+  ]
   expect(after.length).toBe(before.length)
   expect(after.equals(before)).toBe(false)
 })
 
 it('reads a recipe', () => {
-  writeFileSync(
-    join(project, 'recipe.mjs'),
+  project.write(
+    'recipe.mjs',
     `import { parseRecipe, recipeSchema, trainerOptions } from 'onnx-ire/recipe'
 const recipe = parseRecipe(JSON.stringify({
   model: 'model.onnx',
@@ -77,23 +62,23 @@ const recipe = parseRecipe(JSON.stringify({
 }))
 console.log(recipeSchema.required.join(), trainerOptions(recipe).optimizer.lr)`,
   )
-  expect(run('node', 'recipe.mjs')).toBe('model,data,loss,optimizer 0.5\n')
+  expect(project.run('node', 'recipe.mjs')).toBe('model,data,loss,optimizer 0.5\n')
 })
 
 it('has exports and types that Node and TypeScript resolve', () => {
-  run(join(root, 'node_modules/.bin/publint'), 'run', archive, '--strict')
-  run(join(root, 'node_modules/.bin/attw'), archive, '--profile', 'esm-only', '--quiet')
+  project.run(binary('publint'), 'run', project.archive, '--strict')
+  project.run(binary('attw'), project.archive, '--profile', 'esm-only', '--quiet')
 })
 
 it('inspects a model with npx', () => {
-  const { inputs } = JSON.parse(run('npx', 'onnx-ire', 'inspect', 'model.onnx', '--json'))
+  const { inputs } = JSON.parse(project.run('npx', 'onnx-ire', 'inspect', 'model.onnx', '--json'))
   expect(inputs[0].name).toBe('input')
 })
 
 it('type-checks every code block of the README that stands alone', () => {
   const standing = blocks.filter((block) => block.includes('\n\nconst '))
   expect(standing.length).toBeGreaterThanOrEqual(2)
-  for (const [i, block] of standing.entries()) writeFileSync(join(project, `block${i}.ts`), block)
+  for (const [i, block] of standing.entries()) project.write(`block${i}.ts`, block)
   const options = {
     module: 'nodenext',
     target: 'es2023',
@@ -103,7 +88,65 @@ it('type-checks every code block of the README that stands alone', () => {
     outDir: 'out',
     types: [],
   }
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['block*.ts'] }))
-  execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', project], { cwd: project, encoding: 'utf8' })
-  for (const i of standing.keys()) run('node', `out/block${i}.js`)
+  project.write('tsconfig.json', JSON.stringify({ compilerOptions: options, include: ['block*.ts'] }))
+  project.run(binary('tsc'), '-p', '.')
+  for (const i of standing.keys()) project.run('node', `out/block${i}.js`)
+})
+
+describe('without its optional peers', () => {
+  const sources = ['onnx-ire/node', 'onnx-ire/web', 'onnx-ire', 'onnx-ire/graph', 'onnx-ire/models']
+
+  /** Runs programs, and returns the code and the message of the error that each throws. */
+  const failuresOf = (programs: readonly string[]): { readonly code?: string; readonly message?: string }[] => {
+    const imports = sources.map((name) => `import * as ${basename(name).replace('onnx-ire', 'main')} from '${name}'`)
+    const attempts = programs.map(
+      (program) => `try { ${program}; failures.push({}) }
+catch ({ code, message }) { failures.push({ code, message }) }`,
+    )
+    const lines = [...imports, 'const failures = []', ...attempts, 'console.log(JSON.stringify(failures))']
+    project.write('peers.mjs', lines.join('\n'))
+    return JSON.parse(project.run('node', 'peers.mjs'))
+  }
+  beforeAll(() => project.uninstall('onnxruntime-node'))
+  afterAll(() => project.install('onnxruntime-node'))
+
+  it('errors have the command that installs the package', () => {
+    mkdirSync(join(project.folder, 'images/a'), { recursive: true })
+    const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+    project.write('images/a/dot.png', Buffer.from(png, 'base64'))
+    const programs: readonly (readonly [name: string, program: string])[] = [
+      ['onnxruntime-node', 'node.node()'],
+      ['onnxruntime-node', "node.node({ provider: 'webgpu' })"],
+      ['onnxruntime-web', 'await web.wasm()'],
+      ['koffi', 'node.cApi()'],
+      ['echarts', "await node.plotCurves([{ name: 'loss', points: [[0, 1], [1, 0]] }])"],
+      ['sharp', "await (await node.imageFolder('images')).batch([0])"],
+    ]
+    const failures = failuresOf(programs.map(([, program]) => program))
+    for (const [i, [name]] of programs.entries())
+      expect(failures[i]).toMatchObject({
+        code: 'runtime',
+        message: expect.stringMatching(new RegExp(`npm install ${name}\\b`)),
+      })
+  })
+
+  it('models are built, inspected, differentiated and read', () => {
+    const program = `const model = await node.readModel('model.onnx')
+      main.inspectModel(model); main.gradientModel(main.encodeModel(graph.modelOf(models.lenet({ classes: 3 }))))`
+    expect(failuresOf([program])).toEqual([{}])
+    expect(JSON.parse(project.run('npx', 'onnx-ire', 'inspect', 'model.onnx', '--json')).inputs).toHaveLength(1)
+  })
+
+  it('the types of every entry point are complete', () => {
+    const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { exports: object }
+    const names = Object.keys(exports).filter((name) => name !== './package.json')
+    expect(names.length).toBeGreaterThan(9)
+    const uses = names.map((name, i) => `export * as entry${i} from '${name.replace('.', 'onnx-ire')}'`)
+    mkdirSync(join(project.folder, 'types'))
+    project.write('types/every.ts', uses.join('\n'))
+    const options = { module: 'nodenext', strict: true, skipLibCheck: false, noEmit: true, types: [] }
+    const lib = ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable', 'esnext']
+    project.write('types/tsconfig.json', JSON.stringify({ compilerOptions: { ...options, target: 'es2024', lib } }))
+    project.run(binary('tsc'), '-p', 'types')
+  })
 })

@@ -3,6 +3,7 @@ import type { SpectralDensity } from '../analysis/flatness/density.js'
 import type { Landscape } from '../analysis/flatness/landscape.js'
 import { describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { requirePackage } from './runtime/packages.js'
 
 /** Titles and size of a plot, in pixels. */
 export interface PlotOptions {
@@ -37,7 +38,7 @@ export interface CurveOptions extends PlotOptions {
 
 /**
  * Plots curves over a common x axis, as SVG. A long legend is placed to the right.
- * @throws 'invalid-option' if echarts is not installed
+ * @throws 'runtime' if echarts is not installed
  */
 export function plotCurves(series: readonly Curve[], options: CurveOptions = {}): Promise<string> {
   const { logX = false, logY = false } = options
@@ -72,7 +73,7 @@ export function plotCurves(series: readonly Curve[], options: CurveOptions = {})
 /**
  * Plots a spectral density on a logarithmic scale with its error band, and known eigenvalues as marks on the axis, as
  * SVG.
- * @throws 'invalid-option' if echarts is not installed
+ * @throws 'runtime' if echarts is not installed
  */
 export function plotSpectrum(
   { grid, density, errors }: Pick<SpectralDensity, 'grid' | 'density' | 'errors'>,
@@ -110,7 +111,7 @@ export interface LandscapePlotOptions extends PlotOptions {
 /**
  * Plots a loss landscape as a color map with level lines, as SVG. The scale is logarithmic if all losses are positive.
  * Cells that are not finite stay empty.
- * @throws 'invalid-option' if echarts is not installed
+ * @throws 'runtime' if echarts is not installed
  */
 export function plotLandscape({ axis: at, losses }: Landscape, options: LandscapePlotOptions = {}): Promise<string> {
   const { levels = 12, width = 620, height = 540 } = options
@@ -249,7 +250,7 @@ async function renderSvg(
   { title, width = defaultWidth, height = 500 }: PlotOptions,
   option: EChartsOption,
 ): Promise<string> {
-  const { init } = await echarts()
+  const { init } = echarts()
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {
     chart.setOption({
@@ -265,25 +266,12 @@ async function renderSvg(
   }
 }
 
-/** Throws `invalid-option` if echarts is missing: call it before an expensive computation. */
-export async function requirePlots(): Promise<void> {
-  await echarts()
+/** Throws `runtime` if echarts is missing: call it before an expensive computation. */
+export function requirePlots(): void {
+  echarts()
 }
 
-/** Loads echarts, an optional peer dependency, with the first plot. */
-async function echarts(): Promise<typeof import('echarts')> {
-  try {
-    return await import('echarts')
-  } catch (cause) {
-    throw new OnnxIreError(
-      'invalid-option',
-      'plots need the package echarts, which is not installed: npm install echarts',
-      {
-        cause,
-      },
-    )
-  }
-}
+const echarts = () => requirePackage<typeof import('echarts')>('echarts', 'a plot')
 
 /** A point of a plot. */
 export type Point = readonly [x: number, y: number]

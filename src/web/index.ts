@@ -26,6 +26,6 @@ export { downloadModel, type ReadModelOptions, readModel, writeModel } from './f
 export { modelFolder } from './files/model-folder.js'
 export type { Source } from './files/source.js'
 export { type Content, storage } from './files/storage.js'
-export type { WasmFiles, WasmSettings } from './runtime/ort.js'
 export { type WasmOptions, wasm } from './runtime/wasm.js'
+export type { WasmFiles, WasmSettings } from './runtime/wasm-settings.js'
 export { type WebGpuOptions, type WebGpuRuntime, webgpu } from './runtime/webgpu.js'

@@ -29,7 +29,10 @@ interface Dependency {
   readonly broughtBy: ReadonlySet<string>
 }
 
-/** Lists the production dependencies in package-lock.json, of all platforms, sorted by name. */
+/**
+ * Lists the production dependencies in package-lock.json, with the optional peers that users install themselves, of all
+ * platforms, sorted by name.
+ */
 export function productionDependencies(): Dependency[] {
   const { packages } = JSON.parse(readFileSync(inRepository('package-lock.json'), 'utf8')) as {
     readonly packages: Readonly<Record<string, LockedPackage>>
@@ -41,8 +44,9 @@ export function productionDependencies(): Dependency[] {
     found.set(path, broughtBy.add(direct))
     for (const name of requirements(packages[path]!)) visit(locate(packages, path, name), direct)
   }
-  const { dependencies, optionalDependencies } = packages['']!
-  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) visit(locate(packages, '', name), name)
+  const { dependencies, optionalDependencies, peerDependencies } = packages['']!
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies }))
+    visit(locate(packages, '', name), name)
   return [...found]
     .map(([path, broughtBy]) => {
       const { license = 'none', hasInstallScript = false, integrity } = packages[path]!

@@ -134,7 +134,7 @@ describe('cApi() > start', () => {
         if (name === 'koffi') throw new Error('Cannot find module')
         return resolve(name, ...rest)
       }`
-    expect(await text(head)).toMatch(/^runtime: .*koffi, which does not load; npm install koffi/)
+    expect(await text(head)).toMatch(/^runtime: .*koffi, which does not load/)
   })
 
   it('another release of onnxruntime > rejects', async () => {

@@ -130,12 +130,12 @@ test('landscape > has one cell per finite loss, contour lines, and a color scale
 
 test('plots > without echarts > error with the install command', () => {
   const plot = new URL('../../dist/node/plot.js', import.meta.url).href
-  const hooks = `export const resolve = (name, context, next) => {
-    if (name === 'echarts') throw Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' })
-    return next(name, context)
-  }`
-  const script = `import { register } from 'node:module'
-    register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}))
+  const script = `import Module from 'node:module'
+    const load = Module._load
+    Module._load = (name, ...rest) => {
+      if (name !== 'echarts') return load(name, ...rest)
+      throw Object.assign(new Error("Cannot find module 'echarts'"), { code: 'MODULE_NOT_FOUND' })
+    }
     const { plotCurves } = await import(${JSON.stringify(plot)})
     await plotCurves([]).catch(({ code, message }) => console.log(JSON.stringify({ code, message })))`
   const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
@@ -143,7 +143,7 @@ test('plots > without echarts > error with the install command', () => {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),
   })
   expect(JSON.parse(stdout)).toMatchObject({
-    code: 'invalid-option',
+    code: 'runtime',
     message: expect.stringContaining('npm install echarts'),
   })
 })

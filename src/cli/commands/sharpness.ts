@@ -178,7 +178,7 @@ const plotNames = { density: 'spectrum.svg', landscape: 'landscape.svg' }
  * Checks that echarts is installed and creates the folder, before anything is computed. Returns a function that plots.
  */
 async function preparePlots(folder: string): Promise<(flatness: Flatness) => Promise<string[]>> {
-  await requirePlots()
+  requirePlots()
   await makeFolder(folder)
   return async ({ density, eigenvalues, landscape: plane }) => {
     const files: string[] = []

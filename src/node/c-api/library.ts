@@ -1,6 +1,6 @@
-import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
+import { requirePackage, resolvePackage } from '../runtime/packages.js'
 
 type Koffi = typeof import('koffi')
 
@@ -29,7 +29,6 @@ const interfaceVersion = 24
 /** Stack size for calls: onnxruntime recurses over graphs, and koffi's default stacks are too small for large ones. */
 const stackBytes = 8 * 2 ** 20
 
-const require = createRequire(import.meta.url)
 let loaded: Library | undefined
 
 /**
@@ -43,9 +42,10 @@ export function library(): Library {
 }
 
 function load(): Library {
-  const koffi = loadKoffi()
-  const home = dirname(require.resolve('onnxruntime-node/package.json'))
-  const { version: installed } = require('onnxruntime-node/package.json')
+  const need = "onnxruntime's C API"
+  const koffi = requirePackage<Koffi>('koffi', need)
+  const home = dirname(resolvePackage('onnxruntime-node/package.json', need))
+  const { version: installed } = requirePackage<{ version: string }>('onnxruntime-node/package.json', need)
   checkRelease(installed, 'onnxruntime-node')
   const folder = join(home, 'bin', 'napi-v6', process.platform, process.arch)
   const names: Partial<Record<string, string>> = { linux: '.so.1', darwin: '.1.dylib' }
@@ -84,15 +84,6 @@ function load(): Library {
         // musl does not have it.
       }
     },
-  }
-}
-
-function loadKoffi(): Koffi {
-  try {
-    return require('koffi')
-  } catch (cause) {
-    const text = "onnxruntime's C API needs the package koffi, which does not load; npm install koffi"
-    throw new OnnxIreError('runtime', `${text} (${(cause as Error).message})`, { cause })
   }
 }
 

@@ -3,12 +3,13 @@ import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.j
 import { checkImageHeader, maxImagePixels } from '../../data/image/image-header.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readRegularFile } from '../files/files.js'
+import { requirePackage } from '../runtime/packages.js'
 
 /**
  * Decodes a JPEG, PNG or WebP file. Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is
  * applied, color profiles are not (like PIL and torchvision). Shrinking averages over all source pixels of a target
  * pixel (libvips, linear kernel), like bilinear resizing in PIL. Runs outside of the JavaScript thread.
- * @throws 'io', or 'invalid-data' naming a file that is damaged, of another format, or larger than 2^25 pixels
+ * @throws 'io', 'runtime' if sharp is not installed, or 'invalid-data' naming a file that is damaged, of another format, or larger than 2^25 pixels
  */
 export async function decodeImage(
   path: string,
@@ -16,7 +17,7 @@ export async function decodeImage(
 ): Promise<DecodedImage> {
   const bytes = await readRegularFile('image', path)
   checkImageHeader(path, bytes)
-  const sharp = await loadSharp()
+  const sharp = requirePackage<typeof import('sharp').default>('sharp', 'decoding images')
   try {
     const image = sharp(bytes, { failOn: 'error', ignoreIcc: true, autoOrient: true, limitInputPixels: maxImagePixels })
     const { width, height } = (await image.metadata()).autoOrient
@@ -37,16 +38,3 @@ export async function decodeImage(
 }
 
 const gray = (value: number) => ({ r: value, g: value, b: value })
-
-/** Loads sharp, which contains a native library, for the first image. */
-async function loadSharp() {
-  try {
-    return (await import('sharp')).default
-  } catch (cause) {
-    throw new OnnxIreError(
-      'runtime',
-      `cannot load sharp, which decodes images: ${cause instanceof Error ? cause.message : cause}`,
-      { cause },
-    )
-  }
-}

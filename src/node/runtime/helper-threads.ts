@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Helpers } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { findWorker } from './packages.js'
 
 /**
  * Cells that the threads share. WAKE changes whenever there are messages. CLAIM has the number of the current work in
@@ -89,21 +90,22 @@ export class HelperThreads implements Helpers {
 
   #post(message: HelperMessage): void {
     if (this.#closed) return
-    this.#workers ??= Array.from({ length: this.#size }, () => this.#start())
+    this.#workers ??= this.#start()
     for (const worker of this.#workers) worker.postMessage(message)
     Atomics.add(this.#shared, cells.wake, 1)
     Atomics.notify(this.#shared, cells.wake)
   }
 
-  #start(): Worker {
-    const worker = new Worker(new URL('./helper-thread.js', import.meta.url), {
-      workerData: this.#shared,
-      execArgv: [],
+  #start(): readonly Worker[] {
+    const file = findWorker('helper-thread')
+    if (file === undefined) return []
+    return Array.from({ length: this.#size }, () => {
+      const worker = new Worker(file, { workerData: this.#shared, execArgv: [] })
+      worker.unref()
+      // It never claims a piece.
+      worker.on('error', () => {})
+      return worker
     })
-    worker.unref()
-    // It never claims a piece.
-    worker.on('error', () => {})
-    return worker
   }
 }
 

@@ -8,6 +8,7 @@ import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import type { CompileOptions, Engine, Operand, Session, TensorHandle } from './engine.js'
+import { requirePackage } from './packages.js'
 
 type Ort = typeof import('onnxruntime-node')
 
@@ -38,7 +39,7 @@ export class LocalEngine implements Engine {
 
   compile(model: Uint8Array, options: CompileOptions = {}): Promise<Session> {
     return this.#queue(async () => {
-      const ort = await load()
+      const ort = load()
       const session = await create(ort, model, sessionOptionsFor(this.#options, options))
       const inputs = session.inputMetadata.map((input) => {
         if (input.isTensor) return { name: input.name, dtype: input.type as DType }
@@ -120,16 +121,11 @@ export class LocalEngine implements Engine {
   }
 }
 
-/** Imports onnxruntime-node on first use: environment variables must be set before the library loads. */
-async function load(): Promise<Ort> {
-  try {
-    const ort = await import('onnxruntime-node')
-    ort.env.logLevel = 'error'
-    return ort
-  } catch (cause) {
-    const text = `onnxruntime-node does not load on ${process.platform} ${process.arch}: ${(cause as Error).message}`
-    throw new OnnxIreError('runtime', text, { cause })
-  }
+/** Loads onnxruntime-node on first use: environment variables must be set before. */
+function load(): Ort {
+  const ort = requirePackage<Ort>('onnxruntime-node', 'node()')
+  ort.env.logLevel = 'error'
+  return ort
 }
 
 async function create(ort: Ort, model: Uint8Array, options: InferenceSession.SessionOptions) {

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import type { InferenceSession } from 'onnxruntime-node'
 import type { Tensor } from '../../ir/tensor.js'
@@ -24,6 +23,7 @@ import {
   type SessionOptions,
 } from './options.js'
 import type { WorkerData } from './ort-worker.js'
+import { findWorker, requirePackage } from './packages.js'
 import { ThreadLock } from './thread-lock.js'
 import { WorkerEngine } from './worker-engine.js'
 
@@ -34,7 +34,7 @@ type NodeSessionOptions = Omit<SessionOptions, 'freeDimensionOverrides' | 'logVe
  * Creates a runtime with onnxruntime-node, on the CPU or a GPU. It executes one run at a time, outside of the calling
  * thread. On the CPU it is `cApi`, which trains with less time and memory than onnxruntime's binding; outside of Linux,
  * if koffi does not load, or with the option `worker`, it is the binding, and `description` contains the reason. The
- * binding's worker thread starts with the first `compile`. Nothing keeps the process alive while no call is pending.
+ * binding's worker thread starts with the first `compile`; a bundle that does not find its file runs in process. Nothing keeps the process alive while no call is pending.
  * With the provider 'webgpu' the runtime has a `device`.
  * @throws 'invalid-option'
  * @example
@@ -77,7 +77,9 @@ function createRuntime(options: NodeOptions): Runtime {
   checkSession(options.session ?? {})
   const native = provider === 'cpu' && options.worker === undefined ? openCApi(options) : ''
   if (typeof native === 'object') return native
-  const worker = options.worker ?? true
+  const file = options.worker === false ? undefined : findWorker('ort-worker')
+  const noFile = options.worker !== false && file === undefined ? missingWorker : ''
+  if (options.worker && noFile) throw new OnnxIreError('runtime', `node: option 'worker' is true, but ${noFile}`)
   const allOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
@@ -90,15 +92,16 @@ function createRuntime(options: NodeOptions): Runtime {
     ],
   }
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
-  const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json')
-  const thread = `${worker ? 'worker' : 'in process'}${native && `, because ${native}`}`
+  const { version } = requirePackage<{ version: string }>('onnxruntime-node/package.json', 'node()')
+  const reasons = [native, noFile].filter((reason) => reason !== '')
+  const thread = `${file ? 'worker' : 'in process'}${reasons.map((reason) => `, because ${reason}`).join('')}`
   const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${thread}`
   const lock = provider === 'webgpu' ? webgpuLock : undefined
-  const engine = worker
-    ? new WorkerEngine((guard) => startWorker(allOptions, guard, lock))
+  const engine = file
+    ? new WorkerEngine((guard) => startWorker(file, allOptions, guard, lock))
     : new LocalEngine(allOptions, lock && ((work) => lock.run(work)))
   const device = (disposed: () => Promise<void> | undefined) => new NodeDevice(engine, disposed)
-  return runtimeOf(description, provider, engine, worker, provider === 'webgpu' ? device : undefined)
+  return runtimeOf(description, provider, engine, file !== undefined, provider === 'webgpu' ? device : undefined)
 }
 
 /** Creates the runtime of the C API, or returns the reason why it is not used. */
@@ -117,6 +120,10 @@ const nodeOptions: Readonly<Record<keyof NodeFallbackOptions, true>> = {
   ...{ provider: true, webgpu: true, threads: true, worker: true, graphOptimizationLevel: true },
   ...{ telemetry: true, session: true, fallback: true },
 }
+
+/** Reason why there is no worker thread. */
+const missingWorker =
+  'its file ort-worker.js is neither beside the bundle nor in an installed onnx-ire (docs/bundlers.md)'
 
 /** Values of the options of the provider 'webgpu'. */
 const webgpuOptions: { readonly [Name in keyof NodeWebGpuOptions]-?: readonly string[] } = {
@@ -214,9 +221,14 @@ function runtimeOf(
 }
 
 /** Starts the worker thread, without the flags of the user's process (`--input-type`, loaders). */
-function startWorker(options: InferenceSession.SessionOptions, guard: ExitGuard, lock: ThreadLock | undefined): Worker {
+function startWorker(
+  file: string,
+  options: InferenceSession.SessionOptions,
+  guard: ExitGuard,
+  lock: ThreadLock | undefined,
+): Worker {
   const workerData: WorkerData = { options, guardCells: guard.cells, ...(lock ? { lockCell: lock.cell } : {}) }
-  return new Worker(new URL('./ort-worker.js', import.meta.url), { workerData, execArgv: [] })
+  return new Worker(file, { workerData, execArgv: [] })
 }
 
 /**

@@ -6,30 +6,10 @@ import { identityModel } from '../../runtime/ort.js'
 import { threadRange } from '../../runtime/runtime.js'
 import { checkNumber } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import type { WasmFiles, WasmSettings } from './wasm-settings.js'
 
 export type { InferenceSession, OrtTensor }
 export type Ort = typeof import('onnxruntime-web/wasm')
-
-/** URLs of onnxruntime-web's WebAssembly and of the module that loads it. */
-export interface WasmFiles {
-  readonly wasm?: string | URL
-  readonly mjs?: string | URL
-}
-
-/** Location of onnxruntime's WebAssembly and its number of threads. */
-export interface WasmSettings {
-  /**
-   * Location of onnxruntime-web's `ort-wasm-*` files: a folder, ending in '/', or the URLs of the two. Default: the
-   * location to which Vite (or another bundler that supports `new URL(..., import.meta.url)`) copies them; without a
-   * bundler, next to onnxruntime-web's own module.
-   */
-  readonly wasmPaths?: string | WasmFiles | undefined
-  /**
-   * Number of threads of one operator; more than 1 need a cross-origin isolated page. Default: the number of cores if
-   * the page is isolated, otherwise 1; always 1 with `webgpu`, because the GPU does the work.
-   */
-  readonly threads?: number | undefined
-}
 
 /** Number of threads of a runtime. Throws `invalid-option`. */
 function threadsOf({ threads }: WasmSettings): number {
@@ -59,7 +39,7 @@ export async function loadOrt(
   const ort = (await load().catch((cause) => {
     throw new OnnxIreError(
       'runtime',
-      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed, and the page must be able to load its module`,
+      `${name} does not load: ${(cause as Error).message}; the package onnxruntime-web must be installed (npm install onnxruntime-web), and the page must be able to load its module`,
       { cause },
     )
   })) as Ort

@@ -12,8 +12,8 @@ import {
   runSession,
   startProvider,
   toOrtTensor,
-  type WasmSettings,
 } from './ort.js'
+import type { WasmSettings } from './wasm-settings.js'
 import { YieldingQueue } from './yielding-queue.js'
 
 /** Queue of all calls, of every runtime: onnxruntime's WebAssembly does not accept overlapping ones. */
