@@ -76,3 +76,32 @@ function sampleAxis(axis: SweepAxis, random: Random): unknown {
   const value = from > 0 ? from * (to / from) ** u : from + (to - from) * u
   return integer ? Math.round(value) : Number(value.toPrecision(3))
 }
+
+/**
+ * Axes for more trials near a combination of a sweep: a list of numbers becomes the range between the neighbors of the
+ * value, beyond an end by the same factor; a range becomes a part of a quarter of its width around the value; the value
+ * itself remains of any other axis.
+ */
+export function axesNear(over: SweepAxes, values: SweepValues): SweepAxes {
+  return Object.fromEntries(Object.entries(over).map(([name, axis]) => [name, axisNear(axis, values[name])]))
+}
+
+function axisNear(axis: SweepAxis, value: unknown): SweepAxis {
+  if (typeof value !== 'number') return [value]
+  if (isRange(axis)) {
+    const { from, to, integer } = axis
+    const part =
+      from > 0
+        ? { from: value / (to / from) ** 0.125, to: value * (to / from) ** 0.125 }
+        : { from: value - (to - from) / 8, to: value + (to - from) / 8 }
+    return { from: Math.max(part.from, from), to: Math.min(part.to, to), ...(integer ? { integer } : {}) }
+  }
+  if (!axis.every((each) => typeof each === 'number')) return [value]
+  const sorted = [...axis].sort((a, b) => a - b)
+  const at = sorted.indexOf(value)
+  const [below, above] = [sorted[at - 1], sorted[at + 1]]
+  if (value <= 0) return { from: below ?? value, to: above ?? value }
+  const from = below ?? (above === undefined ? value / 2 : (value * value) / above)
+  const to = above ?? (below === undefined || below <= 0 ? 2 * value : (value * value) / below)
+  return { from, to, ...(sorted.every(Number.isInteger) ? { integer: true } : {}) }
+}

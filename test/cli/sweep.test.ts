@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { IreComparison } from '../../src/cli/sweep/compare-ire.js'
 import type { FinishedSweep } from '../../src/cli/sweep/run-sweep.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import type { LearningRateTest, Measures } from '../../src/index.js'
@@ -119,4 +120,34 @@ test('lr > suggests a rate, with its rule, and writes no files', async () => {
   const stopped = await runInterrupted(['lr', recipe], /^testing learning rates/m)
   expect(stopped.code).toBe(130)
   expect(await readdir(space.folder, { recursive: true })).toEqual(before)
+})
+
+test('--compare ire > tunes both with equally many trials, and compares them with other seeds', async () => {
+  const over = ['--over', 'optimizer.lr=0.1,0.2', '--over', 'optimizer.ire.kappa=1,4']
+  const args = ['sweep', recipe, '--compare', 'ire', ...over, '--set', 'epochs=1', '--seeds', '2']
+  const stopped = await runInterrupted(args, /^trial 1: optimizer.ire.kappa/m)
+  expect(stopped).toMatchObject({ code: 130, stdout: expect.stringMatching(/--resume/) })
+  const resumed = await run(...args, '--resume')
+  expect(resumed.code).toBe(0)
+  expect(resumed.stdout).toMatch(
+    /^(IRE helped|IRE made it worse|No effect of IRE is shown): loss .* ± .* over 2 seeds/m,
+  )
+  const compared = await json<IreComparison>(...args, '--resume')
+  const { base, ire, seeds, difference, verdict } = compared
+  expect(seeds).toEqual([8, 9]) // the recipe has seed 7
+  expect([base!.trials, ire!.trials]).toEqual([4, 4])
+  expect(JSON.parse(await readFile(base!.recipe, 'utf8')).optimizer).toEqual({
+    kind: 'sgd',
+    lr: base!.values['optimizer.lr'],
+  })
+  expect(JSON.parse(await readFile(ire!.recipe, 'utf8')).optimizer).toMatchObject({
+    lr: ire!.values['optimizer.lr'],
+    ire: { kappa: ire!.values['optimizer.ire.kappa'], gamma: 0.8 },
+  })
+  const differences = ire!.scores.map((score, i) => score! - base!.scores[i]!)
+  expect(difference!.value).toBeCloseTo((differences[0]! + differences[1]!) / 2, 10)
+  // Two values: t of 95 % with one degree of freedom is 12.7.
+  expect(difference!.half).toBeCloseTo((12.7062 * Math.abs(differences[0]! - differences[1]!)) / 2, 3)
+  const excludes = Math.abs(difference!.value) > difference!.half
+  expect(verdict).toBe(excludes ? (difference!.value < 0 ? 'helps' : 'harms') : 'undecided')
 })

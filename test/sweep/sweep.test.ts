@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type SweepRun, type SweepTrial, sweep } from '../../src/index.js'
-import { listCombinations } from '../../src/sweep/search.js'
+import { axesNear, listCombinations } from '../../src/sweep/search.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 import { errorWith } from '../thrown.js'
 
@@ -27,6 +27,17 @@ describe('combinations', () => {
     const share = (bound: number) => drawn.filter(({ lr }) => (lr as number) < bound).length / drawn.length
     for (const [decade, bound] of [1e-3, 1e-2, 1e-1, 1].entries()) expect(share(bound)).toBeCloseTo((decade + 1) / 4, 1)
     expect(new Set(drawn.map(({ k }) => k))).toEqual(new Set([1, 2, 3, 4, 5, 6, 7, 8]))
+  })
+
+  test('axesNear > ranges between the neighbors of the best values', () => {
+    const over = { lr: [1e-2, 1e-4, 1e-3], kind: ['a', 'b'], batch: [8, 16, 32], decay: { from: 1e-4, to: 1 } }
+    const near = axesNear(over, { lr: 1e-3, kind: 'b', batch: 16, decay: 1e-2 })
+    expect(near).toMatchObject({ lr: { from: 1e-4, to: 1e-2 }, kind: ['b'], batch: { from: 8, to: 32, integer: true } })
+    expect((near.decay as { from: number }).from).toBeCloseTo(1e-2 / 10 ** 0.5, 6)
+    const atEnds = axesNear(over, { lr: 1e-2, kind: 'b', batch: 8, decay: 1 })
+    expect((atEnds.lr as { to: number }).to).toBeCloseTo(0.1, 6)
+    expect(atEnds).toMatchObject({ lr: { from: 1e-3 }, batch: { from: 4, to: 16 }, decay: { to: 1 } })
+    expect(axesNear({ lr: [0.1] }, { lr: 0.1 })).toEqual({ lr: { from: 0.05, to: 0.2 } })
   })
 
   test.each([

@@ -1,5 +1,5 @@
 import { basename, dirname, extname, resolve } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { usageError } from '../errors.js'
 import { formatMetric } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
@@ -16,6 +16,7 @@ import {
   setOption,
 } from '../options.js'
 import { createStageProgress } from '../progress.js'
+import { compareIre, formatComparison } from '../sweep/compare-ire.js'
 import { createHeatMap, formatHeatMap, formatTrials } from '../sweep/format-sweep.js'
 import { formatValues } from '../sweep/format-trial.js'
 import { parseOver } from '../sweep/parse-over.js'
@@ -31,6 +32,8 @@ interface Options {
   readonly seed: number
   readonly metric?: string
   readonly map?: readonly string[]
+  readonly compare?: 'ire'
+  readonly seeds: number
   readonly out?: string
   readonly resume?: true
   readonly force?: true
@@ -62,8 +65,18 @@ export function defineSweep(program: Command, io: Io): void {
       '--metric <name>',
       'validation metric to compare (default: that of best, earlyStopping or the schedule, else loss)',
     )
+    .addOption(
+      new Option(
+        '--compare <what>',
+        'ire: tune the base optimizer, then IRE, with equally many trials, and compare both with other seeds',
+      ).choices(['ire']),
+    )
+    .option('--seeds <n>', 'number of seeds of --compare', parsePositiveInteger, 3)
     .option('--map <paths>', 'the two fields of the heat map, comma-separated (default: the last two)', parseList)
-    .option('--out <folder>', 'the folder of the sweep (default: runs/<recipe>-sweep beside the recipe)')
+    .option(
+      '--out <folder>',
+      'the folder of the sweep (default: runs/<recipe>-sweep beside the recipe; with --compare runs/<recipe>-ire)',
+    )
     .option('--resume', 'continue an interrupted sweep: finished trials are not repeated')
     .option('--force', 'replace the sweep in the folder')
     .option('--jobs <n>', 'the most trials at the same time (default: one per core, on a GPU 1)', parsePositiveInteger)
@@ -87,34 +100,47 @@ export read; and best.json, the recipe of the best trial. Each trial is a run of
 cores divided among them. With --halving a trial pauses and is resumed, with the schedule of the whole run: the result is that of
 an uninterrupted run.
 
+With --compare ire, --over lists fields of the base optimizer and of optimizer.ire (default: lr by factors of two around that of the
+recipe; kappa 1, 2, 4 and gamma 0.6, 0.8). The base is tuned first, then IRE at its best values, then the base near its best values
+with as many trials as IRE had. Both train with the seeds after that of the recipe, and the difference is printed with its 95 %
+interval. The five sweeps are folders in the folder of the sweep.
+
 Examples:
   $ onnx-ire sweep recipe.json --over optimizer.lr=1e-4,3e-4,1e-3 --over optimizer.ire.kappa=1,2,4
   $ onnx-ire sweep recipe.json --over optimizer.lr=1e-5..1e-2 --over batchSize=16,32,64 --trials 20 --metric accuracy
   $ onnx-ire sweep recipe.json --over optimizer.lr=1e-5..1e-2 --trials 27 --halving 3
   $ onnx-ire sweep recipe.json --over optimizer.kind=adamw,lion --resume
+  $ onnx-ire sweep recipe.json --compare ire --over optimizer.lr=1e-4,3e-4,1e-3 --over optimizer.ire.kappa=1,2,4
   $ onnx-ire train runs/recipe-sweep/best.json --set seed=1 --out runs/best-1`,
     )
     .action(async (path: string, options: Options) => {
-      if (options.over.length === 0) usageError(command, 'name at least one field with --over')
+      if (options.over.length === 0 && !options.compare) usageError(command, 'name at least one field with --over')
       if (options.resume && options.force)
         usageError(command, '--resume continues the sweep in the folder, --force replaces it: give one of them')
       if (options.halving === 1) usageError(command, '--halving must be at least 2')
+      if (options.compare && options.map) usageError(command, '--map is for a sweep without --compare')
+      if (options.seeds < 2) usageError(command, '--seeds must be at least 2, for an interval')
       if (options.map && options.map.length !== 2) usageError(command, '--map takes two fields')
       await sweepRecipe(io, path, options)
     })
 }
 
 /** The folder of a sweep if no option sets it. */
-const defaultSweepFolder = (path: string): string =>
-  resolve(dirname(path), 'runs', `${basename(path, extname(path))}-sweep`)
+const defaultSweepFolder = (path: string, what: string): string =>
+  resolve(dirname(path), 'runs', `${basename(path, extname(path))}-${what}`)
 
 async function sweepRecipe(io: Io, path: string, options: Options): Promise<void> {
   const { trials, halving, seed, json } = options
   const over = parseOver(options.over)
   const read = (assignments: readonly string[]) => readRecipe(path, [...options.set, ...assignments])
   const metric = options.metric ?? monitoredMetric(await read([]))
-  const result = await runSweep({
-    ...{ io, readRecipe: read, folder: options.out ?? defaultSweepFolder(path), provider: options.provider },
+  const request = {
+    ...{
+      io,
+      readRecipe: read,
+      folder: options.out ?? defaultSweepFolder(path, options.compare ?? 'sweep'),
+      provider: options.provider,
+    },
     plan: {
       over,
       seed,
@@ -124,7 +150,14 @@ async function sweepRecipe(io: Io, path: string, options: Options): Promise<void
     },
     ...{ resume: options.resume ?? false, force: options.force ?? false, jobs: options.jobs, memory: options.memory },
     progress: createStageProgress(io.stderr, options.quiet ?? false),
-  })
+  }
+  if (options.compare) {
+    const comparison = await compareIre({ ...request, seeds: options.seeds })
+    print(io, comparison, json, () => formatComparison(comparison))
+    if (comparison.interrupted) throw new Interrupted()
+    return
+  }
+  const result = await runSweep(request)
   const { mode, best, interrupted } = result
   const map = createHeatMap(result.trials, mode, options.map)
   print(io, { ...result, map }, json, () => {

@@ -127,7 +127,7 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
 }
 
 /** The changes of a recipe by the values of a combination, as for --set. */
-const assign = (values: SweepValues): string[] =>
+export const assign = (values: SweepValues): string[] =>
   Object.entries(values).map(([path, value]) => `${path}=${JSON.stringify(value)}`)
 
 /**
