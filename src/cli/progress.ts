@@ -1,4 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress'
+import type { FeatureProgress } from '../train/cached-features.js'
 import type { IntervalMetrics, StepProgress } from '../train/options.js'
 import { escapeControls } from '../util/printable.js'
 import { getOwn } from '../util/record.js'
@@ -100,6 +101,8 @@ export function createExampleCounter(stream: Output, quiet: boolean, total: numb
 
 /** Progress of a training run. */
 export interface TrainingProgress {
+  /** Shows the pass that computes cached features, before the first step. */
+  features(progress: FeatureProgress): void
   step(progress: StepProgress): void
   evaluation(metrics: IntervalMetrics): void
   note(text: string): void
@@ -113,6 +116,7 @@ export interface TrainingProgress {
 export function createTrainingProgress(stream: Output, quiet: boolean, metric: string): TrainingProgress {
   let [validation, examples, steps] = ['', 0, 0]
   let started: number | undefined
+  let features: ExampleCounter | undefined
   const display = createDisplay<{
     readonly epoch: number
     readonly loss: string
@@ -126,6 +130,16 @@ export function createTrainingProgress(stream: Output, quiet: boolean, metric: s
     delay: 0,
   })
   return {
+    features({ done, total }) {
+      if (!features) {
+        display.note(`running the frozen layers once over ${total} examples`)
+        features = createExampleCounter(stream, quiet, total)
+      }
+      features.at(done)
+      if (done < total) return
+      features.stop()
+      features = undefined
+    },
     step(progress) {
       started ??= performance.now() - 1000 * progress.seconds
       examples += progress.examples
@@ -149,7 +163,10 @@ export function createTrainingProgress(stream: Output, quiet: boolean, metric: s
       display.note(formatEvaluation(metrics))
     },
     note: display.note,
-    stop: display.stop,
+    stop() {
+      features?.stop()
+      display.stop()
+    },
   }
 }
 

@@ -39,6 +39,17 @@ export interface FeatureFile {
   remove(): Promise<void>
 }
 
+/** Progress of the pass that computes the features of a data set. */
+export interface FeatureProgress {
+  /** Number of examples whose features are computed. */
+  readonly done: number
+  /** Number of examples of the data set. */
+  readonly total: number
+}
+
+/** Called after every batch of such a pass. */
+export type OnFeatures = (progress: FeatureProgress) => void | Promise<void>
+
 /** Training of the layers behind a frozen part of the model, on the features that the frozen part computes. */
 export interface FeatureStage {
   /** Programs of the layers that are trained. */
@@ -121,23 +132,24 @@ export class FeatureCache {
 
   /**
    * Returns the training data of a stage: its features, and the other tensors that its layers and the loss read.
+   * @param onBatch called after every batch of the frozen part
    * @throws OnnxIreError `invalid-data` for a stream, for data that are augmented, and for examples of several shapes
    */
-  async ofTraining(stage: FeatureStage, data: DatasetOrStream): Promise<Dataset> {
+  async ofTraining(stage: FeatureStage, data: DatasetOrStream, onBatch?: OnFeatures): Promise<Dataset> {
     if (!('batch' in data))
       throw new OnnxIreError(
         'invalid-data',
         "features are 'cached', but the training data are a stream, which cannot be read by index: load the examples into a data set, or omit the option features",
       )
     await checkNotAugmented(data, this.#batchSize)
-    return this.of(stage, data)
+    return this.of(stage, data, onBatch)
   }
 
   /** Returns the data of a stage as `ofTraining` does, without a check of augmentation: evaluations do not augment. */
-  of(stage: FeatureStage, data: Dataset): Promise<Dataset> {
+  of(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
     const known = this.#found.get(stage) ?? new WeakMap<Dataset, Promise<Dataset>>()
     this.#found.set(stage, known)
-    const found = known.get(data) ?? this.#compute(stage, data)
+    const found = known.get(data) ?? this.#compute(stage, data, onBatch)
     known.set(data, found)
     found.catch(() => known.delete(data))
     return found
@@ -148,7 +160,7 @@ export class FeatureCache {
     for (const file of this.#files.splice(0)) await file.remove()
   }
 
-  async #compute({ programs, features }: FeatureStage, data: Dataset): Promise<Dataset> {
+  async #compute({ programs, features }: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
     const names = [...programs.graphs.data.keys()]
     const outputs = new Map([...features].filter(([name]) => programs.graphs.data.has(name)))
     const leaves = new Set(leavesOf(outputs.values()))
@@ -161,6 +173,7 @@ export class FeatureCache {
         const feeds = Object.fromEntries([...inputs.keys()].map((name) => [name, batch[name]!]))
         const all = { ...batch, ...(await program.run(feeds)) }
         await table.add(Object.fromEntries(names.map((name) => [name, all[name]!])), number * this.#batchSize, size)
+        await onBatch?.({ done: number * this.#batchSize + size, total: data.length })
       }
     } finally {
       await program.release()

@@ -81,6 +81,9 @@ interface CachedStage {
   readonly options: { readonly programs: FeatureStage['programs']; readonly curvatureBatch: Batch | undefined }
 }
 
+/** Ends the computation of features. */
+class FeaturesAborted extends Error {}
+
 /** Number of recoveries from lost devices that are tried without a step in between. */
 const maxRecoveries = 3
 
@@ -150,6 +153,7 @@ export class FitLoop {
     const run = this.#run
     const { step } = run
     await this.#enterStage(step)
+    if (this.#isAborted) return
     for await (const batch of this.#remainingBatches()) {
       if (run.stageAt(run.step, this.#resolved.settings) !== (this.#cached?.stage ?? null)) return
       const { measureEvery } = this.#options
@@ -187,9 +191,23 @@ export class FitLoop {
     if (stage === (this.#cached?.stage ?? null)) return
     this.#cached = undefined
     if (!stage) return
-    const data = await this.#features.ofTraining(stage, this.#data)
+    const data = await this.#computeFeatures(stage)
+    if (!data) return
     const curvatureBatch = await readCurvatureBatch(data, this.#trainer)
     this.#cached = { stage, data, options: { programs: stage.programs, curvatureBatch } }
+  }
+
+  /** Computes the features of the training data; returns null if aborted meanwhile. */
+  async #computeFeatures(stage: FeatureStage): Promise<Dataset | null> {
+    try {
+      return await this.#features.ofTraining(stage, this.#data, async (progress) => {
+        await this.#options.onFeatures?.(progress)
+        if (this.#isAborted) throw new FeaturesAborted()
+      })
+    } catch (error) {
+      if (error instanceof FeaturesAborted) return null
+      throw error
+    }
   }
 
   /** Evaluates the validation data, in the stage of the last step. */
@@ -197,7 +215,11 @@ export class FitLoop {
     const run = this.#run
     const stage = run.stageAt(Math.max(0, run.step - 1), this.#resolved.settings)
     if (!stage || !('batch' in data)) return run.evaluate(data, run.validatedWeights)
-    return run.evaluate(await this.#features.of(stage, data), run.validatedWeights, stage.programs)
+    return run.evaluate(
+      await this.#features.of(stage, data, this.#options.onFeatures),
+      run.validatedWeights,
+      stage.programs,
+    )
   }
 
   #summarizeInterval(last: StepProgress): IntervalEnd {

@@ -9,7 +9,7 @@ import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { FeatureStore } from './cached-features.js'
+import type { FeatureStore, OnFeatures } from './cached-features.js'
 import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
@@ -113,6 +113,11 @@ export interface FitOptions {
    * `checkpoints`: when the page is hidden or the process is about to end, for example.
    */
   readonly onStep?: Callback<StepProgress>
+  /**
+   * Called after every batch of the pass that computes cached features, before the first step and before the first
+   * evaluation: once per data set.
+   */
+  readonly onFeatures?: OnFeatures
   /** Called with the metrics of every interval, before `fit` yields them and before the checkpoint is written. */
   readonly onEvaluate?: Callback<IntervalMetrics>
   /** Called with the step of a checkpoint after it is written. */
@@ -208,7 +213,8 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
 }
 const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ totalEpochs: true, totalSteps: true, validation: true, evaluateEvery: true, checkpoints: true },
-  ...{ onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true, measureEvery: true, signal: true },
+  ...{ onFeatures: true, onStep: true, onEvaluate: true, onCheckpoint: true, onDeviceLost: true },
+  ...{ measureEvery: true, signal: true },
 }
 
 /** Checks trainer options. Throws `invalid-option` for an option that is unknown, missing or out of range. */

@@ -104,6 +104,29 @@ describe('features: cached', () => {
     expect(held.reads()).toBe(Math.ceil(validation.length / 8))
   })
 
+  it('reports every batch of the pass, and ends within it if aborted', async () => {
+    const seen: string[] = []
+    const onFeatures = ({ done, total }: { readonly done: number; readonly total: number }) =>
+      void seen.push(`${done}/${total}`)
+    const trainer = await create({ ...head, features: 'cached' })
+    const training = counted(data)
+    let aborted = false
+    const options = { totalEpochs: 1, validation, signal: { get aborted() { return aborted } } } // biome-ignore format: a getter
+    await train(trainer, training, {
+      ...options,
+      onFeatures: (progress) => {
+        onFeatures(progress)
+        aborted = true
+      },
+    })
+    // One batch is read to detect augmentation, and one ahead.
+    expect([seen.splice(0), trainer.step, training.reads()]).toEqual([['8/28'], 0, 3])
+    aborted = false
+    await train(trainer, training, { ...options, onFeatures })
+    expect(seen).toEqual(['8/28', '16/28', '24/28', '28/28', '8/12', '12/12'])
+    expect(trainer.step).toBe(4)
+  })
+
   it('ends where frozen layers are first trained, also within an epoch', async () => {
     const freeze = { except: 'head', untilStep: 6 }
     const whole = await losses(await create({ freeze }))

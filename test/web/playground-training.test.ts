@@ -8,7 +8,7 @@ import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { checkExport, openTable, tableData, useDigits } from './playground-examples.js'
+import { checkExport, openTable, small, tableData, useDigits } from './playground-examples.js'
 
 describeWithChromium('training in the playground', openPlayground, (browser) => {
   it(
@@ -64,6 +64,43 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       // Everything was loaded before, and no other server received a request.
       expect(loaded).toBeGreaterThan(5)
       for (const address of page.requests) expect(address).toMatch(new RegExp(`^(${page.url}|blob:|data:)`))
+    },
+    patience,
+  )
+
+  it(
+    'last layer > trains on stored features, and the other layers stay',
+    async () => {
+      const page = browser()
+      await page.open()
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
+      const { pixels, labels: classes } = await useDigits(page, [0, 1], 60)
+      // The texts of the status, to which the pass over the data belongs.
+      await page.tab.evaluate(() => {
+        const said: string[] = []
+        Object.assign(window, { said })
+        const status = document.getElementById('status')!
+        new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true, subtree: true })
+      })
+      await page.train({ 'trained-layers': 'head', epochs: '3', batch: '10', lr: '0.05' })
+      await page.says(/^Done/)
+      const said = (await page.tab.evaluate('said')) as string[]
+      expect(said.some((text) => /running the frozen layers once, \d+ of 45 examples/.test(text))).toBe(true)
+      const tensors = (file: Uint8Array) => {
+        const { initializer } = decodeModel(file).proto.graph!
+        return new Map(initializer.map(({ name = '', rawData }) => [name, Buffer.from(rawData!).toString('hex')]))
+      }
+      const [before, after] = [tensors(small), tensors(await page.download('#download-ire'))]
+      const kept = [...before].filter(([name, bytes]) => after.get(name) === bytes)
+      // The classifier has two classes now; all other tensors are those of the file.
+      expect(kept.length).toBe(before.size - 2)
+      const data = fromArrays({
+        x: imageColumn(pixels, { size: 64, channels: 1, fit: 'cover' }),
+        labels: labelColumn(classes),
+      })
+      await checkExport(page, 'base', data)
+      await checkExport(page, 'ire', data)
     },
     patience,
   )

@@ -64,6 +64,8 @@ export interface DataSummary {
 
 export interface Settings {
   readonly provider: 'webgpu' | 'wasm'
+  /** What is trained: the last layer, on the stored features of the frozen layers before it, or all layers. */
+  readonly layers: 'head' | 'all'
   readonly epochs: number
   readonly batchSize: number
   readonly lr: number
@@ -145,6 +147,14 @@ export interface RoundEvent {
   readonly sharpness: number | null
 }
 
+/** Progress of the pass that stores the features of the frozen layers. */
+export interface FeaturesEvent {
+  readonly kind: 'features'
+  readonly contender: ContenderName
+  readonly done: number
+  readonly total: number
+}
+
 /** The runtime, reported once at the start of training. */
 interface RuntimeEvent {
   readonly kind: 'runtime'
@@ -160,7 +170,7 @@ interface LostEvent {
   readonly step: number
 }
 
-export type WorkerEvent = StepEvent | RoundEvent | RuntimeEvent | LostEvent
+export type WorkerEvent = FeaturesEvent | StepEvent | RoundEvent | RuntimeEvent | LostEvent
 
 export interface Request {
   readonly id: number

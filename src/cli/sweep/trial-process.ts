@@ -80,6 +80,7 @@ async function trainTrial({ recipe, folder: path, provider, share }: TrialReques
           }
           process.send?.(progress)
         },
+        features() {},
         evaluation() {},
         note() {},
         stop() {},

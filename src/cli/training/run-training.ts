@@ -314,6 +314,7 @@ async function runSteps(
     signal,
     checkpoints: { store: folder.store, ...checkpointSchedule(request) },
     ...(measureEvery === undefined ? {} : { measureEvery }),
+    onFeatures: progress.features,
     onStep(done) {
       const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds, tensors } = done
       folder.log({

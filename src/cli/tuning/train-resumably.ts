@@ -61,6 +61,7 @@ export async function trainResumably(
       ...(steps === undefined ? { totalEpochs: epochs } : { totalSteps: steps }),
       ...(heldOut && { validation: heldOut }),
       checkpoints: { store, everySeconds: checkpointSeconds },
+      onFeatures: progress.features,
       onStep: progress.step,
       onEvaluate: progress.evaluation,
       signal,

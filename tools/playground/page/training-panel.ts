@@ -14,7 +14,7 @@ import type { TryPanel } from './try-panel.js'
 
 const button = (id: string) => byId<HTMLButtonElement>(id)
 
-type Numbers = Omit<Settings, 'provider' | 'flatness'>
+type Numbers = Omit<Settings, 'provider' | 'layers' | 'flatness'>
 
 /** Ids of the number fields, by setting. */
 const numberFields: Readonly<Record<keyof Numbers, string>> = {
@@ -68,7 +68,11 @@ export class TrainingPanel {
   }
 
   onEvent(event: WorkerEvent): void {
-    if (event.kind === 'step') {
+    if (event.kind === 'features')
+      showStatus(
+        `${contenders[event.contender]}: running the frozen layers once, ${event.done} of ${event.total} examples.`,
+      )
+    else if (event.kind === 'step') {
       if (!this.#progress.begun) showStatus('Training.')
       this.#loss.add(event.contender, event.step, event.loss)
       const { share, text } = this.#progress.after(event)
@@ -91,8 +95,9 @@ export class TrainingPanel {
 
   /** Resumes the stored training run. */
   async goOn(settings: Settings): Promise<void> {
-    const { provider, flatness, ...numbers } = settings
+    const { provider, layers = 'all', flatness, ...numbers } = settings
     byId<HTMLSelectElement>('provider').value = provider
+    byId<HTMLSelectElement>('trained-layers').value = layers
     inputById('flatness').checked = flatness
     for (const [key, id] of Object.entries(numberFields))
       inputById(id).valueAsNumber = numbers[key as keyof typeof numbers]
@@ -166,6 +171,7 @@ export class TrainingPanel {
   #settings(): Settings {
     return {
       provider: byId<HTMLSelectElement>('provider').value as Settings['provider'],
+      layers: byId<HTMLSelectElement>('trained-layers').value as Settings['layers'],
       ...(Object.fromEntries(Object.entries(numberFields).map(([key, id]) => [key, readNumber(id)])) as Numbers),
       flatness: inputById('flatness').checked,
     }

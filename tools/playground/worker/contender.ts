@@ -50,13 +50,15 @@ export class Contender {
   /** Creates a contender, which owns and disposes the runtime. The runtime is also disposed if creation fails. */
   static async create(name: ContenderName, model: Model, runtime: Runtime, conditions: Conditions): Promise<Contender> {
     const { parts, settings } = conditions
-    const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, epochs } = settings
+    const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, epochs, layers } = settings
     const steps = epochs * Math.ceil(parts.train.length / batchSize)
     const base = adamw({ lr, weightDecay })
     const optimizer = name === 'ire' ? ire(base, { kappa, gamma, interval, warmup: Math.ceil(steps / 10) }) : base
     const schedule = { kind: 'cosine', warmup: Math.min(5, Math.floor(steps / 2)) } as const
     try {
-      const options = { loss: crossEntropy(), runtime, batchSize, seed, schedule, optimizer }
+      // A run that was stored before there was a choice trains all layers.
+      const frozen = layers === 'head' ? ({ freeze: { except: 'head' }, features: 'cached' } as const) : {}
+      const options = { loss: crossEntropy(), runtime, batchSize, seed, schedule, optimizer, ...frozen }
       return new Contender(name, await Trainer.create(model, options), runtime, conditions)
     } catch (error) {
       await runtime.dispose()
@@ -93,6 +95,7 @@ export class Contender {
         totalEpochs: epochs,
         validation,
         signal,
+        onFeatures: ({ done, total }) => tell({ kind: 'features', contender: this.name, done, total }),
         onStep,
         onDeviceLost,
       })) {
