@@ -130,8 +130,9 @@ function confusionTable(matrix: readonly (readonly number[])[], labels: Labels):
 }
 
 /** The name of class `c`, or its number if the names do not match the number of classes. */
-const classLabel = (labels: Labels, c: number, classes: number): string =>
+export const classLabel = (labels: Labels, c: number, classes: number): string =>
   labels?.length === classes ? labels[c]! : String(c)
 
-const isMatrix = (value: MetricValue | undefined): value is readonly (readonly number[])[] =>
+/** Whether the value of a metric is a matrix. */
+export const isMatrix = (value: MetricValue | undefined): value is readonly (readonly number[])[] =>
   Array.isArray(value) && Array.isArray(value[0])

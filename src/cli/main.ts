@@ -11,6 +11,7 @@ import { defineGradient } from './commands/gradient.js'
 import { defineInit } from './commands/init.js'
 import { defineInspect } from './commands/inspect.js'
 import { defineLr } from './commands/lr.js'
+import { definePlot } from './commands/plot.js'
 import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
 import { defineShow } from './commands/show.js'
@@ -56,6 +57,7 @@ const commands = [
   defineSweep,
   defineLr,
   defineShow,
+  definePlot,
   defineEvaluate,
   definePredict,
   defineSharpness,

@@ -250,7 +250,7 @@ async function renderSvg(
   { title, width = defaultWidth, height = 500 }: PlotOptions,
   option: EChartsOption,
 ): Promise<string> {
-  const { init } = echarts()
+  const { init } = loadEcharts()
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {
     chart.setOption({
@@ -268,10 +268,11 @@ async function renderSvg(
 
 /** Throws `runtime` if echarts is missing: call it before an expensive computation. */
 export function requirePlots(): void {
-  echarts()
+  loadEcharts()
 }
 
-const echarts = () => requirePackage<typeof import('echarts')>('echarts', 'a plot')
+/** Loads echarts, an optional peer dependency, with the first plot. Throws `runtime` if it is missing. */
+export const loadEcharts = () => requirePackage<typeof import('echarts')>('echarts', 'a plot')
 
 /** A point of a plot. */
 export type Point = readonly [x: number, y: number]

@@ -18,6 +18,7 @@ test('--help > lists every command and the exit codes', async () => {
     'sweep',
     'lr',
     'show',
+    'plot',
     'evaluate',
     'predict',
     'sharpness',

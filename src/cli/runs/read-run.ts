@@ -69,6 +69,12 @@ async function findIn(folder: string, depth: number): Promise<string[]> {
   return runs.flat()
 }
 
+/** Files of a run that reports are made of. */
+export const listRunFiles = (folder: string): readonly string[] =>
+  ['recipe.json', 'metrics.jsonl', 'classes.json', 'run.json', 'tuned.onnx', 'flatness.json'].map((name) =>
+    join(folder, name),
+  )
+
 /** Reads runs. Names are the shortest ends of the paths that differ. */
 export async function readRuns(folders: readonly string[]): Promise<StoredRun[]> {
   const names = shortNames(folders)

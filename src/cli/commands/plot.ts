@@ -1,0 +1,49 @@
+import type { Command } from 'commander'
+import { writeFileAtomic } from '../../node/files/files.js'
+import { requirePlots } from '../../node/plot.js'
+import { formatBytes, formatCount } from '../format.js'
+import { type Io, print } from '../io.js'
+import { jsonOption } from '../options.js'
+import { prepareOutputs } from '../outputs.js'
+import { writeReport } from '../report/write-report.js'
+import { findRuns, listRunFiles, readRuns } from '../runs/read-run.js'
+
+interface Options {
+  readonly output: string
+  readonly json?: true
+}
+
+/** Defines `onnx-ire plot`. */
+export function definePlot(program: Command, io: Io): void {
+  program
+    .command('plot')
+    .description('write a report about runs: one HTML file with curves, tables and matrices, without a network')
+    .argument('<runs...>', 'run folders, or folders with run folders in them')
+    .requiredOption('-o, --output <file>', 'path of the report')
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      `
+The report contains losses, metrics, learning rate, gradient norm, time and memory of all runs in common charts. For each run: the
+measures of its tensors, if it was trained with --measure-every; the confusion matrix, if it is among the metrics of the recipe;
+and flatness.json of the run folder, if sharpness was written to it. Charts need echarts: npm install echarts
+
+Examples:
+  $ onnx-ire plot runs/a runs/b -o report.html
+  $ onnx-ire train recipe.json --measure-every 50 --set 'metrics=["accuracy","confusion"]' && onnx-ire plot runs -o report.html
+  $ onnx-ire sharpness runs/a/tuned.onnx runs/a/recipe.json --json > runs/a/flatness.json`,
+    )
+    .action(async (paths: string[], { output, json }: Options) => {
+      requirePlots()
+      const folders = await findRuns(paths)
+      await prepareOutputs({ files: [output] }, async () => folders.flatMap(listRunFiles))
+      const runs = await readRuns(folders)
+      const html = await writeReport(runs)
+      await writeFileAtomic(output, html)
+      const bytes = Buffer.byteLength(html)
+      print(io, { output, bytes, runs: folders }, json, () => {
+        const what = formatCount(folders.length, 'run')
+        return `wrote ${output}: ${what}, ${formatBytes(bytes)}`
+      })
+    })
+}

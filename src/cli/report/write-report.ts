@@ -1,0 +1,196 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Measures } from '../../metric/accumulator.js'
+import { getOwn } from '../../util/record.js'
+import { classLabel, formatDuration, formatMetric, formatNumber, isMatrix } from '../format.js'
+import { compareGroups, diffRuns, summarizeNumbers } from '../runs/compare-runs.js'
+import type { StoredRun } from '../runs/read-run.js'
+import { type Chart, chartStyle, colorCount } from './draw-chart.js'
+import { drawCurves, drawTensors } from './draw-runs.js'
+
+/** Writes a page about runs, without scripts and without anything from a network. */
+export const writeReport = async (runs: readonly StoredRun[]): Promise<string> =>
+  writePage('Training runs', await writeSections(runs), "default-src 'none'; style-src 'unsafe-inline'")
+
+/**
+ * Writes an HTML page.
+ * @param policy its content security policy
+ * @param head further elements of the head
+ */
+export const writePage = (title: string, body: string, policy: string, head = ''): string => `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="content-security-policy" content="${policy}">
+<title>${escapeHtml(title)}</title>
+<style>
+${chartStyle}
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 12px; max-width: 1700px; background: var(--page); color: var(--ink);
+  font: 15px/1.45 system-ui, sans-serif }
+h1 { font-size: 20px; margin: 4px 0 12px } h2 { font-size: 17px; margin: 24px 0 8px } h3 { font-size: 13px; margin: 0 0 4px }
+figure + figure, .charts + figure { margin-top: 12px }
+.charts > figure { margin-top: 0 }
+.charts { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 390px), 1fr)) }
+figure { margin: 0; padding: 8px; background: var(--card); border: 1px solid var(--line); border-radius: 6px; min-width: 0 }
+figure svg { display: block; width: 100%; height: auto }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
+th, td { padding: 3px 10px 3px 0; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line) }
+th { color: var(--soft); font-weight: 500 }
+.confusion td { text-align: right; padding: 3px 8px; background: color-mix(in srgb, var(--c0) var(--share), transparent) }
+.key { display: inline-block; width: 18px; height: 4px; vertical-align: middle; margin-right: 6px; border-radius: 2px }
+.note { color: var(--soft); font-size: 13px; overflow-wrap: anywhere }
+</style>
+${head}</head>
+<body>
+<h1>${escapeHtml(title)}</h1>
+${body}
+</body>
+</html>
+`
+
+/** Writes the sections about runs: recipes and numbers, curves, and for each run its tensors, confusion and flatness. */
+export async function writeSections(runs: readonly StoredRun[]): Promise<string> {
+  const details = await Promise.all(runs.map((run, i) => writeRun(run, i)))
+  return [
+    writeNumbers(runs),
+    ...writeGroups(runs),
+    `<h2>Curves over steps</h2>\n${writeCharts(drawCurves(runs))}`,
+    ...details,
+  ].join('\n')
+}
+
+const writeCharts = (charts: readonly Chart[]): string =>
+  `<div class="charts">${charts
+    .map(({ title, svg }) => `<figure><h3>${escapeHtml(title)}</h3>${svg}</figure>`)
+    .join('\n')}</div>`
+
+/** The color of a run in all charts. */
+const key = (color: number): string => `<span class="key" style="background: var(--c${color % colorCount})"></span>`
+
+function writeNumbers(runs: readonly StoredRun[]): string {
+  const numbers = runs.map(summarizeNumbers)
+  const differences = runs.length > 1 ? diffRuns(runs) : []
+  const metrics = [...new Set(numbers.flatMap(({ last }) => Object.keys(last)))]
+  const head = ['run', '', 'steps', 'time', ...metrics, ...metrics.filter(isHeldOut).map((name) => `best ${name}`)]
+  const rows = numbers.map(({ run, status, step, seconds, last, best }, i) => [
+    `${key(i)}${escapeHtml(run)}`,
+    status,
+    formatNumber(step),
+    formatDuration(seconds),
+    ...metrics.map((metric) => formatValue(metric, last[metric])),
+    ...metrics.filter(isHeldOut).map((metric) => formatValue(metric, best[metric]?.value)),
+    ...differences.map(({ values }) => escapeHtml(values[i] === undefined ? '-' : JSON.stringify(values[i]))),
+  ])
+  const fields = differences.map(({ field }) => field)
+  return writeTable([...head, ...fields].map(escapeHtml), rows)
+}
+
+const isHeldOut = (metric: string): boolean => metric.startsWith('held-out ')
+const formatValue = (metric: string, value: number | undefined): string =>
+  value === undefined ? '-' : escapeHtml(formatMetric(metric.replace('held-out ', ''), value))
+
+function writeGroups(runs: readonly StoredRun[]): string[] {
+  const { groups, comparisons } = compareGroups(runs)
+  if (comparisons.length === 0) return []
+  const titles = groups.map((group, i) => `group ${i + 1}: ${group.runs.join(', ')}`)
+  const rows = comparisons.map(({ groups: [a, b], metric, difference: { value, half }, method, significant }) => [
+    `group ${b + 1} - group ${a + 1}`,
+    escapeHtml(metric),
+    formatValue(metric, value),
+    Number.isNaN(half) ? '-' : `± ${formatValue(metric, half)}`,
+    method,
+    significant === null ? 'too few runs' : significant ? 'significant' : 'not significant',
+  ])
+  return [
+    `<h2>Groups of runs with other seeds</h2><p class="note">${titles.map(escapeHtml).join('<br>')}</p>`,
+    writeTable(['difference', 'metric', '', '95 % interval', '', ''], rows),
+  ]
+}
+
+/** Writes a table of HTML cells. */
+const writeTable = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+  `<div class="scroll"><table><tr>${head.map((cell) => `<th>${cell}</th>`).join('')}</tr>
+${rows.map((row) => `<tr>${row.map((cell) => `<td>${cell}</td>`).join('')}</tr>`).join('\n')}</table></div>`
+
+async function writeRun(run: StoredRun, color: number): Promise<string> {
+  const charts = drawTensors(run)
+  const last = run.epochs.findLast(({ validation }) => validation)?.validation
+  const parts = [
+    ...(charts.length > 0 ? [writeCharts(charts)] : []),
+    ...(last ? writeConfusion(last, run) : []),
+    ...(await writeFlatness(run)),
+    ...run.warnings.map((warning) => `<p class="note">warning: ${escapeHtml(warning)}</p>`),
+  ]
+  return `<h2>${key(color)}${escapeHtml(run.name)}</h2><p class="note">${escapeHtml(run.path)}</p>\n${parts.join('\n')}`
+}
+
+/** Largest number of classes whose confusion matrix is written. */
+const mostClasses = 40
+
+function writeConfusion(measures: Measures, { classes }: StoredRun): string[] {
+  const sets = Object.values(classes)
+  const labels = sets.length === 1 ? sets[0] : undefined
+  return Object.entries(measures).flatMap(([name, matrix]) => {
+    if (!/(^|\/)confusion$/.test(name) || !isMatrix(matrix)) return []
+    const title = `<h3>${escapeHtml(name)} on held-out data; rows: true classes, columns: predicted</h3>`
+    if (matrix.length > mostClasses)
+      return [`${title}<p class="note">${matrix.length} classes; onnx-ire evaluate --json writes the matrix</p>`]
+    const names = matrix.map((_, c) => escapeHtml(classLabel(labels, c, matrix.length)))
+    const rows = matrix.map((row, c) => {
+      const total = Math.max(
+        1,
+        row.reduce((sum, count) => sum + count, 0),
+      )
+      const cells = row.map(
+        (count) => `<td style="--share: ${Math.round((90 * count) / total)}%">${formatNumber(count)}</td>`,
+      )
+      return `<tr><th>${names[c]}</th>${cells.join('')}</tr>`
+    })
+    const head = ['', ...names].map((cell) => `<th>${cell}</th>`).join('')
+    return [
+      `<figure>${title}<div class="scroll"><table class="confusion"><tr>${head}</tr>${rows.join('')}</table></div></figure>`,
+    ]
+  })
+}
+
+/** Name of the file that `onnx-ire sharpness --json` may be written to, for reports. */
+const flatnessFile = 'flatness.json'
+
+async function writeFlatness({ path }: StoredRun): Promise<string[]> {
+  const text = await readFile(join(path, flatnessFile), 'utf8').catch(() => undefined)
+  if (text === undefined) return []
+  const numbers = listNumbers(parse(text))
+  return [
+    `<h3>flatness</h3>${writeTable(
+      ['measure', ''],
+      numbers.map(([name, value]) => [escapeHtml(name), formatNumber(value)]),
+    )}`,
+  ]
+}
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // not written by sharpness
+  }
+}
+
+/** Numbers of `sharpness --json` that are no lists, by path. */
+function listNumbers(value: unknown, path = ''): [path: string, value: number][] {
+  if (typeof value === 'number') return [[path, value]]
+  if (typeof value !== 'object' || value === null) return []
+  const isShort = !Array.isArray(value) || (path === 'eigenvalues.largest' && value.length <= 20)
+  if (!isShort) return []
+  return Object.keys(value).flatMap((name) =>
+    listNumbers(getOwn(value as Record<string, unknown>, name), path === '' ? name : `${path}.${name}`),
+  )
+}
+
+/** Escapes text for HTML, attributes included. */
+export const escapeHtml = (text: string): string =>
+  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
