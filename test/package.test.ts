@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -68,6 +68,13 @@ console.log(recipeSchema.required.join(), trainerOptions(recipe).optimizer.lr)`,
 it('has exports and types that Node and TypeScript resolve', () => {
   project.run(binary('publint'), 'run', project.archive, '--strict')
   project.run(binary('attw'), project.archive, '--profile', 'esm-only', '--quiet')
+})
+
+it("has every file to which the README's links lead", () => {
+  const links = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)/g)]
+  expect(links.length).toBeGreaterThan(40)
+  const targets = links.map(([, target]) => join(project.folder, 'node_modules/onnx-ire', target!))
+  expect(targets.filter((target) => !existsSync(target))).toEqual([])
 })
 
 it('inspects a model with npx', () => {

@@ -119,6 +119,39 @@ const guides: Readonly<Record<string, Guide>> = {
       expect(Math.abs(Number(gradient))).toBeGreaterThan(0.01)
     },
   },
+  'coming-from-pytorch': {
+    settings: { examples: 800, epochs: 4 },
+    check(printed) {
+      expect(printed.match(/^epoch \d/gm)).toHaveLength(4)
+      expect(numbers(printed, /^tuned\.onnx: accuracy ([\d.]+)/gm)[0]).toBeGreaterThan(0.8)
+    },
+    writes: ['tuned.onnx', 'run/checkpoints'],
+  },
+  'coming-from-tensorflowjs': {
+    settings: { epochs: 20 },
+    check(printed) {
+      expect(printed).toMatch(/^epoch 20: loss 0\.\d+$/m)
+      expect(numbers(printed, /^accuracy ([\d.]+)/gm)[0]).toBeGreaterThan(0.8)
+    },
+    writes: ['tuned.onnx'],
+  },
+  'coming-from-ort-training': {
+    settings: { examples: 300, epochs: 8 },
+    check(printed) {
+      expect(numbers(printed, /^accuracy ([\d.]+)/gm)[0]).toBeGreaterThan(0.8)
+      expect(printed).toMatch(/^inputs x, labels, .*; outputs loss, .*grad\/head\.bias$/m)
+    },
+    writes: ['inference.onnx', 'training.onnx', 'session/checkpoints'],
+  },
+  serving: {
+    settings: { epochs: 3 },
+    check(printed) {
+      const [own, plain] = [...printed.matchAll(/^(?:onnx-ire|onnxruntime-node): ([\d. ]+)$/gm)].map(([, text]) => text)
+      expect(own).toMatch(/^0\.\d{5} 0\.\d{5}$/)
+      expect(plain).toBe(own)
+    },
+    writes: ['photos.onnx'],
+  },
   checkpoints: {
     settings: {},
     check(printed) {
