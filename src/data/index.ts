@@ -4,8 +4,8 @@
  */
 
 export { Random, type RandomDistribution, type RandomState } from '../util/random.js'
-export { type AugmentImagesOptions, augmentImages } from './augment/augment-images.js'
-export type { FloatImage, ImageFill, ImageSize } from './augment/float-image.js'
+export { type AugmentedMasksOptions, type AugmentImagesOptions, augmentImages } from './augment/augment-images.js'
+export type { FloatImage, ImageFill, ImageSize, MaskAugmentation } from './augment/float-image.js'
 export { type MixupOptions, mixup } from './augment/mixup.js'
 export { type RandAugmentOptions, randAugment } from './augment/rand-augment.js'
 export { type AugmentationSpec, createAugmentation } from './augment/registry.js'

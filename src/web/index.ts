@@ -8,6 +8,7 @@ export type { WithClassNames } from '../data/classes.js'
 export type { CsvColumns, CsvOptions, CsvTensor } from '../data/formats/csv.js'
 export type { DatePart, FeatureOptions } from '../data/formats/table-features.js'
 export type { ImageFilesOptions } from '../data/image/image-files.js'
+export type { ImageMasks, ImageMasksOptions, MaskOptions } from '../data/image/mask-files.js'
 export type { FeatureStatistics, TableStatistics } from '../data/table-statistics.js'
 export type { CheckpointFolderOptions } from '../train/checkpoint/store.js'
 export { type PixelsOptions, pixels } from './data/decode-image.js'
@@ -20,6 +21,7 @@ export {
   imageFolder,
   listFiles,
 } from './data/image-folder.js'
+export { imageMasks } from './data/image-masks.js'
 export { readCsv, readIdx, readJsonRows } from './data/read.js'
 export { checkpointFolder } from './files/checkpoint-folder.js'
 export { downloadModel, type ReadModelOptions, readModel, writeModel } from './files/model.js'

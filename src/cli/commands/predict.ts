@@ -135,9 +135,10 @@ async function selectSource(
   const { data } = recipe
   if (files.length > 0) {
     const { start: _start, end: _end, ...source } = data.train
-    if (source.kind !== 'image-folder' && files.length > 1)
+    const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
+    if (!takesImages && files.length > 1)
       usageError(command, `the run has data of the kind ${source.kind}, of which one file can be given`)
-    const own = source.kind === 'image-folder' ? source : overrideSource('data.train', source, files[0]!)
+    const own = takesImages ? source : overrideSource('data.train', source, files[0]!)
     return { path: 'data.train', source: own, files, split: null }
   }
   if (data.split) return { path: 'data.train', source: data.train, files, split: { recipe, part: options.on } }
@@ -235,7 +236,8 @@ async function openSelected({ path, source, files: given, split, train }: Select
   const plain: OpenContext = { model, targets: null, classes: async () => ({}) }
   const statistics = async () => train && (await openData('data.train', train, plain)).data.statistics
   const context: OpenContext = source === train ? plain : { ...plain, statistics }
-  if (source.kind === 'image-folder' && given.length > 0) return openImages(source, given, context)
+  const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
+  if (takesImages && given.length > 0) return openImages(source, given, context)
   // The labels decide which examples are held out.
   if (split) {
     const { mixup: _mixup, ...recipe } = split.recipe

@@ -1,7 +1,8 @@
+import { tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import type { Random } from '../../util/random.js'
+import { Random, type RandomState } from '../../util/random.js'
 import { getOwn } from '../../util/record.js'
 import type { ImageOptions } from '../image/image-column.js'
 import type { DatasetOrStream } from '../stream.js'
@@ -17,6 +18,19 @@ export interface AugmentImagesOptions {
   readonly augmentations: readonly (Augmentation | AugmentationSpec)[]
   /** Normalization of the images, as given to `imageColumn`; augmentations receive pixel values. */
   readonly image?: Pick<ImageOptions, 'scale' | 'mean' | 'std' | 'layout'> | undefined
+  /**
+   * Masks that are changed together with the images. Crops and flips move both; other augmentations leave masks
+   * unchanged or are refused. Default: none.
+   */
+  readonly masks?: AugmentedMasksOptions | undefined
+}
+
+/** Masks that `augmentImages` changes. */
+export interface AugmentedMasksOptions {
+  /** Name of the tensor of the masks, as `imageMasks` gives them. */
+  readonly tensor: string
+  /** Label of pixels outside the image. Default 0. */
+  readonly outside?: number | undefined
 }
 
 /**
@@ -33,17 +47,106 @@ export interface AugmentImagesOptions {
  * ```
  */
 export function augmentImages<D extends DatasetOrStream>(data: D, options: AugmentImagesOptions): TransformedData<D> {
-  checkNames('augmentImages', options, ['input', 'augmentations', 'image'])
-  const { input, image = {} } = options
+  checkNames('augmentImages', options, ['input', 'augmentations', 'image', 'masks'])
+  const { input, image = {}, masks } = options
   const augmentations = options.augmentations.map((each) => ('kind' in each ? createAugmentation(each) : each))
   const settings = checkNormalization(image)
   const changesSize = augmentations.some(({ applyInEvaluation }) => applyInEvaluation)
+  if (masks) checkNames('augmentImages: masks', masks, ['tensor', 'outside'])
+  const refused = masks && augmentations.findIndex((each) => each.mask === undefined)
+  if (refused !== undefined && refused >= 0)
+    throw invalidOption(
+      'augmentImages',
+      'augmentations',
+      JSON.stringify(options.augmentations[refused]),
+      'crops, flips or cutout if there are masks: others have no counterpart for masks',
+    )
   return mapBatches(data, (batch, { random }) => {
-    const tensor = getOwn(batch, input)
-    if (!tensor) throw new OnnxIreError('invalid-data', `augmentImages: there is no tensor '${input}'`)
+    const tensorOf = (name: string) => {
+      const tensor = getOwn(batch, name)
+      if (tensor) return tensor
+      throw new OnnxIreError('invalid-data', `augmentImages: there is no tensor '${name}'`)
+    }
+    const tensor = tensorOf(input)
+    const mask = masks && tensorOf(masks.tensor)
     if (!random && !changesSize) return batch
-    return { ...batch, [input]: augmentTensor(tensor, input, augmentations, settings, random) }
+    if (!masks || !mask) return { ...batch, [input]: augmentTensor(tensor, input, augmentations, settings, random) }
+    const chosen = recordRandom(augmentations)
+    const images = augmentTensor(tensor, input, chosen.augmentations, settings, random)
+    return { ...batch, [input]: images, [masks.tensor]: augmentMasks(mask, masks, augmentations, chosen.states) }
   })
+}
+
+/** Augmentations that record the states of the random numbers with which they are applied to each image. */
+function recordRandom(augmentations: readonly Augmentation[]): {
+  readonly augmentations: readonly Augmentation[]
+  /** States in the order of the images, and of the augmentations of each; null in evaluation. */
+  readonly states: (RandomState | null)[]
+} {
+  const states: (RandomState | null)[] = []
+  return {
+    states,
+    augmentations: augmentations.map((each) => ({
+      apply(image, random) {
+        states.push(random.state())
+        return each.apply(image, random)
+      },
+      applyInEvaluation(image) {
+        states.push(null)
+        return each.applyInEvaluation?.(image) ?? image
+      },
+    })),
+  }
+}
+
+/** Changes masks as the images were changed: int64 [n, rows, columns], or float32 with an axis of one channel. */
+function augmentMasks(
+  { dtype, dims, data }: Tensor,
+  { tensor: name, outside = 0 }: AugmentedMasksOptions,
+  augmentations: readonly Augmentation[],
+  states: readonly (RandomState | null)[],
+): Tensor {
+  const isPlanar = dims.length === 3 || dims[1] === 1
+  const [n = 0] = dims
+  const [rows = 0, columns = 0] = dims.length === 3 ? dims.slice(1) : isPlanar ? dims.slice(2) : dims.slice(1)
+  const size = rows * columns
+  if (dims.length < 3 || dims.length > 4 || n * size !== data.length || (dtype !== 'int64' && dtype !== 'float32'))
+    throw new OnnxIreError(
+      'invalid-data',
+      `augmentImages: '${name}' is ${dtype} [${dims.join(', ')}]; masks are int64 [n, rows, columns], or float32 with one channel`,
+    )
+  const numbers = Float32Array.from(data as ArrayLike<number | bigint>, Number)
+  let at = 0
+  const masks = Array.from({ length: n }, (_, i) => {
+    let mask: FloatImage = {
+      channels: 1,
+      rows,
+      columns,
+      data: numbers.slice(i * size, (i + 1) * size),
+      mean: [outside],
+    }
+    for (const { mask: change } of augmentations) {
+      const state = states[at++]!
+      if (change === undefined || change === 'unchanged') continue
+      mask = state
+        ? change.apply(mask, new Random(state), outside)
+        : (change.applyInEvaluation?.(mask, outside) ?? mask)
+    }
+    return mask
+  })
+  const [first] = masks
+  const sides = [first?.rows ?? rows, first?.columns ?? columns]
+  const all = new Float32Array(n * sides[0]! * sides[1]!)
+  for (const [i, mask] of masks.entries()) {
+    if (mask.rows !== sides[0] || mask.columns !== sides[1])
+      throw new OnnxIreError(
+        'invalid-data',
+        `augmentImages: masks of '${name}' have different sizes after augmentation`,
+      )
+    all.set(mask.data, i * mask.data.length)
+  }
+  const changed = dims.length === 3 ? [n, ...sides] : isPlanar ? [n, 1, ...sides] : [n, ...sides, 1]
+  return tensorFrom(dtype, changed, all)
 }
 
 type Settings = ReturnType<typeof checkNormalization>

@@ -18,6 +18,21 @@ export interface Augmentation {
   apply(image: FloatImage, random: Random): FloatImage
   /** Changes an image in evaluation, a center crop for instance. Default: the image is unchanged. */
   applyInEvaluation?(image: FloatImage): FloatImage
+  /**
+   * The same change of a mask of labels, which must not be interpolated; 'unchanged' if pixels stay where they are.
+   * Without it the augmentation cannot be used with masks.
+   */
+  readonly mask?: 'unchanged' | MaskAugmentation
+}
+
+/** Change of a mask: one channel of labels. @see Augmentation */
+export interface MaskAugmentation {
+  /**
+   * Changes a mask in training, with the same random numbers as the image.
+   * @param outside label of pixels outside the image
+   */
+  apply(mask: FloatImage, random: Random, outside: number): FloatImage
+  applyInEvaluation?(mask: FloatImage, outside: number): FloatImage
 }
 
 /** Fill of an area outside the image: a pixel value for all channels, or the mean of the data set. */
@@ -52,14 +67,14 @@ export function cropImage(
 }
 
 /** Crops the center of an image, at the position of torchvision's CenterCrop. */
-export const cropCenter = (image: FloatImage, rows: number, columns: number): FloatImage =>
+export const cropCenter = (image: FloatImage, rows: number, columns: number, fill = 0): FloatImage =>
   cropImage(
     image,
     roundHalfEven((image.rows - rows) / 2),
     roundHalfEven((image.columns - columns) / 2),
     rows,
     columns,
-    0,
+    fill,
   )
 
 /** Size of an image: one number for squares, or [rows, columns]. */

@@ -45,17 +45,23 @@ export function randomCrop(options: RandomCropOptions = {}): Augmentation {
       `at most the size of the image, [${image.rows}, ${image.columns}]`,
     )
   }
+  const crop = (image: FloatImage, random: Random, fill: ImageFill | 'reflect'): FloatImage => {
+    const [rows, columns] = target(image)
+    const top = random.integer(image.rows + 2 * padding - rows + 1) - padding
+    const left = random.integer(image.columns + 2 * padding - columns + 1) - padding
+    if (fill !== 'reflect') return cropImage(image, top, left, rows, columns, fill)
+    if (padding >= Math.min(image.rows, image.columns))
+      throw invalidOption(owner, 'padding', padding, "less than the image's rows and columns, to mirror the image")
+    return cropMirrored(image, top, left, rows, columns)
+  }
+  const cropInEvaluation = (image: FloatImage) => (size === undefined ? image : cropCenter(image, ...target(image)))
   return {
-    apply(image, random) {
-      const [rows, columns] = target(image)
-      const top = random.integer(image.rows + 2 * padding - rows + 1) - padding
-      const left = random.integer(image.columns + 2 * padding - columns + 1) - padding
-      if (fill !== 'reflect') return cropImage(image, top, left, rows, columns, fill)
-      if (padding >= Math.min(image.rows, image.columns))
-        throw invalidOption(owner, 'padding', padding, "less than the image's rows and columns, to mirror the image")
-      return cropMirrored(image, top, left, rows, columns)
+    apply: (image, random) => crop(image, random, fill),
+    applyInEvaluation: cropInEvaluation,
+    mask: {
+      apply: (mask, random, outside) => crop(mask, random, fill === 'reflect' ? fill : outside),
+      applyInEvaluation: cropInEvaluation,
     },
-    applyInEvaluation: (image) => (size === undefined ? image : cropCenter(image, ...target(image))),
   }
 }
 
@@ -94,20 +100,31 @@ export function randomResizedCrop(options: RandomResizedCropOptions): Augmentati
   for (const side of [rows, columns]) checkNumber(owner, 'size', side, positiveCount)
   const scale = checkBounds(owner, 'scale', options.scale ?? [0.08, 1], 1)
   const ratio = checkBounds(owner, 'ratio', options.ratio ?? [3 / 4, 4 / 3], Number.MAX_VALUE)
-  return {
-    apply(image, random) {
+  const cropWith = (resize: typeof resizeBilinear) => ({
+    apply(image: FloatImage, random: Random) {
       const [top, left, height, width] = randomPart(image, scale, ratio, random)
-      return resizeBilinear(cropImage(image, top, left, height, width, 0), rows, columns)
+      return resize(cropImage(image, top, left, height, width, 0), rows, columns)
     },
-    applyInEvaluation(image) {
+    applyInEvaluation(image: FloatImage) {
       if (image.rows >= rows && image.columns >= columns) return cropCenter(image, rows, columns)
-      return cropCenter(
-        resizeBilinear(image, ...fitSize([image.rows, image.columns], [rows, columns], 'cover')),
-        rows,
-        columns,
-      )
+      const larger = resize(image, ...fitSize([image.rows, image.columns], [rows, columns], 'cover'))
+      return cropCenter(larger, rows, columns)
     },
-  }
+  })
+  return { ...cropWith(resizeBilinear), mask: cropWith(resizeNearest) }
+}
+
+/** Resizes by the nearest pixel, as `resizeBilinear` places them. */
+function resizeNearest(image: FloatImage, rows: number, columns: number): FloatImage {
+  const data = new Float32Array(image.channels * rows * columns)
+  const at = (t: number, source: number, target: number) =>
+    Math.min(source - 1, Math.floor(((t + 0.5) * source) / target))
+  for (let c = 0, i = 0; c < image.channels; c++)
+    for (let y = 0; y < rows; y++) {
+      const line = (c * image.rows + at(y, image.rows, rows)) * image.columns
+      for (let x = 0; x < columns; x++) data[i++] = image.data[line + at(x, image.columns, columns)]!
+    }
+  return { ...image, rows, columns, data }
 }
 
 type Bounds = readonly [least: number, most: number]
@@ -165,15 +182,14 @@ function resizeBilinear(image: FloatImage, rows: number, columns: number): Float
 export function randomFlip(options: { readonly probability?: number | undefined } = {}): Augmentation {
   checkNames('randomFlip', options, ['probability'])
   const probability = checkNumber('randomFlip', 'probability', options.probability ?? 0.5, unit)
-  return {
-    apply(image, random) {
-      if (random.uniform() >= probability) return image
-      const { columns } = image
-      const data = image.data.slice()
-      for (let line = 0; line < data.length; line += columns) data.subarray(line, line + columns).reverse()
-      return { ...image, data }
-    },
+  const apply = (image: FloatImage, random: Random): FloatImage => {
+    if (random.uniform() >= probability) return image
+    const { columns } = image
+    const data = image.data.slice()
+    for (let line = 0; line < data.length; line += columns) data.subarray(line, line + columns).reverse()
+    return { ...image, data }
   }
+  return { apply, mask: { apply } }
 }
 
 /** Options of `cutout`. */
@@ -208,5 +224,6 @@ export function cutout(options: CutoutOptions): Augmentation {
       }
       return { ...image, data }
     },
+    mask: 'unchanged',
   }
 }

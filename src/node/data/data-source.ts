@@ -1,4 +1,4 @@
-import { type AugmentImagesOptions, augmentImages } from '../../data/augment/augment-images.js'
+import { type AugmentedMasksOptions, type AugmentImagesOptions, augmentImages } from '../../data/augment/augment-images.js'
 import type { AugmentationSpec } from '../../data/augment/registry.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
@@ -64,8 +64,9 @@ export function augmentAndReshape(
     readonly augment?: readonly AugmentationSpec[]
     readonly dims?: readonly number[]
   },
+  masks?: AugmentedMasksOptions,
 ): Dataset {
-  const augmented = augment === undefined ? data : augmentImages(data, { input, augmentations: augment, image })
+  const augmented = augment === undefined ? data : augmentImages(data, { input, augmentations: augment, image, masks })
   return dims === undefined ? augmented : reshapeExamples(augmented, input, dims)
 }
 

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises'
 import { fromArrays, labelColumn } from '../../data/arrays.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
-import type { ImageFolderSource } from '../../recipe/sources/images.js'
+import type { ImageFolderSource, ImageMasksSource } from '../../recipe/sources/images.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -57,7 +57,7 @@ export const imageFiles = (paths: readonly string[], options: ImageFilesOptions 
  * @throws 'io', or 'invalid-data' for a folder without images
  */
 export async function openImages(
-  source: ImageFolderSource,
+  source: ImageFolderSource | ImageMasksSource,
   paths: readonly string[],
   context: OpenContext,
 ): Promise<OpenedSource> {

@@ -11,6 +11,7 @@ import type { OpenContext, OpenedSource } from './data-source.js'
 import { listFiles } from './folders.js'
 import { openIdx } from './idx.js'
 import { openImageFolder } from './image-folder.js'
+import { openImageMasks } from './image-masks.js'
 import { openJsonl } from './jsonl.js'
 import { openText, textExtensions } from './text.js'
 import { openTokens } from './tokens.js'
@@ -26,6 +27,7 @@ const openers: {
   'cifar-100': openCifar,
   csv: openCsv,
   'image-folder': openImageFolder,
+  'image-masks': openImageMasks,
   jsonl: openJsonl,
   text: openText,
   tokens: openTokens,
@@ -41,7 +43,7 @@ export async function listSourceFiles(...sources: readonly DataSource[]): Promis
 
 /** Extensions of the files that a source reads in its folder; undefined if it reads them by name. */
 const extensionsOf = (source: DataSource): readonly string[] | undefined =>
-  source.kind === 'image-folder'
+  source.kind === 'image-folder' || source.kind === 'image-masks'
     ? imageExtensions
     : source.kind === 'text'
       ? (source.extensions ?? textExtensions)

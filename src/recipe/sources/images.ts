@@ -1,5 +1,6 @@
 import type { AugmentationSpec } from '../../data/augment/registry.js'
 import type { ImageOptions } from '../../data/image/image-column.js'
+import type { MaskOptions } from '../../data/image/mask-files.js'
 import {
   choice,
   either,
@@ -12,7 +13,7 @@ import {
   text,
   whole,
 } from '../../util/json-schema.js'
-import { nameFields, rangeFields, type SourceNames, type SourceRange } from './common.js'
+import { type Defined, nameFields, rangeFields, type SourceNames, type SourceRange } from './common.js'
 
 /** Schema of a number of rows, columns or pixels. */
 const side = (minimum: number, description?: string) => whole(minimum, description, 2 ** 14)
@@ -122,6 +123,37 @@ export const imageFolderSchema: JsonSchema = object<ImageFolderSource>(
     ...imageFields,
   },
   ['kind', 'folder'],
+)
+
+/** Folder of images and folder of masks of the same names, for segmentation; decoded on demand. */
+export interface ImageMasksSource extends ImageSource {
+  readonly kind: 'image-masks'
+  /** Path of the folder with the images. */
+  readonly images: string
+  /** Path of the folder with the masks; optional for predictions only. */
+  readonly masks?: string
+  /** Meaning of the pixels of the masks; 'binary' by default for a loss that compares no classes. */
+  readonly mask?: Defined<MaskOptions>
+}
+
+export const imageMasksSchema: JsonSchema = object<ImageMasksSource>(
+  {
+    kind: kind('image-masks'),
+    images: text('the path of the folder with the images'),
+    masks: text('the path of the folder with the masks, which have the names of the images'),
+    mask: object<MaskOptions>({
+      as: choice(['class', 'binary'], 'class numbers, or 1 for every pixel other than 0'),
+      colors: list(
+        list(whole(0, undefined, 255), { minItems: 3, maxItems: 3 }),
+        { minItems: 1 },
+        'the colors [red, green, blue] of the classes, in the order of their numbers',
+      ),
+      ignoreIndex: whole(-1e9, 'the label of other colors, and of pixels outside the image'),
+      suffix: text("the end of the masks' names, such as _mask"),
+    }),
+    ...imageFields,
+  },
+  ['kind', 'images'],
 )
 
 /** Two files in IDX format: images and labels. */

@@ -5,8 +5,10 @@ import {
   cifar100Schema,
   type IdxSource,
   type ImageFolderSource,
+  type ImageMasksSource,
   idxSchema,
   imageFolderSchema,
+  imageMasksSchema,
 } from './images.js'
 import { type CsvSource, csvSchema, type JsonlSource, jsonlSchema } from './tables.js'
 import { type TextSource, type TokensSource, textSchema, tokensSchema } from './text.js'
@@ -17,6 +19,7 @@ export type DataSource =
   | CifarSource
   | CsvSource
   | ImageFolderSource
+  | ImageMasksSource
   | JsonlSource
   | TextSource
   | TokensSource
@@ -29,6 +32,7 @@ export const sourceSchema: JsonSchema = kinds(
   cifar100Schema,
   csvSchema,
   imageFolderSchema,
+  imageMasksSchema,
   jsonlSchema,
   textSchema,
   tokensSchema,
@@ -41,6 +45,7 @@ const pathFields = {
   'cifar-100': ['folder'],
   csv: ['file'],
   'image-folder': ['folder'],
+  'image-masks': ['images', 'masks'],
   jsonl: ['file'],
   text: ['folder', 'files'],
   tokens: ['file'],
@@ -73,6 +78,8 @@ export function findSourceProblems(place: string, source: DataSource): string[] 
       ? [`${place}.labels is missing: it must be the path of the IDX file with the labels`]
       : []
   }
+  if (source.kind === 'image-masks' && source.masks === undefined)
+    return [`${place}.masks is missing: it must be the path of the folder with the masks`]
   return source.kind === 'text' ? findTextProblems(place, source) : []
 }
 

@@ -1,0 +1,93 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import sharp from 'sharp'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Random } from '../../src/data/index.js'
+import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
+import { writeModel } from '../../src/node/index.js'
+import { json, run } from './command.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+const [size, count] = [8, 20]
+
+beforeAll(async () => {
+  space = await workspace()
+  const random = new Random(4)
+  const weight = (name: string, ...dims: number[]) =>
+    parameter(
+      name,
+      tensor(
+        'float32',
+        dims,
+        Float32Array.from({ length: dims.reduce((a, b) => a * b) }, () => 0.3 * random.normal()),
+      ),
+    )
+  const x = input('x', 'float32', ['N', 3, size, size])
+  const hidden = op.Relu(op.Conv(x, weight('w1', 8, 3, 3, 3), weight('b1', 8), { pads: [1, 1, 1, 1] }))
+  const y = op.Conv(hidden, weight('w2', 3, 8, 3, 3), weight('b2', 3), { pads: [1, 1, 1, 1] })
+  await writeModel(
+    space.path('net.onnx'),
+    modelOf({ name: 'net', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }),
+  )
+  for (const folder of ['photos', 'masks']) await mkdir(space.path(folder))
+  // A rectangle of class 1 or 2 by its color, on a dark background; its frame is not labelled.
+  for (let i = 0; i < count; i++) {
+    const [label, top, left] = [1 + (i % 2), 1 + random.integer(4), 1 + random.integer(4)]
+    const isInside = (p: number) =>
+      Math.floor(p / size) - top < 3 && p / size >= top && (p % size) - left < 3 && p % size >= left
+    const photo = Array.from({ length: size * size }, (_, p) =>
+      isInside(p) ? (label === 1 ? [250, 40, 0] : [0, 40, 250]) : [20, 60, 20],
+    ).flat()
+    const mask = Array.from({ length: size * size }, (_, p) => (p === 0 ? 255 : isInside(p) ? label : 0))
+    const write = (name: string, data: number[], channels: 1 | 3) =>
+      sharp(Uint8Array.from(data), { raw: { width: size, height: size, channels } })
+        .png()
+        .toFile(space.path(name))
+    await write(`photos/${i}.png`, photo, 3)
+    await write(`masks/${i}.png`, mask, 1)
+  }
+})
+afterAll(() => space.remove())
+
+test('image-masks > trains with cross-entropy and Dice, measured by mean IoU, and predicts for a photo', async () => {
+  const recipe = {
+    model: 'net.onnx',
+    data: {
+      train: {
+        kind: 'image-masks',
+        images: 'photos',
+        masks: 'masks',
+        mask: { ignoreIndex: 255 },
+        augment: [{ kind: 'crop', padding: 1 }, { kind: 'flip' }],
+      },
+      split: { validation: 0.25 },
+    },
+    loss: {
+      kind: 'combine',
+      tasks: {
+        pixels: { loss: { kind: 'cross-entropy', axis: 1, ignoreIndex: 255 } },
+        overlap: { loss: { kind: 'dice', axis: 1, labels: 'masks', ignoreIndex: 255 } },
+      },
+    },
+    metrics: ['iou'],
+    trainable: '*',
+    optimizer: { kind: 'adam', lr: 0.05 },
+    batchSize: 6,
+    epochs: 8,
+  }
+  await writeFile(space.path('masks.json'), JSON.stringify(recipe))
+  const trained = await json<{ validation: Record<string, unknown> }>(
+    'train',
+    space.path('masks.json'),
+    '--out',
+    space.path('segment'),
+  )
+  expect(trained.validation['pixels/iou']).toBeGreaterThan(0.6)
+  await json('predict', space.path('segment'), space.path('photos/3.png'), '-o', space.path('one.jsonl'))
+  expect((await readFile(space.path('one.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(1)
+
+  const { masks: _, ...train } = recipe.data.train
+  await writeFile(space.path('unmasked.json'), JSON.stringify({ ...recipe, data: { ...recipe.data, train } }))
+  const { code, stderr } = await run('train', space.path('unmasked.json'))
+  expect([code, stderr]).toEqual([1, expect.stringContaining('data.train.masks')])
+})
