@@ -1,4 +1,8 @@
-import { type AugmentedMasksOptions, type AugmentImagesOptions, augmentImages } from '../../data/augment/augment-images.js'
+import {
+  type AugmentedMasksOptions,
+  type AugmentImagesOptions,
+  augmentImages,
+} from '../../data/augment/augment-images.js'
 import type { AugmentationSpec } from '../../data/augment/registry.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DatasetOrStream } from '../../data/stream.js'
