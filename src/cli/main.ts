@@ -15,6 +15,7 @@ import { definePlot } from './commands/plot.js'
 import { definePredict } from './commands/predict.js'
 import { defineSharpness } from './commands/sharpness.js'
 import { defineShow } from './commands/show.js'
+import { defineSnippet } from './commands/snippet.js'
 import { defineSweep } from './commands/sweep.js'
 import { defineTrain } from './commands/train.js'
 import { defineTune } from './commands/tune.js'
@@ -60,6 +61,7 @@ const commands = [
   definePlot,
   defineEvaluate,
   definePredict,
+  defineSnippet,
   defineSharpness,
   defineExport,
   defineAdapter,

@@ -21,6 +21,7 @@ test('--help > lists every command and the exit codes', async () => {
     'plot',
     'evaluate',
     'predict',
+    'snippet',
     'sharpness',
     'export',
     'adapter',

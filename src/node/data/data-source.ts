@@ -78,7 +78,7 @@ export function augmentAndReshape(
  * The model input that the examples of a source go to: `input` of the source, or the only input. Throws
  * `invalid-recipe`.
  */
-export function inferInput({ input }: SourceNames, { model }: OpenContext): string {
+export function inferInput({ input }: SourceNames, { model }: Pick<OpenContext, 'model'>): string {
   if (input !== undefined) return input
   const names = listInputs(model.proto).map(({ name = '' }) => name)
   if (names.length === 1) return names[0]!

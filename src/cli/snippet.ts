@@ -1,0 +1,263 @@
+import type { ImageOptions } from '../data/image/image-column.js'
+import type { TypedArray } from '../ir/dtype.js'
+import type { Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
+import type { ScoreKind } from './top-classes.js'
+
+/** Where a snippet runs. */
+export type SnippetTarget = 'node' | 'web' | 'python'
+
+/** An input of a model: images, which are read from a file, or the values of an example. */
+export type SnippetInput =
+  | {
+      readonly kind: 'image'
+      readonly name: string
+      readonly image: ImageOptions & { readonly size: number | readonly [number, number] }
+      /** Dims of one example. */
+      readonly dims: readonly number[]
+    }
+  | { readonly kind: 'values'; readonly name: string; readonly example: Tensor }
+
+/** A trained model, and what is needed to run it. */
+export interface Snippet {
+  /** Name of the model file. */
+  readonly model: string
+  readonly inputs: readonly SnippetInput[]
+  /** Outputs of the model. */
+  readonly outputs: readonly string[]
+  /** Meaning and class names of the only output, if it holds scores of classes. */
+  readonly classes: { readonly scores: ScoreKind; readonly names: readonly string[] } | null
+}
+
+/** Writes the lines that run a model without this library. */
+export function writeSnippet(target: SnippetTarget, snippet: Snippet): string {
+  const lines = { node: writeNode, web: writeWeb, python: writePython }[target](snippet)
+  return `${lines.join('\n')}\n`
+}
+
+interface Pixels {
+  readonly rows: number
+  readonly columns: number
+  readonly channels: number
+  readonly fit: 'fill' | 'contain' | 'cover'
+  readonly scale: number
+  readonly mean: readonly number[]
+  readonly std: readonly number[]
+  readonly background: number
+  readonly planar: boolean
+}
+
+function resolveImage({ size, fit = 'fill', channels = 3, scale = 1 / 255, ...rest }: ImageOptions): Pixels {
+  if (fit === 'none')
+    throw new OnnxIreError(
+      'invalid-option',
+      "image.fit of the run is 'none': there is no short code that does the same",
+    )
+  const { mean = 0, std = 1, background = 0, layout = 'NCHW' } = rest
+  const [rows, columns] = typeof size === 'number' ? [size, size] : size!
+  const perChannel = (value: number | readonly number[]) =>
+    typeof value === 'number' ? Array.from({ length: channels }, () => value) : value
+  const numbers = { mean: perChannel(mean), std: perChannel(std), background, scale }
+  return { rows, columns, channels, fit, planar: layout === 'NCHW', ...numbers }
+}
+
+const quote = (text: string): string => JSON.stringify(text)
+const list = (values: readonly (number | string)[]): string => `[${values.join(', ')}]`
+/** A factor as it is usually written. */
+const formatScale = (scale: number): string => (scale === 1 / 255 ? '(1 / 255)' : String(scale))
+
+/** Lines that convert pixels in `pixels`, interleaved with `depth` channels, to the array `x`. */
+function convertPixels(p: Pixels, depth: number): string[] {
+  const count = p.rows * p.columns
+  const at = p.planar ? `c * ${count} + i` : `i * ${p.channels} + c`
+  const isGray = p.channels === 1
+  const value = isGray
+    ? `0.299 * pixels[${depth} * i] + 0.587 * pixels[${depth} * i + 1] + 0.114 * pixels[${depth} * i + 2]`
+    : `pixels[${depth} * i + c]`
+  return [
+    `const mean = ${list(p.mean)}`,
+    `const std = ${list(p.std)}`,
+    `const x = new Float32Array(${p.channels * count})`,
+    `for (let i = 0; i < ${count}; i++)`,
+    `  for (let c = 0; c < ${p.channels}; c++)`,
+    `    x[${at}] = ((${value}) * ${formatScale(p.scale)} - mean[c]) / std[c]`,
+  ]
+}
+
+/** Lines that print the outputs, or the most probable class with its probability. */
+function printOutputs({ outputs, classes }: Snippet): string[] {
+  if (!classes) return outputs.map((name) => `console.log(${quote(name)}, results[${quote(name)}].data)`)
+  const probabilities = {
+    probabilities: ['const probabilities = Array.from(scores)'],
+    'log-probabilities': ['const probabilities = Array.from(scores, Math.exp)'],
+    logits: [
+      'const most = Math.max(...scores)',
+      'const powers = Array.from(scores, (score) => Math.exp(score - most))',
+      'const sum = powers.reduce((a, b) => a + b)',
+      'const probabilities = powers.map((power) => power / sum)',
+    ],
+  }[classes.scores]
+  return [
+    `const classes = ${JSON.stringify(classes.names)}`,
+    `const scores = results[${quote(outputs[0]!)}].data`,
+    ...probabilities,
+    'const top = probabilities.indexOf(Math.max(...probabilities))',
+    'console.log(`${classes[top]} ${(100 * probabilities[top]).toFixed(1)} %`)',
+  ]
+}
+
+/** A tensor of an example as JavaScript. */
+function tensorInJs({ dtype, dims, data }: Tensor): string {
+  const isBig = data instanceof BigInt64Array || data instanceof BigUint64Array
+  const values = Array.from(data as ArrayLike<number | bigint | string>, (value) =>
+    isBig ? `${value}n` : typeof value === 'string' ? quote(value) : Number(value),
+  )
+  return `new ort.Tensor(${quote(dtype)}, ${arrayOf(data)}(${list(values)}), ${list(dims)})`
+}
+
+const arrayOf = (data: TypedArray | readonly string[]): string =>
+  Array.isArray(data) ? '' : `${data.constructor.name}.from`
+
+const feedsInJs = ({ inputs }: Snippet): string[] => [
+  'const feeds = {',
+  ...inputs.map((input) =>
+    input.kind === 'image'
+      ? `  ${quote(input.name)}: new ort.Tensor('float32', x, ${list([1, ...input.dims])}),`
+      : `  ${quote(input.name)}: ${tensorInJs(input.example)}, // an example`,
+  ),
+  '}',
+]
+
+function writeNode(snippet: Snippet): string[] {
+  const image = snippet.inputs.find((input) => input.kind === 'image')
+  return [
+    "import * as ort from 'onnxruntime-node'",
+    ...(image ? ["import sharp from 'sharp'"] : []),
+    '',
+    ...(image ? nodeImage(resolveImage(image.image)) : []),
+    ...feedsInJs(snippet),
+    `const session = await ort.InferenceSession.create(${quote(snippet.model)})`,
+    'const results = await session.run(feeds)',
+    ...printOutputs(snippet),
+  ]
+}
+
+const color = (gray: number): string => `{ r: ${gray}, g: ${gray}, b: ${gray} }`
+
+function nodeImage(p: Pixels): string[] {
+  const depth = p.channels === 4 ? 4 : 3
+  const background = color(p.background)
+  const alpha = depth === 4 ? '.ensureAlpha()' : `.flatten({ background: ${background} })`
+  const ground = p.fit === 'contain' ? `, background: ${background}` : ''
+  return [
+    "const image = sharp(process.argv[2] ?? 'photo.jpg', { autoOrient: true, ignoreIcc: true })",
+    `const pixels = await image${alpha}`,
+    `  .resize(${p.columns}, ${p.rows}, { fit: '${p.fit}', kernel: 'linear'${ground} })`,
+    "  .toColourspace('srgb').raw().toBuffer()",
+    ...convertPixels(p, depth),
+  ]
+}
+
+function writeWeb(snippet: Snippet): string[] {
+  const image = snippet.inputs.find((input) => input.kind === 'image')
+  return [
+    "import * as ort from 'onnxruntime-web'",
+    '',
+    ...(image ? webImage(resolveImage(image.image)) : []),
+    ...feedsInJs(snippet),
+    `const session = await ort.InferenceSession.create(${quote(snippet.model)})`,
+    'const results = await session.run(feeds)',
+    ...printOutputs(snippet),
+  ]
+}
+
+function webImage(p: Pixels): string[] {
+  const size =
+    p.fit === 'fill'
+      ? [`const [width, height] = [${p.columns}, ${p.rows}]`]
+      : [
+          `const scale = Math.${p.fit === 'cover' ? 'max' : 'min'}(${p.columns} / image.width, ${p.rows} / image.height)`,
+          'const [width, height] = [Math.round(image.width * scale), Math.round(image.height * scale)]',
+        ]
+  return [
+    '// file: a File of an <input type="file">, or a Blob. Canvas resizes in its own way: probabilities differ a little.',
+    "const image = await createImageBitmap(file, { imageOrientation: 'from-image', colorSpaceConversion: 'none' })",
+    ...size,
+    `const context = new OffscreenCanvas(${p.columns}, ${p.rows}).getContext('2d')`,
+    "context.imageSmoothingQuality = 'high'",
+    ...(p.channels === 4
+      ? []
+      : [
+          `context.fillStyle = 'rgb(${p.background} ${p.background} ${p.background})'`,
+          `context.fillRect(0, 0, ${p.columns}, ${p.rows})`,
+        ]),
+    `context.drawImage(image, Math.floor((${p.columns} - width) / 2), Math.floor((${p.rows} - height) / 2), width, height)`,
+    `const pixels = context.getImageData(0, 0, ${p.columns}, ${p.rows}).data`,
+    ...convertPixels(p, 4),
+  ]
+}
+
+function writePython(snippet: Snippet): string[] {
+  const { inputs, outputs, classes } = snippet
+  const image = inputs.find((input) => input.kind === 'image')
+  const feeds = inputs.map((input) =>
+    input.kind === 'image'
+      ? `    ${quote(input.name)}: x.reshape(${list([1, ...input.dims])}),`
+      : `    ${quote(input.name)}: ${tensorInPython(input.example)},  # an example`,
+  )
+  return [
+    ...(image ? ['import sys'] : []),
+    'import numpy as np',
+    'import onnxruntime as ort',
+    ...(image ? ['from PIL import Image, ImageOps'] : []),
+    '',
+    ...(image ? pythonImage(resolveImage(image.image)) : []),
+    `session = ort.InferenceSession(${quote(snippet.model)})`,
+    'results = session.run(None, {',
+    ...feeds,
+    '})',
+    ...(classes
+      ? [
+          `classes = ${JSON.stringify(classes.names)}`,
+          'scores = results[0][0].astype(np.float64)',
+          `probabilities = ${
+            {
+              probabilities: 'scores',
+              'log-probabilities': 'np.exp(scores)',
+              logits: 'np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()',
+            }[classes.scores]
+          }`,
+          'top = probabilities.argmax()',
+          "print(f'{classes[top]} {100 * probabilities[top]:.1f} %')",
+        ]
+      : outputs.map((name, i) => `print(${quote(name)}, results[${i}])`)),
+  ]
+}
+
+const numpyTypes: Readonly<Record<string, string>> = { string: 'object', bool: 'bool' }
+
+function tensorInPython({ dtype, dims, data }: Tensor): string {
+  const values = Array.from(data as ArrayLike<number | bigint | string>, (value) =>
+    typeof value === 'string' ? quote(value) : String(value),
+  )
+  return `np.array(${list(values)}, np.${numpyTypes[dtype] ?? dtype}).reshape(${list(dims)})`
+}
+
+function pythonImage(p: Pixels): string[] {
+  const size = `(${p.columns}, ${p.rows})`
+  const color = `(${Array.from({ length: p.channels === 4 ? 4 : 3 }, () => p.background).join(', ')})`
+  const resized = {
+    fill: `image.resize(${size}, Image.BILINEAR)`,
+    cover: `ImageOps.fit(image, ${size}, Image.BILINEAR)`,
+    contain: `ImageOps.pad(image, ${size}, Image.BILINEAR, color=${color})`,
+  }[p.fit]
+  const isGray = p.channels === 1
+  return [
+    "image = ImageOps.exif_transpose(Image.open(sys.argv[1] if len(sys.argv) > 1 else 'photo.jpg'))",
+    `image = image.convert('${p.channels === 4 ? 'RGBA' : 'RGB'}')`,
+    `pixels = np.asarray(${resized}, np.float64)`,
+    ...(isGray ? ['pixels = (pixels @ [0.299, 0.587, 0.114])[..., None]'] : []),
+    `x = ((pixels * ${formatScale(p.scale)} - ${list(p.mean)}) / ${list(p.std)}).astype(np.float32)`,
+    ...(p.planar ? ['x = x.transpose(2, 0, 1)'] : []),
+  ]
+}

@@ -1,0 +1,99 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import sharp from 'sharp'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { convnet } from '../../models/convnet.js'
+import { Random } from '../../src/data/index.js'
+import { modelOf } from '../../src/graph/index.js'
+import { writeModel } from '../../src/node/index.js'
+import { json, run } from './command.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+const image = { size: [16, 12], mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], background: 90 }
+beforeAll(async () => {
+  space = await workspace()
+  const { inputs, outputs } = convnet({ channels: 3, stages: [4], classes: 2, seed: 2 })
+  await writeModel(space.path('net.onnx'), modelOf({ name: 'net', inputs, outputs }))
+  for (const name of ['smooth', 'it\'s "rough"'])
+    for (let i = 0; i < 4; i++)
+      await writePhoto(space.path(`photos/${name}`), i, 29 + 7 * i, 41 - 5 * i, name === 'smooth')
+  await space.writeRecipe('photos.json', {
+    model: 'net.onnx',
+    data: { train: { kind: 'image-folder', folder: 'photos', image } },
+    ...{ optimizer: { kind: 'adamw', lr: 0.01 }, schedule: undefined, batchSize: 4, epochs: 1 },
+  })
+  await json('train', space.path('photos.json'), '--out', space.path('run'))
+  await symlink(fileURLToPath(new URL('../../node_modules', import.meta.url)), space.path('node_modules'))
+})
+afterAll(() => space.remove())
+
+/** Writes a photo: gradients and noise, with transparency if it is rough. */
+async function writePhoto(folder: string, i: number, width: number, height: number, smooth: boolean): Promise<void> {
+  const random = new Random(i)
+  await mkdir(folder, { recursive: true })
+  const channels = smooth ? 3 : 4
+  const pixels = Uint8Array.from({ length: width * height * channels }, (_, k) =>
+    smooth ? (k * (i + 1)) % 256 : random.integer(256),
+  )
+  await sharp(pixels, { raw: { width, height, channels } }).png().toFile(`${folder}/${i}.png`)
+}
+
+const python = process.env['PYTHON'] ?? 'python3'
+const hasPython = spawnSync(python, ['-c', 'import onnxruntime, PIL, numpy']).status === 0
+
+const snippet = async (target: string) =>
+  (await json<{ code: string }>('snippet', space.path('run'), '--for', target)).code
+
+test.each([
+  ['fill', {}],
+  ['cover', { fit: 'cover', layout: 'NCHW' }],
+  ['contain', { fit: 'contain', scale: 0.01 }],
+])('snippet --for node > %s > prints what predict prints', async (_, changes) => {
+  const path = space.path('run/recipe.json')
+  const recipe = JSON.parse(await readFile(path, 'utf8'))
+  recipe.data.train.image = { ...image, ...changes }
+  await writeFile(path, JSON.stringify(recipe))
+  await writeFile(space.path('run/use.mjs'), await snippet('node'))
+  for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
+    const file = space.path(`photos/${photo}`)
+    const { stdout } = await run('predict', space.path('run'), file)
+    const own = execFileSync(process.execPath, ['use.mjs', file], { cwd: space.path('run'), encoding: 'utf8' })
+    expect(stdout).toBe(`${file}: ${own}`)
+  }
+})
+
+test.skipIf(!hasPython)('snippet --for python > prints what predict prints, to a fifth of a percent', async () => {
+  await writeFile(space.path('run/use.py'), await snippet('python'))
+  const file = space.path('photos/smooth/1.png')
+  const { stdout } = await run('predict', space.path('run'), file)
+  const own = execFileSync(python, ['use.py', file], { cwd: space.path('run'), encoding: 'utf8' })
+  const [, name, percent] = /^(.*) ([\d.]+) %$/.exec(own.trim())!
+  expect(stdout).toContain(`: ${name} `)
+  expect(Math.abs(Number(percent) - Number(/ ([\d.]+) %/.exec(stdout)![1]))).toBeLessThan(0.2)
+})
+
+test('snippet > a model of numbers > has the values of an example', async () => {
+  await json('train', space.path('recipe.json'), '--out', space.path('digits'))
+  const { stdout } = await run('snippet', space.path('digits'))
+  await writeFile(space.path('digits/use.mjs'), stdout)
+  const own = execFileSync(process.execPath, ['use.mjs'], { cwd: space.path('digits'), encoding: 'utf8' })
+  const predicted = (await run('predict', space.path('digits'), '--on', 'train')).stdout.split('\n')[0]!
+  const [first] = JSON.parse(predicted).outputs.y
+  expect(own).toContain(String(first).slice(0, 8))
+})
+
+test('snippet > web and python > contain preprocessing, classes and outputs; wrong folders are errors', async () => {
+  for (const target of ['web', 'python']) {
+    const code = await snippet(target)
+    for (const part of ['0.485, 0.456, 0.406', '"smooth"', '"it\'s \\"rough\\""', 'tuned.onnx'])
+      expect(code).toContain(part)
+  }
+  await writeFile(space.path('web.mjs'), await snippet('web'))
+  execFileSync(process.execPath, ['--check', space.path('web.mjs')])
+  expect((await run('snippet', space.path('photos'))).stderr).toMatch(/^error \(io\): .*photos is not a run folder/)
+  const path = space.path('run/recipe.json')
+  await writeFile(path, (await readFile(path, 'utf8')).replace('"contain"', '"none"'))
+  expect((await run('snippet', space.path('run'))).stderr).toMatch(/^error \(invalid-option\): image.fit/)
+})
