@@ -44,8 +44,19 @@ export interface AdapterConfig {
   readonly taskType?: string
 }
 
+/** Module that is trained as a whole beside the low-rank changes (PEFT's `modules_to_save`), in the layout of PyTorch. */
+export interface SavedModule {
+  /** PEFT's module path, for instance `classifier`. */
+  readonly module: string
+  /** Linear [out, in]; convolution [out, in, kh, kw]; embedding [rows, width]. */
+  readonly weight: Tensor
+  readonly bias?: Tensor
+}
+
 /** Low-rank changes of some layers of a model (LoRA, Hu et al. 2021). */
 export interface Adapter {
   readonly layers: readonly AdapterLayer[]
+  /** Modules that are trained as a whole. */
+  readonly saved?: readonly SavedModule[]
   readonly config: AdapterConfig
 }

@@ -15,10 +15,18 @@ import {
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { Adapter, AdapterConfig, AdapterLayer } from './adapter.js'
+import type { Adapter, AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
 import { findLayers, type Layer, type LayerOptions, type Site } from './layers.js'
 import { transpose } from './names.js'
-import { addRecord, findRecord, type LayerRecord, type SiteRecord } from './record.js'
+import { addRecord, findRecord, type LayerRecord, type SavedRecord, type SiteRecord } from './record.js'
+import {
+  findWholeLayers,
+  type Place,
+  type Redirections,
+  redirect,
+  toNodeWeight,
+  type WholeLayer,
+} from './saved-modules.js'
 import { replaceNodes } from './scopes.js'
 
 /**
@@ -34,7 +42,10 @@ import { replaceNodes } from './scopes.js'
  */
 export function applyAdapter(model: Model, adapter: Adapter, options: LayerOptions = {}): Model {
   checkBase(model)
-  return insertAdapter(model, findPairs(model, adapter, options), adapter.config, options)
+  return insertAdapter(model, findPairs(model, adapter, options), adapter.config, {
+    ...options,
+    saved: findSaved(model, adapter, options),
+  })
 }
 
 /** Finds the layers of a model that the layers of an adapter change. Throws `invalid-data` and `invalid-option`. */
@@ -43,6 +54,17 @@ export function findPairs(model: Model, adapter: Adapter, options: LayerOptions)
   const pairs = adapter.layers.map((each) => ({ layer: findModule(layers, each.module), adapter: each }))
   for (const { layer, adapter } of pairs) checkShapes(layer, adapter)
   return pairs
+}
+
+/** Finds the layers of a model that an adapter saves as a whole. Throws `invalid-data` and `invalid-option`. */
+export function findSaved(model: Model, { saved = [] }: Adapter, options: LayerOptions): readonly SavedPair[] {
+  if (saved.length === 0) return []
+  const layers = findLayers(model, options)
+  const whole = findWholeLayers(
+    model,
+    saved.map(({ module }) => findModule(layers, module)),
+  )
+  return saved.map((each, i) => ({ whole: whole[i]!, saved: each }))
 }
 
 /** Throws if a model cannot get an adapter. */
@@ -112,12 +134,18 @@ export interface LayerPair {
   readonly adapter: AdapterLayer
 }
 
-/** Inserts adapter layers that fit their layers. */
+/** A module that is trained as a whole, and its layer in the model. */
+export interface SavedPair {
+  readonly whole: WholeLayer
+  readonly saved: SavedModule
+}
+
+/** Inserts adapter layers that fit their layers, and modules that are trained as a whole. */
 export function insertAdapter(
   model: Model,
   pairs: readonly LayerPair[],
   config: AdapterConfig,
-  { qkvSizes }: LayerOptions,
+  { qkvSizes, saved = [] }: LayerOptions & { readonly saved?: readonly SavedPair[] },
 ): Model {
   const graph = model.proto.graph!
   const inserted = new Insertion(model, config.dropout ?? 0)
@@ -125,10 +153,18 @@ export function insertAdapter(
   const bySite = new Map<NodeProto, LayerPair[]>()
   for (const pair of pairs) for (const { node } of pair.layer.sites) append(bySite, node, pair)
   for (const of of bySite.values()) checkParts(of)
+  for (const { whole } of saved)
+    if (whole.layer.sites.some(({ node }) => bySite.has(node)))
+      throw new OnnxIreError(
+        'invalid-data',
+        `adapter: module '${whole.layer.module}' has a low-rank change and is trained as a whole; it can be only one of both`,
+      )
   const records = pairs.map((pair) => inserted.addTensors(pair))
+  const changes: Redirections = new Map()
+  const savedRecords = saved.map((pair) => inserted.addSaved(pair, changes))
   const node = replaceNodes(graph, (base) => {
     const at = bySite.get(base)
-    return at ? inserted.addSite(base, at) : [base]
+    return at ? inserted.addSite(base, at) : [redirect(base, changes)]
   })
   const edited = edit(graph, {
     node,
@@ -145,6 +181,7 @@ export function insertAdapter(
       ...(qkvSizes && { qkvSizes }),
       layers: records,
       sites: inserted.sites,
+      ...(saved.length > 0 && { saved: savedRecords }),
     }),
   }
 }
@@ -212,6 +249,28 @@ class Insertion {
       a: this.#addTensor(`${module}.lora_A.weight`, convert(kind === 'conv' ? a : transpose(a), dtype)),
       b: this.#addTensor(`${module}.lora_B.weight`, convert(kind === 'conv' ? b : transpose(b), dtype)),
       ...(magnitude && { magnitude: this.#addTensor(`${module}.lora_magnitude_vector`, convert(magnitude, dtype)) }),
+    }
+  }
+
+  /** Adds the tensors of a module that is trained as a whole, and what its nodes read instead of their own. */
+  addSaved({ whole, saved }: SavedPair, changes: Redirections): SavedRecord {
+    const { layer, weightPlaces, bias } = whole
+    const { module } = saved
+    const places: SavedRecord['places'][number][] = []
+    const add = (role: string, tensor: Tensor, of: readonly Place[]) => {
+      const name = this.#addTensor(`${module}.lora_saved.${role}`, tensor)
+      for (const { node, at } of of) {
+        append(changes, node, { at, name })
+        places.push({ output: node.output[0]!, at, name: node.input[at]! })
+      }
+      return name
+    }
+    return {
+      module,
+      weight: add('weight', toNodeWeight(whole, saved), weightPlaces),
+      ...(bias && { bias: add('bias', convert(saved.bias!, bias.stored.dtype), bias.places) }),
+      transposed: layer.kind === 'linear' && layer.outAxis === 1,
+      places,
     }
   }
 

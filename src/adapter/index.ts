@@ -3,7 +3,7 @@
  * @module onnx-ire/adapter
  */
 
-export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer } from './adapter.js'
+export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer, SavedModule } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
 export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
 export { type LoraOptions, lora } from './lora.js'

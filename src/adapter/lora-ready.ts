@@ -7,6 +7,7 @@ import { create, edit } from '../onnx/proto/message.js'
 import type { GraphProto, NodeProto, ValueInfoProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { checkBoolean, checkNames } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { findPairs, insertAdapter, type LayerPair } from './apply-adapter.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
@@ -53,6 +54,11 @@ export function makeLoraReady(model: Model, options: LoraReadyOptions = {}): Mod
   checkBoolean('makeLoraReady', 'optional', optional)
   checkModel(model)
   const record = findRecord(model.proto)
+  if (record?.saved)
+    throw new OnnxIreError(
+      'invalid-option',
+      `makeLoraReady: module '${record.saved[0]!.module}' of the model's adapter is trained as a whole, which cannot be an input: give the base of the adapter`,
+    )
   const qkvSizes = options.qkvSizes ?? record?.qkvSizes
   const layerOptions = qkvSizes ? { qkvSizes } : {}
   const base = record ? removeAdapter(model) : model

@@ -11,6 +11,7 @@ import type { AdapterConfig, AdapterLayer } from './adapter.js'
 import { checkBase, insertAdapter, reasonAgainstDora } from './apply-adapter.js'
 import { findLayers, type Layer, type LayerOptions, nameOf } from './layers.js'
 import { readWeight, rowNorms } from './merged-weight.js'
+import { findWholeLayers, readWhole } from './saved-modules.js'
 
 /** Options of `lora`. */
 export interface LoraOptions extends LayerOptions {
@@ -27,6 +28,8 @@ export interface LoraOptions extends LayerOptions {
   readonly targets?: string | readonly string[]
   /** Layers that are not changed although `targets` select them; the same names. */
   readonly exclude?: string | readonly string[]
+  /** Modules that are trained as a whole instead, with their biases, such as a classifier; the same names. */
+  readonly modulesToSave?: string | readonly string[]
   /** Whether the scale is alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023). Default false. */
   readonly rsLora?: boolean
   /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024), in float layers. Default false. */
@@ -54,6 +57,7 @@ const names: readonly (keyof LoraOptions)[] = [
   'dropout',
   'targets',
   'exclude',
+  'modulesToSave',
   'rsLora',
   'dora',
   'rankPattern',
@@ -79,9 +83,13 @@ const names: readonly (keyof LoraOptions)[] = [
 export function lora(model: Model, options: LoraOptions = {}): Model {
   checkLoraOptions(options)
   checkBase(model)
-  const { init = 'kaiming', seed = 0, qkvSizes, exclude = [], ...settings } = options
+  const { init = 'kaiming', seed = 0, qkvSizes, exclude = [], modulesToSave = [], ...settings } = options
   const { r = 16, alpha = 2 * r, targets = 'all-linear', dora, rsLora, rankPattern = {}, alphaPattern = {} } = settings
-  const layers = selectLayers(findLayers(model, options), targets, exclude)
+  const all = findLayers(model, options)
+  const saved = [modulesToSave].flat().length > 0 ? selectLayers(all, modulesToSave) : []
+  const layers = selectLayers(all, targets, exclude).filter((layer) => !saved.includes(layer))
+  if (layers.length === 0)
+    throw invalidOption('adapter', 'modulesToSave', [modulesToSave].flat().join(', '), 'fewer layers than targets')
   for (const [option, pattern] of Object.entries({ rankPattern, alphaPattern }))
     for (const key of Object.keys(pattern))
       if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(option, key, layers)
@@ -100,7 +108,10 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
     return { layer, adapter }
   })
   const config: AdapterConfig = { ...settings, r, alpha, targets }
-  return insertAdapter(model, pairs, config, qkvSizes ? { qkvSizes } : {})
+  return insertAdapter(model, pairs, config, {
+    ...(qkvSizes && { qkvSizes }),
+    saved: findWholeLayers(model, saved).map((whole) => ({ whole, saved: readWhole(whole) })),
+  })
 }
 
 /** Throws `invalid-option` for options out of range. */

@@ -1,4 +1,4 @@
-import { tensorFrom } from '../ir/leaf.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, replaceTensors } from '../onnx/model.js'
@@ -7,10 +7,11 @@ import type { NodeProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findPairs, type LayerPair } from './apply-adapter.js'
+import { findPairs, findSaved, type LayerPair } from './apply-adapter.js'
 import type { Layer } from './layers.js'
 import { mergeWeight, readWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
+import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
 import { replaceNodes } from './scopes.js'
 import { toStoredOrder } from './weight-source.js'
 
@@ -26,7 +27,9 @@ import { toStoredOrder } from './weight-source.js'
 export function mergeAdapter(model: Model): Model {
   const { qkvSizes } = recordOf(model)
   const base = removeAdapter(model)
-  const pairs = findPairs(base, adapterOf(model), qkvSizes ? { qkvSizes } : {})
+  const adapter = adapterOf(model)
+  const options = qkvSizes ? { qkvSizes } : {}
+  const pairs = findPairs(base, adapter, options)
   const quantized = pairs.filter(({ layer: { source } }) => !source || source.isQuantized)
   if (quantized.length > 0)
     throw new OnnxIreError(
@@ -38,24 +41,42 @@ export function mergeAdapter(model: Model): Model {
   for (const pair of pairs) append(byNode, pair.layer.sites[0]!.node, pair)
   const readers = findReaders(base)
   const replaced = new Map<string, Tensor>()
-  const copies = new Map<Layer, Tensor>()
+  const copies: Copy[] = []
+  const copyOf = (layer: Layer, tensor: Tensor): Copy => ({
+    name: `${layer.module}.merged_weight`,
+    tensor,
+    places: layer.sites.map(({ node }) => ({ node, at: weightInput(layer) })),
+  })
+  const place = (layer: Layer, weight: Float64Array) => {
+    const source = layer.source!
+    if (!readers.isExclusive(layer)) return copies.push(copyOf(layer, tensorFrom(source.dtype, source.dims, weight)))
+    return replaced.set(source.name, tensorFrom(source.stored.dtype, source.stored.dims, toStoredOrder(source, weight)))
+  }
   for (const group of byNode.values()) {
     const { layer } = group[0]!
-    const source = layer.source!
     const merged = group.reduce((weight, pair) => mergeWeight(pair.layer, pair.adapter, weight), readWeight(layer))
-    if (readers.isExclusive(layer)) {
-      const { dtype, dims } = source.stored
-      replaced.set(source.name, tensorFrom(dtype, dims, toStoredOrder(source, merged)))
-    } else copies.set(layer, tensorFrom(source.dtype, source.dims, merged))
+    place(layer, merged)
+  }
+  for (const { whole, saved } of findSaved(base, adapter, options)) {
+    const { layer, bias } = whole
+    place(layer, Float64Array.from(numbersOf(toNodeWeight(whole, saved))))
+    if (!bias) continue
+    const tensor = tensorFrom(bias.stored.dtype, bias.stored.dims, numbersOf(saved.bias!))
+    if (readers.count(bias.name) === bias.places.length) replaced.set(bias.name, tensor)
+    else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: bias.places })
   }
   return useCopies(replaceTensors(base, replaced), copies)
 }
 
-/** Position of the weight among the inputs of a layer's node. */
-const weightInput = ({ kind }: Layer): number => (kind === 'embedding' ? 0 : 1)
+/** A tensor that nodes read instead of one that other nodes read too. */
+interface Copy {
+  readonly name: string
+  readonly tensor: Tensor
+  readonly places: readonly Place[]
+}
 
 /** The nodes that read each value of a model, those in bodies included. */
-function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean } {
+function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean; count(name: string): number } {
   const graph = proto.graph!
   const readers = new Map<string, NodeProto[]>()
   const nodes = [...walkNodes(graph)]
@@ -63,6 +84,8 @@ function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean } {
   const producers = new Map(nodes.flatMap((node) => node.output.map((name) => [name, node] as const)))
   const outputs = new Set(graph.output.map(({ name = '' }) => name))
   return {
+    /** Number of inputs and outputs that read a tensor. */
+    count: (name) => (readers.get(name)?.length ?? 0) + (outputs.has(name) ? 1 : 0),
     /** Whether only the nodes of a layer read its weight. */
     isExclusive: (layer) => {
       const own = new Set(layer.sites.map(({ node }) => node))
@@ -80,22 +103,19 @@ function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean } {
   }
 }
 
-/** Adds tensors as initializers that layers read instead of their weights. */
-function useCopies(model: Model, copies: ReadonlyMap<Layer, Tensor>): Model {
-  if (copies.size === 0) return model
+/** Adds tensors as initializers that nodes read instead of others. */
+function useCopies(model: Model, copies: readonly Copy[]): Model {
+  if (copies.length === 0) return model
   const graph = model.proto.graph!
-  const named = [...copies].map(([layer, tensor]) => ({ layer, tensor, name: `${layer.module}.merged_weight` }))
-  const inputs = new Map(
-    named.flatMap(({ layer, name }) =>
-      layer.sites.map(({ node }) => [node.output[0], { name, at: weightInput(layer) }]),
-    ),
-  )
+  const changes = new Map<string, { readonly at: number; readonly name: string }[]>()
+  for (const { name, places } of copies)
+    for (const { node, at } of places) append(changes, node.output[0]!, { at, name })
   const edited = edit(graph, {
     node: replaceNodes(graph, (node) => {
-      const change = inputs.get(node.output[0])
-      return [change ? edit(node, { input: node.input.with(change.at, change.name) }) : node]
+      const own = changes.get(node.output[0] ?? '')
+      return [own ? edit(node, { input: own.reduce((input, { at, name }) => input.with(at, name), node.input) }) : node]
     }),
-    initializer: [...graph.initializer, ...named.map(({ name, tensor }) => toTensorProto(name, tensor))],
+    initializer: [...graph.initializer, ...copies.map(({ name, tensor }) => toTensorProto(name, tensor))],
   })
   return { ...model, proto: edit(model.proto, { graph: edited }) }
 }

@@ -3,7 +3,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { type OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
-import type { Adapter, AdapterConfig, AdapterLayer } from './adapter.js'
+import type { Adapter, AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
 import {
   checkLayer,
   checkLayers,
@@ -56,7 +56,11 @@ export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): 
   const { layers } = adapter
   checkLayers(layers)
   const config = toPeftConfig(adapter)
-  const tensors = Object.fromEntries(layers.flatMap(toNamedTensors))
+  const whole = (adapter.saved ?? []).flatMap(({ module, weight, bias }) => [
+    [`${prefix}${module}.weight`, weight] as const,
+    ...(bias ? [[`${prefix}${module}.bias`, bias] as const] : []),
+  ])
+  const tensors = Object.fromEntries([...layers.flatMap(toNamedTensors), ...whole])
   const { baseChecksum } = adapter.config
   const metadata = { format: 'pt', ...(baseChecksum !== undefined && { [checksumKey]: baseChecksum }) }
   return {
@@ -68,7 +72,7 @@ export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): 
 
 /**
  * Decodes the files of a PEFT folder, of which it reads adapter_config.json and adapter_model.safetensors. Folders
- * whose adapter changes more than A and B (whole modules, biases, other methods) are refused, since the result would
+ * whose adapter changes more than A and B and whole modules (biases, other methods) are refused, since the result would
  * differ.
  *
  * @throws OnnxIreError `invalid-data` with file and field, `damaged` for a damaged safetensors file
@@ -82,20 +86,28 @@ export function decodePeft(files: FilesByName): PeftAdapter {
   const { config, warnings } = readConfig(requireFile(files, peftFiles.config))
   const { tensors, metadata } = readWeights(requireFile(files, peftFiles.weights))
   const named: (readonly [string, Tensor])[] = []
+  const saved = new Map<string, { weight?: Tensor; bias?: Tensor }>()
   for (const [key, tensor] of Object.entries(tensors)) {
     const name = key.startsWith(prefix) ? key.slice(prefix.length) : key
     if (isEmbeddingCopy(name, tensors)) warnings.push(`${key} is ignored: it is the base model's own embedding`)
-    else named.push([name.replace(/\.lora_magnitude_vector\.weight$/, magnitudeSuffix), tensor])
+    else if (isOfSavedModule(name, config.modulesToSave)) {
+      const [, module = '', role] = /^(.+)\.(weight|bias)$/.exec(name)!
+      saved.set(module, { ...saved.get(module), [role!]: toAdapterType(name, tensor) })
+    } else named.push([name.replace(/\.lora_magnitude_vector\.weight$/, magnitudeSuffix), tensor])
   }
   if (named.length === 0) throw inFile(peftFiles.weights, 'it contains no tensors')
-  const stored = groupLayers(named, (name) => explainTensor(name, config.modulesToSave))
+  const stored = groupLayers(named, (name) => explainTensor(name))
   const layers = stored.map((layer) => toLayer(layer, config))
   if (layers.some(({ magnitude }) => (magnitude !== undefined) !== config.dora))
     throw inFile(peftFiles.config, `use_dora is ${config.dora}, but the tensors say otherwise`)
   const { modulesToSave: _, ...rest } = config
   const checksum = getOwn(metadata, checksumKey)
   return {
-    adapter: { layers, config: { ...rest, ...(checksum !== undefined && { baseChecksum: checksum }) } },
+    adapter: {
+      layers,
+      ...(saved.size > 0 && { saved: [...saved].map(toSaved) }),
+      config: { ...rest, ...(checksum !== undefined && { baseChecksum: checksum }) },
+    },
     warnings,
   }
 }
@@ -127,13 +139,19 @@ const isEmbeddingCopy = (name: string, tensors: Readonly<Record<string, Tensor>>
   )
 }
 
-function explainTensor(name: string, modulesToSave: readonly string[]): OnnxIreError {
-  const isSaved = modulesToSave.some((module) => name.includes(`${module}.`))
-  const reason = isSaved
-    ? `of a whole trained module (modules_to_save: ${modulesToSave.join(', ')})`
-    : name.endsWith('.bias')
-      ? 'a trained bias'
-      : 'not a tensor of LoRA'
+/** Whether a name is that of a weight or bias of a module that is trained as a whole, or of one within it. */
+const isOfSavedModule = (name: string, modulesToSave: readonly string[]): boolean =>
+  /\.(weight|bias)$/.test(name) &&
+  !/\.(lora_[AB]|lora_magnitude_vector|base_layer)\.\w+$/.test(name) &&
+  modulesToSave.some((module) => `.${name}`.includes(`.${module}.`))
+
+function toSaved([module, { weight, bias }]: readonly [string, { weight?: Tensor; bias?: Tensor }]): SavedModule {
+  if (weight) return { module, weight, ...(bias && { bias }) }
+  throw inFile(peftFiles.weights, `${prefix}${module}.weight is missing: the file is incomplete`)
+}
+
+function explainTensor(name: string): OnnxIreError {
+  const reason = name.endsWith('.bias') ? 'a trained bias' : 'not a tensor of LoRA'
   return inFile(peftFiles.weights, `'${name}' is ${reason}: merge the adapter in PEFT and export the merged model`)
 }
 
@@ -321,7 +339,7 @@ function toNamedTensors({ module, kind, a, b, magnitude }: AdapterLayer): (reado
 }
 
 /** The fields that PEFT has had since its first versions, so that all of them read the file without a warning. */
-function toPeftConfig({ layers, config }: Adapter): Record<string, unknown> {
+function toPeftConfig({ layers, saved = [], config }: Adapter): Record<string, unknown> {
   const dora = layers.some(({ magnitude }) => magnitude)
   if (dora && !layers.every(({ magnitude }) => magnitude))
     throw invalidAdapter('some layers have DoRA magnitudes and some do not, which PEFT has no setting for')
@@ -345,7 +363,7 @@ function toPeftConfig({ layers, config }: Adapter): Record<string, unknown> {
     fan_in_fan_out: false,
     use_rslora: rsLora,
     use_dora: dora,
-    modules_to_save: null,
+    modules_to_save: saved.length > 0 ? saved.map(({ module }) => module) : null,
     init_lora_weights: true,
     layers_to_transform: null,
     layers_pattern: null,

@@ -127,7 +127,10 @@ export function mergeQuantized(model: Model, options: QuantizeOptions = {}): Mod
       `the adapter cannot be merged: ${inBranch.layer.module} is in the branches of an If, where weights in blocks are not quantized again: leave the adapter beside the weights`,
     )
   const rest = pairs.filter((pair) => !inBlocks.includes(pair)).map((pair) => pair.adapter)
-  const merged = rest.length > 0 ? mergeAdapter(applyAdapter(base, { ...adapter, layers: rest }, layerOptions)) : base
+  const merged =
+    rest.length > 0 || adapter.saved
+      ? mergeAdapter(applyAdapter(base, { ...adapter, layers: rest }, layerOptions))
+      : base
   return insertBlocks(
     merged,
     new Map([...quantizeProducts(merged, checked), ...quantizeAgain(merged, inBlocks, checked)]),

@@ -3,6 +3,7 @@ import { checksumTensor } from '../ir/tensor.js'
 import { checkModel, type Model, namedTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
+import { append } from '../util/append.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
@@ -19,7 +20,7 @@ import { replaceNodes } from './scopes.js'
  * @throws OnnxIreError `invalid-option` if the model has no adapter, `invalid-model` if tensors of it are missing
  */
 export function adapterOf(model: Model): Adapter {
-  const { config, layers } = recordOf(model)
+  const { config, layers, saved = [] } = recordOf(model)
   const tensors = namedTensors(model)
   const find = (name: string) => {
     const tensor = tensors.get(name)
@@ -49,6 +50,13 @@ export function adapterOf(model: Model): Adapter {
         ...(magnitude !== undefined && { magnitude: find(magnitude) }),
       }
     }),
+    ...(saved.length > 0 && {
+      saved: saved.map(({ module, weight, bias, transposed }) => ({
+        module,
+        weight: transposed ? findMatrix(weight) : find(weight),
+        ...(bias !== undefined && { bias: find(bias) }),
+      })),
+    }),
   }
 }
 
@@ -66,14 +74,23 @@ export function removeAdapter(model: Model): Model {
   const graph = model.proto.graph!
   const isInserted = createInsertedMatcher(record)
   const original = new Map(record.sites.map(({ base, output }) => [base, output]))
-  const restore = (node: NodeProto): NodeProto => {
+  const places = new Map<string, { readonly at: number; readonly name: string }[]>()
+  for (const { output, at, name } of (record.saved ?? []).flatMap((each) => each.places))
+    append(places, output, { at, name })
+  const restoreInputs = (node: NodeProto): NodeProto => {
+    const own = places.get(node.output[0] ?? '')
+    if (!own) return node
+    places.delete(node.output[0]!)
+    return edit(node, { input: own.reduce((input, { at, name }) => input.with(at, name), node.input) })
+  }
+  const restoreOutput = (node: NodeProto): NodeProto => {
     const output = original.get(node.output[0] ?? '')
     if (output === undefined) return node
     original.delete(node.output[0]!)
     return edit(node, { output: [output, ...node.output.slice(1)] })
   }
-  const node = replaceNodes(graph, (each) => (isInserted(each.name ?? '') ? [] : [restore(each)]))
-  const [missing] = original.keys()
+  const node = replaceNodes(graph, (each) => (isInserted(each.name ?? '') ? [] : [restoreOutput(restoreInputs(each))]))
+  const [missing] = [...original.keys(), ...places.keys()]
   if (missing !== undefined)
     throw new OnnxIreError(
       'invalid-model',

@@ -15,6 +15,20 @@ export interface AdapterRecord {
   readonly qkvSizes?: readonly [number, number, number]
   readonly layers: readonly LayerRecord[]
   readonly sites: readonly SiteRecord[]
+  /** Modules that are trained as a whole. */
+  readonly saved?: readonly SavedRecord[]
+}
+
+/** Module that is trained as a whole, in tensors of its own. */
+export interface SavedRecord {
+  readonly module: string
+  /** Names of the tensors. */
+  readonly weight: string
+  readonly bias?: string
+  /** Whether the weight is transposed against PyTorch's. */
+  readonly transposed: boolean
+  /** Inputs that read these tensors, by the first output of their node, with the names that they read before. */
+  readonly places: readonly { readonly output: string; readonly at: number; readonly name: string }[]
 }
 
 export interface LayerRecord {
@@ -62,7 +76,7 @@ export function findAdapterParts(metadata: Readonly<Record<string, string>> | un
     return at > 0 && modules.has(node.slice(0, at))
   }
   return {
-    tensors: record.layers.flatMap(listTensors),
+    tensors: listAll(record),
     isDropout: (node) => hasRole(node, /\/lora_dropout(_\d+)?\/Dropout$/),
     isNorm: (node) => hasRole(node, /\/lora_norm(_\d+)?\/ReduceL2$/),
   }
@@ -71,13 +85,20 @@ export function findAdapterParts(metadata: Readonly<Record<string, string>> | un
 const listTensors = ({ a, b, magnitude }: LayerRecord): readonly string[] =>
   magnitude === undefined ? [a, b] : [a, b, magnitude]
 
+const listAll = ({ layers, saved = [] }: AdapterRecord): readonly string[] => [
+  ...layers.flatMap(listTensors),
+  ...saved.flatMap(({ weight, bias }) => (bias === undefined ? [weight] : [weight, bias])),
+]
+
 /** Names of the tensors of a model's adapter. */
-export const adapterTensors = ({ proto }: { readonly proto: ModelProto }): readonly string[] =>
-  findRecord(proto)?.layers.flatMap(listTensors) ?? []
+export const adapterTensors = ({ proto }: { readonly proto: ModelProto }): readonly string[] => {
+  const record = findRecord(proto)
+  return record ? listAll(record) : []
+}
 
 /** Creates a predicate that tests whether a name is one of an inserted node or tensor. */
-export function createInsertedMatcher({ layers }: AdapterRecord): (name: string) => boolean {
-  const modules = new Set(layers.map(({ module }) => module))
+export function createInsertedMatcher({ layers, saved = [] }: AdapterRecord): (name: string) => boolean {
+  const modules = new Set([...layers, ...saved].map(({ module }) => module))
   return (name) => {
     const at = Math.max(name.lastIndexOf('/lora_'), name.lastIndexOf('.lora_'))
     return at > 0 && modules.has(name.slice(0, at))
@@ -109,13 +130,15 @@ function parseRecord(metadata: Readonly<Record<string, string>>): AdapterRecord 
   if (!isObject(record)) throw damaged('it is not an object')
   if (record['version'] !== 1)
     throw damaged(`its version is ${String(record['version'])}; this version of the library reads 1`)
-  const { config, layers, sites } = record
+  const { config, layers, sites, saved = [] } = record
   const isValid =
     isObject(config) &&
     Array.isArray(layers) &&
     layers.every(isLayer) &&
     Array.isArray(sites) &&
-    sites.every((site) => isObject(site) && hasTexts(site, ['output', 'base']))
+    sites.every((site) => isObject(site) && hasTexts(site, ['output', 'base'])) &&
+    Array.isArray(saved) &&
+    saved.every(isSaved)
   if (!isValid) throw damaged('fields are missing or have other types')
   return record as unknown as AdapterRecord
 }
@@ -133,6 +156,16 @@ const isLayer = (value: unknown): boolean =>
   Number.isFinite(value['scale']) &&
   Number.isInteger(value['r']) &&
   (value['magnitude'] === undefined || typeof value['magnitude'] === 'string')
+
+const isSaved = (value: unknown): boolean =>
+  isObject(value) &&
+  hasTexts(value, ['module', 'weight']) &&
+  (value['bias'] === undefined || typeof value['bias'] === 'string') &&
+  typeof value['transposed'] === 'boolean' &&
+  Array.isArray(value['places']) &&
+  value['places'].every(
+    (place) => isObject(place) && hasTexts(place, ['output', 'name']) && Number.isInteger(place['at']),
+  )
 
 const damaged = (reason: string, cause?: unknown) =>
   new OnnxIreError(

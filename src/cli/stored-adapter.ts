@@ -48,8 +48,8 @@ export async function readAdapter(path: string): Promise<StoredAdapter> {
 /** The adapter of a model, with the checksum of its base. */
 export function extractAdapter(model: Model, path: string): { readonly adapter: Adapter } {
   try {
-    const { layers, config } = adapterOf(model)
-    return { adapter: { layers, config: { ...config, baseChecksum: checksumBase(model) } } }
+    const { config, ...adapter } = adapterOf(model)
+    return { adapter: { ...adapter, config: { ...config, baseChecksum: checksumBase(model) } } }
   } catch (error) {
     throw prefixError(error, path)
   }

@@ -22,6 +22,7 @@ describe('an adapter of PEFT over the ONNX model', () => {
     ['mixed', 'dora'],
     ['mixed', 'half'],
     ['mixed', 'bfloat'],
+    ['mixed', 'modules-to-save'],
     ['llama', 'llama'],
   ] as const)('has the outputs of PyTorch, beside the weights and merged: %s, %s', async (base, name) => {
     const model = readGoldenModel(base)

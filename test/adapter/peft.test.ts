@@ -90,7 +90,6 @@ describe('a folder that PEFT wrote', () => {
   })
 
   it.each([
-    ['modules-to-save', 'modules_to_save: fc2'],
     ['lora-bias', 'lora_bias is true'],
     ['bias', 'bias is "lora_only"'],
   ])('is refused if it trains more than A and B: %s', (name, reason) => {
@@ -98,7 +97,7 @@ describe('a folder that PEFT wrote', () => {
   })
 
   it('is written again with the same tensors and the same meaning', () => {
-    for (const name of ['linear', 'kinds', 'rslora', 'dora', 'dora-kinds', 'half', 'llama']) {
+    for (const name of ['linear', 'kinds', 'rslora', 'dora', 'dora-kinds', 'half', 'llama', 'modules-to-save']) {
       const { adapter } = readGoldenPeft(name)
       const files = encodePeft(adapter)
       expect(Object.keys(files).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
@@ -106,6 +105,7 @@ describe('a folder that PEFT wrote', () => {
       const read = decodePeft(files)
       expect(read.warnings).toEqual([])
       expect(read.adapter.layers).toEqual(adapter.layers)
+      expect(read.adapter.saved).toEqual(adapter.saved)
       const { peft_type, r, lora_alpha, use_rslora, use_dora } = configOf(readGoldenFolder(name))
       expect(configOf(files)).toMatchObject({ peft_type, r, lora_alpha, use_rslora, use_dora, inference_mode: true })
     }

@@ -43,6 +43,8 @@ def adapted(base, config, seed):
     for name, parameter in model.named_parameters():
         if 'lora_' in name and 'magnitude' not in name:
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+        elif 'modules_to_save' in name:
+            parameter.data = parameter.data + torch.randn(parameter.shape, generator=generator) * 0.3
         elif 'magnitude' in name:
             parameter.data = parameter.data * (1 + 0.2 * torch.randn(parameter.shape, generator=generator))
     return model
@@ -93,7 +95,7 @@ def main():
         outputs[name] = save(adapted(mixed(), variant, 10 + i), name, [ids])
     outputs['half'] = save(adapted(mixed(), config(), 20), 'half', [ids], torch.float16)
     outputs['bfloat'] = save(adapted(mixed(), config(), 21), 'bfloat', [ids], torch.bfloat16)
-    save(adapted(mixed(), config(modules_to_save=['fc2'], target_modules=['fc1']), 22), 'modules-to-save', [ids])
+    outputs['modules-to-save'] = save(adapted(mixed(), config(modules_to_save=['fc2'], target_modules=['fc1']), 22), 'modules-to-save', [ids])
     save(adapted(mixed(), config(lora_bias=True), 23), 'lora-bias', [ids])
     save(adapted(mixed(), config(bias='lora_only'), 24), 'bias', [ids])
 

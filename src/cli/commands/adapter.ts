@@ -70,12 +70,16 @@ function defineInspect(parent: Command, io: Io): void {
         parameters: sizeOf(a.dims) + sizeOf(b.dims) + sizeOf(magnitude?.dims ?? [0]),
         dora: magnitude !== undefined,
       }))
-      const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0)
+      const saved = (stored.adapter.saved ?? []).map(({ module, weight, bias }) => ({
+        module,
+        parameters: sizeOf(weight.dims) + sizeOf(bias?.dims ?? [0]),
+      }))
+      const parameters = [...layers, ...saved].reduce((sum, each) => sum + each.parameters, 0)
       const fit = base === undefined ? undefined : await describeFit(stored, path, base)
       const { format, warnings } = stored
       print(
         io,
-        { adapter: path, format, parameters, config, layers, warnings, ...(fit && { base: fit }) },
+        { adapter: path, format, parameters, config, layers, saved, warnings, ...(fit && { base: fit }) },
         json,
         () => {
           const rows = layers.map(({ module, kind, rank, in: inputs, out, scale, dtype }) => [
@@ -91,6 +95,9 @@ function defineInspect(parent: Command, io: Io): void {
           return [
             formatTable(['module', 'kind', 'in', 'out', 'rank', 'scale', 'type'], rows),
             `${path}: ${formatCount(layers.length, 'layer')}, ${formatCount(parameters, 'parameter')}, r ${config.r}, alpha ${formatNumber(config.alpha)}${config.rsLora ? ', rsLoRA' : ''}${dora}`,
+            ...saved.map(
+              (each) => `${each.module} is trained as a whole: ${formatCount(each.parameters, 'parameter')}`,
+            ),
             ...(fit
               ? [`It fits ${fit.model}${fit.isOwnBase === false ? ', which is not the model it was made from' : ''}.`]
               : []),
@@ -152,7 +159,7 @@ ${examples('onnx-ire adapter convert my-lora -o my-lora.onnx_adapter --dtype flo
       await prepareOutputs({ files: formFiles(to, output) }, async () => stored.files)
       const { layers, config } = stored.adapter
       if (to === 'peft')
-        await writePeftFolder(output, { layers, config: { ...config, ...(baseModel && { baseModel }) } })
+        await writePeftFolder(output, { ...stored.adapter, config: { ...config, ...(baseModel && { baseModel }) } })
       else await writeOnnxAdapter(output, stored.adapter, dtype ? { dtype } : {})
       print(
         io,
