@@ -19,6 +19,7 @@ import { defineSnippet } from './commands/snippet.js'
 import { defineSweep } from './commands/sweep.js'
 import { defineTrain } from './commands/train.js'
 import { defineTune } from './commands/tune.js'
+import { defineWatch } from './commands/watch.js'
 import { reportError } from './errors.js'
 import { type Io, processIo, writeText } from './io.js'
 
@@ -59,6 +60,7 @@ const commands = [
   defineLr,
   defineShow,
   definePlot,
+  defineWatch,
   defineEvaluate,
   definePredict,
   defineSnippet,

@@ -39,6 +39,13 @@ export function parseSeed(text: string): number {
 const parseInteger = (text: string): number | null =>
   /^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null
 
+/** Parses the number of a port, 0 for any free one. */
+export function parsePort(text: string): number {
+  const value = parseInteger(text)
+  if (value !== null && value <= 65535) return value
+  throw new InvalidArgumentError('It must be an integer from 0 to 65535.')
+}
+
 /** Parses a finite number above 0. */
 export function parsePositiveNumber(text: string): number {
   const value = Number(text)

@@ -19,6 +19,7 @@ test('--help > lists every command and the exit codes', async () => {
     'lr',
     'show',
     'plot',
+    'watch',
     'evaluate',
     'predict',
     'snippet',

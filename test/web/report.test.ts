@@ -1,10 +1,11 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect, it } from 'vitest'
 import { writeReport } from '../../src/cli/report/write-report.js'
 import { readRuns } from '../../src/cli/runs/read-run.js'
+import { serveRuns } from '../../src/cli/watch/serve-runs.js'
 import { writeRun } from '../cli/stored-runs.js'
 import { recipe } from '../cli/workspace.js'
 import { describeWithChromium, launch } from './browser.js'
@@ -72,5 +73,20 @@ describeWithChromium('a report', open, (browser) => {
         path: join(process.env['REPORT_SCREENSHOTS'], `${width}-${colorScheme}.png`),
         fullPage: true,
       })
+  })
+
+  it('of onnx-ire watch is renewed while a run writes', async () => {
+    const { tab, root } = browser()
+    const server = await serveRuns([root], 0)
+    await tab.goto(server.url)
+    await tab.waitForSelector('figure svg')
+    await tab.click('summary >> nth=0')
+    await appendFile(join(root, 'one/metrics.jsonl'), '\n{"kind":"step","step":77,"loss":1,"seconds":1}\n')
+    await tab.waitForSelector('td >> text="77"')
+    // What is open stays open.
+    expect(await tab.locator('details[open]').count()).toBe(1)
+    await tab.uncheck('input >> nth=0')
+    await tab.waitForFunction(() => document.querySelectorAll('table')[0]!.rows.length === 2)
+    await server.close()
   })
 })

@@ -31,6 +31,7 @@ import type { TrainingProgress } from '../progress.js'
 import { checkDiskRoom, type MemoryRoom, measureMemoryRoom, warnOfMemory } from './check-room.js'
 import { moveRunAside, removeReplacedRuns, restoreRun } from './replaced-run.js'
 import type { RunFolder } from './run-folder.js'
+import { RequestReader } from './run-request.js'
 
 /** A training run to carry out. */
 interface TrainingRequest {
@@ -305,7 +306,12 @@ async function runSteps(
   const interrupts = onInterrupt(request.io, () =>
     progress.note('stopping after this step; press Ctrl-C again to quit at once'),
   )
-  const { signal } = interrupts
+  const requests = new RequestReader(folder.path)
+  const signal = {
+    get aborted() {
+      return interrupts.signal.aborted || requests.isStopDue
+    },
+  }
   const epochs: IntervalMetrics[] = []
   let isPaused = false
   const options: FitOptions = {
@@ -323,6 +329,7 @@ async function runSteps(
       })
       if (tensors) folder.log({ kind: 'tensors', step: step + 1, tensors: mapArrays(tensors, roundMeasures) })
       progress.step(done)
+      return requests.takeSave() ? 'save' : undefined
     },
     onEvaluate(metrics) {
       epochs.push(metrics)
