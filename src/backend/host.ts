@@ -1,5 +1,5 @@
 import { type FloatArray, mapArrays, zeroArrayLike } from '../ir/float-array.js'
-import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
@@ -255,7 +255,7 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
       run: async (feeds, parameters) => {
         const inputs = selectInputs(program.inputNames, toTensors(this.#values, parameters))
         const all = { ...feeds, ...inputs }
-        const outputs = await (program.runInto?.(all, this.#gradientTensors(program.outputNames)) ?? program.run(all))
+        const outputs = await (program.runInto?.(all, this.#gradientTensors(program.outputNames, parameters)) ?? program.run(all))
         const gradients = mapArrays(gradientsByParameter(outputs), ({ data }) => data as FloatArray)
         return { outputs, gradients }
       },
@@ -264,16 +264,15 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   }
 
   /** The tensors of the gradients among `outputs`, created at the first call. */
-  #gradientTensors(outputs: readonly string[]): Tensors {
+  #gradientTensors(outputs: readonly string[], parameters: ParameterArrays): Tensors {
     const tensors: Record<string, Tensor> = emptyRecord()
     for (const output of outputs) {
       const value = isGradient(output) ? this.#values.get(parameterOf(output)) : undefined
       if (!value) continue
       let tensor = this.#gradients.get(output)
       if (!tensor) {
-        const { dtype } = value
-        const dims = value.shape as readonly number[]
-        tensor = { dtype, dims, data: this.#runtime.allocate(dtype, sizeOf(dims)) }
+        const parameter = parameters[parameterOf(output)]!
+        tensor = { dtype: value.dtype, dims: value.shape as readonly number[], data: zeroArrayLike(parameter) }
         this.#gradients.set(output, tensor)
       }
       tensors[output] = tensor

@@ -1,3 +1,5 @@
+import { allocateIn, wasmMemoryOf } from './wasm-memory.js'
+
 /**
  * Elements of a floating-point tensor in row-major order, without its shape: a parameter, a gradient, an optimizer
  * state.
@@ -5,16 +7,33 @@
 export type FloatArray = Float32Array | Float64Array
 
 /** A zeroed array of the same length and precision, in shared memory if the given one is. */
-export const zeroArrayLike = (array: FloatArray): FloatArray =>
-  array instanceof Float64Array
-    ? new Float64Array(zeroBytes(array, array.byteLength))
-    : new Float32Array(zeroBytes(array, array.byteLength))
+export function zeroArrayLike(array: FloatArray): FloatArray {
+  return viewFloats(
+    array instanceof Float64Array ? 'double' : 'single',
+    zeroBytes(array, array.byteLength),
+    array.length,
+  )
+}
+
+/** A view of the numbers at an offset of a buffer. */
+export const viewFloats = (
+  precision: 'single' | 'double',
+  { buffer, offset }: { readonly buffer: ArrayBufferLike; readonly offset: number },
+  length: number,
+): FloatArray =>
+  precision === 'double' ? new Float64Array(buffer, offset, length) : new Float32Array(buffer, offset, length)
 
 /** A zeroed mask of the same length, in shared memory if the array is. */
-export const zeroMaskLike = (array: FloatArray): Uint8Array => new Uint8Array(zeroBytes(array, array.length))
+export function zeroMaskLike(array: FloatArray): Uint8Array {
+  const { buffer, offset } = zeroBytes(array, array.length)
+  return new Uint8Array(buffer, offset, array.length)
+}
 
-const zeroBytes = ({ buffer }: FloatArray, bytes: number): ArrayBufferLike =>
-  isShared(buffer) ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes)
+function zeroBytes({ buffer }: FloatArray, bytes: number): { buffer: ArrayBufferLike; offset: number } {
+  const memory = wasmMemoryOf(buffer)
+  const range = memory ? allocateIn(memory, bytes) : null
+  return range ?? { buffer: isShared(buffer) ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes), offset: 0 }
+}
 
 /** Whether a buffer is in shared memory, which browsers have on isolated pages only. */
 export const isShared = (buffer: ArrayBufferLike): boolean =>

@@ -4,14 +4,16 @@ import { OnnxBackend } from '../backend/onnx/onnx-backend.js'
 import { runStep, type StepReport } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
-import { type FloatArray, mapArrays } from '../ir/float-array.js'
-import type { Tensor } from '../ir/tensor.js'
+import { type FloatArray, mapArrays, viewFloats } from '../ir/float-array.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Graph, Value } from '../ir/value.js'
+import { allocateIn, createWasmMemory, type WasmMemory } from '../ir/wasm-memory.js'
 import type { Measures } from '../metric/accumulator.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { type BaseOptimizer, createRules, type Rules } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
+import { WORTHWHILE } from '../optim/expr/parallel.js'
 import { refreshesAt } from '../optim/ire/ire.js'
 import type { FlatMask } from '../optim/ire/mask.js'
 import { unwrap } from '../optim/optimizer.js'
@@ -419,9 +421,13 @@ class WeightStore {
     this.#decay = ema
     this.#base = unwrap(optimizer).base
     this.#moments = moments
-    this.parameters = copyModelTensors(graphs.parameters, runtime)
-    this.statistics = copyModelTensors(graphs.statistics, runtime)
-    const copyAll = () => mapArrays({ ...this.parameters, ...this.statistics }, (array) => copyArray(array, runtime))
+    // Helper threads compute in place in this memory; gradients and moments are allocated there too.
+    const elements = [...graphs.parameters.values()].reduce((sum, { shape }) => sum + sizeOf(shape as number[]), 0)
+    const memory = runtime.helpers && elements >= WORTHWHILE ? createWasmMemory() : null
+    const copy = (array: FloatArray) => copyArray(array, runtime, memory)
+    this.parameters = copyModelTensors(graphs.parameters, copy)
+    this.statistics = copyModelTensors(graphs.statistics, copy)
+    const copyAll = () => mapArrays({ ...this.parameters, ...this.statistics }, copy)
     this.averages = ema === undefined ? undefined : copyAll()
     this.groups = {
       parameter: this.parameters,
@@ -461,18 +467,25 @@ class WeightStore {
   }
 }
 
-function copyModelTensors(values: ReadonlyMap<string, Value>, runtime: Runtime): Record<string, FloatArray> {
+function copyModelTensors(
+  values: ReadonlyMap<string, Value>,
+  copy: (array: FloatArray) => FloatArray,
+): Record<string, FloatArray> {
   return Object.fromEntries(
     [...values].map(([name, { source }]) => {
       // Half-precision tensors were converted: every trained tensor is float32 or float64.
       const { data } = (source as { tensor: Tensor }).tensor
-      return [name, copyArray(data as FloatArray, runtime)]
+      return [name, copy(data as FloatArray)]
     }),
   )
 }
 
-function copyArray(array: FloatArray, runtime: Runtime): FloatArray {
-  const copy = runtime.allocate(array instanceof Float64Array ? 'float64' : 'float32', array.length) as FloatArray
+function copyArray(array: FloatArray, runtime: Runtime, memory: WasmMemory | null): FloatArray {
+  const isDouble = array instanceof Float64Array
+  const range = memory && allocateIn(memory, array.byteLength)
+  const copy = range
+    ? viewFloats(isDouble ? 'double' : 'single', range, array.length)
+    : (runtime.allocate(isDouble ? 'float64' : 'float32', array.length) as FloatArray)
   copy.set(array)
   return copy
 }

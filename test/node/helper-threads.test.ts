@@ -1,7 +1,11 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, vi } from 'vitest'
+import { mlp } from '../../models/mlp.js'
 import { HostBackend, HostStepBackend } from '../../src/backend/host.js'
 import { runStep } from '../../src/backend/step.js'
-import { type FloatArray, mapArrays } from '../../src/ir/float-array.js'
+import { modelOf } from '../../src/graph/index.js'
+import { crossEntropy, fromArrays, labelColumn, Trainer } from '../../src/index.js'
+import { type FloatArray, mapArrays, zeroArrayLike } from '../../src/ir/float-array.js'
+import { allocateIn, createWasmMemory, type WasmMemory, wasmMemoryOf } from '../../src/ir/wasm-memory.js'
 import { HelperThreads } from '../../src/node/runtime/helper-threads.js'
 import { node } from '../../src/node/runtime/node.js'
 import { adamw } from '../../src/optim/adam.js'
@@ -12,6 +16,7 @@ import { ire } from '../../src/optim/ire/ire.js'
 import type { Optimizer } from '../../src/optim/optimizer.js'
 import { sam } from '../../src/optim/sam.js'
 import { initialState } from '../../src/optim/state.js'
+import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
 
 const open: HelperThreads[] = []
@@ -29,6 +34,11 @@ const shared = (length: number, random?: Random): Float32Array => {
   return random ? random.fill(made, 'normal') : made
 }
 
+const inMemory = (memory: WasmMemory, length: number): Float32Array => {
+  const { buffer, offset } = allocateIn(memory, 4 * length)!
+  return new Float32Array(buffer, offset, length)
+}
+
 /** Lengths of one element, a small tensor, whole pieces and pieces with a rest. */
 const lengths = [1, 100, 193, 2 ** 16, 2 ** 16 + 1, 300_001]
 
@@ -43,10 +53,12 @@ async function warmUp(parallel: ParallelEvaluation): Promise<void> {
 }
 
 describe('updates in several threads', () => {
-  const train = async (threads: number, optimizer: Optimizer) => {
+  /** @param memory contains all arrays */
+  const train = async (threads: number, optimizer: Optimizer, memory?: WasmMemory) => {
     const random = new Random(4)
-    const parameters = Object.fromEntries(lengths.map((length, i) => [`w${i}`, shared(length, random)]))
-    const gradients = mapArrays(parameters, (array) => shared(array.length))
+    const create = (length: number) => (memory ? inMemory(memory, length) : shared(length))
+    const parameters = Object.fromEntries(lengths.map((length, i) => [`w${i}`, random.fill(create(length), 'normal')]))
+    const gradients = mapArrays(parameters, zeroArrayLike)
     const state = initialState(optimizer, parameters)
     const helpers = threads > 1 ? start(threads) : undefined
     const parallel = helpers && new ParallelEvaluation(helpers)
@@ -74,15 +86,83 @@ describe('updates in several threads', () => {
       'AdamW with IRE and adaptive SAM',
       ire(sam(adamw({ lr: 0.1 }), { adaptive: true }), { kappa: 2, gamma: 0.7, interval: 3 }),
     ],
-  ])('%s > bitwise as in one thread, for any number of threads', async (_, optimizer) => {
+  ])('%s > bitwise as in one thread, for any number of threads, also in WebAssembly memory', async (_, optimizer) => {
     const alone = await train(1, optimizer)
-    for (const threads of [2, 3]) {
-      const together = await train(threads, optimizer)
+    for (const [threads, memory] of [[2], [3], [2, createWasmMemory()!]] as const) {
+      const together = await train(threads, optimizer, memory)
+      if (memory)
+        for (const array of [...together.all, ...together.flat]) expect(wasmMemoryOf(array.buffer)).toBe(memory)
       expect(together.norms).toEqual(alone.norms)
       for (const [i, array] of alone.all.entries())
         expect(Buffer.compare(bytesOf(together.all[i]!), bytesOf(array))).toBe(0)
       for (const [i, mask] of alone.flat.entries())
         expect(Buffer.compare(bytesOf(together.flat[i]!), bytesOf(mask))).toBe(0)
+    }
+  })
+
+  it('arrays in WebAssembly memory > are not copied, and their neighbours not written to', async () => {
+    const memory = createWasmMemory()!
+    const parallel = new ParallelEvaluation(start(1))
+    const whole = inMemory(memory, 2 ** 17)
+    const x = [whole.subarray(0, 2 ** 16 + 5)]
+    const set = vi.spyOn(Float32Array.prototype, 'set')
+    try {
+      evaluateEach(formula({ x: array('x').add(1) }), { x }, {}, parallel)
+      // Only the last chunk, which is not a whole number of vectors.
+      expect(set.mock.calls.map(([source]) => source.length)).toEqual([5, 5])
+    } finally {
+      set.mockRestore()
+    }
+    expect(whole.slice(0, 2 ** 16 + 5).every((value) => value === 1)).toBe(true)
+    expect(whole.slice(2 ** 16 + 5).every((value) => value === 0)).toBe(true)
+  })
+
+  it('a trainer > has parameters, moments and gradients in one WebAssembly memory', async () => {
+    const runtime = node({ threads: 2 })
+    const spied: Runtime = {
+      ...runtime,
+      async compile(model, hints) {
+        const program = await runtime.compile(model, hints)
+        return {
+          ...program,
+          runInto(feeds, outputs) {
+            for (const { data } of Object.values(outputs)) gradients.push(data as Float32Array)
+            return program.runInto!(feeds, outputs)
+          },
+        }
+      },
+    }
+    const gradients: Float32Array[] = []
+    const model = modelOf(mlp({ features: 64, hidden: [600], classes: 10 }))
+    const trainer = await Trainer.create(model, { loss: crossEntropy(), optimizer: adamw(), runtime: spied })
+    try {
+      const labels = labelColumn(Array.from({ length: 32 }, (_, i) => i % 10))
+      const x = { dims: [32, 64], data: new Random(1).fill(new Float32Array(32 * 64), 'normal') }
+      await trainer.train(fromArrays({ x, labels }), { totalSteps: 2 })
+      const arrays = [...Object.values(await trainer.parameters()), ...gradients]
+      expect(gradients.length).toBeGreaterThanOrEqual(4)
+      expect(wasmMemoryOf(arrays[0]!.buffer)).toBeDefined()
+      expect(new Set(arrays.map(({ buffer }) => wasmMemoryOf(buffer))).size).toBe(1)
+    } finally {
+      await trainer.dispose()
+      await runtime.dispose()
+    }
+  })
+
+  it('a memory that cannot grow > arrays are in other shared memory', () => {
+    const memory = createWasmMemory()!
+    const array = inMemory(memory, 2 ** 18)
+    expect(wasmMemoryOf(zeroArrayLike(array).buffer)).toBe(memory)
+    const grow = vi.spyOn(Object.getPrototypeOf(memory) as WasmMemory, 'grow').mockImplementation(() => {
+      throw new RangeError('full')
+    })
+    try {
+      const other = zeroArrayLike(array)
+      expect(other.buffer).toBeInstanceOf(SharedArrayBuffer)
+      expect(wasmMemoryOf(other.buffer)).toBeUndefined()
+      expect(other.length).toBe(2 ** 18)
+    } finally {
+      grow.mockRestore()
     }
   })
 

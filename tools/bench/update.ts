@@ -3,6 +3,7 @@ import { Random } from 'onnx-ire/data'
 import { initialState } from 'onnx-ire/optim'
 import { HostStepBackend } from '../../dist/backend/host.js'
 import { runStep } from '../../dist/backend/step.js'
+import { allocateIn, createWasmMemory, type WasmMemory } from '../../dist/ir/wasm-memory.js'
 import { HelperThreads } from '../../dist/node/runtime/helper-threads.js'
 import { ParallelEvaluation } from '../../dist/optim/expr/parallel.js'
 import { type Spread, spreadOf } from './statistics.js'
@@ -17,24 +18,25 @@ export interface UpdateCost {
 }
 
 /**
- * Measures updates of `size` parameters in tensors of 2^20 elements in shared memory, without a model, in as many
+ * Measures updates of `size` parameters in tensors of 2^20 elements, without a model, in the memory and in as many
  * threads as a trainer uses with `cApi`.
  */
 export async function updateCost(size: number, rounds: number, threads: number): Promise<UpdateCost> {
   const helpers = new HelperThreads(threads)
   const parallel = new ParallelEvaluation(helpers)
   const random = new Random(3)
-  const arrays = (memory: (bytes: number) => ArrayBufferLike) =>
+  const arrays = (memory: WasmMemory) =>
     Object.fromEntries(
       Array.from({ length: Math.ceil(size / 2 ** 20) }, (_, i) => {
         const length = Math.min(2 ** 20, size - i * 2 ** 20)
-        return [`w${i}`, random.fill(new Float32Array(memory(4 * length)), 'normal')]
+        const { buffer, offset } = allocateIn(memory, 4 * length)!
+        return [`w${i}`, random.fill(new Float32Array(buffer, offset, length), 'normal')]
       }),
     )
-  const gradients = arrays((bytes) => new SharedArrayBuffer(bytes))
-  const gradient = () => ({ gradients })
   const timer = (optimizer: Optimizer) => {
-    const parameters = arrays((bytes) => new SharedArrayBuffer(bytes))
+    const memory = createWasmMemory()!
+    const [parameters, gradients] = [arrays(memory), arrays(memory)]
+    const gradient = () => ({ gradients })
     const state = initialState(optimizer, parameters)
     const backend = new HostStepBackend(optimizer, { parameters, optimizer: state }, undefined, parallel)
     let step = 0

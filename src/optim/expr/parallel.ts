@@ -1,11 +1,12 @@
 import { isShared } from '../../ir/float-array.js'
+import { type WasmMemory, wasmMemoryOf } from '../../ir/wasm-memory.js'
 import type { Helpers } from '../../runtime/runtime.js'
 import type { Formula } from './expr.js'
 import { addUp, cutIntoPieces, evaluatePiece, type Piece, type TensorArrays } from './pieces.js'
 import type { Scalars, Sums } from './program.js'
 
 /** Smallest number of elements for which other threads are woken. */
-const WORTHWHILE = 2 ** 15
+export const WORTHWHILE = 2 ** 15
 
 /** A formula and its tensors, all in shared memory. */
 interface Task {
@@ -14,6 +15,14 @@ interface Task {
   readonly tensors: TensorArrays
   /** The sums of every piece, in shared memory. */
   readonly sums: Float64Array
+  /** The memory that contains all tensors, if it is the same. */
+  readonly memory: SharedMemory | undefined
+}
+
+/** A memory and its number: a thread that receives it twice must not take it for two memories. */
+interface SharedMemory {
+  readonly id: number
+  readonly memory: WasmMemory
 }
 
 /** Messages to the helper threads: they keep a task until it is deleted, so that an evaluation sends scalars only. */
@@ -83,7 +92,7 @@ export class ParallelEvaluation {
     for (const [task, used] of this.#tasks) if (used < oldest) this.#delete(task)
     const count = cutIntoPieces(lengths).length * Object.keys(formula.squares).length
     const sums = new Float64Array(new SharedArrayBuffer(8 * count))
-    const task: Task = { id: ++lastId, formula, tensors, sums }
+    const task: Task = { id: ++lastId, formula, tensors, sums, memory: commonMemory(tensors) }
     this.#helpers.send({ kind: 'create', task } satisfies Message)
     return task
   }
@@ -94,8 +103,20 @@ export class ParallelEvaluation {
   }
 }
 
-function execute({ formula, tensors, sums }: Task, piece: Piece, index: number, scalars: Scalars): void {
-  const found = evaluatePiece(formula, tensors, piece, scalars)
+const numbered = new WeakMap<WasmMemory, SharedMemory>()
+
+/** The memory of all tensors, if it is the same. */
+function commonMemory(tensors: TensorArrays): SharedMemory | undefined {
+  const all = new Set(Object.values(tensors).flatMap((arrays) => arrays.map(({ buffer }) => wasmMemoryOf(buffer))))
+  const [memory] = all
+  if (all.size !== 1 || !memory) return undefined
+  const known = numbered.get(memory) ?? { id: ++lastId, memory }
+  numbered.set(memory, known)
+  return known
+}
+
+function execute({ formula, tensors, sums, memory }: Task, piece: Piece, index: number, scalars: Scalars): void {
+  const found = evaluatePiece(formula, tensors, piece, scalars, memory?.memory)
   const names = Object.keys(formula.squares)
   for (const [k, name] of names.entries()) sums[index * names.length + k] = found[name]!
 }
@@ -106,6 +127,13 @@ function execute({ formula, tensors, sums }: Task, piece: Piece, index: number, 
  */
 export function createReceiver(): (message: unknown) => ((piece: number) => void) | null {
   const tasks = new Map<number, { readonly task: Task; readonly pieces: readonly Piece[] }>()
+  const memories = new Map<number, WeakRef<WasmMemory>>()
+  const unique = ({ id, memory }: SharedMemory): SharedMemory => {
+    const known = memories.get(id)?.deref()
+    if (known) return { id, memory: known }
+    memories.set(id, new WeakRef(memory))
+    return { id, memory }
+  }
   return (received) => {
     const message = received as Message
     if (message.kind === 'delete') {
@@ -113,7 +141,7 @@ export function createReceiver(): (message: unknown) => ((piece: number) => void
       return null
     }
     if (message.kind === 'create') {
-      const { task } = message
+      const task = { ...message.task, memory: message.task.memory && unique(message.task.memory) }
       const lengths = Object.values(task.tensors)[0]!.map(({ length }) => length)
       tasks.set(task.id, { task, pieces: cutIntoPieces(lengths) })
       return null

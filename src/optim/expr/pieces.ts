@@ -1,4 +1,5 @@
 import type { FloatArray } from '../../ir/float-array.js'
+import type { WasmMemory } from '../../ir/wasm-memory.js'
 import type { Formula } from './expr.js'
 import { interpret } from './interpreter.js'
 import type { Arrays, Kernel, Scalars, Sums } from './program.js'
@@ -46,24 +47,39 @@ interface Kernels {
   readonly byTypes: Map<number, Kernel>
 }
 
-const cache = new WeakMap<Formula, Kernels>()
+type KernelCache = WeakMap<Formula, Kernels>
 
-/** Evaluates a formula for a piece, in place. */
+const cache: KernelCache = new WeakMap()
+const sharedCaches = new WeakMap<WasmMemory, KernelCache>()
+
+function cacheOf(memory: WasmMemory | undefined): KernelCache {
+  if (!memory) return cache
+  const found = sharedCaches.get(memory) ?? new WeakMap()
+  sharedCaches.set(memory, found)
+  return found
+}
+
+/**
+ * Evaluates a formula for a piece, in place.
+ * @param memory the memory that contains all arrays, if it is the same: no copies are necessary then
+ */
 export function evaluatePiece(
   formula: Formula,
   tensors: TensorArrays,
   { tensor, from, to }: Piece,
   scalars: Scalars,
+  memory?: WasmMemory,
 ): Sums {
   const arrays: Record<string, Elements> = {}
   for (const name in tensors) {
     const array = tensors[name]![tensor]!
     arrays[name] = to - from === array.length ? array : array.subarray(from, to)
   }
-  return kernelOf(formula, arrays)(arrays, scalars)
+  return kernelOf(formula, arrays, memory)(arrays, scalars)
 }
 
-function kernelOf(formula: Formula, arrays: Arrays): Kernel {
+function kernelOf(formula: Formula, arrays: Arrays, memory: WasmMemory | undefined): Kernel {
+  const cache = cacheOf(memory)
   let kernels = cache.get(formula)
   if (!kernels) {
     kernels = { names: [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])], byTypes: new Map() }
@@ -74,7 +90,8 @@ function kernelOf(formula: Formula, arrays: Arrays): Kernel {
   let kernel = byTypes.get(types)
   if (!kernel) {
     const bytes = new Set(names.filter((name) => arrays[name] instanceof Uint8Array))
-    kernel = compileFormula(formula, { precision: types < 0 ? 'double' : 'single', bytes }) ?? interpret(formula)
+    kernel =
+      compileFormula(formula, { precision: types < 0 ? 'double' : 'single', bytes }, memory) ?? interpret(formula)
     byTypes.set(types, kernel)
   }
   return kernel

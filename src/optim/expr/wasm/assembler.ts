@@ -125,8 +125,15 @@ export interface Func {
   readonly body: Bytes
 }
 
+/** Limits of an imported memory: its pages, or the largest number of pages of shared memory. */
+export type MemoryLimits = { readonly pages: number } | { readonly maxSharedPages: number }
+
 /** Assembles a module of functions over one imported memory, `host.memory`. */
-export function assemble(functions: readonly Func[], pages: number): Uint8Array<ArrayBuffer> {
+export function assemble(functions: readonly Func[], limits: MemoryLimits): Uint8Array<ArrayBuffer> {
+  const limit =
+    'pages' in limits
+      ? [1, ...encodeUnsigned(limits.pages), ...encodeUnsigned(limits.pages)]
+      : [3, 1, ...encodeUnsigned(limits.maxSharedPages)]
   const vectorOf = (items: readonly Bytes[]) => [...encodeUnsigned(items.length), ...items.flat()]
   const section = (id: number, content: Bytes) => [id, ...encodeUnsigned(content.length), ...content]
   const name = (text: string) => vectorOf([...text].map((c) => [c.charCodeAt(0)]))
@@ -138,10 +145,7 @@ export function assemble(functions: readonly Func[], pages: number): Uint8Array<
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // '\0asm', version 1
     ...section(1, vectorOf(functions.map(({ parameters }) => [0x60, ...valueTypes(parameters), 0]))),
-    ...section(
-      2,
-      vectorOf([[...name('host'), ...name('memory'), 2, 1, ...encodeUnsigned(pages), ...encodeUnsigned(pages)]]),
-    ),
+    ...section(2, vectorOf([[...name('host'), ...name('memory'), 2, ...limit]])),
     ...section(3, vectorOf(functions.map((_, i) => encodeUnsigned(i)))),
     ...section(7, vectorOf(functions.map((f, i) => [...name(f.name), 0, ...encodeUnsigned(i)]))),
     ...section(10, vectorOf(bodies)),

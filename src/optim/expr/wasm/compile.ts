@@ -1,4 +1,5 @@
-import type { FloatArray } from '../../../ir/float-array.js'
+import { type FloatArray, viewFloats } from '../../../ir/float-array.js'
+import type { WasmMemory } from '../../../ir/wasm-memory.js'
 import type { Formula, Op } from '../expr.js'
 import { type Kernel, linearize, type Value } from '../program.js'
 import {
@@ -14,7 +15,7 @@ import {
   tee,
   type ValueType,
 } from './assembler.js'
-import { getWasm, MEMORY_BYTES } from './instance.js'
+import { getSharedWasm, getWasm, MEMORY_BYTES } from './instance.js'
 
 /** Elements per chunk: the chunks of five arrays fit the second-level cache. */
 const CHUNK = 4096
@@ -28,21 +29,32 @@ export interface ArrayTypes {
 
 /**
  * Compiles a formula to a WebAssembly kernel that computes a vector at a time. Chunks of the arrays are copied to the
- * module's memory and back. In double precision, float32 arrays are converted, and results rounded once.
+ * module's memory and back, unless that contains the arrays. In double precision, float32 arrays are converted, and
+ * results rounded once.
+ * @param memory the memory that contains all arrays, if it is the same
  * @returns null if WebAssembly is unavailable
  */
-export function compileFormula(formula: Formula, { precision, bytes }: ArrayTypes): Kernel | null {
-  const host = getWasm()
+export function compileFormula(formula: Formula, { precision, bytes }: ArrayTypes, memory?: WasmMemory): Kernel | null {
+  const inPlace = memory && precision === 'single' ? getSharedWasm(memory) : null
+  const host = inPlace ?? getWasm()
   if (!host) return null
   const vector = precision === 'single' ? single : double
-  const Floats = precision === 'single' ? Float32Array : Float64Array
-  const { places, chunk } = layout(formula, bytes, vector)
-  const { run } = host.instantiate<{ run(count: number): void }>([emitFormula(formula, places, vector)])
+  const { places, chunk } = layout(formula, bytes, vector, host.offset)
+  const { run } = host.instantiate<{ run(...countAndPlaces: number[]): void }>([emitFormula(formula, places, vector)])
+  const names = Object.keys(places.arrays)
+  const widths = names.map((name) => (bytes.has(name) ? 1 : vector.width))
+  const copied = [0, ...Object.values(places.arrays)]
+  const direct = [...copied]
   const scalarNames = formula.scalars
-  const scalarView = new Floats(host.buffer, 0, scalarNames.length)
+  const scalarView = viewFloats(precision, host, scalarNames.length)
   const sums = Object.entries(places.squares).map(([name, at]) => [name, new Float64Array(host.buffer, at, 1)] as const)
-  const view = (name: string) =>
-    [name, new (bytes.has(name) ? Uint8Array : Floats)(host.buffer, places.arrays[name]!, chunk)] as const
+  const view = (name: string) => {
+    const offset = places.arrays[name]!
+    const inside = bytes.has(name)
+      ? new Uint8Array(host.buffer, offset, chunk)
+      : viewFloats(precision, { buffer: host.buffer, offset }, chunk)
+    return [name, inside] as const
+  }
   const inputs = formula.arrays.map(view)
   const outputs = Object.keys(formula.outputs).map(view)
   const leading = (formula.arrays[0] ?? outputs[0]?.[0])!
@@ -53,8 +65,16 @@ export function compileFormula(formula: Formula, { precision, bytes }: ArrayType
     for (const [, sum] of sums) sum[0] = 0
     for (let from = 0; from < length; from += chunk) {
       const n = Math.min(chunk, length - from)
+      // The rest of a vector at the end may belong to another array.
+      if (inPlace && (n * vector.width) % 16 === 0) {
+        direct[0] = n
+        for (let i = 0; i < names.length; i++) direct[i + 1] = arrays[names[i]!]!.byteOffset + from * widths[i]!
+        run(...direct)
+        continue
+      }
       for (const [name, inside] of inputs) inside.set(viewOf(arrays[name]!, from, n))
-      run(n)
+      copied[0] = n
+      run(...copied)
       for (const [name, inside] of outputs) arrays[name]!.set(n === chunk ? inside : viewOf(inside, 0, n), from)
     }
     const found: Record<string, number> = {}
@@ -70,16 +90,16 @@ function viewOf(array: FloatArray | Uint8Array, from: number, n: number): FloatA
   return array.subarray(from, from + n)
 }
 
-/** Lays out the memory: scalars, then sums, then a chunk of every array. */
-function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector) {
+/** Lays out the memory from an offset on: scalars, then sums, then a chunk of every array. */
+function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector, offset: number) {
   const names = [...new Set([...formula.arrays, ...Object.keys(formula.outputs)])]
   const squares = Object.keys(formula.squares)
   const aligned = (at: number) => 16 * Math.ceil(at / 16)
-  const sumsAt = aligned(width * formula.scalars.length)
+  const sumsAt = aligned(offset + width * formula.scalars.length)
   const arraysAt = aligned(sumsAt + 8 * squares.length)
   const widthOf = (name: string) => (bytes.has(name) ? 1 : width)
   const perElement = names.reduce((sum, name) => sum + widthOf(name), 0)
-  const chunk = Math.min(CHUNK, 16 * Math.floor((MEMORY_BYTES - arraysAt) / perElement / 16))
+  const chunk = Math.min(CHUNK, 16 * Math.floor((MEMORY_BYTES + offset - arraysAt) / perElement / 16))
   let at = arraysAt
   const arrays: Record<string, number> = {}
   for (const name of names) {
@@ -88,7 +108,7 @@ function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector)
   }
   const numbered = (list: readonly string[], from: number, width: number) =>
     Object.fromEntries(list.map((name, i) => [name, from + i * width]))
-  const scalars = numbered(formula.scalars, 0, width)
+  const scalars = numbered(formula.scalars, offset, width)
   const places: MemoryLayout = { scalars, squares: numbered(squares, sumsAt, 8), arrays, bytes }
   return { places, chunk }
 }
@@ -104,20 +124,27 @@ interface MemoryLayout {
   readonly squares: Readonly<Record<string, number>>
 }
 
-/** Indices of the function's parameter and first locals. */
-const [COUNT, AT, END, LANES, COUNTS] = [0, 1, 2, 3, 4] as const
+/** Index of the function's first parameter. */
+const COUNT = 0
 
 /**
- * Emits a function of the number of elements, at least 1, that computes a formula on a chunk, a vector at a time.
- * Arrays have room for whole vectors; values past the count are undefined, and sums exclude them.
+ * Emits a function of the number of elements, at least 1, and of the addresses of the arrays, that computes a formula
+ * on a chunk, a vector at a time. Arrays have room for whole vectors; values past the count are undefined, and sums
+ * exclude them.
  */
 function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
   const { values, uniform, outputs, squares } = linearize(formula)
+  const names = Object.keys(places.arrays)
+  const [AT, END, LANES, COUNTS] = [1, 2, 3, 4].map((i) => names.length + i) as [number, number, number, number]
   const locals: ValueType[] = ['i32', 'i32', 'v128', 'v128']
-  const local = (): number => locals.push('v128') // the parameter is local 0
+  const local = (): number => names.length + locals.push('v128') // locals follow the parameters
   const own = values.map(local)
   const bits = Math.log2(vector.width)
-  const byteAddress = [...get(AT), ...i32(bits), ...code('i32.shr_u')]
+  const addressOf = (name: string): Bytes => [
+    ...[...get(1 + names.indexOf(name)), ...get(AT)],
+    ...(places.bytes.has(name) ? [...i32(bits), ...code('i32.shr_u')] : []),
+    ...code('i32.add'),
+  ]
 
   const codeOf = (value: Value): number[] => {
     if (value.kind === 'scalar') return [...i32(0), ...memory(vector.splatFrom, places.scalars[value.name]!)]
@@ -128,16 +155,14 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
         value.operands.map((i) => get(own[i]!)),
         vector,
       )
-    const place = places.arrays[value.name]!
-    if (places.bytes.has(value.name)) return loadBytes(byteAddress, place, vector)
-    return [...get(AT), ...memory('v128.load', place)]
+    if (places.bytes.has(value.name)) return loadBytes(addressOf(value.name), vector)
+    return [...addressOf(value.name), ...memory('v128.load', 0)]
   }
   const computed = (wanted: boolean) =>
     values.flatMap((value, i) => (uniform[i] === wanted ? [...codeOf(value), ...set(own[i]!)] : []))
   const stored = Object.entries(outputs).flatMap(([name, i]) => {
-    const place = places.arrays[name]!
-    if (places.bytes.has(name)) return storeBytes(byteAddress, get(own[i]!), place, vector)
-    return [...get(AT), ...get(own[i]!), ...memory('v128.store', place)]
+    if (places.bytes.has(name)) return storeBytes(addressOf(name), get(own[i]!), vector)
+    return [...addressOf(name), ...get(own[i]!), ...memory('v128.store', 0)]
   })
 
   const inside = local()
@@ -159,7 +184,7 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
 
   return {
     name: 'run',
-    parameters: ['i32'],
+    parameters: ['i32', ...names.map(() => 'i32' as const)],
     locals,
     body: [
       ...[...get(COUNT), ...i32(bits), ...code('i32.shl'), ...set(END)],
@@ -237,18 +262,18 @@ function applyOp(op: Op, operands: readonly Bytes[], vector: Vector): number[] {
 }
 
 /** Loads bytes at an address as numbers. */
-const loadBytes = (address: Bytes, offset: number, { fromWords }: Vector): number[] => [
-  ...[...address, ...memory('v128.load32_zero', offset)],
+const loadBytes = (address: Bytes, { fromWords }: Vector): number[] => [
+  ...[...address, ...memory('v128.load32_zero', 0)],
   ...[...code('i16x8.extend_low_i8x16_u'), ...code('i32x4.extend_low_i16x8_u'), ...code(fromWords)],
 ]
 
 /**
  * Stores numbers as bytes. Only the lanes of the first operand of both narrowings are stored; the second is arbitrary.
  */
-const storeBytes = (address: Bytes, x: Bytes, offset: number, { toWords, storeBytes }: Vector): number[] => [
+const storeBytes = (address: Bytes, x: Bytes, { toWords, storeBytes }: Vector): number[] => [
   ...address,
   ...[...x, ...code(toWords), ...x, ...code('i16x8.narrow_i32x4_s')],
-  ...[...x, ...code('i8x16.narrow_i16x8_u'), ...memory(storeBytes, offset, 0)],
+  ...[...x, ...code('i8x16.narrow_i16x8_u'), ...memory(storeBytes, 0, 0)],
 ]
 
 /** Locals of a sum in double precision: two partial sums and a temporary. */

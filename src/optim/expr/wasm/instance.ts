@@ -1,4 +1,5 @@
-import { assemble, code, type Func, i32, memory } from './assembler.js'
+import { allocateIn, maxSharedPages, type WasmMemory } from '../../../ir/wasm-memory.js'
+import { assemble, code, type Func, i32, type MemoryLimits, memory } from './assembler.js'
 
 /** The part of the WebAssembly API that this file uses. The core has no platform types. */
 interface WebAssemblyApi {
@@ -11,43 +12,60 @@ interface WebAssemblyApi {
 const PAGE = 2 ** 16
 const PAGES = 8
 
-/** The memory that all modules share. Its contents are valid during one kernel call only. */
-interface Wasm {
-  readonly buffer: ArrayBuffer
+/** Memory with room for kernels, whose contents there are valid during one kernel call only. */
+interface Wasm<Buffer extends ArrayBufferLike = ArrayBufferLike> {
+  readonly buffer: Buffer
+  /** The offset of the `MEMORY_BYTES` bytes for kernels. */
+  readonly offset: number
   /** Compiles a module, and returns its exported functions. */
   instantiate<Exports>(functions: readonly Func[]): Exports
 }
 
-/** Bytes of the shared memory. */
+/** Bytes for kernels. */
 export const MEMORY_BYTES = PAGES * PAGE
 
-let host: Wasm | null | undefined
+let host: Wasm<ArrayBuffer> | null | undefined
 
 /**
- * Returns the shared memory; null if WebAssembly with vectors is unavailable or forbidden by a content security policy.
+ * Returns the memory of this thread's modules; null if WebAssembly with vectors is unavailable or forbidden by a content security policy.
  */
-export function getWasm(): Wasm | null {
+export function getWasm(): Wasm<ArrayBuffer> | null {
   if (host === undefined) host = startWasm()
   return host
 }
 
-function startWasm(): Wasm | null {
+function startWasm(): Wasm<ArrayBuffer> | null {
   const api = (globalThis as { WebAssembly?: WebAssemblyApi }).WebAssembly
   if (!api) return null
   try {
-    new api.Module(assemble([probe], PAGES))
+    new api.Module(assemble([probe], { pages: PAGES }))
     const memory = new api.Memory({ initial: PAGES, maximum: PAGES })
-    return {
-      buffer: memory.buffer,
-      instantiate: <Exports>(functions: readonly Func[]) => {
-        // Synchronous, because steps may be synchronous; browsers allow this for small modules.
-        const module = new api.Module(assemble(functions, PAGES))
-        return new api.Instance(module, { host: { memory } }).exports as Exports
-      },
-    }
+    return { buffer: memory.buffer, offset: 0, instantiate: instantiateOver(api, memory, { pages: PAGES }) }
   } catch {
     return null
   }
+}
+
+const instantiateOver =
+  (api: WebAssemblyApi, memory: object, limits: MemoryLimits) =>
+  <Exports>(functions: readonly Func[]): Exports => {
+    // Synchronous, because steps may be synchronous; browsers allow this for small modules.
+    const module = new api.Module(assemble(functions, limits))
+    return new api.Instance(module, { host: { memory } }).exports as Exports
+  }
+
+const shared = new WeakMap<WasmMemory, Wasm | null>()
+
+/** As `getWasm` for memory that contains the arrays of a trainer. Every thread has its own bytes for kernels there. */
+export function getSharedWasm(memory: WasmMemory): Wasm | null {
+  let found = shared.get(memory)
+  if (found === undefined) {
+    const api = (globalThis as { WebAssembly?: WebAssemblyApi }).WebAssembly
+    const range = getWasm() && allocateIn(memory, MEMORY_BYTES)
+    found = api && range ? { ...range, instantiate: instantiateOver(api, memory, { maxSharedPages }) } : null
+    shared.set(memory, found)
+  }
+  return found
 }
 
 /** A function with vector instructions, which compiles only if the engine supports them. */

@@ -1,0 +1,63 @@
+/** `WebAssembly.Memory` in shared memory: every thread can have it. The core has no platform types. */
+export interface WasmMemory {
+  readonly buffer: SharedArrayBuffer
+  grow(pages: number): number
+}
+
+interface MemoryApi {
+  readonly Memory: new (size: { initial: number; maximum: number; shared: true }) => WasmMemory
+}
+
+/** Bytes of one page of WebAssembly memory. */
+const PAGE = 2 ** 16
+/** The largest memory that 32 bits address. */
+export const maxSharedPages = 2 ** 16
+/** Alignment of allocated ranges: a cache line. */
+const UNIT = 64
+
+/** Memories by each of their buffers: a memory that grows gets a new one. */
+const memories = new WeakMap<SharedArrayBuffer, WasmMemory>()
+
+/**
+ * Creates an empty memory for the arrays of one trainer, from which nothing is freed before all of it. Null if it is
+ * not available. Its first bytes count the allocated units.
+ */
+export function createWasmMemory(): WasmMemory | null {
+  const api = (globalThis as { WebAssembly?: MemoryApi }).WebAssembly
+  try {
+    const memory = new api!.Memory({ initial: 1, maximum: maxSharedPages, shared: true })
+    new Int32Array(memory.buffer, 0, 1)[0] = 1
+    return memory
+  } catch {
+    return null
+  }
+}
+
+/** The memory of a buffer that `allocateIn` returned in this thread. */
+export const wasmMemoryOf = (buffer: ArrayBufferLike): WasmMemory | undefined =>
+  memories.get(buffer as SharedArrayBuffer)
+
+/** A zeroed range of shared memory. */
+export interface SharedRange {
+  readonly buffer: SharedArrayBuffer
+  readonly offset: number
+}
+
+/** Allocates zeroed bytes, from any thread; null if the memory cannot grow as much. */
+export function allocateIn(memory: WasmMemory, bytes: number): SharedRange | null {
+  const units = Math.ceil(bytes / UNIT)
+  const used = new Int32Array(memory.buffer, 0, 1)
+  const first = Atomics.load(used, 0)
+  const end = (first + units) * UNIT
+  try {
+    const missing = end - memory.buffer.byteLength
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE))
+  } catch {
+    return null
+  }
+  // Another thread has allocated meanwhile.
+  if (Atomics.compareExchange(used, 0, first, first + units) !== first) return allocateIn(memory, bytes)
+  const { buffer } = memory
+  memories.set(buffer, memory)
+  return { buffer, offset: first * UNIT }
+}
