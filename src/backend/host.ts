@@ -255,7 +255,8 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
       run: async (feeds, parameters) => {
         const inputs = selectInputs(program.inputNames, toTensors(this.#values, parameters))
         const all = { ...feeds, ...inputs }
-        const outputs = await (program.runInto?.(all, this.#gradientTensors(program.outputNames, parameters)) ?? program.run(all))
+        const outputs = await (program.runInto?.(all, this.#gradientTensors(program.outputNames, parameters)) ??
+          program.run(all))
         const gradients = mapArrays(gradientsByParameter(outputs), ({ data }) => data as FloatArray)
         return { outputs, gradients }
       },
