@@ -164,5 +164,6 @@ export type { FreezeOptions, GroupOptions, ParameterGroup } from './train/parame
 export { type Prediction, type PredictOptions, predict } from './train/predict.js'
 export type { TensorMeasures } from './train/tensor-measures.js'
 export { Trainer } from './train/trainer.js'
+export { watchEnhancement } from './train/watch-enhancement.js'
 export { type ErrorCode, OnnxIreError } from './util/errors.js'
 export type { NamePatterns, NameSelection } from './util/pattern.js'

@@ -40,7 +40,7 @@ const oracleOptions = ({ base, sam, ire }: OptimizerSpec): OracleOptions => {
   return {
     base: { ...options, kind: base.kind, lr, weightDecay },
     sam: sam ? { rho: sam.rho!, adaptive: sam.adaptive ?? false } : null,
-    ire: ire ? { kappa: 2, gamma: 0.8, interval: 10, warmup: 0, beta: 0, kappaDecay: false, ...ire } : null,
+    ire: ire ? { kappa: 1, gamma: 0.6, interval: 10, warmup: 0, beta: 0, kappaDecay: false, ...ire } : null,
   }
 }
 

@@ -29,7 +29,7 @@ const oracleBase = (recipe: BaseOptimizerRecipe): OracleBase => {
 const oracleOptions = ({ base, sam, ire }: OptimizerSpec): OracleOptions => ({
   base: oracleBase(base),
   sam: sam ? { rho: sam.rho!, adaptive: sam.adaptive ?? false } : null,
-  ire: ire ? { kappa: 2, gamma: 0.8, interval: 10, warmup: 0, beta: 0, kappaDecay: false, ...ire } : null,
+  ire: ire ? { kappa: 1, gamma: 0.6, interval: 10, warmup: 0, beta: 0, kappaDecay: false, ...ire } : null,
 })
 
 const withSam = { sam: { rho: 0.1 } } as const

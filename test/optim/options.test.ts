@@ -7,7 +7,11 @@ describe('options of sam and ire', () => {
   const given = (text: string) => JSON.parse(text)
   const refused: [string, () => unknown, RegExp][] = [
     ['sam in sam', () => sam(given('{ "kind": "sam" }')), /ire\(sam\(sgd\(\)\)\)/],
-    ['ire in ire', () => ire(given('{ "kind": "ire" }'), { kappa: 1, gamma: 0.5 }), /a base optimizer or sam/],
+    [
+      'ire in ire',
+      () => ire(given('{ "kind": "ire" }'), { kappa: 1, gamma: 0.5 }),
+      /a base optimizer such as adamw\(\), or sam/,
+    ],
     ['rho', () => sam(sgd(), { rho: -1 }), /sam: option 'rho' is -1/],
     ['adaptive', () => sam(sgd(), given('{ "adaptive": 1 }')), /'adaptive' is 1; it must be true or false/],
     [
@@ -42,7 +46,7 @@ describe('options of sam and ire', () => {
   test('defaults', () => {
     expect(sam(sgd())).toMatchObject({ rho: 0.05, adaptive: false })
     expect(ire(sgd())).toMatchObject({
-      ...{ kappa: 2, gamma: 0.8, interval: 10, warmup: 0, beta: 0, kappaDecay: false, curvature: 'sampled' },
+      ...{ kappa: 1, gamma: 0.6, interval: 10, warmup: 0, beta: 0, kappaDecay: false, curvature: 'sampled' },
     })
   })
 })

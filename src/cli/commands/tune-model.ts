@@ -122,7 +122,7 @@ const addOptions = (
     .option('--micro-batch <n>', 'examples that are computed at once (default: all of a step)', parsePositiveInteger)
     .option('--ire', 'enhance flat directions (IRE)')
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
-    .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.8)
+    .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.6)
     .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.1)
     .option('--samples <n>', 'held-out examples whose predictions are shown before and after', parseSeed, 3)
     .option('--seed <n>', 'seed of all random numbers', parseSeed, 0)

@@ -90,7 +90,7 @@ Examples:
     )
     .option('--ire', 'enhance flat directions (IRE), after a tenth of the steps, at most 50')
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
-    .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.8)
+    .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.6)
     .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.05)
     .option('--samples <n>', 'answers to compare before and after', parseSeed, 3)
     .addOption(

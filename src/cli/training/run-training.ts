@@ -21,6 +21,7 @@ import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import type { TensorMeasures } from '../../train/tensor-measures.js'
 import { Trainer } from '../../train/trainer.js'
+import { watchEnhancement } from '../../train/watch-enhancement.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { loadModel, loadTeacher, modelTitle } from '../inputs/read-recipe.js'
 import { onInterrupt } from '../interrupts.js'
@@ -79,7 +80,7 @@ export interface TrainingResult extends RunSummary {
   readonly runtime: string
   /** Estimated memory of the run, and the memory that it may take; null on other devices than the CPU. */
   readonly memory: MemoryRoom | null
-  /** Warnings before the first step. */
+  /** Warnings before the first step, and of a loss that rises when IRE begins. */
   readonly warnings: readonly string[]
 }
 
@@ -194,7 +195,11 @@ async function trainInFolder(
       progress.note(
         'batchNorm is not set: norms keep their stored statistics; compare with --set batchNorm=trained, which is often better for images unlike those of the pretraining',
       )
-    const { epochs, interrupted } = await runSteps(trainer, data, validation, request)
+    const onWarning = (message: string) => {
+      warn(message)
+      folder.log({ kind: 'warning', step: trainer.step, message })
+    }
+    const { epochs, interrupted } = await runSteps(trainer, data, validation, request, onWarning)
     const weights = finalWeights(recipe)
     const results = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) {
@@ -298,8 +303,10 @@ async function runSteps(
   data: DatasetOrStream,
   validation: DatasetOrStream | undefined,
   request: TrainingRequest,
+  onWarning: (message: string) => void,
 ) {
   const { recipe, folder, progress, measureEvery } = request
+  const watch = watchEnhancement()
   const isAtShare = shareReached(recipe, data, request.share ?? 1)
   const before = (await folder.readEvaluations()).at(-1)
   if (before && isAtShare(before)) return { epochs: [], interrupted: true }
@@ -329,6 +336,8 @@ async function runSteps(
       })
       if (tensors) folder.log({ kind: 'tensors', step: step + 1, tensors: mapArrays(tensors, roundMeasures) })
       progress.step(done)
+      const warning = watch(done)
+      if (warning) onWarning(warning)
       return requests.takeSave() ? 'save' : undefined
     },
     onEvaluate(metrics) {

@@ -4,6 +4,7 @@ import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import type { Model } from '../../onnx/model.js'
 import type { FitOptions, TrainerOptions } from '../../train/options.js'
 import { Trainer } from '../../train/trainer.js'
+import { watchEnhancement } from '../../train/watch-enhancement.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { TrainingProgress } from '../progress.js'
 import { Stopped, stopOnAbort } from '../training/run-training.js'
@@ -57,12 +58,17 @@ export async function trainResumably(
         progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
       progress.note(`resuming from step ${resumed.step}`)
     }
+    const watch = watchEnhancement()
     const fit: FitOptions = {
       ...(steps === undefined ? { totalEpochs: epochs } : { totalSteps: steps }),
       ...(heldOut && { validation: heldOut }),
       checkpoints: { store, everySeconds: checkpointSeconds },
       onFeatures: progress.features,
-      onStep: progress.step,
+      onStep(done) {
+        progress.step(done)
+        const warning = watch(done)
+        if (warning) progress.note(`warning: ${warning}`)
+      },
       onEvaluate: progress.evaluation,
       signal,
     }

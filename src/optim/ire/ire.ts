@@ -5,11 +5,11 @@ import type { SamOptimizer } from '../sam.js'
 
 /** Options of `ire`; names are the paper's. */
 export interface IreOptions {
-  /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0, default 2. */
+  /** The enhancement: flat coordinates move (1 + kappa) times as far; >= 0, default 1. */
   readonly kappa?: number
   /**
    * The share of coordinates treated as flat. The paper uses (0.5, 1); all of [0, 1] is accepted, because the ends are
-   * useful controls: 1 enhances everything, 0 only the coordinates of least curvature. Default 0.8.
+   * useful controls: 1 enhances everything, 0 only the coordinates of least curvature. Default 0.6.
    */
   readonly gamma?: number
   /** Steps between two refreshes of the mask (K); default 10. */
@@ -30,8 +30,8 @@ export interface IreOptions {
 }
 
 export const ireOptions: OptionSpecs<IreOptions> = {
-  kappa: { type: 'number', default: 2, range: nonNegative, description: 'the enhancement' },
-  gamma: { type: 'number', default: 0.8, range: unit, description: 'the share of coordinates treated as flat' },
+  kappa: { type: 'number', default: 1, range: nonNegative, description: 'the enhancement' },
+  gamma: { type: 'number', default: 0.6, range: unit, description: 'the share of coordinates treated as flat' },
   interval: { type: 'number', default: 10, range: positiveCount, description: 'steps between two mask refreshes' },
   warmup: { type: 'number', default: 0, range: count, description: 'the steps before IRE starts' },
   beta: { type: 'number', default: 0, range: belowOne, description: 'the smoothing of the curvature' },

@@ -1,0 +1,54 @@
+import type { StepProgress } from './options.js'
+
+/** Number of steps whose losses are compared with as many before IRE. */
+const WINDOW = 20
+/** Numbers of enhanced steps at which they are compared. */
+const CHECKS = [WINDOW, 3 * WINDOW]
+
+/**
+ * Creates a watch over the steps of a run, for `onStep`: it returns a warning once if the training loss rises after IRE
+ * begins. It compares the last 20 losses before with the first 20 enhanced ones, and with the 41st to the 60th. In a
+ * stable run losses fall or stay; if half of them exceed all 20 before, the steps along flat coordinates are too long.
+ * Among losses that only scatter, whatever their distribution, this happens once in 4,600 comparisons. A run that IRE
+ * enhances from its beginning is compared with its own first 20 steps. A run that is resumed after the beginning of IRE
+ * is not watched.
+ *
+ * @example
+ * ```ts
+ * const watch = watchEnhancement()
+ * const onStep = (step: StepProgress) => {
+ *   const warning = watch(step)
+ *   if (warning) console.warn(warning)
+ * }
+ * await trainer.train(data, { totalEpochs: 3, onStep })
+ * ```
+ */
+export function watchEnhancement(): (step: Pick<StepProgress, 'step' | 'loss' | 'kappa'>) => string | null {
+  const losses: number[] = []
+  let begun: { readonly step: number; readonly before: readonly number[] } | undefined
+  let isOver = false
+  let isFirst = true
+  return ({ step, loss, kappa }) => {
+    // A resumed run has no losses from before.
+    if (isFirst && step > 0 && kappa > 0) isOver = true
+    isFirst = false
+    if (isOver) return null
+    if (!begun && kappa > 0 && losses.length === WINDOW) begun = { step, before: [...losses] }
+    losses.push(loss)
+    if (losses.length > WINDOW) losses.shift()
+    if (!begun) return null
+    const enhanced = step + 1 - begun.step
+    if (!CHECKS.includes(enhanced)) return null
+    const { before } = begun
+    const largest = Math.max(...before)
+    const isHigher = losses.filter((x) => x > largest).length >= WINDOW / 2
+    isOver = isHigher || enhanced === CHECKS.at(-1)
+    if (!isHigher) return null
+    return (
+      `the training loss rose after IRE began: its median was ${median(before).toPrecision(4)} in the ${WINDOW} steps before step ${begun.step}, and is ${median(losses).toPrecision(4)} in the last ${WINDOW}, at kappa ${Number(kappa.toPrecision(3))}; ` +
+      'lower kappa, or the learning rate of the base: steps of lr (1 + kappa) along flat coordinates are too long here'
+    )
+  }
+}
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
