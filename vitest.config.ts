@@ -13,7 +13,7 @@ const browser = ['test/web/**/*.test.ts']
  */
 const isolated = [
   'test/cli/{crash,run-folder,train}.test.ts',
-  'test/docs/{add-an-operator,guides}.test.ts',
+  'test/docs/{add-an-operator,examples,guides}.test.ts',
   'test/lowering/*.test.ts',
   'test/{bundlers,package}.test.ts',
   'test/backend/onnx/webgpu.test.ts',

@@ -19,14 +19,17 @@ export const blocksOf = (page: string, language: string): readonly Block[] =>
  * line, such as `const epochs = 8`; throws if such a definition does not occur exactly once.
  */
 export function programOf(page: string, settings: Readonly<Record<string, number>>): string {
-  let program = blocksOf(page, 'ts')
-    .filter(({ mark }) => mark === 'ts')
-    .map(({ code }) => code)
-    .join('\n')
+  const blocks = blocksOf(page, 'ts').filter(({ mark }) => mark === 'ts')
+  return withSettings(blocks.map(({ code }) => code).join('\n'), settings)
+}
+
+/** Replaces the values of constants that a program defines at the beginning of a line, each exactly once. */
+export function withSettings(given: string, settings: Readonly<Record<string, number>>): string {
+  let program = given
   for (const [name, value] of Object.entries(settings)) {
     const places = new RegExp(`^const ${name} = [\\d_.e-]+$`, 'gm')
     const found = program.match(places)?.length ?? 0
-    if (found !== 1) throw new Error(`the guide sets '${name}' ${found} times, not once`)
+    if (found !== 1) throw new Error(`the program sets '${name}' ${found} times, not once`)
     program = program.replace(places, `const ${name} = ${value}`)
   }
   return program

