@@ -1,5 +1,6 @@
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { checkNumber, count, positiveCount } from '../util/check.js'
+import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { type Dataset, deriveChecksum, subset } from './dataset.js'
@@ -89,6 +90,26 @@ function toClassNumbers(labels: ClassLabels, classes: number): number[] {
 /** Data with class names: for each tensor of class numbers, the names in the order of their numbers. */
 export interface WithClassNames {
   readonly classes: Readonly<Record<string, readonly string[]>>
+}
+
+/**
+ * Throws `invalid-data` for a class without a folder if a folder that is no class has almost the same name. Other
+ * classes may have no examples.
+ */
+export function checkMissingClass(
+  place: string,
+  name: string,
+  folders: readonly string[],
+  classes: readonly string[],
+): void {
+  const others = folders.filter((folder) => !classes.includes(folder))
+  // Names of one or two characters are all alike.
+  const other = name.length > 2 ? closest(name, others) : undefined
+  if (other !== undefined)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${place} has no folder '${name}', but '${other}', which is not among the classes`,
+    )
 }
 
 /** Mapping of class names to numbers, fixed by the caller or collected from the data. */

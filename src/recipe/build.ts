@@ -4,6 +4,7 @@ import type { Metric } from '../metric/metric.js'
 import type { Model } from '../onnx/model.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { PassOptions } from '../train/model/repeat-model.js'
+import type { HeadOptions } from '../train/model/replace-head.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
 import { OnnxIreError } from '../util/errors.js'
 import { createLoss } from './loss.js'
@@ -29,8 +30,23 @@ export function trainerOptions(
   return {
     loss: createTrainingLoss(recipe, models.teacher),
     optimizer: optimizerOf(recipe.optimizer),
-    ...dropUndefined({ ...(same as Pick<Recipe, SameField>), metrics: createMetrics(recipe), best }),
+    ...dropUndefined({
+      ...(same as Pick<Recipe, SameField>),
+      head: resolvedHead(recipe),
+      metrics: createMetrics(recipe),
+      best,
+    }),
   }
+}
+
+/** The head of a recipe whose number of classes is known. Throws `invalid-option` for classes 'data'. */
+export function resolvedHead({ head }: Pick<Recipe, 'head'>): HeadOptions | undefined {
+  if (head?.classes === 'data')
+    throw new OnnxIreError(
+      'invalid-option',
+      "head.classes is 'data', which needs the training data: give the number of classes",
+    )
+  return head && { ...head, classes: head.classes }
 }
 
 /** The loss of a recipe, with its teacher. */
@@ -49,10 +65,10 @@ function createTrainingLoss({ loss, teacher: options }: Recipe, teacher: Model |
 }
 
 /** Fields that a recipe and the options of a trainer share, with the same meaning. */
-type SameField = Exclude<keyof Recipe & keyof TrainerOptions, 'loss' | 'optimizer' | 'metrics' | 'best'>
+type SameField = Exclude<keyof Recipe & keyof TrainerOptions, 'loss' | 'optimizer' | 'metrics' | 'best' | 'head'>
 
 const sameFields: Readonly<Record<SameField, true>> = {
-  ...{ head: true, adapter: true, trainable: true, batchNorm: true, dropout: true, groups: true },
+  ...{ adapter: true, trainable: true, batchNorm: true, dropout: true, groups: true },
   ...{ freeBatch: true, untie: true, freeze: true, decayVectors: true, features: true },
   ...{ layerDecay: true, schedule: true, clipNorm: true, clipValue: true, batchSize: true, microBatch: true },
   ...{ recompute: true, curvatureBatch: true, curvatureShare: true, ema: true, earlyStopping: true, seed: true },

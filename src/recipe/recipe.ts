@@ -44,7 +44,7 @@ export interface Recipe extends GroupOptions, PassOptions {
   readonly freeBatch?: boolean
   /** Gives layers that share a tensor tensors of their own. */
   readonly untie?: boolean | NamePatterns
-  readonly head?: HeadOptions
+  readonly head?: HeadRecipe
   /** Low-rank adapter that is added to the model; see `lora`. */
   readonly adapter?: LoraOptions
   readonly trainable?: Trainable
@@ -81,6 +81,9 @@ export interface Recipe extends GroupOptions, PassOptions {
   /** Threads per operator. Default: all cores. */
   readonly threads?: number
 }
+
+/** Options of a new head; 'data': as many classes as the training data have. */
+export type HeadRecipe = Omit<HeadOptions, 'classes'> & { readonly classes: number | 'data' }
 
 export interface DataRecipe {
   readonly train: DataSource

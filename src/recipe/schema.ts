@@ -10,7 +10,6 @@ import type {
 } from '../optim/schedule.js'
 import { threadRange } from '../runtime/runtime.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
-import type { HeadOptions } from '../train/model/replace-head.js'
 import type { FreezeOptions, ParameterGroup } from '../train/parameter-groups.js'
 import {
   choice,
@@ -36,6 +35,7 @@ import type {
   CheckpointsRecipe,
   DataRecipe,
   EvaluationRecipe,
+  HeadRecipe,
   MixupRecipe,
   Recipe,
   SplitRecipe,
@@ -250,10 +250,13 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       'true, false, or patterns of the names of tensors that several layers share',
     ),
     ...passOptions,
-    head: object<HeadOptions>(
+    head: object<HeadRecipe>(
       {
         output: text("the model's output whose classes are replaced"),
-        classes: whole(1, 'the number of classes of the new head', maxClasses),
+        classes: either(
+          [whole(1, undefined, maxClasses), choice(['data'])],
+          "the number of classes of the new head, or 'data' for those of the training data",
+        ),
         seed: seed(),
       },
       ['classes'],

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { adapterOf, removeAdapter } from '../../src/adapter/index.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
-import { encodeModel, type Measures } from '../../src/index.js'
+import { encodeModel, type Measures, namedTensors } from '../../src/index.js'
 import { readModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
 import { pretrained, type Workspace, workspace } from './workspace.js'
@@ -89,6 +89,22 @@ test('train > --set > changes the recipe, also in the run folder', async () => {
   })
   expect(kept).not.toHaveProperty('epochs')
   expect(kept.data.train.images).toBe('../images')
+})
+
+test('train > a head with the classes of the data > has their number, in the run folder too', async () => {
+  const head = { classes: 'data' }
+  const recipe = await space.writeRecipe('counted.json', { head, epochs: undefined, steps: 2, schedule: undefined })
+  const out = space.path('counted')
+  await json('train', recipe, '--out', out)
+  expect(JSON.parse(await readFile(`${out}/recipe.json`, 'utf8')).head).toEqual({ classes: 10 })
+  expect(
+    namedTensors(await readModel(`${out}/tuned.onnx`))
+      .get('head.weight')!
+      .dims.at(-1),
+  ).toBe(10)
+  await json('train', recipe, '--out', out, '--resume', '--set', 'steps=3')
+  await json('export', out, '-o', space.path('counted.onnx'))
+  await json('build', recipe, '-o', space.path('counted-graphs'))
 })
 
 test('train > existing run folder > is neither replaced nor mixed with another run', async () => {

@@ -215,7 +215,7 @@ describeInBrowser('files in Chromium', (browser) => {
     expect(found.classes).toEqual(['cat', 'dog'])
     expect(found.files).toEqual(inNode.files.map((path) => path.slice(folder.length + '/pictures/'.length)))
     expect(found.stored).toEqual([found.classes, found.files, found.tensors])
-    expect(numbers(found.tensors)['label']).toEqual(numbers(expected as never)['label'])
+    expect(numbers(found.tensors)['labels']).toEqual(numbers(expected as never)['labels'])
     // Decoders of JPEG may differ by a level or two.
     const differences = (from: number, to: number) => {
       const [a, b] = [numbers(found.tensors)['image']!, numbers(expected as never)['image']!]

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { type LossKind, lossRegistry } from '../../loss/registry.js'
-import { RecipeData } from '../../node/data/recipe-data.js'
+import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { writeModel } from '../../node/files/model.js'
 import { exportGraph, type GraphSpec } from '../../onnx/export/export-graph.js'
@@ -80,7 +80,7 @@ Examples:
     .action(async (path: string, options: Options) => {
       const { start, changes, data, trainingOptions } = await readRequest(path, options, command)
       const original = await loadModel(start)
-      const { model, ...choice } = createStartModel(original, changes)
+      const { model, ...choice } = createStartModel(original, await changes(original))
       const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model, choice))
       const specs: readonly (readonly [name: string, spec: GraphSpec])[] = [
         ['training.onnx', built.training],
@@ -119,7 +119,7 @@ type Choice = Pick<TrainingOptions, 'trainable'>
 interface Request {
   readonly start: Pick<Recipe, 'model' | 'seed'>
   /** Changes of the model before training. */
-  readonly changes: StartOptions
+  readonly changes: (original: Model) => Promise<StartOptions>
   /** Data of the recipe, if any. */
   readonly data?: Recipe['data']
   /** Options of the graphs, which may depend on the model. */
@@ -136,7 +136,7 @@ async function readRequest(path: string, options: Options, command: Command): Pr
     const recipe = await readRecipe(path, options.set)
     return {
       start: recipe,
-      changes: recipe,
+      changes: (original) => resolveHead(recipe, original),
       data: recipe.data,
       trainingOptions: (original, model, choice) => recipeTrainingOptions({ ...recipe, ...choice }, original, model),
     }
@@ -156,11 +156,12 @@ async function readRequest(path: string, options: Options, command: Command): Pr
       ? undefined
       : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
   const changes = { ...(head && { head }), ...(trainable && { trainable }) }
-  return { start: { model: path }, changes, trainingOptions: async () => trainingOptions }
+  return { start: { model: path }, changes: async () => changes, trainingOptions: async () => trainingOptions }
 }
 
 /** Options of the graphs that a trainer would build for a recipe. */
-async function recipeTrainingOptions(recipe: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
+async function recipeTrainingOptions(given: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
+  const recipe = await resolveHead(given, original)
   const { recipe: resolved } = await RecipeData.open(recipe, original, model)
   // The number of steps per epoch matters for training only: the graphs do not depend on it.
   const optimizer = await convertEpochsToSteps(resolved.optimizer, async () => 1)

@@ -149,7 +149,7 @@ function defineImages(prepare: Command, io: Io): void {
     .addOption(
       new Option('--fit <method>', 'how images of another shape are resized')
         .choices(['fill', 'contain', 'cover', 'none'])
-        .default('cover'),
+        .default('fill'),
     )
     .option('--grey', 'one channel in place of RGB')
     .option('--validation <fraction>', 'random images for validation, if the folder has none', parseFraction)

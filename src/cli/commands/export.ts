@@ -3,7 +3,7 @@ import { checksumBase } from '../../adapter/read-adapter.js'
 import { findRecord } from '../../adapter/record.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
 import { lowerForWebgpu } from '../../lowering/lower-model.js'
-import { RecipeData } from '../../node/data/recipe-data.js'
+import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { finalWeights, passOptions } from '../../recipe/build.js'
@@ -90,7 +90,7 @@ Examples:
         ...(await folder.listFiles()),
         ...listInitialFiles(started, initial),
       ])
-      const original = createStartModel(initial, recipe).model
+      const original = createStartModel(initial, await resolveHead(recipe, initial)).model
       const weights = requested ?? finalWeights(recipe)
       const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
         const tuned = modelFromCheckpoint(original, bytes, weights)

@@ -6,7 +6,7 @@ import { transform } from '../../data/transform.js'
 import { mapArrays } from '../../ir/float-array.js'
 import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
-import { RecipeData } from '../../node/data/recipe-data.js'
+import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
 import { featureFiles } from '../../node/files/feature-files.js'
 import { listModelFiles, writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
@@ -133,15 +133,16 @@ export interface TrainingInputs {
 export const openTraining = async (recipe: Recipe): Promise<TrainingInputs> =>
   openInputs(recipe, await loadModel(recipe), await loadTeacher(recipe))
 
-async function openInputs(recipe: Recipe, initial: Model, teacher: Model | undefined): Promise<TrainingInputs> {
+async function openInputs(given: Recipe, initial: Model, teacher: Model | undefined): Promise<TrainingInputs> {
+  const recipe = await resolveHead(given, initial)
   const { model, ...choice } = createStartModel(initial, recipe)
   const recipeData = await RecipeData.open(recipe, initial, model)
   const data = await recipeData.train()
   const validation = await recipeData.validation()
   const classes = await recipeData.classes()
   const fitted = await recipeData.withStatistics(recipe)
-  const given = trainerOptions(await recipeData.inSteps(), { teacher })
-  const { freeBatch: _freeBatch, untie: _untie, head: _head, adapter: _adapter, ...options } = given
+  const all = trainerOptions(await recipeData.inSteps(), { teacher })
+  const { freeBatch: _freeBatch, untie: _untie, head: _head, adapter: _adapter, ...options } = all
   return { model, initial, options: { ...options, ...choice }, data, validation, classes, fitted }
 }
 

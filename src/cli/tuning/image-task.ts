@@ -50,7 +50,6 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
       ...(channels === 1 ? { channels: 1 } : { mean: [...mean], std: [...std] }),
     },
     input: input!.name!,
-    label: 'labels',
   })
   const { classes } = found
   const output = join(request.output, 'model.onnx')

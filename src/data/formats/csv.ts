@@ -97,11 +97,11 @@ export async function parseCsvDataset(source: CsvFile, options: CsvOptions): Pro
   })
   const given = options.statistics
   if (given) return build(given)
-  const fit = (indices?: ArrayLike<number>) =>
+  const statisticsOf = (indices?: ArrayLike<number>) =>
     fitTensors(file.tensors, (t, i) =>
       indices ? Float64Array.from(indices, (row) => values[t]![i]![row]!) : values[t]![i]!,
     )
-  return { ...build(fit()), fitTo: (indices) => build(fit(indices)) }
+  return { ...build(statisticsOf()), fitTo: (indices) => build(statisticsOf(indices)) }
 }
 
 /** Creates a stream of the examples of a CSV file, with the class names it contains. */

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { extname, join, relative, sep } from 'node:path'
+import { checkMissingClass } from '../../data/classes.js'
 import type { Dataset, ExampleIdentity } from '../../data/dataset.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { readError } from '../files/files.js'
@@ -28,8 +29,8 @@ const splitNames = new Set(['train', 'training', 'val', 'valid', 'validation', '
 /**
  * Lists the files in a folder with one sub-folder per class, sorted by name. Files with one of the extensions are
  * listed, at any depth, except names that begin with a dot.
- * @param classes the sub-folders in the order of their class numbers. Default: all, sorted by name, like ImageFolder of
- * torchvision
+ * @param classes the sub-folders in the order of their class numbers, of which some may be missing or empty. Default: all,
+ * sorted by name, like ImageFolder of torchvision
  * @throws 'io', or 'invalid-data' naming a folder without classes or without files
  */
 export async function listLabeledFiles(
@@ -52,10 +53,12 @@ export async function listLabeledFiles(
   const files: string[] = []
   const labels: number[] = []
   for (const [label, name] of names.entries()) {
-    if (!available.includes(name))
-      throw new OnnxIreError('invalid-data', `${path} has no folder '${name}'; its classes are ${available.join(', ')}`)
+    if (!available.includes(name)) {
+      checkMissingClass(path, name, available, names)
+      continue
+    }
     const own = await listFiles(join(path, name), extensions)
-    if (own.length === 0)
+    if (own.length === 0 && !classes)
       throw new OnnxIreError(
         'invalid-data',
         `${join(path, name)} holds no file named ${extensions.map((each) => `*${each}`).join(', ')}; remove the folder or fill it`,
@@ -65,6 +68,8 @@ export async function listLabeledFiles(
       labels.push(label)
     }
   }
+  if (files.length === 0)
+    throw new OnnxIreError('invalid-data', `${path} has no file of the classes ${names.join(', ')}`)
   return { classes: names, files, labels }
 }
 

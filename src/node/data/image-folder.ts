@@ -15,7 +15,7 @@ import { type ClassFolder, identifyFiles, listFiles, listLabeledFiles } from './
 export interface ImageFolderOptions extends ImageFilesOptions {
   /** The sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined
-  /** Name of the class numbers, int64 [n]. Default 'label'. */
+  /** Name of the class numbers, int64 [n]. Default 'labels'. */
   readonly label?: string | undefined
 }
 
@@ -33,7 +33,7 @@ export interface ImageFolderOptions extends ImageFilesOptions {
  */
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ClassFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
-  const { classes, label = 'label', image, input } = options
+  const { classes, label = 'labels', image, input } = options
   const found = await listLabeledFiles(path, imageExtensions, classes)
   const data = imageFiles(found.files, { image, input })
   return {

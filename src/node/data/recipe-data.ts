@@ -13,10 +13,38 @@ import { convertEpochsToSteps } from '../../recipe/optimizer.js'
 import type { DataSource, Recipe } from '../../recipe/recipe.js'
 import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { repeatModel } from '../../train/model/repeat-model.js'
+import type { HeadOptions } from '../../train/model/replace-head.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
 import { openData } from './open-data.js'
+
+/** A recipe whose head has a number of classes. */
+export type ResolvedHead = Omit<Recipe, 'head'> & { readonly head?: HeadOptions }
+
+/**
+ * Resolves the number of classes of a new head, 'data' becoming the number of class names of the training data, or
+ * their largest class number and one.
+ */
+export async function resolveHead(recipe: Recipe, model: Model): Promise<ResolvedHead> {
+  const { head, ...rest } = recipe
+  if (!head) return rest
+  const classes =
+    head.classes === 'data' ? await withPath('head.classes', () => countClasses(recipe, model)) : head.classes
+  return { ...rest, head: { ...head, classes } }
+}
+
+async function countClasses(recipe: Recipe, model: Model): Promise<number> {
+  const { validation: _, ...data } = recipe.data
+  const sources = new RecipeSources({ ...recipe, data: { ...data, balance: false } }, model)
+  const targets = lossTargets(recipe.loss)
+  const names = await sources.classes()
+  const named = targets.flatMap(({ name, isClasses }) => (isClasses ? (getOwn(names, name) ?? []).length : []))
+  const counts = new Set(named.filter((count) => count > 0))
+  if (counts.size === 1) return [...counts][0]!
+  const numbers = await readClassNumbers(await sources.labels(), targets)
+  return numbers.reduce((most, label) => Math.max(most, label), 0) + 1
+}
 
 /** Data sets of a recipe, opened at first use, and the recipe with its data-dependent fields resolved. */
 export class RecipeData {

@@ -70,7 +70,7 @@ export interface TextFolderOptions {
   readonly extensions?: readonly string[] | undefined
   /** Name of the texts, strings [n]. Default 'text'. */
   readonly text?: string | undefined
-  /** Name of the class numbers, int64 [n]. Default 'label'. */
+  /** Name of the class numbers, int64 [n]. Default 'labels'. */
   readonly label?: string | undefined
 }
 
@@ -80,7 +80,7 @@ export interface TextFolderOptions {
  */
 export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
   checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])
-  const { classes, extensions = textExtensions, text = 'text', label = 'label' } = options
+  const { classes, extensions = textExtensions, text = 'text', label = 'labels' } = options
   const found = await listLabeledFiles(path, extensions, classes)
   return {
     ...found,

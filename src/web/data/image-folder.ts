@@ -1,4 +1,5 @@
 import { labelColumn as labelTensor } from '../../data/arrays.js'
+import { checkMissingClass } from '../../data/classes.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
 import { checkNames } from '../../util/check.js'
@@ -43,7 +44,7 @@ export function withPaths(files: FolderFiles): FolderFile[] {
 export interface ImageFolderOptions extends ImageFilesOptions {
   /** Sub-folders in the order of their class numbers. Default: all, sorted by name. */
   readonly classes?: readonly string[] | undefined
-  /** Name of the column of class numbers, int64 [n]. Default 'label'. */
+  /** Name of the column of class numbers, int64 [n]. Default 'labels'. */
   readonly label?: string | undefined
 }
 
@@ -64,7 +65,7 @@ export interface ClassFolder extends Dataset {
  */
 export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
-  const { label = 'label', image, input } = options
+  const { label = 'labels', image, input } = options
   const { classes, found } = labelFiles(withPaths(files), options.classes)
   const data = imageFiles(
     found.map(({ file }) => file),
@@ -107,12 +108,13 @@ function labelFiles(files: readonly FolderFile[], given: readonly string[] | und
   const classes = given ?? there
   const images = files.filter(({ path }) => imageExtensions.some((end) => path.toLowerCase().endsWith(end)))
   const found = classes.flatMap((name, number) => {
-    if (!there.includes(name)) throw refuse(`there is no folder '${name}'; the classes are ${there.join(', ')}`)
+    if (!there.includes(name)) checkMissingClass('imageFolder: the folder', name, there, classes)
     const own = images.filter((file) => folderOf(file) === name)
-    if (own.length > 0) return own.map((file) => ({ file, number }))
+    if (own.length > 0 || given) return own.map((file) => ({ file, number }))
     throw refuse(
       `${name} contains no file named ${imageExtensions.map((each) => `*${each}`).join(', ')}; remove the folder or fill it`,
     )
   })
+  if (found.length === 0) throw refuse(`there is no file of the classes ${classes.join(', ')}`)
   return { classes, found }
 }

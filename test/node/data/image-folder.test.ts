@@ -169,7 +169,7 @@ describe('imageFolder', () => {
       [[1, 3, rows, columns], 2, [1n]],
     ])
     const val = await imageFolder(path('set/val'), { classes: ['cat', 'ape'] })
-    expect((await val.batch([1]))['label']?.data).toEqual(BigInt64Array.of(1n)) // the damaged one is not touched
+    expect((await val.batch([1]))['labels']?.data).toEqual(BigInt64Array.of(1n)) // the damaged one is not touched
     expect(await rejectedMessage('invalid-data', async () => val.batch([0, 1]))).toMatch(
       `cannot decode the image ${path('set/val/cat/never.png')}: it is not a JPEG, PNG or WebP file`,
     )

@@ -53,7 +53,7 @@ describe('textFolder', () => {
     expect([data.length, data.classes, data.labels]).toEqual([3, ['neg', 'pos'], [0, 1, 1]])
     expect(await data.batch([2, 0])).toEqual({
       text: tensor('string', [2], ['finer', 'bad']),
-      label: tensor('int64', [2], BigInt64Array.of(1n, 0n)),
+      labels: tensor('int64', [2], BigInt64Array.of(1n, 0n)),
     })
     const chosen = await textFolder(path('moods'), {
       classes: ['pos', 'neg'],
@@ -74,7 +74,10 @@ describe('textFolder', () => {
     expect(await of('flat')).toMatch('has no sub-folders')
     expect(await of('parts')).toMatch(`name one of them, such as ${path('parts/train')}`)
     expect(await of('hollow')).toMatch(`${path('hollow/b')} holds no file named *.txt`)
-    expect(await of('hollow', { classes: ['a', 'c'] })).toMatch("has no folder 'c'; its classes are a, b")
+    expect(await of('hollow', { classes: ['b', 'c'] })).toMatch('has no file of the classes b, c')
+    expect(await of('moods', { classes: ['pos', 'nge'] })).toMatch("no folder 'nge', but 'neg'")
+    const others = await textFolder(path('hollow'), { classes: ['none', 'b', 'a'] })
+    expect([others.classes, others.labels]).toEqual([['none', 'b', 'a'], [2]])
     expect(await rejectedMessage('io', () => textFolder(path('none')))).toMatch('there is no such folder')
     expect(await rejectedMessage('io', () => textFolder(path('flat/a.txt')))).toMatch('it is not a folder')
     expect((await textFolder(path('parts/train'))).length).toBe(1)

@@ -18,7 +18,7 @@ export async function readExamples(choice: DataChoice, form: Form, input: string
     throw new OnnxIreError('invalid-data', 'This model takes pictures, and a CSV file holds rows: give it images.')
   switch (choice.kind) {
     case 'folder': {
-      const folder = imageFolder(choice.files, { image: toImageOptions(form), input, label: 'labels' })
+      const folder = imageFolder(choice.files, { image: toImageOptions(form), input })
       return examples(folder, folder.classes, folder.labels)
     }
     case 'csv': {
