@@ -40,7 +40,7 @@ def difference(found, expected):
 
 
 def verify(folder, inputs):
-    name = 'mixed' if folder.name in ('kinds', 'dora') else 'llama'
+    name = 'mixed' if folder.name in ('kinds', 'dora', 'saved') else 'llama'
     key = 'ids' if name == 'mixed' else 'input_ids'
     tensor = inputs['ids' if name == 'mixed' else 'tokens']
     feeds = {key: tensor.numpy()}

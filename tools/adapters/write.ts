@@ -5,7 +5,9 @@ import {
   type Adapter,
   type AdapterKind,
   adaptableLayers,
+  adapterOf,
   applyAdapter,
+  lora,
   makeLoraReady,
   mergeAdapter,
 } from 'onnx-ire/adapter'
@@ -28,6 +30,8 @@ interface Variant {
   readonly rsLora?: true
   readonly half?: true
   readonly dora?: true
+  /** Modules that are changed as a whole. */
+  readonly saved?: readonly string[]
 }
 
 const variants: Readonly<Record<string, Variant>> = {
@@ -37,12 +41,14 @@ const variants: Readonly<Record<string, Variant>> = {
   half: { base: 'llama', kinds: ['linear'], r: () => 4, alpha: 8, half: true },
   kinds: { base: 'mixed', kinds: ['linear', 'conv', 'embedding'], r: () => 3, alpha: 6 },
   dora: { base: 'mixed', kinds: ['linear'], r: () => 2, alpha: 4, dora: true },
+  saved: { base: 'mixed', kinds: ['linear'], r: () => 2, alpha: 4, saved: ['fc2', 'conv', 'embed'] },
 }
 
 /** Module paths of PyTorch where the exporter shortened them. */
 const paths: Readonly<Record<string, string>> = { fc1: 'block.fc1', fc2: 'block.fc2' }
 
-for (const [name, { base, kinds, r, alpha, rsLora = false, half = false, dora = false }] of Object.entries(variants)) {
+for (const [name, variant] of Object.entries(variants)) {
+  const { base, kinds, r, alpha, rsLora = false, half = false, dora = false, saved = [] } = variant
   const model = await readModel(join(golden, `${base}.onnx`))
   const random = new Random(7).stream(name)
   const draw = (...dims: number[]) => {
@@ -56,7 +62,10 @@ for (const [name, { base, kinds, r, alpha, rsLora = false, half = false, dora = 
       data: Uint16Array.from(data, (x) => (x < 0 ? 0x8000 : 0) + 0x2400 + Math.floor(random.uniform() * 0x1c00)),
     }
   }
-  const layers = adaptableLayers(model).filter(({ kind, module }) => kinds.includes(kind) && module !== 'lm_head')
+  const layers = adaptableLayers(model).filter(
+    ({ kind, module }) => kinds.includes(kind) && module !== 'lm_head' && !saved.includes(module),
+  )
+  const whole = saved.length > 0 ? adapterOf(lora(model, { modulesToSave: saved })).saved! : []
   const adapter: Adapter = {
     layers: layers.map(({ module: exported, kind, in: inputs, out, kernel = [] }) => {
       const module = paths[exported] ?? exported
@@ -72,6 +81,11 @@ for (const [name, { base, kinds, r, alpha, rsLora = false, half = false, dora = 
         }),
       }
     }),
+    saved: whole.map(({ module, weight, bias }) => ({
+      module: paths[module] ?? module,
+      weight: draw(...weight.dims),
+      ...(bias && { bias: draw(...bias.dims) }),
+    })),
     config: { r: 5, alpha, rsLora, taskType: base === 'llama' ? 'CAUSAL_LM' : undefined } as Adapter['config'],
   }
   const folder = join(output, name)
@@ -80,7 +94,7 @@ for (const [name, { base, kinds, r, alpha, rsLora = false, half = false, dora = 
   const beside = applyAdapter(model, adapter)
   await writeModel(join(folder, 'beside.onnx'), beside)
   await writeModel(join(folder, 'merged.onnx'), mergeAdapter(beside))
-  if (!dora) {
+  if (!dora && whole.length === 0) {
     await writeOnnxAdapter(join(folder, 'adapter.onnx_adapter'), adapter, { dtype: 'float32' })
     await writeModel(join(folder, 'base.onnx'), makeLoraReady(beside))
   }
