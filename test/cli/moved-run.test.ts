@@ -90,6 +90,9 @@ test('predict > takes files in the form of the run, with its class names', async
     expect.stringMatching(/dark\/1\.png: dark \d+\.\d %$/),
     expect.stringMatching(/light\/2\.png: light \d+\.\d %$/),
   ])
+  // The model file alone describes its images and classes.
+  const alone = await run('predict', space.path('whole/tuned.onnx'), ...files)
+  expect([alone.code, alone.stdout]).toEqual([0, stdout])
   const folder = space.path('folder.jsonl')
   await json('predict', space.path('whole'), space.path('photos/light'), '-o', folder)
   const lines = (await readFile(folder, 'utf8')).trimEnd().split('\n')

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
 import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { imageColumn } from '../../src/data/image/image-column.js'
+import { readUsage } from '../../src/data/model-usage.js'
 import { input, parameter, tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { decodeModel, encodeModel } from '../../src/onnx/model.js'
@@ -60,6 +61,15 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       })
       await checkExport(page, 'base', data)
       await checkExport(page, 'ire', data)
+      // The file says what it was trained for, and the page reads it again.
+      const tuned = await page.download('#download-ire')
+      expect(readUsage(decodeModel(tuned))).toEqual({
+        classes: ['0', '1', '2'],
+        image: { size: 32, channels: 3, layout: 'NCHW', fit: 'cover', mean: 0.5, std: 0.5 },
+      })
+      await page.openModel('tuned.onnx', tuned)
+      await page.says(/^tuned.onnx is open/)
+      expect(await page.tab.inputValue('#size')).toBe('32')
       await page.context.setOffline(false)
       // Everything was loaded before, and no other server received a request.
       expect(loaded).toBeGreaterThan(5)

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { checksumBase } from '../../adapter/read-adapter.js'
 import { findRecord } from '../../adapter/record.js'
+import { addUsage } from '../../data/model-usage.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
 import { lowerForWebgpu } from '../../lowering/lower-model.js'
 import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
@@ -9,6 +10,7 @@ import type { Model } from '../../onnx/model.js'
 import { finalWeights, passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { usageOf } from '../../recipe/usage.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { createStartModel } from '../../train/model/start-model.js'
@@ -92,8 +94,9 @@ Examples:
       ])
       const original = createStartModel(initial, await resolveHead(recipe, initial)).model
       const weights = requested ?? finalWeights(recipe)
+      const usage = usageOf(started, await folder.readClasses())
       const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
-        const tuned = modelFromCheckpoint(original, bytes, weights)
+        const tuned = addUsage(modelFromCheckpoint(original, bytes, weights), usage)
         if (weights === 'best') checkEvaluated(decodeSafetensors(bytes).metadata)
         return tuned
       })

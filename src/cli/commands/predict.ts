@@ -1,5 +1,7 @@
 import { extname, resolve } from 'node:path'
 import type { Command } from 'commander'
+import type { ImageOptions } from '../../data/image/image-column.js'
+import { readUsage } from '../../data/model-usage.js'
 import type { OpenContext } from '../../node/data/data-source.js'
 import { openImages } from '../../node/data/image-folder.js'
 import { listSourceFiles, openData } from '../../node/data/open-data.js'
@@ -39,7 +41,10 @@ export function definePredict(program: Command, io: Io): void {
     .command('predict')
     .description('write the outputs of a model for every example of a data set')
     .argument('<model>', 'an ONNX file, or a run folder')
-    .argument('[inputs...]', 'a recipe with the data; for a run folder also images, folders of images or another file')
+    .argument(
+      '[inputs...]',
+      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images',
+    )
     .option(
       '-o, --output <file>',
       'path of the predictions: .jsonl for a line of JSON per example, or .csv (default: printed)',
@@ -66,11 +71,13 @@ A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --clas
 ("classes" with a list if an example has several positions); "file" is the image or document, "name" the name of the class.
 Infinity and NaN are written as strings. A CSV file has a column per element, y[0], y[1], ..., or class and probability.
 Scores of a model that does not end in Softmax or Sigmoid are read as logits. The file appears when it is complete.
-A run folder gives the model, the form of its inputs and the names of its classes, which imply --classes.
+A run folder gives the model, the form of its inputs and the names of its classes, which imply --classes; so do the
+metadata of a model that train or export wrote from image data.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png
   $ onnx-ire predict runs/recipe -o held-out.jsonl
+  $ onnx-ire predict tuned.onnx photo.jpg
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire predict tuned.onnx --data '{ "kind": "image-folder", "folder": "photos", "image": { "size": 224 } }' \\
       --classes --class-names runs/recipe/classes.json -o photos.jsonl
@@ -79,9 +86,16 @@ Examples:
     .action(async (given: string, inputs: readonly string[], typed: Options) => {
       const run = findRunFiles(given)
       const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
-      if (!run && inputs.length > 1) usageError(command, 'give one recipe, or a run folder and files')
-      const recipePath = run && !isRecipe ? run.recipe : inputs[0]
-      const options = run ? await withRunClasses(typed, run.classes) : typed
+      const model = await readModel(run?.model ?? given)
+      const usage = run ? {} : readUsage(model)
+      const describesImages =
+        !run && !isRecipe && inputs.length > 0 && typed.data === undefined && usage.image !== undefined
+      const options = run
+        ? await withRunClasses(typed, run.classes)
+        : { ...typed, ...(describesImages && usage.classes ? { classes: true as const } : {}) }
+      if (!run && !describesImages && inputs.length > 1)
+        usageError(command, 'give one recipe; or a run folder, or a model whose metadata describe images, and files')
+      const recipePath = run && !isRecipe ? run.recipe : describesImages ? undefined : inputs[0]
       const { output } = options
       const writers = { '.jsonl': writeJsonLines, '.csv': writeCsv }
       const writer =
@@ -93,8 +107,17 @@ Examples:
       if (writer === undefined) return usageError(command, '--output must end in .jsonl or .csv, which sets the format')
       if (options.classNames !== undefined && !options.classes) usageError(command, '--class-names needs --classes')
       const files = run && !isRecipe ? inputs : []
-      const selected = await selectSource(recipePath, files, options, command)
-      await writePredictions(io, run?.model ?? given, recipePath, selected, options, writer)
+      const selected = describesImages
+        ? imagesOf(usage.image, inputs)
+        : await selectSource(recipePath, files, options, command)
+      await writePredictions(
+        io,
+        { path: run?.model ?? given, model, names: usage.classes },
+        recipePath,
+        selected,
+        options,
+        writer,
+      )
     })
 }
 
@@ -103,6 +126,19 @@ async function withRunClasses(options: Options, path: string | undefined): Promi
   if (path === undefined || options.classNames !== undefined) return options
   const lists = Object.keys(Object(parseJson((await readRegularFile('class names', path)).toString())))
   return lists.length === 1 ? { ...options, classes: true, classNames: path } : options
+}
+
+/** The images of files or folders, converted as the metadata of the model say. */
+const imagesOf = (image: ImageOptions | undefined, files: readonly string[]): SelectedSource => ({
+  ...{ path: 'the metadata of the model', split: null, files },
+  source: { kind: 'image-folder', folder: '.', ...(image ? { image } : {}) },
+})
+
+/** A model, and the names of its classes in its metadata. */
+interface GivenModel {
+  readonly path: string
+  readonly model: Model
+  readonly names: readonly string[] | undefined
 }
 
 /** A data source, and the part of its examples to predict for. */
@@ -150,21 +186,20 @@ async function selectSource(
 
 async function writePredictions(
   io: Io,
-  path: string,
+  { path, model, names }: GivenModel,
   recipePath: string | undefined,
   selected: SelectedSource,
   options: Options,
   writer: (predictions: AsyncIterable<Prediction>, format: PredictionFormat) => AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const { output, outputs, batchSize, threads, quiet = false } = options
-  const model = await readModel(path)
   await prepareOutputs({ files: output === undefined ? [] : [output] }, async () => [
     ...listModelFiles(path, model),
     ...(recipePath === undefined ? [] : listRecipeFile(recipePath)),
     ...(options.classNames === undefined ? [] : [options.classNames]),
-    ...(await listSourceFiles(selected.source)),
+    ...(selected.files.length > 0 ? selected.files : await listSourceFiles(selected.source)),
   ])
-  const format = await readFormat(model, options)
+  const format = await readFormat(model, options, names)
   const { data, files } = await openSelected(selected, model)
   const runtime = await createRuntime(options.provider, threads)
   const counter = createExampleCounter(io.stderr, quiet, data.length)
@@ -208,6 +243,7 @@ async function writePredictions(
 async function readFormat(
   model: Model,
   { classes, outputs, classNames }: Options,
+  described: readonly string[] | undefined,
 ): Promise<Omit<PredictionFormat, 'files'>> {
   if (!classes) return { scores: null, classNames: undefined }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
@@ -219,7 +255,7 @@ async function readFormat(
     )
   return {
     scores: findScoreKind(model, names[0]!),
-    classNames: classNames === undefined ? undefined : await readClassNames(classNames),
+    classNames: classNames === undefined ? described : await readClassNames(classNames),
   }
 }
 

@@ -4,11 +4,12 @@ import { join, relative, resolve, sep } from 'node:path'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { listFiles } from '../../node/data/folders.js'
 import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
-import { writeFileAtomic } from '../../node/files/files.js'
+import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
 import { lockFolder } from '../../node/files/lock-folder.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
+import { parseJson } from '../../recipe/parse.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { mapPaths } from '../../recipe/resolve.js'
 import type { FitData } from '../../train/checkpoint/checksums.js'
@@ -145,6 +146,12 @@ export class RunFolder {
     if (!existsSync(this.#checkpoints)) return 0
     const sizes = readdirSync(this.#checkpoints).map((name) => statSync(join(this.#checkpoints, name)).size)
     return sizes.reduce((sum, size) => sum + size, 0)
+  }
+
+  /** Class names by tensor; empty if the data have none. */
+  async readClasses(): Promise<ClassNames> {
+    if (!existsSync(this.#classes)) return {}
+    return parseJson((await readRegularFile('class names', this.#classes)).toString()) as ClassNames
   }
 
   /**

@@ -1,5 +1,6 @@
 import { batchCount } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
+import { addUsage } from '../../data/model-usage.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'
@@ -13,6 +14,7 @@ import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { usageOf } from '../../recipe/usage.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
@@ -204,7 +206,7 @@ async function trainInFolder(
     const weights = finalWeights(recipe)
     const results = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) {
-      await writeModel(folder.tuned, trainer.export({ weights }))
+      await writeModel(folder.tuned, addUsage(trainer.export({ weights }), usageOf(recipe, classes)))
       await removeReplacedRuns(folder.path)
     } else if (replaced !== undefined) {
       progress.note(`the run that is being replaced is in ${replaced} until this run ends`)

@@ -1,7 +1,7 @@
 import type { Graph, ImageOptions } from 'onnx-ire'
 import { OnnxIreError } from 'onnx-ire'
 import type { Node, Value } from 'onnx-ire/graph'
-import { type Form, normalizations } from '../protocol.js'
+import { type Form, type Normalization, normalizations } from '../protocol.js'
 
 /** Finds the only input of a model, an image or a table row in float32 or float16. Throws 'invalid-model'. */
 export function findInput(graph: Graph): readonly [name: string, value: Value] {
@@ -77,4 +77,16 @@ export function toImageOptions({ size, channels, layout, normalisation }: Form):
   const { mean, std } = normalizations[normalisation]
   const each = (x: number | readonly number[]) => (Array.isArray(x) && channels !== 3 ? (x[1] as number) : x)
   return { size, channels, layout, fit: 'cover', mean: each(mean), std: each(std) }
+}
+
+/** The form with the size and the pixel values that the metadata of a model describe, as far as the form has them. */
+export function describedForm(form: Form, image: ImageOptions | undefined): Form {
+  if (form.kind !== 'image' || !image) return form
+  const size = form.open && typeof image.size === 'number' ? image.size : form.size
+  const same = (normalisation: Normalization) => {
+    const { mean, std } = toImageOptions({ ...form, normalisation })
+    return JSON.stringify([mean, std]) === JSON.stringify([image.mean ?? 0, image.std ?? 1])
+  }
+  const normalisation = (Object.keys(normalizations) as Normalization[]).find(same) ?? form.normalisation
+  return { ...form, size, normalisation }
 }

@@ -1,4 +1,15 @@
-import { encodeModel, inspectModel, type Model, type ModelPort, OnnxIreError, replaceHead, split } from 'onnx-ire'
+import {
+  addUsage,
+  encodeModel,
+  inspectModel,
+  type Model,
+  type ModelPort,
+  type ModelUsage,
+  OnnxIreError,
+  readUsage,
+  replaceHead,
+  split,
+} from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
 import { readModel } from 'onnx-ire/web'
 import type {
@@ -15,7 +26,7 @@ import type {
 } from '../protocol.js'
 import { Control } from './control.js'
 import { type Examples, readColumns, readExamples } from './data.js'
-import { deriveForm, findInput, findOutput } from './form.js'
+import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
 import { Race } from './race.js'
 import { createRuntimeFactory } from './runtime-factory.js'
 import {
@@ -48,6 +59,8 @@ export class Session implements Calls {
     | undefined
   #examples: (Examples & { readonly choice: DataChoice }) | undefined
   #race: Race | undefined
+  /** Classes and images of the race. */
+  #usage: ModelUsage = {}
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
   #current: CurrentRun | undefined
@@ -64,7 +77,7 @@ export class Session implements Calls {
     this.#refuseWhileTraining()
     const file = await readModel(source)
     const graph = importGraph(file)
-    const form = deriveForm(graph)
+    const form = describedForm(deriveForm(graph), readUsage(file).image)
     const { layers, training, inputs, outputs } = inspectModel(file)
     if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
     const last = findOutput(graph).shape?.at(-1)
@@ -132,6 +145,7 @@ export class Session implements Calls {
       const asked = summary.classes.length
       const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
       const runtime = createRuntimeFactory(settings.provider, this.#tell)
+      this.#usage = { classes: summary.classes, ...(form.kind === 'image' ? { image: toImageOptions(form) } : {}) }
       this.#race = await Race.start(model, form, runtime, {
         parts,
         settings,
@@ -211,7 +225,7 @@ export class Session implements Calls {
 
   async exported(contender: ContenderName): Promise<Uint8Array> {
     if (!this.#race) throw new OnnxIreError('invalid-option', 'Nothing has been trained yet.')
-    return encodeModel(await this.#race.exported(contender))
+    return encodeModel(addUsage(await this.#race.exported(contender), this.#usage))
   }
 
   /** Locks a new run, or returns the reopened one, which is locked already. */

@@ -1,0 +1,72 @@
+import { listInputs } from '../onnx/import/declarations.js'
+import type { Model } from '../onnx/model.js'
+import { create, edit } from '../onnx/proto/message.js'
+import { OnnxIreError } from '../util/errors.js'
+import type { ImageOptions } from './image/image-column.js'
+
+/** What a program needs besides a model file to use it. */
+export interface ModelUsage {
+  /** Names of the classes, in the order of the scores. */
+  readonly classes?: readonly string[]
+  /** Conversion of images to the only input of the model, as for `imageColumn`. */
+  readonly image?: ImageOptions
+}
+
+const prefix = 'onnx-ire.'
+const fields = ['classes', 'image'] as const
+
+/**
+ * Adds usage to the metadata of a model (`metadata_props` of the file), where `readUsage`, `onnx-ire predict` and other
+ * programs find it. Replaces earlier usage. Everything else in the file stays the same.
+ *
+ * @example
+ * ```ts
+ * await writeModel('tuned.onnx', addUsage(trainer.export(), { classes: ['cat', 'dog'], image: { size: 224 } }))
+ * ```
+ */
+export function addUsage(model: Model, usage: ModelUsage): Model {
+  const others = model.proto.metadataProps.filter(({ key }) => !fields.some((field) => key === prefix + field))
+  const own = fields.flatMap((field) => {
+    const value = usage[field]
+    if (value === undefined) return []
+    return [create('StringStringEntryProto', { key: prefix + field, value: JSON.stringify(value) })]
+  })
+  if (own.length === 0 && others.length === model.proto.metadataProps.length) return model
+  return { ...model, proto: edit(model.proto, { metadataProps: [...others, ...own] }) }
+}
+
+/**
+ * Reads the usage that `addUsage` added to a model; empty for a model without it.
+ * @throws OnnxIreError `invalid-model` if it is not JSON of the form that `addUsage` writes, or if it describes images
+ *   and the model has several inputs
+ */
+export function readUsage({ proto }: Model): ModelUsage {
+  const found = fields.flatMap((field) => {
+    const text = proto.metadataProps.find(({ key }) => key === prefix + field)?.value
+    return text === undefined ? [] : [[field, parse(field, text)] as const]
+  })
+  const usage: ModelUsage = Object.fromEntries(found)
+  const inputs = listInputs(proto)
+  if (usage.image && inputs.length !== 1)
+    throw new OnnxIreError(
+      'invalid-model',
+      `metadata ${prefix}image describes the only input, but the model has ${inputs.length}`,
+    )
+  return usage
+}
+
+function parse(field: (typeof fields)[number], text: string): unknown {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    value = undefined
+  }
+  const isValid =
+    field === 'classes'
+      ? Array.isArray(value) && value.every((name) => typeof name === 'string')
+      : typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (isValid) return value
+  const form = field === 'classes' ? 'a list of class names' : 'an object with options of imageColumn'
+  throw new OnnxIreError('invalid-model', `metadata ${prefix}${field} is ${text}; it must be JSON, ${form}`)
+}

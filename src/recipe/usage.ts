@@ -1,0 +1,15 @@
+import type { ModelUsage } from '../data/model-usage.js'
+import type { Recipe } from './recipe.js'
+
+/**
+ * What a program needs to use the model that a recipe trains.
+ * @param classes class names of the data by tensor
+ */
+export function usageOf({ data }: Recipe, classes: Readonly<Record<string, readonly string[]>>): ModelUsage {
+  const { train } = data
+  const [names, ...others] = Object.values(classes)
+  return {
+    ...(names && others.length === 0 ? { classes: names } : {}),
+    ...(train.kind === 'image-folder' && train.image?.size !== undefined ? { image: train.image } : {}),
+  }
+}
