@@ -102,6 +102,16 @@ const guides: Readonly<Record<string, Guide>> = {
       expect(printed.match(/^(cross-entropy|focal): /gm)).toEqual(['cross-entropy: ', 'focal: '])
     },
   },
+  detection: {
+    settings: { examples: 200, heldOut: 20, epochs: 12 },
+    check(printed) {
+      const [, computed, expected] = /^computed ([\d.]+), expected ([\d.]+)/m.exec(printed)!
+      expect(Number(computed) / Number(expected)).toBeCloseTo(1, 4)
+      const [, before, after] = /^held-out loss before ([\d.]+), after ([\d.]+)/m.exec(printed)!
+      expect(Number(after)).toBeLessThan(Number(before) / 3)
+      expect(numbers(printed, /^(\d+) % of \d+ objects found/gm)[0]).toBeGreaterThan(30)
+    },
+  },
   gpu: {
     settings: { examples: 600, epochs: 3 },
     check(printed) {
