@@ -10,6 +10,7 @@ import { defineExport } from './commands/export.js'
 import { defineGradient } from './commands/gradient.js'
 import { defineInit } from './commands/init.js'
 import { defineInspect } from './commands/inspect.js'
+import { defineLabels } from './commands/labels.js'
 import { defineLr } from './commands/lr.js'
 import { definePlot } from './commands/plot.js'
 import { definePredict } from './commands/predict.js'
@@ -64,6 +65,7 @@ const commands = [
   defineEvaluate,
   definePredict,
   defineSnippet,
+  defineLabels,
   defineSharpness,
   defineExport,
   defineAdapter,

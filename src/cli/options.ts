@@ -46,6 +46,13 @@ export function parsePort(text: string): number {
   throw new InvalidArgumentError('It must be an integer from 0 to 65535.')
 }
 
+/** Parses a finite number. */
+export function parseNumber(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && Number.isFinite(value)) return value
+  throw new InvalidArgumentError('It must be a number.')
+}
+
 /** Parses a finite number above 0. */
 export function parsePositiveNumber(text: string): number {
   const value = Number(text)

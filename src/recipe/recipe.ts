@@ -94,6 +94,11 @@ export interface DataRecipe {
    * the same share of every class unless `stratify` is false; see `split`.
    */
   readonly split?: SplitRecipe
+  /**
+   * Examples of `train` that are not trained on, such as those with wrong labels: paths of files relative to the folder
+   * of the source, or positions from 0. The part that `split` holds out stays the same.
+   */
+  readonly exclude?: readonly (string | number)[]
   /** Whether to repeat examples of rarer classes until all classes are equally frequent. Default false. */
   readonly balance?: boolean
 }

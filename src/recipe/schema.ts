@@ -124,6 +124,11 @@ const data = object<DataRecipe>(
       seed: seed(),
       stratify: flag('whether the same share of every class is held out'),
     }),
+    exclude: list(
+      either([text(), whole(0)], 'the path of a file relative to the folder, or the position of an example from 0'),
+      {},
+      'examples that are not trained on',
+    ),
     balance: flag('whether examples of rarer classes are repeated'),
   },
   ['train'],

@@ -23,6 +23,7 @@ test('--help > lists every command and the exit codes', async () => {
     'evaluate',
     'predict',
     'snippet',
+    'labels',
     'sharpness',
     'export',
     'adapter',

@@ -1,7 +1,7 @@
 import { batchCount, batches } from '../../data/batches.js'
 import { oversample } from '../../data/classes.js'
-import { splitIndices, subset } from '../../data/dataset.js'
-import type { DatasetOrStream } from '../../data/stream.js'
+import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
+import type { DatasetOrStream, ExampleStream } from '../../data/stream.js'
 import { splitStream } from '../../data/stream.js'
 import type { TableStatistics } from '../../data/table-statistics.js'
 import { numbersOf } from '../../ir/leaf.js'
@@ -73,6 +73,14 @@ export class RecipeData {
     return applyMixup(await this.#sources.train(), this.recipe)
   }
 
+  /**
+   * The training data without balancing and mixup, with the class number of every example.
+   * @throws 'invalid-option' for a stream, or a loss that does not compare exactly one tensor of class numbers
+   */
+  labeledTrain(): Promise<LabeledTrain> {
+    return this.#sources.labeledTrain()
+  }
+
   /** The validation data, if any. */
   async validation(): Promise<DatasetOrStream | undefined> {
     const data = await this.#sources.validation()
@@ -104,6 +112,24 @@ export class RecipeData {
   }
 }
 
+/** Training data and the class numbers of their examples. */
+export interface LabeledTrain {
+  readonly data: Dataset
+  readonly labels: readonly number[]
+  /** Position of each example in the source of the training data. */
+  readonly positions: Uint32Array
+  /** Path of each example, if every example is a file. */
+  readonly files: readonly string[] | undefined
+  /** What `data.exclude` calls each example: its path relative to the folder of the source, or its position. */
+  readonly names: readonly (string | number)[]
+}
+
+/** The part of a source that is trained on. */
+interface TrainPart extends OpenedSource {
+  /** Position of each example in the source; absent for streams. */
+  readonly positions?: Uint32Array
+}
+
 /** The data sources of a recipe: split and balanced, without mixup. */
 class RecipeSources {
   readonly #recipe: Recipe
@@ -125,6 +151,19 @@ class RecipeSources {
       const labels = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
       return oversample(data, labels, { seed: this.#recipe.seed ?? 0 })
     })
+  }
+
+  async labeledTrain(): Promise<LabeledTrain> {
+    const { data, files, positions } = (await this.#split()).train
+    if (!('batch' in data) || !positions)
+      throw new OnnxIreError(
+        'invalid-option',
+        'data.train: a stream has no numbered examples; load the data without stream',
+      )
+    const labels = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
+    const { keys } = data.identify?.() ?? {}
+    const names = Array.from(positions, (position, i) => (files && keys ? keys[i]! : position))
+    return { data, labels, positions, files, names }
   }
 
   /** The training data, restricted to cheap tensors if the source provides them. */
@@ -153,51 +192,78 @@ class RecipeSources {
     return (await this.#split()).train.classes ?? {}
   }
 
-  async #openAndSplit(): Promise<{ readonly train: OpenedSource; readonly validation?: DatasetOrStream }> {
-    const { train: source, split: fraction } = this.#recipe.data
+  async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: DatasetOrStream }> {
+    const { train: source, split: fraction, exclude = [] } = this.#recipe.data
     const opened = await openData('data.train', source, this.#context)
-    if (!fraction) return { train: opened }
-    return withPath('data.split', async () => {
-      const isFitted = source.kind === 'csv' && source.statistics !== undefined
-      const { train, validation, labels } = splitOpened(opened, fraction, isFitted)
-      return {
-        train: { data: train, ...(labels ? { labels } : {}), ...(opened.classes ? { classes: opened.classes } : {}) },
-        validation,
-      }
-    })
+    const { data, ...others } = opened
+    const excluded = await withPath('data.exclude', () => findExcluded(opened, exclude))
+    if (!('batch' in data)) {
+      if (!fraction) return { train: opened }
+      return withPath('data.split', () => {
+        const isFitted = source.kind === 'csv' && source.statistics !== undefined
+        const { train, validation, labels } = splitStreamed(data, opened.labels, fraction, isFitted)
+        return { train: { ...others, data: train, ...(labels ? { labels } : {}) }, validation }
+      })
+    }
+    const { seed = 0, ...options } = fraction ?? {}
+    const all = Uint32Array.from({ length: data.length }, (_, i) => i)
+    const chosen = fraction
+      ? await withPath('data.split', () => splitIndices(data, { ...options, seed }))
+      : { train: all, validation: undefined }
+    const positions = chosen.train.filter((position) => !excluded.has(position))
+    if (!fraction && excluded.size === 0) return { train: { ...opened, positions } }
+    const fitted = data.fitTo?.(positions) ?? data
+    const { labels, files } = opened
+    return {
+      train: {
+        ...{ ...others, data: subset(fitted, positions), positions },
+        ...(labels && 'batch' in labels ? { labels: subset(labels, positions) } : {}),
+        ...(files ? { files: Array.from(positions, (position) => files[position]!) } : {}),
+      },
+      ...(chosen.validation ? { validation: subset(fitted, chosen.validation) } : {}),
+    }
   }
 }
 
-/** Splits the examples of a source, and their labels in the same way. */
-function splitOpened(
-  { data, labels }: OpenedSource,
+/** Positions of the examples that a recipe excludes. Throws `invalid-option`. */
+function findExcluded({ data, files }: OpenedSource, names: readonly (string | number)[]): Set<number> {
+  if (names.length === 0) return new Set()
+  if (!('batch' in data))
+    throw new OnnxIreError('invalid-option', 'a stream has no numbered examples; load it without stream')
+  const keys = files && data.identify?.().keys
+  const positions = new Map<string | number, number>(keys?.map((key, i) => [key, i] as const))
+  return new Set(
+    names.map((name) => {
+      const position = typeof name === 'number' ? name : positions.get(name)
+      if (position !== undefined && position < data.length) return position
+      const allowed = `${keys ? 'a path of a file relative to the folder, or ' : ''}a number from 0 to ${data.length - 1}`
+      throw new OnnxIreError('invalid-option', `there is no example ${JSON.stringify(name)}: it must be ${allowed}`)
+    }),
+  )
+}
+
+/** Splits the examples of a stream, and their labels in the same way. */
+function splitStreamed(
+  data: ExampleStream,
+  labels: DatasetOrStream | undefined,
   { seed = 0, ...options }: NonNullable<Recipe['data']['split']>,
   isFitted: boolean,
 ) {
-  if (!('batch' in data)) {
-    if (data.statistics && !isFitted)
-      throw new OnnxIreError(
-        'invalid-option',
-        'the statistics of the columns of a stream would include the examples that are held out: give the validation data as data.validation, or read the table without stream',
-      )
-    const { validation, folds, stratify } = options
-    if (stratify || validation === undefined)
-      throw new OnnxIreError(
-        'invalid-option',
-        `${folds === undefined ? 'stratify' : 'folds'}: a stream is not read before it is split: omit the field`,
-      )
-    const shared = { validation, seed }
-    return {
-      ...splitStream(data, shared),
-      labels: labels && !('batch' in labels) ? splitStream(labels, shared).train : undefined,
-    }
-  }
-  const chosen = splitIndices(data, { ...options, seed })
-  const fitted = data.fitTo?.(chosen.train) ?? data
+  if (data.statistics && !isFitted)
+    throw new OnnxIreError(
+      'invalid-option',
+      'the statistics of the columns of a stream would include the examples that are held out: give the validation data as data.validation, or read the table without stream',
+    )
+  const { validation, folds, stratify } = options
+  if (stratify || validation === undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${folds === undefined ? 'stratify' : 'folds'}: a stream is not read before it is split: omit the field`,
+    )
+  const shared = { validation, seed }
   return {
-    train: subset(fitted, chosen.train),
-    validation: subset(fitted, chosen.validation),
-    labels: labels && 'batch' in labels ? subset(labels, chosen.train) : undefined,
+    ...splitStream(data, shared),
+    labels: labels && !('batch' in labels) ? splitStream(labels, shared).train : undefined,
   }
 }
 

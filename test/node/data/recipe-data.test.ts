@@ -265,3 +265,34 @@ test('class weights > are computed after the split', async () => {
   const { recipe: settled } = await RecipeData.open(train, modelWith('x'), modelWith('x'))
   expect(settled.loss).toEqual({ kind: 'cross-entropy', classWeights: [4 / 6, 4 / 3, 4 / 3].map(Math.fround) })
 })
+
+test('exclude > leaves examples out of the training part, and the held-out part as it is', async () => {
+  const rows = Array.from({ length: 40 }, (_, i) => `${i},${i % 2}`)
+  await write('many.csv', `x,labels\n${rows.join('\n')}\n`)
+  const train = {
+    kind: 'csv',
+    file: path('many.csv'),
+    tensors: { x: 'x', labels: { columns: 'labels', as: 'integer' } },
+  }
+  const openWith = (data: object) =>
+    RecipeData.open(
+      { model: '', data: { train, ...data }, loss: { kind: 'cross-entropy' }, optimizer: { kind: 'sgd' } } as Recipe,
+      modelWith('x'),
+      modelWith('x'),
+    )
+  const split = { validation: 0.25, seed: 1 }
+  const whole = await openWith({ split })
+  const all = (await read(await whole.train()))['x'] as number[]
+  const cleaned = await openWith({ split, exclude: [all[3], all[7]] })
+  expect((await read(await cleaned.train()))['x']).toEqual(all.filter((_, i) => i !== 3 && i !== 7))
+  expect(await read((await cleaned.validation())!)).toEqual(await read((await whole.validation())!))
+  const { names, labels, files } = await cleaned.labeledTrain()
+  expect([names.length, files]).toEqual([28, undefined])
+  expect(labels).toEqual(names.map((position) => (position as number) % 2))
+  expect((await read(await (await openWith({ exclude: [0, 39] })).train()))['x']).toHaveLength(38)
+  for (const wrong of [40, 'many.csv'])
+    await expect((await openWith({ exclude: [wrong] })).train()).rejects.toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('data.exclude'),
+    })
+})
