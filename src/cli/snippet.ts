@@ -102,7 +102,7 @@ function printOutputs({ outputs, classes }: Snippet): string[] {
     `const scores = results[${quote(outputs[0]!)}].data`,
     ...probabilities,
     'const top = probabilities.indexOf(Math.max(...probabilities))',
-    'console.log(`${classes[top]} ${(100 * probabilities[top]).toFixed(1)} %`)',
+    "console.log(classes[top], (100 * probabilities[top]).toFixed(1), '%')",
   ]
 }
 

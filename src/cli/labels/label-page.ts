@@ -10,11 +10,11 @@ export async function writeLabelPage(title: string, labels: readonly MeasuredLab
   const thumbnails = await mapConcurrently(labels, 4, ({ file }) => createThumbnail(file))
   const figures = labels.map(({ example, given, predicted, margin }, i) => {
     const image = thumbnails[i] === undefined ? '' : `<img src="${thumbnails[i]}" alt="">`
-    return `<figure>${image}<figcaption><b>${escape(given)}</b> or ${escape(predicted)}?<br><small>${escape(example)}<br>margin ${margin.toFixed(2)}</small></figcaption></figure>`
+    return `<figure>${image}<figcaption><b>${escapeHtml(given)}</b> or ${escapeHtml(predicted)}?<br><small>${escapeHtml(example)}<br>margin ${margin.toFixed(2)}</small></figcaption></figure>`
   })
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${escape(title)}</title>
+<title>${escapeHtml(title)}</title>
 <style>
 :root { color-scheme: light dark }
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem }
@@ -22,7 +22,7 @@ main { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)
 figure { margin: 0; overflow-wrap: anywhere }
 img { max-width: 100%; min-width: 4rem; image-rendering: auto }
 </style>
-<h1>${escape(title)}</h1>
+<h1>${escapeHtml(title)}</h1>
 <p>The label is in bold, behind it the class that the model preferred over the course of training.</p>
 <main>
 ${figures.join('\n')}
@@ -41,4 +41,5 @@ async function createThumbnail(file: string | undefined): Promise<string | undef
 
 const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
 
-const escape = (text: string | number): string => String(text).replace(/[&<>"]/g, (character) => entities[character]!)
+const escapeHtml = (text: string | number): string =>
+  String(text).replace(/[&<>"]/g, (character) => entities[character]!)
