@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { adapters } from './adapters/experiment.js'
+import { chat } from './chat/experiment.js'
 import { curvatureShare } from './curvature-share/experiment.js'
 import { type Experiment, Interrupted, type Scale } from './experiment.js'
 import { landscape } from './landscape/experiment.js'
@@ -21,6 +22,7 @@ const experiments: readonly Experiment[] = [
   vision,
   curvatureShare,
   adapters,
+  chat,
   optimizers,
   speedUp,
 ]
