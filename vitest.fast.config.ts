@@ -15,7 +15,7 @@ const outside = [
   'test/{bundlers,package}.test.ts',
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',
-  'test/node/{c-api*,every-runtime,helper-threads,runtime,webgpu*}.test.ts',
+  'test/node/{c-api*,every-runtime,helper-{memory,threads},runtime,webgpu*}.test.ts',
 ]
 
 /** Files that take about 3 s of a core or more; `test/grad/rules.test.ts` takes longer and stays. */

@@ -37,6 +37,12 @@ export function createWasmMemory(): WasmMemory | null {
 export const wasmMemoryOf = (buffer: ArrayBufferLike): WasmMemory | undefined =>
   memories.get(buffer as SharedArrayBuffer)
 
+/**
+ * Buffers as long as a memory. V8 collects garbage after it has allocated much, and counts buffers, but not shared
+ * WebAssembly memory. Nothing is stored in them, so they take addresses only.
+ */
+const counted = new WeakMap<WasmMemory, readonly ArrayBuffer[]>()
+
 /** A zeroed range of shared memory. */
 export interface SharedRange {
   readonly buffer: SharedArrayBuffer
@@ -51,7 +57,10 @@ export function allocateIn(memory: WasmMemory, bytes: number): SharedRange | nul
   const end = (first + units) * UNIT
   try {
     const missing = end - memory.buffer.byteLength
-    if (missing > 0) memory.grow(Math.ceil(missing / PAGE))
+    if (missing > 0) {
+      memory.grow(Math.ceil(missing / PAGE))
+      counted.set(memory, [...(counted.get(memory) ?? []), new ArrayBuffer(missing)])
+    }
   } catch {
     return null
   }

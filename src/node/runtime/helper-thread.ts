@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { createReceiver } from '../../optim/expr/parallel.js'
 import { cells, claimPieces, type HelperMessage } from './helper-threads.js'
@@ -7,7 +9,7 @@ import { cells, claimPieces, type HelperMessage } from './helper-threads.js'
  * reads messages directly: waking up takes less time than an update of a small network.
  */
 const shared = workerData as Int32Array
-const receive = createReceiver()
+const receive = createReceiver(createGarbageCollector())
 
 for (;;) {
   const wake = Atomics.load(shared, cells.wake)
@@ -28,6 +30,14 @@ for (;;) {
     }
   }
   Atomics.wait(shared, cells.wake, wake)
+}
+
+/** Returns a function that collects garbage in this thread; one that does nothing if V8 has none. */
+function createGarbageCollector(): () => void {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('globalThis.gc')
+  setFlagsFromString('--no-expose-gc')
+  return typeof collect === 'function' ? () => collect() : () => {}
 }
 
 function* messages(): Generator<HelperMessage> {

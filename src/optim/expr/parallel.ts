@@ -29,6 +29,7 @@ interface SharedMemory {
 type Message =
   | { readonly kind: 'create'; readonly task: Task }
   | { readonly kind: 'delete'; readonly id: number }
+  | { readonly kind: 'collect' }
   | { readonly kind: 'evaluate'; readonly id: number; readonly scalars: Scalars }
 
 let lastId = 0
@@ -69,7 +70,9 @@ export class ParallelEvaluation {
 
   /** Removes all references to tensors. */
   release(): void {
+    if (this.#tasks.size === 0) return
     for (const task of this.#tasks.keys()) this.#delete(task)
+    this.#helpers.send({ kind: 'collect' } satisfies Message)
   }
 
   #find(formula: Formula, tensors: TensorArrays): Task | undefined {
@@ -124,24 +127,26 @@ function execute({ formula, tensors, sums, memory }: Task, piece: Piece, index: 
 /**
  * Creates the function by which a helper thread handles the messages that it receives. For an evaluation it returns a
  * function that executes a piece.
+ * @param collectGarbage is called after tasks were deleted: their arrays refer to memory that the thread does not count
  */
-export function createReceiver(): (message: unknown) => ((piece: number) => void) | null {
+export function createReceiver(collectGarbage: () => void): (message: unknown) => ((piece: number) => void) | null {
   const tasks = new Map<number, { readonly task: Task; readonly pieces: readonly Piece[] }>()
-  const memories = new Map<number, WeakRef<WasmMemory>>()
-  const unique = ({ id, memory }: SharedMemory): SharedMemory => {
-    const known = memories.get(id)?.deref()
-    if (known) return { id, memory: known }
-    memories.set(id, new WeakRef(memory))
-    return { id, memory }
-  }
+  /** The first task of a memory has the object that all tasks use. */
+  const unique = (received: SharedMemory): SharedMemory =>
+    [...tasks.values()].find(({ task }) => task.memory?.id === received.id)?.task.memory ?? received
   return (received) => {
     const message = received as Message
+    if (message.kind === 'collect') {
+      collectGarbage()
+      return null
+    }
     if (message.kind === 'delete') {
       tasks.delete(message.id)
       return null
     }
     if (message.kind === 'create') {
-      const task = { ...message.task, memory: message.task.memory && unique(message.task.memory) }
+      const { memory } = message.task
+      const task = { ...message.task, memory: memory && unique(memory) }
       const lengths = Object.values(task.tensors)[0]!.map(({ length }) => length)
       tasks.set(task.id, { task, pieces: cutIntoPieces(lengths) })
       return null
