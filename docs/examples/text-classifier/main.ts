@@ -17,18 +17,26 @@ interface Message {
 // Replace this by your own messages: {"text": "Where is my parcel?", "team": "shipping"}
 const random = new Random(0)
 const choose = (...options: readonly string[]) => options[random.integer(options.length)]!
-const teams: Readonly<Record<string, () => string>> = {
-  billing: () =>
-    `${choose('The invoice', 'My receipt', 'The last payment', 'A refund')} ${choose('is wrong', 'did not arrive', 'was charged twice', 'has the old address')}`,
-  shipping: () =>
-    `${choose('The parcel', 'My order', 'The delivery', 'A package')} ${choose('is late', 'did not arrive', 'was damaged', 'went to the old address')}`,
-  technical: () =>
-    `${choose('The app', 'My account', 'The login page', 'An update')} ${choose('crashes', 'shows an error', 'does not load', 'is very slow')}`,
+const parts: Readonly<Record<string, readonly [subjects: readonly string[], troubles: readonly string[]]>> = {
+  billing: [
+    ['The invoice', 'My receipt', 'The last payment', 'A refund'],
+    ['is wrong', 'did not arrive', 'was charged twice', 'has the old address'],
+  ],
+  shipping: [
+    ['The parcel', 'My order', 'The delivery', 'A package'],
+    ['is late', 'did not arrive', 'was damaged', 'went to the old address'],
+  ],
+  technical: [
+    ['The app', 'My account', 'The login page', 'An update'],
+    ['crashes', 'shows an error', 'does not load', 'is very slow'],
+  ],
 }
 if (!existsSync('messages.jsonl')) {
   const lines = Array.from({ length: messages }, () => {
-    const team = choose(...Object.keys(teams))
-    const text = `${choose('Hello,', 'Hi!', 'Please help.', '')} ${teams[team]!()} ${choose('since Monday', 'again', 'today', '')}.`
+    const team = choose(...Object.keys(parts))
+    const [subjects, troubles] = parts[team]!
+    const greeting = choose('Hello, ', 'Hi! ', 'Please help. ', '')
+    const text = `${greeting}${choose(...subjects)} ${choose(...troubles)}${choose(' since Monday', ' again', '')}.`
     return `${JSON.stringify({ text, team })}\n`
   })
   await writeFile('messages.jsonl', lines.join(''))
@@ -57,14 +65,25 @@ console.log(`${train.length} messages to learn from, ${vocabulary.length} words,
 const width = 16
 const drawn = (name: string, dims: readonly number[], deviation: number) => {
   const length = dims.reduce((a, b) => a * b)
-  return parameter(name, tensor('float32', dims, Float32Array.from({ length }, () => deviation * random.normal())))
+  return parameter(
+    name,
+    tensor(
+      'float32',
+      dims,
+      Float32Array.from({ length }, () => deviation * random.normal()),
+    ),
+  )
 }
 const tokens = input('tokens', 'int64', ['N', 'T'])
 const mask = input('mask', 'int64', ['N', 'T'])
 const present = op.Unsqueeze(op.Cast(mask, { to: 1 }), [2])
 const vectors = op.Mul(op.Gather(drawn('embedding', [vocabulary.length + 2, width], 0.1), tokens), present)
 const mean = op.Div(op.ReduceSum(vectors, [1], { keepdims: 0 }), op.ReduceSum(present, [1], { keepdims: 0 }))
-const logits = op.Gemm(mean, drawn('head.weight', [width, classes.length], 0.1), drawn('head.bias', [classes.length], 0))
+const logits = op.Gemm(
+  mean,
+  drawn('head.weight', [width, classes.length], 0.1),
+  drawn('head.bias', [classes.length], 0),
+)
 const inputs = new Map([
   ['tokens', tokens],
   ['mask', mask],
