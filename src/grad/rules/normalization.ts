@@ -140,7 +140,8 @@ function batchNormalizationFrozen(
 
 /**
  * Gradients of BatchNormalization in training mode, where mean and variance depend on x: dx = scale / std (dy -
- * sum(dy) / n - c sum(dy c) / (n std^2)) with c = x - mean. The running statistics momentum * old + (1 - momentum) *
+ * sum(dy) / n - c sum(dy c) / (n std^2)) with c = x - mean, written without c, whose computation takes a pass over x.
+ * The running statistics momentum * old + (1 - momentum) *
  * batch pass their gradients to the old ones and to x. With momentum 0 they equal those of the batch, which are then
  * not computed again.
  */
@@ -174,7 +175,10 @@ function batchNormalizationTraining(
   const terms = [
     incoming &&
       op.Mul(
-        op.Sub(op.Sub(incoming, column(op.Div(dBias!, n))), op.Mul(centered, column(pull!))),
+        op.Sub(
+          incoming,
+          op.Sub(op.Mul(flat(x), column(pull!)), column(op.Sub(op.Mul(pull!, batchMean), op.Div(dBias!, n)))),
+        ),
         column(op.Mul(castLike(scale, x), invStd)),
       ),
     dVar && op.Mul(centered, column(op.Div(op.Mul(dVar, 2), n))),
