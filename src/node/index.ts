@@ -16,7 +16,7 @@ export { type CifarPart, type CifarSet, readCifar10, readCifar100 } from './data
 export { readCsv, streamCsv } from './data/csv.js'
 export type { ClassFolder, LabeledFiles } from './data/folders.js'
 export { readIdx } from './data/idx.js'
-export { type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
+export { type ImageFolder, type ImageFolderOptions, imageFiles, imageFolder } from './data/image-folder.js'
 export { imageMasks } from './data/image-masks.js'
 export { readJsonRows } from './data/json-rows.js'
 export type { JsonField, JsonTensor } from './data/jsonl.js'

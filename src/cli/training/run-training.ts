@@ -1,6 +1,7 @@
 import { batchCount } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
 import { addUsage } from '../../data/model-usage.js'
+import { describeSkipped } from '../../data/image/image-files.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'
@@ -129,6 +130,8 @@ export interface TrainingInputs {
   readonly classes: ClassNames
   /** The recipe with the statistics of the training data. */
   readonly fitted: Recipe
+  /** Files in the folder of the training data that are not read. */
+  readonly skipped: readonly string[]
 }
 
 /** Opens the model and the data of a recipe, for a run without a folder. */
@@ -145,7 +148,16 @@ async function openInputs(given: Recipe, initial: Model, teacher: Model | undefi
   const fitted = await recipeData.withStatistics(recipe)
   const all = trainerOptions(await recipeData.inSteps(), { teacher })
   const { freeBatch: _freeBatch, untie: _untie, head: _head, adapter: _adapter, ...options } = all
-  return { model, initial, options: { ...options, ...choice }, data, validation, classes, fitted }
+  return {
+    model,
+    initial,
+    options: { ...options, ...choice },
+    data,
+    validation,
+    classes,
+    fitted,
+    skipped: await recipeData.skipped(),
+  }
 }
 
 /** @param inputs `preset`: the initial model, if it was built from a preset */
@@ -154,13 +166,14 @@ async function trainInFolder(
   inputs: TrainingInputs & { readonly preset: Model | undefined },
 ): Promise<TrainingResult> {
   const { recipe, folder, progress, resume } = request
-  const { model, initial, preset, options, data, validation, classes, fitted } = inputs
+  const { model, initial, preset, options, data, validation, classes, fitted, skipped } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
     if (warning === undefined) return
     warnings.push(warning)
     progress.note(`warning: ${warning}`)
   }
+  warn(describeSkipped(skipped))
   const isOnCpu = request.provider === 'cpu'
   const memory = isOnCpu ? await measureMemoryRoom(model, options, firstBatch(data, recipe), request.memory) : null
   if (memory) warn(warnOfMemory(memory, recipe))

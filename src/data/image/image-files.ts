@@ -36,7 +36,17 @@ export interface ImageFilesOptions {
 }
 
 /** File name extensions of images. */
-export const imageExtensions = ['.jpg', '.jpeg', '.png', '.webp']
+export const imageExtensions = ['.jpg', '.jpeg', '.png', '.webp', '.gif', '.avif']
+
+/** File name extensions of images that are not read. */
+export const otherImageExtensions = ['.bmp', '.tif', '.tiff', '.heic', '.heif', '.jxl', '.jp2', '.ico', '.svg', '.psd']
+
+/** Describes the files of a folder that are not read; undefined if there are none. */
+export function describeSkipped(files: readonly string[]): string | undefined {
+  if (files.length === 0) return undefined
+  const endings = [...new Set(files.map((file) => file.slice(file.lastIndexOf('.')).toLowerCase()))].sort()
+  return `${files.length} ${files.length === 1 ? 'image was' : 'images were'} skipped, since ${endings.join(', ')} cannot be read: convert them to PNG (first: ${files[0]})`
+}
 
 /** Number of images decoded at the same time: the size of Node's thread pool. */
 const concurrentDecoders = 4

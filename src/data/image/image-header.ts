@@ -7,7 +7,7 @@ export const maxImagePixels = 2 ** 25
 const maxSide = 2 ** 16
 
 /**
- * Checks the header of a JPEG, PNG or WebP image and returns its size. A small file can declare an image that takes
+ * Checks the header of a JPEG, PNG, WebP, GIF or AVIF image and returns its size. A small file can declare an image that takes
  * gigabytes, so the header is checked before the image is decoded.
  * @returns columns and rows as stored, before the orientation is applied
  * @throws 'invalid-data' naming a file of another format, or of an image that is too large
@@ -16,7 +16,7 @@ export function checkImageHeader(name: string, bytes: Uint8Array): readonly [col
   const size = readSize(bytes)
   const refuse = (problem: string) =>
     new OnnxIreError('invalid-data', `cannot decode the image ${name}: ${problem}; replace the file or remove it`)
-  if (size === null) throw refuse('it is not a JPEG, PNG or WebP file')
+  if (size === null) throw refuse('it is not a JPEG, PNG, WebP, GIF or AVIF file')
   const [columns, rows] = size
   if (!(columns > 0 && rows > 0)) throw refuse('its header is damaged or truncated')
   if (columns > maxSide || rows > maxSide || columns * rows > maxImagePixels)
@@ -37,6 +37,8 @@ function readSize(bytes: Uint8Array): Size | null {
   try {
     if (startsWith(0, 0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)) return [view.getUint32(16), view.getUint32(20)]
     if (startsWith(0, 0xff, 0xd8, 0xff)) return readJpegSize(view)
+    if (startsWith(0, 0x47, 0x49, 0x46, 0x38)) return [view.getUint16(6, true), view.getUint16(8, true)]
+    if (startsWith(4, ...ftyp) && (startsWith(8, ...avif) || startsWith(8, ...avis))) return readAvifSize(view)
     const isWebp = startsWith(0, 0x52, 0x49, 0x46, 0x46) && startsWith(8, 0x57, 0x45, 0x42, 0x50)
     return isWebp ? readWebpSize(view) : null
   } catch (error) {
@@ -69,4 +71,44 @@ function readWebpSize(view: DataView): Size {
     return [(bits & 0x3fff) + 1, ((bits >>> 14) & 0x3fff) + 1]
   }
   return chunk === 0x56503820 ? [view.getUint16(26, true) & 0x3fff, view.getUint16(28, true) & 0x3fff] : damaged
+}
+
+const codes = (text: string): readonly number[] => Array.from(text, (character) => character.charCodeAt(0))
+const [ftyp, avif, avis] = ['ftyp', 'avif', 'avis'].map(codes) as [
+  readonly number[],
+  readonly number[],
+  readonly number[],
+]
+
+/** The boxes of a part of an ISO base media file (ISO/IEC 14496-12): type, and start and end of the contents. */
+function* boxesIn(
+  view: DataView,
+  from: number,
+  to: number,
+): Generator<readonly [type: string, from: number, to: number]> {
+  for (let at = from; at + 8 <= to; ) {
+    const size = view.getUint32(at) || to - at
+    const type = String.fromCharCode(...Array.from({ length: 4 }, (_, i) => view.getUint8(at + 4 + i)))
+    // Sizes of 64 bits do not occur before the pixels.
+    if (size < 8 || at + size > to) return
+    yield [type, at + 8, at + size]
+    at += size
+  }
+}
+
+/** The largest size of the images in an AVIF file ('ispe' in meta/iprp/ipco): the image, or its tiles. */
+function readAvifSize(view: DataView): Size {
+  let largest = damaged
+  const visit = (path: readonly string[], from: number, to: number): void => {
+    for (const [type, start, end] of boxesIn(view, from, to)) {
+      if (type !== path[0]) continue
+      if (path.length > 1) visit(path.slice(1), type === 'meta' ? start + 4 : start, end)
+      else {
+        const size: Size = [view.getUint32(start + 4), view.getUint32(start + 8)]
+        if (size[0] * size[1] > largest[0] * largest[1]) largest = size
+      }
+    }
+  }
+  visit(['meta', 'iprp', 'ipco', 'ispe'], 0, view.byteLength)
+  return largest
 }

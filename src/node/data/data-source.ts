@@ -25,6 +25,8 @@ export interface OpenedSource {
   readonly labels?: DatasetOrStream
   /** Names of the classes, by tensor. */
   readonly classes?: ClassNames
+  /** Paths of files that are not read. */
+  readonly skipped?: readonly string[]
   /** Path of each example, if every example is a file. */
   readonly files?: readonly string[]
 }

@@ -21,7 +21,7 @@ export const identifyFiles = (folder: string, { files, labels }: LabeledFiles): 
 })
 
 /** A data set of files in one folder per class; `labels[i]` is the class number of `files[i]`. */
-export type ClassFolder = Dataset & LabeledFiles
+export interface ClassFolder extends Dataset, LabeledFiles {}
 
 /** Names of folders that are splits of a data set, not classes. */
 const splitNames = new Set(['train', 'training', 'val', 'valid', 'validation', 'test'])

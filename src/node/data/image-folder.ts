@@ -1,7 +1,13 @@
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fromArrays, labelColumn } from '../../data/arrays.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
-import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
+import {
+  type ImageFilesOptions,
+  imageExtensions,
+  imageFileDataset,
+  otherImageExtensions,
+} from '../../data/image/image-files.js'
 import type { ImageFolderSource, ImageMasksSource } from '../../recipe/sources/images.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -10,6 +16,12 @@ import { sizeOfFile } from './checksum-files.js'
 import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
 import { decodeImage } from './decode-image.js'
 import { type ClassFolder, identifyFiles, listFiles, listLabeledFiles } from './folders.js'
+
+/** Data set of images in one folder per class. */
+export interface ImageFolder extends ClassFolder {
+  /** Paths of images of formats that are not read, such as .bmp and .tif. */
+  readonly skipped: readonly string[]
+}
 
 /** Options of `imageFolder`. */
 export interface ImageFolderOptions extends ImageFilesOptions {
@@ -20,8 +32,8 @@ export interface ImageFolderOptions extends ImageFilesOptions {
 }
 
 /**
- * Opens JPEG, PNG or WebP images in one sub-folder per class, the layout of ImageNet. Images are decoded per batch and
- * not cached, so the folder may be larger than memory.
+ * Opens JPEG, PNG, WebP, GIF (the first frame) or AVIF images in one sub-folder per class, the layout of ImageNet. Images
+ * are decoded per batch and not cached, so the folder may be larger than memory. Files of other formats are in `skipped`.
  *
  * ```ts
  * const image = { size: 224, fit: 'cover', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
@@ -31,13 +43,15 @@ export interface ImageFolderOptions extends ImageFilesOptions {
  * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without images or, when its batch is read, a
  * damaged file
  */
-export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ClassFolder> {
+export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { classes, label = 'labels', image, input } = options
   const found = await listLabeledFiles(path, imageExtensions, classes)
   const data = imageFiles(found.files, { image, input })
+  const others = found.classes.map((name) => listFiles(join(path, name), otherImageExtensions).catch(() => []))
   return {
     ...found,
+    skipped: (await Promise.all(others)).flat(),
     length: data.length,
     batch: async (indices) => ({
       ...(await data.batch(indices)),
@@ -86,5 +100,6 @@ export async function openImageFolder(source: ImageFolderSource, context: OpenCo
     labels: fromArrays({ [target.name]: labelColumn(found.labels) }),
     classes: { [target.name]: found.classes },
     files: found.files,
+    skipped: found.skipped,
   }
 }

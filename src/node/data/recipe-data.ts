@@ -99,6 +99,11 @@ export class RecipeData {
     return this.#sources.classes()
   }
 
+  /** Paths of files in the folder of the training data that are not read. */
+  skipped(): Promise<readonly string[]> {
+    return this.#sources.skipped()
+  }
+
   /** Adds the statistics of the training data to the sources of a recipe, so that it reads other data alike. */
   async withStatistics(recipe: Recipe): Promise<Recipe> {
     const statistics = await this.#sources.statistics()
@@ -190,6 +195,10 @@ class RecipeSources {
 
   async classes(): Promise<ClassNames> {
     return (await this.#split()).train.classes ?? {}
+  }
+
+  async skipped(): Promise<readonly string[]> {
+    return (await this.#split()).train.skipped ?? []
   }
 
   async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: DatasetOrStream }> {

@@ -107,7 +107,7 @@ const imageFields = {
   ...rangeFields,
 }
 
-/** Folder of JPEG, PNG and WebP files with a sub-folder per class; images are decoded on demand. */
+/** Folder of JPEG, PNG, WebP, GIF and AVIF files with a sub-folder per class; images are decoded on demand. */
 export interface ImageFolderSource extends ImageSource {
   readonly kind: 'image-folder'
   readonly folder: string

@@ -1,7 +1,12 @@
 import { labelColumn as labelTensor } from '../../data/arrays.js'
 import { checkMissingClass } from '../../data/classes.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
-import { type ImageFilesOptions, imageExtensions, imageFileDataset } from '../../data/image/image-files.js'
+import {
+  type ImageFilesOptions,
+  imageExtensions,
+  imageFileDataset,
+  otherImageExtensions,
+} from '../../data/image/image-files.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { decodeImage } from './decode-image.js'
@@ -54,10 +59,12 @@ export interface ClassFolder extends Dataset {
   /** Paths within the folder, class by class. */
   readonly files: readonly string[]
   readonly labels: readonly number[]
+  /** Paths of images of formats that are not read, such as .bmp and .tif. */
+  readonly skipped: readonly string[]
 }
 
 /**
- * Creates a data set of JPEG, PNG or WebP images in one sub-folder per class, from a folder that was picked or dropped.
+ * Creates a data set of JPEG, PNG, WebP, GIF or AVIF images in one sub-folder per class, from a folder that was picked.
  * An image is decoded when its batch is requested and not cached, so the folder may be larger than memory.
  * @throws 'invalid-option', or 'invalid-data' naming the folder without images; a batch throws naming the damaged file
  * @example const train = imageFolder(input.files, { image: { size: 224, fit: 'cover' } }) // <input type="file"
@@ -66,7 +73,8 @@ export interface ClassFolder extends Dataset {
 export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { label = 'labels', image, input } = options
-  const { classes, found } = labelFiles(withPaths(files), options.classes)
+  const all = withPaths(files)
+  const { classes, found } = labelFiles(all, options.classes)
   const data = imageFiles(
     found.map(({ file }) => file),
     { image, input },
@@ -76,6 +84,7 @@ export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}
     classes,
     files: found.map(({ file }) => file.path),
     labels,
+    skipped: all.flatMap(({ path }) => (isOther(path) && classes.includes(path.split('/')[0]!) ? [path] : [])),
     length: data.length,
     batch: async (indices) => ({
       ...(await data.batch(indices)),
@@ -99,6 +108,8 @@ export function imageFiles(files: FolderFiles, options: ImageFilesOptions = {}):
     options,
   )
 }
+
+const isOther = (path: string) => otherImageExtensions.some((end) => path.toLowerCase().endsWith(end))
 
 function labelFiles(files: readonly FolderFile[], given: readonly string[] | undefined) {
   const refuse = (what: string) => new OnnxIreError('invalid-data', `imageFolder: ${what}`)

@@ -28,6 +28,8 @@ describe('checkImageHeader', () => {
     ['lossless WebP', raw(300, 200).webp({ lossless: true })],
     ['WebP with metadata', raw(300, 200).withMetadata({ orientation: 6 }).webp()],
     ['transparent WebP', raw(300, 200).ensureAlpha(0.5).webp()],
+    ['GIF', raw(300, 200).gif()],
+    ['AVIF', raw(300, 200).avif({ effort: 0 })],
   ])('%s > reads the size', async (_, image) => {
     const { width, height } = await sharp(await image.toBuffer()).metadata()
     expect([width, height]).toEqual([300, 200])
@@ -36,12 +38,13 @@ describe('checkImageHeader', () => {
 
   test.each([
     ['SVG', ascii('<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>')],
-    ['GIF', ascii('GIF89a\x08\0\x08\0\0\0\0')],
+    ['BMP', ascii('BM\x08\0\x08\0\0\0\0')],
+    ['HEIC', ascii('\0\0\0\x18ftypheic\0\0\0\0mif1heic')],
     ['TIFF', ascii('II*\0\x08\0\0\0\0\0')],
     ['nothing', new Uint8Array(0)],
     ['a RIFF file that is no WebP', ascii('RIFF\x10\0\0\0WAVEfmt ')],
   ])('%s > error that names the file', (_, bytes) => {
-    expect(thrownMessage('invalid-data', () => check(bytes))).toMatch(/photo\.png.*JPEG, PNG or WebP/)
+    expect(thrownMessage('invalid-data', () => check(bytes))).toMatch(/photo\.png.*JPEG, PNG, WebP, GIF or AVIF/)
   })
 
   test.each([

@@ -146,6 +146,22 @@ describe('image files', () => {
 })
 
 describe('imageFolder', () => {
+  it('GIF and AVIF > are decoded; other formats are listed', async () => {
+    await put('formats/a/1.gif', await raw(rgb, 3).gif().toBuffer())
+    await put('formats/a/2.avif', await raw(rgb, 3).avif({ lossless: true, effort: 0 }).toBuffer())
+    await put('formats/b/3.BMP', 'not read')
+    await put('formats/b/4.png', await raw(rgb, 3).png().toBuffer())
+    const data = await imageFolder(path('formats'), { image: plain })
+    expect([data.length, data.labels, data.skipped]).toEqual([3, [0, 0, 1], [path('formats/b/3.BMP')]])
+    const { image } = await data.batch([0, 1, 2])
+    const size = 3 * rows * columns
+    const [gif, avif, png] = [0, 1, 2].map((n) =>
+      Array.from(image!.data as Float32Array).slice(n * size, (n + 1) * size),
+    )
+    expect(gif).toEqual(png)
+    expect(Math.max(...avif!.map((value, at) => Math.abs(value - png![at]!)))).toBeLessThan(4)
+  })
+
   it('batches > images are decoded and labeled by folder', async () => {
     const one = (value: number) =>
       raw(
@@ -171,7 +187,7 @@ describe('imageFolder', () => {
     const val = await imageFolder(path('set/val'), { classes: ['cat', 'ape'] })
     expect((await val.batch([1]))['labels']?.data).toEqual(BigInt64Array.of(1n)) // the damaged one is not touched
     expect(await rejectedMessage('invalid-data', async () => val.batch([0, 1]))).toMatch(
-      `cannot decode the image ${path('set/val/cat/never.png')}: it is not a JPEG, PNG or WebP file`,
+      `cannot decode the image ${path('set/val/cat/never.png')}: it is not a JPEG, PNG, WebP, GIF or AVIF file`,
     )
     expect(await rejectedMessage('invalid-data', () => imageFolder(path('set')))).toMatch(path('set/train'))
   })
@@ -194,7 +210,7 @@ describe('imageFolder', () => {
         expect(await failure(name, content.subarray(0, length))).toMatch(/^cannot decode the image FILE: ./)
     const flipped = Uint8Array.from(png, (byte, i) => (i > 2000 && i < 2100 ? 255 - byte : byte))
     expect(await failure('flipped.png', flipped)).toMatch('cannot decode the image FILE')
-    expect(await failure('empty.png', new Uint8Array(0))).toMatch('FILE: it is not a JPEG, PNG or WebP file')
+    expect(await failure('empty.png', new Uint8Array(0))).toMatch('FILE: it is not a JPEG, PNG, WebP, GIF or AVIF file')
     expect(await rejectedMessage('io', async () => imageFiles([path('none.png')]).batch([0]))).toMatch(
       `cannot read the image ${path('none.png')}: there is no such file`,
     )
@@ -222,7 +238,7 @@ describe('image files that are refused before they are decoded', () => {
   it('an SVG named .png > error that names the file', async () => {
     await put('drawing.png', '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="6"/>')
     expect(await rejectedMessage('invalid-data', () => pixelsOf('drawing.png'))).toMatch(
-      /drawing\.png.*JPEG, PNG or WebP/,
+      /drawing\.png.*JPEG, PNG, WebP, GIF or AVIF/,
     )
   })
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { describeSkipped } from '../../../src/data/image/image-files.js'
 import { batches } from '../../../src/data/index.js'
 import { splitStream, streamSubset } from '../../../src/data/stream.js'
 import { exportGraph, input, op } from '../../../src/graph/index.js'
@@ -163,6 +164,11 @@ test('image-folder > decoded images labeled by folder; all images if labels are 
   const bare = await open({ ...source, start: 1 }, { targets: null })
   expect(bare.files).toEqual([path('photos/dog/2.png'), path('photos/dog/a/1.png')])
   expect(await read(bare.data)).toEqual({ x: [0.2, 0].map(Math.fround) })
+  await writeFile(path('photos/dog/scan.TIF'), 'not read')
+  const { skipped } = await open(source)
+  expect(skipped).toEqual([path('photos/dog/scan.TIF')])
+  expect(describeSkipped(skipped!)).toMatch(/^1 image was skipped, since \.tif /)
+  expect(describeSkipped([])).toBeUndefined()
 })
 
 test.each([false, true])('text, stream %s > every window of bytes with the bytes that follow', async (stream) => {
