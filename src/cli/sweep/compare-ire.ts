@@ -10,6 +10,7 @@ import { formatMetric, formatTable } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import { formatValues } from './format-trial.js'
 import { assign, type FinishedSweep, runSweep, type SweepRequest } from './run-sweep.js'
+import { TrialPool } from './trial-pool.js'
 
 /** A comparison of a recipe with and without IRE. */
 export interface CompareRequest extends SweepRequest {
@@ -62,10 +63,12 @@ const rateFactors = [0.25, 0.5, 1, 2, 4]
 export async function compareIre(request: CompareRequest): Promise<IreComparison> {
   // The sweeps stop their own trials; this ends the comparison between two of them.
   const interrupts = onInterrupt(request.io, () => {})
+  const pool = new TrialPool()
   try {
-    return await compare(request, interrupts.signal)
+    return await compare({ ...request, pool }, interrupts.signal)
   } finally {
     interrupts.release()
+    pool.close()
   }
 }
 

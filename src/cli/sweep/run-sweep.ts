@@ -31,6 +31,8 @@ export interface SweepRequest {
   /** Bytes that all processes together may take; undefined for what is left of the container or the machine. */
   readonly memory: number | undefined
   readonly progress: StageProgress
+  /** Processes to use, for several sweeps after each other. Default: processes of its own. */
+  readonly pool?: TrialPool
 }
 
 /** A finished trial with its run folder. */
@@ -73,7 +75,7 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
   const threads = Math.max(1, Math.floor(availableParallelism() / jobs))
   const folder = new SweepFolder(request.folder)
   const unlock = await folder.begin(base, plan, request)
-  const pool = new TrialPool()
+  const pool = request.pool ?? new TrialPool()
   const interrupts = onInterrupt(io, () => {
     progress.note('stopping after the current steps; press Ctrl-C again to quit at once')
     pool.stop()
@@ -121,7 +123,7 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
   } finally {
     interrupts.release()
     progress.stop()
-    pool.close()
+    if (!request.pool) pool.close()
     unlock()
   }
 }
