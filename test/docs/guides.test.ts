@@ -162,6 +162,12 @@ const guides: Readonly<Record<string, Guide>> = {
     },
     writes: ['photos.onnx'],
   },
+  sweep: {
+    settings: { examples: 200 },
+    check(printed) {
+      expect(printed).toMatch(/^12 combinations; best: \{"lr":0\.0\d+,"kappa":[\d.]+\}, loss [\d.]+$/m)
+    },
+  },
   checkpoints: {
     settings: {},
     check(printed) {
