@@ -2,8 +2,15 @@ import { input, tensorFrom } from '../ir/leaf.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
+import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { MomentArray } from '../optim/arrays.js'
-import { type GraphRule, type MomentType, momentTypeOf, updateToOnnx } from '../optim/base-optimizer.js'
+import {
+  type GraphRule,
+  type MomentType,
+  momentTypeOf,
+  type UpdateVariant,
+  updateToOnnx,
+} from '../optim/base-optimizer.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord } from '../util/record.js'
@@ -42,13 +49,12 @@ export class GraphUpdates {
         'invalid-option',
         `'${name}' is float64, and this optimizer updates its tensors by float32 graphs: choose an optimizer with a formula, such as adamw`,
       )
-    const clipped = scalars['limit']! < Infinity
+    const variant = { clipped: scalars['limit']! < Infinity, enhanced: mask !== undefined }
     const given = { ...arrays, ...(mask ? { n: Float32Array.from(mask) } : {}) }
-    const names = [...rule.scalars, 'scale', ...(clipped ? ['limit'] : []), ...(mask ? ['kappa'] : [])]
-    const key = JSON.stringify([rule.key, dims, clipped, mask !== undefined])
+    const key = JSON.stringify([rule.key, dims, variant])
     let program = this.#programs.get(key)
     if (!program) {
-      program = this.#compile(rule, dims, Object.keys(given), names)
+      program = compileGraph(this.#runtime, buildTensorUpdate(rule, dims, variant))
       this.#programs.set(key, program)
     }
     const feeds: Record<string, Tensor> = emptyRecord()
@@ -56,7 +62,8 @@ export class GraphUpdates {
       const type = momentTypeOf(rule, array, dims)
       feeds[`array/${array}`] = tensor(type.dtype, type.dims, data)
     }
-    for (const scalar of names) feeds[`scalar/${scalar}`] = tensorFrom('float32', [], [scalars[scalar]!])
+    for (const scalar of updateScalars(rule, variant))
+      feeds[`scalar/${scalar}`] = tensorFrom('float32', [], [scalars[scalar]!])
     const outputs = await (await program).run(feeds)
     return Object.fromEntries(Object.entries(outputs).map(([output, { data }]) => [output, data as MomentArray]))
   }
@@ -66,27 +73,34 @@ export class GraphUpdates {
     this.#programs.clear()
     for (const program of programs) await (await program).release()
   }
-
-  #compile(
-    rule: GraphRule,
-    dims: readonly number[],
-    arrayNames: readonly string[],
-    scalarNames: readonly string[],
-  ): Promise<Program> {
-    const inputs = new Map<string, Value>()
-    const declare = (kind: string, names: readonly string[], typeOf: (name: string) => MomentType) =>
-      Object.fromEntries(
-        names.map((name) => {
-          const { dtype, dims } = typeOf(name)
-          const value = input(`${kind}/${name}`, dtype, dims)
-          inputs.set(value.name!, value)
-          return [name, value]
-        }),
-      )
-    const arrays = declare('array', arrayNames, (name) => momentTypeOf(rule, name, dims))
-    const scalars = declare('scalar', scalarNames, () => ({ dtype: 'float32', dims: [] }))
-    const variant = { clipped: scalarNames.includes('limit'), enhanced: arrayNames.includes('n') }
-    const outputs = new Map(Object.entries(updateToOnnx(rule, variant, arrays, scalars).outputs))
-    return compileGraph(this.#runtime, { name: 'update', inputs, outputs })
-  }
 }
+
+/**
+ * Builds the update of one tensor: inputs `array/<theta, g, moment or n>` and `scalar/<name>`, outputs `theta` and the
+ * moments.
+ */
+export function buildTensorUpdate(rule: GraphRule, dims: readonly number[], variant: UpdateVariant): GraphSpec {
+  const inputs = new Map<string, Value>()
+  const declare = (kind: string, names: readonly string[], typeOf: (name: string) => MomentType) =>
+    Object.fromEntries(
+      names.map((name) => {
+        const { dtype, dims } = typeOf(name)
+        const value = input(`${kind}/${name}`, dtype, dims)
+        inputs.set(value.name!, value)
+        return [name, value]
+      }),
+    )
+  const arrayNames = ['theta', 'g', ...rule.moments, ...(variant.enhanced ? ['n'] : [])]
+  const arrays = declare('array', arrayNames, (name) => momentTypeOf(rule, name, dims))
+  const scalars = declare('scalar', updateScalars(rule, variant), () => ({ dtype: 'float32', dims: [] }))
+  const outputs = new Map(Object.entries(updateToOnnx(rule, variant, arrays, scalars).outputs))
+  return { name: 'update', inputs, outputs }
+}
+
+/** The names of the scalars of an update. */
+const updateScalars = (rule: GraphRule, { clipped, enhanced }: UpdateVariant): readonly string[] => [
+  ...rule.scalars,
+  'scale',
+  ...(clipped ? ['limit'] : []),
+  ...(enhanced ? ['kappa'] : []),
+]

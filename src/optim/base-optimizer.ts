@@ -222,7 +222,7 @@ export function coefficientsOf(
 }
 
 /** Parts of an update beyond the base optimizer. */
-interface UpdateVariant {
+export interface UpdateVariant {
   /** Whether gradients are clipped by value to [-limit, limit]. */
   readonly clipped: boolean
   /** Whether the mask n and kappa enhance the displacement. */

@@ -4,7 +4,7 @@ import { HostBackend } from '../../src/backend/host.js'
 import { OnnxBackend } from '../../src/backend/onnx/onnx-backend.js'
 import { runStep } from '../../src/backend/step.js'
 import { input, op, parameter } from '../../src/graph/index.js'
-import { adafactor, adamw, adamw8bit, crossEntropy, type Optimizer } from '../../src/index.js'
+import { adafactor, adamw, adamw8bit, crossEntropy, ire, type Optimizer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { type BaseOptimizer, createRules } from '../../src/optim/base-optimizer.js'
 import { initialState } from '../../src/optim/state.js'
@@ -101,4 +101,19 @@ it('memory of a run > 5 bytes and a scale per block with 8 bits, rows and column
   expect(stateBytes(adamw())).toBe(8 * 5120)
   expect(stateBytes(adamw8bit())).toBe(5 * 5120 + 4 * 20)
   expect(stateBytes(adafactor())).toBe(4 * (64 + 80))
+
+  // An update by a graph holds several arrays of the tensor's size, one by a formula none. Measured with a tensor of
+  // 2048 x 2048: 28 bytes per element with Adafactor, 65 with 8 bits (docs/optimizers.md).
+  const updateBytes = (optimizer: Optimizer) =>
+    estimateRun(model, { loss: crossEntropy(), optimizer }, { x: [2, 64], labels: [2] })!.update
+  expect(updateBytes(adamw())).toBe(0)
+  for (const [optimizer, measured] of [
+    [adafactor(), 28],
+    [adamw8bit(), 65],
+  ] as const) {
+    expect(updateBytes(optimizer) / 5120).toBeGreaterThan(0.5 * measured)
+    expect(updateBytes(optimizer) / 5120).toBeLessThan(1.5 * measured)
+    // The mask is one input more.
+    expect(updateBytes(ire(optimizer))).toBeGreaterThan(updateBytes(optimizer))
+  }
 })

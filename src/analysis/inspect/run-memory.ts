@@ -1,10 +1,11 @@
+import { buildTensorUpdate } from '../../backend/graph-updates.js'
 import { topological } from '../../ir/topology.js'
-import type { Graph, Value } from '../../ir/value.js'
+import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { listInputs, readShape } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
-import { createRules, momentTypeOf } from '../../optim/base-optimizer.js'
+import { createRules, isGraphRule, momentTypeOf, type Rules } from '../../optim/base-optimizer.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { samMoment } from '../../optim/sam.js'
 import { describeTensors } from '../../train/describe-tensors.js'
@@ -46,6 +47,8 @@ export interface RunMemory {
   readonly training: number
   /** onnxruntime's arena of evaluation. */
   readonly evaluation: number
+  /** Updates that are graphs, as of `muon`, `adafactor` and `adamw-8bit`: onnxruntime's arenas, and copies. */
+  readonly update: number
   /** The bytes of a checkpoint, before they are written. */
   readonly checkpoint: number
 }
@@ -60,7 +63,7 @@ export interface RunSize {
   readonly nodes: number
   readonly batch: number
   /** Bytes of the arenas. */
-  readonly arenas: { readonly training: number; readonly evaluation: number }
+  readonly arenas: { readonly training: number; readonly evaluation: number; readonly update: number }
   readonly optimizer: TrainerOptions['optimizer']
   /** Bytes of the optimizer's moments; default that of an optimizer that treats all tensors alike. */
   readonly moments?: number
@@ -113,10 +116,25 @@ export function runMemory(size: RunSize): RunMemory {
 /** Sum of all causes. */
 export const totalBytes = (memory: RunMemory): number => Object.values(memory).reduce((sum, bytes) => sum + bytes, 0)
 
+/**
+ * Bytes of updates that are graphs: a program for each rule and shape, with an arena of its own, and the copies of the
+ * inputs and outputs of the largest in onnxruntime's thread. Scratch memory of kernels is not included.
+ */
+function updateBytes(parameters: ReadonlyMap<string, Value>, rules: Rules, options: RunOptions): number {
+  const variant = { clipped: options.clipValue !== undefined, enhanced: unwrap(options.optimizer).ire !== null }
+  const specs = new Map<string, GraphSpec>()
+  for (const [name, { shape }] of parameters) {
+    const rule = rules(name)
+    const dims = shape as readonly number[]
+    if (isGraphRule(rule)) specs.set(JSON.stringify([rule.key, dims]), buildTensorUpdate(rule, dims, variant))
+  }
+  const copiesOf = ({ inputs, outputs }: GraphSpec) => sum([...inputs.values(), ...outputs.values()].map(countBytes))
+  const all = [...specs.values()]
+  return sum(all.map(arenaOf)) + Math.max(0, ...all.map(copiesOf))
+}
+
 /** Bytes of the moments of all trained tensors. */
-function momentBytes(parameters: ReadonlyMap<string, Value>, graph: Graph, options: RunOptions): number {
-  const { base } = unwrap(options.optimizer)
-  const rules = createRules(base, base.ruleOf ? describeTensors(parameters, graph, options) : undefined)
+function momentBytes(parameters: ReadonlyMap<string, Value>, rules: Rules): number {
   const bytesOf = (name: string, value: Value, moment: string) => {
     const { dtype, dims } = momentTypeOf(rules(name), moment, value.shape as readonly number[])
     // A moment of the parameter's shape has its precision too.
@@ -153,7 +171,10 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
   const second = conditional || !graphs.curvature ? [] : [partial().curvature!.spec]
   const specs = [conditional?.spec ?? graphs.training, ...second]
   const trained = [...graphs.parameters.values()]
-  const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation) }
+  const { base } = unwrap(optimizer)
+  const rules = createRules(base, base.ruleOf ? describeTensors(graphs.parameters, graph, options) : undefined)
+  const update = updateBytes(graphs.parameters, rules, options)
+  const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation), update }
   if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
   return runMemory({
     model: modelBytes(model),
@@ -162,7 +183,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
     batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: getOwn(batch, name) ?? [] }))),
     arenas,
     optimizer,
-    moments: momentBytes(graphs.parameters, graph, options),
+    moments: momentBytes(graphs.parameters, rules),
     copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
   })
 }

@@ -124,7 +124,7 @@ export function estimateMemory({ step, examples }: Run, larger: Run | undefined,
   const whole = larger?.step ?? step
   const forward = whole.outputs.slice(0, whole.forward)
   const batch = leavesOf(forward).filter(({ source }) => source.kind === 'input')
-  const arenas = { training: arena(whole), evaluation: peakBytes(forward, constantIn(whole)) }
+  const arenas = { training: arena(whole), evaluation: peakBytes(forward, constantIn(whole)), update: 0 }
   const nodes = topological(whole.outputs).length + topological(forward).length
   return {
     parameters: sumBytes(held),

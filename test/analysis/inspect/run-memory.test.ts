@@ -10,7 +10,7 @@ const size = (optimizer: Optimizer, changes: Partial<RunSize> = {}): RunSize => 
   trained: { bytes, elements: bytes / 4 },
   nodes: 0,
   batch: MiB,
-  arenas: { training: 0, evaluation: 0 },
+  arenas: { training: 0, evaluation: 0, update: 0 },
   optimizer,
   copies: 0,
   ...changes,
