@@ -3,7 +3,7 @@ import type { SpectralDensity } from '../analysis/flatness/density.js'
 import type { Landscape } from '../analysis/flatness/landscape.js'
 import { describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { requirePackage } from './runtime/packages.js'
+import { loadEcharts } from './load-echarts.js'
 
 /** Titles and size of a plot, in pixels. */
 export interface PlotOptions {
@@ -270,9 +270,6 @@ async function renderSvg(
 export function requirePlots(): void {
   loadEcharts()
 }
-
-/** Loads echarts, an optional peer dependency, with the first plot. Throws `runtime` if it is missing. */
-export const loadEcharts = () => requirePackage<typeof import('echarts')>('echarts', 'a plot')
 
 /** A point of a plot. */
 export type Point = readonly [x: number, y: number]

@@ -1,5 +1,5 @@
 import type { EChartsOption } from 'echarts'
-import { loadEcharts } from '../../node/plot.js'
+import { loadEcharts } from '../../node/load-echarts.js'
 
 /** A line of a chart. */
 export interface Line {
