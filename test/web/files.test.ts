@@ -9,6 +9,7 @@ import { constant, input } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { readCsv } from '../../src/node/data/csv.js'
 import { imageFiles, imageFolder } from '../../src/node/data/image-folder.js'
+import { imageMasks } from '../../src/node/data/image-masks.js'
 import { writeModel } from '../../src/node/files/model.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
@@ -223,6 +224,26 @@ describeInBrowser('files in Chromium', (browser) => {
     }
     expect(differences(0, 4)).toBe(0)
     expect(differences(4, 5)).toBeLessThanOrEqual(3)
+
+    // Masks: gray values and the palette of a PNG file, as in Node.
+    const classes = Buffer.from(Array.from({ length: 24 }, (_, i) => i % 3))
+    const gray = sharp(classes, { raw: { width: 6, height: 4, channels: 1 } })
+    const colored = sharp(
+      Buffer.from([...classes].flatMap((label) => [250 * Number(label === 1), 250 * Number(label === 2), 0])),
+      { raw: { width: 6, height: 4, channels: 3 } },
+    )
+    const masks = [await gray.png().toBuffer(), await colored.png({ palette: true, dither: 0 }).toBuffer()]
+    for (const [i, mask] of masks.entries())
+      for (const [of, bytes] of Object.entries({ photos: pictures['cat/deep/rgb.png']!, masks: mask })) {
+        await mkdir(join(folder, of), { recursive: true })
+        await writeFile(join(folder, of, `${i}.png`), bytes)
+        share(`${of}/${i}.png`, bytes)
+      }
+    const options = { image: { size: [8, 12], scale: 1 }, mask: { ignoreIndex: 9 } } as const
+    const paired = await imageMasks(join(folder, 'photos'), join(folder, 'masks'), options)
+    const shown = await call<{ files: string[]; tensors: Plains }>('masks', ['0.png', '1.png'], options)
+    expect(shown.files).toEqual(['0.png', '1.png'])
+    expect(numbers(shown.tensors)['labels']).toEqual(numbers((await paired.batch([0, 1])) as never)['labels'])
 
     // Shrinking averages over what goes into a pixel; transparency shows the background.
     const large = await smooth(64, 48).png().toBuffer()

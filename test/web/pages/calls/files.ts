@@ -5,8 +5,10 @@ import {
   checkpointFolder,
   downloadModel,
   type ImageFilesOptions,
+  type ImageMasksOptions,
   imageFiles,
   imageFolder,
+  imageMasks,
   listFiles,
   pixels,
   type ReadModelOptions,
@@ -178,6 +180,13 @@ export async function pictures(names: readonly string[], image: ImageFilesOption
   } catch (error) {
     return codeAndMessage(error)
   }
+}
+
+/** Reads images and masks of the same names as picked files. */
+export async function masks(names: readonly string[], options: ImageMasksOptions) {
+  const folder = (of: string) => Promise.all(names.map((name) => file(`${of}/${name}`, `${of}/${name}`)))
+  const data = imageMasks(await folder('photos'), await folder('masks'), options)
+  return { files: data.files, tensors: plainsOf(await data.batch(names.map((_, i) => i))) }
 }
 
 export async function picture(name: string, image: ImageFilesOptions['image']) {
