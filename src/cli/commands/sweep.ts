@@ -101,8 +101,8 @@ cores divided among them. With --halving a trial pauses and is resumed, with the
 an uninterrupted run.
 
 With --compare ire, --over lists fields of the base optimizer and of optimizer.ire (default: lr by factors of two around that of the
-recipe; kappa 1, 2, 4 and gamma 0.6, 0.8). The base is tuned first, then IRE at its best values, then the base near its best values
-with as many trials as IRE had. Both train with the seeds after that of the recipe, and the difference is printed with its 95 %
+recipe; kappa 1, 2 and gamma 0.6, 0.8). The base is tuned first, then IRE at its best values and at half of its best lr, then the base
+near its best values with as many trials as IRE had. Both train with the seeds after that of the recipe, and the difference is printed with its 95 %
 interval. The five sweeps are folders in the folder of the sweep.
 
 Examples:

@@ -50,15 +50,16 @@ export interface IreComparison {
 }
 
 const irePath = 'optimizer.ire'
+const ratePath = 'optimizer.lr'
 const withoutIre = `${irePath}=null`
 
 /** Axes of a comparison that has no axes of its own. */
-const defaultIreAxes: SweepAxes = { [`${irePath}.kappa`]: [1, 2, 4], [`${irePath}.gamma`]: [0.6, 0.8] }
+const defaultIreAxes: SweepAxes = { [`${irePath}.kappa`]: [1, 2], [`${irePath}.gamma`]: [0.6, 0.8] }
 const rateFactors = [0.25, 0.5, 1, 2, 4]
 
 /**
- * Compares a recipe with and without IRE: tunes the base optimizer, then IRE around the tuned base, and the base again
- * near its best values with as many runs as IRE had; then trains both with other seeds.
+ * Compares a recipe with and without IRE: tunes the base optimizer, then IRE at its best values and at half of its best
+ * rate, and the base again near its best values with as many runs as IRE had; then trains both with other seeds.
  */
 export async function compareIre(request: CompareRequest): Promise<IreComparison> {
   // The sweeps stop their own trials; this ends the comparison between two of them.
@@ -96,7 +97,12 @@ async function compare(request: CompareRequest, signal: { readonly aborted: bool
   const stopped: IreComparison = { ...shape, interrupted: true, base: null, ire: null, difference: null, verdict: null }
   if (first.interrupted || signal.aborted) return stopped
   const fixed = assign(bestOf(first, 'base').values)
-  const tuned = await search('ire', fixed, ireAxes)
+  // With IRE the best rate is often lower.
+  const lr = bestOf(first, 'base').values[ratePath]
+  const tuned = await search('ire', fixed, {
+    ...(typeof lr === 'number' ? { [ratePath]: [lr / 2, lr] } : {}),
+    ...ireAxes,
+  })
   if (tuned.interrupted || signal.aborted) return stopped
   const near = axesNear(baseAxes, bestOf(first, 'base').values)
   const more = await search('base-near', [withoutIre], near, { ...options, trials: tuned.combinations })
@@ -145,7 +151,7 @@ function splitAxes(over: SweepAxes, { optimizer }: Recipe): { readonly base: Swe
   const { ire: _, ...plain } = optimizer
   const { lr } = unwrap(optimizerOf(plain as Recipe['optimizer'])).base
   return {
-    base: base.length > 0 ? Object.fromEntries(base) : { 'optimizer.lr': rateFactors.map((factor) => factor * lr) },
+    base: base.length > 0 ? Object.fromEntries(base) : { [ratePath]: rateFactors.map((factor) => factor * lr) },
     ire: ire.length > 0 ? Object.fromEntries(ire) : defaultIreAxes,
   }
 }
