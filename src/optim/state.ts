@@ -152,8 +152,10 @@ export function loadState(
   const state = initialState(optimizer, parameters, rules)
   state.step = step
   if (state.estimate) {
-    for (const name of Object.keys(state.estimate))
-      if (!Number.isFinite(estimate?.[name])) throw stateError(`estimate.${name} should be a number`, estimate?.[name])
+    for (const name of Object.keys(state.estimate)) {
+      const value = getOwn(estimate, name)
+      if (!Number.isFinite(value)) throw stateError(`estimate.${name} should be a number`, value)
+    }
     state.estimate = { ...estimate }
   }
   for (const [moment, arrays] of Object.entries(state.moments))

@@ -1,5 +1,6 @@
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import { getOwn } from '../util/record.js'
 
 /** A range of numbers that values are sampled from: evenly in the logarithm if both ends are above 0, else evenly. */
 export interface SampledRange {
@@ -83,7 +84,7 @@ function sampleAxis(axis: SweepAxis, random: Random): unknown {
  * itself remains of any other axis.
  */
 export function axesNear(over: SweepAxes, values: SweepValues): SweepAxes {
-  return Object.fromEntries(Object.entries(over).map(([name, axis]) => [name, axisNear(axis, values[name])]))
+  return Object.fromEntries(Object.entries(over).map(([name, axis]) => [name, axisNear(axis, getOwn(values, name))]))
 }
 
 function axisNear(axis: SweepAxis, value: unknown): SweepAxis {

@@ -104,7 +104,9 @@ export class DeviceState {
    */
   replace(group: TensorGroup, results: DeviceTensors): void {
     const before = this.#groups.get(group)!
-    const tensors = this.#namesOf(group).map((name, i) => results[`next/${name}/${group.id}`] ?? before.tensors[i]!)
+    const tensors = this.#namesOf(group).map(
+      (name, i) => getOwn(results, `next/${name}/${group.id}`) ?? before.tensors[i]!,
+    )
     this.#groups.set(group, { tensors, fresh: false })
     for (const tensor of before.tensors) if (!tensors.includes(tensor)) tensor.release()
     group.parts.forEach(({ name }, i) => {

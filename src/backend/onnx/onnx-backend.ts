@@ -273,7 +273,7 @@ export class OnnxBackend extends DeviceBackend {
 
   async #updateEstimate(): Promise<void> {
     const { estimate } = this.#layers.base
-    const sums: Record<string, number> = {}
+    const sums = emptyRecord<number>()
     for (const [name, tensor] of Object.entries(this.#estimateSums))
       sums[name.slice('estimate/'.length)] = (await downloadFloats(this.#device, tensor))[0]!
     if (estimate && Object.keys(sums).length > 0) this.#estimate = estimate.next(this.#estimate, sums)

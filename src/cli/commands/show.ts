@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { getOwn } from '../../util/record.js'
 import type { Estimate } from '../../util/statistics.js'
 import { formatCount, formatDuration, formatMetric, formatNumber, formatTable } from '../format.js'
 import { type Io, print } from '../io.js'
@@ -77,7 +78,7 @@ const formatValue = (value: unknown): string | number =>
 function formatNumbers(runs: readonly RunNumbers[]): string {
   const metrics = [...new Set(runs.flatMap(({ last }) => Object.keys(last)))]
   const cell = ({ last, best }: RunNumbers, metric: string): string[] => {
-    const [now, most] = [last[metric], best[metric]]
+    const [now, most] = [getOwn(last, metric), getOwn(best, metric)]
     const value = now === undefined ? '-' : format(metric, now)
     if (!metric.startsWith('held-out')) return [value]
     return [value, most ? `${format(metric, most.value)} at ${formatNumber(most.step)}` : '-']
@@ -106,7 +107,10 @@ function formatGroups(groups: readonly RunGroup[], comparisons: readonly GroupCo
   const metrics = [...new Set(comparisons.map(({ metric }) => metric))]
   const means = groups.map((group, i) => [
     `group ${i + 1}`,
-    ...metrics.map((metric) => (group.metrics[metric] ? formatEstimate(metric, group.metrics[metric]) : '-')),
+    ...metrics.map((metric) => {
+      const estimate = getOwn(group.metrics, metric)
+      return estimate ? formatEstimate(metric, estimate) : '-'
+    }),
   ])
   const differences = comparisons.map(({ groups: [a, b], metric, difference, method, significant }) => [
     `group ${b + 1} - group ${a + 1}`,

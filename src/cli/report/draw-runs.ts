@@ -1,4 +1,5 @@
 import type { TensorMeasures } from '../../train/tensor-measures.js'
+import { getOwn } from '../../util/record.js'
 import { metricsOf } from '../runs/compare-runs.js'
 import type { EpochLine, StepLine, StoredRun } from '../runs/read-run.js'
 import { type Chart, drawHeatMap, drawLines, type Line } from './draw-chart.js'
@@ -9,7 +10,7 @@ export function drawCurves(runs: readonly StoredRun[]): Chart[] {
     toLine(run, color, run.steps, value)
   const ofEpochs = (value: (epoch: EpochLine) => number | undefined) => (run: StoredRun, color: number) =>
     toLine(run, color, run.epochs, value)
-  const metric = (name: string) => ofEpochs((epoch) => metricsOf(epoch)[name])
+  const metric = (name: string) => ofEpochs((epoch) => getOwn(metricsOf(epoch), name))
   const heldOutLoss = (run: StoredRun, color: number) => ({ ...metric('held-out loss')(run, color), dashed: true })
   const metrics = new Set(runs.flatMap(({ epochs }) => epochs.flatMap((epoch) => Object.keys(metricsOf(epoch)))))
   const others = [...metrics].filter(
@@ -63,7 +64,7 @@ export function drawTensors({ tensors }: StoredRun): Chart[] {
   const steps = tensors.map(({ step }) => step)
   const names = [...new Set(tensors.flatMap((line) => Object.keys(line.tensors)))]
   return measures.flatMap(([key, title, log]) => {
-    const rows = names.map((name) => ({ name, values: tensors.map((line) => line.tensors[name]?.[key]) }))
+    const rows = names.map((name) => ({ name, values: tensors.map((line) => getOwn(line.tensors, name)?.[key]) }))
     const isMeasured = rows.some(({ values }) => values.some((value) => typeof value === 'number'))
     return isMeasured ? [drawHeatMap(title, steps, rows, log)] : []
   })

@@ -81,8 +81,8 @@ function writeNumbers(runs: readonly StoredRun[]): string {
     status,
     formatNumber(step),
     formatDuration(seconds),
-    ...metrics.map((metric) => formatValue(metric, last[metric])),
-    ...metrics.filter(isHeldOut).map((metric) => formatValue(metric, best[metric]?.value)),
+    ...metrics.map((metric) => formatValue(metric, getOwn(last, metric))),
+    ...metrics.filter(isHeldOut).map((metric) => formatValue(metric, getOwn(best, metric)?.value)),
     ...differences.map(({ values }) => escapeHtml(values[i] === undefined ? '-' : JSON.stringify(values[i]))),
   ])
   const fields = differences.map(({ field }) => field)

@@ -1,5 +1,6 @@
 import type { Recipe } from '../../recipe/recipe.js'
 import { MetricMonitor } from '../../train/metric-monitor.js'
+import { getOwn } from '../../util/record.js'
 import { type Estimate, estimateDifference, estimateMean, estimatePairedDifference } from '../../util/statistics.js'
 import { scalarMetrics } from '../format.js'
 import type { EpochLine, StoredRun } from './read-run.js'
@@ -71,7 +72,8 @@ export function summarizeNumbers({ name, status, steps, epochs }: StoredRun): Ru
     if (!metric.startsWith(heldOut)) return []
     const monitor = new MetricMonitor({ metric: metric.slice(heldOut.length) })
     for (const { validation, step } of epochs)
-      if (typeof validation?.[metric.slice(heldOut.length)] === 'number') monitor.add(validation, step)
+      if (validation && typeof getOwn(validation, metric.slice(heldOut.length)) === 'number')
+        monitor.add(validation, step)
     return monitor.state && Math.abs(monitor.state.value) < Number.MAX_VALUE
       ? [[metric, { value: monitor.state.value, step: monitor.state.step }] as const]
       : []

@@ -1,5 +1,6 @@
 import { rankTrials, type SweepTrial } from '../../sweep/sweep.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { formatMetric, formatTable } from '../format.js'
 import { formatValue } from './format-trial.js'
 import type { FinishedSweep } from './run-sweep.js'
@@ -17,7 +18,7 @@ export function formatTrials({ trials, metric, mode }: Pick<FinishedSweep, 'tria
     ['trial', ...names, ...(hasShares ? ['trained'] : []), metric],
     ranked.map(({ index, values, share, score, error }) => [
       index + 1,
-      ...names.map((name) => formatValue(values[name])),
+      ...names.map((name) => formatValue(getOwn(values, name))),
       ...(hasShares ? [`${Math.round(100 * share)} %`] : []),
       score !== null ? formatMetric(metric, score) : error === undefined ? 'diverged' : 'failed',
     ]),
@@ -50,7 +51,7 @@ export function createHeatMap(
   if (unknown !== undefined)
     throw new OnnxIreError('invalid-option', `--map: the sweep has no axis '${unknown}'; it has ${known.join(', ')}`)
   const valuesOf = (name: string): unknown[] => {
-    const distinct = new Map(trials.map(({ values }) => [JSON.stringify(values[name]), values[name]]))
+    const distinct = new Map(trials.map(({ values }) => [JSON.stringify(getOwn(values, name)), getOwn(values, name)]))
     const values = [...distinct.values()]
     return values.every((value) => typeof value === 'number') ? values.sort((a, b) => a - b) : values
   }
@@ -60,7 +61,9 @@ export function createHeatMap(
   const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
   const scores = rows.map((row) =>
     columns.map((column) => {
-      const cell = trials.filter(({ values }) => isSame(values[rowName], row) && isSame(values[columnName], column))
+      const cell = trials.filter(
+        ({ values }) => isSame(getOwn(values, rowName), row) && isSame(getOwn(values, columnName), column),
+      )
       return rankTrials(cell, mode)[0]?.score ?? null
     }),
   )

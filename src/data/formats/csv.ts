@@ -339,7 +339,9 @@ function planTensors(
       if (!kinds.includes(part.as ?? 'number')) throw invalidOption(owner, 'as', part.as, `one of ${kinds.join(', ')}`)
     }
     const isList =
-      Array.isArray(tensors[name]) && parts.length > 0 && typeof (tensors[name] as unknown[])[0] === 'object'
+      Array.isArray(getOwn(tensors, name)) &&
+      parts.length > 0 &&
+      typeof (getOwn(tensors, name) as unknown[])[0] === 'object'
     const fields = parts.map(({ columns }) => fieldsOf(name, columns))
     const [first] = parts
     if (isList || hasFeatures(first!)) {

@@ -9,6 +9,7 @@ import { type Model, namedTensors } from '../../onnx/model.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
+import { getOwn } from '../../util/record.js'
 import { type FreedBatch, freeBatchAxis } from './free-batch.js'
 
 /** Options of `freeBatch`. */
@@ -118,7 +119,7 @@ function drawInput(
   length: number,
   random: Random,
 ): Tensor {
-  const known: Shape | undefined = shapes[name] ?? shape
+  const known: Shape | undefined = getOwn(shapes, name) ?? shape
   if (!known || dtype === 'string' || dtypes[dtype].bits === 4)
     throw different(`input '${name}' has an unknown number of axes or holds ${dtype}, so that it cannot be tested`)
   const dims = known.map((dim) => (typeof dim === 'number' ? dim : length))
