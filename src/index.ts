@@ -164,6 +164,7 @@ export type { Callback, FitOptions, IntervalMetrics, StepProgress, TrainerOption
 export type { FreezeOptions, GroupOptions, ParameterGroup } from './train/parameter-groups.js'
 export { type Prediction, type PredictOptions, predict } from './train/predict.js'
 export type { TensorMeasures } from './train/tensor-measures.js'
+export { type TrackedValues, type Tracker, track } from './train/track.js'
 export { Trainer } from './train/trainer.js'
 export { watchEnhancement } from './train/watch-enhancement.js'
 export { type ErrorCode, OnnxIreError } from './util/errors.js'

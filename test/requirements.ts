@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { whyNoChromium } from '../tools/chromium.js'
-import { environmentsFolder, pythonOf } from '../tools/python/environments.js'
+import { environmentsFolder, isInstalled, pythonOf } from '../tools/python/environments.js'
 
 /** Folder of the models that tools/language/export.py writes. */
 export const languageModels = join(environmentsFolder(), 'language-models')
@@ -56,6 +56,11 @@ export const requirements = {
     title: 'exported language models',
     install: `npm run python -- language, then ${pythonOf('language')} tools/language/export.py ${languageModels}`,
     missing: () => (existsSync(languageModels) ? undefined : `there is no folder ${languageModels}`),
+  },
+  TensorBoard: {
+    title: 'TensorBoard of PyPI',
+    install: 'npm run python -- tensorboard',
+    missing: () => (isInstalled('tensorboard') ? undefined : 'it is not installed'),
   },
   linux: {
     title: 'Linux',

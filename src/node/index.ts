@@ -41,3 +41,5 @@ export {
 } from './plot.js'
 export { node } from './runtime/node.js'
 export type { NodeFallbackOptions, NodeOptions, NodeWebGpuOptions, SessionOptions } from './runtime/options.js'
+export { csvLog } from './trackers/csv-log.js'
+export { type TensorBoard, type TensorBoardOptions, tensorBoard } from './trackers/tensorboard.js'

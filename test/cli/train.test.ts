@@ -126,10 +126,17 @@ test('train > existing run folder > is neither replaced nor mixed with another r
   expect(nowhere).toMatchObject({ code: 1, stderr: expect.stringContaining('error (io): ') })
 })
 
-test('train --measure-every > every field of metrics.jsonl is documented', async () => {
+test('train --measure-every --tensorboard > an event file, and every field of metrics.jsonl is documented', async () => {
   const recipe = await space.writeRecipe('measured.json', { metrics: ['accuracy', 'confusion'] })
   const out = space.path('measured')
-  await json('train', recipe, '--out', out, '--measure-every', '10', '--memory', '1')
+  const board = space.path('boards/measured')
+  await json('train', recipe, '--out', out, '--measure-every', '10', '--memory', '1', '--tensorboard', board)
+  const [events, ...others] = await readdir(board)
+  expect(others).toEqual([])
+  const text = await readFile(`${board}/${events}`, 'latin1')
+  for (const part of ['train/loss', 'validation/accuracy', 'maskOverlap/head.weight', 'tensor/head.bias', '"kappa": 2'])
+    expect(text).toContain(part)
+  expect(text).toMatch(/validation\/confusion[\s\S]*\x89PNG/)
   const lines = (await linesOf(`${out}/metrics.jsonl`)) as unknown as Record<string, object>[]
   const tensors = lines.filter(({ kind }) => (kind as unknown) === 'tensors')
   expect(tensors.map(({ step }) => step)).toEqual([1, 11])

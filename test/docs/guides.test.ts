@@ -178,6 +178,16 @@ const guides: Readonly<Record<string, Guide>> = {
     },
     writes: ['averaged.onnx'],
   },
+  'run-folders': {
+    settings: {},
+    check(printed) {
+      expect(printed.match(/^train\/loss train\/lr train\/gradientNorm train\/kappa train\/seconds/gm)).toHaveLength(16)
+      expect(printed.match(/ updateRatio\/hidden0\.weight .*step$/gm)).toHaveLength(2)
+      expect(printed).toMatch(/^epoch\/accuracy epoch\/loss .*step$/m)
+      expect(printed).toMatch(/^step,name,value; 1,train\/loss,1\.\d+$/m)
+    },
+    writes: ['first.csv'],
+  },
 }
 
 interface Guide {

@@ -44,6 +44,7 @@ interface Options extends PathOverrides {
   readonly checkpointEvery?: number
   readonly memory?: number
   readonly measureEvery?: number
+  readonly tensorboard?: string
   readonly list?: true
   readonly schema?: true
   readonly quiet?: true
@@ -80,6 +81,10 @@ export function defineTrain(program: Command, io: Io): void {
       "steps between two lines of metrics.jsonl with gradient norm, update ratio and IRE's mask of every trained tensor; such a step copies the trained parameters (default: none)",
       parsePositiveInteger,
     )
+    .option(
+      '--tensorboard <folder>',
+      'folder for an event file of TensorBoard: all numbers, histograms of the trained tensors, confusion, recipe',
+    )
     .addOption(providerOption())
     .option('--list', 'print the recipes of the package')
     .option('--schema', 'print the JSON Schema of recipes')
@@ -100,6 +105,7 @@ Examples:
   $ onnx-ire train recipe.json --set optimizer.ire.kappa=3 --set epochs=5 --out runs/kappa-3
   $ onnx-ire train recipe.json --set optimizer.ire=null --out runs/base
   $ onnx-ire train recipe.json --measure-every 50
+  $ onnx-ire train recipe.json --tensorboard boards/first; tensorboard --logdir boards
   $ onnx-ire train recipe.json --resume
   $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
@@ -189,6 +195,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
     checkpointSeconds: options.checkpointEvery,
     memory: options.memory,
     measureEvery: options.measureEvery,
+    tensorboard: options.tensorboard,
   })
   print(io, result, options.json, () => formatTrainingResult(result))
   if (result.interrupted) throw new Interrupted()

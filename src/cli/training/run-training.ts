@@ -34,6 +34,7 @@ import { listDataFiles, listInitialFiles, prepareOutputs } from '../outputs.js'
 import type { TrainingProgress } from '../progress.js'
 import { checkDiskRoom, type MemoryRoom, measureMemoryRoom, warnOfMemory } from './check-room.js'
 import { moveRunAside, removeReplacedRuns, restoreRun } from './replaced-run.js'
+import { reportToTensorBoard } from './report-to-tensorboard.js'
 import type { RunFolder } from './run-folder.js'
 import { RequestReader } from './run-request.js'
 
@@ -55,6 +56,8 @@ interface TrainingRequest {
   readonly memory: number | undefined
   /** Steps between two measurements of the trained tensors; undefined for none. */
   readonly measureEvery?: number | undefined
+  /** Folder of an event file of TensorBoard; undefined for none. */
+  readonly tensorboard?: string | undefined
   /**
    * Share of the run after which it ends as if interrupted, at the first evaluation from there. Default: the whole run.
    */
@@ -321,11 +324,12 @@ async function runSteps(
   request: TrainingRequest,
   onWarning: (message: string) => void,
 ) {
-  const { recipe, folder, progress, measureEvery } = request
+  const { recipe, folder, progress, measureEvery, tensorboard } = request
   const watch = watchEnhancement()
   const isAtShare = shareReached(recipe, data, request.share ?? 1)
   const before = (await folder.readEvaluations()).at(-1)
   if (before && isAtShare(before)) return { epochs: [], interrupted: true }
+  const board = tensorboard === undefined ? undefined : reportToTensorBoard(tensorboard, trainer, recipe)
   const interrupts = onInterrupt(request.io, () =>
     progress.note('stopping after this step; press Ctrl-C again to quit at once'),
   )
@@ -344,22 +348,24 @@ async function runSteps(
     checkpoints: { store: folder.store, ...checkpointSchedule(request) },
     ...(measureEvery === undefined ? {} : { measureEvery }),
     onFeatures: progress.features,
-    onStep(done) {
+    async onStep(done) {
       const { step, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds, tensors } = done
       folder.log({
         kind: 'step',
         ...{ step: step + 1, epoch, loss, lr, gradientNorm, kappa, refreshed, flatShare, seconds },
       })
       if (tensors) folder.log({ kind: 'tensors', step: step + 1, tensors: mapArrays(tensors, roundMeasures) })
+      await board?.onStep(done)
       progress.step(done)
       const warning = watch(done)
       if (warning) onWarning(warning)
       return requests.takeSave() ? 'save' : undefined
     },
-    onEvaluate(metrics) {
+    async onEvaluate(metrics) {
       epochs.push(metrics)
       const time = new Date().toISOString()
       folder.log({ kind: 'epoch', ...metrics, memory: process.memoryUsage.rss(), time })
+      await board?.onEvaluate(metrics)
       progress.evaluation(metrics)
       isPaused = isAtShare(metrics)
       return isPaused ? 'stop' : undefined
@@ -372,6 +378,7 @@ async function runSteps(
     await folder.store.save(trainer.step, trainer.checkpoint())
   } finally {
     interrupts.release()
+    board?.finish()
   }
   return { epochs, interrupted: signal.aborted || isPaused }
 }

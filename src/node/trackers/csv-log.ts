@@ -1,0 +1,30 @@
+import { appendFileSync, existsSync } from 'node:fs'
+import type { Tracker } from '../../train/track.js'
+import { OnnxIreError } from '../../util/errors.js'
+
+/**
+ * A tracker that appends numbers to a CSV file with the columns `step`, `name` and `value`, a row per number, since the
+ * names of steps and evaluations differ. Throws `io` if the file cannot be written.
+ */
+export function csvLog(file: string): Tracker {
+  const append = (text: string) => {
+    try {
+      appendFileSync(file, text)
+    } catch (cause) {
+      throw new OnnxIreError('io', `cannot write ${file}: ${(cause as Error).message}`, { cause })
+    }
+  }
+  if (!existsSync(file)) append('step,name,value\n')
+  return {
+    log(values, step) {
+      append(
+        Object.entries(values)
+          .map(([name, value]) => `${step},${quote(name)},${value}\n`)
+          .join(''),
+      )
+    },
+  }
+}
+
+/** Quotes a field as in RFC 4180. */
+const quote = (field: string): string => (/[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field)
