@@ -14,7 +14,6 @@ import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
-import { freeBatch } from './model/compare-batches.js'
 import { prepareForTraining } from './model/prepare-model.js'
 import { replaceWeights } from './model/replace-weights.js'
 import { separateStatistics } from './model/separate-statistics.js'
@@ -90,8 +89,10 @@ export class Trainer {
    */
   static async create(model: Model, given: TrainerOptions): Promise<Trainer> {
     checkTrainerOptions(given)
-    const free = given.freeBatch ? (await freeBatch(model, given)).model : model
-    const { model: start, ...choice } = createStartModel(free, given)
+    // Loaded when needed, as in `createStartModel`.
+    const { freeBatch } = given.freeBatch ? await import('./model/compare-batches.js') : {}
+    const free = freeBatch ? (await freeBatch(model, given)).model : model
+    const { model: start, ...choice } = await createStartModel(free, given)
     const options = { ...given, ...choice }
     const { ire } = unwrap(options.optimizer)
     const original = options.batchNorm === 'trained' ? separateStatistics(start) : start

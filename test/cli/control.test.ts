@@ -24,7 +24,7 @@ test('early stopping > ends the run, and returns and reports the best weights', 
   const out = space.path('stopped')
   const { code, stdout } = await run('train', recipe, '--out', out)
   expect(code).toBe(0)
-  expect(stdout).toMatch(/^ +epoch +step +loss +accuracy +held-out loss +held-out accuracy +s\/step$/m)
+  expect(stdout).toMatch(/^ +epoch +step +loss +accuracy +held-out loss +held-out accuracy +gradient norm +s\/step$/m)
   expect(stdout).toMatch(/^per class:\n {2}class +precision/m)
   expect(stdout).toMatch(/^confusion:\n {2}true \\ predicted +0 +1/m)
   const [, value, step] = /^best on held-out data: accuracy ([\d.]+) % at step (\d+)$/m.exec(stdout)!

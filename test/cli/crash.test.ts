@@ -32,10 +32,11 @@ const everything = {
   threads: 1,
 }
 
-/** The log without its times. */
+/** The log without its times and the memory of the process. */
 async function logOf(folder: string) {
   const lines = (await readFile(`${folder}/metrics.jsonl`, 'utf8')).trimEnd().split('\n')
-  return lines.map((line) => ({ ...(JSON.parse(line) as object), seconds: 0, secondsPerStep: 0 }))
+  const measured = { seconds: 0, secondsPerStep: 0, time: '', memory: 0 }
+  return lines.map((line) => ({ ...(JSON.parse(line) as object), ...measured }))
 }
 
 const stepsIn = async (folder: string): Promise<number> =>

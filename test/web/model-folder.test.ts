@@ -47,6 +47,6 @@ it('webgpu where there is no navigator.gpu, as on a server > runtime, or the fal
   await expect(webgpu()).rejects.toMatchObject({ code: 'runtime', message: expect.stringMatching(/navigator\.gpu/) })
   const runtime = await webgpu({ fallback: () => cpu })
   expect(runtime.description).toBe(
-    `${cpu.description}, because WebGPU cannot start: this browser, or this JavaScript runtime, has no navigator.gpu`,
+    `${cpu.description}, because WebGPU cannot start: it needs a browser: there is no navigator.gpu`,
   )
 })

@@ -80,7 +80,7 @@ Examples:
     .action(async (path: string, options: Options) => {
       const { start, changes, data, trainingOptions } = await readRequest(path, options, command)
       const original = await loadModel(start)
-      const { model, ...choice } = createStartModel(original, await changes(original))
+      const { model, ...choice } = await createStartModel(original, await changes(original))
       const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model, choice))
       const specs: readonly (readonly [name: string, spec: GraphSpec])[] = [
         ['training.onnx', built.training],

@@ -92,7 +92,7 @@ Examples:
         ...(await folder.listFiles()),
         ...listInitialFiles(started, initial),
       ])
-      const original = createStartModel(initial, await resolveHead(recipe, initial)).model
+      const { model: original } = await createStartModel(initial, await resolveHead(recipe, initial))
       const weights = requested ?? finalWeights(recipe)
       const usage = usageOf(started, await folder.readClasses())
       const { model, step, skipped } = await folder.readCheckpoint((bytes) => {

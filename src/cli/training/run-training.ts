@@ -143,7 +143,7 @@ export const openTraining = async (recipe: Recipe): Promise<TrainingInputs> =>
 
 async function openInputs(given: Recipe, initial: Model, teacher: Model | undefined): Promise<TrainingInputs> {
   const recipe = await resolveHead(given, initial)
-  const { model, ...choice } = createStartModel(initial, recipe)
+  const { model, ...choice } = await createStartModel(initial, recipe)
   const recipeData = await RecipeData.open(recipe, initial, model)
   const data = await recipeData.train()
   const validation = await recipeData.validation()

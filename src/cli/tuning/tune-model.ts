@@ -139,7 +139,7 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
       ...{ task: name, model: file, about, steps, batchSize, memory, outputs },
       examples: train.length,
       heldOut: validation?.length ?? 0,
-      ...countParameters(model, options),
+      ...(await countParameters(model, options)),
       optimizer: `AdamW lr ${rate}, cosine, clip 1${request.ire ? `, IRE with kappa ${kappa}, gamma ${gamma}` : ''}`,
       checkpoints: join(request.output, 'checkpoints'),
       warnings: [
@@ -154,8 +154,8 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
   }
 }
 
-function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>) {
-  const { model: start, trainable } = createStartModel(model, options)
+async function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>) {
+  const { model: start, trainable } = await createStartModel(model, options)
   const graph = importGraph(start)
   const count = (values: ReadonlyMap<string, { readonly shape: readonly unknown[] | undefined }>) =>
     [...values.values()].reduce((sum, { shape }) => sum + sizeOf((shape ?? []) as readonly number[]), 0)
@@ -178,7 +178,7 @@ export async function runModelTuning(
     const { epochs, steps, resume, r } = request
     const { checkpoints } = plan
     const predict = async (model: Model) => (sampled.length === 0 ? [] : task.sampling.predict(model, sampled, runtime))
-    const first = await predict(createStartModel(task.model, options).model)
+    const first = await predict((await createStartModel(task.model, options)).model)
     const { step, tuned, before, after } = await trainResumably(
       { model: task.model, options: { ...options, runtime }, train, validation, epochs, steps, checkpoints, resume },
       progress,

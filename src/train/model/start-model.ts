@@ -1,12 +1,10 @@
-import { type LoraOptions, lora } from '../../adapter/lora.js'
+import type { LoraOptions } from '../../adapter/lora.js'
 import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
 import type { NamePatterns } from '../../util/pattern.js'
 import type { FreezeOptions } from '../parameter-groups.js'
-import { freeBatchAxis } from './free-batch.js'
 import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
 import type { Trainable } from './trainable.js'
-import { untieTensors } from './untie-tensors.js'
 
 /** Options that change a model before training, and the tensors to train. */
 export interface StartOptions {
@@ -42,12 +40,14 @@ type TensorOptions = Pick<StartOptions, 'trainable' | 'freeze'>
  * Creates the model that training starts from, with its new head and its adapter, and the options about its tensors, in
  * which 'head' is replaced by names.
  */
-export function createStartModel(
+export async function createStartModel(
   model: Model,
   { freeBatch, untie, head, adapter, trainable, freeze }: StartOptions,
-): TensorOptions & { readonly model: Model } {
-  const free = freeBatch ? freeBatchAxis(model).model : model
-  const untied = untie === undefined || untie === false ? free : untieTensors(free, untie)
+): Promise<TensorOptions & { readonly model: Model }> {
+  // Code for rare options is loaded when they are given, so that pages load less.
+  const free = freeBatch ? (await import('./free-batch.js')).freeBatchAxis(model).model : model
+  const untied =
+    untie === undefined || untie === false ? free : (await import('./untie-tensors.js')).untieTensors(free, untie)
   const resized = head ? replaceHead(untied, head) : untied
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
@@ -58,6 +58,7 @@ export function createStartModel(
   if (!adapter) return { model: resized, ...chosen }
   const own = head ? headTensors(resized, head) : []
   const exclude = [...[adapter.exclude ?? []].flat(), ...own.slice(0, 1)]
+  const { lora } = await import('../../adapter/lora.js')
   const adapted = lora(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
   if (!head || trainable !== undefined) return { model: adapted, ...chosen }
   return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...own] }

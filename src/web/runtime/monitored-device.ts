@@ -101,7 +101,9 @@ export async function requestDevice(powerPreference: GPUPowerPreference | undefi
     throw startFailure(
       globalThis.isSecureContext === false
         ? 'the page is neither from https nor from localhost, so it has no navigator.gpu'
-        : 'this browser, or this JavaScript runtime, has no navigator.gpu',
+        : globalThis.isSecureContext
+          ? 'this browser has no navigator.gpu'
+          : 'it needs a browser: there is no navigator.gpu',
     )
   const adapter = await gpu.requestAdapter(powerPreference ? { powerPreference } : {})
   if (!adapter) throw startFailure('the browser offers no adapter: there is no usable GPU, or WebGPU is disabled')

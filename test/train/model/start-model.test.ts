@@ -6,10 +6,11 @@ import { smallMlp } from '../problem.js'
 import { startTrainers } from '../small-trainer.js'
 
 const { create } = startTrainers()
-const modules = ({ model }: ReturnType<typeof createStartModel>) => adapterOf(model).layers.map(({ module }) => module)
+const modules = ({ model }: Awaited<ReturnType<typeof createStartModel>>) =>
+  adapterOf(model).layers.map(({ module }) => module)
 
 it('a new head > is trained as a whole, and is no layer of the adapter', async () => {
-  const start = createStartModel(smallMlp(), { head: { classes: 5 }, adapter: { r: 2 } })
+  const start = await createStartModel(smallMlp(), { head: { classes: 5 }, adapter: { r: 2 } })
   expect(modules(start)).toEqual(['hidden0'])
   expect(namedTensors(start.model).get('head.weight')!.dims).toEqual([5, 8])
   const trained = ['hidden0.lora_A.weight', 'hidden0.lora_B.weight', 'head.weight', 'head.bias']
@@ -19,17 +20,17 @@ it('a new head > is trained as a whole, and is no layer of the adapter', async (
   await trainer.dispose()
 })
 
-it('without a head > the adapter alone is trained, and trainable is as given', () => {
-  const start = createStartModel(smallMlp(), { adapter: { r: 2, exclude: 'hidden0' } })
+it('without a head > the adapter alone is trained, and trainable is as given', async () => {
+  const start = await createStartModel(smallMlp(), { adapter: { r: 2, exclude: 'hidden0' } })
   expect([modules(start), start.trainable]).toEqual([['head'], undefined])
-  expect(createStartModel(smallMlp(), { adapter: { r: 2 }, trainable: '*.bias' }).trainable).toBe('*.bias')
+  expect((await createStartModel(smallMlp(), { adapter: { r: 2 }, trainable: '*.bias' })).trainable).toBe('*.bias')
   const model = smallMlp()
-  expect(createStartModel(model, {})).toEqual({ model })
+  expect(await createStartModel(model, {})).toEqual({ model })
 })
 
-it('exclude > must name a layer, and leave one', () => {
+it('exclude > must name a layer, and leave one', async () => {
   for (const exclude of ['nothing', ['hidden0', 'head']])
-    expect(() => createStartModel(smallMlp(), { adapter: { exclude } })).toThrow(
+    await expect(createStartModel(smallMlp(), { adapter: { exclude } })).rejects.toThrow(
       expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining('exclude') }),
     )
 })
