@@ -146,7 +146,7 @@ export {
 export type { SampledRange, SweepAxes, SweepAxis, SweepValues } from './sweep/search.js'
 export { type SweepOptions, type SweepResult, type SweepRun, type SweepTrial, sweep } from './sweep/sweep.js'
 export { addTeacher, type TeacherOptions } from './train/add-teacher.js'
-export type { FeatureFile, FeatureProgress, FeatureStore } from './train/cached-features.js'
+export type { FeatureFile, FeatureProgress, FeatureStore, OnFeatures } from './train/cached-features.js'
 export { modelFromCheckpoint, type WhichWeights } from './train/checkpoint/model-from-checkpoint.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint/store.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'

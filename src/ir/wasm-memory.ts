@@ -23,7 +23,7 @@ const memories = new WeakMap<SharedArrayBuffer, WasmMemory>()
  * not available. Its first bytes count the allocated units.
  */
 export function createWasmMemory(): WasmMemory | null {
-  const api = (globalThis as { WebAssembly?: MemoryApi }).WebAssembly
+  const api = (globalThis as unknown as { WebAssembly?: MemoryApi }).WebAssembly
   try {
     const memory = new api!.Memory({ initial: 1, maximum: maxSharedPages, shared: true })
     new Int32Array(memory.buffer, 0, 1)[0] = 1

@@ -32,6 +32,7 @@ export interface MaskAugmentation {
    * @param outside label of pixels outside the image
    */
   apply(mask: FloatImage, random: Random, outside: number): FloatImage
+  /** Changes a mask in evaluation. Default: it stays as it is. */
   applyInEvaluation?(mask: FloatImage, outside: number): FloatImage
 }
 
