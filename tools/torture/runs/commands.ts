@@ -69,15 +69,15 @@ const comparable: Readonly<Record<string, (text: string) => string>> = {
 }
 
 /**
- * A log without its times, without warnings of little room on the disk, and without the metrics up to an interrupt: a
- * line of an interval that was not validated, in a run with validation data.
+ * A log without its times and the memory of the process, without warnings of little room on the disk, and without the
+ * metrics up to an interrupt: a line of an interval that was not validated, in a run with validation data.
  */
 const comparableLog = (log: string): string =>
   log
     .split('\n')
     .filter((line) => !line.startsWith('{"kind":"warning"') || !line.includes('the disk of'))
     .filter((line) => !line.startsWith('{"kind":"epoch"') || line.includes('"validation"'))
-    .map((line) => line.replace(/"(seconds|secondsPerStep)":[^,}]*/g, '"$1":0'))
+    .map((line) => line.replace(/"(seconds|secondsPerStep|memory|time)":[^,}]*/g, '"$1":0'))
     .join('\n')
 
 /** Differences of two folders by their digests, in words; empty if they are equal. */
