@@ -22,7 +22,9 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import type { ErrorCode } from '../../src/util/errors.js'
 import { vector } from '../grad/evaluate.js'
 import { errorWith } from '../thrown.js'
-import { differences, float, int, logSoftmax, mean, normal, Problem, rowsOf, softmax } from './problem.js'
+import { differences, float, int, logSoftmax, mean, normals, Problem, rowsOf, softmax } from './problem.js'
+
+const normal = normals(1)
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

@@ -17,7 +17,9 @@ import {
 } from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { classes, float, int, logSoftmax, normal, type Shape, sigmoid, softmax, sum } from './problem.js'
+import { classes, float, int, logSoftmax, normals, type Shape, sigmoid, softmax, sum } from './problem.js'
+
+const normal = normals(2)
 
 type Rows = readonly (readonly number[])[]
 

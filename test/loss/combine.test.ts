@@ -14,13 +14,15 @@ import {
   float,
   int,
   logSoftmax,
-  normal,
+  normals,
   Problem,
   rowsOf,
   sigmoid,
   softmax,
   sum,
 } from './problem.js'
+
+const normal = normals(3)
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

@@ -8,7 +8,9 @@ import { node } from '../../src/node/index.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { errorWith } from '../thrown.js'
-import { float, int, logSoftmax, normal, sum } from './problem.js'
+import { float, int, logSoftmax, normals, sum } from './problem.js'
+
+const normal = normals(4)
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

@@ -17,7 +17,9 @@ import { node } from '../../src/node/index.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { errorWith } from '../thrown.js'
-import { classes, features, float, int, logSoftmax, mean, normal, rowsOf, sum, w } from './problem.js'
+import { classes, features, float, int, logSoftmax, mean, normals, rowsOf, sum, w } from './problem.js'
+
+const normal = normals(5)
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

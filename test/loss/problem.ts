@@ -13,14 +13,16 @@ export const [features, classes] = [4, 3]
 export const float = (dims: readonly number[], values: ArrayLike<number>): Tensor => tensorFrom('float32', dims, values)
 export const int = (dims: readonly number[], values: readonly number[]): Tensor => tensorFrom('int64', dims, values)
 
-const random = new Random(6)
-export const normal = (...dims: readonly number[]): Tensor =>
-  float(dims, random.fill(new Float32Array(sizeOf(dims)), 'normal'))
+/** A source of normal numbers for one file: files share a process, in any order. */
+export function normals(seed: number): (...dims: readonly number[]) => Tensor {
+  const random = new Random(seed)
+  return (...dims) => float(dims, random.fill(new Float32Array(sizeOf(dims)), 'normal'))
+}
 
 /** Small, so that no class is so rare that squares of its sampled gradients vary a lot. */
 export const w = float(
   [features, classes],
-  numbersOf(normal(features, classes)).map((v) => v / 3),
+  numbersOf(normals(6)(features, classes)).map((v) => v / 3),
 )
 
 /** What a loss's graphs give at w. */

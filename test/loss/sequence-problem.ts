@@ -16,7 +16,9 @@ import {
   topK,
   triplet,
 } from '../../src/index.js'
-import { float, int, normal } from './problem.js'
+import { float, int, normals } from './problem.js'
+
+const normal = normals(6)
 
 const w = normal(6, 5)
 
