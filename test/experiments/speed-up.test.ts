@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { Lab, Settings, StoredRun } from '../../tools/experiments/experiment.js'
+import { chooseNext } from '../../tools/experiments/speed-up/choose-next.js'
 import { speedUp } from '../../tools/experiments/speed-up/experiment.js'
-import { chooseNext, fitLinear } from '../../tools/experiments/speed-up/fit.js'
 import { coordinates, points, type reference } from '../../tools/experiments/speed-up/settings.js'
+import { fitLinear } from '../../tools/experiments/statistics.js'
 import { toKey } from '../../tools/experiments/store.js'
 
 describe('fit', () => {
@@ -13,11 +14,11 @@ describe('fit', () => {
     expect(coefficients[0]).toBeCloseTo(1.03, 12)
     expect(coefficients[1]).toBeCloseTo(0.98, 12)
     expect(coefficients[2]).toBeNaN()
-    // Residuals -0.03, 0.09, -0.09, 0.03: s^2 = 0.018 / 2, of the slope s^2 / sum (x - 1.5)^2 = 0.009 / 5; t(2) = 4.303.
-    expect(halves[1]).toBeCloseTo(4.303 * Math.sqrt(0.009 / 5), 10)
+    // Residuals -0.03, 0.09, -0.09, 0.03: s^2 = 0.018 / 2, of the slope s^2 / sum (x - 1.5)^2 = 0.009 / 5; t(2) = 4.302652729911.
+    expect(halves[1]).toBeCloseTo(4.302652729911 * Math.sqrt(0.009 / 5), 7)
     const { mean, half } = predict([1, 5, 0])
     expect(mean).toBeCloseTo(1.03 + 5 * 0.98, 12)
-    expect(half).toBeCloseTo(4.303 * Math.sqrt(0.009 * (1 + 1 / 4 + 3.5 ** 2 / 5)), 10)
+    expect(half).toBeCloseTo(4.302652729911 * Math.sqrt(0.009 * (1 + 1 / 4 + 3.5 ** 2 / 5)), 7)
     expect(predict([1, 0, 1]).mean).toBeNaN()
   })
 

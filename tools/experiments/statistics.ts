@@ -1,3 +1,5 @@
+import { deviation as deviationOf, mean, studentQuantile } from '../../src/util/statistics.js'
+
 /** Mean of a sample, with its uncertainty. */
 export interface Spread {
   readonly n: number
@@ -8,44 +10,24 @@ export interface Spread {
   readonly half: number
 }
 
-export const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length
+export { mean }
 
 export function computeSpread(values: readonly number[]): Spread {
+  const deviation = deviationOf(values)
   const n = values.length
-  const centre = mean(values)
-  const deviation = Math.sqrt(values.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (n - 1))
-  return { n, mean: centre, deviation, half: (studentQuantile(n - 1) * deviation) / Math.sqrt(n) }
+  return { n, mean: mean(values), deviation, half: (studentQuantile(n - 1) * deviation) / Math.sqrt(n) }
 }
 
 /** Statistics of a[i] - b[i]: runs with the same seed have the same data, so its part of the variance cancels. */
 export const pairedSpread = (a: readonly number[], b: readonly number[]): Spread =>
   computeSpread(a.map((x, i) => x - b[i]!))
 
-/** Quantiles 0.975 of t for 1 to 30 degrees of freedom f; above 30, t = z + (z^3 + z) / (4 f), error below 0.002. */
-export function studentQuantile(freedom: number): number {
-  const z = 1.959964
-  return table[freedom - 1] ?? (freedom < 1 ? Number.NaN : z + (z ** 3 + z) / (4 * freedom))
-}
-
-const table = [
-  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11,
-  2.101, 2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042,
-]
-
 /**
  * Fits the exponents c of y = a prod_k x_k^(c_k) by least squares in logarithms.
  * @param points x and y, all positive
  */
-export function fitExponents(points: readonly { readonly x: readonly number[]; readonly y: number }[]): number[] {
-  const rows = points.map(({ x }) => [1, ...x.map(Math.log)])
-  const size = rows[0]!.length
-  // Normal equations: A^T A c = A^T ln y
-  const system = Array.from({ length: size }, (_, i) => [
-    ...Array.from({ length: size }, (_, j) => rows.reduce((sum, row) => sum + row[i]! * row[j]!, 0)),
-    rows.reduce((sum, row, r) => sum + row[i]! * Math.log(points[r]!.y), 0),
-  ])
-  return solveLinear(system).slice(1)
-}
+export const fitExponents = (points: readonly { readonly x: readonly number[]; readonly y: number }[]): number[] =>
+  fitLinear(points.map(({ x, y }) => ({ x: [1, ...x.map(Math.log)], y: Math.log(y) }))).coefficients.slice(1)
 
 /** Solves the n equations [A | b] by Gaussian elimination with row pivots. */
 export function solveLinear(system: readonly (readonly number[])[]): number[] {
@@ -68,3 +50,62 @@ export function solveLinear(system: readonly (readonly number[])[]): number[] {
   }
   return x
 }
+
+/** A least-squares fit y = x . c, with standard errors by the residuals. */
+export interface LinearFit {
+  readonly coefficients: readonly number[]
+  /** Half widths of the 95 % intervals of the coefficients. */
+  readonly halves: readonly number[]
+  /** Predicts y at x, with the half width of the 95 % interval of a new measurement. */
+  predict(x: readonly number[]): { readonly mean: number; readonly half: number }
+}
+
+/**
+ * Fits y = x . c by least squares. Columns that are 0 in every row get the coefficient NaN.
+ * @param rows x and y; more rows than columns that vary
+ */
+export function fitLinear(rows: readonly { readonly x: readonly number[]; readonly y: number }[]): LinearFit {
+  const all = rows[0]!.x.map((_, j) => j)
+  const used = all.filter((j) => rows.some(({ x }) => x[j] !== 0))
+  const reduced = rows.map(({ x, y }) => ({ x: used.map((j) => x[j]!), y }))
+  const inverse = invert(moments(reduced.map(({ x }) => x)))
+  const right = used.map((_, j) => reduced.reduce((sum, { x, y }) => sum + x[j]! * y, 0))
+  const solution = inverse.map((row) => dot(row, right))
+  const freedom = rows.length - used.length
+  const variance = reduced.reduce((sum, { x, y }) => sum + (y - dot(x, solution)) ** 2, 0) / freedom
+  const t = studentQuantile(freedom)
+  const place = (values: readonly number[]) => all.map((j) => values[used.indexOf(j)] ?? Number.NaN)
+  return {
+    coefficients: place(solution),
+    halves: place(used.map((_, j) => t * Math.sqrt(variance * inverse[j]![j]!))),
+    predict(x) {
+      const at = used.map((j) => x[j]!)
+      const unknown = x.some((value, j) => value !== 0 && !used.includes(j))
+      return {
+        mean: unknown ? Number.NaN : dot(at, solution),
+        half:
+          t *
+          Math.sqrt(
+            variance *
+              (1 +
+                dot(
+                  at,
+                  inverse.map((row) => dot(row, at)),
+                )),
+          ),
+      }
+    },
+  }
+}
+
+const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, j) => sum + x * b[j]!, 0)
+
+/** X^T X, plus a number on the diagonal. */
+export const moments = (rows: readonly (readonly number[])[], diagonal = 0): number[][] =>
+  rows[0]!.map((_, i) =>
+    rows[0]!.map((_, j) => rows.reduce((sum, x) => sum + x[i]! * x[j]!, 0) + (i === j ? diagonal : 0)),
+  )
+
+/** Inverse of a symmetric positive definite matrix. */
+export const invert = (matrix: readonly (readonly number[])[]): number[][] =>
+  matrix.map((_, i) => solveLinear(matrix.map((row, k) => [...row, k === i ? 1 : 0])))

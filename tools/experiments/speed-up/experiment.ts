@@ -1,6 +1,8 @@
 import { type Experiment, Interrupted, type Lab } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
+import { fitLinear } from '../statistics.js'
+import { chooseNext } from './choose-next.js'
 import {
   Comparer,
   type Comparison,
@@ -11,7 +13,6 @@ import {
   paperRate,
   tuningSeed,
 } from './compare.js'
-import { chooseNext, fitLinear } from './fit.js'
 import {
   batchSize,
   changesBase,
