@@ -4,21 +4,17 @@ import { OnnxBackend } from '../backend/onnx/onnx-backend.js'
 import { runStep, type StepReport } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
-import { type FloatArray, mapArrays, viewFloats } from '../ir/float-array.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { type FloatArray, mapArrays } from '../ir/float-array.js'
 import type { Graph, Value } from '../ir/value.js'
-import { allocateIn, createWasmMemory, type WasmMemory } from '../ir/wasm-memory.js'
 import type { Measures } from '../metric/accumulator.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
-import { type BaseOptimizer, createRules, type Rules } from '../optim/base-optimizer.js'
-import { updateAverages } from '../optim/ema.js'
-import { WORTHWHILE } from '../optim/expr/parallel.js'
+import { createRules, type Rules } from '../optim/base-optimizer.js'
 import { refreshesAt } from '../optim/ire/ire.js'
 import type { FlatMask } from '../optim/ire/mask.js'
 import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
-import { evaluatedWeights, initialState, type OptimizerState } from '../optim/state.js'
+import { initialState, type OptimizerState } from '../optim/state.js'
 import type { DeviceTensor, DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { SerialQueue } from '../util/concurrent.js'
@@ -27,7 +23,7 @@ import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
-import { createFingerprint, type RunArrays, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
+import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
@@ -38,6 +34,7 @@ import { Programs } from './programs.js'
 import { Progress } from './progress.js'
 import { measureTensors } from './tensor-measures.js'
 import { prepareBatch } from './validate-batch.js'
+import { WeightStore } from './weight-store.js'
 
 /** The model of a run, for the checksums in its checkpoints. */
 interface RunModel {
@@ -398,97 +395,6 @@ const prepareFor = ({ graphs }: Programs<TensorMap>, { tensors, size }: Batch) =
   batch: prepareBatch(tensors, graphs.data, graphs.loss.labels),
   size,
 })
-
-/** The host arrays of a run: all weights and running statistics that training changes, in memory of the runtime. */
-class WeightStore {
-  /** Arrays by group, as in checkpoints: 'parameter', 'statistic' and, if the run has them, 'ema' and 'best'. */
-  readonly groups: RunArrays
-  readonly parameters: ParameterArrays
-  /** Running statistics of trained norms. */
-  readonly statistics: ParameterArrays
-  /** Moving averages of parameters and statistics, if the run has them. */
-  readonly averages: ParameterArrays | undefined
-  readonly #decay: number | undefined
-  readonly #base: BaseOptimizer
-  readonly #moments: () => OptimizerState['moments']
-
-  /** @param moments returns the current moments of the optimizer */
-  constructor(
-    graphs: TrainingGraphs,
-    { runtime, optimizer, ema, best }: TrainerOptions,
-    moments: () => OptimizerState['moments'],
-  ) {
-    this.#decay = ema
-    this.#base = unwrap(optimizer).base
-    this.#moments = moments
-    // Helper threads compute in place in this memory; gradients and moments are allocated there too.
-    const elements = [...graphs.parameters.values()].reduce((sum, { shape }) => sum + sizeOf(shape as number[]), 0)
-    const memory = runtime.helpers && elements >= WORTHWHILE ? createWasmMemory() : null
-    const copy = (array: FloatArray) => copyArray(array, runtime, memory)
-    this.parameters = copyModelTensors(graphs.parameters, copy)
-    this.statistics = copyModelTensors(graphs.statistics, copy)
-    const copyAll = () => mapArrays({ ...this.parameters, ...this.statistics }, copy)
-    this.averages = ema === undefined ? undefined : copyAll()
-    this.groups = {
-      parameter: this.parameters,
-      statistic: this.statistics,
-      ...(this.averages ? { ema: this.averages } : {}),
-      ...(best ? { best: copyAll() } : {}),
-    }
-  }
-
-  /** Stores the running statistics after a step, and moves their averages. */
-  updateStatistics(statistics: ParameterArrays): void {
-    for (const [name, next] of Object.entries(statistics)) this.statistics[name]!.set(next)
-    if (this.averages) updateAverages(this.averages, this.statistics, this.#decay!)
-  }
-
-  /** The weights that validation evaluates: the averages, if the run has them. */
-  get validated(): WhichWeights {
-    return this.averages ? 'ema' : 'last'
-  }
-
-  /** Copies the validated weights to the best weights. */
-  saveBest(): void {
-    const validated = this.get(this.validated)
-    for (const [name, array] of Object.entries(this.get('best'))) array.set(validated[name]!)
-  }
-
-  /** Returns parameters and statistics by name. Throws `invalid-option` for weights that the run does not have. */
-  get(weights: WhichWeights): ParameterArrays {
-    if (weights === 'last')
-      return { ...evaluatedWeights(this.#base, this.parameters, this.#moments()), ...this.statistics }
-    const group = this.groups[weights]
-    if (group) return group
-    throw new OnnxIreError(
-      'invalid-option',
-      `the trainer has no '${weights}' weights: set the trainer option ${weights}`,
-    )
-  }
-}
-
-function copyModelTensors(
-  values: ReadonlyMap<string, Value>,
-  copy: (array: FloatArray) => FloatArray,
-): Record<string, FloatArray> {
-  return Object.fromEntries(
-    [...values].map(([name, { source }]) => {
-      // Half-precision tensors were converted: every trained tensor is float32 or float64.
-      const { data } = (source as { tensor: Tensor }).tensor
-      return [name, copy(data as FloatArray)]
-    }),
-  )
-}
-
-function copyArray(array: FloatArray, runtime: Runtime, memory: WasmMemory | null): FloatArray {
-  const isDouble = array instanceof Float64Array
-  const range = memory && allocateIn(memory, array.byteLength)
-  const copy = range
-    ? viewFloats(isDouble ? 'double' : 'single', range, array.length)
-    : (runtime.allocate(isDouble ? 'float64' : 'float32', array.length) as FloatArray)
-  copy.set(array)
-  return copy
-}
 
 /**
  * Creates the training backend of a runtime: the device's own backend if it has one, ONNX graphs on any other device,

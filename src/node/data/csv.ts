@@ -5,14 +5,11 @@ import type { Dataset } from '../../data/dataset.js'
 import {
   type CsvFile,
   type CsvOptions,
-  type CsvParseError,
-  csvParserOptions,
-  explainCsvError,
-  LineCounter,
   parseCsvDataset,
   parseCsvStream,
   type StreamCsvOptions,
 } from '../../data/formats/csv.js'
+import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-parser.js'
 import type { ExampleStream } from '../../data/stream.js'
 import { listInputs } from '../../onnx/import/declarations.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'

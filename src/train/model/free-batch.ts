@@ -1,20 +1,20 @@
 import { evaluateDim } from '../../ir/dim.js'
-import { int64s, numbersOf } from '../../ir/leaf.js'
+import { numbersOf } from '../../ir/leaf.js'
 import { type Dim, formatShape, isStatic, type Shape } from '../../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import { type Graph, type Node, nameValue, type Value } from '../../ir/value.js'
 import { createInput, listInputs } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
-import { create, edit, rewrite } from '../../onnx/proto/message.js'
-import { attributeTypes, type GraphProto, type NodeProto, type ValueInfoProto } from '../../onnx/proto/schema.js'
-import { toTensorProto } from '../../onnx/proto/tensor.js'
+import { edit, rewrite } from '../../onnx/proto/message.js'
+import type { GraphProto, NodeProto, ValueInfoProto } from '../../onnx/proto/schema.js'
 import { apply } from '../../op/apply.js'
 import { knownNumbers } from '../../op/contents.js'
 import { cloneNode } from '../../op/inline.js'
 import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { fixedBatchSize } from '../micro-batches.js'
+import { Insertion, type Operand } from './insertion.js'
 import { declareDims } from './replace-head.js'
 
 /** A model that takes any number of examples, and how it was changed. */
@@ -117,12 +117,6 @@ interface Batch {
   readonly symbol: string
   readonly fixed: number
   readonly before: ReadonlyMap<string, Shape>
-}
-
-/** A value of the new graph, and its name in the file. */
-interface Operand {
-  readonly value: Value
-  readonly name: string
 }
 
 /** Walks over the nodes in order, infers their shapes for a symbolic number of examples, and rewrites operands. */
@@ -394,49 +388,6 @@ class Rewriter {
   })
 
   #name = (node: Node): string => node.name || (node.outputs[0]?.name ?? node.operator)
-}
-
-/** Nodes to insert into a file, with the values that they compute. */
-class Insertion {
-  readonly nodes: NodeProto[] = []
-  readonly #prefix: string
-  readonly #taken: Set<string>
-
-  constructor(prefix: string, taken: Set<string>) {
-    this.#prefix = `${prefix}/batch`
-    this.#taken = taken
-  }
-
-  constant(list: readonly number[]): Operand {
-    const value = int64s(list)
-    const t = toTensorProto('', (value.source as { tensor: Parameters<typeof toTensorProto>[1] }).tensor)
-    const attribute = [create('AttributeProto', { name: 'value', type: attributeTypes.tensor, t })]
-    return { value, name: this.#add('Constant', [], attribute) }
-  }
-
-  apply(operator: string, operands: readonly Operand[], attributes: Readonly<Record<string, number>> = {}): Operand {
-    const inputs = operands.map(({ value }) => value)
-    const [value] = apply({ operator, definition: definitionOf(operator), inputs, attributes })
-    const attribute = Object.entries(attributes).map(([name, i]) =>
-      create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(i) }),
-    )
-    return { value: value!, name: this.#add(operator, operands, attribute) }
-  }
-
-  /** The list with the length of axis `from` of an operand at position `at`. */
-  shapeLike(like: Operand, from: number, list: readonly number[], at = from): Operand {
-    const length = this.apply('Gather', [this.apply('Shape', [like]), this.constant([from])], { axis: 0 })
-    const parts = [list.slice(0, at), list.slice(at + 1)].map((part) => (part.length > 0 ? [this.constant(part)] : []))
-    return this.apply('Concat', [...parts[0]!, length, ...parts[1]!], { axis: 0 })
-  }
-
-  #add(opType: string, operands: readonly Operand[], attribute: NodeProto['attribute']): string {
-    let name = this.#prefix
-    for (let n = 1; this.#taken.has(name); n++) name = `${this.#prefix}_${n}`
-    this.#taken.add(name)
-    this.nodes.push(create('NodeProto', { opType, input: operands.map(({ name }) => name), output: [name], attribute }))
-    return name
-  }
 }
 
 function importOpened(model: Model): Graph {

@@ -1,14 +1,7 @@
 import type { WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
-import {
-  type CsvFile,
-  type CsvOptions,
-  type CsvParseError,
-  csvParserOptions,
-  explainCsvError,
-  LineCounter,
-  parseCsvDataset,
-} from '../../data/formats/csv.js'
+import { type CsvFile, type CsvOptions, parseCsvDataset } from '../../data/formats/csv.js'
+import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-parser.js'
 import { parseIdx } from '../../data/formats/idx.js'
 import { parseJsonList, parseJsonRow } from '../../data/formats/json-rows.js'
 import type { Tensor } from '../../ir/tensor.js'

@@ -1,0 +1,56 @@
+import { int64s } from '../../ir/leaf.js'
+import type { Value } from '../../ir/value.js'
+import { create } from '../../onnx/proto/message.js'
+import { attributeTypes, type NodeProto } from '../../onnx/proto/schema.js'
+import { toTensorProto } from '../../onnx/proto/tensor.js'
+import { apply } from '../../op/apply.js'
+import { definitionOf } from '../../op/op.js'
+
+/** A value of the new graph, and its name in the file. */
+export interface Operand {
+  readonly value: Value
+  readonly name: string
+}
+
+/** Nodes to insert into a file, with the values that they compute. */
+export class Insertion {
+  readonly nodes: NodeProto[] = []
+  readonly #prefix: string
+  readonly #taken: Set<string>
+
+  constructor(prefix: string, taken: Set<string>) {
+    this.#prefix = `${prefix}/batch`
+    this.#taken = taken
+  }
+
+  constant(list: readonly number[]): Operand {
+    const value = int64s(list)
+    const t = toTensorProto('', (value.source as { tensor: Parameters<typeof toTensorProto>[1] }).tensor)
+    const attribute = [create('AttributeProto', { name: 'value', type: attributeTypes.tensor, t })]
+    return { value, name: this.#add('Constant', [], attribute) }
+  }
+
+  apply(operator: string, operands: readonly Operand[], attributes: Readonly<Record<string, number>> = {}): Operand {
+    const inputs = operands.map(({ value }) => value)
+    const [value] = apply({ operator, definition: definitionOf(operator), inputs, attributes })
+    const attribute = Object.entries(attributes).map(([name, i]) =>
+      create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(i) }),
+    )
+    return { value: value!, name: this.#add(operator, operands, attribute) }
+  }
+
+  /** The list with the length of axis `from` of an operand at position `at`. */
+  shapeLike(like: Operand, from: number, list: readonly number[], at = from): Operand {
+    const length = this.apply('Gather', [this.apply('Shape', [like]), this.constant([from])], { axis: 0 })
+    const parts = [list.slice(0, at), list.slice(at + 1)].map((part) => (part.length > 0 ? [this.constant(part)] : []))
+    return this.apply('Concat', [...parts[0]!, length, ...parts[1]!], { axis: 0 })
+  }
+
+  #add(opType: string, operands: readonly Operand[], attribute: NodeProto['attribute']): string {
+    let name = this.#prefix
+    for (let n = 1; this.#taken.has(name); n++) name = `${this.#prefix}_${n}`
+    this.#taken.add(name)
+    this.nodes.push(create('NodeProto', { opType, input: operands.map(({ name }) => name), output: [name], attribute }))
+    return name
+  }
+}
