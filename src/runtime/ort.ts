@@ -59,3 +59,10 @@ export function readOutputNames(model: Uint8Array): string[] {
     throw error
   }
 }
+
+/**
+ * Whether onnxruntime refused a model because of nodes that would run on the CPU. Its message does not name them: see
+ * `nameCpuNodes`.
+ */
+export const isCpuRefusal = (error: unknown): error is OnnxIreError =>
+  error instanceof OnnxIreError && /fallback to CPU EP has been explicitly disabled/.test(error.message)

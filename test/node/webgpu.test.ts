@@ -2,8 +2,9 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
+import { body } from '../../src/ir/body.js'
 import type { DType } from '../../src/ir/dtype.js'
-import { input } from '../../src/ir/leaf.js'
+import { input, int64s, scalar } from '../../src/ir/leaf.js'
 import { type TensorData, tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { node } from '../../src/node/runtime/node.js'
@@ -76,11 +77,45 @@ describe.each([
     await expect(program.run({ x: floats(4) })).rejects.toMatchObject({ code: 'runtime' })
   })
 
-  it('cpuNodes forbidden, a model with a node for the CPU > rejects', async () => {
+  it('cpuNodes forbidden, a model with a node for the CPU > rejects, naming the node', async () => {
     const det = model((x) => op.Det(op.Unsqueeze(op.Unsqueeze(op.ReduceSum(x), [0]), [0])))
-    await expect(started({ cpuNodes: 'forbidden' }, { worker }).compile(det)).rejects.toMatchObject({ code: 'runtime' })
+    await expect(started({ cpuNodes: 'forbidden' }, { worker }).compile(det)).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/'[^']+' \(Det: it has no kernel for float32\);/),
+    })
     const program = await start().compile(det)
     expect(numbers((await program.run({ x: floats(2, 3) }))['y']!.data)).toEqual([5])
+  })
+})
+
+describe('cpuNodes forbidden > names nodes with their operators and the reasons', gpuNeeded, () => {
+  const scan = (x: Value) => {
+    const [state, item] = [input('state', 'float32', []), input('item', 'float32', [])]
+    const step = body([state, item], () => {
+      const sum = op.Add(state, item)
+      return [sum, op.Identity(sum)]
+    })
+    return op.Scan([scalar('float32', 0), x], { body: step, num_scan_inputs: 1 })[1]!
+  }
+  const lengths = (x: Value) => op.Expand(scalar('float32', 1), op.Add(op.Shape(x), int64s([1])))
+
+  it.each<[string, (x: Value) => Value, RegExp]>([
+    [
+      'no kernel',
+      (x) => op.Relu(op.Compress(x, op.Greater(x, 0))),
+      /runs? '[^']+' \(Compress: it has no kernel for float32 and bool\);/,
+    ],
+    ['a lowering', (x) => op.Softsign(x), /'[^']+' \(Softsign: it has no kernel; compileModel replaces it/],
+    ['iterations', scan, /'[^']+' \(Scan: its iterations run on the CPU\);/],
+    ['lengths', lengths, /run 'Add_0' \(Add: it computes with lengths that are known only when the graph runs\)/],
+    [
+      'a later operator set',
+      (x) => op.Add(op.Sin(x), op.Swish(x)),
+      /\(Sin: it has a kernel up to operator set 21, and the model uses 24\)/,
+    ],
+  ])('%s', async (_, f, named) => {
+    const rejected = expect(started({ cpuNodes: 'forbidden' }).compile(model(f))).rejects
+    await rejected.toMatchObject({ code: 'runtime', message: expect.stringMatching(named) })
   })
 })
 

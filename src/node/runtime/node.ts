@@ -24,6 +24,7 @@ import {
 } from './options.js'
 import type { WorkerData } from './ort-worker.js'
 import { findWorker, requirePackage } from './packages.js'
+import { StrictEngine } from './strict-engine.js'
 import { ThreadLock } from './thread-lock.js'
 import { WorkerEngine } from './worker-engine.js'
 
@@ -97,9 +98,10 @@ function createRuntime(options: NodeOptions): Runtime {
   const thread = `${file ? 'worker' : 'in process'}${reasons.map((reason) => `, because ${reason}`).join('')}`
   const description = `onnxruntime-node ${version}, ${provider}, ${threads} thread${threads === 1 ? '' : 's'}, ${thread}`
   const lock = provider === 'webgpu' ? webgpuLock : undefined
-  const engine = file
+  const plain = file
     ? new WorkerEngine((guard) => startWorker(file, allOptions, guard, lock))
     : new LocalEngine(allOptions, lock && ((work) => lock.run(work)))
+  const engine = options.webgpu?.cpuNodes === 'forbidden' ? new StrictEngine(plain) : plain
   const device = (disposed: () => Promise<void> | undefined) => new NodeDevice(engine, disposed)
   return runtimeOf(description, provider, engine, file !== undefined, provider === 'webgpu' ? device : undefined)
 }

@@ -38,7 +38,7 @@ export interface NodeOptions {
 export interface NodeWebGpuOptions {
   /**
    * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
-   * 'forbidden' makes `compile` throw.
+   * 'forbidden' makes `compile` throw, with the names of the nodes.
    */
   readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /**

@@ -3,7 +3,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeeds, type InputInfo } from '../../runtime/feeds.js'
-import { checkDeviceType, fromOrtTensor, readOutputNames } from '../../runtime/ort.js'
+import { checkDeviceType, fromOrtTensor, isCpuRefusal, readOutputNames } from '../../runtime/ort.js'
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -39,11 +39,19 @@ export class WebGpuSessions {
     const onDevice = new Set(readOutputNames(model).filter(keepOnDevice))
     const locations = Object.fromEntries([...onDevice].map((name) => [name, 'gpu-buffer' as const]))
     const options = onDevice.size > 0 ? { ...this.#options, preferredOutputLocation: locations } : this.#options
-    return this.#device.run(async () => {
-      const session = await createSession(this.#ort, model, options)
-      this.#open.add(session)
-      return this.#program(session, onDevice)
-    })
+    try {
+      return await this.#device.run(async () => {
+        const session = await createSession(this.#ort, model, options)
+        this.#open.add(session)
+        return this.#program(session, onDevice)
+      })
+    } catch (error) {
+      if (!isCpuRefusal(error)) throw error
+      const { nameCpuNodes } = await import('../../lowering/cpu-nodes.js')
+      throw await nameCpuNodes(error, model, (bytes) =>
+        this.#device.run(async () => (await createSession(this.#ort, bytes, this.#options)).release()),
+      )
+    }
   }
 
   async upload(tensor: Tensor): Promise<GpuTensor> {

@@ -22,7 +22,7 @@ export interface WebGpuOptions extends WasmSettings {
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
   /**
    * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
-   * 'forbidden' makes `compile` throw.
+   * 'forbidden' makes `compile` throw, with the names of the nodes.
    */
   readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
