@@ -10,7 +10,7 @@ export interface AdapterLayer {
   readonly kind: AdapterKind
   /** Linear [r, in]; convolution [r, in, kh, kw]; embedding [r, rows]. */
   readonly a: Tensor
-  /** Linear [out, r]; convolution [out, r, 1, 1]; embedding [width, r]. */
+  /** Linear [out, r]; convolution [out, r / groups, 1, 1]; embedding [width, r]. */
   readonly b: Tensor
   /** Factor of the product B A: alpha / r, or alpha / sqrt(r) with `rsLora`. */
   readonly scale: number

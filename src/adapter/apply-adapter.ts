@@ -17,7 +17,7 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
 import { findLayers, type Layer, type LayerOptions, type Site } from './layers.js'
-import { transpose } from './names.js'
+import { groupsOf, transpose } from './names.js'
 import { addRecord, findRecord, type LayerRecord, type SavedRecord, type SiteRecord } from './record.js'
 import {
   findWholeLayers,
@@ -101,10 +101,10 @@ function findModule(layers: readonly Layer[], module: string): Layer {
 /** Throws `invalid-data` if an adapter layer does not fit a layer of the model. */
 function checkShapes(layer: Layer, { module, kind, a, b, magnitude, scale }: AdapterLayer): void {
   const r = a.dims[0] ?? 0
-  const window = layer.kernel ?? []
+  const { kernel: window = [], groups = 1 } = layer
   const expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[] = [
     ['A', a, [r, layer.in, ...window]],
-    ['B', b, [layer.out, r, ...window.map(() => 1)]],
+    ['B', b, [layer.out, r / groups, ...window.map(() => 1)]],
     ['the magnitudes', magnitude, [layer.out]],
   ]
   const refuse = (reason: string) =>
@@ -311,7 +311,9 @@ class Insertion {
     const down = () => {
       if (layer.kind === 'embedding') return add('Gather', role, [a, input])
       const x = this.#dropout > 0 ? this.#addDropout(module, input, add) : input
-      if (layer.kind === 'conv') return add('Conv', role, [x, a], node.attribute)
+      // As in PEFT, A reads all channels; only B has the groups of the layer.
+      const ungrouped = node.attribute.filter(({ name }) => name !== 'group')
+      if (layer.kind === 'conv') return add('Conv', role, [x, a], ungrouped)
       return isInputTransposed
         ? add(node.opType!, role, [x, a], [intAttribute('transA', 1)])
         : add('MatMul', role, [x, a])
@@ -330,7 +332,9 @@ class Insertion {
   #addProduct(pair: LayerPair, site: Site, add: AddNode): string {
     const { module } = pair.adapter
     const inputs = [this.#addHidden(pair, site, add), `${module}.lora_B.weight`]
-    return add(pair.layer.kind === 'conv' ? 'Conv' : 'MatMul', `${module}/lora_B`, inputs)
+    if (pair.layer.kind !== 'conv') return add('MatMul', `${module}/lora_B`, inputs)
+    const groups = groupsOf(pair.adapter)
+    return add('Conv', `${module}/lora_B`, inputs, groups === 1 ? [] : [intAttribute('group', groups)])
   }
 
   /** The products of the parts of a packed layer side by side; zeros for parts without an adapter layer. */

@@ -25,6 +25,8 @@ export interface AdaptableLayer {
   readonly out: number
   /** Window of a convolution. */
   readonly kernel?: readonly number[]
+  /** Groups of a convolution that has several. */
+  readonly groups?: number
   /** The stored weight. */
   readonly weight: { readonly tensor: string; readonly dtype: DType; readonly bits: number }
   /** Whether `all-linear` includes the layer: every linear layer except the output layer of a language model. */
@@ -79,9 +81,9 @@ type Found = Omit<AdaptableLayer, 'module' | 'isDefault' | 'node' | 'operator'> 
 
 /**
  * Lists the layers of a model that an adapter can change: products with a stored weight (MatMul, Gemm, FusedMatMul,
- * MatMulNBits, behind DequantizeLinear, Cast, Transpose or Reshape), convolutions of one group, and embeddings.
- * Layers in the branches of an If of the main graph are included if their weights are in the main graph, as in merged
- * decoders; those in other bodies and in functions are not.
+ * MatMulNBits, behind DequantizeLinear, Cast, Transpose or Reshape), convolutions, and embeddings.
+ * Layers in bodies of If, Loop and Scan are included unless several bodies have tensors of the same name; those in
+ * functions are not.
  *
  * @example
  * for (const { module, in: inputs, out } of adaptableLayers(model)) console.log(module, inputs, out)
@@ -90,7 +92,7 @@ type Found = Omit<AdaptableLayer, 'module' | 'isDefault' | 'node' | 'operator'> 
  */
 export function adaptableLayers(model: Model, options: LayerOptions = {}): readonly AdaptableLayer[] {
   return findLayers(model, options).map(
-    ({ module, node, operator, kind, in: inputs, out, kernel, weight, isDefault }) => ({
+    ({ module, node, operator, kind, in: inputs, out, kernel, groups, weight, isDefault }) => ({
       module,
       node,
       operator,
@@ -98,6 +100,7 @@ export function adaptableLayers(model: Model, options: LayerOptions = {}): reado
       in: inputs,
       out,
       ...(kernel && { kernel }),
+      ...(groups !== undefined && { groups }),
       weight,
       isDefault,
     }),
@@ -143,6 +146,58 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
     return [{ ...layer, isDefault: false }, ...splitLayer(layer, sizes)]
   })
 }
+
+/** Layer that an adapter cannot change, by the names that a target can have. */
+export interface RefusedLayer extends Pick<Layer, 'module'> {
+  readonly weight: { readonly tensor: string }
+  readonly sites: readonly { readonly node: NodeProto }[]
+  readonly reason: string
+}
+
+/** Lists layers that an adapter cannot change because of the place where they are, with the reason. */
+export function listRefused(model: Model): readonly RefusedLayer[] {
+  const [main, ...bodies] = listScopes(model) as [LayerScope, ...LayerScope[]]
+  const refuse = (node: NodeProto, tensor: string, reason: string): RefusedLayer => {
+    const module = deriveModulePath(node, tensor) ?? nameOf(node)
+    return { module, weight: { tensor }, sites: [{ node }], reason }
+  }
+  const inBodies = bodies.flatMap((scope) =>
+    scope.graph.node.flatMap((node) => {
+      const tensor = findLayer(node, scope)?.weight.tensor
+      return tensor === undefined || main.tensors.has(tensor)
+        ? []
+        : [
+            refuse(
+              node,
+              tensor,
+              `several bodies have a tensor '${tensor}', the name of its weight: move the weight to the initializers of the main graph, which bodies can read`,
+            ),
+          ]
+    }),
+  )
+  const inFunctions = model.proto.functions.flatMap(({ name = '', node }) =>
+    node
+      .filter((each) => layerOperators.has(qualifiedName(each)))
+      .map((each) =>
+        refuse(
+          each,
+          each.input[1] ?? '',
+          `it is in the function '${name}', whose calls would share one adapter: inline functions first, in Python with onnx.inliner.inline_local_functions`,
+        ),
+      ),
+  )
+  return [...inBodies, ...inFunctions]
+}
+
+const layerOperators = new Set([
+  'MatMul',
+  'Gemm',
+  'com.microsoft.FusedMatMul',
+  'com.microsoft.MatMulNBits',
+  'Conv',
+  'Gather',
+  'com.microsoft.GatherBlockQuantized',
+])
 
 export const nameOf = ({ name, output }: NodeProto): string => name || (output[0] ?? '')
 
@@ -212,13 +267,15 @@ function findConvolution(node: NodeProto, values: NamedValues): Found | undefine
   const [input = '', weight = ''] = node.input
   const source = findWeight(values, weight)
   const attributes = attributesOf(node)
-  if (!source || source.dims.length < 3 || (attributes['group'] ?? 1) !== 1) return undefined
+  if (!source || source.dims.length < 3) return undefined
+  const groups = Number(attributes['group'] ?? 1)
   const [out, channels, ...kernel] = source.dims as [number, number, ...number[]]
   return {
     kind: 'conv',
-    in: channels,
+    in: channels * groups,
     out,
     kernel,
+    ...(groups !== 1 && { groups }),
     weight: describeWeight(source),
     source,
     outAxis: 0,

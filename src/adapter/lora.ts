@@ -1,6 +1,7 @@
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Model } from '../onnx/model.js'
+import type { NodeProto } from '../onnx/proto/schema.js'
 import { belowOne, checkBoolean, checkNames, checkNumber, count, invalidOption, positiveCount } from '../util/check.js'
 import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -9,7 +10,7 @@ import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { AdapterConfig, AdapterLayer } from './adapter.js'
 import { checkBase, insertAdapter, reasonAgainstDora } from './apply-adapter.js'
-import { findLayers, type Layer, type LayerOptions, nameOf } from './layers.js'
+import { findLayers, type Layer, type LayerOptions, listRefused, nameOf } from './layers.js'
 import { readWeight, rowNorms } from './merged-weight.js'
 import { findWholeLayers, readWhole } from './saved-modules.js'
 
@@ -86,16 +87,17 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
   const { init = 'kaiming', seed = 0, qkvSizes, exclude = [], modulesToSave = [], ...settings } = options
   const { r = 16, alpha = 2 * r, targets = 'all-linear', dora, rsLora, rankPattern = {}, alphaPattern = {} } = settings
   const all = findLayers(model, options)
-  const saved = [modulesToSave].flat().length > 0 ? selectLayers(all, modulesToSave) : []
-  const layers = selectLayers(all, targets, exclude).filter((layer) => !saved.includes(layer))
+  const saved = [modulesToSave].flat().length > 0 ? selectLayers(model, all, modulesToSave) : []
+  const layers = selectLayers(model, all, targets, exclude).filter((layer) => !saved.includes(layer))
   if (layers.length === 0)
     throw invalidOption('adapter', 'modulesToSave', [modulesToSave].flat().join(', '), 'fewer layers than targets')
   for (const [option, pattern] of Object.entries({ rankPattern, alphaPattern }))
     for (const key of Object.keys(pattern))
-      if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(option, key, layers)
+      if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(model, option, key, layers)
   const random = new Random(seed).stream('lora')
   const pairs = layers.map((layer) => {
     const rank = find(rankPattern, layer) ?? r
+    checkGroups(layer, rank)
     const scale = (find(alphaPattern, layer) ?? alpha) / (rsLora ? Math.sqrt(rank) : rank)
     const magnitude = dora ? { magnitude: magnitudes(layer) } : {}
     const adapter: AdapterLayer = {
@@ -144,7 +146,7 @@ const find = (pattern: Readonly<Record<string, number>>, layer: Layer): number |
 
 /** Initial tensors of a layer, in the layout of PEFT. */
 function initialize(
-  { kind, in: inputs, out, kernel = [], sites }: Layer,
+  { kind, in: inputs, out, kernel = [], groups = 1, sites }: Layer,
   r: number,
   init: 'kaiming' | 'gaussian',
   random: Random,
@@ -156,7 +158,16 @@ function initialize(
   if (kind === 'embedding') return { a: create([r, inputs], zero), b: create([out, r], () => random.normal()) }
   const bound = 1 / Math.sqrt(inputs * sizeOf(kernel))
   const sample = init === 'kaiming' ? () => bound * (2 * random.uniform() - 1) : () => random.normal() / r
-  return { a: create([r, inputs, ...kernel], sample), b: create([out, r, ...kernel.map(() => 1)], zero) }
+  return { a: create([r, inputs, ...kernel], sample), b: create([out, r / groups, ...kernel.map(() => 1)], zero) }
+}
+
+/** Throws `invalid-option` for a rank that the groups of a convolution do not divide, as PEFT does. */
+function checkGroups({ module, groups = 1 }: Layer, rank: number): void {
+  if (rank % groups !== 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `adapter: the rank of module '${module}' is ${rank}, but it is a convolution of ${groups} groups, each of which needs the same part of the rank: give a multiple of ${groups} by rankPattern, or exclude the module`,
+    )
 }
 
 /** The norms of the rows of a layer's weight, with which DoRA begins. */
@@ -174,7 +185,17 @@ function magnitudes(layer: Layer): Tensor {
  * Whether a target names a layer: by its module path or the end of it (`q_proj`, `self_attn.q_proj`), by the name of a
  * node or weight, or by a pattern with `*` of one of these.
  */
-export function isTarget(target: string, { module, sites, weight }: Layer): boolean {
+export function isTarget(
+  target: string,
+  {
+    module,
+    sites,
+    weight,
+  }: Pick<Layer, 'module'> & {
+    readonly weight: { readonly tensor: string }
+    readonly sites: readonly { readonly node: NodeProto }[]
+  },
+): boolean {
   const names = [module, weight.tensor, ...sites.map(({ node }) => nameOf(node))]
   return target.includes('*')
     ? names.some(createMatcher(target))
@@ -184,9 +205,11 @@ export function isTarget(target: string, { module, sites, weight }: Layer): bool
 /**
  * Selects the layers that targets name. `all-linear` is every linear layer except the output layer of a language model.
  * @param exclude names of layers that are left out
- * @throws OnnxIreError `invalid-option` for a target without a layer, with the closest names
+ * @throws OnnxIreError `invalid-option` for a target without a layer, with the closest names, or the reason why the layer
+ *   cannot be changed
  */
 export function selectLayers(
+  model: Model,
   layers: readonly Layer[],
   targets: string | readonly string[],
   exclude: string | readonly string[] = [],
@@ -197,12 +220,12 @@ export function selectLayers(
       target === 'all-linear'
         ? layers.filter(({ isDefault }) => isDefault)
         : layers.filter((layer) => isTarget(target, layer))
-    if (matches.length === 0) throw noTarget('targets', target, layers)
+    if (matches.length === 0) throw noTarget(model, 'targets', target, layers)
     for (const layer of matches) selected.add(layer)
   }
   for (const name of [exclude].flat()) {
     const matches = layers.filter((layer) => isTarget(name, layer))
-    if (matches.length === 0) throw noTarget('exclude', name, layers)
+    if (matches.length === 0) throw noTarget(model, 'exclude', name, layers)
     for (const layer of matches) selected.delete(layer)
   }
   if (selected.size === 0)
@@ -211,7 +234,13 @@ export function selectLayers(
 }
 
 /** The error of a name that no layer has. */
-export function noTarget(option: string, target: string, layers: readonly Layer[]): OnnxIreError {
+export function noTarget(model: Model, option: string, target: string, layers: readonly Layer[]): OnnxIreError {
+  const refused = listRefused(model).find((layer) => target === 'all-linear' || isTarget(target, layer))
+  if (refused)
+    return new OnnxIreError(
+      'invalid-option',
+      `adapter: ${option}: the layer '${refused.module}' cannot have an adapter: ${refused.reason}`,
+    )
   const modules = layers.map(({ module }) => module)
   const names = [...new Set(modules.map((module) => module.split('.').at(-1)!))]
   const similar = closest(target, [...names, ...modules])

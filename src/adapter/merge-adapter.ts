@@ -22,7 +22,8 @@ import { toStoredOrder } from './weight-source.js'
  * @example
  * await writeModel('merged.onnx', mergeAdapter(trainer.export()))
  *
- * @throws OnnxIreError `invalid-option` if the model has no adapter, or if weights are quantized
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, if weights are quantized, or if the adapter changes a
+ *   convolution of several groups
  */
 export function mergeAdapter(model: Model): Model {
   const { qkvSizes } = recordOf(model)
@@ -35,6 +36,12 @@ export function mergeAdapter(model: Model): Model {
     throw new OnnxIreError(
       'invalid-option',
       `the adapter cannot be merged: the weight of ${quantized[0]!.layer.module}${quantized.length > 1 ? ` and of ${quantized.length - 1} other modules` : ''} is quantized, and the sum would be rounded to its few values: leave the adapter beside the weights, or merge it into the float model`,
+    )
+  const grouped = pairs.find(({ layer }) => layer.groups !== undefined)
+  if (grouped)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter cannot be merged: ${grouped.layer.module} is a convolution of ${grouped.layer.groups} groups, whose weight reads the channels of its group, while A reads all of them (as in PEFT, which does not merge it either): leave the adapter beside the weights`,
     )
   // Parts of a packed layer change one weight.
   const byNode = new Map<NodeProto, LayerPair[]>()

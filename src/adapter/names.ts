@@ -67,7 +67,8 @@ export function checkLayer({ module, kind, a, b, magnitude }: AdapterLayer): voi
   if (!axes || (kind !== 'conv' && b.dims.length !== 2) || window.some((size) => size !== 1))
     throw invalidAdapter(`module '${module}': ${shapes}, which are not the axes of a ${kind} layer`)
   const [r] = a.dims
-  if (r === 0 || r !== b.dims[1])
+  const perGroup = b.dims[1]!
+  if (r === 0 || perGroup === 0 || (kind === 'conv' ? r! % perGroup !== 0 : r !== perGroup))
     throw invalidAdapter(`module '${module}': ${shapes}: their ranks must be equal and above 0`)
   if (magnitude && magnitude.dims.join() !== `${b.dims[0]}`)
     throw invalidAdapter(`module '${module}': the magnitudes are ${describe(magnitude)}, B is ${describe(b)}`)
@@ -83,6 +84,12 @@ export function checkLayers(layers: readonly AdapterLayer[]): void {
     modules.add(layer.module)
   }
 }
+
+/**
+ * Groups of the convolution that a layer changes: B has those of the base layer, A has one, as in PEFT. 1 for layers of
+ * other kinds.
+ */
+export const groupsOf = ({ a, b }: Pick<AdapterLayer, 'a' | 'b'>): number => a.dims[0]! / b.dims[1]!
 
 const describe = ({ dtype, dims }: Tensor): string => `${dtype} [${dims.join(', ')}]`
 

@@ -9,6 +9,7 @@ import {
   checkLayers,
   chooseAbsentRank,
   groupLayers,
+  groupsOf,
   invalidAdapter,
   type StoredLayer,
   suffixes,
@@ -31,7 +32,7 @@ export interface OnnxAdapterOptions {
  * `makeLoraReady`, or by Olive. The tensors have Olive's names and layout; the scale is multiplied into B, and zeros fill
  * all layers up to one rank. The file must have a layer for every input of the model.
  *
- * @throws OnnxIreError `invalid-data` for DoRA, which the format cannot express
+ * @throws OnnxIreError `invalid-data` for DoRA and convolutions of several groups, which the format cannot express
  *
  * @example
  * ```ts
@@ -106,6 +107,10 @@ function toInputs({ layers, saved }: Adapter, dtype?: 'float32' | 'float16'): Re
       if (magnitude)
         throw invalidAdapter(
           `module '${module}' has DoRA magnitudes, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
+        )
+      if (groupsOf({ a, b }) !== 1)
+        throw invalidAdapter(
+          `module '${module}' is a convolution of ${groupsOf({ a, b })} groups, whose A and B have different ranks, which adapters as inputs cannot have: keep the adapter beside the weights`,
         )
       const names = suffixes(kind)
       const flip = (tensor: Tensor) => (kind === 'conv' ? tensor : transpose(tensor))

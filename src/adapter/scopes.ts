@@ -14,25 +14,24 @@ export interface LayerScope extends NamedValues {
 }
 
 /**
- * Lists the main graph and the branches of its If nodes. Decoders that optimum merged have all layers in both branches
- * of an If, one for the first token and one for the others, with one set of weights in the main graph.
+ * Lists the main graph and all bodies (of If, Loop and Scan). Decoders that optimum merged have all layers in both
+ * branches of an If, one for the first token and one for the others, with one set of weights in the main graph.
  */
 export function listScopes(model: Model): readonly LayerScope[] {
   const main = model.proto.graph!
   const whole = createScope(main, { tensors: namedTensors(model), producers: new Map() })
-  const branches = main.node.flatMap(branchesOf)
-  if (branches.length === 0) return [whole]
+  if (!main.node.some((node) => bodiesOf(node).length > 0)) return [whole]
   const stored = locateTensors(model.proto, model.external)
-  return [
-    whole,
-    ...branches.map((graph) => {
-      const own = [...graph.initializer, ...graph.node].flatMap((each) => {
+  const collectBodies = (graph: GraphProto, outer: NamedValues): LayerScope[] =>
+    graph.node.flatMap(bodiesOf).flatMap((body) => {
+      const own = [...body.initializer, ...body.node].flatMap((each) => {
         const found = stored.get(each)
         return found ? [[found.local, found.tensor] as const] : []
       })
-      return createScope(graph, { tensors: new Map([...whole.tensors, ...own]), producers: whole.producers })
-    }),
-  ]
+      const scope = createScope(body, { tensors: new Map([...outer.tensors, ...own]), producers: outer.producers })
+      return [scope, ...collectBodies(body, scope)]
+    })
+  return [whole, ...collectBodies(main, whole)]
 }
 
 function createScope(graph: GraphProto, { tensors, producers: outer }: NamedValues): LayerScope {
@@ -45,18 +44,17 @@ function createScope(graph: GraphProto, { tensors, producers: outer }: NamedValu
   return { graph, tensors, producers, consumers, outputs: new Set(graph.output.map(({ name = '' }) => name)) }
 }
 
-const branchesOf = ({ opType, attribute }: NodeProto): GraphProto[] =>
-  opType === 'If' ? attribute.flatMap(({ g }) => (g ? [g] : [])) : []
+const bodiesOf = ({ attribute }: NodeProto): GraphProto[] => attribute.flatMap(({ g }) => (g ? [g] : []))
 
-/** Replaces nodes of a main graph and of the branches of its If nodes. */
+/** Replaces nodes of a graph and of all bodies in it. */
 export function replaceNodes(
   { node }: GraphProto,
   replace: (node: NodeProto) => readonly NodeProto[],
 ): readonly NodeProto[] {
   return node.flatMap((each) => {
-    if (branchesOf(each).length === 0) return replace(each)
+    if (bodiesOf(each).length === 0) return replace(each)
     const attribute = each.attribute.map((one) =>
-      one.g ? edit(one, { g: edit(one.g, { node: one.g.node.flatMap(replace) }) }) : one,
+      one.g ? edit(one, { g: edit(one.g, { node: [...replaceNodes(one.g, replace)] }) }) : one,
     )
     return [edit(each, { attribute })]
   })

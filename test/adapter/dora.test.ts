@@ -8,7 +8,7 @@ import { difference, numbers, run } from '../onnx/session.js'
 import { draw, type Form, forms } from './forms.js'
 
 const floats = forms.filter(
-  ({ name }) => /^(MatMul|Gemm|FusedMatMul)(?!NBits| whose)/.test(name) && !name.includes('float16'),
+  ({ name }) => /^(MatMul|Gemm|FusedMatMul)(?!NBits| whose| in)/.test(name) && !name.includes('float16'),
 )
 
 /** A model with DoRA whose A, B and magnitudes are random. */
@@ -126,6 +126,16 @@ async function fixedFactors(form: Form, adapted: Form['model'], layer: TunedLaye
 }
 
 describe('DoRA', () => {
+  it.each([{ dora: true }, { dropout: 0.1 }])('in the body of a Loop > cannot be trained: %j', (options) => {
+    const { model, modules } = forms.find(({ name }) => name === 'MatMul in the body of a Loop')!
+    const build = (each: typeof options | object) =>
+      buildTrainingGraphs(importGraph(lora(model, { ...each, targets: modules })), { loss: mse() })
+    expect(() => build({})).not.toThrow()
+    expect(() => build(options)).toThrow(
+      expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining(Object.keys(options)[0]!) }),
+    )
+  })
+
   it.each(
     forms
       .filter((form) => !form.isFloat || /Conv|Gather|packed/.test(form.name))

@@ -6,7 +6,7 @@ import { sizeOf } from '../../src/ir/tensor.js'
 import { create } from '../../src/onnx/proto/message.js'
 import type { ModelProto, NodeProto } from '../../src/onnx/proto/schema.js'
 import { Random } from '../../src/util/random.js'
-import { float, info, int, int64s, ints, modelBytes, node } from '../onnx/build.js'
+import { float, graph, graphProto, info, int, int64s, ints, modelBytes, node } from '../onnx/build.js'
 
 type Float = 'float32' | 'float64' | 'float16'
 
@@ -19,8 +19,10 @@ export interface Form {
   readonly modules: readonly string[]
   /** Type of the computation. Kernels that are float32 only are checked with that precision. */
   readonly dtype: Float
-  /** Whether the weight is stored in floating point, so that an adapter can be merged. */
+  /** Whether the weight is stored in floating point. */
   readonly isFloat: boolean
+  /** Whether an adapter can be merged into the weight. */
+  readonly isMergeable: boolean
 }
 
 const random = new Random(1).stream('forms')
@@ -48,6 +50,7 @@ interface Parts {
   readonly dtype?: Float
   readonly modules?: readonly string[]
   readonly isFloat?: boolean
+  readonly isMergeable?: boolean
   readonly opset?: number
   readonly ir?: number
 }
@@ -60,15 +63,15 @@ export const imports = (opset: number): Partial<ModelProto> => ({
 })
 
 function form({ dtype = 'float64', modules = ['layer'], isFloat = true, opset = 21, ir = 10, ...parts }: Parts): Form {
-  const { name, nodes, initializers, x } = parts
+  const { isMergeable = isFloat, name, nodes, initializers, x } = parts
   const declared = x.dims.map((dim, axis) => (axis === 0 ? 'N' : dim))
   const inputs = [
     info('x', declared, x.dtype),
     ...(ir < 4 ? Object.entries(initializers).map(([key, each]) => info(key, each.dims, each.dtype)) : []),
   ]
-  const graph = { nodes, inputs, outputs: [info('y', undefined, dtype)], initializers }
-  const model = decodeModel(modelBytes(graph, { opset, ir, more: imports(opset) }))
-  return { name, model, feeds: { x }, modules, dtype, isFloat }
+  const content = { nodes, inputs, outputs: [info('y', undefined, dtype)], initializers }
+  const model = decodeModel(modelBytes(content, { opset, ir, more: imports(opset) }))
+  return { name, model, feeds: { x }, modules, dtype, isFloat, isMergeable }
 }
 
 /** A node with a name as torch.onnx gives it. */
@@ -126,6 +129,17 @@ const packed = (split: NodeProto, more: Readonly<Record<string, Tensor>> = {}): 
 
 const sizes = { sizes: int64s(4, 2, 2) }
 const split = node('Split', 'qkv sizes', 'q k v', { axis: int(-1) })
+
+/** x := tanh (x W) with a weight of the main graph. */
+const loopBody = graphProto({
+  nodes: [
+    named('/layer/MatMul', 'MatMul', 'state w', 'product'),
+    node('Tanh', 'product', 'next'),
+    node('Identity', 'condition', 'again'),
+  ],
+  inputs: [info('i', [], 'int64'), info('condition', [], 'bool'), info('state', undefined, 'float64')],
+  outputs: [info('again', [], 'bool'), info('next', undefined, 'float64')],
+})
 
 export const forms: readonly Form[] = [
   { name: 'MatMul', nodes: [product('MatMul', 'x w')], initializers: { w: draw('float64', [6, 5]) }, x: x64 },
@@ -303,6 +317,27 @@ export const forms: readonly Form[] = [
     dtype: 'float32' as const,
     isFloat: false,
   },
+  {
+    name: 'MatMul in the body of a Loop',
+    nodes: [node('Loop', 'trips _ x', 'y', { body: graph(loopBody) })],
+    initializers: { w: draw('float64', [6, 6], 0.4), trips: tensorFrom('int64', [], [3]) },
+    x: x64,
+  },
+  {
+    name: 'Conv of several groups',
+    nodes: [
+      product('Conv', 'x w c', {
+        group: int(2),
+        strides: ints(2, 2),
+        pads: ints(1, 1, 1, 1),
+        kernel_shape: ints(3, 3),
+      }),
+    ],
+    initializers: { w: draw('float32', [6, 2, 3, 3]), c: draw('float32', [6]) },
+    x: draw('float32', [2, 4, 7, 7]),
+    dtype: 'float32' as const,
+    isMergeable: false,
+  },
 ].map(form)
 
 /** An adapter with random A and B for some modules of a model. */
@@ -311,11 +346,11 @@ export function randomAdapter(model: Model, modules: readonly string[], r = 2): 
   return {
     config: { r, alpha: 3 },
     layers: layers.map(
-      ({ module, kind, in: inputs, out, kernel = [] }): AdapterLayer => ({
+      ({ module, kind, in: inputs, out, kernel = [], groups = 1 }): AdapterLayer => ({
         module,
         kind,
         a: draw('float32', [r, inputs, ...kernel]),
-        b: draw('float32', [out, r, ...kernel.map(() => 1)]),
+        b: draw('float32', [out, r / groups, ...kernel.map(() => 1)]),
         scale: 3 / r,
       }),
     ),

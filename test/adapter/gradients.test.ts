@@ -80,7 +80,7 @@ function gradientOfProduct(layer: Layer, gradient: Tensor): number[][] {
 }
 
 describe.each(forms.map((form) => [form.name, form] as const))('gradients of an adapter of %s', (_, form) => {
-  const { model, modules, dtype, isFloat } = form
+  const { model, modules, dtype, isMergeable } = form
   const adapter = randomAdapter(model, modules)
   const adapted = applyAdapter(model, adapter)
   const names = modules.flatMap((module) => [`${module}.lora_A.weight`, `${module}.lora_B.weight`])
@@ -95,17 +95,21 @@ describe.each(forms.map((form) => [form.name, form] as const))('gradients of an 
     const gradients = await gradientsOf(adapted, undefined, feeds)
     for (const moving of [names, ...names.map((name) => [name])]) {
       const direction = Object.fromEntries(moving.map((name) => [name, draw('float64', gradients[name]!.dims)]))
-      const [up, down] = [
-        await lossOf(move(adapted, direction, step), feeds),
-        await lossOf(move(adapted, direction, -step), feeds),
-      ]
-      const expected = (up - down) / (2 * step)
+      const slope = async (h: number) => {
+        const [up, down] = [
+          await lossOf(move(adapted, direction, h), feeds),
+          await lossOf(move(adapted, direction, -h), feeds),
+        ]
+        return (up - down) / (2 * h)
+      }
+      // In float32 steps are large; the second slope removes the third derivative.
+      const expected = dtype === 'float64' ? await slope(step) : (4 * (await slope(step)) - (await slope(2 * step))) / 3
       const actual = sum(moving.map((name) => dot(numbers(gradients[name]!), numbers(direction[name]!))))
       expect(Math.abs(actual - expected)).toBeLessThan(tolerance * Math.max(1, Math.abs(expected)))
     }
   })
 
-  it.runIf(isFloat && !form.name.includes('float16'))('are the gradient of the weight, projected', async () => {
+  it.runIf(isMergeable && !form.name.includes('float16'))('are the gradient of the weight, projected', async () => {
     const feeds = await feedsOf(form)
     const found = await gradientsOf(adapted, undefined, feeds)
     const merged = mergeAdapter(adapted)
@@ -158,7 +162,8 @@ describe('the training graph of an adapter', () => {
     const [layer] = findLayers(form.model)
     const shapes = backwardShapes(build(adapt(form.model, form.modules)))
     expect(shapes).not.toContain(shapeOf(layer!))
-    if (form.isFloat && layer!.source!.views.length === 0)
+    // The gradient of a grouped weight is computed in another shape.
+    if (form.isFloat && layer!.source!.views.length === 0 && layer!.groups === undefined)
       expect(backwardShapes(build(form.model, [layer!.weight.tensor]))).toContain(shapeOf(layer!))
   })
 

@@ -5,15 +5,17 @@ import {
   adaptableLayers,
   adapterOf,
   applyAdapter,
+  encodeOnnxAdapter,
   type LoraOptions,
   lora,
+  makeLoraReady,
   removeAdapter,
 } from '../../src/adapter/index.js'
 import { deriveModulePath } from '../../src/adapter/layers.js'
 import { findTrainable, importGraph } from '../../src/graph/index.js'
 import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
 import { create } from '../../src/onnx/proto/message.js'
-import { info, int, modelBytes, node } from '../onnx/build.js'
+import { graph, graphProto, info, int, modelBytes, node } from '../onnx/build.js'
 import { numbers } from '../onnx/session.js'
 import { modelFrom, smallConvnet, smallMlp } from '../train/problem.js'
 import { draw, forms, randomAdapter } from './forms.js'
@@ -128,6 +130,43 @@ describe('targets', () => {
     const error = refusal(() => lora(small, options))
     expect(error.code).toBe('invalid-option')
     expect(error.message).toContain(option)
+  })
+
+  it('a rank that the groups of a convolution do not divide > is refused', () => {
+    const { model } = forms.find(({ name }) => name === 'Conv of several groups')!
+    expect(refusal(() => lora(model, { targets: 'layer', r: 3 })).message).toContain('groups')
+    expect(adapterOf(lora(model, { targets: 'layer', r: 4 })).layers[0]!.b.dims).toEqual([6, 2, 1, 1])
+    expect(refusal(() => makeLoraReady(model, { targets: 'layer' })).code).toBe('invalid-option')
+    expect(refusal(() => encodeOnnxAdapter(randomAdapter(model, ['layer']))).code).toBe('invalid-data')
+  })
+
+  it('a layer in a function, or in bodies with weights of the same name > is refused with the reason', () => {
+    const product = node('MatMul', 'x w', 'z')
+    const inside = graphProto({ nodes: [product], outputs: [info('z')], initializers: { w: draw('float32', [3, 3]) } })
+    const choice = node('If', 'c', 'y', { then_branch: graph(inside), else_branch: graph(inside) })
+    const inputs = [info('x', [2, 3]), info('c', [], 'bool')]
+    const inBody = decodeModel(modelBytes({ nodes: [choice], inputs, outputs: [info('y')] }))
+    expect(refusal(() => lora(inBody)).message).toContain('main graph')
+
+    const call = node('Layer', 'x w', 'y', {}, 'local')
+    const [domain, version] = ['', 17n]
+    const layer = create('FunctionProto', {
+      name: 'Layer',
+      domain: 'local',
+      input: ['x', 'w'],
+      output: ['z'],
+      node: [product],
+      opsetImport: [create('OperatorSetIdProto', { domain, version })],
+    })
+    const main = {
+      nodes: [call],
+      inputs: [info('x', [2, 3])],
+      outputs: [info('y')],
+      initializers: { w: draw('float32', [3, 3]) },
+    }
+    const opsetImport = [layer.opsetImport[0]!, create('OperatorSetIdProto', { domain: 'local', version: 1n })]
+    const inFunction = decodeModel(modelBytes(main, { more: { functions: [layer], opsetImport } }))
+    expect(refusal(() => lora(inFunction)).message).toContain("function 'Layer'")
   })
 
   it('a model without layers > has nothing to adapt', () => {

@@ -51,6 +51,7 @@ export function prepareForTraining(model: Graph, options: PreparationOptions): P
   const graph = useExactProducts(toFloat32(disableDropout(repeatModel(model, options))))
   const adapter = findAdapterParts(graph.metadata)
   const outputs = adapter ? detachNorms(graph.outputs, adapter) : graph.outputs
+  if (adapter) checkBodies(outputs, adapter)
   if (batchNorm === 'trained') checkReachable(outputs, 'BatchNormalization', 'batchNorm', 'trained')
   if (dropout === 'on') checkReachable(outputs, 'Dropout', 'dropout', 'on')
   const norms = batchNorm === 'trained' ? enableBatchStatistics(outputs) : { outputs, statistics: new Map() }
@@ -95,6 +96,22 @@ function checkReachable(outputs: ReadonlyMap<string, Value>, operator: string, o
       'invalid-option',
       `${option} is '${value}', but ${describeNode(inside)} is in a body of If, Loop or Scan, where it stays in inference mode: omit the option`,
     )
+}
+
+/** Throws `invalid-option` if a body has norms or Dropout of an adapter, since nodes of bodies are not rewritten. */
+function checkBodies(outputs: ReadonlyMap<string, Value>, { isNorm, isDropout }: AdapterParts): void {
+  const outside = new Set(topological(outputs.values()))
+  for (const node of withBodies(outputs.values())) {
+    const name = node.name ?? ''
+    if (outside.has(node) || !(isNorm(name) || isDropout(name))) continue
+    const [option, reason] = isNorm(name)
+      ? ['dora', 'gradients would be propagated through its norm']
+      : ['dropout', 'nothing would be dropped']
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter has '${option}', but ${describeNode(node)} is in a body of If, Loop or Scan, where ${reason}: create the adapter without the option, or exclude the layer`,
+    )
+  }
 }
 
 const describeNode = ({ operator, name, outputs }: Node): string => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`
