@@ -62,6 +62,16 @@ export const requirements = {
     install: 'npm run python -- tensorboard',
     missing: () => (isInstalled('tensorboard') ? undefined : 'it is not installed'),
   },
+  'Open MPI': {
+    title: 'Open MPI',
+    install: 'apt-get install openmpi-bin',
+    missing: () => (isOnPath('mpirun.openmpi') ? undefined : 'there is no mpirun.openmpi'),
+  },
+  MPICH: {
+    title: 'MPICH',
+    install: 'apt-get install mpich',
+    missing: () => (isOnPath('mpiexec.mpich') ? undefined : 'there is no mpiexec.mpich'),
+  },
   linux: {
     title: 'Linux',
     install: 'run the tests on Linux',
@@ -112,6 +122,8 @@ async function examine(requirement: RequirementName): Promise<Needs> {
   const why = fastLane ? 'the fast lane leaves it out' : await requirements[requirement].missing()
   return { skip: why !== undefined, meta: why === undefined ? {} : { missing: { requirement, why } }, why }
 }
+
+const isOnPath = (program: string): boolean => spawnSync(program, ['--version']).status === 0
 
 function whyNoCuda(): Promise<string | undefined> {
   return messageOf(async () => {

@@ -29,6 +29,7 @@ export { checkpointFolder } from './files/checkpoint-folder.js'
 export { type FeatureFilesOptions, featureFiles } from './files/feature-files.js'
 export { readModel, type WriteModelOptions, writeModel } from './files/model.js'
 export { modelFolder, writeModelFolder } from './files/model-folder.js'
+export { type MpiGroup, type MpiOptions, mpi } from './mpi/mpi.js'
 export type { Point } from './plot.js'
 export {
   type Curve,

@@ -1,8 +1,7 @@
 import { dirname, join } from 'node:path'
 import { OnnxIreError } from '../../util/errors.js'
+import { type Koffi, loadKoffi, loadPinned } from '../native-library.js'
 import { requirePackage, resolvePackage } from '../runtime/packages.js'
-
-type Koffi = typeof import('koffi')
 
 /** onnxruntime's shared library, loaded in this thread. */
 interface Library {
@@ -26,8 +25,6 @@ interface Library {
 const release = '1.30'
 /** Oldest version of the interface with all of these functions; later versions start with the same table. */
 const interfaceVersion = 24
-/** Stack size for calls: onnxruntime recurses over graphs, and koffi's default stacks are too small for large ones. */
-const stackBytes = 8 * 2 ** 20
 
 let loaded: Library | undefined
 
@@ -43,7 +40,7 @@ export function library(): Library {
 
 function load(): Library {
   const need = "onnxruntime's C API"
-  const koffi = requirePackage<Koffi>('koffi', need)
+  const koffi = loadKoffi(need)
   const home = dirname(resolvePackage('onnxruntime-node/package.json', need))
   const { version: installed } = requirePackage<{ version: string }>('onnxruntime-node/package.json', need)
   checkRelease(installed, 'onnxruntime-node')
@@ -52,7 +49,6 @@ function load(): Library {
   const windows = process.platform === 'win32'
   const path = join(folder, windows ? 'onnxruntime.dll' : `libonnxruntime${names[process.platform] ?? '.so.1'}`)
 
-  growStacks(koffi)
   let base: bigint
   try {
     base = loadPinned(koffi, path).func('OrtGetApiBase', 'void *', [])()
@@ -95,32 +91,6 @@ function checkRelease(version: string, what: string) {
     `${what} is version ${version}; onnxruntime's C API is only supported for ${release}; use node() with this version`,
   )
 }
-
-function growStacks(koffi: Koffi) {
-  const { sync_stack_size: sync = 0, async_stack_size: async = 0 } = koffi.config()
-  if (sync >= stackBytes && async >= stackBytes) return
-  const sizes = { sync_stack_size: stackBytes, async_stack_size: stackBytes }
-  try {
-    koffi.config(sizes)
-  } catch (cause) {
-    const text = `koffi has already loaded a library with stacks too small for onnxruntime; call koffi.config(${JSON.stringify(sizes)}) before that call`
-    throw new OnnxIreError('runtime', text, { cause })
-  }
-}
-
-/**
- * Loads a library and pins it. koffi unloads a library when its handle is collected or the loading thread ends,
- * although functions of it are still referenced; a second handle from the system is never released.
- */
-function loadPinned(koffi: Koffi, path: string) {
-  const handle = koffi.load(path)
-  if (process.platform === 'win32') koffi.load('kernel32.dll').func('LoadLibraryW', 'void *', ['str16'])(path)
-  else koffi.load(null).func('dlopen', 'void *', ['str', 'int'])(path, resolveAll)
-  return handle
-}
-
-/** Flag RTLD_NOW of dlopen. */
-const resolveAll = 2
 
 /**
  * An onnxruntime object that this library must free. Freeing it twice, while native code uses it, or using it

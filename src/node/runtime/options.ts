@@ -88,5 +88,14 @@ export interface NodeFallbackOptions extends NodeOptions {
   readonly fallback: (() => Runtime | Promise<Runtime>) | null
 }
 
+/** Number of processes that share the cores of this one. */
+let sharers = 1
+
+/** Divides the cores among processes of one job; see `coreCount`. */
+export const shareCores = (processes: number): void => {
+  sharers = processes
+}
+
 /** Number of cores available to this process, as a number of threads. */
-export const coreCount = (): number => Math.min(availableParallelism(), threadRange.max)
+export const coreCount = (): number =>
+  Math.max(1, Math.min(Math.floor(availableParallelism() / sharers), threadRange.max))

@@ -1,0 +1,50 @@
+import type { FloatArray } from '../ir/float-array.js'
+import { crc32 } from '../util/checksum.js'
+import { OnnxIreError } from '../util/errors.js'
+
+/**
+ * Processes that train one model together, each on its share of every batch: `mpi()` of 'onnx-ire/node'. Every process
+ * makes the same calls in the same order; each call waits for all processes.
+ */
+export interface Group {
+  /** Number of this process, from 0. Rank 0 alone writes checkpoints. */
+  readonly rank: number
+  /** Number of processes. */
+  readonly size: number
+  /** Replaces arrays by their sums over all processes, the same bits in each. Arrays have equal lengths everywhere. */
+  allReduce(arrays: readonly FloatArray[]): Promise<void>
+  /** Replaces bytes by those of rank 0. */
+  broadcast(bytes: Uint8Array): Promise<void>
+}
+
+/** Waits until every process has made the same call. */
+export const barrier = (group: Group): Promise<void> => group.allReduce([new Float64Array(1)])
+
+/** Returns bytes of rank 0, whose number the other processes need not have; null if rank 0 gives null. */
+export async function broadcastBytes(group: Group, own: Uint8Array | null): Promise<Uint8Array | null> {
+  const length = new Float64Array([group.rank === 0 ? (own?.length ?? -1) : 0])
+  await group.allReduce([length])
+  if (length[0]! < 0) return null
+  const bytes = group.rank === 0 ? own! : new Uint8Array(length[0]!)
+  await group.broadcast(bytes)
+  return bytes
+}
+
+/**
+ * Throws `runtime` in every process unless all have the same numbers.
+ * @param what the numbers, for the message: 'the weights of step 100'
+ */
+export async function checkEqual(group: Group, what: string, arrays: readonly ArrayBufferView[]): Promise<void> {
+  let own = 0
+  for (const { buffer, byteOffset, byteLength } of arrays)
+    own = crc32(new Uint8Array(buffer, byteOffset, byteLength), own)
+  const all = new Float64Array(group.size)
+  all[group.rank] = own
+  await group.allReduce([all])
+  const other = all.findIndex((checksum) => checksum !== all[0])
+  if (other < 0) return
+  throw new OnnxIreError(
+    'runtime',
+    `${what} of rank ${other} differ from those of rank 0: give every process the same model, data, options and version of onnx-ire`,
+  )
+}

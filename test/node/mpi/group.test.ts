@@ -1,0 +1,116 @@
+import { availableParallelism } from 'node:os'
+import { describe, expect, it } from 'vitest'
+import { findLauncher } from '../../../src/node/mpi/library.js'
+import { mpi } from '../../../src/node/mpi/mpi.js'
+import { needs } from '../../requirements.js'
+import { errorWith } from '../../thrown.js'
+import { type LauncherName, launchers, linesOf, runJob, script } from './job.js'
+
+/** Sums of arrays of several lengths and types, bytes of rank 0, and the threads of a runtime. */
+const sums = script(`
+  import { mpi, node } from './dist/node/index.js'
+  const group = await mpi()
+  const { rank, size, description } = group
+  const large = new Float32Array(100_000).fill(rank + 1)
+  const shared = new Float32Array(new SharedArrayBuffer(400_000)).fill(rank + 1)
+  const small = [new Float32Array([rank, 1]), new Float64Array([rank + 2 ** -40]), new Float32Array(0), new Float32Array([3])]
+  const bytes = new Uint8Array(3).fill(rank + 7)
+  await Promise.all([group.allReduce([large, ...small, shared]), group.broadcast(bytes)])
+  const ends = [large, shared].map((array) => [array[0], array.at(-1)])
+  const threads = Number(/(\\d+) thread/.exec(node().description)[1])
+  console.log(JSON.stringify({ rank, size, description, ends, small: small.map((array) => [...array]), bytes: [...bytes], threads }))
+`)
+
+const failing = script(`
+  import { mpi } from './dist/node/index.js'
+  const group = await mpi()
+  if (group.rank === 1) throw new Error('a fault')
+  await group.allReduce([new Float32Array(1)])
+`)
+
+const hanging = script(`
+  import { mpi } from './dist/node/index.js'
+  const group = await mpi({ timeout: 0.5 })
+  if (group.rank === 1) await new Promise((resolve) => setTimeout(resolve, 60_000))
+  await group.allReduce([new Float32Array(1)])
+`)
+
+const exiting = script(`
+  import { mpi } from './dist/node/index.js'
+  await mpi()
+  process.exitCode = 7
+`)
+
+const joining = script(`import { mpi } from './dist/node/index.js'; await mpi()`)
+
+for (const launcher of Object.keys(launchers) as LauncherName[])
+  describe.concurrent(`a group of ${launcher}`, await needs(launcher), () => {
+    it('sums arrays, sends bytes of rank 0, and divides the cores', async () => {
+      const { code, stdout, stderr } = await runJob(launcher, 2, sums)
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      const expected = {
+        size: 2,
+        ends: [
+          [3, 3],
+          [3, 3],
+        ],
+        small: [[1, 2], [1 + 2 ** -39], [], [6]],
+        bytes: [7, 7, 7],
+      }
+      const lines = linesOf<{ rank: number; threads: number; description: string }>(stdout)
+      expect(lines).toEqual([0, 1].map((rank) => expect.objectContaining({ rank, ...expected })))
+      for (const { threads, description } of lines) {
+        // The launcher may have bound each process to cores of its own.
+        expect(threads).toBeLessThanOrEqual(Math.max(1, Math.floor(availableParallelism() / 2)))
+        expect(description).toMatch(new RegExp(`^${launcher} v?\\d`))
+      }
+    })
+
+    it('ends if a process fails', async () => {
+      const { code, stderr } = await runJob(launcher, 2, failing)
+      expect(code).not.toBe(0)
+      expect(stderr).toContain('a fault')
+    })
+
+    it('ends with code 75 if a process hangs', async () => {
+      const { code, stderr } = await runJob(launcher, 2, hanging)
+      expect(code).toBe(75)
+      expect(stderr).toContain('rank 0 has waited 0.5 s')
+    })
+
+    it('ends with the exit code of its processes', async () => {
+      expect((await runJob(launcher, 2, exiting)).code).toBe(7)
+    })
+
+    it('refuses the library of another launcher', async () => {
+      const other = launcher === 'MPICH' ? 'libmpi.so.40' : 'libmpich.so.12'
+      const { code, stderr } = await runJob(launcher, 2, joining, { ONNX_IRE_MPI: other })
+      expect(code).not.toBe(0)
+      expect(stderr).toMatch(/has started 2 processes, but .* sees 1|no MPI library loads/)
+    })
+  })
+
+describe('the launcher of a process', () => {
+  it.each([
+    [{ OMPI_COMM_WORLD_SIZE: '4' }, 'Open MPI', 4, 'libmpi.so.40'],
+    [{ PMI_RANK: '0', PMI_SIZE: '2' }, 'MPICH', 2, 'libmpich.so.12'],
+    [{ PMI_PORT: 'host:1' }, 'MPICH', undefined, 'libmpich.so.12'],
+    [{ PMI_FD: '3', SLURM_STEP_NUM_TASKS: '8' }, 'srun with PMI', 8, 'libmpich.so.12'],
+    [{ PMIX_RANK: '1', SLURM_STEP_NUM_TASKS: '8' }, 'PMIx', 8, 'libmpi.so.40'],
+    [{ PMI_SIZE: '2', ONNX_IRE_MPI: '/opt/mpi.so' }, 'MPICH', 2, '/opt/mpi.so'],
+  ])('is read from %o', (env, name, size, first) => {
+    const launcher = findLauncher(env)!
+    expect(launcher).toMatchObject({ name, size })
+    expect(launcher.libraries[0]).toBe(first)
+  })
+
+  it('is none without its variables', async () => {
+    expect(findLauncher({ SLURM_STEP_NUM_TASKS: '1', SLURM_PROCID: '0' })).toBeNull()
+    expect(await mpi()).toBeUndefined()
+  })
+
+  it('is not srun without MPI', () => {
+    const env = { SLURM_STEP_NUM_TASKS: '2', SLURM_PROCID: '0' }
+    expect(() => findLauncher(env)).toThrow(errorWith('runtime', '2 tasks'))
+  })
+})
