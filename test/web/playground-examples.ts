@@ -71,3 +71,32 @@ export async function checkExport(page: Playground, contender: 'base' | 'ire', d
   expect(Math.abs((found['accuracy'] as number) - said.accuracy)).toBeLessThanOrEqual(0.0005 + 1e-9)
   expect(Math.abs(found.loss - said.heldLoss)).toBeLessThan(2e-4)
 }
+
+/** Number of training runs that are stored in the browser, and of folders with their checkpoints or models. */
+export const countStored = (page: Playground) =>
+  page.tab.workers()[0]!.evaluate(async () => {
+    const runs = await new Promise<{ readonly finished: object | null }[]>((resolve, reject) => {
+      const request = indexedDB.open('onnx-ire-playground')
+      request.onerror = () => reject(request.error)
+      request.onsuccess = () => {
+        const found = request.result.transaction('runs').objectStore('runs').getAll()
+        found.onsuccess = () => {
+          request.result.close()
+          resolve(found.result)
+        }
+      }
+    })
+    let folders = 0
+    const root = await navigator.storage.getDirectory()
+    const folder = await root.getDirectoryHandle('playground').catch(() => null)
+    if (folder) for await (const _ of folder.keys()) folders++
+    const finished = runs.filter((run) => run.finished !== null).length
+    return { unfinished: runs.length - finished, finished, folders }
+  })
+
+/** What `countStored` returns if every run has a checkpoint. */
+export const stored = (unfinished: number, finished: number) => ({
+  unfinished,
+  finished,
+  folders: unfinished + finished,
+})

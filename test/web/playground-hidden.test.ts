@@ -1,30 +1,8 @@
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
-import { openPlayground, type Playground, patience } from './playground.js'
-import { openTable } from './playground-examples.js'
+import { openPlayground, patience } from './playground.js'
+import { countStored, openTable, stored } from './playground-examples.js'
 import { freeze, hide, launchWithTabs } from './tabs.js'
-
-/** Number of training runs that are stored in the browser, and of folders with their checkpoints. */
-const countStored = (page: Playground) =>
-  page.tab.workers()[0]!.evaluate(async () => {
-    const runs = await new Promise<number>((resolve, reject) => {
-      const request = indexedDB.open('onnx-ire-playground')
-      request.onerror = () => reject(request.error)
-      request.onsuccess = () => {
-        const found = request.result.transaction('unfinished').objectStore('unfinished').count()
-        found.onsuccess = () => {
-          request.result.close()
-          resolve(found.result)
-        }
-      }
-    })
-    let folders = 0
-    const root = await navigator.storage.getDirectory()
-    const folder = await root.getDirectoryHandle('playground').catch(() => null)
-    if (folder) for await (const _ of folder.keys()) folders++
-    return { runs, folders }
-  })
-const stored = (count: number) => ({ runs: count, folders: count })
 
 const settings = { epochs: '8', batch: '2' }
 
@@ -40,7 +18,7 @@ describeWithChromium(
         await page.train(settings)
         await page.says(/^Done/)
         const wanted = [await page.claimed('base'), await page.claimed('ire')]
-        expect(await countStored(page)).toEqual(stored(0))
+        expect(await countStored(page)).toEqual(stored(0, 1))
 
         await openTable(page)
         expect(await page.tab.isVisible('#unfinished')).toBe(false)
@@ -48,7 +26,7 @@ describeWithChromium(
         await page.says(/^Training/)
         await page.tab.click('#pause')
         await hide(page.tab)
-        await expect.poll(() => countStored(page), { timeout: 30_000 }).toEqual(stored(1))
+        await expect.poll(() => countStored(page), { timeout: 30_000 }).toEqual(stored(1, 1))
         await freeze(page.tab)
         const next = await page.discard()
         await next.tab.waitForSelector('#unfinished:not([hidden])')
@@ -60,19 +38,19 @@ describeWithChromium(
         expect(await next.tab.inputValue('#epochs')).toBe(settings.epochs)
         await next.says(/^Done/)
         expect([await next.claimed('base'), await next.claimed('ire')]).toEqual(wanted)
-        expect(await countStored(next)).toEqual(stored(0))
+        expect(await countStored(next)).toEqual(stored(0, 2))
 
         // One that is forgotten.
         await openTable(next)
         await next.train({ epochs: '1000', batch: '1' })
         await next.says(/^Training/)
         await hide(next.tab)
-        await expect.poll(() => countStored(next), { timeout: 30_000 }).toEqual(stored(1))
+        await expect.poll(() => countStored(next), { timeout: 30_000 }).toEqual(stored(1, 2))
         const last = await next.discard()
         await last.tab.waitForSelector('#unfinished:not([hidden])')
         await last.tab.click('#forget-unfinished')
         await last.says(/^It is forgotten/)
-        expect(await countStored(last)).toEqual(stored(0))
+        expect(await countStored(last)).toEqual(stored(0, 2))
         await last.open()
         await last.tab.waitForTimeout(500)
         expect(await last.tab.isVisible('#unfinished')).toBe(false)
@@ -95,7 +73,7 @@ describeWithChromium(
         await first.says(/^Training/)
         await first.tab.click('#pause')
         const second = await first.openTab() // hides the first one
-        await expect.poll(() => countStored(first), { timeout: 30_000 }).toEqual(stored(1))
+        await expect.poll(() => countStored(first), { timeout: 30_000 }).toEqual(stored(1, 3))
         await openTable(second)
         // The run of the first tab is in progress.
         await second.tab.waitForTimeout(2500)
@@ -104,12 +82,12 @@ describeWithChromium(
         await second.says(/^Training/)
         await second.tab.click('#pause')
         await first.tab.bringToFront() // hides the second one
-        await expect.poll(() => countStored(second), { timeout: 30_000 }).toEqual(stored(2))
+        await expect.poll(() => countStored(second), { timeout: 30_000 }).toEqual(stored(2, 3))
         await second.tab.bringToFront()
         await second.tab.click('#pause')
         await second.says(/^Done/)
         expect([await second.claimed('base'), await second.claimed('ire')]).not.toEqual(wanted)
-        expect(await countStored(second)).toEqual(stored(1))
+        expect(await countStored(second)).toEqual(stored(1, 4))
 
         // The first tab is lost. Two others offer to resume its run, and one does.
         const [third, fourth] = [await first.openTab(), await first.openTab()]
@@ -133,66 +111,13 @@ describeWithChromium(
         })
         await fourth.tab.click('#forget-unfinished')
         await expect(fourth.says(/^It is forgotten/)).rejects.toThrow(/continues in another tab/)
-        expect(await countStored(third)).toEqual(stored(1))
+        expect(await countStored(third)).toEqual(stored(1, 4))
         await third.tab.bringToFront()
         await third.tab.click('#pause')
         await third.says(/^Done/)
         expect([await third.claimed('base'), await third.claimed('ire')]).toEqual(wanted)
-        expect(await countStored(third)).toEqual(stored(0))
+        expect(await countStored(third)).toEqual(stored(0, 5))
         for (const { tab } of [second, third, fourth]) await tab.close()
-      },
-      patience,
-    )
-
-    it(
-      'full storage > the page and the title of its tab say so while the run is not stored',
-      async () => {
-        const page = await browser().openTab()
-        await openTable(page)
-        await page.train({ epochs: '1000', batch: '1' })
-        await page.says(/^Training/)
-        expect(await page.tab.isVisible('#unstored')).toBe(false)
-        const title = await page.tab.title()
-        const session = await page.context.newCDPSession(page.tab)
-        const origin = new URL(page.url).origin
-        const other = await page.openTab()
-        const expectUnstored = async () => {
-          await page.tab.bringToFront()
-          await page.tab.waitForSelector('#unstored:not([hidden])')
-          expect(await page.text('#unstored')).toMatch(/closing this page loses it.*storage for this site is full/)
-          expect(await page.tab.getAttribute('#unstored', 'role')).toBe('alert')
-          expect(await page.tab.title()).toBe(`Not stored! ${title}`)
-        }
-
-        // The files of checkpoints do not fit.
-        await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1 })
-        await page.tab.bringToFront()
-        await other.tab.bringToFront()
-        await expectUnstored()
-        expect(await countStored(page)).toEqual(stored(0))
-
-        // There is room again.
-        await session.send('Storage.overrideQuotaForOrigin', { origin })
-        await other.tab.bringToFront()
-        await expect.poll(() => countStored(page), { timeout: 30_000 }).toEqual(stored(1))
-        await page.tab.bringToFront()
-        await page.tab.waitForSelector('#unstored', { state: 'hidden' })
-        expect(await page.tab.title()).toBe(title)
-
-        // The checkpoints fit, and the entry of the database does not. What was stored before stays.
-        await page.tab.workers()[0]!.evaluate(() => {
-          IDBObjectStore.prototype.put = () => {
-            throw new DOMException('no room', 'QuotaExceededError')
-          }
-        })
-        await other.tab.bringToFront()
-        await expectUnstored()
-        expect(await countStored(page)).toEqual(stored(1))
-        await page.tab.click('#stop')
-        await page.says(/^Stopped/)
-        await page.tab.waitForSelector('#unstored', { state: 'hidden' })
-        expect(await countStored(page)).toEqual(stored(0))
-        for (const { tab } of [page, other]) await tab.close()
       },
       patience,
     )

@@ -90,21 +90,27 @@ export interface Calls {
   form(form: Form): Promise<void>
   data(choice: DataChoice): Promise<DataSummary>
   columns(file: File): Promise<readonly string[]>
-  /** Trains; resolves at the end and reports progress as events. With `resume`, continues the run that was reopened. */
+  /**
+   * Trains; resolves at the end and reports progress as events. With `resume`, continues the run that was reopened. The
+   * run is stored in this browser from its beginning, its weights every few seconds, and its models at its end.
+   */
   train(settings: Settings, resume?: boolean): Promise<{ readonly stopped: boolean }>
   pause(paused: boolean): Promise<void>
   stop(): Promise<void>
-  /**
-   * Stores the current training run in this browser until it ends or is discarded, since the page may be closed.
-   * Rejects if it cannot be stored, for example because the storage is full.
-   */
+  /** Stores the weights of the current training run at once, since the page may be closed. */
   keep(): Promise<void>
-  /** The newest stored run that no tab is training; null if there is no such run. */
+  /** The newest stored run that is unfinished and that no tab is training; null if there is no such run. */
   unfinished(): Promise<Unfinished | null>
-  /** Opens model and data of a stored run. Rejects if another tab is training it. */
+  /** The finished runs stored in this browser, newest first. */
+  finished(): Promise<readonly FinishedRun[]>
+  /**
+   * Opens model and data of a stored run, and the tuned models of a finished one. Rejects if another tab is training it.
+   */
   reopen(id: string): Promise<Reopened>
   /** Deletes a stored run. Rejects if another tab is training it. */
   forget(id: string): Promise<void>
+  /** A tuned model of a finished run, as a file. */
+  tuned(id: string, contender: ContenderName): Promise<Uint8Array>
   /** Class probabilities of each contender for an image; undefined before training. */
   look(pixels: ImageData): Promise<Readonly<Partial<Record<ContenderName, readonly number[]>>>>
   /** Exports the tuned model as a file. */
@@ -118,10 +124,28 @@ export interface Unfinished {
   readonly model: string
 }
 
+/** A finished training run, stored with its tuned models. */
+export interface FinishedRun {
+  readonly id: string
+  /** File name of the model that it started from. */
+  readonly model: string
+  readonly classes: readonly string[]
+  /** Time of its end, in milliseconds. */
+  readonly at: number
+  readonly results: Readonly<Partial<Record<ContenderName, ContenderResult>>>
+}
+
+/** Result of a contender after its last epoch. */
+export interface ContenderResult {
+  readonly heldLoss: number
+  readonly heldAccuracy: number
+}
+
 /** Initial state of a stored training run. */
 export interface Reopened {
   readonly model: ModelSummary
   readonly data: DataSummary
+  readonly choice: DataChoice
   readonly settings: Settings
 }
 
@@ -172,6 +196,29 @@ interface LostEvent {
 
 export type WorkerEvent = FeaturesEvent | StepEvent | RoundEvent | RuntimeEvent | LostEvent
 
+/** A training run begins. */
+interface BegunEvent {
+  readonly kind: 'begun'
+}
+
+/** The current training run was stored, or could not be stored for this reason. */
+interface KeptEvent {
+  readonly kind: 'kept'
+  readonly reason: string | null
+}
+
+/** A training run has ended. */
+interface EndedEvent {
+  readonly kind: 'ended'
+  /** Whether there are tuned models, which `exported` returns. */
+  readonly hasModels: boolean
+  /** Why the models are not stored in this browser; null if they are, or if there are none. */
+  readonly reason: string | null
+}
+
+/** Events that decide whether leaving the page loses work. */
+export type KeepingEvent = BegunEvent | KeptEvent | EndedEvent
+
 export interface Request {
   readonly id: number
   readonly call: keyof Calls
@@ -182,3 +229,4 @@ export type Reply =
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: { readonly code: string; readonly message: string } }
   | WorkerEvent
+  | KeepingEvent

@@ -14,7 +14,12 @@ import { lockPath, storage } from './storage.js'
  */
 export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
   const files = {
-    names: () => storage.list(path),
+    names: async () => {
+      const names = await storage.list(path)
+      // A file whose writing was cut off is empty.
+      const sizes = await Promise.all(names.map(async (name) => (await storage.read(`${path}/${name}`)).size))
+      return names.filter((_, i) => sizes[i]! > 0)
+    },
     read: async (name: string) => new Uint8Array(await (await storage.read(`${path}/${name}`)).arrayBuffer()),
     write: (name: string, bytes: Uint8Array) => storage.write(`${path}/${name}`, bytes),
     remove: (name: string) => storage.remove(`${path}/${name}`),

@@ -1,5 +1,5 @@
 import { createBlobModuleUrl } from '../blob-module-url.js'
-import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
+import type { Calls, KeepingEvent, Reply, Request, WorkerEvent } from '../protocol.js'
 import training from '../worker/worker.ts?worker&url'
 
 /** An error of the worker, with a message for the user. */
@@ -12,7 +12,10 @@ export class Failure extends Error {
 }
 
 /** Calls to the training worker, and its events. */
-export function startWorker(onEvent: (event: WorkerEvent) => void, onCrash: (message: string) => void): Calls {
+export function startWorker(
+  onEvent: (event: WorkerEvent | KeepingEvent) => void,
+  onCrash: (message: string) => void,
+): Calls {
   const worker = new Worker(createBlobModuleUrl(training), { type: 'module', name: 'training' })
   const open = new Map<number, { resolve(value: unknown): void; reject(error: Failure): void }>()
   let last = 0

@@ -24,19 +24,3 @@ export async function runGuarded(control: HTMLButtonElement | HTMLInputElement |
     document.body.removeAttribute('aria-busy')
   }
 }
-
-const { title } = document
-
-/**
- * Shows why the current training run could not be stored, also in the title of the tab, which is hidden when this
- * happens; null hides the message.
- */
-export function showUnstored(reason: string | null): void {
-  const alert = byId('unstored')
-  alert.hidden = reason === null
-  alert.textContent =
-    reason === null
-      ? ''
-      : `The latest state of this training run could not be stored in this browser: closing this page loses it. Keep the page open until the run ends. (${reason})`
-  document.title = reason === null ? title : `Not stored! ${title}`
-}

@@ -9,7 +9,7 @@ import {
 import { Curves } from './curves.js'
 import { byId, createElement, inputById, readNumber } from './dom.js'
 import { Progress } from './progress.js'
-import { runGuarded, showStatus, showUnstored } from './status.js'
+import { runGuarded, showStatus } from './status.js'
 import type { TryPanel } from './try-panel.js'
 
 const button = (id: string) => byId<HTMLButtonElement>(id)
@@ -48,12 +48,6 @@ export class TrainingPanel {
     button('train').addEventListener('click', () => runGuarded(null, () => this.#train()))
     button('pause').addEventListener('click', () => runGuarded(null, () => this.#pause()))
     button('stop').addEventListener('click', () => runGuarded(null, () => this.#calls.stop()))
-    // A hidden page may be closed without another event.
-    document.addEventListener('visibilitychange', () => {
-      if (document.visibilityState === 'hidden' && this.#running) void this.#keep()
-    })
-    // Closing the page loses the trained models, so the browser asks for confirmation.
-    addEventListener('beforeunload', (event) => this.#running && event.preventDefault())
     if ('gpu' in navigator) return
     const provider = byId<HTMLSelectElement>('provider')
     provider.value = 'wasm'
@@ -93,14 +87,18 @@ export class TrainingPanel {
     }
   }
 
-  /** Resumes the stored training run. */
-  async goOn(settings: Settings): Promise<void> {
+  /** Shows the settings of a stored training run. */
+  show(settings: Settings): void {
     const { provider, layers = 'all', flatness, ...numbers } = settings
     byId<HTMLSelectElement>('provider').value = provider
     byId<HTMLSelectElement>('trained-layers').value = layers
     inputById('flatness').checked = flatness
     for (const [key, id] of Object.entries(numberFields))
       inputById(id).valueAsNumber = numbers[key as keyof typeof numbers]
+  }
+
+  /** Resumes the stored training run that was reopened. */
+  async goOn(): Promise<void> {
     await this.#train(true)
   }
 
@@ -121,17 +119,7 @@ export class TrainingPanel {
     } finally {
       this.#running = false
       this.#buttons()
-      showUnstored(null)
     }
-  }
-
-  /** Stores the run, and shows until the next success that closing the page loses it. */
-  async #keep(): Promise<void> {
-    const reason = await this.#calls.keep().then(
-      () => null,
-      (error: Error) => error.message,
-    )
-    if (this.#running) showUnstored(reason)
   }
 
   async #pause(): Promise<void> {

@@ -1,5 +1,6 @@
 import { type Calls, type ContenderName, contenders, type ModelSummary } from '../protocol.js'
 import { byId, createElement } from './dom.js'
+import { download } from './download.js'
 import { Pad } from './pad.js'
 import { runGuarded, showStatus } from './status.js'
 
@@ -17,8 +18,11 @@ export class TryPanel {
   #again = false
   #lookedAt = 0
 
-  constructor(calls: Calls) {
+  readonly #onDownload: () => void
+
+  constructor(calls: Calls, onDownload: () => void) {
     this.#calls = calls
+    this.#onDownload = onDownload
     this.#pad = new Pad(byId<HTMLCanvasElement>('try-pad'), () => this.#look())
     byId('clear-try').addEventListener('click', () => this.#pad.clear())
     for (const contender of names) {
@@ -92,10 +96,8 @@ export class TryPanel {
   }
 
   async #download(contender: ContenderName): Promise<void> {
-    const bytes = await this.#calls.exported(contender)
-    const href = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' }))
-    createElement('a', { href, download: contender === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx' }).click()
-    setTimeout(() => URL.revokeObjectURL(href), 60_000)
+    download(contender === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx', await this.#calls.exported(contender))
+    this.#onDownload()
     showStatus('The tuned model is among your downloads.')
   }
 }

@@ -118,6 +118,11 @@ export class Contender {
     }
   }
 
+  /** Number of steps so far. */
+  get step(): number {
+    return this.#trainer.step
+  }
+
   /** Stores a checkpoint of the run. */
   async keep(): Promise<void> {
     const free = await this.#weights.take()
@@ -129,7 +134,7 @@ export class Contender {
     }
   }
 
-  /** Resumes from the stored checkpoint. */
+  /** Resumes from the stored checkpoint, or begins if there is none. */
   async resume(): Promise<void> {
     await this.#trainer.resume(this.#openStore())
   }

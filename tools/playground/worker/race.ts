@@ -69,6 +69,12 @@ export class Race {
     }
   }
 
+  /** Number of steps of both contenders so far. */
+  get steps(): number {
+    return this.#contenders.reduce((sum, { step }) => sum + step, 0)
+  }
+
+  /** Stores checkpoints of both contenders. */
   async keep(): Promise<void> {
     for (const contender of this.#contenders) await contender.keep()
   }

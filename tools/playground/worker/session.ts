@@ -11,33 +11,39 @@ import {
   split,
 } from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
-import { readModel } from 'onnx-ire/web'
-import type {
-  Calls,
-  ContenderName,
-  DataChoice,
-  DataSummary,
-  Form,
-  ModelSummary,
-  Reopened,
-  Settings,
-  Unfinished,
-  WorkerEvent,
+import { readModel, storage } from 'onnx-ire/web'
+import {
+  type Calls,
+  type ContenderName,
+  type ContenderResult,
+  contenders,
+  type DataChoice,
+  type DataSummary,
+  type FinishedRun,
+  type Form,
+  type KeepingEvent,
+  type ModelSummary,
+  type Reopened,
+  type Settings,
+  type Unfinished,
+  type WorkerEvent,
 } from '../protocol.js'
 import { Control } from './control.js'
 import { type Examples, readColumns, readExamples } from './data.js'
 import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
+import { KeptRun } from './kept-run.js'
 import { Race } from './race.js'
 import { createRuntimeFactory } from './runtime-factory.js'
 import {
-  checkpointRoot,
   deleteStoredRun,
+  findFinishedRuns,
   findUnfinishedRuns,
   lockRun,
   readStoredRun,
-  type StoredRun,
-  writeStoredRun,
+  runFolder,
+  tunedPath,
 } from './stored-run.js'
+import { TunedModels } from './tuned-models.js'
 
 /** A training run that is locked for this tab. */
 interface LockedRun {
@@ -45,31 +51,27 @@ interface LockedRun {
   readonly unlock: () => void
 }
 
-/** The training run in progress. */
-interface CurrentRun extends LockedRun {
-  readonly begun: Omit<StoredRun, 'id' | 'storedAt'>
-  isStored: boolean
-}
+type Results = Partial<Record<ContenderName, ContenderResult>>
 
 /** Model, data and training run of the page. */
 export class Session implements Calls {
-  readonly #tell: (event: WorkerEvent) => void
+  readonly #tell: (event: WorkerEvent | KeepingEvent) => void
   #model:
     | { readonly source: File | string; readonly file: Model; readonly classes: number | null; form: Form }
     | undefined
   #examples: (Examples & { readonly choice: DataChoice }) | undefined
   #race: Race | undefined
+  /** Models of a finished run that was reopened. */
+  #tuned: TunedModels | undefined
   /** Classes and images of the race. */
   #usage: ModelUsage = {}
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
-  #current: CurrentRun | undefined
+  #kept: KeptRun | undefined
   /** The stored run that was opened last, until it is trained. */
   #reopened: LockedRun | undefined
-  /** The last writing of the current run, which does not reject. */
-  #keeping: Promise<unknown> = Promise.resolve()
 
-  constructor(tell: (event: WorkerEvent) => void) {
+  constructor(tell: (event: WorkerEvent | KeepingEvent) => void) {
     this.#tell = tell
   }
 
@@ -82,7 +84,7 @@ export class Session implements Calls {
     if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
     const last = findOutput(graph).shape?.at(-1)
     const classes = typeof last === 'number' ? last : null
-    await this.#closeRace()
+    await this.#closeModels()
     this.#model = { source, file, classes, form }
     this.#examples = undefined
     return {
@@ -126,15 +128,26 @@ export class Session implements Calls {
 
   async train(settings: Settings, resume = false): Promise<{ stopped: boolean }> {
     this.#refuseWhileTraining()
-    const { file, form, classes } = this.#opened()
+    const { source, file, form, classes } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
-    const { dataset, summary } = this.#examples
+    const { dataset, summary, choice } = this.#examples
     const control = new Control()
     this.#control = control
     let own: LockedRun | undefined
+    this.#tell({ kind: 'begun' })
+    const results: Results = {}
+    const tell = (event: WorkerEvent) => {
+      if (event.kind === 'round') {
+        const { heldLoss, heldAccuracy } = event
+        results[event.contender] = { heldLoss, heldAccuracy }
+      }
+      this.#tell(event)
+    }
+    /** Why the run is not stored. */
+    let unkept: string | null = null
     try {
       own = await this.#lockOwn(resume)
-      await this.#closeRace()
+      await this.#closeModels()
       const held = Math.round(summary.examples * settings.held)
       if (held < 1 || held >= summary.examples)
         throw new OnnxIreError(
@@ -144,29 +157,33 @@ export class Session implements Calls {
       const parts = split(dataset, { validation: settings.held, seed: settings.seed })
       const asked = summary.classes.length
       const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
-      const runtime = createRuntimeFactory(settings.provider, this.#tell)
+      const runtime = createRuntimeFactory(settings.provider, tell)
       this.#usage = { classes: summary.classes, ...(form.kind === 'image' ? { image: toImageOptions(form) } : {}) }
-      this.#race = await Race.start(model, form, runtime, {
-        parts,
-        settings,
-        control,
-        tell: this.#tell,
-        folder: checkpointRoot(own.id),
-      })
-      if (resume) await this.#race.resume()
-      const begun = { model: this.#opened().source, form, data: this.#examples.choice, settings }
-      this.#current = { ...own, begun, isStored: resume }
-      await this.#race.run()
-      this.#current = undefined
-      await this.#keeping
-      await deleteStoredRun(own.id).catch(() => {})
+      const folder = runFolder(own.id)
+      const race = await Race.start(model, form, runtime, { parts, settings, control, tell, folder })
+      this.#race = race
+      if (resume) await race.resume()
+      this.#kept = KeptRun.start(
+        { id: own.id, model: nameOf(source), form, settings, startedAt: Date.now(), finished: null },
+        { source, data: choice },
+        race,
+        resume,
+        (reason) => {
+          unkept = reason
+          this.#tell({ kind: 'kept', reason })
+        },
+      )
+      await race.run()
+      if (race.steps === 0) await this.#kept.end()
+      else unkept = await this.#finish(this.#kept, race, summary.classes, results)
     } catch (error) {
+      await this.#kept?.end()
       throw form.open ? withSize(error, form) : error
     } finally {
       this.#control = undefined
-      this.#current = undefined
-      await this.#keeping
+      this.#kept = undefined
       own?.unlock()
+      this.#tell({ kind: 'ended', hasModels: this.#race !== undefined, reason: unkept })
     }
     return { stopped: control.stopped }
   }
@@ -180,15 +197,22 @@ export class Session implements Calls {
   }
 
   async keep(): Promise<void> {
-    const kept = this.#keeping.then(() => this.#store())
-    this.#keeping = kept.catch(() => {})
-    await kept
+    await this.#kept?.save()
   }
 
   async unfinished(): Promise<Unfinished | null> {
     // Without storage there are no stored runs; everything else works.
     const [run] = await findUnfinishedRuns().catch(() => [])
-    return run ? { id: run.id, model: nameOf(run.model) } : null
+    return run ? { id: run.id, model: run.model } : null
+  }
+
+  async finished(): Promise<readonly FinishedRun[]> {
+    const runs = await findFinishedRuns().catch(() => [])
+    return runs.map(({ id, model, finished }) => ({ id, model, ...finished }))
+  }
+
+  async tuned(id: string, contender: ContenderName): Promise<Uint8Array> {
+    return new Uint8Array(await (await storage.read(tunedPath(id, contender))).arrayBuffer())
   }
 
   async reopen(id: string): Promise<Reopened> {
@@ -199,11 +223,14 @@ export class Session implements Calls {
     try {
       const begun = await readStoredRun(id)
       if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
-      const model = { ...(await this.open(begun.model)), form: begun.form }
+      const model = { ...(await this.open(begun.source)), form: begun.form }
       await this.form(begun.form)
       const data = await this.data(begun.data)
-      this.#reopened = { id, unlock }
-      return { model, data, settings: begun.settings }
+      if (begun.finished) {
+        this.#tuned = await TunedModels.read((contender) => this.tuned(id, contender), begun.form)
+        unlock()
+      } else this.#reopened = { id, unlock }
+      return { model, data, choice: begun.data, settings: begun.settings }
     } catch (error) {
       unlock()
       throw error
@@ -220,12 +247,26 @@ export class Session implements Calls {
   }
 
   async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
-    return (await this.#race?.look(pixels)) ?? {}
+    return (await (this.#race ?? this.#tuned)?.look(pixels)) ?? {}
   }
 
   async exported(contender: ContenderName): Promise<Uint8Array> {
+    if (this.#tuned) return this.#tuned.exported(contender)
     if (!this.#race) throw new OnnxIreError('invalid-option', 'Nothing has been trained yet.')
     return encodeModel(addUsage(await this.#race.exported(contender), this.#usage))
+  }
+
+  /** Stores the tuned models of a run; returns the reason if that fails. */
+  async #finish(kept: KeptRun, race: Race, classes: readonly string[], results: Results): Promise<string | null> {
+    try {
+      const models = new Map<ContenderName, Model>()
+      for (const name of Object.keys(contenders) as ContenderName[])
+        models.set(name, addUsage(await race.exported(name), this.#usage))
+      await kept.finish(models, classes, results)
+      return null
+    } catch (error) {
+      return (error as Error).message
+    }
   }
 
   /** Locks a new run, or returns the reopened one, which is locked already. */
@@ -238,21 +279,6 @@ export class Session implements Calls {
     return { id, unlock: await lockStored(id) }
   }
 
-  async #store(): Promise<void> {
-    const current = this.#current
-    if (!this.#race || !current) return
-    const { id, begun } = current
-    try {
-      await this.#race.keep()
-      await writeStoredRun({ ...begun, id, storedAt: Date.now() })
-      current.isStored = true
-    } catch (error) {
-      // Half of a run is of no use, and it occupies storage.
-      if (!current.isStored) await deleteStoredRun(id).catch(() => {})
-      throw error
-    }
-  }
-
   #opened() {
     if (!this.#model) throw new OnnxIreError('invalid-option', 'There is no model yet: open one first.')
     return this.#model
@@ -262,10 +288,11 @@ export class Session implements Calls {
     if (this.#control) throw new OnnxIreError('invalid-option', 'A training run is in progress: stop it first.')
   }
 
-  async #closeRace(): Promise<void> {
-    const race = this.#race
+  async #closeModels(): Promise<void> {
+    const models = [this.#race, this.#tuned]
     this.#race = undefined
-    await race?.dispose()
+    this.#tuned = undefined
+    for (const each of models) await each?.dispose()
   }
 }
 

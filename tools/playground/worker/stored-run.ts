@@ -1,62 +1,100 @@
 import { OnnxIreError } from 'onnx-ire'
 import { storage } from 'onnx-ire/web'
-import type { DataChoice, Form, Settings } from '../protocol.js'
+import type { ContenderName, ContenderResult, DataChoice, Form, Settings } from '../protocol.js'
 
-/**
- * Initial state of a training run, from which it can be started again. Its weights are stored separately, as
- * checkpoints.
- */
+/** A training run in the storage of this browser. Its files, checkpoints or tuned models, are in its folder. */
 export interface StoredRun {
   readonly id: string
-  readonly model: File | string
+  /** File name of the model that it started from. */
+  readonly model: string
   readonly form: Form
-  readonly data: DataChoice
   readonly settings: Settings
-  /** Time of storing, in milliseconds. */
-  readonly storedAt: number
+  /** Time of its beginning, in milliseconds. */
+  readonly startedAt: number
+  /** Result of the run; null until it ends. */
+  readonly finished: StoredResult | null
+}
+
+export interface StoredResult {
+  /** Time of its end, in milliseconds. */
+  readonly at: number
+  readonly classes: readonly string[]
+  readonly results: Readonly<Partial<Record<ContenderName, ContenderResult>>>
+}
+
+/** Model and data of a run, stored apart from its description since they may be large. */
+export interface RunContents {
+  readonly source: File | string
+  readonly data: DataChoice
 }
 
 const root = 'playground'
 const database = 'onnx-ire-playground'
-const table = 'unfinished'
+const tables = { runs: 'runs', contents: 'contents' } as const
+type Table = keyof typeof tables
 
-/** Folder of the checkpoints of a training run. */
-export const checkpointRoot = (id: string): string => `${root}/${id}`
+/** Folder of the checkpoints of a training run and of its tuned models. */
+export const runFolder = (id: string): string => `${root}/${id}`
 
-/** Reads a training run that was in progress when its page was last hidden; undefined if it is not stored. */
-export const readStoredRun = (id: string): Promise<StoredRun | undefined> =>
-  access<StoredRun>('readonly', (store) => store.get(id))
+/** Path of a tuned model of a finished run. */
+export const tunedPath = (id: string, contender: ContenderName): string => `${runFolder(id)}/${contender}.onnx`
 
-/** @throws 'io' if the storage is full */
-export async function writeStoredRun(run: StoredRun): Promise<void> {
+/** Reads a training run; undefined if it is not stored. */
+export async function readStoredRun(id: string): Promise<(StoredRun & RunContents) | undefined> {
+  const [run, contents] = await Promise.all([
+    access<StoredRun>('readonly', ['runs'], (table) => table('runs').get(id)),
+    access<RunContents>('readonly', ['contents'], (table) => table('contents').get(id)),
+  ])
+  return run && contents && { ...run, ...contents }
+}
+
+/**
+ * Stores a training run, or its new description if `contents` is omitted.
+ * @throws 'io' if the storage is full
+ */
+export async function writeStoredRun(run: StoredRun, contents?: RunContents): Promise<void> {
   try {
-    await access('readwrite', (store) => store.put(run))
+    await access('readwrite', contents ? ['runs', 'contents'] : ['runs'], (table) => {
+      if (contents) table('contents').put({ id: run.id, ...contents })
+      return table('runs').put(run)
+    })
   } catch (cause) {
     if ((cause as Partial<DOMException>).name !== 'QuotaExceededError') throw cause
     throw new OnnxIreError('io', "the browser's storage for this site is full; free some disk space", { cause })
   }
 }
 
-/** Deletes a training run and its checkpoints. */
+/** Deletes a training run and its files. */
 export async function deleteStoredRun(id: string): Promise<void> {
-  await access('readwrite', (store) => store.delete(id))
-  await storage.remove(checkpointRoot(id))
+  await access('readwrite', ['runs', 'contents'], (table) => {
+    table('contents').delete(id)
+    return table('runs').delete(id)
+  })
+  await storage.remove(runFolder(id))
+}
+
+/** Returns the finished training runs, newest first. */
+export async function findFinishedRuns(): Promise<(StoredRun & { readonly finished: StoredResult })[]> {
+  const runs = (await listRuns()).filter((run): run is StoredRun & { finished: StoredResult } => run.finished !== null)
+  return runs.sort((a, b) => b.finished.at - a.finished.at)
 }
 
 /**
- * Returns the training runs that no tab is training, newest first, and deletes checkpoints of runs that are not stored,
- * which remain if a page is closed before its run is stored.
+ * Returns the unfinished training runs that no tab is training, newest first, and deletes files of runs that are not
+ * stored, which remain if a page is closed while its run is deleted.
  */
 export async function findUnfinishedRuns(): Promise<StoredRun[]> {
-  // In this order: a run without a lock is final, so a run that is missing from the database then is not stored.
+  // Files are read first: a run is in the database before it has files.
   const folders = await storage.list(root)
-  const locked = new Set<string>()
-  for (const id of folders) if (!(await isFree(id))) locked.add(id)
-  const runs = (await access<StoredRun[]>('readonly', (store) => store.getAll())) ?? []
+  const runs = await listRuns()
   const stored = new Set(runs.map(({ id }) => id))
-  for (const id of folders) if (!stored.has(id) && !locked.has(id)) await storage.remove(checkpointRoot(id))
-  return runs.filter(({ id }) => folders.includes(id) && !locked.has(id)).sort((a, b) => b.storedAt - a.storedAt)
+  for (const id of folders) if (!stored.has(id) && (await isFree(id))) await storage.remove(runFolder(id))
+  const free = await Promise.all(runs.map(async (run) => run.finished === null && (await isFree(run.id))))
+  return runs.filter((_, i) => free[i]).sort((a, b) => b.startedAt - a.startedAt)
 }
+
+const listRuns = async (): Promise<StoredRun[]> =>
+  (await access<StoredRun[]>('readonly', ['runs'], (table) => table('runs').getAll())) ?? []
 
 /** Milliseconds to wait for a lock: the worker of a page that was just closed may still hold it. */
 const lockTimeout = 1000
@@ -87,12 +125,13 @@ async function isFree(id: string): Promise<boolean> {
 
 async function access<T>(
   mode: IDBTransactionMode,
-  work: (store: IDBObjectStore) => IDBRequest,
+  names: readonly Table[],
+  work: (table: (name: Table) => IDBObjectStore) => IDBRequest,
 ): Promise<T | undefined> {
   const opened = await openDatabase()
   try {
-    const transaction = opened.transaction(table, mode)
-    const request = work(transaction.objectStore(table))
+    const transaction = opened.transaction(names, mode)
+    const request = work((name) => transaction.objectStore(tables[name]))
     await new Promise<void>((resolve, reject) => {
       transaction.oncomplete = () => resolve()
       transaction.onabort = () => reject(transaction.error)
@@ -105,11 +144,11 @@ async function access<T>(
 
 const openDatabase = () =>
   new Promise<IDBDatabase>((resolve, reject) => {
-    const request = indexedDB.open(database, 2)
+    const request = indexedDB.open(database, 3)
     request.onupgradeneeded = () => {
-      // Version 1 had one run for all tabs.
-      if (request.result.objectStoreNames.contains(table)) request.result.deleteObjectStore(table)
-      request.result.createObjectStore(table, { keyPath: 'id' })
+      // Earlier versions kept model and data in the description of a run.
+      for (const name of request.result.objectStoreNames) request.result.deleteObjectStore(name)
+      for (const name of Object.values(tables)) request.result.createObjectStore(name, { keyPath: 'id' })
     }
     request.onsuccess = () => resolve(request.result)
     request.onerror = () => reject(request.error)

@@ -1,11 +1,11 @@
-import type { Calls, Reply, Request, WorkerEvent } from '../protocol.js'
+import type { Calls, Reply, Request } from '../protocol.js'
 import { toFailure } from './failure.js'
 import { Session } from './session.js'
 import { confineThreads } from './threads.js'
 
 confineThreads()
 const say = (message: Reply) => postMessage(message)
-const session: Calls = new Session((event: WorkerEvent) => say(event))
+const session: Calls = new Session(say)
 
 addEventListener('message', async ({ data: { id, call, args } }: MessageEvent<Request>) => {
   try {

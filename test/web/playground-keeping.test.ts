@@ -1,0 +1,183 @@
+import { expect, it, vi } from 'vitest'
+import { describeWithChromium } from './browser.js'
+import { openPlayground, patience } from './playground.js'
+import { countStored, openTable, small, stored, useDigits } from './playground-examples.js'
+
+const settings = { epochs: '1000', batch: '2' }
+
+describeWithChromium('work kept by the playground', openPlayground, (browser) => {
+  it(
+    'reload and crash > model, data, settings and weights are there again',
+    async () => {
+      const page = browser()
+      const checkpointAfter = (each: typeof page, step: number) =>
+        vi.waitUntil(
+          async () => {
+            const found = await each.tab.workers()[0]!.evaluate(findCheckpoint)
+            return found > step && found
+          },
+          { timeout: 30_000, interval: 200 },
+        )
+      const stepOf = async (each: typeof page) => Number(/\d+/.exec(await each.text('#progress-text')))
+      await openTable(page)
+      const summary = await page.text('#data-summary')
+      await page.train(settings)
+      await page.says(/^Training/)
+      const saved = await checkpointAfter(page, 1)
+      const asked: string[] = []
+      page.tab.on('dialog', async (dialog) => {
+        asked.push(dialog.type())
+        await dialog.accept()
+      })
+      await page.tab.reload()
+      expect(asked).toEqual(['beforeunload'])
+      await page.tab.waitForSelector('#unfinished:not([hidden])')
+      await page.tab.click('#go-on')
+      await page.says(/^Training/)
+      const first = await stepOf(page)
+      expect(first).toBeGreaterThan(saved)
+      expect(await page.text('#data-summary')).toBe(summary)
+      expect(summary).toMatch(/above.*below/)
+      expect(await page.tab.inputValue('#epochs')).toBe(settings.epochs)
+
+      // A crash gives no chance to store anything: the next checkpoint has more steps.
+      const later = await checkpointAfter(page, first)
+      const next = await page.openTab()
+      const session = await page.context.newCDPSession(page.tab)
+      const crashed = page.tab.waitForEvent('crash')
+      session.send('Page.crash').catch(() => {}) // the page ends before it answers
+      await crashed
+      await next.open()
+      await next.tab.waitForSelector('#unfinished:not([hidden])')
+      await next.tab.click('#go-on')
+      await next.says(/^Training/)
+      expect(await stepOf(next)).toBeGreaterThan(later)
+      expect(await next.text('#data-summary')).toBe(summary)
+      await next.tab.click('#stop')
+      await next.says(/^Stopped/)
+      expect(await countStored(next)).toEqual(stored(0, 1))
+      await next.tab.close()
+    },
+    patience,
+  )
+
+  it(
+    'finished models > are listed after leaving and coming back, can be opened and tried, until they are deleted',
+    async () => {
+      const page = await browser().openTab()
+      await page.open()
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
+      await page.set({ size: '28' })
+      await useDigits(page, [3, 7], 60)
+      await page.train({ epochs: '3', batch: '8' })
+      await page.says(/^Done/)
+      const bytes = await page.download('#download-ire')
+      const held = await page.claimed('ire')
+      const items = page.tab.locator('#finished-list > li')
+      await expect.poll(() => items.count()).toBeGreaterThan(0)
+
+      // Nothing is lost, so nothing is asked.
+      const asked: string[] = []
+      page.tab.on('dialog', (dialog) => {
+        asked.push(dialog.type())
+        return dialog.accept()
+      })
+      await page.tab.goto('about:blank')
+      await page.tab.goBack()
+      await page.tab.waitForSelector('#finished:not([hidden])')
+      expect(asked).toEqual([])
+      const [newest] = await items.allInnerTexts()
+      expect(newest).toContain('0, 1')
+      expect(newest).toContain(`AdamW + IRE ${(100 * held.accuracy).toFixed(1)} %`)
+      await items.first().getByRole('button', { name: /^Open/ }).click()
+      await page.says(/^The tuned models are open/)
+      expect(await page.text('#data-summary')).toMatch(/^60 examples of 2 classes: 0 \(\d+\), 1 \(\d+\)/)
+      expect(Buffer.compare(await page.download('#download-ire'), bytes)).toBe(0)
+      await page.draw('#try-pad', [[0.3, 0.2], [0.7, 0.2], [0.4, 0.8]]) // biome-ignore format: a line
+      await page.tab.waitForSelector('#seen-ire meter')
+      expect(await page.tab.isEnabled('#train')).toBe(true)
+      for (let left = (await items.count()) - 1; left >= 0; left--) {
+        await items
+          .first()
+          .getByRole('button', { name: /^Delete/ })
+          .click()
+        await expect.poll(() => items.count()).toBe(left)
+      }
+      expect(await page.tab.isVisible('#finished')).toBe(false)
+      expect(await countStored(page)).toEqual(stored(0, 0))
+      await page.tab.close()
+    },
+    patience,
+  )
+
+  it(
+    'full storage > the page and the title of its tab say so, and leaving asks until the models are downloaded',
+    async () => {
+      const page = await browser().openTab()
+      await openTable(page)
+      const before = await countStored(page)
+      await page.train({ epochs: '1000', batch: '1' })
+      await page.says(/^Training/)
+      expect(await page.tab.isVisible('#unstored')).toBe(false)
+      const title = await page.tab.title()
+      const session = await page.context.newCDPSession(page.tab)
+      const origin = new URL(page.url).origin
+      const expectUnstored = async (message: RegExp) => {
+        await page.tab.waitForSelector('#unstored:not([hidden])')
+        await expect.poll(() => page.text('#unstored')).toMatch(message)
+        expect(await page.tab.getAttribute('#unstored', 'role')).toBe('alert')
+        expect(await page.tab.title()).toBe(`Not stored! ${title}`)
+      }
+
+      // The files of checkpoints do not fit.
+      await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1 })
+      await expectUnstored(/closing this page loses it.*storage for this site is full/)
+
+      // There is room again.
+      await session.send('Storage.overrideQuotaForOrigin', { origin })
+      await page.tab.waitForSelector('#unstored', { state: 'hidden' })
+      expect(await page.tab.title()).toBe(title)
+      await expect.poll(() => countStored(page)).toEqual(stored(1, before.finished))
+
+      // The files of the tuned models do not fit: the checkpoints remain.
+      await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1 })
+      await page.tab.click('#stop')
+      await page.says(/^Stopped/)
+      await expectUnstored(/closing this page loses them. Download them. .*storage for this site is full/)
+      expect(await countStored(page)).toEqual(stored(1, before.finished))
+      const asked: string[] = []
+      page.tab.on('dialog', async (dialog) => {
+        asked.push(dialog.type())
+        await dialog.dismiss()
+      })
+      await expect(page.tab.reload({ timeout: 2000 })).rejects.toThrow()
+      expect(asked).toEqual(['beforeunload'])
+      expect((await page.download('#download-base')).length).toBeGreaterThan(100)
+      await page.tab.waitForSelector('#unstored', { state: 'hidden' })
+      expect(await page.tab.title()).toBe(title)
+      await page.tab.reload()
+      expect(asked).toHaveLength(1)
+      await session.send('Storage.overrideQuotaForOrigin', { origin })
+      await page.tab.close()
+    },
+    patience,
+  )
+})
+
+/** Step of the newest checkpoint that both contenders have; 0 if one has none. Runs in the worker of a page. */
+async function findCheckpoint(): Promise<number> {
+  const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('playground').catch(() => null)
+  const run = root && (await root.values().next()).value
+  if (run?.kind !== 'directory') return 0
+  const newest = async (contender: string) => {
+    const folder = await (run as FileSystemDirectoryHandle).getDirectoryHandle(contender).catch(() => null)
+    let step = 0
+    if (folder)
+      for await (const [name, file] of folder.entries())
+        if ((await (file as FileSystemFileHandle).getFile()).size > 0)
+          step = Math.max(step, Number(/checkpoint-(\d+)/.exec(name)?.[1] ?? 0))
+    return step
+  }
+  return Math.min(await newest('base'), await newest('ire'))
+}
