@@ -171,5 +171,35 @@ describeWithChromium(
       },
       patience,
     )
+
+    it(
+      'service worker > stores the chosen build of onnxruntime only, and isolates the page from its next load on',
+      async () => {
+        const page = browser()
+        const stored = () =>
+          page.tab.evaluate(async () => {
+            const requests = await Promise.all(
+              (await caches.keys()).map(async (name) => (await caches.open(name)).keys()),
+            )
+            const names = requests.flat().map(({ url }) => /threaded(\.\w+)?-[^.]*\.wasm$/.exec(url))
+            return names.flatMap((found) => (found ? [found[1] ?? '.wasm'] : [])).sort()
+          })
+        const noted = () =>
+          page.tab.waitForFunction(() =>
+            /works without a network/.test(document.getElementById('offline')!.textContent),
+          )
+        await page.open()
+        await noted()
+        const chosen = await page.tab.locator('#provider').inputValue()
+        expect(await stored()).toEqual([chosen === 'wasm' ? '.wasm' : '.jspi'])
+        await page.set({ provider: chosen === 'wasm' ? 'webgpu' : 'wasm' })
+        await expect.poll(stored).toEqual(['.jspi', '.wasm'])
+        await page.open()
+        expect(await page.tab.evaluate('crossOriginIsolated')).toBe(true)
+        await page.tab.click('#bundled')
+        await page.says(/is open/)
+      },
+      patience,
+    )
   },
 )

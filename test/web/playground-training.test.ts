@@ -17,6 +17,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
     async () => {
       const page = browser()
       await page.open()
+      await page.set({ provider: 'wasm' })
       await page.tab.waitForFunction(() => /without a network/.test(document.getElementById('offline')!.textContent))
       const loaded = page.requests.length
       await page.context.setOffline(true)

@@ -60,6 +60,25 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
+    'build of onnxruntime > is the smaller one if the browser can suspend WebAssembly; both run models',
+    async () => {
+      for (const hasJspi of [false, true]) {
+        await browser().reload()
+        put(neg)
+        const call = browser().worker
+        const { id, files } = await call<{ id: number; files: string[] }>('runtime', 'startBuild', hasJspi)
+        expect(files).toEqual([
+          expect.stringMatching(hasJspi ? /threaded\.jspi.*\.wasm$/ : /threaded\.asyncify.*\.wasm$/),
+        ])
+        const { program } = await call<Compiled>('runtime', 'compile', id, 'model')
+        expect(await call<Plains>('runtime', 'run', program, { x: floats(1, -2) })).toEqual({ y: answer(-1, 2) })
+        await call('runtime', 'dispose', id)
+      }
+    },
+    patience,
+  )
+
+  it(
     'further runs > allocate no more memory',
     async () => {
       put(neg)

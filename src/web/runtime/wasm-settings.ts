@@ -7,7 +7,9 @@ export interface WasmFiles {
 /** Location of onnxruntime's WebAssembly and its number of threads. */
 export interface WasmSettings {
   /**
-   * Location of onnxruntime-web's `ort-wasm-*` files: a folder, ending in '/', or the URLs of the two. Default: the
+   * Location of onnxruntime-web's `ort-wasm-*` files: a folder, ending in '/', or the URLs of the two files of the
+   * runtime (for `webgpu` of the build that the browser runs: `jspi` if it has `WebAssembly.Suspending`, otherwise
+   * `asyncify`). Default: the
    * location to which Vite (or another bundler that supports `new URL(..., import.meta.url)`) copies them; without a
    * bundler, next to onnxruntime-web's own module.
    */

@@ -73,19 +73,11 @@ interface OpenDevice {
 
 /** Starts onnxruntime-web's WebGPU provider. @throws 'runtime' with the reason */
 async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
-  // The device first: without one, 27 MB need not be loaded.
+  // The device first: without one, 17 or 27 MB need not be loaded.
   const gpu = await requestDevice(options.powerPreference)
   let ort: Ort
   try {
-    ort = await loadOrt(
-      'onnxruntime-web/webgpu',
-      () => import('onnxruntime-web/webgpu'),
-      { ...options, threads: options.threads ?? 1 },
-      {
-        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm', import.meta.url),
-        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs', import.meta.url),
-      },
-    )
+    ort = await loadBuild({ ...options, threads: options.threads ?? 1 })
   } catch (error) {
     gpu.destroy()
     throw error
@@ -98,6 +90,28 @@ async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
     opened,
     async () => openDevice(ort, await requestDevice(options.powerPreference), options),
   )
+}
+
+/**
+ * Loads one of the two builds of onnxruntime-web's WebGPU provider, which wait for the GPU in different ways. The build
+ * for browsers that can suspend WebAssembly (JSPI) has 17 MB; the other, in which a compiler has made every function
+ * suspendable (asyncify), has 27.
+ */
+const loadBuild = (settings: WasmSettings): Promise<Ort> =>
+  usesJspi(settings)
+    ? loadOrt('onnxruntime-web/jspi', () => import('onnxruntime-web/jspi'), settings, {
+        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm', import.meta.url),
+        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs', import.meta.url),
+      })
+    : loadOrt('onnxruntime-web/webgpu', () => import('onnxruntime-web/webgpu'), settings, {
+        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm', import.meta.url),
+        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs', import.meta.url),
+      })
+
+/** Whether the browser runs the build that suspends WebAssembly, and `wasmPaths` does not name a file of the other. */
+function usesJspi({ wasmPaths }: WasmSettings): boolean {
+  if (!('Suspending' in WebAssembly)) return false
+  return typeof wasmPaths !== 'object' || !/asyncify/.test(`${wasmPaths.wasm ?? ''} ${wasmPaths.mjs ?? ''}`)
 }
 
 async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promise<OpenDevice> {

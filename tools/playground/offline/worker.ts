@@ -1,17 +1,35 @@
 /// <reference lib="webworker" />
 
-/** Service worker that caches the files of the page for use without a network; it caches and fetches nothing else. */
+import type { OfflineFiles } from './plugin.js'
+
+/**
+ * Service worker that caches the files of the page for use without a network, and of onnxruntime those builds that are
+ * used. It caches and fetches nothing else.
+ */
 const worker = globalThis as unknown as ServiceWorkerGlobalScope
 
-/** Name of the cache, set by the build: it changes, and with it the worker, whenever a file changes. */
-declare const __PAGE__: { readonly version: string; readonly files: readonly string[] }
-const page = __PAGE__
+/** List of files, set by the build. */
+declare const __FILES__: OfflineFiles
+const files = __FILES__
 const prefix = 'onnx-ire-playground-'
-const version = prefix + page.version
+/** Name of the cache: it changes, and with it the worker, whenever a file changes. */
+const version = prefix + files.version
+
+const addressOf = (name: string) => new URL(name, worker.location.href).href
+const ofBuilds = new Set(Object.values(files.builds).flat().map(addressOf))
 
 worker.addEventListener('install', (event) => {
-  // Files that the page has just loaded come from the HTTP cache.
-  event.waitUntil(caches.open(version).then((cache) => cache.addAll(page.files)))
+  const install = async () => {
+    const cache = await caches.open(version)
+    // Files that the page has just loaded come from the HTTP cache.
+    await cache.addAll(files.page)
+    // A new version of the page keeps the builds of onnxruntime that have not changed.
+    for (const address of ofBuilds) {
+      const stored = await caches.match(address)
+      if (stored) await cache.put(address, stored)
+    }
+  }
+  event.waitUntil(install())
 })
 
 worker.addEventListener('activate', (event) => {
@@ -22,12 +40,46 @@ worker.addEventListener('activate', (event) => {
   event.waitUntil(tidy())
 })
 
+/** Stores the build that this browser runs for a provider, and replies with the reason if that fails. */
+worker.addEventListener('message', (event: ExtendableMessageEvent) => {
+  const { provider } = event.data as { readonly provider: 'wasm' | 'webgpu' }
+  const build = provider === 'wasm' ? 'wasm' : 'Suspending' in WebAssembly ? 'jspi' : 'asyncify'
+  const store = async () => {
+    const cache = await caches.open(version)
+    for (const name of files.builds[build]) if (!(await cache.match(addressOf(name)))) await cache.add(name)
+  }
+  event.waitUntil(
+    store().then(
+      () => event.ports[0]?.postMessage(null),
+      (error: Error) => event.ports[0]?.postMessage(error.message),
+    ),
+  )
+})
+
 worker.addEventListener('fetch', (event) => {
   const { request } = event
   if (request.method !== 'GET' || new URL(request.url).origin !== worker.location.origin) return
   const answer = async () => {
     const cache = await caches.open(version)
-    return (await cache.match(request, { ignoreSearch: true })) ?? fetch(request)
+    const stored = await cache.match(request, { ignoreSearch: true })
+    if (stored) return isolated(stored)
+    const response = await fetch(request)
+    if (response.ok && ofBuilds.has(request.url)) await cache.put(request, response.clone())
+    return isolated(response)
   }
   event.respondWith(answer())
 })
+
+/** A response with the headers of a cross-origin isolated page, so that WebAssembly has threads on any static server. */
+function isolated(response: Response): Response {
+  if (response.type !== 'basic' && response.type !== 'default') return response
+  const headers = new Headers(response.headers)
+  headers.set('Cross-Origin-Opener-Policy', 'same-origin')
+  headers.set('Cross-Origin-Embedder-Policy', 'require-corp')
+  const { body, status, statusText } = response
+  // A redirected response is not allowed for a navigation; a copy of it is.
+  return new Response(isEmpty.has(status) ? null : body, { status, statusText, headers })
+}
+
+/** Statuses of responses that must not have a body. */
+const isEmpty: ReadonlySet<number> = new Set([101, 204, 205, 304])

@@ -12,6 +12,20 @@ const start = (runtime: Runtime) => ({ id: runtimes.push(runtime) - 1, descripti
 export const startWasm = async (options = {}) => start(await wasm(options))
 export const startWebGpu = async (options = {}) => start(await webgpu(options))
 
+/** Starts WebGPU, and returns the files of onnxruntime that this loaded, as in a browser with or without JSPI. */
+export async function startBuild(hasJspi: boolean, options = {}) {
+  const { Suspending } = WebAssembly as unknown as { Suspending: unknown }
+  if (!hasJspi) Reflect.deleteProperty(WebAssembly, 'Suspending')
+  performance.clearResourceTimings()
+  try {
+    const { id } = start(await webgpu(options))
+    const files = performance.getEntriesByType('resource').map(({ name }) => name.replace(/^.*\//, ''))
+    return { id, files: files.filter((file) => file.endsWith('.wasm')) }
+  } finally {
+    Object.assign(WebAssembly, { Suspending })
+  }
+}
+
 /** Starts without WebGPU, with and without a fallback. */
 export async function startWithout() {
   Object.defineProperty(navigator, 'gpu', { value: undefined, configurable: true })
