@@ -18,7 +18,7 @@ export function optionsDocument(): string {
       ...interfaces
         .filter(({ options, parents }) => options.length + parents.length > 0)
         .flatMap(({ name, summary, parents, options }) => [
-          `### \`${name}\``,
+          `### ${name}`,
           [
             summary,
             parents.length > 0 ? `Includes the options of ${parents.map((each) => `\`${each}\``).join(' and ')}.` : '',
