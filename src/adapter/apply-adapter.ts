@@ -132,6 +132,11 @@ export function reasonAgainstDora({ kind, part, source }: Layer): string | undef
 export interface LayerPair {
   readonly layer: Layer
   readonly adapter: AdapterLayer
+  /**
+   * Initial A and B of PiSSA (Meng et al. 2024), which the layer subtracts: y = W x + s (B A - B0 A0) x. That is the
+   * residual weight W - s B0 A0 with the adapter, without a change of W.
+   */
+  readonly start?: Pick<AdapterLayer, 'a' | 'b'>
 }
 
 /** A module that is trained as a whole, and its layer in the model. */
@@ -233,7 +238,7 @@ class Insertion {
   }
 
   /** Adds the tensors of a layer. */
-  addTensors({ layer, adapter }: LayerPair): LayerRecord {
+  addTensors({ layer, adapter, start }: LayerPair): LayerRecord {
     const { kind, node, sites } = layer
     const { module, a, b, scale, magnitude } = adapter
     const { dtype } = sites[0]!
@@ -249,6 +254,12 @@ class Insertion {
       a: this.#addTensor(`${module}.lora_A.weight`, convert(kind === 'conv' ? a : transpose(a), dtype)),
       b: this.#addTensor(`${module}.lora_B.weight`, convert(kind === 'conv' ? b : transpose(b), dtype)),
       ...(magnitude && { magnitude: this.#addTensor(`${module}.lora_magnitude_vector`, convert(magnitude, dtype)) }),
+      ...(start && {
+        start: {
+          a: this.#addTensor(`${module}.lora_A0.weight`, convert(transpose(start.a), dtype)),
+          b: this.#addTensor(`${module}.lora_B0.weight`, negate(convert(transpose(start.b), dtype))),
+        },
+      }),
     }
   }
 
@@ -302,11 +313,14 @@ class Insertion {
 
   /** s A x, the activation of rank r. */
   #addHidden(
-    { layer, adapter: { module } }: LayerPair,
+    { layer, adapter: { module }, start }: LayerPair,
     { input, node, isInputTransposed }: Site,
     add: AddNode,
   ): string {
-    const a = `${module}.lora_A.weight`
+    const trained = `${module}.lora_A.weight`
+    const a = start
+      ? add('Concat', `${module}/lora_A_start`, [trained, `${module}.lora_A0.weight`], [intAttribute('axis', 1)])
+      : trained
     const role = `${module}/lora_A`
     const down = () => {
       if (layer.kind === 'embedding') return add('Gather', role, [a, input])
@@ -328,10 +342,18 @@ class Insertion {
       : add('Dropout', `${module}/lora_dropout`, [input], [floatAttribute('ratio', this.#dropout)])
   }
 
+  /** B, with that of PiSSA below. */
+  #addUp({ adapter: { module }, start }: LayerPair, add: AddNode): string {
+    const trained = `${module}.lora_B.weight`
+    return start
+      ? add('Concat', `${module}/lora_B_start`, [trained, `${module}.lora_B0.weight`], [intAttribute('axis', 0)])
+      : trained
+  }
+
   /** s B A x */
   #addProduct(pair: LayerPair, site: Site, add: AddNode): string {
     const { module } = pair.adapter
-    const inputs = [this.#addHidden(pair, site, add), `${module}.lora_B.weight`]
+    const inputs = [this.#addHidden(pair, site, add), this.#addUp(pair, add)]
     if (pair.layer.kind !== 'conv') return add('MatMul', `${module}/lora_B`, inputs)
     const groups = groupsOf(pair.adapter)
     return add('Conv', `${module}/lora_B`, inputs, groups === 1 ? [] : [intAttribute('group', groups)])
@@ -346,11 +368,11 @@ class Insertion {
         'invalid-model',
         `adapter: module '${module}' is a part of a packed layer, which needs operator set 11 or later: convert the model`,
       )
-    const rank = pairs[0]!.adapter.a.dims[0]!
+    const rank = pairs[0]!.adapter.a.dims[0]! * (pairs[0]!.start ? 2 : 1)
     const hidden = this.#addHidden(pairs[0]!, site, add)
     const products = sizes.map((size, index) => {
       const pair = pairs.find(({ layer }) => layer.part!.index === index)
-      if (pair === pairs[0]) return add('MatMul', `${module}/lora_B`, [hidden, `${module}.lora_B.weight`])
+      if (pair === pairs[0]) return add('MatMul', `${module}/lora_B`, [hidden, this.#addUp(pair!, add)])
       if (pair) return this.#addProduct(pair, site, add)
       const zeros = `${module}.lora_zeros_${index}`
       if (!this.#taken.has(zeros))
@@ -420,6 +442,13 @@ class Insertion {
 
 const convert = (tensor: Tensor, dtype: DType): Tensor =>
   tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))
+
+const negate = ({ dtype, dims, ...tensor }: Tensor): Tensor =>
+  tensorFrom(
+    dtype,
+    dims,
+    numbersOf({ dtype, dims, ...tensor }).map((x) => -x),
+  )
 
 const intAttribute = (name: string, value: number): AttributeProto =>
   create('AttributeProto', { name, type: attributeTypes.int, i: toInt64(value) })

@@ -6,7 +6,7 @@
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer, SavedModule } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
 export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
-export { type LoraOptions, lora } from './lora.js'
+export { type AdapterInit, type LoraOptions, lora } from './lora.js'
 export { type LoraReadyOptions, makeLoraReady } from './lora-ready.js'
 export { mergeAdapter } from './merge-adapter.js'
 export {

@@ -1,6 +1,6 @@
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { Model } from '../onnx/model.js'
+import { type Model, namedTensors } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { belowOne, checkBoolean, checkNames, checkNumber, count, invalidOption, positiveCount } from '../util/check.js'
 import { closest } from '../util/closest.js'
@@ -11,8 +11,14 @@ import { getOwn } from '../util/record.js'
 import type { AdapterConfig, AdapterLayer } from './adapter.js'
 import { checkBase, insertAdapter, reasonAgainstDora } from './apply-adapter.js'
 import { findLayers, type Layer, type LayerOptions, listRefused, nameOf } from './layers.js'
-import { readWeight, rowNorms } from './merged-weight.js'
+import { isReadableWeight, readModuleWeight, readWeight, rowNorms } from './merged-weight.js'
+import { principalVectors } from './principal.js'
 import { findWholeLayers, readWhole } from './saved-modules.js'
+
+/** Initial values of a new adapter; see `LoraOptions.init`. */
+export type AdapterInit = 'kaiming' | 'gaussian' | 'pissa'
+
+const inits: readonly AdapterInit[] = ['kaiming', 'gaussian', 'pissa']
 
 /** Options of `lora`. */
 export interface LoraOptions extends LayerOptions {
@@ -41,9 +47,12 @@ export interface LoraOptions extends LayerOptions {
   readonly alphaPattern?: Readonly<Record<string, number>>
   /**
    * Initial values of A: 'kaiming' (default) is uniform in +-1 / sqrt(inputs), 'gaussian' normal with standard
-   * deviation 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT.
+   * deviation 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT. 'pissa' (Meng et al. 2024) trains the
+   * largest singular values of the weight: s B A begins as their part W0 of it, over W - W0. The weight itself is not
+   * changed; the layer subtracts W0, and `adapterOf` returns an ordinary adapter of twice the rank. For linear layers
+   * with weights in floating point or MatMulNBits.
    */
-  readonly init?: 'kaiming' | 'gaussian'
+  readonly init?: AdapterInit
   /** Seed of the initial values. Default 0. */
   readonly seed?: number
   /** Name or path of the model, for `adapter_config.json`. */
@@ -95,19 +104,19 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
     for (const key of Object.keys(pattern))
       if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(model, option, key, layers)
   const random = new Random(seed).stream('lora')
+  const tensors = init === 'pissa' ? namedTensors(model) : new Map<string, Tensor>()
   const pairs = layers.map((layer) => {
     const rank = find(rankPattern, layer) ?? r
     checkGroups(layer, rank)
     const scale = (find(alphaPattern, layer) ?? alpha) / (rsLora ? Math.sqrt(rank) : rank)
     const magnitude = dora ? { magnitude: magnitudes(layer) } : {}
-    const adapter: AdapterLayer = {
-      module: layer.module,
-      kind: layer.kind,
-      ...initialize(layer, rank, init, random.stream(layer.module)),
-      scale,
-      ...magnitude,
-    }
-    return { layer, adapter }
+    const matrices =
+      init === 'pissa'
+        ? findPrincipal(layer, rank, scale, tensors)
+        : initialize(layer, rank, init, random.stream(layer.module))
+    const { module, kind } = layer
+    const adapter: AdapterLayer = { module, kind, ...matrices, scale, ...magnitude }
+    return { layer, adapter, ...(init === 'pissa' && { start: matrices }) }
   })
   const config: AdapterConfig = { ...settings, r, alpha, targets }
   return insertAdapter(model, pairs, config, {
@@ -131,10 +140,15 @@ export function checkLoraOptions(options: LoraOptions): void {
   if (dora !== undefined) checkBoolean(owner, 'dora', dora)
   for (const [key, value] of Object.entries(rankPattern)) checkNumber(owner, `rankPattern.${key}`, value, positiveCount)
   for (const [key, value] of Object.entries(alphaPattern)) checkNumber(owner, `alphaPattern.${key}`, value, positive)
-  if (init !== undefined && init !== 'kaiming' && init !== 'gaussian')
-    throw invalidOption(owner, 'init', init, "'kaiming' or 'gaussian'")
+  if (init !== undefined && !inits.includes(init))
+    throw invalidOption(owner, 'init', init, `one of '${inits.join("', '")}'`)
   if (targets !== undefined && [targets].flat().length === 0)
     throw invalidOption(owner, 'targets', '[]', "'all-linear' or at least one name")
+  if (init === 'pissa' && (dora || dropout))
+    throw new OnnxIreError(
+      'invalid-option',
+      `adapter: option 'init' is 'pissa'; then ${dora ? 'dora must be false' : `dropout must be 0, for the initial values that the layer subtracts would be dropped with it`}`,
+    )
   if (dora && dropout)
     throw new OnnxIreError('invalid-option', `adapter: option 'dropout' is ${dropout}; with dora it must be 0`)
 }
@@ -168,6 +182,44 @@ function checkGroups({ module, groups = 1 }: Layer, rank: number): void {
       'invalid-option',
       `adapter: the rank of module '${module}' is ${rank}, but it is a convolution of ${groups} groups, each of which needs the same part of the rank: give a multiple of ${groups} by rankPattern, or exclude the module`,
     )
+}
+
+/** The largest singular values of a layer's weight: s B A is their part of it. */
+function findPrincipal(
+  layer: Layer,
+  rank: number,
+  scale: number,
+  tensors: ReadonlyMap<string, Tensor>,
+): Pick<AdapterLayer, 'a' | 'b'> {
+  const { module, kind, in: inputs, out, sites } = layer
+  const reason =
+    kind !== 'linear'
+      ? `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}, not a linear layer`
+      : !isReadableWeight(layer)
+        ? 'its weight is quantized in a form that is not read'
+        : rank > Math.min(inputs, out)
+          ? `its weight has ${Math.min(inputs, out)} singular values, the rank is ${rank}`
+          : undefined
+  if (reason)
+    throw new OnnxIreError(
+      'invalid-option',
+      `adapter: option 'init' is 'pissa', but module '${module}' cannot begin with its largest singular values: ${reason}; exclude the module, or use another init`,
+    )
+  const { values, left, right } = principalVectors(readModuleWeight(layer, tensors), out, inputs, rank)
+  const roots = values.map((value) => Math.sqrt(value / scale))
+  const { dtype } = sites[0]!
+  return {
+    a: tensorFrom(
+      dtype,
+      [rank, inputs],
+      right.flatMap((v, k) => Array.from(v, (x) => roots[k]! * x)),
+    ),
+    b: tensorFrom(
+      dtype,
+      [out, rank],
+      Array.from({ length: out * rank }, (_, i) => roots[i % rank]! * left[i % rank]![Math.floor(i / rank)]!),
+    ),
+  }
 }
 
 /** The norms of the rows of a layer's weight, with which DoRA begins. */

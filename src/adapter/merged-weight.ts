@@ -1,6 +1,7 @@
 import { numbersOf } from '../ir/leaf.js'
-import { sizeOf } from '../ir/tensor.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { AdapterLayer } from './adapter.js'
+import { readBlocks } from './blocks.js'
 import type { Layer } from './layers.js'
 import { transpose } from './names.js'
 import { toReadOrder } from './weight-source.js'
@@ -32,6 +33,25 @@ export function readWeight({ source }: Layer): Float64Array {
   const { data } = source!.stored
   const elements = data instanceof Float32Array ? data : numbersOf(source!.stored)
   return toReadOrder(source!, new Float64Array(elements))
+}
+
+/** Whether the weight of a linear layer can be read: in floating point, or in blocks. */
+export const isReadableWeight = ({ source, operator }: Layer): boolean =>
+  source ? !source.isQuantized : operator === 'com.microsoft.MatMulNBits'
+
+/**
+ * The weight of a linear module as PyTorch has it, [out, in]: with the factor of the node, and of a packed layer its
+ * part.
+ */
+export function readModuleWeight(layer: Layer, tensors: ReadonlyMap<string, Tensor>): Float64Array {
+  const { outAxis, in: inputs, out, part, alpha } = layer
+  const weight = layer.source ? readWeight(layer) : readBlocks(layer, tensors)
+  const width = weight.length / inputs
+  const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
+  return Float64Array.from({ length: out * inputs }, (_, i) => {
+    const [output, input] = [first + Math.floor(i / inputs), i % inputs]
+    return alpha * weight[outAxis === 0 ? output * inputs + input : input * width + output]!
+  })
 }
 
 /**

@@ -1,5 +1,5 @@
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import { sizeOf, type Tensor, tensor } from '../ir/tensor.js'
+import { numbersOf } from '../ir/leaf.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { qualifiedName, walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
@@ -9,6 +9,7 @@ import { append } from '../util/append.js'
 import { checkNames, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { applyAdapter, findPairs, type LayerPair } from './apply-adapter.js'
+import { type BlockForm, type BlockWeight, quantizeBlocks, readBlocks } from './blocks.js'
 import { mergeAdapter } from './merge-adapter.js'
 import { mergeWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
@@ -150,21 +151,12 @@ function quantizeAgain(
   for (const pair of pairs) append(groups, pair.layer.node, pair)
   const products = new Map<NodeProto, BlockNode>()
   for (const group of groups.values()) {
-    const { module, sites, weight } = group[0]!.layer
-    const { node, attributes, dtype } = sites[0]!
-    const [, q = '', scales = '', zeroPoints = '', order = ''] = node.input
-    if (order !== '')
-      throw new OnnxIreError(
-        'invalid-option',
-        `the adapter cannot be merged: the weight of ${module} has reordered columns (g_idx): leave the adapter beside the weights`,
-      )
-    const [n, k] = [Number(attributes['N']), Number(attributes['K'])]
-    const form = { n, k, bits: weight.bits, blockSize: Number(attributes['block_size']) }
-    const zero = zeroPoints === '' ? undefined : tensors.get(zeroPoints)
-    const stored = { q: tensors.get(q)!, scales: tensors.get(scales)!, ...(zero && { zeroPoints: zero }) }
+    const { module, sites, in: k } = group[0]!.layer
+    const { attributes, dtype } = sites[0]!
+    const n = Number(attributes['N'])
     const changed = group.reduce(
       (elements, { layer, adapter }) => mergeWeight(layer, adapter, elements),
-      dequantizeBlocks(stored, form),
+      readBlocks(group[0]!.layer, tensors),
     )
     const again = { n, k, bits, blockSize }
     const type = dtype === 'float16' ? 'float16' : 'float32'
@@ -271,106 +263,3 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
 
 const intAttribute = ([name, value]: [string, number]): AttributeProto =>
   create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(value) })
-
-/** The form of a weight [n, k] in MatMulNBits: blocks of `blockSize` elements along k, each with a scale. */
-export interface BlockForm {
-  readonly n: number
-  readonly k: number
-  readonly bits: number
-  readonly blockSize: number
-}
-
-/**
- * A weight in blocks: q [n, blocks, blockSize bits / 8], scales [n, blocks]. Without zero points they are 2^(bits-1).
- */
-export interface BlockWeight {
-  readonly q: Tensor
-  readonly scales: Tensor
-  readonly zeroPoints?: Tensor
-}
-
-/** Elements of a weight, and the distances in them from one output, and from one input, to the next. */
-export interface WeightElements {
-  readonly elements: Float32Array | Float64Array
-  readonly outputStride: number
-  readonly inputStride: number
-}
-
-/**
- * Quantizes a weight as onnxruntime's MatMulNBitsQuantizer does with symmetric blocks: the element of the largest
- * magnitude m in a block becomes -2^(bits-1), so scale = -m / 2^(bits-1) and q = round(w / scale) + 2^(bits-1).
- * @param dtype type of the scales: that of the activations
- */
-export function quantizeBlocks(
-  { elements, outputStride, inputStride }: WeightElements,
-  { n, k, bits, blockSize }: BlockForm,
-  dtype: 'float32' | 'float16',
-): BlockWeight {
-  const blocks = Math.ceil(k / blockSize)
-  const half = 2 ** (bits - 1)
-  const perByte = 8 / bits
-  const blockBytes = blockSize / perByte
-  const q = new Uint8Array(n * blocks * blockBytes)
-  const factors = new Float32Array(n * blocks)
-  for (let block = 0; block < factors.length; block++) {
-    const first = (block % blocks) * blockSize
-    const length = Math.min(blockSize, k - first)
-    const start = Math.floor(block / blocks) * outputStride + first * inputStride
-    let extreme = 0
-    for (let j = 0; j < length; j++) {
-      const w = elements[start + j * inputStride]!
-      // Of two elements with the same magnitude the negative one is taken.
-      if (Math.abs(w) > Math.abs(extreme) || (w < 0 && w === -extreme)) extreme = w
-    }
-    factors[block] = extreme / -half
-    const scale = dtype === 'float32' ? factors[block]! : numbersOf(tensorFrom(dtype, [1], [factors[block]!]))[0]!
-    const inverse = scale === 0 ? 0 : Math.fround(1 / scale)
-    for (let j = 0; j < length; j++) {
-      const x = Math.fround(Math.fround(elements[start + j * inputStride]!) * inverse)
-      const level = Math.sign(x) * Math.floor(Math.abs(x) + 0.5) + half
-      const code = Math.min(Math.max(level, 0), 2 * half - 1)
-      q[block * blockBytes + Math.floor(j / perByte)]! |= code << ((j % perByte) * bits)
-    }
-  }
-  return { q: tensor('uint8', [n, blocks, blockBytes], q), scales: tensorFrom(dtype, [n, blocks], factors) }
-}
-
-/**
- * The elements [n, k] of a weight in blocks: (q - zero point) scale.
- * @throws OnnxIreError `invalid-model` for tensors of other sizes
- */
-export function dequantizeBlocks(
-  { q, scales, zeroPoints }: BlockWeight,
-  { n, k, bits, blockSize }: BlockForm,
-): Float64Array {
-  const blocks = Math.ceil(k / blockSize)
-  const [perByte, half] = [8 / bits, 2 ** (bits - 1)]
-  const codes = q.data as Uint8Array
-  const factors = numbersOf(scales)
-  const arePacked = zeroPoints?.dtype === 'uint8'
-  const offsets = zeroPoints && numbersOf(zeroPoints)
-  const rowBytes = Math.ceil((blocks * bits) / 8)
-  const wrong =
-    q.dtype !== 'uint8' ||
-    codes.length !== (n * blocks * blockSize) / perByte ||
-    factors.length !== n * blocks ||
-    (offsets && offsets.length !== (arePacked ? n * rowBytes : n * blocks))
-  if (wrong)
-    throw new OnnxIreError('invalid-model', `the tensors of a MatMulNBits [${n}, ${k}] have other sizes than it needs`)
-  const codeOf = (bytes: ArrayLike<number>, start: number, i: number) =>
-    (bytes[start + Math.floor(i / perByte)]! >> ((i % perByte) * bits)) & (2 * half - 1)
-  const elements = new Float64Array(n * k)
-  for (let row = 0; row < n; row++) {
-    for (let j = 0; j < k; j++) {
-      const block = Math.floor(j / blockSize)
-      const offset = !offsets
-        ? half
-        : arePacked
-          ? codeOf(offsets, row * rowBytes, block)
-          : offsets[row * blocks + block]!
-      const code = codeOf(codes, (row * blocks * blockSize) / perByte, j)
-      elements[row * k + j] = (code - offset) * factors[row * blocks + block]!
-    }
-  }
-  return elements
-}

@@ -1,5 +1,6 @@
 import { isFloat } from '../ir/dtype.js'
-import { checksumTensor } from '../ir/tensor.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { checksumTensor, type Tensor } from '../ir/tensor.js'
 import { checkModel, type Model, namedTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
@@ -12,7 +13,8 @@ import { type AdapterRecord, createInsertedMatcher, findRecord, removeRecord } f
 import { replaceNodes } from './scopes.js'
 
 /**
- * Reads the adapter of a model, trained or not.
+ * Reads the adapter of a model, trained or not. One that began with PiSSA has twice the rank: what was trained and,
+ * negated, the initial values.
  *
  * @example
  * const adapter = adapterOf(trainer.export())
@@ -40,12 +42,12 @@ export function adapterOf(model: Model): Adapter {
   }
   return {
     config,
-    layers: layers.map(({ module, kind, scale, a, b, magnitude }): AdapterLayer => {
+    layers: layers.map(({ module, kind, scale, a, b, magnitude, start }): AdapterLayer => {
       return {
         module,
         kind,
-        a: kind === 'conv' ? find(a) : findMatrix(a),
-        b: kind === 'conv' ? find(b) : findMatrix(b),
+        a: kind === 'conv' ? find(a) : start ? stack(findMatrix(a), findMatrix(start.a)) : findMatrix(a),
+        b: kind === 'conv' ? find(b) : start ? transpose(stack(find(b), find(start.b))) : findMatrix(b),
         scale,
         ...(magnitude !== undefined && { magnitude: find(magnitude) }),
       }
@@ -59,6 +61,10 @@ export function adapterOf(model: Model): Adapter {
     }),
   }
 }
+
+/** The rows of two matrices. */
+const stack = (top: Tensor, bottom: Tensor): Tensor =>
+  tensorFrom(top.dtype, [top.dims[0]! + bottom.dims[0]!, top.dims[1]!], [...numbersOf(top), ...numbersOf(bottom)])
 
 /**
  * Removes the adapter of a model: the bytes are those of the model before the adapter was inserted.

@@ -42,6 +42,8 @@ export interface LayerRecord {
   readonly a: string
   readonly b: string
   readonly magnitude?: string
+  /** Names of the initial A and negated B of PiSSA, which are not trained. */
+  readonly start?: { readonly a: string; readonly b: string }
 }
 
 /** A base node, whose output was renamed so that the sum with the adapter could take its name. */
@@ -155,7 +157,8 @@ const isLayer = (value: unknown): boolean =>
   ['linear', 'conv', 'embedding'].includes(value['kind'] as string) &&
   Number.isFinite(value['scale']) &&
   Number.isInteger(value['r']) &&
-  (value['magnitude'] === undefined || typeof value['magnitude'] === 'string')
+  (value['magnitude'] === undefined || typeof value['magnitude'] === 'string') &&
+  (value['start'] === undefined || (isObject(value['start']) && hasTexts(value['start'], ['a', 'b'])))
 
 const isSaved = (value: unknown): boolean =>
   isObject(value) &&

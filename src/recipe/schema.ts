@@ -172,7 +172,7 @@ const adapter = object<LoraOptions>({
   modulesToSave: patterns,
   rankPattern: map(whole(1, 'the rank of these layers', maxRank)),
   alphaPattern: map(real(above0, 'the alpha of these layers')),
-  init: choice(['kaiming', 'gaussian'], 'the distribution of A'),
+  init: choice(['kaiming', 'gaussian', 'pissa'], 'the distribution of A'),
   seed: seed(),
   baseModel: text('the name of the model in adapter_config.json'),
   taskType: text("PEFT's task type"),

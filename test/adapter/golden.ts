@@ -17,8 +17,12 @@ export const readGoldenFolder = (name: string): Record<string, Uint8Array> =>
 
 export const readGoldenPeft = (name: string): PeftAdapter => decodePeft(readGoldenFolder(name))
 
-export const readGoldenModel = (name: 'mixed' | 'llama'): Model => decodeModel(readGolden(`${name}.onnx`))
+export const readGoldenModel = (name: 'mixed' | 'llama' | 'grouped'): Model => decodeModel(readGolden(`${name}.onnx`))
 
 /** Inputs `ids` and `tokens`, and the outputs that PyTorch computed, by the name of the folder. */
 export const goldenTensors = (): Readonly<Record<string, Tensor>> =>
   decodeSafetensors(readGolden('outputs.safetensors'), { checksum: false }).tensors
+
+/** The input `x` of grouped.onnx, and what PEFT computed with it. */
+export const methodTensors = (): Readonly<Record<string, Tensor>> =>
+  decodeSafetensors(readGolden('methods.safetensors'), { checksum: false }).tensors

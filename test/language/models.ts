@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { dequantizeBlocks } from '../../src/adapter/quantize-model.js'
+import { dequantizeBlocks } from '../../src/adapter/blocks.js'
 import { attributesOf } from '../../src/adapter/weight-source.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { createInput } from '../../src/onnx/import/declarations.js'

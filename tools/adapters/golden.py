@@ -23,9 +23,9 @@ warnings.filterwarnings('ignore')
 root = pathlib.Path(__file__).resolve().parents[2] / 'test' / 'adapter' / 'golden'
 
 
-def export(model, inputs, names, path):
+def export(model, inputs, names, path, axes={0: 'batch', 1: 'length'}):
     """Exports a model with symbolic batch and length, weights inside the file."""
-    axes = {name: {0: 'batch', 1: 'length'} for name in names}
+    axes = {name: axes for name in names}
     torch.onnx.export(
         model, tuple(inputs), str(path), input_names=names, output_names=['y'], dynamic_axes=axes, opset_version=17, dynamo=False
     )
@@ -57,7 +57,9 @@ def save(model, name, io, half=None):
     (folder / 'README.md').unlink(missing_ok=True)
     # PEFT writes a set in any order.
     config = json.loads((folder / 'adapter_config.json').read_text())
-    config['target_modules'].sort()
+    for key in ('target_modules', 'feedforward_modules'):
+        if key in config:
+            config[key].sort()
     (folder / 'adapter_config.json').write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
     if half is not None:
         file = folder / 'adapter_model.safetensors'

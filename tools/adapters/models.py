@@ -51,3 +51,17 @@ class Logits(nn.Module):
         mask = torch.full((length, length), -1e9).triu(1)[None, None]
         hidden = self.model(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
         return self.lm_head(hidden)
+
+
+class Grouped(nn.Module):
+    """A convolution of two groups and two linear layers with biases."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 6, 3, padding=1, groups=2)
+        self.k_proj = nn.Linear(6, 12)
+        self.down_proj = nn.Linear(12, 9)
+
+    def forward(self, x):
+        hidden = self.conv(x).flatten(2).transpose(1, 2)
+        return self.down_proj(torch.tanh(self.k_proj(hidden)))

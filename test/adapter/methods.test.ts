@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest'
+import {
+  adapterOf,
+  applyAdapter,
+  checksumBase,
+  encodePeft,
+  lora,
+  makeLoraReady,
+  mergeAdapter,
+  quantizeModel,
+  removeAdapter,
+} from '../../src/adapter/index.js'
+import { decodePeft } from '../../src/adapter/peft.js'
+import { principalVectors } from '../../src/adapter/principal.js'
+import { adamw, encodeModel, fromArrays, type Model, mse, type Tensor } from '../../src/index.js'
+import { Random } from '../../src/util/random.js'
+import { difference, numbers } from '../onnx/session.js'
+import { startTrainers, train } from '../train/small-trainer.js'
+import { methodTensors, readGoldenModel, readGoldenPeft } from './golden.js'
+import { runModel } from './run.js'
+
+const { create } = startTrainers()
+const golden = methodTensors()
+const base = readGoldenModel('grouped')
+const x = golden['x']!
+const output = async (model: Model): Promise<Tensor> => (await runModel(model, { x }))['y']!
+
+/** The product B A of two matrices. */
+function product({ dims: [r = 0, inputs = 0], ...a }: Tensor, b: Tensor): number[] {
+  const [down, up] = [numbers({ ...a, dims: [r, inputs] }), numbers(b)]
+  return Array.from({ length: b.dims[0]! * inputs }, (_, i) => {
+    const [row, column] = [Math.floor(i / inputs), i % inputs]
+    return Array.from({ length: r }, (_, k) => up[row * r + k]! * down[k * inputs + column]!).reduce((s, v) => s + v, 0)
+  })
+}
+
+const largest = (found: readonly number[], expected: readonly number[]) =>
+  Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) / Math.max(...expected.map(Math.abs))
+
+describe('an adapter of a convolution of two groups', () => {
+  it('has the outputs of PEFT', async () => {
+    const { adapter } = readGoldenPeft('grouped')
+    expect(difference(await output(applyAdapter(base, adapter)), golden['grouped']!)).toBeLessThan(1e-5)
+    expect(difference(golden['grouped']!, golden['base']!)).toBeGreaterThan(0.05)
+    expect(decodePeft(encodePeft(adapter)).adapter.layers).toEqual(adapter.layers)
+  })
+})
+
+describe('PiSSA', () => {
+  const options = { r: 3, alpha: 5, targets: ['k_proj', 'down_proj'], init: 'pissa' } as const
+  const start = lora(base, options)
+
+  it('begins with the singular values of PEFT, the outputs of the base, and its weights', async () => {
+    expect(difference(await output(start), golden['base']!)).toBeLessThan(1e-6)
+    for (const { module, a, b } of adapterOf(start).layers) {
+      const path = `pissa/base_model.model.${module}.lora_`
+      // Twice the rank: the initial values, and the same negated.
+      expect(a.dims[0]).toBe(6)
+      expect(Math.max(...product(a, b).map(Math.abs))).toBeLessThan(1e-6)
+      const [half, first] = [numbers(a).slice(0, numbers(a).length / 2), { ...a, dims: [3, a.dims[1]!] }]
+      const up = numbers(b).filter((_, i) => i % 6 < 3)
+      const found = product(
+        { ...first, data: Float32Array.from(half) } as Tensor,
+        { ...b, dims: [b.dims[0]!, 3], data: Float32Array.from(up) } as Tensor,
+      )
+      const expected = product(golden[`${path}A.weight`]!, golden[`${path}B.weight`]!)
+      expect(largest(found, expected), module).toBeLessThan(1e-5)
+    }
+    expect(checksumBase(start)).toBe(checksumBase(base))
+    expect(Buffer.compare(encodeModel(removeAdapter(start)), encodeModel(base))).toBe(0)
+  })
+
+  it('trains as in PEFT, to an adapter of twice the rank that fits the original base', async () => {
+    const trainer = await create({ loss: mse(), optimizer: adamw({ lr: 1e-2, weightDecay: 0.1 }), batchSize: 2 }, start)
+    const { dims } = golden['base']!
+    const targets: Tensor = { dtype: 'float32', dims, data: new Float32Array(numbers(golden['base']!).length) }
+    const intervals = await train(trainer, fromArrays({ x, targets }), { totalSteps: 20, evaluateEvery: 1 })
+    const tuned = trainer.export()
+    await trainer.dispose()
+    const expected = numbers(golden['pissa/losses']!)
+    expect(expected.at(-1)).toBeLessThan(0.5 * expected[0]!)
+    for (const [step, { loss }] of intervals.entries()) expect(Math.abs(loss / expected[step]! - 1)).toBeLessThan(1e-3)
+    const { adapter } = readGoldenPeft('pissa')
+    const own = decodePeft(encodePeft(adapterOf(tuned))).adapter
+    expect(own.layers.map(({ a }) => a.dims)).toEqual(adapter.layers.map(({ a }) => a.dims).reverse())
+    for (const model of [tuned, applyAdapter(base, own), mergeAdapter(tuned), applyAdapter(base, adapter)])
+      expect(difference(await output(model), golden['pissa']!)).toBeLessThan(1e-3)
+    expect(makeLoraReady(tuned).proto.graph!.input.length).toBe(5)
+  })
+
+  it('over a base in 4 bits > begins with its outputs', async () => {
+    const quantized = quantizeModel(base, { blockSize: 16 })
+    const adapted = lora(quantized, options)
+    expect(difference(await output(adapted), await output(quantized))).toBeLessThan(1e-5)
+    expect(difference(await output(quantized), golden['base']!)).toBeGreaterThan(1e-3)
+  })
+})
+
+describe('principalVectors', () => {
+  it.each([
+    [7, 5, 5],
+    [5, 40, 3],
+    [60, 50, 4],
+  ])('of a matrix [%i, %i] > %i values and vectors that W maps to each other', (rows, columns, count) => {
+    const w = new Random(2).stream('w').fill(new Float64Array(rows * columns), 'normal')
+    const { values, left, right } = principalVectors(w, rows, columns, count)
+    expect(values).toHaveLength(count)
+    expect(values).toEqual([...values].sort((a, b) => b - a))
+    for (const [k, value] of values.entries()) {
+      const image = Array.from({ length: rows }, (_, i) =>
+        Array.from({ length: columns }, (_, j) => w[i * columns + j]! * right[k]![j]!).reduce((s, v) => s + v, 0),
+      )
+      expect(
+        largest(
+          image,
+          Array.from(left[k]!, (u) => value * u),
+        ),
+      ).toBeLessThan(1e-3)
+    }
+    // The squares of all singular values add up to those of the elements.
+    const total = w.reduce((sum, value) => sum + value ** 2, 0)
+    const sum = values.reduce((s, value) => s + value ** 2, 0)
+    if (count === Math.min(rows, columns)) expect(sum / total).toBeCloseTo(1, 10)
+    else expect(sum).toBeLessThan(total)
+  })
+})
