@@ -1,28 +1,7 @@
+import type { ScoreKind } from '../analysis/snippet/score-kind.js'
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { Model } from '../onnx/model.js'
 import { OnnxIreError } from '../util/errors.js'
-import { getOwn } from '../util/record.js'
-
-/** Meaning of the scores that an output holds per class. */
-export type ScoreKind = 'logits' | 'probabilities' | 'log-probabilities'
-
-const kindByOperator: Readonly<Record<string, ScoreKind>> = {
-  Softmax: 'probabilities',
-  Sigmoid: 'probabilities',
-  LogSoftmax: 'log-probabilities',
-}
-
-/** Operators that do not change the elements of their input. */
-const views = new Set(['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Cast', 'Dropout'])
-
-/** Finds the meaning of scores from the operator that computes the output. Works for models that cannot be imported. */
-export function findScoreKind({ proto }: Model, output: string): ScoreKind {
-  const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
-  let node = nodes.get(output)
-  while (node && views.has(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
-  return getOwn(kindByOperator, node?.opType ?? '') ?? 'logits'
-}
 
 /** The class with the highest score (the lowest number among equals), and its probability. */
 export interface TopClass {

@@ -1,5 +1,7 @@
 import { basename } from 'node:path'
 import { type Command, Option } from 'commander'
+import { findScoreKind } from '../../analysis/snippet/score-kind.js'
+import { type Snippet, type SnippetInput, type SnippetTarget, writeSnippet } from '../../analysis/snippet/snippet.js'
 import { batches } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
 import { takeExamples } from '../../data/stream.js'
@@ -14,8 +16,6 @@ import { getOwn } from '../../util/record.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
-import { type Snippet, type SnippetInput, type SnippetTarget, writeSnippet } from '../snippet.js'
-import { findScoreKind } from '../top-classes.js'
 import { findRunFiles } from '../training/run-record.js'
 
 /** Defines `onnx-ire snippet`. */

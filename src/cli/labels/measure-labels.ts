@@ -1,3 +1,4 @@
+import { findScoreKind, type ScoreKind } from '../../analysis/snippet/score-kind.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { type LabeledTrain, RecipeData } from '../../node/data/recipe-data.js'
@@ -11,7 +12,6 @@ import { OnnxIreError } from '../../util/errors.js'
 import { loadModel } from '../inputs/read-recipe.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
-import { findScoreKind, type ScoreKind } from '../top-classes.js'
 import { openTraining, Stopped, stopOnAbort } from '../training/run-training.js'
 
 /** An example of the training data, and how well its label fits. */

@@ -1,3 +1,4 @@
+import { findScoreKind } from '../../analysis/snippet/score-kind.js'
 import type { Dataset } from '../../data/dataset.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { sizeOf } from '../../ir/tensor.js'
@@ -8,7 +9,7 @@ import type { Runtime } from '../../runtime/runtime.js'
 import { disableDropout } from '../../train/model/prepare-model.js'
 import { type PassOptions, passInput, repeatModel } from '../../train/model/repeat-model.js'
 import { predict } from '../../train/predict.js'
-import { findScoreKind, topClasses } from '../top-classes.js'
+import { topClasses } from '../top-classes.js'
 
 /** An example with the predictions of the model before and after a fine-tuning. */
 export interface PredictedSample {

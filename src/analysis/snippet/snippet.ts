@@ -1,8 +1,8 @@
-import type { ImageOptions } from '../data/image/image-column.js'
-import type { TypedArray } from '../ir/dtype.js'
-import type { Tensor } from '../ir/tensor.js'
-import { OnnxIreError } from '../util/errors.js'
-import type { ScoreKind } from './top-classes.js'
+import type { ImageOptions } from '../../data/image/image-column.js'
+import type { TypedArray } from '../../ir/dtype.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { OnnxIreError } from '../../util/errors.js'
+import type { ScoreKind } from './score-kind.js'
 
 /** Where a snippet runs. */
 export type SnippetTarget = 'node' | 'web' | 'python'
@@ -29,7 +29,20 @@ export interface Snippet {
   readonly classes: { readonly scores: ScoreKind; readonly names: readonly string[] } | null
 }
 
-/** Writes the lines that run a model without this library. */
+/**
+ * Writes the lines that run a model without this library, on onnxruntime for Node, for the web or for Python, as
+ * `onnx-ire snippet` does.
+ * @throws OnnxIreError `invalid-option` for images with `fit: 'none'`
+ * @example
+ * ```ts
+ * const code = writeSnippet('python', {
+ *   model: 'tuned.onnx',
+ *   inputs: [{ kind: 'image', name: 'x', image: { size: 64 }, dims: [3, 64, 64] }],
+ *   outputs: ['scores'],
+ *   classes: { scores: findScoreKind(model, 'scores'), names: ['cat', 'dog'] },
+ * })
+ * ```
+ */
 export function writeSnippet(target: SnippetTarget, snippet: Snippet): string {
   const lines = { node: writeNode, web: writeWeb, python: writePython }[target](snippet)
   return `${lines.join('\n')}\n`
