@@ -27,6 +27,21 @@ export interface EpochOptions extends BatchOptions {
   readonly epoch?: number | undefined
   /** Index of the first batch within the epoch, from 0. Default 0. */
   readonly start?: number | undefined
+  /** The part of every batch that is loaded, for one of several processes. Default: the whole batch. */
+  readonly part?: BatchPart | undefined
+}
+
+/**
+ * One of several consecutive parts of a batch, of about equal size. Augmentation of each part has a random stream of its
+ * own. A part without examples is loaded as the last ones of the batch, with `first` at its end.
+ */
+export interface BatchPart {
+  /** Index of the part, from 0. */
+  readonly index: number
+  /** Number of parts. */
+  readonly of: number
+  /** Parts begin at multiples of this number of examples. Default 1. */
+  readonly unit?: number | undefined
 }
 
 /** Batch of examples with its position in the epoch. */
@@ -38,6 +53,10 @@ export interface Batch {
   readonly number: number
   /** Number of examples. */
   readonly size: number
+  /** Number of examples of the whole batch, if this is a part of it; else `size`. */
+  readonly whole: number
+  /** Index of the first of these examples in the whole batch: `whole` if none of them belongs to this part. */
+  readonly first: number
   /** Whether the batch is the last one of the epoch. */
   readonly last: boolean
 }
@@ -91,8 +110,12 @@ export function batches(data: DatasetOrStream, options: EpochOptions): AsyncGene
   const total = batchCount(data, options)
   checkNumber('batches', 'epoch', epoch, count)
   checkNumber('batches', 'start', start, { min: 0, max: total ?? Number.MAX_SAFE_INTEGER, integer: true })
-  const context = (number: number): BatchContext | undefined =>
-    shuffle && { random: shuffle.stream(`batch ${epoch}/${number}`) }
+  const { index = 0, of = 1 } = options.part ?? {}
+  const context = (number: number): BatchContext | undefined => {
+    if (!shuffle) return undefined
+    const random = shuffle.stream(`batch ${epoch}/${number}`)
+    return { random: of === 1 ? random : random.stream(`part ${index}/${of}`) }
+  }
   const source =
     'batch' in data ? datasetBatches(data, options, context, total ?? 0) : streamBatches(data, options, context)
   return readAhead(source, start)
@@ -109,7 +132,7 @@ type BatchContextOf = (number: number) => BatchContext | undefined
 
 function datasetBatches(
   data: Dataset,
-  { batchSize, shuffle, epoch = 0 }: EpochOptions,
+  { batchSize, shuffle, epoch = 0, part }: EpochOptions,
   context: BatchContextOf,
   total: number,
 ): BatchSource {
@@ -117,15 +140,27 @@ function datasetBatches(
   return {
     async load(number) {
       if (number >= total) return null
-      const first = number * batchSize
-      const size = Math.min(batchSize, data.length - first)
-      const indices = order?.slice(first, first + size) ?? Uint32Array.from({ length: size }, (_, i) => first + i)
+      const start = number * batchSize
+      const whole = Math.min(batchSize, data.length - start)
+      const { from, size, first } = rangeOf(part, whole)
+      const at = start + from
+      const indices = order?.slice(at, at + size) ?? Uint32Array.from({ length: size }, (_, i) => at + i)
       const tensors = await data.batch(indices, context(number))
       checkBatch(tensors, size)
-      return { tensors, indices, number, size, last: number === total - 1 }
+      return { tensors, indices, number, size, whole, first, last: number === total - 1 }
     },
     close: async () => {},
   }
+}
+
+/** The examples of a part of a batch of `whole` examples, and `first` of `Batch`. */
+function rangeOf({ index, of, unit = 1 }: BatchPart = { index: 0, of: 1 }, whole: number) {
+  const units = Math.ceil(whole / unit)
+  const boundary = (i: number) => Math.min(whole, unit * Math.floor((units * i) / of))
+  const [from, to] = [boundary(index), boundary(index + 1)]
+  if (to > from) return { from, size: to - from, first: from }
+  const size = Math.min(unit, whole)
+  return { from: whole - size, size, first: whole }
 }
 
 async function* readAhead(source: BatchSource, start: number): AsyncGenerator<Batch, void, undefined> {
@@ -160,7 +195,7 @@ function checkBatch(tensors: Tensors, size: number): void {
 
 function streamBatches(data: ExampleStream, options: EpochOptions, context: BatchContextOf): BatchSource {
   const buffer = checkNumber('a stream', 'shuffleBuffer', data.shuffleBuffer ?? 1024, positiveCount)
-  const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0 } = options
+  const { batchSize, dropLast = false, shuffle, epoch = 0, start = 0, part } = options
   const plain = readExamples(data, epoch)
   const order = shuffle ? shuffleBuffered(plain, buffer, shuffle.stream(`epoch ${epoch}`)) : plain
   const waiting: Numbered[] = []
@@ -194,13 +229,15 @@ function streamBatches(data: ExampleStream, options: EpochOptions, context: Batc
       await fill(batchSize + (dropLast ? batchSize : 1))
       if (taken === 0 && waiting.length < (dropLast ? batchSize : 1)) throw tooFewExamples(waiting.length, batchSize)
       if (waiting.length < (dropLast ? batchSize : 1)) return null
-      const taking = take(batchSize)
+      const all = take(batchSize)
+      const { from, size, first } = rangeOf(part, all.length)
+      const taking = all.slice(from, from + size)
       const last = waiting.length < (dropLast ? batchSize : 1)
       const indices = Uint32Array.from(taking, ([index]) => index)
       const examples = taking.map(([, example]) => example)
       const tensors = await collateExamples(data, examples, indices, context(number))
-      checkBatch(tensors, examples.length)
-      return { tensors, indices, number, size: examples.length, last }
+      checkBatch(tensors, size)
+      return { tensors, indices, number, size, whole: all.length, first, last }
     },
     close: async () => void (await order.return()),
   }

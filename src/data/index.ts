@@ -18,7 +18,7 @@ export {
   randomFlip,
   randomResizedCrop,
 } from './augment/spatial.js'
-export { type BatchOptions, batchCount, batches, type EpochOptions } from './batches.js'
+export { type BatchOptions, type BatchPart, batchCount, batches, type EpochOptions } from './batches.js'
 export { type ClassLabels, classWeights, oneHot, oversample, withSampleWeights } from './classes.js'
 export { subset } from './dataset.js'
 export { fromExamples } from './examples.js'

@@ -5,16 +5,17 @@ import type { DatasetOrStream } from '../data/stream.js'
 import { checkData } from '../data/stream.js'
 import { leavesOf } from '../ir/topology.js'
 import { checkLoss, type Loss } from '../loss/loss.js'
-import { type Measures, MetricAccumulator } from '../metric/accumulator.js'
+import { emptyAccumulatorState, type Measures, MetricAccumulator } from '../metric/accumulator.js'
 import { accuracy } from '../metric/accuracy.js'
 import type { Metric } from '../metric/metric.js'
-import { buildMetrics } from '../metric/metric.js'
+import { type BuiltMetrics, buildMetrics } from '../metric/metric.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
+import type { Group } from './group.js'
 import { disableDropout } from './model/prepare-model.js'
 import { type PassOptions, repeatModel } from './model/repeat-model.js'
 import { Programs } from './programs.js'
@@ -56,7 +57,10 @@ export async function evaluateModel(model: Model, data: DatasetOrStream, options
   }
 }
 
-/** Evaluates loss and metrics over a data set with the given parameters. */
+/**
+ * Evaluates loss and metrics over a data set with the given parameters. The processes of a group evaluate parts of every
+ * batch, and return the same measures.
+ */
 export async function evaluateBatches<T extends TensorMap>(
   programs: Programs<T>,
   data: DatasetOrStream,
@@ -67,15 +71,31 @@ export async function evaluateBatches<T extends TensorMap>(
   const { graphs } = programs
   checkData('evaluate: the data', data)
   if (data.length !== undefined) programs.checkSizes(data.length, batchSize)
-  const accumulator = new MetricAccumulator(graphs.metrics.evaluation)
+  const { group, part } = programs
+  const { evaluation } = graphs.metrics
+  const accumulator = new MetricAccumulator(evaluation, group && emptyAccumulatorState(evaluation))
   let seen = 0
-  for await (const { tensors, size } of batches(data, { batchSize })) {
-    const batch = prepareBatch(tensors, graphs.data, graphs.loss.labels)
-    accumulator.add(await programs.evaluate(batch, size, at.parameters, at.statistics))
-    seen += size
+  for await (const { tensors, size, whole, first } of batches(data, { batchSize, part })) {
+    if (first < whole) {
+      const batch = prepareBatch(tensors, graphs.data, graphs.loss.labels)
+      accumulator.add(await programs.evaluate(batch, size, at.parameters, at.statistics))
+    }
+    seen += whole
     onBatch?.(seen)
   }
-  return accumulator.measures()
+  return group ? (await reduceSums(group, evaluation, accumulator)).measures() : accumulator.measures()
+}
+
+/** Adds up the sums of all processes. */
+async function reduceSums(group: Group, metrics: BuiltMetrics, own: MetricAccumulator): Promise<MetricAccumulator> {
+  const { loss, weight, count, sums } = own.save()
+  const numbers = Float64Array.of(loss, weight, count)
+  const arrays = Object.entries(sums).map(([name, sum]) => [name, Float64Array.from(sum)] as const)
+  await group.allReduce([numbers, ...arrays.map(([, array]) => array)])
+  return new MetricAccumulator(metrics, {
+    ...{ loss: numbers[0]!, weight: numbers[1]!, count: numbers[2]! },
+    sums: Object.fromEntries(arrays.map(([name, array]) => [name, [...array]])),
+  })
 }
 
 /** Builds an evaluation graph with the tensors of the model as constants. The other graphs are not used. */

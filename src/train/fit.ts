@@ -1,5 +1,5 @@
 import type { TensorMap } from '../backend/backend.js'
-import { type Batch, batchCount, batches } from '../data/batches.js'
+import { type Batch, type BatchPart, batchCount, batches } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
 import { checkData, type DatasetOrStream } from '../data/stream.js'
 import type { Measures } from '../metric/accumulator.js'
@@ -10,6 +10,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
+import { barrier } from './group.js'
 import {
   checkFitNames,
   type FitOptions,
@@ -31,7 +32,7 @@ export async function resolveFitOptions(
   data: DatasetOrStream,
   options: FitOptions,
   trainer: TrainerOptions,
-  programs: Pick<Programs<TensorMap>, 'checkSizes'>,
+  programs: Pick<Programs<TensorMap>, 'checkSizes' | 'part'>,
   settings: (stepsPerEpoch: number | undefined) => Readonly<Record<string, ParameterSettings>>,
 ): Promise<ResolvedFitOptions> {
   const { batchSize = 32, schedule = { kind: 'constant' }, best, earlyStopping } = trainer
@@ -49,7 +50,7 @@ export async function resolveFitOptions(
   for (const set of validation ? [data, validation] : [data])
     if (set.length !== undefined) programs.checkSizes(set.length, batchSize)
   learningRateFactor(schedule, 2 ** 40, totalSteps ?? Infinity, stepsPerEpoch)
-  const curvatureBatch = await readCurvatureBatch(data, trainer)
+  const curvatureBatch = await readCurvatureBatch(data, trainer, programs.part)
   return { totalSteps, totalEpochs, stepsPerEpoch, settings: settings(stepsPerEpoch), curvatureBatch }
 }
 
@@ -57,11 +58,12 @@ export async function resolveFitOptions(
 async function readCurvatureBatch(
   data: DatasetOrStream,
   { optimizer, batchSize = 32, curvatureBatch, seed = 0 }: TrainerOptions,
+  part: BatchPart | undefined,
 ): Promise<Batch | undefined> {
   const { ire } = unwrap(optimizer)
   if (curvatureBatch !== 'fixed' || !ire || ire.curvature === 'empirical') return undefined
   const shuffle = new Random(seed).stream('curvature batch')
-  for await (const batch of batches(data, { batchSize, shuffle })) return batch
+  for await (const batch of batches(data, { batchSize, shuffle, part })) return batch
   return undefined
 }
 
@@ -87,6 +89,9 @@ class FeaturesAborted extends Error {}
 /** Number of recoveries from lost devices that are tried without a step in between. */
 const maxRecoveries = 3
 
+/** Steps between two comparisons of the weights of a group's processes, besides those at the ends of intervals. */
+const compareEvery = 100
+
 /** One call of `Trainer.fit`: steps, evaluation intervals, checkpoints, and recovery from lost devices. */
 export class FitLoop {
   readonly #run: Run
@@ -98,8 +103,10 @@ export class FitLoop {
   readonly #writer: CheckpointWriter | undefined
   /** The stage that trains on cached features, with its data; undefined for the whole model. */
   #cached: CachedStage | undefined
-  /** Whether a callback has returned 'stop'. */
+  /** Whether a callback has returned 'stop': in a group, a callback of any process before the last agreement. */
   #stopped = false
+  /** Whether `signal` of any process of the group was aborted before the last agreement. */
+  #aborted = false
   /** Number of steps of the current interval in this call, and the time of its start. */
   #intervalSteps = 0
   #intervalStart = Date.now()
@@ -122,13 +129,18 @@ export class FitLoop {
     this.#options = options
     this.#resolved = resolved
     this.#features = features
-    this.#writer = checkpoints && new CheckpointWriter(checkpoints, () => this.#takeSnapshot(), onCheckpoint)
+    const isWriter = (trainer.group?.rank ?? 0) === 0
+    this.#writer =
+      checkpoints && isWriter ? new CheckpointWriter(checkpoints, () => this.#takeSnapshot(), onCheckpoint) : undefined
   }
 
   /** Runs the loop, and yields the metrics of every interval. */
   async *run(): AsyncGenerator<IntervalMetrics, void, undefined> {
     try {
       await this.#writer?.begin()
+      await this.#agree()
+      const { group } = this.#trainer
+      if (group) await this.#run.checkReplicas(group)
       if (this.#canRecover) await this.#takeSnapshot()
       for (;;) {
         try {
@@ -146,6 +158,8 @@ export class FitLoop {
       await this.#run.sync().catch(() => {})
       await this.#writer?.end()
     }
+    // The last checkpoint is complete before any process of a group goes on.
+    if (this.#trainer.group) await barrier(this.#trainer.group)
   }
 
   /** Runs the remaining batches of the current epoch. */
@@ -182,6 +196,7 @@ export class FitLoop {
       shuffle: this.#run.random.stream('order'),
       epoch,
       start: Math.min(batch, this.#resolved.stepsPerEpoch ?? Infinity),
+      part: this.#run.programs.part,
     })
   }
 
@@ -193,7 +208,7 @@ export class FitLoop {
     if (!stage) return
     const data = await this.#computeFeatures(stage)
     if (!data) return
-    const curvatureBatch = await readCurvatureBatch(data, this.#trainer)
+    const curvatureBatch = await readCurvatureBatch(data, this.#trainer, stage.programs.part)
     this.#cached = { stage, data, options: { programs: stage.programs, curvatureBatch } }
   }
 
@@ -231,11 +246,24 @@ export class FitLoop {
   async #afterStep(done: StepProgress, complete: boolean): Promise<void> {
     const answer = await this.#options.onStep?.(done)
     this.#stopped = answer === 'stop'
-    if (answer === 'save' && !this.#writer)
+    if (answer === 'save' && !this.#options.checkpoints)
       throw new OnnxIreError('invalid-option', "fit: onStep returned 'save', which needs the option checkpoints")
     // The checkpoint at the end of an interval is saved after its validation.
     if (!complete && !this.#isOver)
       this.#stopped = (await this.#writer?.afterStep(this.#run.step, answer === 'save')) === 'stop'
+    await this.#agree()
+    const { group } = this.#trainer
+    if (group && (complete || this.#run.step % compareEvery === 0)) await this.#run.checkReplicas(group)
+  }
+
+  /** Makes 'stop' and an aborted signal of one process those of all processes of the group. */
+  async #agree(): Promise<void> {
+    const { group } = this.#trainer
+    if (!group) return
+    const flags = Float64Array.of(Number(this.#stopped), Number(this.#options.signal?.aborted === true))
+    await group.allReduce([flags])
+    this.#stopped = flags[0]! > 0
+    this.#aborted = flags[1]! > 0
   }
 
   /**
@@ -254,6 +282,7 @@ export class FitLoop {
     const metrics = { ...training, epoch, step: run.step, ...(validation ? { validation } : {}), ...others }
     if ((await onEvaluate?.(metrics)) === 'stop') this.#stopped = true
     if ((await this.#writer?.save(run.step)) === 'stop') this.#stopped = true
+    await this.#agree()
     this.#intervalSteps = 0
     this.#intervalStart = Date.now()
     return metrics
@@ -285,7 +314,7 @@ export class FitLoop {
   }
 
   get #isAborted(): boolean {
-    return this.#options.signal?.aborted === true
+    return this.#trainer.group ? this.#aborted : this.#options.signal?.aborted === true
   }
 
   get #isOver(): boolean {

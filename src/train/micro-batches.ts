@@ -6,6 +6,7 @@ import type { BatchSums } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
 import { emptyRecord } from '../util/record.js'
+import type { Group } from './group.js'
 
 /** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
 export interface BatchResult<T> extends BatchSums {
@@ -18,6 +19,7 @@ export interface BatchResult<T> extends BatchSums {
 /** Some examples of a batch. */
 export interface MicroBatch {
   readonly tensors: Tensors
+  /** Number of examples that count: 0 if this process has none of the batch, and runs others for the shapes. */
   readonly examples: number
 }
 
@@ -58,16 +60,22 @@ export function fixedBatchSize(data: ReadonlyMap<string, Value>): number | undef
  */
 export type Reduction = 'mean' | 'sampled' | 'sum'
 
-/** Runs micro-batches and returns the result of the whole batch. At most one gradient is stored besides the sum. */
+/**
+ * Runs micro-batches and returns the result of the whole batch. At most one gradient is stored besides the sum.
+ * @param group the processes that run the other micro-batches of the batch
+ */
 export async function accumulate<T extends TensorMap>(
   backend: Accumulator<T>,
   microBatches: Iterable<MicroBatch>,
   reduction: Reduction,
   run: (tensors: Tensors, index: number) => Promise<BatchResult<T>>,
+  group?: Group,
 ): Promise<BatchResult<T>> {
   const sum = new ResultSum(backend, reduction)
-  let index = 0
-  for (const { tensors, examples } of microBatches) await sum.add(await run(tensors, index++), examples)
+  const all = [...microBatches]
+  for (const [index, { tensors, examples }] of all.entries())
+    await sum.add(await run(tensors, index), examples, all.length === 1)
+  if (group) await sum.reduce(group)
   return sum.result()
 }
 
@@ -81,12 +89,14 @@ export interface Divisors {
  * Computes the loss scales of micro-batches p, by mean k. The loss of mean k is a sum over targets divided by W_k, so
  * its scale is W_kp / W_k. Its sampled gradient is divided by sqrt(B W_k), with B the number of all targets, so the
  * scale is sqrt(B_p W_kp / (B W_k)).
+ * @param whole the divisors of the whole batch
  */
-export function lossScales(microBatches: readonly Divisors[], sampled: boolean): Readonly<Record<string, number>>[] {
-  const total = (of: (divisors: Divisors) => number) => microBatches.reduce((sum, divisors) => sum + of(divisors), 0)
-  const count = total((divisors) => divisors.count)
-  const names = Object.keys(microBatches[0]?.weights ?? {})
-  const weights = Object.fromEntries(names.map((name) => [name, total((divisors) => divisors.weights[name]!)]))
+export function lossScales(
+  microBatches: readonly Divisors[],
+  { count, weights }: Divisors,
+  sampled: boolean,
+): Readonly<Record<string, number>>[] {
+  const names = Object.keys(weights)
   // A mean whose weight is 0 in all micro-batches is 0.
   const ratio = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)
   return microBatches.map((own) =>
@@ -97,6 +107,17 @@ export function lossScales(microBatches: readonly Divisors[], sampled: boolean):
       }),
     ),
   )
+}
+
+/** Adds up the divisors of micro-batches, and of those of the other processes of a group. */
+export async function sumDivisors(microBatches: readonly Divisors[], group: Group | undefined): Promise<Divisors> {
+  const names = Object.keys(microBatches[0]!.weights)
+  const sums = new Float64Array(1 + names.length)
+  for (const { count, weights } of microBatches)
+    for (const [i, value] of [count, ...names.map((name) => weights[name]!)].entries()) sums[i]! += value
+  await group?.allReduce([sums])
+  const [count = 0, ...weights] = sums
+  return { count, weights: Object.fromEntries(names.map((name, i) => [name, weights[i]!])) }
 }
 
 type Accumulator<T extends TensorMap> = Pick<TrainingBackend<T>, 'accumulate' | 'scale'>
@@ -117,17 +138,34 @@ class ResultSum<T extends TensorMap> {
     this.#reduction = reduction
   }
 
-  async add(result: BatchResult<T>, examples: number): Promise<void> {
-    const { loss, count, weight, sums, gradients, statistics } = result
+  /** @param only whether it is the only micro-batch: its gradients then become the sum, without a copy */
+  async add(result: BatchResult<T>, examples: number, only: boolean): Promise<void> {
+    const { loss, sums, gradients, statistics } = result
+    const [count, weight] = examples === 0 ? [0, 0] : [result.count, result.weight]
     // If every label is ignored, the loss and the gradients are 0 or NaN and do not count.
     if (weight !== 0) this.#loss += loss * (this.#reduction === 'sum' ? 1 : weight)
     this.#count += count
     this.#weight += weight
     this.#examples += examples
-    this.#gradients = await this.#backend.accumulate(this.#gradients, gradients, this.#divisor(count, weight))
-    addScaled(this.#sums, sums as Record<string, FloatArray>, 1)
+    const factor = examples === 0 ? 0 : this.#divisor(count, weight)
+    if (!only || factor === 0) this.#gradients = await this.#backend.accumulate(this.#gradients, gradients, factor)
+    else this.#gradients = factor === 1 ? gradients : await this.#backend.scale(gradients, factor)
+    addScaled(this.#sums, sums as Record<string, FloatArray>, examples === 0 ? 0 : 1)
     // Every micro-batch starts from the same running statistics.
     addScaled(this.#statistics, statistics, examples)
+  }
+
+  /** Adds the sums of the other processes, whose graphs have the same outputs. */
+  async reduce(group: Group): Promise<void> {
+    const numbers = new Float64Array([this.#loss, this.#count, this.#weight, this.#examples])
+    // The gradients of processes are in host memory: see `checkTrainerOptions`.
+    const gradients = Object.values(this.#gradients as ParameterArrays)
+    await group.allReduce([numbers, ...Object.values(this.#sums), ...Object.values(this.#statistics), ...gradients])
+    const [loss = 0, count = 0, weight = 0, examples = 0] = numbers
+    this.#loss = loss
+    this.#count = count
+    this.#weight = weight
+    this.#examples = examples
   }
 
   async result(): Promise<BatchResult<T>> {

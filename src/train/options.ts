@@ -13,6 +13,7 @@ import type { FeatureStore, OnFeatures } from './cached-features.js'
 import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
+import type { Group } from './group.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
 import type { StartOptions } from './model/start-model.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
@@ -74,6 +75,13 @@ export interface TrainerOptions
    * step.
    */
   readonly features?: 'cached' | FeatureStore
+  /**
+   * The processes that train the model together: `await mpi()` of 'onnx-ire/node'. Each computes the gradient of its part
+   * of every batch, and all get the sum, so that the weights are those of one process with the same `batchSize`, which
+   * counts the examples of all. Every process makes the same calls with the same options and data. See
+   * docs/scale-out.md. Default: this process alone.
+   */
+  readonly group?: Group | undefined
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
@@ -196,7 +204,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
     adapter: true,
     trainable: true,
   },
-  ...{ metrics: true, seed: true },
+  ...{ metrics: true, seed: true, group: true },
   ...{
     batchNorm: true,
     dropout: true,
@@ -225,6 +233,16 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   if (!['base', 'sam', 'ire'].includes(optimizer?.kind))
     throw invalidOption('Trainer', 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
   checkRuntime('Trainer', runtime)
+  const { group } = options
+  if (group !== undefined && typeof group?.allReduce !== 'function')
+    throw invalidOption('Trainer', 'group', group, "await mpi() of 'onnx-ire/node', or omitted")
+  if (group && runtime.device)
+    throw invalidOption(
+      'Trainer',
+      'group',
+      group,
+      `omitted with ${runtime.description}: processes train together on the CPU`,
+    )
   if (batchNorm !== 'frozen' && batchNorm !== 'trained')
     throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
   const { features } = options

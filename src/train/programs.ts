@@ -6,6 +6,7 @@ import {
   toTensors,
 } from '../backend/backend.js'
 import type { GradientKind } from '../backend/step.js'
+import type { BatchPart } from '../data/batches.js'
 import { evaluateDim } from '../ir/dim.js'
 import type { FloatArray } from '../ir/float-array.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
@@ -20,6 +21,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
+import type { Group } from './group.js'
 import type { BatchResult } from './micro-batches.js'
 import {
   accumulate,
@@ -29,14 +31,19 @@ import {
   type MicroBatch,
   type Reduction,
   splitBatch,
+  sumDivisors,
 } from './micro-batches.js'
 
 /** The inputs of a gradient; T as in `TrainingBackend`. */
 interface GradientInputs<T> {
   readonly kind: GradientKind
   readonly batch: Tensors
-  /** Number of examples in the batch. */
+  /** Number of examples in `batch`. */
   readonly size: number
+  /** Number of examples of all processes of the group. Default: `size`. */
+  readonly whole?: number
+  /** Index of the first example of this process. Default 0. */
+  readonly first?: number
   readonly parameters: T
   readonly statistics: ParameterArrays
   /** The source of all random inputs. */
@@ -47,6 +54,15 @@ interface GradientInputs<T> {
   readonly parameterNames?: ReadonlySet<string>
 }
 
+/** The examples of a batch that a process computes. */
+interface Share {
+  readonly tensors: Tensors
+  /** Number of examples in `tensors`. */
+  readonly size: number
+  /** Whether they belong to the batch; see `MicroBatch`. */
+  readonly counts: boolean
+}
+
 /** The graphs of a run, compiled when they are first needed, and run on batches. */
 export class Programs<T extends TensorMap> {
   readonly graphs: TrainingGraphs
@@ -55,13 +71,21 @@ export class Programs<T extends TensorMap> {
   /** The number of examples that the model's file fixes. */
   readonly #fixedBatch: number | undefined
   readonly #microBatch: number
+  /** The processes that compute the other examples of every batch. */
+  readonly #group: Group | undefined
   #released = false
 
   /** @param microBatch the largest number of examples of one run; gradients of larger batches are accumulated */
-  constructor(graphs: TrainingGraphs, backend: TrainingBackend<T>, microBatch = Number.POSITIVE_INFINITY) {
+  constructor(
+    graphs: TrainingGraphs,
+    backend: TrainingBackend<T>,
+    microBatch = Number.POSITIVE_INFINITY,
+    group?: Group,
+  ) {
     this.graphs = graphs
     this.#backend = backend
     this.#microBatch = microBatch
+    this.#group = group
     this.#fixedBatch = fixedBatchSize(graphs.data)
   }
 
@@ -71,10 +95,21 @@ export class Programs<T extends TensorMap> {
     if (curvature) await this.#program(this.#gradientGraph('curvature').spec)
   }
 
-  /** Computes the gradient of a batch. */
+  /** The processes that compute the other examples of every batch. */
+  get group(): Group | undefined {
+    return this.#group
+  }
+
+  /** The part of every batch that this process loads. */
+  get part(): BatchPart | undefined {
+    const { rank = 0, size = 1 } = this.#group ?? {}
+    return size === 1 ? undefined : { index: rank, of: size, unit: this.#fixedBatch }
+  }
+
+  /** Computes the gradient of a batch: of all examples, also those of other processes. */
   async gradient(inputs: GradientInputs<T>): Promise<BatchResult<T>> {
-    const { kind, random, parameterNames } = inputs
-    const { tensors: batch, examples: size } = this.#takeShare(inputs)
+    const { kind, random, parameterNames, first = 0 } = inputs
+    const share = this.#takeShare(inputs)
     const { spec, noise, probes, modeFeeds } = this.#gradientGraph(kind)
     const signs = sampleInputs(
       probes,
@@ -85,6 +120,11 @@ export class Programs<T extends TensorMap> {
     const noiseValues = new Map([...noise].map(([name, { value }]) => [name, value]))
     const dropoutStreams = inputStreams(random.stream('dropout'), this.graphs.noise)
     const noiseStreams = inputStreams(random, noiseValues)
+    if (first > 0 && share.counts) {
+      const skip = (value: Value) => this.#elementsBefore(first, value, share)
+      skipInputs(this.graphs.noise, dropoutStreams, () => 'uniform', skip)
+      skipInputs(noiseValues, noiseStreams, (name) => noise.get(name)!.distribution, skip)
+    }
     const run = async (tensors: Tensors, scales: Tensors): Promise<BatchResult<T>> => {
       const dimsOf = (value: Value) => resolveDims(value, tensors, this.graphs.data)
       const dropout = sampleInputs(this.graphs.noise, dropoutStreams, () => 'uniform', dimsOf)
@@ -95,14 +135,15 @@ export class Programs<T extends TensorMap> {
       return kind === 'loss' ? result : { ...result, loss: 0, sums: {}, statistics: {} }
     }
     const microBatchGraphs = this.#microBatchGraphs()
-    if (!microBatchGraphs) return this.#runBatch(batch, size, noise.size > 0 ? 'sampled' : 'mean', (x) => run(x, {}))
-    const scales = await this.#lossScales(microBatchGraphs, this.#split(batch, size), inputs, noise.size > 0)
-    return accumulate(this.#backend, this.#split(batch, size), 'sum', (tensors, i) => run(tensors, scales[i]!))
+    const group = this.#group
+    if (!microBatchGraphs) return this.#runBatch(share, noise.size > 0 ? 'sampled' : 'mean', (x) => run(x, {}), group)
+    const scales = await this.#lossScales(microBatchGraphs, this.#split(share), inputs, noise.size > 0)
+    return accumulate(this.#backend, this.#split(share), 'sum', (tensors, i) => run(tensors, scales[i]!), group)
   }
 
-  /** Computes loss and metrics of a batch. */
-  evaluate(batch: Tensors, size: number, parameters: T, statistics: ParameterArrays): Promise<BatchResult<T>> {
-    return this.#runBatch(batch, size, 'mean', (tensors) =>
+  /** Computes loss and metrics of a batch: of the examples of this process. */
+  evaluate(tensors: Tensors, size: number, parameters: T, statistics: ParameterArrays): Promise<BatchResult<T>> {
+    return this.#runBatch({ tensors, size, counts: true }, 'mean', (tensors) =>
       this.#run(this.graphs.evaluation, tensors, { parameters, statistics }),
     )
   }
@@ -142,7 +183,7 @@ export class Programs<T extends TensorMap> {
 
   /** The graphs whose gradients add up over micro-batches, if batches may be split and the loss needs such graphs. */
   #microBatchGraphs(): MicroBatchGraphs | undefined {
-    return this.#fixedBatch !== undefined || Number.isFinite(this.#microBatch)
+    return this.#fixedBatch !== undefined || Number.isFinite(this.#microBatch) || this.#group
       ? this.graphs.microBatches?.()
       : undefined
   }
@@ -156,14 +197,14 @@ export class Programs<T extends TensorMap> {
   ): Promise<Tensors[]> {
     const program = await this.#program(divisors)
     const counts: Divisors[] = []
-    for (const { tensors } of microBatches) {
+    for (const { tensors, examples } of microBatches) {
       const feeds = Object.entries(this.#feeds(tensors, at)).filter(([name]) => divisors.inputs.has(name))
       const { outputs } = await program.run(Object.fromEntries(feeds), at.parameters)
-      const number = (name: string) => numbersOf(outputs[name]!)[0]!
+      const number = (name: string) => (examples === 0 ? 0 : numbersOf(outputs[name]!)[0]!)
       const weights = [...scaleInputs.keys()].map((name) => [name, number(`weight/${name}`)])
       counts.push({ count: number('count'), weights: Object.fromEntries(weights) })
     }
-    return lossScales(counts, sampled).map((scales) =>
+    return lossScales(counts, await sumDivisors(counts, this.#group), sampled).map((scales) =>
       Object.fromEntries(
         [...scaleInputs].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [scales[name]!])]),
       ),
@@ -216,25 +257,45 @@ export class Programs<T extends TensorMap> {
 
   /** Runs a batch at once, or in micro-batches if the model's file or the `microBatch` option limits the examples. */
   async #runBatch(
-    batch: Tensors,
-    size: number,
+    share: Share,
     reduction: Reduction,
     run: (tensors: Tensors) => Promise<BatchResult<T>>,
+    group?: Group,
   ): Promise<BatchResult<T>> {
-    if (this.#microBatchSize(size) >= size) return run(batch)
-    return accumulate(this.#backend, this.#split(batch, size), reduction, run)
+    if (!group && this.#microBatchSize(share.size) >= share.size) return run(share.tensors)
+    return accumulate(this.#backend, this.#split(share), reduction, run, group)
   }
 
-  #split(batch: Tensors, size: number, microSize = this.#microBatchSize(size)): Generator<MicroBatch> {
-    return splitBatch(batch, size, microSize, (name) => this.#hasExampleAxis(name))
+  *#split({ tensors, size, counts }: Share, microSize = this.#microBatchSize(size)): Generator<MicroBatch> {
+    for (const part of splitBatch(tensors, size, microSize, (name) => this.#hasExampleAxis(name)))
+      yield counts ? part : { ...part, examples: 0 }
   }
 
-  /** Takes the first examples of a batch: a share of them, at least one, or as many as the model's file fixes. */
-  #takeShare({ batch, size, share = 1 }: GradientInputs<T>): MicroBatch {
+  /**
+   * Takes the first examples of a batch: a share of them, at least one, or as many as the model's file fixes. Of these,
+   * takes those of this process.
+   */
+  #takeShare({ batch, size, whole = size, first = 0, share = 1 }: GradientInputs<T>): Share {
     const unit = this.#fixedBatch ?? 1
-    const examples = Math.min(size, unit * Math.max(1, Math.round((share * size) / unit)))
-    if (examples === size) return { tensors: batch, examples }
-    return this.#split(batch, size, examples).next().value as MicroBatch
+    const end = Math.min(whole, unit * Math.max(1, Math.round((share * whole) / unit)))
+    const own = Math.min(size, Math.max(0, end - first))
+    const given = { tensors: batch, size, counts: own > 0 }
+    if (own === size) return given
+    const taken = own || Math.min(size, unit)
+    const { tensors } = this.#split(given, taken).next().value as MicroBatch
+    return { tensors, size: taken, counts: own > 0 }
+  }
+
+  /** Number of elements of a random input that belong to the `first` examples, which other processes compute. */
+  #elementsBefore(first: number, value: Value, { tensors, size }: Share): number {
+    const own = sizeOf(resolveDims(value, tensors, this.graphs.data))
+    if (this.#fixedBatch !== undefined) return own * (first / this.#fixedBatch)
+    const longer = Object.entries(tensors).map(([name, tensor]) => {
+      const [length, ...others] = tensor.dims
+      const isLonger = length === size && this.#hasExampleAxis(name)
+      return [name, isLonger ? { ...tensor, dims: [first + size, ...others] } : tensor]
+    })
+    return sizeOf(resolveDims(value, Object.fromEntries(longer), this.graphs.data)) - own
   }
 
   /**
@@ -296,6 +357,22 @@ const sampleInputs = (
       return [name, tensorFrom(value.dtype, dims, elements)] as const
     }),
   )
+
+/**
+ * Advances the random streams of inputs past numbers that other processes sample.
+ * @param count the number of elements of an input to skip
+ */
+function skipInputs(
+  inputs: ReadonlyMap<string, Value>,
+  streamOf: (name: string) => Random,
+  distributionOf: (name: string) => NoiseDistribution | 'uniform',
+  count: (value: Value) => number,
+): void {
+  const skipped = new Float64Array(1024)
+  for (const [name, value] of inputs)
+    for (let left = count(value); left > 0; left -= skipped.length)
+      streamOf(name).fill(skipped.subarray(0, left), distributionOf(name))
+}
 
 /**
  * Creates a random stream per input, so that the micro-batches of a batch together sample the numbers of the whole

@@ -28,6 +28,7 @@ import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
+import { checkEqual, type Group } from './group.js'
 import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
 import { Programs } from './programs.js'
@@ -103,7 +104,7 @@ export class Run {
     this.#rules = createRules(base, base.ruleOf ? describeTensors(graphs.parameters, model.graph, options) : undefined)
     this.#state = initialState(optimizer, this.#weights.parameters, this.#rules)
     this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters, rules: this.#rules })
-    this.programs = new Programs(graphs, this.#backend, microBatch)
+    this.programs = new Programs(graphs, this.#backend, microBatch, this.#group)
     this.#buildStage = buildStage
     this.#progress = new Progress(graphs.metrics.training, options)
   }
@@ -124,10 +125,17 @@ export class Run {
     if (stage === undefined) {
       const built = this.#buildStage(trained)
       const { microBatch } = this.#options
-      stage = built && { programs: new Programs(built.graphs, this.#backend, microBatch), features: built.features }
+      const programs = built && new Programs(built.graphs, this.#backend, microBatch, this.#group)
+      stage = programs && { programs, features: built.features }
       this.#stages.set(key, stage)
     }
     return stage
+  }
+
+  /** The group, if it has other processes. */
+  get #group(): Group | undefined {
+    const { group } = this.#options
+    return group?.size === 1 ? undefined : group
   }
 
   /** Number of steps since the beginning of training. */
@@ -193,6 +201,14 @@ export class Run {
       loss: `${loss.name} ${checksumOf(losses)}`,
       ...(isMonitored ? { metrics: checksumOf(measured) } : {}),
     }
+  }
+
+  /** Throws `runtime` unless all processes of the group have the same weights and the same position in training. */
+  async checkReplicas(group: Group): Promise<void> {
+    const { step, progress } = this
+    const arrays = Object.values(this.hostWeights.parameters)
+    const position = Float64Array.of(step, progress.epoch, progress.batch)
+    await checkEqual(group, `the weights of step ${step}`, [position, ...arrays])
   }
 
   /** Downloads the training state to the host, after the current step. */
@@ -285,7 +301,7 @@ export class Run {
       loss: first!.loss,
       epoch,
       totalSteps,
-      examples: batch.size,
+      examples: batch.whole,
       seconds: (Date.now() - started) / 1000,
       ...(tensors ? { tensors } : {}),
     }
@@ -391,9 +407,9 @@ export class Run {
 }
 
 /** Converts a batch to the inputs of programs. */
-const prepareFor = ({ graphs }: Programs<TensorMap>, { tensors, size }: Batch) => ({
+const prepareFor = ({ graphs }: Programs<TensorMap>, { tensors, size, whole, first }: Batch) => ({
   batch: prepareBatch(tensors, graphs.data, graphs.loss.labels),
-  size,
+  ...{ size, whole, first },
 })
 
 /**

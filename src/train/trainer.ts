@@ -14,6 +14,7 @@ import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
+import { broadcastBytes } from './group.js'
 import { prepareForTraining } from './model/prepare-model.js'
 import { replaceWeights } from './model/replace-weights.js'
 import { separateStatistics } from './model/separate-statistics.js'
@@ -239,12 +240,24 @@ export class Trainer {
 
   /**
    * Continues from the newest checkpoint of a store that is not damaged. Returns null, without any change, if the store
-   * is empty.
+   * is empty. In a group only rank 0 reads the store; the number of processes may differ from that of the saved run.
    * @throws OnnxIreError `damaged` if all checkpoints are damaged, `checkpoint` for another run
    */
   async resume(store: CheckpointStore): Promise<Resumed | null> {
-    const found = await loadNewest(store, (checkpoint) => this.restore(checkpoint))
-    return found && { step: found.step, skipped: found.skipped }
+    const { group } = this.#options
+    let restored: Uint8Array | null = null
+    const restore = (checkpoint: Uint8Array) => {
+      this.restore(checkpoint)
+      restored = checkpoint
+    }
+    const found = group && group.rank > 0 ? null : await loadNewest(store, restore)
+    if (!group || group.rank === 0) {
+      if (group) await broadcastBytes(group, restored)
+      return found && { step: found.step, skipped: found.skipped }
+    }
+    const sent = await broadcastBytes(group, null)
+    if (sent) this.restore(sent)
+    return sent && { step: this.step, skipped: [] }
   }
 
   /**

@@ -178,6 +178,13 @@ const guides: Readonly<Record<string, Guide>> = {
     },
     writes: ['averaged.onnx'],
   },
+  'scale-out': {
+    settings: {},
+    check(printed) {
+      expect(numbers(printed, /^([\d.]+)$/gm)[0]).toBeLessThan(1.5)
+    },
+    writes: ['runs/many'],
+  },
   'run-folders': {
     settings: {},
     check(printed) {

@@ -1,0 +1,41 @@
+import type { FloatArray, Group } from '../../src/index.js'
+
+/** A call that waits for the other members. */
+interface Call {
+  readonly rank: number
+  readonly arrays: readonly (FloatArray | Uint8Array)[]
+  readonly resolve: () => void
+}
+
+/** Creates a group of `size` members in this process, whose calls meet as those of processes do. */
+export function localGroup(size: number): Group[] {
+  let waiting: Call[] = []
+  const meet = (rank: number, arrays: Call['arrays'], combine: (calls: readonly Call[]) => void) =>
+    new Promise<void>((resolve, reject) => {
+      if (waiting.some((call) => call.rank === rank)) return reject(new Error(`rank ${rank} called twice`))
+      waiting.push({ rank, arrays, resolve })
+      if (waiting.length < size) return
+      const calls = waiting.sort((a, b) => a.rank - b.rank)
+      waiting = []
+      const lengths = calls.map(({ arrays }) => arrays.map(({ length }) => length).join())
+      if (new Set(lengths).size > 1) return reject(new Error(`the ranks have other lengths: ${lengths.join(' | ')}`))
+      combine(calls)
+      for (const call of calls) call.resolve()
+    })
+  return Array.from({ length: size }, (_, rank) => ({
+    rank,
+    size,
+    allReduce: (arrays) =>
+      meet(rank, arrays, (calls) => {
+        for (const i of arrays.keys()) {
+          const sum = calls[0]!.arrays[i]!.slice()
+          for (const { arrays } of calls.slice(1)) for (const [j, value] of arrays[i]!.entries()) sum[j]! += value
+          for (const { arrays } of calls) arrays[i]!.set(sum)
+        }
+      }),
+    broadcast: (bytes) =>
+      meet(rank, [bytes], ([first, ...others]) => {
+        for (const { arrays } of others) arrays[0]!.set(first!.arrays[0]!)
+      }),
+  }))
+}
