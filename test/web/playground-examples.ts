@@ -100,3 +100,18 @@ export const stored = (unfinished: number, finished: number) => ({
   finished,
   folders: unfinished + finished,
 })
+
+/** Draws examples of classes: lines whose direction depends on the class. */
+export async function drawExamples(page: Playground, counts: Readonly<Record<string, number>>): Promise<void> {
+  await page.tab.check('input[value=draw]')
+  for (const [number, [name, count]] of Object.entries(counts).entries()) {
+    await page.tab.fill('#draw-label', name)
+    for (let i = 0; i < count; i++) {
+      const [from, to] = [0.2 + 0.05 * i, 0.8 - 0.03 * i]
+      await page.draw('#pad', number % 2 === 0 ? [[from, 0.5], [to, 0.5]] : [[0.5, from], [0.5, to]]) // biome-ignore format: a line
+      await page.tab.click('#add-drawn')
+    }
+  }
+  await page.tab.click('#use-shown')
+  await page.says(/^Ready/)
+}

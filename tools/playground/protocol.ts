@@ -47,7 +47,12 @@ export type DataChoice =
   | { readonly kind: 'folder'; readonly files: readonly { readonly path: string; readonly file: File }[] }
   | { readonly kind: 'csv'; readonly file: File; readonly label: string }
   | { readonly kind: 'idx'; readonly images: File; readonly labels: File }
-  | { readonly kind: 'shown'; readonly examples: readonly ShownExample[] }
+  | {
+      readonly kind: 'shown'
+      /** Order of the classes. */
+      readonly classes: readonly string[]
+      readonly examples: readonly ShownExample[]
+    }
 
 /** An image from the canvas or the camera. */
 export interface ShownExample {
@@ -115,6 +120,27 @@ export interface Calls {
   look(pixels: ImageData): Promise<Readonly<Partial<Record<ContenderName, readonly number[]>>>>
   /** Exports the tuned model as a file. */
   exported(contender: ContenderName): Promise<Uint8Array>
+  /** Writes something to take away from the last run: code, its project, or a page that runs its tuned model. */
+  takeAway(what: TakeAway, contender: ContenderName): Promise<TakenFile>
+  /** Opens the model, the data and the tuned models of a project file. */
+  openProject(file: File): Promise<Reopened>
+}
+
+/** What a run can be taken away as. */
+export const takeAways = {
+  web: 'JavaScript for a page',
+  node: 'JavaScript for Node',
+  python: 'Python',
+  recipe: 'Recipe of onnx-ire',
+  program: 'TypeScript program that trains',
+  project: 'Project',
+} as const
+export type TakeAway = keyof typeof takeAways
+
+/** A file to take away. */
+export interface TakenFile {
+  readonly name: string
+  readonly content: Blob
 }
 
 /** A stored training run that no tab is training. */

@@ -21,7 +21,10 @@ export class DataPanel {
     this.#files()
     this.#drawing()
     this.#filming()
-    this.#button('use-shown', () => this.#use({ kind: 'shown', examples: this.#shown }))
+    this.#button('use-shown', () => {
+      const classes = [...new Set(this.#shown.map(({ label }) => label))].sort()
+      return this.#use({ kind: 'shown', classes, examples: this.#shown })
+    })
     this.#button('forget-shown', async () => {
       this.#shown.length = 0
       this.#list()

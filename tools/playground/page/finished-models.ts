@@ -8,9 +8,9 @@ const names = Object.keys(contenders) as ContenderName[]
 /** The list of finished runs, whose tuned models stay in this browser until they are deleted. */
 export class FinishedModels {
   readonly #calls: Calls
-  readonly #onOpen: (reopened: Reopened, classes: readonly string[]) => void
+  readonly #onOpen: (reopened: Reopened) => void
 
-  constructor(calls: Calls, onOpen: (reopened: Reopened, classes: readonly string[]) => void) {
+  constructor(calls: Calls, onOpen: (reopened: Reopened) => void) {
     this.#calls = calls
     this.#onOpen = onOpen
   }
@@ -52,8 +52,7 @@ export class FinishedModels {
 
   async #open(run: FinishedRun): Promise<void> {
     showStatus('Reading the model and the data again ...')
-    this.#onOpen(await this.#calls.reopen(run.id), run.classes)
-    showStatus('The tuned models are open: try them, download them, or train again.')
+    this.#onOpen(await this.#calls.reopen(run.id))
   }
 
   async #delete(run: FinishedRun): Promise<void> {

@@ -74,7 +74,7 @@ export async function readColumns(file: File): Promise<readonly string[]> {
 const beginningOf = (file: File): Promise<string> => file.slice(0, 65_536).text()
 
 /** Detects the delimiter in the first line; in many locales programs write semicolons. */
-async function delimiterOf(file: File): Promise<string> {
+export async function delimiterOf(file: File): Promise<string> {
   const [first = ''] = (await beginningOf(file)).split(/\r?\n/, 1)
   const count = (delimiter: string) => first.split(delimiter).length
   return [',', ';', '\t'].reduce((best, each) => (count(each) > count(best) ? each : best))

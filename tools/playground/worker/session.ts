@@ -1,10 +1,10 @@
 import {
   addUsage,
+  type DatasetSplit,
   encodeModel,
   inspectModel,
   type Model,
   type ModelPort,
-  type ModelUsage,
   OnnxIreError,
   readUsage,
   replaceHead,
@@ -25,6 +25,8 @@ import {
   type ModelSummary,
   type Reopened,
   type Settings,
+  type TakeAway,
+  type TakenFile,
   type Unfinished,
   type WorkerEvent,
 } from '../protocol.js'
@@ -43,6 +45,7 @@ import {
   runFolder,
   tunedPath,
 } from './stored-run.js'
+import type { TrainedRun } from './take-away/trained-run.js'
 import { TunedModels } from './tuned-models.js'
 
 /** A training run that is locked for this tab. */
@@ -50,6 +53,9 @@ interface LockedRun {
   readonly id: string
   readonly unlock: () => void
 }
+
+/** A run with its parts for training and evaluation, apart from its models. */
+type Description = Omit<TrainedRun, 'tuned'> & { readonly parts: DatasetSplit }
 
 type Results = Partial<Record<ContenderName, ContenderResult>>
 
@@ -63,8 +69,8 @@ export class Session implements Calls {
   #race: Race | undefined
   /** Models of a finished run that was reopened. */
   #tuned: TunedModels | undefined
-  /** Classes and images of the race. */
-  #usage: ModelUsage = {}
+  /** The run of the race or of the tuned models. */
+  #trained: Description | undefined
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
   #kept: KeptRun | undefined
@@ -128,9 +134,9 @@ export class Session implements Calls {
 
   async train(settings: Settings, resume = false): Promise<{ stopped: boolean }> {
     this.#refuseWhileTraining()
-    const { source, file, form, classes } = this.#opened()
+    const { source, file, form } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
-    const { dataset, summary, choice } = this.#examples
+    const { summary, choice } = this.#examples
     const control = new Control()
     this.#control = control
     let own: LockedRun | undefined
@@ -154,11 +160,11 @@ export class Session implements Calls {
           'invalid-option',
           `Of ${summary.examples} examples a share of ${settings.held} leaves none for ${held < 1 ? 'evaluation' : 'training'}: add examples, or change the held-out share.`,
         )
-      const parts = split(dataset, { validation: settings.held, seed: settings.seed })
-      const asked = summary.classes.length
-      const model = asked === classes ? file : replaceHead(file, { classes: asked, seed: settings.seed })
+      const trained = await this.#describe(settings)
+      const { parts, newHead, usage } = trained
+      this.#trained = trained
+      const model = newHead === null ? file : replaceHead(file, { classes: newHead, seed: settings.seed })
       const runtime = createRuntimeFactory(settings.provider, tell)
-      this.#usage = { classes: summary.classes, ...(form.kind === 'image' ? { image: toImageOptions(form) } : {}) }
       const folder = runFolder(own.id)
       const race = await Race.start(model, form, runtime, { parts, settings, control, tell, folder })
       this.#race = race
@@ -175,7 +181,7 @@ export class Session implements Calls {
       )
       await race.run()
       if (race.steps === 0) await this.#kept.end()
-      else unkept = await this.#finish(this.#kept, race, summary.classes, results)
+      else unkept = await this.#finish(this.#kept, race, usage, results)
     } catch (error) {
       await this.#kept?.end()
       throw form.open ? withSize(error, form) : error
@@ -223,14 +229,12 @@ export class Session implements Calls {
     try {
       const begun = await readStoredRun(id)
       if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
-      const model = { ...(await this.open(begun.source)), form: begun.form }
-      await this.form(begun.form)
-      const data = await this.data(begun.data)
-      if (begun.finished) {
-        this.#tuned = await TunedModels.read((contender) => this.tuned(id, contender), begun.form)
-        unlock()
-      } else this.#reopened = { id, unlock }
-      return { model, data, choice: begun.data, settings: begun.settings }
+      const { source, form, data, settings, finished } = begun
+      const tuned = finished ? (contender: ContenderName) => this.tuned(id, contender) : undefined
+      const reopened = await this.#reopen(source, form, data, settings, tuned)
+      if (finished) unlock()
+      else this.#reopened = { id, unlock }
+      return reopened
     } catch (error) {
       unlock()
       throw error
@@ -253,16 +257,68 @@ export class Session implements Calls {
   async exported(contender: ContenderName): Promise<Uint8Array> {
     if (this.#tuned) return this.#tuned.exported(contender)
     if (!this.#race) throw new OnnxIreError('invalid-option', 'Nothing has been trained yet.')
-    return encodeModel(addUsage(await this.#race.exported(contender), this.#usage))
+    return encodeModel(addUsage(await this.#race.exported(contender), this.#trained!.usage))
+  }
+
+  async takeAway(what: TakeAway, contender: ContenderName): Promise<TakenFile> {
+    if (!this.#trained) throw new OnnxIreError('invalid-option', 'Nothing has been trained yet.')
+    const tuned = (name: ContenderName) => this.exported(name)
+    // Loaded on demand: most visits end before.
+    const { takeAway } = await import('./take-away/take-away.js')
+    return takeAway({ ...this.#trained, tuned }, what, contender)
+  }
+
+  async openProject(file: File): Promise<Reopened> {
+    this.#refuseWhileTraining()
+    const { readProject } = await import('./take-away/take-away.js')
+    const { model: source, form, choice, settings, tuned } = await readProject(file)
+    return this.#reopen(source, form, choice, settings, async (contender) => tuned.get(contender)!)
+  }
+
+  /** Opens a run: its model, its data, and its tuned models if it is finished. */
+  async #reopen(
+    source: File | string,
+    { size, normalisation }: Pick<Form, 'size' | 'normalisation'>,
+    choice: DataChoice,
+    settings: Settings,
+    tuned?: (contender: ContenderName) => Promise<Uint8Array>,
+  ): Promise<Reopened> {
+    const opened = await this.open(source)
+    const form = { ...opened.form, size: opened.form.open ? size : opened.form.size, normalisation }
+    await this.form(form)
+    const data = await this.data(choice)
+    if (tuned) {
+      this.#trained = await this.#describe(settings)
+      this.#tuned = await TunedModels.read(tuned, form)
+    }
+    return { model: { ...opened, form }, data, choice, settings }
+  }
+
+  /** Describes a run with the open model and data. */
+  async #describe(settings: Settings): Promise<Description> {
+    const { source, file: original, form, classes } = this.#opened()
+    const { dataset, summary, choice } = this.#examples!
+    const graph = importGraph(original)
+    const [input] = findInput(graph)
+    const parts = split(dataset, { validation: settings.held, seed: settings.seed })
+    const image = form.kind === 'image' ? { image: toImageOptions(form) } : {}
+    return {
+      ...{ original, name: nameOf(source), form, choice, summary, settings, parts, input },
+      usage: { classes: summary.classes, ...image },
+      newHead: summary.classes.length === classes ? null : summary.classes.length,
+      trained: parts.train.length,
+      output: [...graph.outputs.keys()][0]!,
+      example: (await dataset.batch(Uint32Array.of(0)))[input]!,
+    }
   }
 
   /** Stores the tuned models of a run; returns the reason if that fails. */
-  async #finish(kept: KeptRun, race: Race, classes: readonly string[], results: Results): Promise<string | null> {
+  async #finish(kept: KeptRun, race: Race, usage: TrainedRun['usage'], results: Results): Promise<string | null> {
     try {
       const models = new Map<ContenderName, Model>()
       for (const name of Object.keys(contenders) as ContenderName[])
-        models.set(name, addUsage(await race.exported(name), this.#usage))
-      await kept.finish(models, classes, results)
+        models.set(name, addUsage(await race.exported(name), usage))
+      await kept.finish(models, usage.classes, results)
       return null
     } catch (error) {
       return (error as Error).message
@@ -292,6 +348,7 @@ export class Session implements Calls {
     const models = [this.#race, this.#tuned]
     this.#race = undefined
     this.#tuned = undefined
+    this.#trained = undefined
     for (const each of models) await each?.dispose()
   }
 }

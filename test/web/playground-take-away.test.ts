@@ -1,0 +1,175 @@
+import { execFile } from 'node:child_process'
+import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { strToU8, unzipSync, zipSync } from 'fflate'
+import sharp from 'sharp'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { parseRecipe } from '../../src/recipe/index.js'
+import { run } from '../cli/command.js'
+import { describeWithChromium } from './browser.js'
+import { openPlayground, type Playground, patience } from './playground.js'
+import { drawExamples, openTable, small } from './playground-examples.js'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const execute = promisify(execFile)
+
+/** A folder in which the packages are installed. */
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'onnx-ire-take-away-'))
+  await mkdir(join(folder, 'node_modules/@types'), { recursive: true })
+  await symlink(root, join(folder, 'node_modules/onnx-ire'))
+  for (const name of ['onnxruntime-node', 'sharp', '@types/node'])
+    await symlink(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+/** Unpacks a project below the folder. */
+async function unpack(name: string, zip: Uint8Array): Promise<(path: string) => string> {
+  const at = (path: string) => join(folder, name, path)
+  for (const [path, bytes] of Object.entries(unzipSync(zip))) {
+    await mkdir(dirname(at(path)), { recursive: true })
+    await writeFile(at(path), bytes)
+  }
+  return at
+}
+
+const code = (page: Playground) => page.text('#take-code')
+
+describeWithChromium('take-away of the playground', openPlayground, (browser) => {
+  it(
+    'table > recipe and program train in Node, code runs there, and the project opens again',
+    async () => {
+      const page = browser()
+      await openTable(page)
+      expect(await page.tab.isEnabled('#take-project')).toBe(false)
+      await page.train({ epochs: '30', batch: '8' })
+      await page.says(/^Done/)
+      const summary = await page.text('#data-summary')
+      const zip = await page.download('#take-project')
+      const at = await unpack('table', zip)
+      const recipe = parseRecipe(await readFile(at('recipe-ire.json'), 'utf8'))
+      expect(recipe).toMatchObject({ epochs: 30, batchSize: 8, optimizer: { kind: 'adamw', ire: { kappa: 2 } } })
+
+      const trained = await run('train', at('recipe-ire.json'))
+      expect(trained).toMatchObject({ code: 0 })
+      const claimed = await page.claimed('ire')
+      expect(claimed.accuracy).toBeGreaterThan(0.8)
+
+      // The programs compile, and train as well.
+      const compiler = join(root, 'node_modules/typescript/bin/tsc')
+      const options = ['--noEmit', '--strict', '--skipLibCheck', '--module', 'nodenext', '--target', 'es2023']
+      await execute(process.execPath, [compiler, ...options, 'train-base.mts', 'train-ire.mts'], { cwd: at('') })
+      await copyFile(at('train-ire.mts'), at('train-ire.mjs'))
+      const { stdout } = await execute(process.execPath, ['train-ire.mjs'], { cwd: at('') })
+      const accuracies = [...stdout.matchAll(/held-out accuracy ([\d.]+)/g)].map(([, each]) => Number(each))
+      expect(accuracies).toHaveLength(30)
+      expect(accuracies.at(-1)).toBeGreaterThan(0.8)
+      const predicted = await execute(process.execPath, ['predict.mjs'], { cwd: at('') })
+      expect(predicted.stdout).toMatch(/^(above|below) [\d.]+ %$/m)
+
+      // Code is shown, too.
+      await page.tab.selectOption('#take-text', 'python')
+      await expect.poll(() => code(page)).toMatch(/import onnxruntime as ort/)
+      await page.tab.selectOption('#take-contender', 'base')
+      await expect.poll(() => code(page)).toMatch(/'tuned.onnx'|"tuned.onnx"/)
+
+      await page.open()
+      await page.tab.setInputFiles('#project-file', page.file('project.zip', zip))
+      await page.says(/^The tuned models are open/)
+      expect(await page.text('#data-summary')).toBe(summary)
+      expect(await page.tab.inputValue('#epochs')).toBe('30')
+      expect(Buffer.compare(await page.download('#download-ire'), unzipSync(zip)['tuned-ire.onnx']!)).toBe(0)
+      await page.train({})
+      await page.says(/^Done/)
+      expect(await page.claimed('ire')).toEqual(claimed)
+    },
+    patience,
+  )
+
+  it(
+    'drawings > keep their classes and pixels in a project, and train in Node',
+    async () => {
+      const page = browser()
+      await page.open()
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
+      await drawExamples(page, { 'a/b': 4, A_B: 4 })
+      await page.train({ epochs: '4', batch: '4' })
+      await page.says(/^Done/)
+      const claimed = await page.claimed('base')
+      const zip = await page.download('#take-project')
+      const at = await unpack('drawn', zip)
+      expect(await run('train', at('recipe-base.json'))).toMatchObject({ code: 0 })
+      expect(Object.keys(unzipSync(zip)).filter((path) => path.startsWith('data/'))).toHaveLength(8)
+
+      await page.open()
+      await page.tab.setInputFiles('#project-file', page.file('drawn.zip', zip))
+      await page.says(/^The tuned models are open/)
+      expect(await page.text('#data-summary')).toMatch(/8 examples of 2 classes: .*a\/b \(4\)/)
+      await page.train({})
+      await page.says(/^Done/)
+      expect(await page.claimed('base')).toEqual(claimed)
+
+      const card = sharp(await page.download('#take-card'))
+      expect(await card.metadata()).toMatchObject({ width: 1200, height: 630, format: 'png' })
+      const { channels } = await card.stats()
+      expect(channels[0]!.stdev).toBeGreaterThan(5)
+    },
+    patience,
+  )
+
+  it(
+    'link with settings > opens the page with them; values that are not allowed are left out',
+    async () => {
+      const page = browser()
+      await page.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+      await page.open()
+      await page.set({ epochs: '17', lr: '0.05' })
+      await page.tab.uncheck('#flatness')
+      await page.tab.click('#take-link')
+      await page.says(/^The link is copied/)
+      const link = new URL(await page.tab.evaluate(() => navigator.clipboard.readText()))
+      await page.tab.goto('about:blank')
+      await page.tab.goto(link.href)
+      await page.says(/^The settings of the link are chosen/)
+      expect(await page.tab.inputValue('#epochs')).toBe('17')
+      expect(await page.tab.inputValue('#lr')).toBe('0.05')
+      expect(await page.tab.isChecked('#flatness')).toBe(false)
+      const usual = await page.tab.evaluate(() => (document.querySelector('#batch') as HTMLInputElement).defaultValue)
+      link.hash = 'epochs=-4&batch=x&seed=5&nothing=1'
+      await page.tab.goto('about:blank')
+      await page.tab.goto(link.href)
+      await page.says(/^The settings of the link are chosen/)
+      expect(await page.tab.inputValue('#seed')).toBe('5')
+      expect(await page.tab.inputValue('#batch')).toBe(usual)
+      expect(Number(await page.tab.inputValue('#epochs'))).toBeGreaterThan(0)
+    },
+    patience,
+  )
+
+  it(
+    'file that is no project > shows the reason',
+    async () => {
+      const page = browser()
+      await page.open()
+      const refused = async (name: string, content: Uint8Array | string) => {
+        await page.tab.setInputFiles('#project-file', page.file(name, content))
+        return page.says(/^The tuned models are open/).then(
+          () => '',
+          (error: Error) => error.message,
+        )
+      }
+      const zipOf = (text: string) => zipSync({ 'project.json': strToU8(text) })
+      expect(await refused('text.zip', 'Dear diary')).toMatch(/text.zip is not a project of this page: .*no ZIP file/)
+      expect(await refused('other.zip', zipSync({ 'a.txt': strToU8('a') }))).toMatch(/it has no project.json/)
+      expect(await refused('json.zip', zipOf('{'))).toMatch(/project.json is not JSON/)
+      expect(await refused('format.zip', zipOf('{"format":"x"}'))).toMatch(/format must be/)
+      expect(await refused('new.zip', zipOf('{"format":"onnx-ire-playground","version":2}'))).toMatch(/reads version 1/)
+    },
+    patience,
+  )
+})
