@@ -1,4 +1,6 @@
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, vi } from 'vitest'
+import { mlp } from '../../models/index.js'
+import { modelOf } from '../../src/graph/index.js'
 import { adamw, crossEntropy, ire, type Runtime, sam, Trainer } from '../../src/index.js'
 import { type CApiOptions, cApi, node } from '../../src/node/index.js'
 import { sgd } from '../../src/optim/sgd.js'
@@ -28,6 +30,22 @@ describe('training state on the host, with gradients written to the same arrays 
       return parameters
     }
     expect(await train(cApi({ threads: 1 }))).toEqual(await train(node({ threads: 1, worker: false })))
+  })
+
+  it('one thread > tensors are in WebAssembly memory, as with several', async () => {
+    const runtime = cApi({ threads: 1 })
+    const options = { loss: crossEntropy(), optimizer: adamw(), runtime }
+    const trainer = await Trainer.create(modelOf(mlp({ features: 6, hidden: [200, 200], classes: 3 })), options)
+    const copies = vi.spyOn(Float32Array.prototype, 'set')
+    try {
+      await trainer.train(clusters(8, [6]), { totalEpochs: 1 })
+      // Kernels copy chunks of this length.
+      expect(copies.mock.calls.filter(([from]) => from.length === 4096)).toEqual([])
+    } finally {
+      copies.mockRestore()
+      await trainer.dispose()
+      await runtime.dispose()
+    }
   })
 })
 

@@ -61,7 +61,7 @@ export function cApi(options: CApiOptions = {}): Runtime {
   const engine = new Engine(native, chosen, { ...options, threads, blocking })
   const manner = blocking ? 'blocking' : 'thread pool'
   const description = `onnxruntime ${native.version} through its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`
-  const helpers = resident || threads === 1 ? undefined : new HelperThreads(threads)
+  const helpers = resident ? undefined : new HelperThreads(threads)
   return runtime(description, chosen.kind, engine, resident, helpers)
 }
 
