@@ -1,9 +1,11 @@
 import type { DType } from '../ir/dtype.js'
 import { tensor } from '../ir/tensor.js'
 import { createInput } from '../onnx/import/declarations.js'
+import { isStandardDomain } from '../onnx/import/model-nodes.js'
 import { create, edit } from '../onnx/proto/message.js'
 import { attributeTypes, type GraphProto, type NodeProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
+import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
@@ -11,7 +13,15 @@ import { OnnxIreError } from '../util/errors.js'
  * with blocks; or by an input `segments`, from which `trainingModel` with `pack` computes them. Then the tokens are
  * the input `packed_input_ids`, so that a model without `pack` rejects the data.
  */
-export type Packing = { readonly kind: 'mask'; readonly dtype: DType } | { readonly kind: 'segments' }
+export type Packing = { readonly kind: 'mask'; readonly dtype: DType } | ({ readonly kind: 'segments' } & SegmentPlaces)
+
+/** Nodes that `segments` and positions change, by their first output. */
+export interface SegmentPlaces {
+  /** Attention: GroupQueryAttention, or the Softmax of scores. */
+  readonly attention: readonly string[]
+  /** Nodes whose first input is the position in the row, for the angles of rotary embeddings. */
+  readonly positions: readonly string[]
+}
 
 /** Name of the numbers of the packed examples: int64 [batch, length], from 1; 0 for padding. */
 export const segmentsName = 'segments'
@@ -42,22 +52,127 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
     return hasPositions
       ? { kind: 'mask', dtype: mask.dtype }
       : refuse('the model has no input position_ids, so packed examples would not begin at position 0')
-  const pasts = [...inputs.keys()].filter((name) => pastName.test(name))
-  const attention = graph.node.filter(isGrouped)
-  const isRead = (past: string) => {
-    const casts = graph.node.filter(({ opType, input }) => opType === 'Cast' && input[0] === past)
-    const names = [past, ...casts.map(({ output }) => output[0])]
-    return attention.some(({ input }) => input.slice(3, 5).some((name) => names.includes(name)))
-  }
-  const other = pasts.find((past) => !isRead(past))
-  if (pasts.length === 0 || other !== undefined)
+  const blocked = `the input attention_mask of the model is ${mask ? `[${mask.shape?.join(', ') ?? '?'}]` : 'missing'} and not [batch, 1, length, length]`
+  const states = graph.output.map(({ name = '' }) => name).filter((name) => stateName.test(name))
+  if (states.length === 0)
+    return refuse(`${blocked}, and it has no state of keys and values, so packed examples would see each other`)
+  const attention = findAttention(graph)
+  const other = states.find((name) => !attention.states.has(name))
+  if (other !== undefined)
     return refuse(
-      `the input attention_mask of the model is ${mask ? `[${mask.shape?.join(', ') ?? '?'}]` : 'missing'} and not [batch, 1, length, length], and ${other === undefined ? 'it has no state of keys and values' : `'${other}' is not read by GroupQueryAttention`}, so packed examples would see each other`,
+      `${blocked}, and '${other}' is no state of keys or values that GroupQueryAttention, or a product with a Softmax over the last axis, reads, so packed examples would see each other`,
     )
-  if (attention.some(({ input }) => input[biasAt])) return refuse('its attention has a bias')
-  if (!hasPositions && !attention.every(hasRotary))
-    return refuse('the model has no input position_ids, so packed examples would not begin at position 0')
-  return { kind: 'segments' }
+  const grouped = attention.nodes.filter(isGrouped)
+  if (grouped.some(({ input }) => input[biasAt])) return refuse('its attention has a bias')
+  const rotatesItself = grouped.length === attention.nodes.length && grouped.every(hasRotary)
+  const positions = hasPositions || rotatesItself ? [] : findRowPositions(graph)
+  if (!positions)
+    return refuse(
+      'the model has no input position_ids and does not compute all rotary angles from a Range, so packed examples would not begin at position 0',
+    )
+  return { kind: 'segments', attention: attention.nodes.map(({ output }) => output[0]!), positions }
+}
+
+/** Operators between positions and the sine and cosine of their angles. */
+const turning = /^(Cast|Identity|Concat|Transpose|Mul|MatMul|Unsqueeze|Reshape)$/
+
+/**
+ * Finds the nodes that read the positions in a row, [1, length], an unsqueezed Range, on the way to a sine or cosine.
+ * Undefined if a sine or cosine has none.
+ */
+function findRowPositions(graph: GraphProto): readonly string[] | undefined {
+  const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)))
+  const found = new Set<string>()
+  const isRow = (name: string): boolean => {
+    const node = producers.get(name)
+    return node?.opType === 'Unsqueeze' && producers.get(node.input[0]!)?.opType === 'Range'
+  }
+  const visit = (name: string): boolean => {
+    const node = producers.get(name)
+    if (!node || !isStandardDomain(node) || !turning.test(node.opType ?? '')) return false
+    if (isRow(node.input[0]!)) {
+      found.add(node.output[0]!)
+      return true
+    }
+    return node.input.map(visit).includes(true)
+  }
+  const waves = graph.node.filter(({ opType }) => opType === 'Sin' || opType === 'Cos')
+  return waves.length > 0 && waves.every(({ input }) => visit(input[0]!)) ? [...found] : undefined
+}
+
+/** Names of the states that a decoder returns. */
+const stateName = /^present/
+
+/** The nodes in which tokens see each other. */
+interface Attention {
+  /** GroupQueryAttention, and each Softmax of scores [batch, heads, queries, keys]. */
+  readonly nodes: readonly NodeProto[]
+  /** States that these nodes read: keys before a Softmax, values multiplied by its result. */
+  readonly states: ReadonlySet<string>
+}
+
+/** Operators that rearrange keys and values between their state and the product. */
+const rearranging =
+  /^(Cast|Identity|Transpose|Reshape|Unsqueeze|Squeeze|Expand|Tile|Mul|Div|Where|Concat|Slice|Gather)$/
+/** Operators between the product of queries and keys and its Softmax. */
+const scoring = /^(Cast|Identity|Add|Mul|Div|Sub|Where|Tanh)$/
+
+/** Finds the attention of a decoder from its states of keys and values. */
+function findAttention(graph: GraphProto): Attention {
+  const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)))
+  const readers = new Map<string, NodeProto[]>()
+  for (const node of graph.node) for (const name of new Set(node.input)) append(readers, name, node)
+  /** The nodes that end the ways from a value through operators of a kind. */
+  const follow = (name: string, through: RegExp): Set<NodeProto> => {
+    const ends = new Set<NodeProto>()
+    const visited = new Set<NodeProto>()
+    const visit = (value: string): void => {
+      for (const node of readers.get(value) ?? []) {
+        if (visited.has(node) || node.opType === 'Shape') continue
+        visited.add(node)
+        if (isStandardDomain(node) && through.test(node.opType ?? '')) for (const each of node.output) visit(each)
+        else ends.add(node)
+      }
+    }
+    visit(name)
+    return ends
+  }
+  const isSoftmax = ({ opType, attribute }: NodeProto) =>
+    opType === 'Softmax' && attribute.every(({ name, i = -1n }) => name !== 'axis' || i === -1n || i === 3n)
+  /** Whether nodes are products of which each leads to a Softmax, and to nothing else. */
+  const softmaxesOf = (products: ReadonlySet<NodeProto>): NodeProto[] | undefined => {
+    const ends = [...products].flatMap((node) =>
+      node.opType === 'MatMul' ? [...follow(node.output[0]!, scoring)] : [node],
+    )
+    return ends.length > 0 && ends.every(isSoftmax) ? ends : undefined
+  }
+  const nodes = new Set(graph.node.filter(isGrouped))
+  const states = new Set([...nodes].flatMap(({ output }) => output.slice(1)))
+  const softmaxes = new Set<NodeProto>()
+  /** Products of keys or values, by the state that they read. */
+  const products = new Map<string, ReadonlySet<NodeProto>>()
+  for (const { name = '' } of graph.output) {
+    if (!stateName.test(name)) continue
+    let source = name
+    for (let node = producers.get(source); node && /^(Cast|Identity)$/.test(node.opType ?? ''); ) {
+      source = node.input[0]!
+      node = producers.get(source)
+    }
+    if (states.has(source)) states.add(name)
+    else products.set(name, follow(source, rearranging))
+  }
+  for (const [name, each] of products) {
+    const found = softmaxesOf(each)
+    if (!found) continue
+    states.add(name)
+    for (const node of found) softmaxes.add(node)
+  }
+  const weights = new Set(
+    [...softmaxes].flatMap(({ output }) => [...follow(output[0]!, /^(Cast|Identity|Dropout|IsNaN|Where)$/)]),
+  )
+  for (const [name, each] of products)
+    if (each.size > 0 && [...each].every((node) => node.opType === 'MatMul' && weights.has(node))) states.add(name)
+  return { nodes: [...nodes, ...softmaxes], states }
 }
 
 const isGrouped = ({ opType, domain }: NodeProto): boolean =>
@@ -73,10 +188,10 @@ const prefix = 'onnx-ire/pack'
 const hidden = -30000
 
 /**
- * Adds the input `segments`, which takes the place of attention_mask, and renames input_ids: attention adds 0 to scores within a segment and
- * `hidden` to others, and rotates by the input position_ids.
+ * Adds the input `segments`, which takes the place of attention_mask, and renames input_ids: attention adds 0 to scores
+ * within a segment and `hidden` to others, and rotates by the input position_ids.
  */
-export function withSegments(graph: GraphProto): GraphProto {
+export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphProto {
   const tokens = graph.input.find(({ name }) => name === 'input_ids')!
   const mask = graph.input.find(({ name }) => name === 'attention_mask')
   const has = (name: string) => graph.input.some((info) => info.name === name)
@@ -95,9 +210,20 @@ export function withSegments(graph: GraphProto): GraphProto {
       create('AttributeProto', { name: 'to', type: attributeTypes.int, i: BigInt(mask.type!.tensorType!.elemType!) }),
     ]),
   ]
+  const outputs = new Set(places.attention)
+  const positions = new Set(places.positions)
   const attention = graph.node.flatMap((each, i) => {
-    if (!isGrouped(each)) return [each]
+    if (positions.has(each.output[0] ?? '')) return [edit(each, { input: each.input.with(0, 'position_ids') })]
+    if (!outputs.has(each.output[0] ?? '')) return [each]
     const bias = `${prefix}/bias/${i}`
+    if (!isGrouped(each)) {
+      const [scores = ''] = each.input
+      return [
+        node('CastLike', [`${prefix}/bias`, scores], bias),
+        node('Add', [scores, bias], `${prefix}/scores/${i}`),
+        edit(each, { input: [`${prefix}/scores/${i}`] }),
+      ]
+    }
     const input = Array.from({ length: Math.max(each.input.length, biasAt + 1) }, (_, at) =>
       at === biasAt ? bias : at === positionsAt && hasRotary(each) ? 'position_ids' : (each.input[at] ?? ''),
     )

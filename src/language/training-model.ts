@@ -22,9 +22,9 @@ export interface TrainingModelOptions {
    */
   readonly pairs?: boolean | undefined
   /**
-   * Whether rows have several examples, as in `chatData` with `pack`, which do not see each other. If attention is
-   * GroupQueryAttention, the inputs are `packed_input_ids`, `segments` and position_ids; otherwise attention_mask must
-   * be [batch, 1, length, length]. Default false.
+   * Whether rows have several examples, as in `chatData` with `pack`, which do not see each other. If attention_mask
+   * is [batch, 1, length, length], it has the blocks; otherwise the inputs are `packed_input_ids`, `segments` and
+   * position_ids, and attention must be GroupQueryAttention or a Softmax between two products. Default false.
    */
   readonly pack?: boolean | undefined
 }
@@ -61,7 +61,7 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
       'invalid-model',
       `the model has no input 'input_ids' but ${inputs.map(({ name }) => `'${name}'`).join(', ')}: take the decoder of a language model`,
     )
-  const hasSegments = pack && findPacking('trainingModel', inlined).kind === 'segments'
+  const packing = pack ? findPacking('trainingModel', inlined) : undefined
   const pasts = inputs.filter(({ name = '' }) => pastName.test(name))
   const fixed = new Map<string, Tensor>([
     ['num_logits_to_keep', tensor('int64', [], BigInt64Array.of(0n))],
@@ -82,7 +82,7 @@ export function trainingModel(model: Model, options: TrainingModelOptions = {}):
     ],
     node: [...added, ...inlined.node.map((node) => withoutPast(node, replaced))],
   })
-  const formed = pairs ? withPairs(graph, fed) : hasSegments ? withSegments(graph) : graph
+  const formed = pairs ? withPairs(graph, fed) : packing?.kind === 'segments' ? withSegments(graph, packing) : graph
   return { ...model, proto: edit(model.proto, { graph: formed }) }
 }
 

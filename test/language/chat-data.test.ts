@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { lora } from '../../src/adapter/index.js'
+import { adapterOf, lora } from '../../src/adapter/index.js'
 import { batches, Random } from '../../src/data/index.js'
 import { decodeModel, type Model, sgd, type Tensor, Trainer } from '../../src/index.js'
+import { numbersOf } from '../../src/ir/leaf.js'
 import { blockMask, orderByLength, packExamples } from '../../src/language/chat-data.js'
 import {
   type ChatMessage,
@@ -16,9 +17,12 @@ import {
   trainingModel,
 } from '../../src/language/index.js'
 import { modelFolder, node as onnxruntime } from '../../src/node/index.js'
+import { create, edit } from '../../src/onnx/proto/message.js'
+import type { GraphProto, NodeProto } from '../../src/onnx/proto/schema.js'
 import { info, modelBytes, node } from '../onnx/build.js'
+import { needs } from '../requirements.js'
 import { thrownMessage } from '../thrown.js'
-import { golden } from './models.js'
+import { committed, type Exported, exported, golden, mergeDecoder } from './models.js'
 
 interface Rendered {
   readonly name: string
@@ -246,8 +250,23 @@ describe('chatData', () => {
     expect(invalid(() => chatData(rows, small))).toMatch(/row 1 .*100/)
   })
 
-  it('pack for a model without a mask of blocks > invalid-option with the reason', () => {
-    expect(thrownMessage('invalid-option', () => chatData(rows, chat, { pack: true }))).toContain('attention_mask')
+  it('pack for a model without known attention > invalid-option with the reason', () => {
+    const graph = chat.model.proto.graph!
+    const change = (each: NodeProto): NodeProto =>
+      each.opType === 'Softmax' ? edit(each, { opType: 'LogSoftmax' }) : each
+    const other = (changed: Partial<GraphProto>) => ({
+      ...chat,
+      model: { ...chat.model, proto: edit(chat.model.proto, { graph: edit(graph, changed) }) },
+    })
+    const refusal = (changed: Partial<GraphProto>) =>
+      thrownMessage('invalid-option', () => chatData(rows, other(changed), { pack: true }))
+    expect(refusal({ node: graph.node.map(change) })).toContain("'present.0.key'")
+    // A state that is no key or value, as in models with convolutions or recurrences.
+    const hybrid = [...graph.output, edit(graph.output[0]!, { name: 'present_conv.0' })]
+    const copy = create('NodeProto', { opType: 'Identity', input: ['logits'], output: ['present_conv.0'] })
+    expect(refusal({ output: hybrid, node: [...graph.node, copy] })).toContain("'present_conv.0'")
+    expect(refusal({ output: [graph.output[0]!] })).toContain('no state')
+    expect(refusal({ input: graph.input.filter(({ name }) => name !== 'position_ids') })).toContain('position_ids')
   })
 })
 
@@ -302,38 +321,22 @@ describe('chatData > pack', () => {
     }
   })
 
-  it('a token of another example > has no effect on loss and gradients, with attention in one node', async () => {
-    const grouped = await readLanguageModel(modelFolder(join(golden, 'qwen2-genai')))
-    const adapted = lora(grouped.model, { r: 2, init: 'gaussian', seed: 3 })
-    const texts = ['a b c d e', 'the cat sat', 'x y z x y z x y z', 'one two', 'red green blue red'].map((text, i) => ({
-      messages: [user(text), { role: 'assistant', content: text.slice(i) }],
-    }))
-    const measure = async (pack: boolean) => {
-      const data = chatData(texts, grouped, { pack, length: 128, batchSize: 8 })
-      const trainer = await Trainer.create(trainingModel(adapted, { pack }), {
-        ...{ loss: nextToken(), optimizer: sgd({ lr: 1 }), runtime, batchSize: 8 },
-      })
-      try {
-        const { loss } = await trainer.evaluate(data)
-        await trainer.train(data, { totalSteps: 1 })
-        return { rows: data.length, losses: [loss, (await trainer.evaluate(data)).loss] }
-      } finally {
-        await trainer.dispose()
-      }
-    }
-    const [alone, packed] = [await measure(false), await measure(true)]
-    expect(packed.rows).toBeLessThan(alone.rows)
-    expect(alone.losses[1]).toBeLessThan(alone.losses[0]! - 1e-3)
-    for (const [i, loss] of alone.losses.entries()) expect(Math.abs(packed.losses[i]! - loss)).toBeLessThan(1e-5 * loss)
-    // Neither model takes the data of the other.
-    for (const pack of [true, false]) {
-      const data = chatData(texts, grouped, { pack })
-      const trainer = await Trainer.create(trainingModel(adapted, { pack: !pack }), {
-        ...{ loss: nextToken(), optimizer: sgd({ lr: 1 }), runtime },
-      })
-      await expect(trainer.evaluate(data)).rejects.toThrow(pack ? "'input_ids'" : 'packed_input_ids')
-      await trainer.dispose()
-    }
+  it.each(committed)('$name > a token of another example has no effect on loss and gradients', checkPacking)
+
+  it.each([true, false])('the data of the other form of a model > refused: pack %j', async (pack) => {
+    const data = chatData(rows, chat, { pack })
+    const trainer = await Trainer.create(trainingModel(chat.model, { pack: !pack }), {
+      ...{ loss: nextToken(), optimizer: sgd({ lr: 1 }), runtime },
+    })
+    await expect(trainer.evaluate(data)).rejects.toThrow(pack ? "'input_ids'" : 'packed_input_ids')
+    await trainer.dispose()
+  })
+
+  it('files of an old operator set and merged decoders > the same', async () => {
+    const { model } = chat
+    const opsetImport = model.proto.opsetImport.map((each) => (each.domain ? each : edit(each, { version: 13n })))
+    await checkPackingOf({ ...chat, model: { ...model, proto: edit(model.proto, { opsetImport }) } })
+    await checkPackingOf({ ...chat, model: mergeDecoder(model) })
   })
 
   it('a float mask > 0 where a token sees, a large negative number elsewhere', () => {
@@ -343,3 +346,45 @@ describe('chatData > pack', () => {
     ).toEqual([...[1, 0, 0], ...[1, 1, 0], ...[0, 0, 1]])
   })
 })
+
+describe('chatData > pack > models of tools/language/export.py', await needs('language models'), () => {
+  // The other types have the same attention.
+  it.each(exported.filter(({ dtype }) => dtype === 'fp32'))(
+    '$name > a token of another example has no effect on loss and gradients',
+    checkPacking,
+  )
+})
+
+async function checkPacking({ folder, dtype }: Exported): Promise<void> {
+  await checkPackingOf(await readLanguageModel(modelFolder(folder), { dtype }))
+}
+
+/** Trains an adapter for a step over examples in rows of their own, and packed: the losses before and after agree. */
+async function checkPackingOf(model: LanguageModel): Promise<void> {
+  const adapted = lora(model.model, { r: 2, init: 'gaussian', seed: 3 })
+  const texts = ['a b c d e', 'the cat sat', 'x y z x y z x y z', 'one two', 'red green blue red'].map((text, i) => ({
+    messages: [user(text), assistant(text.slice(i))],
+  }))
+  const measure = async (pack: boolean) => {
+    const data = chatData(texts, model, { pack, length: 128, batchSize: 8 })
+    const trainer = await Trainer.create(trainingModel(adapted, { pack }), {
+      ...{ loss: nextToken(), optimizer: sgd({ lr: 0.1 }), runtime, batchSize: 8 },
+    })
+    try {
+      const { loss } = await trainer.evaluate(data)
+      await trainer.train(data, { totalSteps: 1 })
+      const tensors = adapterOf(trainer.export()).layers.flatMap(({ a, b }) => [...numbersOf(a), ...numbersOf(b)])
+      return { rows: data.length, losses: [loss, (await trainer.evaluate(data)).loss], tensors }
+    } finally {
+      await trainer.dispose()
+    }
+  }
+  const [alone, packed] = [await measure(false), await measure(true)]
+  expect(packed.rows).toBeLessThan(alone.rows)
+  expect(alone.losses[1]).toBeLessThan(alone.losses[0]! - 1e-4)
+  for (const [i, loss] of alone.losses.entries()) expect(Math.abs(packed.losses[i]! - loss)).toBeLessThan(1e-5 * loss)
+  const before = adapterOf(adapted).layers.flatMap(({ a, b }) => [...numbersOf(a), ...numbersOf(b)])
+  const steps = alone.tensors.map((value, i) => Math.abs(value - before[i]!))
+  const differences = alone.tensors.map((value, i) => Math.abs(value - packed.tensors[i]!))
+  expect(Math.max(...differences)).toBeLessThan(1e-4 * Math.max(...steps))
+}
