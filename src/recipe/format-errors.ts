@@ -107,7 +107,8 @@ function describeType(schema: JsonSchema): string {
       return 'true or false'
     case 'array': {
       const { minItems = 0, maxItems } = schema
-      const size = maxItems === undefined ? (minItems === 0 ? '' : ` of at least ${minItems}`) : ` of ${maxItems}`
+      const most = minItems === maxItems ? ` of ${maxItems}` : ` of ${minItems} to ${maxItems}`
+      const size = maxItems !== undefined ? most : minItems === 0 ? '' : ` of at least ${minItems}`
       return `a list${size}, each ${describeAllowed(schema.items ?? {})}`
     }
     default: {

@@ -31,25 +31,31 @@ interface PackageEntry {
 
 const comment = String.raw`(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n)?`
 const interfaces = new RegExp(
-  String.raw`${comment}export interface (\w+)(?:<[^{\n]*>)?(?:\s+extends ([^{]*?))? \{(?:\}|\n([\s\S]*?)^\})`,
+  String.raw`${comment}(?:export )?interface (\w+)(?:<[^{\n]*>)?(?:\s+extends ([^{]*?))? \{(?:\}|\n([\s\S]*?)^\})`,
   'gm',
 )
 const isOptions = (name: string) => /(Options|Schedule|Settings|Group|^CsvColumns|^JsonField|^LossTask)$/.test(name)
 const field = /(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*)?^( {2}| {4})readonly (\w+)(\?)?:/gm
 
 /** Interfaces of options in the sources, by name. `kind` distinguishes schedules and is not an option. */
-export function declaredOptions(): ReadonlyMap<string, DeclaredOptions> {
-  return new Map(
-    sources().flatMap((source) =>
+export const declaredOptions = (): ReadonlyMap<string, DeclaredOptions> => readInterfaces(sources(), isOptions)
+
+/** All interfaces in the sources, those of recipes included, by name. */
+export const declaredInterfaces = (): ReadonlyMap<string, DeclaredOptions> =>
+  readInterfaces(sources(/^cli\//), () => true)
+
+const readInterfaces = (files: readonly string[], accept: (name: string) => boolean) =>
+  new Map(
+    files.flatMap((source) =>
       [...source.matchAll(interfaces)].flatMap(([, text = '', name, extended = '', body = '']) =>
-        isOptions(name!)
+        accept(name!)
           ? [
               [
                 name!,
                 {
                   name: name!,
                   summary: firstSentence(oneLine(text)),
-                  parents: [...extended.matchAll(/\w+/g)].map(([word]) => word).filter(isOptions),
+                  parents: [...extended.matchAll(/\w+/g)].map(([word]) => word).filter(accept),
                   options: fieldsOf(body),
                 },
               ] as const,
@@ -58,7 +64,6 @@ export function declaredOptions(): ReadonlyMap<string, DeclaredOptions> {
       ),
     ),
   )
-}
 
 /** Names that `checkNames` accepts, as written in its calls. */
 export const checkedNames = (): string[] =>
@@ -92,10 +97,10 @@ export function packageEntries(): PackageEntry[] {
   })
 }
 
-const sources = () =>
+const sources = (without = /^(cli|recipe)\//) =>
   ['src', 'models'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((file) => file.endsWith('.ts') && !/^(cli|recipe)\//.test(file))
+      .filter((file) => file.endsWith('.ts') && !without.test(file))
       .map((file) => readFileSync(join(root, folder, file), 'utf8')),
   )
 

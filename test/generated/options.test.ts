@@ -4,9 +4,11 @@ import { ire } from '../../src/optim/ire/ire.js'
 import { baseOptimizers } from '../../src/optim/registry.js'
 import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
+import { recipeSchema } from '../../src/recipe/schema.js'
 import { checkedNames, declaredOptions, packageEntries } from './declared-options.js'
 import { optionAdvice } from './option-advice.js'
 import { optionsDocument } from './options.js'
+import { recipeDocument, recipeSections } from './recipe-reference.js'
 
 const declared = declaredOptions()
 const listed = packageEntries().flatMap(({ interfaces }) => interfaces)
@@ -40,6 +42,23 @@ describe('docs/options.md', () => {
       [...declared.values()].flatMap(({ name, options }) => options.map((each) => `${name}.${each.name}`)),
     )
     expect(Object.keys(optionAdvice).filter((name) => !names.has(name))).toEqual([])
+  })
+})
+
+describe('docs/recipe.md', () => {
+  it('equals the generated page', async () => {
+    await expect(recipeDocument()).toMatchFileSnapshot('../../docs/recipe.md')
+  })
+
+  it('has every object of the schema, and what each field takes, its default and its meaning', () => {
+    const page = recipeDocument()
+    const kinds = [...JSON.stringify(recipeSchema).matchAll(/"kind":\{"const":"([^"]+)"\}/g)].map(([, kind]) => kind!)
+    expect(new Set(kinds).size).toBeGreaterThan(50)
+    expect(kinds.filter((kind) => !page.includes(`: ${kind}\n`))).toEqual([])
+    const fields = recipeSections().flatMap(({ title, fields }) => fields.map((each) => ({ title, ...each })))
+    expect(fields.length).toBeGreaterThan(300)
+    const incomplete = fields.filter((each) => [each.takes, each.default, each.meaning].includes(''))
+    expect(incomplete).toEqual([])
   })
 })
 
