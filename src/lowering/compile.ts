@@ -17,14 +17,18 @@ import { cpuTargetOf, hasBlockedForms } from './cpu/block.js'
 import { lower } from './lower.js'
 import type { Target } from './lowering.js'
 import { toFloat32 } from './precision.js'
-import { webgpu } from './webgpu/target.js'
 
-/** Lowerings by provider; a provider without an entry runs every operator. */
-export const targets: { readonly [P in Provider]?: Target } = { webgpu }
+/**
+ * Loads the lowerings of a provider; a provider without an entry runs every operator. A page that trains on the CPU does
+ * not load those for WebGPU.
+ */
+export const targets: { readonly [P in Provider]?: () => Promise<Target> } = {
+  webgpu: async () => (await import('./webgpu/target.js')).webgpu,
+}
 
 /** The target of a graph: on the CPU it depends on the processor. */
 const targetOf = async (runtime: Runtime, spec: GraphSpec): Promise<Target | undefined> =>
-  runtime.provider === 'cpu' && hasBlockedForms(spec) ? cpuTargetOf(runtime) : targets[runtime.provider]
+  runtime.provider === 'cpu' && hasBlockedForms(spec) ? cpuTargetOf(runtime) : targets[runtime.provider]?.()
 
 /**
  * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of
@@ -120,7 +124,7 @@ export async function compileOnDevice(
   spec: GraphSpec,
   keepOnDevice: (output: string) => boolean,
 ): Promise<DeviceProgram> {
-  const { bytes, conversion } = encodeGraph(targets[provider], spec)
+  const { bytes, conversion } = encodeGraph(await targets[provider]?.(), spec)
   const program = await device.compile(bytes, keepOnDevice)
   if (!conversion) return program
   return {

@@ -1,8 +1,8 @@
 import { modelOf } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
-import { targets } from './compile.js'
 import { lower } from './lower.js'
+import { webgpu } from './webgpu/target.js'
 
 /**
  * Rewrites a model in operators that onnxruntime's WebGPU provider computes correctly, for a page that runs it by
@@ -19,5 +19,5 @@ import { lower } from './lower.js'
  */
 export function lowerForWebgpu(model: Model): Model {
   const { name, inputs, outputs, metadata = {} } = importGraph(model)
-  return modelOf({ ...lower({ name, inputs, outputs }, targets.webgpu!), metadata })
+  return modelOf({ ...lower({ name, inputs, outputs }, webgpu), metadata })
 }

@@ -30,9 +30,11 @@ it.each([
 ])(
   '%s > first load > weighs less than %d bytes gzipped without onnxruntime, and needs no module of Node',
   async (name, limit, code) => {
-    const { gzipped, files, later, parts, modules } = await bundled(code)
+    const { size, gzipped, brotli, files, later, parts, modules } = await bundled(code)
     console.info(name)
-    console.info(`${gzipped} bytes gzipped at once, in ${files} files; before compression: ${listed(parts)}`)
+    console.info(
+      `${size} bytes at once, ${gzipped} gzipped, ${brotli} with brotli, in ${files} files; before compression: ${listed(parts)}`,
+    )
     console.info(`later, gzipped: ${listed(later)}`)
     for (const heavy of ['ajv', 'onnxruntime']) expect(Object.keys(parts)).not.toContain(heavy)
     expect(modules.filter((module) => /^(node|cli)\//.test(module))).toEqual([])

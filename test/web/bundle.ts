@@ -1,14 +1,15 @@
 import { fileURLToPath } from 'node:url'
-import { gzipSync } from 'node:zlib'
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { build, type Rolldown } from 'vite'
 import { entryAliases } from '../entry-aliases.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 interface Bundle {
-  /** Bytes of what is loaded at once, and gzipped. */
+  /** Bytes of what is loaded at once, gzipped, and compressed by brotli at quality 5. */
   readonly size: number
   readonly gzipped: number
+  readonly brotli: number
   /** Number of these files; modules shared by several later chunks may be in separate files. */
   readonly files: number
   /** Gzipped bytes of each chunk loaded on demand, by the name of the first module that imports it. */
@@ -63,6 +64,7 @@ export async function bundled(code: string): Promise<Bundle> {
       parts[part] = (parts[part] ?? 0) + renderedLength
     }
   const gzip = (code: string) => gzipSync(code, { level: 9 }).length
+  const brotli = (code: string) => brotliCompressSync(code, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } }).length
   const sum = (measure: (code: string) => number) => [...atOnce].reduce((total, { code }) => total + measure(code), 0)
   const later: Record<string, number> = {}
   for (const chunk of chunks.values())
@@ -75,6 +77,7 @@ export async function bundled(code: string): Promise<Bundle> {
   return {
     size: sum((code) => Buffer.byteLength(code)),
     gzipped: sum(gzip),
+    brotli: sum(brotli),
     files: atOnce.size,
     later,
     parts,

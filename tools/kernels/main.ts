@@ -45,7 +45,12 @@ for (const runtime of chosen) {
     if (only && !only.includes(name)) continue
     // WGSL has no float64.
     const tried = runtime === 'webgpu' ? ofOperator.filter(({ dtype }) => dtype !== 'float64') : ofOperator
-    const kernel = await surveyKernel(tried, prober, runtime === 'cpu' ? undefined : reference, targets[runtime])
+    const kernel = await surveyKernel(
+      tried,
+      prober,
+      runtime === 'cpu' ? undefined : reference,
+      await targets[runtime]?.(),
+    )
     operators[name]![runtime] = kernel
     console.log(`${runtime} ${name} ${JSON.stringify(kernel)}`)
   }

@@ -68,8 +68,8 @@ export async function startProvider(
     const session = await ort.InferenceSession.create(identityModel('float32'), options)
     await session.release()
   } catch (cause) {
-    // A server that has no such file often sends its start page instead.
-    const advice = /magic word|MIME type|fetch|404/i.test(messageOf(cause))
+    // A server that has no such file sends nothing, or its start page.
+    const advice = /CompileError|MIME type|fetch|404/i.test(messageOf(cause))
       ? `; check that the page can load onnxruntime-web's ort-wasm-* files, and give their location by wasmPaths`
       : ''
     throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${messageOf(cause)}${advice}`, {
