@@ -1,10 +1,10 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { csv, small } from './playground-examples.js'
+import { small } from './playground-examples.js'
 
 describeWithChromium('training data in the playground', openPlayground, (browser) => {
   it(
@@ -21,43 +21,44 @@ describeWithChromium('training data in the playground', openPlayground, (browser
           )
         }
       }
+      writeFileSync(join(folder, 'dark', 'broken.jpg'), 'no picture')
       await page.open()
       await page.openModel('small.onnx', small)
       await page.says(/^small.onnx is open/)
       await page.set({ size: '8' })
       await page.says(/choose the data again/)
+      await page.tab.check('input[name=source][value=folder]')
       await page.tab.setInputFiles('#folder', folder)
       await page.says(/^Ready/)
       expect(await page.text('#data-summary')).toBe(
-        '24 examples of 2 classes: dark (12), light (12). The last layer is replaced by one of 2 classes.',
+        '24 examples of 2 classes: dark (12), light (12). 1 file could not be read as a picture and was skipped: broken.jpg.',
       )
       await page.train({ epochs: '1', batch: '9' })
       await page.says(/^Done/)
-      await page.tab.check('input[value=csv]')
-      await page.tab.setInputFiles('#csv', page.file('rows.csv', csv))
-      await page.says(/Choose the column/)
-      await page.tab.click('#use-csv')
-      await expect(page.says(/^Ready/)).rejects.toThrow(/This model takes pictures, and a CSV file holds rows/)
+      // A model of pictures is not offered tables.
+      expect(await page.tab.isVisible('input[value=csv]')).toBe(false)
     },
     patience,
   )
 
   it(
-    'drawings by mouse and keyboard > trains',
+    'drawings by mouse and keyboard > are added, deleted and restored, and train',
     async () => {
       const page = browser()
       const { keyboard } = page.tab
+      const thumbs = (card: number) => page.tab.locator(`#cards > li:nth-child(${card}) .thumbs li`).count()
       await page.open()
       await page.openModel('small.onnx', small)
       await page.says(/^small.onnx is open/)
-      await page.tab.check('input[value=draw]')
-      await page.tab.click('#add-drawn')
+      await page.tab.check('input[name=source][value=draw]')
+      const add = (card: number) => page.tab.click(`#cards > li:nth-child(${card}) .add-drawn`)
+      await add(1)
       await expect(page.says(/examples/)).rejects.toThrow(/Draw something first/)
+      expect(await page.tab.isDisabled('#train')).toBe(true)
       for (let i = 0; i < 4; i++) {
         await page.draw('#pad', [[0.2 + 0.1 * i, 0.2], [0.3 + 0.1 * i, 0.8]]) // biome-ignore format: a line
-        await page.tab.click('#add-drawn')
+        await add(1)
         await page.says(new RegExp(`^${2 * i + 1} examples? shown`))
-        await page.tab.fill('#draw-label', '1')
         await page.tab.focus('#pad')
         await keyboard.press('ArrowUp')
         expect(await page.ink('#pad')).toBe(0)
@@ -68,51 +69,102 @@ describeWithChromium('training data in the playground', openPlayground, (browser
         expect(drawn).toBeGreaterThan(200)
         await keyboard.press('ArrowDown')
         expect(await page.ink('#pad')).toBe(drawn)
-        // Move on to the next field and the button after it.
-        await keyboard.press('Tab')
-        await keyboard.press('Tab')
-        await keyboard.press('Enter')
+        await keyboard.press('2')
         await page.says(new RegExp(`^${2 * i + 2} examples shown`))
         expect(await page.ink('#pad')).toBe(0)
-        await page.tab.fill('#draw-label', '0')
       }
       await page.tab.focus('#pad')
       await keyboard.press('Space')
       await keyboard.press('Delete')
       expect(await page.ink('#pad')).toBe(0)
-      await page.tab.click('#use-shown')
-      await page.says(/^Ready/)
-      expect(await page.text('#data-summary')).toMatch(/^8 examples of 2 classes: 0 \(4\), 1 \(4\)\./)
+
+      // One example is deleted and restored, and one class.
+      await page.tab.click('#cards > li:nth-child(2) .thumbs button >> nth=1')
+      expect(await thumbs(2)).toBe(3)
+      await page.tab.click('#undo')
+      expect(await thumbs(2)).toBe(4)
+      await page.tab.click('#cards > li:nth-child(1) .class-head button')
+      expect(await page.tab.locator('#cards > li').count()).toBe(1)
+      expect(await page.tab.isDisabled('#train')).toBe(true)
+      await page.tab.click('#undo')
+      expect(await thumbs(1)).toBe(4)
+      await page.tab.click('#add-class')
+      await page.tab.fill('#cards > li:nth-child(1) input', 'tall')
+      await page.tab.fill('#cards > li:nth-child(2) input', 'tall')
+      await page.tab.click('#train')
+      await expect(page.says(/^Done/)).rejects.toThrow(/Two classes are called 'tall'/)
+      await page.tab.fill('#cards > li:nth-child(2) input', 'flat')
+      // The model answers before it is trained.
+      await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
+      await page.tab.waitForSelector('#seen-untrained meter')
+      expect(await page.tab.locator('#seen-untrained meter').count()).toBe(2)
       await page.train({ epochs: '1', batch: '4' })
       await page.says(/^Done/)
+      expect(await page.text('#data-summary')).toMatch(/^8 examples of 2 classes: tall \(4\), flat \(4\)\./)
       expect((await page.claimed('ire')).loss).toBeGreaterThan(0)
+      await page.tab.waitForSelector('#seen-ire meter')
+      expect(await page.tab.locator('#seen-untrained').count()).toBe(0)
     },
     patience,
   )
 
   it(
-    'webcam > takes examples, and turns off when another source is chosen',
+    'webcam > records while a button is held, shows live predictions, and turns off when another source is chosen',
+    async () => {
+      const page = browser()
+      await page.open()
+      await page.tab.click('#story-camera')
+      await page.says(/^Show something to the camera/)
+      const button = (card: number) => page.tab.locator(`#cards > li:nth-child(${card}) .record`)
+      const count = async (card: number) => Number(await page.text(`#cards > li:nth-child(${card}) .count`))
+      await button(1).hover()
+      await page.tab.mouse.down()
+      await expect.poll(() => count(1), { timeout: 10_000 }).toBeGreaterThan(4)
+      await page.tab.mouse.up()
+      const held = await count(1)
+      await page.tab.waitForTimeout(400)
+      expect(await count(1)).toBe(held)
+      await button(2).focus()
+      await page.tab.keyboard.down('Space')
+      await expect.poll(() => count(2), { timeout: 10_000 }).toBeGreaterThan(4)
+      await page.tab.keyboard.up('Space')
+      await page.tab.waitForSelector('#seen-untrained meter')
+      await page.tab.click('#train')
+      await page.says(/^Done/)
+      expect(await page.tab.inputValue('#trained-layers')).toBe('head')
+      await page.tab.waitForSelector('#seen-ire meter')
+      const live = () =>
+        page.tab.evaluate(() => (document.querySelector('video')!.srcObject as MediaStream | null)?.active ?? false)
+      expect(await live()).toBe(true)
+      await page.tab.check('input[name=source][value=draw]')
+      expect(await live()).toBe(false)
+    },
+    patience,
+  )
+
+  it(
+    'photos > are added to a class; files that are no pictures are skipped and named',
     async () => {
       const page = browser()
       await page.open()
       await page.openModel('small.onnx', small)
       await page.says(/^small.onnx is open/)
-      await page.tab.check('input[value=camera]')
-      await page.tab.click('#camera-on')
-      await page.tab.waitForSelector('#add-filmed:enabled')
-      await page.tab.click('#add-filmed')
-      await page.says(/^1 example/)
-      await page.tab.fill('#camera-label', 'b')
-      await page.tab.click('#add-filmed')
-      await page.says(/^2 examples/)
-      await page.tab.click('#use-shown')
-      await page.says(/^Ready/)
-      expect(await page.text('#data-summary')).toMatch(/^2 examples of 2 classes: a \(1\), b \(1\)\./)
-      const live = () =>
-        page.tab.evaluate(() => (document.querySelector('video')!.srcObject as MediaStream | null)?.active ?? false)
-      expect(await live()).toBe(true)
-      await page.tab.check('input[value=draw]')
-      expect(await live()).toBe(false)
+      await page.tab.check('input[name=source][value=photos]')
+      const png = await sharp({ create: { width: 20, height: 12, channels: 3, background: '#c33' } })
+        .png()
+        .toBuffer()
+      const files = [page.file('red.png', png), page.file('notes.jpg', 'no picture')]
+      await page.tab.setInputFiles('#cards > li:nth-child(1) input[type=file]', files)
+      await page.says(/^1 picture added. 1 file could not be read as a picture and was skipped: notes.jpg/)
+      expect(await page.tab.locator('#cards > li:nth-child(1) .thumbs li').count()).toBe(1)
+      // Trying a photo.
+      await page.tab.setInputFiles('#cards > li:nth-child(2) input[type=file]', files[0]!)
+      await page.says(/^1 picture added/)
+      await page.tab.check('input[name=try][value=photo]')
+      await page.tab.setInputFiles('#try-photo', files[1]!)
+      await expect(page.says(/^Done/)).rejects.toThrow(/notes.jpg could not be read as a picture/)
+      await page.tab.setInputFiles('#try-photo', files[0]!)
+      await page.tab.waitForSelector('#seen-untrained meter')
     },
     patience,
   )

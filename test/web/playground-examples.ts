@@ -43,7 +43,7 @@ export async function openTable(page: Playground): Promise<void> {
 /** Gives the page digits as MNIST files. */
 export async function useDigits(page: Playground, classes: readonly number[], count: number) {
   const { pixels, labels: names } = digits(classes, count)
-  await page.tab.check('input[value=idx]')
+  await page.tab.check('input[name=source][value=idx]')
   await page.tab.setInputFiles('#idx-images', page.file(`${count}-images-idx3-ubyte`, idxOf(pixels)))
   await page.tab.setInputFiles('#idx-labels', page.file(`${count}-labels-idx1-ubyte`, idxOf(names)))
   await page.tab.click('#use-idx')
@@ -101,17 +101,16 @@ export const stored = (unfinished: number, finished: number) => ({
   folders: unfinished + finished,
 })
 
-/** Draws examples of classes: lines whose direction depends on the class. */
+/** Draws examples of two classes: lines whose direction depends on the class. */
 export async function drawExamples(page: Playground, counts: Readonly<Record<string, number>>): Promise<void> {
-  await page.tab.check('input[value=draw]')
+  await page.tab.check('input[name=source][value=draw]')
   for (const [number, [name, count]] of Object.entries(counts).entries()) {
-    await page.tab.fill('#draw-label', name)
+    const card = `#cards > li:nth-child(${number + 1})`
+    await page.tab.fill(`${card} .class-head input`, name)
     for (let i = 0; i < count; i++) {
       const [from, to] = [0.2 + 0.05 * i, 0.8 - 0.03 * i]
       await page.draw('#pad', number % 2 === 0 ? [[from, 0.5], [to, 0.5]] : [[0.5, from], [0.5, to]]) // biome-ignore format: a line
-      await page.tab.click('#add-drawn')
+      await page.tab.click(`${card} .add-drawn`)
     }
   }
-  await page.tab.click('#use-shown')
-  await page.says(/^Ready/)
 }

@@ -34,9 +34,16 @@ describeWithChromium('files opened in the playground', openPlayground, (browser)
       await openTable(page)
       await page.tab.setInputFiles('#csv', page.file('empty.csv', ''))
       await expect(page.says(/Choose the column/)).rejects.toThrow(/empty.csv is empty/)
-      await page.tab.fill('#epochs', '0')
+      await page.set({ epochs: '0' })
+      // A wrong value is shown, also if the settings are folded.
+      await page.tab.evaluate(() =>
+        document.querySelector<HTMLDetailsElement>('#settings-section')!.removeAttribute('open'),
+      )
       await page.tab.click('#train')
       await expect(page.says(/^Done/)).rejects.toThrow(/^the page says: Epochs: /)
+      expect(await page.tab.isVisible('#epochs')).toBe(true)
+      // A table that cannot be read is not used, nor is the one before it.
+      expect(await page.tab.isDisabled('#use-csv')).toBe(true)
       await page.tab.fill('#lr', '1')
       await page.train({ epochs: '1', batch: '40' })
       await page.says(/^Done/)

@@ -13,7 +13,11 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       const checkpointAfter = (each: typeof page, step: number) =>
         vi.waitUntil(
           async () => {
-            const found = await each.tab.workers()[0]!.evaluate(findCheckpoint)
+            // The checkpoint may be replaced while it is looked for.
+            const found = await each.tab
+              .workers()[0]!
+              .evaluate(findCheckpoint)
+              .catch(() => 0)
             return found > step && found
           },
           { timeout: 30_000, interval: 200 },
@@ -97,6 +101,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await page.draw('#try-pad', [[0.3, 0.2], [0.7, 0.2], [0.4, 0.8]]) // biome-ignore format: a line
       await page.tab.waitForSelector('#seen-ire meter')
       expect(await page.tab.isEnabled('#train')).toBe(true)
+      await page.tab.click('#home')
       for (let left = (await items.count()) - 1; left >= 0; left--) {
         await items
           .first()

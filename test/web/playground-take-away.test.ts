@@ -128,6 +128,8 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       const page = browser()
       await page.context.grantPermissions(['clipboard-read', 'clipboard-write'])
       await page.open()
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
       await page.set({ epochs: '17', lr: '0.05' })
       await page.tab.uncheck('#flatness')
       await page.tab.click('#take-link')

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { openTable, useDigits } from './playground-examples.js'
+import { openTable, small, useDigits } from './playground-examples.js'
 
 /** Optional path for a screenshot of the page after a longer training run: `PLAYGROUND_PICTURE=docs/playground.png`. */
 const picture = process.env['PLAYGROUND_PICTURE']
@@ -12,6 +12,7 @@ describeWithChromium('accessibility and layout of the playground', openPlaygroun
     async () => {
       const page = browser()
       await openTable(page)
+      await page.unfold()
       const reached: string[] = []
       await page.tab.evaluate(() => (document.activeElement as HTMLElement | null)?.blur())
       let rounds = 0
@@ -47,9 +48,15 @@ describeWithChromium('accessibility and layout of the playground', openPlaygroun
       expect(reached).toContain('source')
 
       await page.tab.setViewportSize({ width: 360, height: 740 })
-      for (const source of ['folder', 'csv', 'idx', 'draw', 'camera']) {
-        await page.tab.check(`input[value=${source}]`)
-        expect(await page.tab.evaluate('document.documentElement.scrollWidth'), source).toBeLessThanOrEqual(360)
+      const width = () => page.tab.evaluate('document.documentElement.scrollWidth')
+      expect(await width(), 'csv').toBeLessThanOrEqual(360)
+      await page.open()
+      expect(await width(), 'start').toBeLessThanOrEqual(360)
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
+      for (const source of ['folder', 'photos', 'idx', 'draw', 'camera']) {
+        await page.tab.check(`input[name=source][value=${source}]`)
+        expect(await width(), source).toBeLessThanOrEqual(360)
       }
       await page.tab.setViewportSize({ width: 1100, height: 900 })
     },
@@ -95,11 +102,13 @@ describeWithChromium('accessibility and layout of the playground', openPlaygroun
           expect.stringMatching(/^Held-out accuracy; AdamW [\d.]+ % at step \d+; AdamW \+ IRE [\d.]+ % at step \d+$/),
           expect.stringMatching(/^Sharpness; AdamW \S+ at step \d+; AdamW \+ IRE \S+ at step \d+$/),
         ])
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
       const session = await page.context.newCDPSession(page.tab)
       const nameless: string[] = []
       const roles = new Set<string>()
-      for (const source of ['folder', 'csv', 'idx', 'draw', 'camera']) {
-        await page.tab.check(`input[value=${source}]`)
+      for (const source of ['folder', 'photos', 'idx', 'draw', 'camera']) {
+        await page.tab.check(`input[name=source][value=${source}]`)
         const { nodes } = await session.send('Accessibility.getFullAXTree')
         for (const { ignored, role, name } of nodes) {
           const kind: string = role?.value ?? ''

@@ -84,7 +84,7 @@ export class Playground {
   /** Reloads the page. */
   async open(): Promise<void> {
     await this.tab.goto(this.url)
-    await this.says(/^Open a model to begin/)
+    await this.says(/^Choose a story/)
   }
 
   /** Waits until the status line matches; rejects on an unexpected error. */
@@ -121,6 +121,7 @@ export class Playground {
   }
 
   async set(settings: Readonly<Record<string, string>>): Promise<void> {
+    await this.unfold()
     for (const [id, value] of Object.entries(settings)) {
       const field = this.tab.locator(`#${id}`)
       if ((await field.evaluate((element) => element.tagName)) === 'SELECT') await field.selectOption(value)
@@ -129,6 +130,13 @@ export class Playground {
         await field.blur() // what people leave has changed
       }
     }
+  }
+
+  /** Opens what is folded: the settings, and the facts of the model. */
+  async unfold(): Promise<void> {
+    await this.tab.evaluate(() => {
+      for (const details of document.querySelectorAll('details')) details.open = true
+    })
   }
 
   /** Draws a line in shares of a canvas, with the mouse. */

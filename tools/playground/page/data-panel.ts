@@ -1,52 +1,154 @@
-import type { Calls, DataChoice, DataSummary, ModelSummary, ShownExample } from '../protocol.js'
-import { Camera } from './camera.js'
+import type { Calls, DataChoice, DataSummary, ModelSummary } from '../protocol.js'
+import type { Camera } from './camera.js'
+import { type CardMode, ClassCards, skippedText } from './class-cards.js'
 import { byId, createElement, createFileInput, inputById } from './dom.js'
 import { Pad } from './pad.js'
 import { runGuarded, showStatus } from './status.js'
 
-/** The second section: the data. */
+/** Sources of examples that fill the class cards; the others are files. */
+const cardSources: readonly string[] = ['camera', 'draw', 'photos'] satisfies CardMode[]
+
+/** The data of a training run before they are read: the classes and the number of examples of each. */
+export interface DataOutline {
+  readonly classes: readonly string[]
+  readonly counts: readonly number[]
+  /** Whether the names were chosen by a person, and do not just number the outputs of a model. */
+  readonly isNamed: boolean
+  /** The columns of a table. */
+  readonly columns: NonNullable<DataSummary['columns']>
+}
+
+/** The first step: the examples. */
 export class DataPanel {
   readonly #calls: Calls
+  readonly #camera: Camera
   readonly #onData: () => void
-  readonly #shown: ShownExample[] = []
-  readonly #camera = new Camera(byId<HTMLVideoElement>('video'))
+  /** Creates and opens a model for a table, if the open one does not take tables. */
+  readonly #onTable: (csv: File, label: string) => Promise<void>
+  readonly #pad = new Pad(byId<HTMLCanvasElement>('pad'), () => {})
+  readonly #cards: ClassCards
+  #source = 'draw'
+  /** The data that the worker has; undefined if there are none, or if the cards have changed since. */
   #summary: DataSummary | undefined
   #model: ModelSummary | undefined
 
-  constructor(calls: Calls, onData: () => void) {
+  constructor(calls: Calls, camera: Camera, onData: () => void, onTable: (csv: File, label: string) => Promise<void>) {
     this.#calls = calls
+    this.#camera = camera
     this.#onData = onData
+    this.#onTable = onTable
+    this.#cards = new ClassCards(
+      (mode) => this.#picture(mode),
+      () => this.#onCards(),
+    )
     for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=source]'))
-      radio.addEventListener('change', () => this.#choose(radio.value))
+      radio.addEventListener('change', () => this.choose(radio.value))
     this.#files()
-    this.#drawing()
-    this.#filming()
-    this.#button('use-shown', () => {
-      const classes = [...new Set(this.#shown.map(({ label }) => label))].sort()
-      return this.#use({ kind: 'shown', classes, examples: this.#shown })
+    this.#button('clear-pad', async () => this.#pad.clear())
+    this.#pad.canvas.addEventListener('keydown', ({ key }) => {
+      const index = key === 'Enter' ? 0 : Number(key) - 1
+      if (key === 'Enter' || (key >= '1' && key <= '9'))
+        void runGuarded(null, async () => this.#cards.takeDrawing(index))
     })
-    this.#button('forget-shown', async () => {
-      this.#shown.length = 0
-      this.#list()
+    this.#button('camera-on', async () => {
+      if (this.#camera.on) this.#camera.stop()
+      else await this.#camera.start()
+      await this.onCamera()
     })
+    this.#button('camera-turn', () => this.#camera.turn())
   }
 
-  get classes(): readonly string[] {
-    return this.#summary?.classes ?? []
+  /** The data to train on; null if they have fewer than two classes. */
+  get outline(): DataOutline | null {
+    const { classes, counts } = this.#summary ?? this.#cards
+    if (!this.#summary && !cardSources.includes(this.#source)) return null
+    if (classes.length < 2) return null
+    return { classes, counts, isNamed: this.#source !== 'idx', columns: this.#summary?.columns ?? [] }
+  }
+
+  get cards(): ClassCards {
+    return this.#cards
   }
 
   onModel(summary: ModelSummary): void {
     const { kind } = summary.form
-    if (kind !== this.#model?.form.kind) this.#check(kind === 'table' ? 'csv' : 'folder')
     this.#model = summary
+    for (const label of document.querySelectorAll<HTMLElement>('#data-section [data-kind]'))
+      label.hidden = label.dataset['kind'] !== kind
+    if ((kind === 'table') !== (this.#source === 'csv')) this.choose(kind === 'table' ? 'csv' : 'draw')
     this.#forget()
+  }
+
+  /** Selects the source of examples. */
+  choose(source: string): void {
+    const before = this.#source
+    this.#source = source
+    for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=source]'))
+      radio.checked = radio.value === source
+    for (const part of document.querySelectorAll<HTMLElement>('[data-source]'))
+      part.hidden = part.dataset['source'] !== source
+    const isCards = cardSources.includes(source)
+    byId('cards-part').hidden = !isCards
+    if (isCards) this.#cards.mode = source as CardMode
+    // The camera runs only while its image is visible.
+    if (before === 'camera' && source !== 'camera') {
+      this.#camera.stop()
+      void this.onCamera()
+    }
+    if (isCards !== cardSources.includes(before)) this.#forget()
+  }
+
+  /** Shows whether the camera runs. */
+  async onCamera(): Promise<void> {
+    byId('camera-on').textContent = this.#camera.on ? 'Stop the webcam' : 'Start the webcam'
+    byId('camera-turn').hidden = !(this.#camera.on && (await this.#camera.hasSeveral()))
+  }
+
+  /** Reads the examples of the cards, if they have changed. Throws if the data are not complete. */
+  async prepare(): Promise<DataSummary> {
+    if (this.#summary) return this.#summary
+    this.#cards.check()
+    const { classes, examples } = this.#cards
+    await this.use({ kind: 'shown', classes, examples })
+    return this.#summary!
+  }
+
+  /** Reads data. */
+  async use(choice: DataChoice): Promise<void> {
+    if (!this.#model) throw new Error('Open a model first: it determines the form of the data.')
+    this.#forget()
+    showStatus('Reading the data ...')
+    const summary = await this.#calls.data(choice)
+    this.show(summary)
+    showStatus(`Ready to train.${skippedText(summary.skipped)}`, summary.skipped.length > 0 ? 'warning' : 'info')
+  }
+
+  /** Shows data that the worker has read. */
+  show(summary: DataSummary): void {
+    this.#summary = summary
+    const counts = summary.classes.map((name, i) => `${name} (${summary.counts[i]})`)
+    const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
+    byId('data-summary').textContent =
+      `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${skippedText(summary.skipped)}`
+    this.#onData()
+  }
+
+  #picture(mode: CardMode): ImageData {
+    if (mode === 'camera') {
+      if (!this.#camera.on) throw new Error('Start the webcam first.')
+      return this.#camera.pixels
+    }
+    if (this.#pad.empty) throw new Error('Draw something first.')
+    const { pixels } = this.#pad
+    this.#pad.clear()
+    return pixels
   }
 
   #files(): void {
     const folder = createFileInput('folder')
     folder.addEventListener('change', () =>
       runGuarded(folder, () =>
-        this.#use({
+        this.use({
           kind: 'folder',
           // Cloning a File to the worker loses its path.
           files: [...(folder.files ?? [])].map((file) => ({
@@ -57,107 +159,40 @@ export class DataPanel {
       ),
     )
     const csv = createFileInput('csv')
+    csv.addEventListener('change', () => runGuarded(csv, () => this.showColumns(chosen('csv'))))
     const label = byId<HTMLSelectElement>('csv-label')
-    csv.addEventListener('change', () =>
-      runGuarded(csv, async () => {
-        showStatus('Reading the table ...')
-        const columns = await this.#calls.columns(chosen('csv'))
-        label.replaceChildren(...columns.map((value) => createElement('option', { value, textContent: value })))
-        label.value = columns.at(-1)!
-        showStatus('Choose the column that holds the class.')
-      }),
-    )
-    this.#button('use-csv', () => this.#use({ kind: 'csv', file: chosen('csv'), label: label.value }))
-    this.#button('use-idx', () =>
-      this.#use({ kind: 'idx', images: chosen('idx-images'), labels: chosen('idx-labels') }),
-    )
+    this.#button('use-csv', () => this.useTable(chosen('csv'), label.value))
+    this.#button('use-idx', () => this.use({ kind: 'idx', images: chosen('idx-images'), labels: chosen('idx-labels') }))
   }
 
-  #drawing(): void {
-    const pad = new Pad(byId<HTMLCanvasElement>('pad'), () => {})
-    this.#button('clear-pad', async () => pad.clear())
-    this.#button('add-drawn', async () => {
-      if (pad.empty) throw new Error('Draw something first.')
-      this.#add(pad.pixels, inputById('draw-label'))
-      pad.clear()
-    })
+  /** Lists the columns of a CSV file to choose from. */
+  async showColumns(file: File): Promise<void> {
+    const label = byId<HTMLSelectElement>('csv-label')
+    const use = byId<HTMLButtonElement>('use-csv')
+    label.replaceChildren()
+    label.disabled = use.disabled = true
+    showStatus('Reading the table ...')
+    const columns = await this.#calls.columns(file)
+    label.replaceChildren(...columns.map((value) => createElement('option', { value, textContent: value })))
+    label.value = columns.at(-1)!
+    label.disabled = use.disabled = false
+    showStatus('Choose the column that holds the class.')
   }
 
-  #filming(): void {
-    this.#button('camera-on', async () => {
-      if (this.#camera.on) this.#camera.stop()
-      else await this.#camera.start()
-      this.#onCamera()
-    })
-    byId('add-filmed').addEventListener('click', () =>
-      runGuarded(null, async () => this.#add(this.#camera.pixels, inputById('camera-label'))),
-    )
+  /** Reads a table, with a model made for it if none is open. */
+  async useTable(file: File, label: string): Promise<void> {
+    await this.#onTable(file, label)
+    await this.use({ kind: 'csv', file, label })
   }
 
-  #onCamera(): void {
-    byId('camera-on').textContent = this.#camera.on ? 'Stop the webcam' : 'Start the webcam'
-    byId<HTMLButtonElement>('add-filmed').disabled = !this.#camera.on
-  }
-
-  #add(pixels: ImageData, field: HTMLInputElement): void {
-    const label = field.value.trim()
-    if (!label) throw new Error('Say which class it is.')
-    this.#shown.push({ pixels, label })
-    this.#list()
-    showStatus(`${this.#shown.length} examples shown.`)
-  }
-
-  #list(): void {
-    const counts = new Map<string, number>()
-    for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1)
-    byId('shown').hidden = this.#shown.length === 0
-    byId('shown-list').replaceChildren(
-      ...[...counts].map(([label, count]) => createElement('li', {}, `${label}: ${count}`)),
-    )
-  }
-
-  async #use(choice: DataChoice): Promise<void> {
-    if (!this.#model) throw new Error('Open a model first: it determines the form of the data.')
+  #onCards(): void {
     this.#forget()
-    showStatus('Reading the data ...')
-    this.show(await this.#calls.data(choice))
-    showStatus('Ready to train.')
-  }
-
-  /** Shows data that the worker has read. */
-  show(summary: DataSummary): void {
-    this.#summary = summary
-    const counts = summary.classes.map((name, i) => `${name} (${summary.counts[i]})`)
-    const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
-    const head =
-      summary.classes.length === this.#model?.classes
-        ? ` The last layer stays: its outputs are taken to be these classes, in this order.`
-        : ` The last layer is replaced by one of ${summary.classes.length} classes.`
-    byId('data-summary').textContent =
-      `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${head}`
-    this.#onData()
   }
 
   #forget(): void {
     this.#summary = undefined
     byId('data-summary').textContent = ''
     this.#onData()
-  }
-
-  #check(source: string): void {
-    for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=source]'))
-      radio.checked = radio.value === source
-    this.#choose(source)
-  }
-
-  #choose(source: string): void {
-    for (const part of document.querySelectorAll<HTMLElement>('[data-source]'))
-      part.hidden = part.dataset['source'] !== source
-    // The camera runs only while its image is visible.
-    if (source !== 'camera' && this.#camera.on) {
-      this.#camera.stop()
-      this.#onCamera()
-    }
   }
 
   #button(id: string, work: () => Promise<void>): void {

@@ -21,6 +21,10 @@ export const inputById = (id: string): HTMLInputElement => byId<HTMLInputElement
 /** Reads a number field, checked against its min, max and step. Throws the validation message of the browser. */
 export function readNumber(id: string): number {
   const field = inputById(id)
+  if (!field.checkValidity()) {
+    const folded = field.closest('details')
+    if (folded) folded.open = true
+  }
   if (!field.reportValidity())
     throw new Error(`${field.labels?.[0]?.textContent?.trim() ?? id}: ${field.validationMessage}`)
   return field.valueAsNumber

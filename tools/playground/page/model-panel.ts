@@ -1,22 +1,28 @@
+import generalModel from '../models/general-image-model.onnx?url'
 import { type Calls, type Form, type ModelSummary, type Normalization, normalizations } from '../protocol.js'
 import { byId, createElement, createFileInput, inputById, readNumber } from './dom.js'
 import { runGuarded, showStatus } from './status.js'
 
-const bundledName = "PaddleOCR's text-direction classifier"
+const generalName = 'General picture model'
 
-/** The first section: the model and its layers. */
+/** The model: opening it, its layers, and the form of its input. */
 export class ModelPanel {
   readonly #calls: Calls
-  readonly #onModel: (summary: ModelSummary, opened: boolean) => void
+  readonly #onModel: (summary: ModelSummary, isOpened: boolean) => void
   #summary: ModelSummary | undefined
 
-  constructor(calls: Calls, bundled: string, onModel: (summary: ModelSummary, opened: boolean) => void) {
+  constructor(calls: Calls, onModel: (summary: ModelSummary, isOpened: boolean) => void) {
     this.#calls = calls
     this.#onModel = onModel
     const file = createFileInput('model-file')
-    file.addEventListener('change', () => file.files?.[0] && this.#open(file, file.files[0]))
+    file.addEventListener('change', () => file.files?.[0] && this.#offer(file, file.files[0]))
     const button = byId<HTMLButtonElement>('bundled')
-    button.addEventListener('click', () => this.#open(button, new URL(bundled, location.href).href, 'bundled'))
+    button.addEventListener('click', () =>
+      runGuarded(button, async () => {
+        await this.openGeneral(96)
+        showStatus(`${generalName} is open: now choose data.`)
+      }),
+    )
     this.#acceptDrops(byId('drop'))
     for (const [value, { title }] of Object.entries(normalizations))
       byId('normalisation').append(createElement('option', { value, textContent: title }))
@@ -24,7 +30,31 @@ export class ModelPanel {
       byId(id).addEventListener('change', () => runGuarded(null, () => this.#reform()))
   }
 
+  /** Opens the model of this page, which has learned ImageNet, for pictures of a side. */
+  async openGeneral(size: number): Promise<void> {
+    const summary = await this.#calls.open(new URL(generalModel, location.href).href)
+    const form = { ...summary.form, size }
+    await this.#calls.form(form)
+    this.show({ ...summary, name: generalName, form })
+  }
+
+  /** Opens a model file. */
+  async open(source: File): Promise<void> {
+    showStatus('Reading the model ...')
+    this.show(await this.#calls.open(source))
+  }
+
+  /** Shows a model that the worker has opened. */
+  show(summary: ModelSummary): void {
+    const name = isGeneral(summary) ? generalName : summary.name
+    this.#summary = { ...summary, name }
+    this.#show(this.#summary)
+    this.#onModel(this.#summary, true)
+  }
+
   #acceptDrops(place: HTMLElement): void {
+    // A file that misses the place would replace the page.
+    for (const kind of ['dragover', 'drop'] as const) addEventListener(kind, (event) => event.preventDefault())
     const over = (event: DragEvent) => {
       event.preventDefault()
       place.classList.toggle('over', event.type === 'dragover')
@@ -34,29 +64,15 @@ export class ModelPanel {
     place.addEventListener('drop', (event) => {
       over(event)
       const file = event.dataTransfer?.files[0]
-      if (file) this.#open(null, file)
+      if (file) this.#offer(null, file)
     })
   }
 
-  #open(control: HTMLButtonElement | HTMLInputElement | null, source: File | string, kind?: 'bundled'): void {
-    runGuarded(control, async () => {
-      showStatus('Reading the model ...')
-      let summary = await this.#calls.open(source)
-      // The preprocessing of the bundled model is known, but not in its file.
-      if (kind === 'bundled') {
-        summary = { ...summary, name: bundledName, form: { ...summary.form, size: 48, normalisation: 'signed' } }
-        await this.#calls.form(summary.form)
-      }
-      this.show(summary)
-      showStatus(`${summary.name} is open: now choose data.`)
+  #offer(control: HTMLInputElement | null, source: File): void {
+    void runGuarded(control, async () => {
+      await this.open(source)
+      showStatus(`${this.#summary!.name} is open: now choose data.`)
     })
-  }
-
-  /** Shows a model that the worker has opened. */
-  show(summary: ModelSummary): void {
-    this.#summary = summary
-    this.#show(summary)
-    this.#onModel(summary, true)
   }
 
   async #reform(): Promise<void> {
@@ -70,8 +86,12 @@ export class ModelPanel {
   }
 
   #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form }: ModelSummary): void {
+    byId('model-name').textContent = `${name}, ${parameters.toLocaleString('en')} parameters`
     const facts: readonly (readonly [string, string])[] = [
       ['file', `${name}, ${sizeText(bytes)}`],
+      ...(name === generalName
+        ? ([['origin', 'the first 11 blocks of EfficientNet-Lite0, trained on ImageNet (Apache License 2.0)']] as const)
+        : []),
       ['inputs', inputs.join(', ')],
       ['outputs', outputs.join(', ')],
       ['parameters', `${parameters.toLocaleString('en')}, of which ${trainable.toLocaleString('en')} can be trained`],
@@ -97,9 +117,12 @@ export class ModelPanel {
     size.valueAsNumber = form.size
     size.disabled = !form.open
     byId<HTMLSelectElement>('normalisation').value = form.normalisation
-    byId('model-summary').hidden = false
   }
 }
+
+/** Whether a model is that of the page. */
+export const isGeneral = ({ name }: Pick<ModelSummary, 'name'>): boolean =>
+  name === generalName || /^general-image-model\b.*\.onnx$/.test(name)
 
 const sizeText = (bytes: number): string =>
   bytes < 2 ** 19 ? `${(bytes / 2 ** 10).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`

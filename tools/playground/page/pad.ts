@@ -1,5 +1,8 @@
 import { createElement } from './dom.js'
 
+/** Side of a drawing as an example, in pixels. */
+const drawingSide = 28
+
 /**
  * A canvas for drawing white on black, like MNIST, with pointer, touch or keyboard: arrow keys move the pen, Space
  * lowers or lifts it, Delete clears.
@@ -34,12 +37,43 @@ export class Pad {
     this.#onChange()
   }
 
+  /**
+   * The drawing, scaled and centered as MNIST's digits are: its longer side takes 20 of 28 pixels. Place and size of a
+   * drawing then do not matter. Black if nothing is drawn.
+   */
   get pixels(): ImageData {
-    return this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height)
+    const small = new OffscreenCanvas(drawingSide, drawingSide).getContext('2d', { willReadFrequently: true })!
+    small.fillStyle = '#000'
+    small.fillRect(0, 0, drawingSide, drawingSide)
+    const box = this.#box
+    if (box) {
+      const scale = (drawingSide * (20 / 28)) / Math.max(box.width, box.height)
+      const [width, height] = [box.width * scale, box.height * scale]
+      const [x, y] = [(drawingSide - width) / 2, (drawingSide - height) / 2]
+      small.imageSmoothingQuality = 'high'
+      small.drawImage(this.canvas, box.x, box.y, box.width, box.height, x, y, width, height)
+    }
+    return small.getImageData(0, 0, drawingSide, drawingSide)
   }
 
   get empty(): boolean {
-    return !this.pixels.data.some((value, i) => i % 4 !== 3 && value > 0)
+    return this.#box === null
+  }
+
+  /** The smallest rectangle around the drawing; null if nothing is drawn. */
+  get #box(): { readonly x: number; readonly y: number; readonly width: number; readonly height: number } | null {
+    const { width, height } = this.canvas
+    const { data } = this.#context.getImageData(0, 0, width, height)
+    let [left, top, right, bottom] = [width, height, -1, -1]
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        if (data[4 * (y * width + x)] === 0) continue
+        left = Math.min(left, x)
+        right = Math.max(right, x)
+        top = Math.min(top, y)
+        bottom = y
+      }
+    return right < 0 ? null : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 }
   }
 
   #begin(event: PointerEvent): void {

@@ -1,5 +1,8 @@
 import type { ContenderName, StepEvent } from '../protocol.js'
 
+/** Intervals between two steps that the speed is the mean of, at most. */
+const remembered = 40
+
 /** Progress of both runs, and the time left at the speed of the last steps, including evaluations. */
 export class Progress {
   readonly #steps = new Map<ContenderName, number>()
@@ -13,16 +16,19 @@ export class Progress {
   }
 
   after({ contender, step, steps }: StepEvent, now = performance.now()) {
+    const isFirst = !this.#steps.has(contender)
     const before = this.#done
     this.#steps.set(contender, step + 1)
     const done = this.#done
-    // An event may report several steps, and fewer steps than before after a lost device.
-    if (this.#last !== undefined && done > before)
-      this.#pace += ((now - this.#last) / (done - before) - this.#pace) / Math.min(++this.#counted, 40)
+    // A first event reports the steps before a resume too, and its time includes compiling. An event may report several
+    // steps, and fewer steps than before after a lost device.
+    if (!isFirst && this.#steps.size === 2 && this.#last !== undefined && done > before)
+      this.#pace += ((now - this.#last) / (done - before) - this.#pace) / Math.min(++this.#counted, remembered)
     this.#last = now
     const left = ((2 * steps - done) * this.#pace) / 1000
+    // The first intervals vary: two steps of each run are enough for an estimate.
     const pace =
-      this.#counted > 0 ? `, ${this.#pace.toFixed(this.#pace < 10 ? 1 : 0)} ms each, ${timeText(left)} left` : ''
+      this.#counted > 1 ? `, ${this.#pace.toFixed(this.#pace < 10 ? 1 : 0)} ms each, ${timeText(left)} left` : ''
     return { share: done / (2 * steps), text: `Step ${step + 1} of ${steps}${pace}` }
   }
 

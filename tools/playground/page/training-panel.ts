@@ -2,19 +2,24 @@ import {
   type Calls,
   type ContenderName,
   contenders,
+  type DataSummary,
+  type ModelSummary,
   type RoundEvent,
   type Settings,
   type WorkerEvent,
 } from '../protocol.js'
+import { chooseSettings, type ModelKind } from './automatic-settings.js'
 import { Curves } from './curves.js'
+import type { DataOutline } from './data-panel.js'
 import { byId, createElement, inputById, readNumber } from './dom.js'
 import { Progress } from './progress.js'
 import { runGuarded, showStatus } from './status.js'
 import type { TryPanel } from './try-panel.js'
 
 const button = (id: string) => byId<HTMLButtonElement>(id)
+const select = (id: string) => byId<HTMLSelectElement>(id)
 
-type Numbers = Omit<Settings, 'provider' | 'layers' | 'flatness'>
+type Numbers = Omit<Settings, 'provider' | 'layers' | 'head' | 'flatness'>
 
 /** Ids of the number fields, by setting. */
 const numberFields: Readonly<Record<keyof Numbers, string>> = {
@@ -29,35 +34,62 @@ const numberFields: Readonly<Record<keyof Numbers, string>> = {
   interval: 'interval',
 }
 
-/** The third and fourth sections: settings, and the progress of training. */
+/** The second step: settings, and the progress of training. */
 export class TrainingPanel {
   readonly #calls: Calls
   readonly #tried: TryPanel
+  /** Reads the data, if they have changed. */
+  readonly #prepare: () => Promise<DataSummary>
   readonly #loss = new Curves(byId('loss-chart'), 'Training loss', { logarithmic: true })
   readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', { percent: true })
   readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness')
   readonly #latest = new Map<ContenderName, RoundEvent>()
+  /** Ids of the fields that a person has changed. */
+  readonly #chosen = new Set<string>()
   #progress = new Progress()
-  #classes: readonly string[] = []
+  #model: (ModelSummary & { readonly kind: ModelKind }) | undefined
+  #data: DataOutline | null = null
   #running = false
   #paused = false
 
-  constructor(calls: Calls, tried: TryPanel) {
+  constructor(calls: Calls, tried: TryPanel, prepare: () => Promise<DataSummary>) {
     this.#calls = calls
     this.#tried = tried
-    button('train').addEventListener('click', () => runGuarded(null, () => this.#train()))
+    this.#prepare = prepare
+    button('train').addEventListener('click', () => runGuarded(null, () => this.train()))
     button('pause').addEventListener('click', () => runGuarded(null, () => this.#pause()))
     button('stop').addEventListener('click', () => runGuarded(null, () => this.#calls.stop()))
+    byId('settings').addEventListener('submit', (event) => event.preventDefault())
+    for (const kind of ['input', 'change'] as const)
+      byId('settings').addEventListener(kind, ({ target }) => {
+        this.#chosen.add((target as HTMLElement).id)
+        this.#choose()
+      })
+    button('automatic').addEventListener('click', () => {
+      this.#chosen.clear()
+      this.#choose()
+    })
+    const smoothing = inputById('smoothing')
+    const smooth = () => {
+      for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.smoothing = smoothing.valueAsNumber
+    }
+    smoothing.addEventListener('input', smooth)
+    smooth()
     if ('gpu' in navigator) return
-    const provider = byId<HTMLSelectElement>('provider')
-    provider.value = 'wasm'
-    provider.disabled = true
+    select('provider').value = 'wasm'
+    select('provider').disabled = true
     byId('no-webgpu').hidden = false
   }
 
-  /** @param classes empty if there are no data */
-  onData(classes: readonly string[]): void {
-    this.#classes = classes
+  onModel(model: ModelSummary, kind: ModelKind): void {
+    this.#model = { ...model, kind }
+    this.#choose()
+  }
+
+  /** @param data null if there are none */
+  onData(data: DataOutline | null): void {
+    this.#data = data
+    this.#choose()
     this.#buttons()
   }
 
@@ -66,6 +98,7 @@ export class TrainingPanel {
       showStatus(
         `${contenders[event.contender]}: running the frozen layers once, ${event.done} of ${event.total} examples.`,
       )
+    else if (event.kind === 'reading') showStatus(`Reading the pictures, ${event.done} of ${event.total} ...`)
     else if (event.kind === 'step') {
       if (!this.#progress.begun) showStatus('Training.')
       this.#loss.add(event.contender, event.step, event.loss)
@@ -89,28 +122,36 @@ export class TrainingPanel {
 
   /** Shows the settings of a stored training run. */
   show(settings: Settings): void {
-    const { provider, layers = 'all', flatness, ...numbers } = settings
-    byId<HTMLSelectElement>('provider').value = provider
-    byId<HTMLSelectElement>('trained-layers').value = layers
+    const { provider, layers = 'all', head = 'new', flatness, ...numbers } = settings
+    select('provider').value = provider
+    select('trained-layers').value = layers
+    select('head').value = head
     inputById('flatness').checked = flatness
-    for (const [key, id] of Object.entries(numberFields))
+    for (const [key, id] of Object.entries(numberFields)) {
       inputById(id).valueAsNumber = numbers[key as keyof typeof numbers]
+      this.#chosen.add(id)
+    }
+    for (const id of ['provider', 'trained-layers', 'head', 'flatness']) this.#chosen.add(id)
   }
 
   /** Resumes the stored training run that was reopened. */
   async goOn(): Promise<void> {
-    await this.#train(true)
+    await this.train(true)
   }
 
-  async #train(resume = false): Promise<void> {
+  async train(resume = false): Promise<void> {
     const settings = this.#settings()
+    const { classes } = await this.#prepare()
     for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.clear()
     this.#latest.clear()
     this.#progress = new Progress()
-    byId('results').hidden = true
+    byId<HTMLProgressElement>('progress').value = 0
+    byId('progress-text').textContent = 'Preparing'
+    for (const id of ['results', 'sharpness-chart']) byId(id).hidden = true
+    byId('curves-section').hidden = false
     this.#running = true
     this.#buttons()
-    this.#tried.onStart(this.#classes)
+    this.#tried.onStart(classes)
     showStatus('Building and compiling the training graphs ...')
     try {
       const { stopped } = await this.#calls.train(settings, resume)
@@ -126,14 +167,19 @@ export class TrainingPanel {
     this.#paused = !this.#paused
     this.#buttons()
     this.#progress.interrupt()
+    showStatus(this.#paused ? 'Paused.' : 'Training.')
     await this.#calls.pause(this.#paused)
   }
 
   #onRound(event: RoundEvent): void {
     this.#accuracy.add(event.contender, event.step, event.heldAccuracy)
-    if (event.sharpness !== null) this.#sharpness.add(event.contender, event.step, event.sharpness)
+    if (event.sharpness !== null) {
+      byId('sharpness-chart').hidden = false
+      this.#sharpness.add(event.contender, event.step, event.sharpness)
+    }
     this.#latest.set(event.contender, event)
     byId('results').hidden = false
+    byId('results-caption').textContent = `After epoch ${event.epoch + 1}`
     byId('results-body').replaceChildren(
       ...(Object.keys(contenders) as ContenderName[]).flatMap((contender) => {
         const round = this.#latest.get(contender)
@@ -144,11 +190,13 @@ export class TrainingPanel {
           `${(100 * round.heldAccuracy).toFixed(1)} %`,
           round.sharpness === null ? '' : round.sharpness.toPrecision(3),
         ]
+        const name = createElement('th', { scope: 'row' }, contenders[contender])
+        name.dataset['contender'] = contender
         return [
           createElement(
             'tr',
             { id: `result-${contender}` },
-            createElement('th', { scope: 'row' }, contenders[contender]),
+            name,
             ...cells.map((cell) => createElement('td', {}, cell)),
           ),
         ]
@@ -156,10 +204,41 @@ export class TrainingPanel {
     )
   }
 
+  /** Sets the fields that no person has changed, by model and data. */
+  #choose(): void {
+    if (!this.#model || this.#running) return
+    const { kind, classes, labels } = this.#model
+    const names = this.#data?.classes ?? []
+    const isKept = labels ? String(labels) === String(names) : this.#data?.isNamed === false && classes === names.length
+    const kept = select('head').options[1]!
+    kept.disabled = classes !== names.length
+    if (!this.#chosen.has('head') || kept.disabled) select('head').value = isKept ? 'kept' : 'new'
+    if (!this.#data) {
+      byId('plan').textContent = 'Give at least two classes some examples first.'
+      return
+    }
+    const examples = this.#data.counts.reduce((sum, count) => sum + count, 0)
+    const held = inputById('held').valueAsNumber || 0
+    const { layers, ...numbers } = chooseSettings(kind, examples, held)
+    if (!this.#chosen.has('trained-layers')) select('trained-layers').value = layers
+    // Measuring the sharpness runs the whole model, which training the last layer on stored features avoids.
+    if (!this.#chosen.has('flatness')) inputById('flatness').checked = select('trained-layers').value === 'all'
+    for (const [key, value] of Object.entries(numbers)) {
+      const id = numberFields[key as keyof typeof numbers]
+      if (!this.#chosen.has(id)) inputById(id).valueAsNumber = value
+    }
+    const trained = examples - Math.round(examples * held)
+    const steps = inputById('epochs').valueAsNumber * Math.ceil(trained / inputById('batch').valueAsNumber)
+    if (Number.isFinite(steps))
+      byId('plan').textContent =
+        `${trained} examples to learn from, in ${steps} steps; ${examples - trained} are held out to measure how well it works on new ones.`
+  }
+
   #settings(): Settings {
     return {
-      provider: byId<HTMLSelectElement>('provider').value as Settings['provider'],
-      layers: byId<HTMLSelectElement>('trained-layers').value as Settings['layers'],
+      provider: select('provider').value as Settings['provider'],
+      layers: select('trained-layers').value as Settings['layers'],
+      head: select('head').value as NonNullable<Settings['head']>,
       ...(Object.fromEntries(Object.entries(numberFields).map(([key, id]) => [key, readNumber(id)])) as Numbers),
       flatness: inputById('flatness').checked,
     }
@@ -168,8 +247,10 @@ export class TrainingPanel {
   #buttons(): void {
     const focused = document.activeElement
     if (!this.#running) this.#paused = false
-    button('train').disabled = this.#running || this.#classes.length === 0
+    button('train').disabled = this.#running || this.#data === null
+    button('home').disabled = this.#running
     for (const id of ['pause', 'stop']) button(id).disabled = !this.#running
+    byId('training-bar').hidden = !this.#running
     button('pause').textContent = this.#paused ? 'Go on' : 'Pause'
     for (const id of ['model-section', 'data-section', 'settings-section']) byId(id).inert = this.#running
     // A disabled button loses the focus, which moves to the enabled button.

@@ -1,40 +1,91 @@
-import { type Calls, type ContenderName, contenders, type ModelSummary } from '../protocol.js'
-import { byId, createElement } from './dom.js'
+import {
+  type Calls,
+  type ContenderName,
+  contenders,
+  type DataSummary,
+  type Looker,
+  type ModelSummary,
+} from '../protocol.js'
+import { type Camera, readPicture } from './camera.js'
+import { byId, createElement, createFileInput } from './dom.js'
 import { download } from './download.js'
 import { Pad } from './pad.js'
 import { runGuarded, showStatus } from './status.js'
 
-/** Milliseconds between two predictions for the canvas during training. */
-const pace = 700
+/** Milliseconds between two predictions during training, and between two pictures of the webcam. */
+const pace = { training: 500, camera: 120 } as const
+
+/** Number of classes up to which all are shown, in their order; of more the most likely ones are. */
+const shownClasses = 10
 
 const names = Object.keys(contenders) as ContenderName[]
+const titles: Readonly<Record<Looker, string>> = { ...contenders, untrained: 'Not trained yet' }
 
-/** The last section: predictions of the models for a drawing, and the models as files. */
+type Mode = 'draw' | 'camera' | 'photo' | 'row'
+
+/** The third step: predictions of the models for a drawing, the webcam, a photo or a row; and the models as files. */
 export class TryPanel {
   readonly #calls: Calls
+  readonly #camera: Camera
+  readonly #onCamera: () => void
   #classes: readonly string[] = []
+  #form: ModelSummary['form'] | undefined
+  #mode: Mode = 'draw'
+  #isTrained = false
   readonly #pad: Pad
+  #photo: ImageData | undefined
+  #columns: NonNullable<DataSummary['columns']> = []
   #looking = false
   #again = false
   #lookedAt = 0
 
   readonly #onDownload: () => void
 
-  constructor(calls: Calls, onDownload: () => void) {
+  constructor(calls: Calls, camera: Camera, onCamera: () => void, onDownload: () => void) {
     this.#calls = calls
+    this.#camera = camera
+    this.#onCamera = onCamera
     this.#onDownload = onDownload
     this.#pad = new Pad(byId<HTMLCanvasElement>('try-pad'), () => this.#look())
     byId('clear-try').addEventListener('click', () => this.#pad.clear())
+    for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=try]'))
+      radio.addEventListener('change', () => runGuarded(null, () => this.choose(radio.value as Mode)))
+    const photo = createFileInput('try-photo')
+    photo.addEventListener('change', () => runGuarded(photo, () => this.#open(photo.files?.[0])))
+    const place = byId('try-section')
+    place.addEventListener('drop', (event) => {
+      event.preventDefault()
+      const file = event.dataTransfer?.files[0]
+      if (!file || this.#form?.kind !== 'image') return
+      void runGuarded(null, async () => {
+        await this.choose('photo')
+        await this.#open(file)
+      })
+    })
+    byId('try-row').addEventListener('input', () => this.#look())
     for (const contender of names) {
       const button = byId<HTMLButtonElement>(`download-${contender}`)
       button.addEventListener('click', () => runGuarded(button, () => this.#download(contender)))
     }
+    this.#film()
   }
 
   /** Clears the section: earlier models are discarded. */
-  onModel({ form }: Pick<ModelSummary, 'form'>): void {
+  onModel({ form, labels }: Pick<ModelSummary, 'form' | 'labels'>): void {
+    this.#form = form
+    this.#classes = labels ?? []
+    this.#photo = undefined
     this.#offer(false)
-    byId('trying').hidden = form.kind !== 'image'
+    byId('try-choices').hidden = form.kind !== 'image'
+    void this.choose(form.kind === 'table' ? 'row' : this.#mode === 'row' ? 'draw' : this.#mode)
+  }
+
+  /** Takes the classes and columns of the data to be trained on. */
+  onData(classes: readonly string[], columns: NonNullable<DataSummary['columns']>): void {
+    if (this.#isTrained) return
+    if (classes.length > 0) this.#classes = classes
+    if (columns.length > 0) this.#showColumns(columns)
+    this.#look()
   }
 
   /** Prepares the section for a new training run with these classes. */
@@ -44,19 +95,83 @@ export class TryPanel {
   }
 
   /** Updates the predictions after a change of weights. */
-  onWeights(last = false): void {
+  onWeights(isLast = false): void {
     this.#offer(true)
-    if (last || performance.now() - this.#lookedAt > pace) this.#look()
+    if (isLast || performance.now() - this.#lookedAt > pace.training) this.#look()
+  }
+
+  /** Selects what is tried. */
+  async choose(mode: Mode): Promise<void> {
+    this.#mode = mode
+    for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=try]'))
+      radio.checked = radio.value === mode
+    for (const part of document.querySelectorAll<HTMLElement>('[data-try]')) part.hidden = part.dataset['try'] !== mode
+    if (mode === 'camera' && !this.#camera.on) {
+      await this.#camera.start()
+      this.#onCamera()
+    }
+    this.#look()
   }
 
   #offer(there: boolean): void {
-    if (!there) invite()
+    this.#isTrained = there
+    if (!there) this.#invite()
     for (const name of names) byId<HTMLButtonElement>(`download-${name}`).disabled = !there
+  }
+
+  async #open(file: File | undefined): Promise<void> {
+    if (!file) return
+    try {
+      this.#photo = await readPicture(file)
+    } catch {
+      throw new Error(`${file.name} could not be read as a picture.`)
+    }
+    const canvas = byId<HTMLCanvasElement>('try-picture')
+    canvas.hidden = false
+    canvas.getContext('2d')!.putImageData(this.#photo, 0, 0)
+    this.#look()
+  }
+
+  /** Shows a slider for each column of a table. */
+  #showColumns(columns: NonNullable<DataSummary['columns']>): void {
+    if (JSON.stringify(columns) === JSON.stringify(this.#columns)) return
+    this.#columns = columns
+    byId('try-row').replaceChildren(
+      ...columns.map(({ name, min, max, mean }) => {
+        const step = (max - min) / 200 || 1
+        const field = createElement('input', { type: 'range' })
+        Object.assign(field, { min: String(min), max: String(max), step: String(step), value: String(mean) })
+        const value = createElement('output', {}, field.valueAsNumber.toPrecision(4))
+        field.addEventListener('input', () => {
+          value.textContent = field.valueAsNumber.toPrecision(4)
+        })
+        return createElement('label', {}, `${name}: `, value, field)
+      }),
+    )
+  }
+
+  /** What the models look at; null if there is nothing. */
+  get #input(): ImageData | readonly number[] | null {
+    if (this.#form?.kind === 'table') {
+      const fields = document.querySelectorAll<HTMLInputElement>('#try-row input')
+      return fields.length > 0 ? Array.from(fields, (field) => field.valueAsNumber) : null
+    }
+    if (this.#mode === 'camera') return this.#camera.on ? this.#camera.pixels : null
+    if (this.#mode === 'photo') return this.#photo ?? null
+    return this.#pad.empty ? null : this.#pad.pixels
+  }
+
+  /** Looks at the webcam again and again. */
+  #film(): void {
+    setTimeout(async () => {
+      if (this.#mode === 'camera' && this.#camera.on && document.visibilityState === 'visible') await this.#look()
+      this.#film()
+    }, pace.camera)
   }
 
   async #look(): Promise<void> {
     // The constructor of the pad clears it before the field is set.
-    if (!this.#pad || this.#pad.empty) return invite()
+    if (!this.#pad) return
     if (this.#looking) {
       this.#again = true
       return
@@ -66,7 +181,9 @@ export class TryPanel {
       do {
         this.#again = false
         this.#lookedAt = performance.now()
-        this.#show(await this.#calls.look(this.#pad.pixels))
+        const input = this.#input
+        if (!input || this.#classes.length === 0) this.#invite()
+        else this.#show(await this.#calls.look(input, this.#classes.length))
       } while (this.#again)
     } catch (error) {
       showStatus((error as Error).message, 'error')
@@ -75,24 +192,38 @@ export class TryPanel {
     }
   }
 
-  #show(seen: Partial<Record<ContenderName, readonly number[]>>): void {
+  #show(seen: Partial<Record<Looker, readonly number[]>>): void {
+    const lookers = (Object.keys(titles) as Looker[]).filter((looker) => seen[looker])
     byId('seen').replaceChildren(
-      ...names.flatMap((contender) => {
-        const shares = seen[contender]
-        if (!shares) return []
-        const best = shares.map((share, i) => ({ share, name: this.#classes[i] ?? String(i) }))
-        best.sort((a, b) => b.share - a.share)
-        const rows = best
-          .slice(0, 3)
-          .flatMap(({ share, name }) => [
-            createElement('span', {}, name),
+      ...lookers.map((looker) => {
+        const shares = seen[looker]!
+        let rows = shares.map((share, i) => ({ share, name: this.#classes[i] ?? String(i) }))
+        if (rows.length > shownClasses) rows = rows.sort((a, b) => b.share - a.share).slice(0, 5)
+        const best = Math.max(...shares)
+        const list = createElement(
+          'div',
+          { className: 'seen' },
+          ...rows.flatMap(({ share, name }) => [
+            createElement(share === best ? 'b' : 'span', {}, name),
             createElement('meter', { value: share, max: 1, ariaLabel: name }),
             createElement('span', {}, `${(100 * share).toFixed(0)} %`),
-          ])
-        const list = createElement('div', { className: 'seen' }, ...rows)
-        return createElement('div', { id: `seen-${contender}` }, createElement('h3', {}, contenders[contender]), list)
+          ]),
+        )
+        const title = createElement('h3', {}, titles[looker])
+        title.dataset['contender'] = looker
+        return createElement('div', { id: `seen-${looker}` }, title, list)
       }),
     )
+  }
+
+  #invite(): void {
+    const texts: Readonly<Record<Mode, string>> = {
+      draw: 'Draw here: the models say what they see, also while they train.',
+      camera: 'The models say what the webcam sees, also while they train.',
+      photo: 'Choose a photo: the models say what they see.',
+      row: 'Read a table first; then move the sliders.',
+    }
+    byId('seen').replaceChildren(createElement('p', { className: 'quiet' }, texts[this.#mode]))
   }
 
   async #download(contender: ContenderName): Promise<void> {
@@ -100,9 +231,4 @@ export class TryPanel {
     this.#onDownload()
     showStatus('The tuned model is among your downloads.')
   }
-}
-
-function invite(): void {
-  const text = 'Draw here while the models train: they say what they see. By keyboard as in section 2.'
-  byId('seen').replaceChildren(createElement('p', {}, text))
 }

@@ -21,6 +21,9 @@ import { Lock } from './lock.js'
 /** Number of training examples for measuring the sharpness. */
 const measured = 128
 
+/** Number of evaluations of a run, at most: one after every epoch, or after every few. */
+const evaluations = 25
+
 /** Settings that both contenders share. */
 export interface Conditions {
   readonly parts: DatasetSplit
@@ -70,6 +73,8 @@ export class Contender {
     const { settings, control, tell } = this.#conditions
     const { train, validation } = this.#conditions.parts
     const { epochs } = settings
+    const perEpoch = Math.ceil(train.length / settings.batchSize)
+    const evaluateEvery = perEpoch * Math.max(1, Math.ceil(epochs / evaluations))
     let free = await this.#weights.take()
     let surface = this.#surface()
     let [untold, since] = [{ losses: 0, steps: 0 }, 0]
@@ -94,6 +99,7 @@ export class Contender {
       for await (const round of this.#trainer.fit(train, {
         totalEpochs: epochs,
         validation,
+        evaluateEvery,
         signal,
         onFeatures: ({ done, total }) => tell({ kind: 'features', contender: this.name, done, total }),
         onStep,

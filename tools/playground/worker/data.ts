@@ -1,7 +1,7 @@
 import { type Dataset, fromArrays, imageColumn, labelColumn, OnnxIreError, type Tensor } from 'onnx-ire'
 import { tensor } from 'onnx-ire/graph'
 import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
-import type { DataChoice, DataSummary, Form, ShownExample } from '../protocol.js'
+import type { DataChoice, DataSummary, Form } from '../protocol.js'
 import { toImageOptions } from './form.js'
 
 /** Data with the names of the model input and of the labels of the loss. */
@@ -11,15 +11,21 @@ export interface Examples {
 }
 
 /** Reads the data files. @throws 'invalid-data', 'io' */
-export async function readExamples(choice: DataChoice, form: Form, input: string): Promise<Examples> {
+export async function readExamples(
+  choice: DataChoice,
+  form: Form,
+  input: string,
+  onFile: (done: number, total: number) => void,
+): Promise<Examples> {
   if (form.kind === 'table' && choice.kind !== 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes rows of numbers: give it a CSV file.')
   if (form.kind === 'image' && choice.kind === 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes pictures, and a CSV file holds rows: give it images.')
   switch (choice.kind) {
     case 'folder': {
-      const folder = imageFolder(choice.files, { image: toImageOptions(form), input })
-      return examples(folder, folder.classes, folder.labels)
+      const { read, skipped } = await findReadable(choice.files, onFile)
+      const folder = imageFolder(read, { image: toImageOptions(form), input })
+      return examples(folder, folder.classes, folder.labels, { skipped })
     }
     case 'csv': {
       const table = await readCsv(choice.file, {
@@ -34,7 +40,9 @@ export async function readExamples(choice: DataChoice, form: Form, input: string
           `${choice.file.name} has ${width} columns beside '${choice.label}', and the model takes ${form.columns}.`,
         )
       refuseNumbers(table.classes['labels']!, table.length, choice.label)
-      return examples(table, table.classes['labels']!, numbers(all['labels']!))
+      const names = (await readColumns(choice.file)).filter((name) => name !== choice.label)
+      const columns = summarize(names, all[input]!)
+      return examples(table, table.classes['labels']!, numbers(all['labels']!), { columns })
     }
     case 'idx': {
       const [shown, classes] = await Promise.all([readIdx(choice.images), readIdx(choice.labels)])
@@ -52,8 +60,46 @@ export async function readExamples(choice: DataChoice, form: Form, input: string
       )
     }
     case 'shown':
-      return shownExamples(choice.examples, form, input)
+      return shownExamples(choice, form, input)
   }
+}
+
+/** Image files that the browser cannot decode are skipped: one of them would end training. */
+async function findReadable(
+  files: readonly { readonly path: string; readonly file: File }[],
+  onFile: (done: number, total: number) => void,
+) {
+  const read: { readonly path: string; readonly file: File }[] = []
+  const skipped: string[] = []
+  for (const [i, each] of files.entries()) {
+    if (i % 20 === 0) onFile(i, files.length)
+    // Names that begin with a dot belong to the operating system.
+    if (/(^|\/)\./.test(each.path)) continue
+    try {
+      ;(await createImageBitmap(each.file)).close()
+      read.push(each)
+    } catch {
+      skipped.push(each.file.name)
+    }
+  }
+  if (read.length === 0)
+    throw new OnnxIreError('invalid-data', 'The folder holds no picture that this browser can read.')
+  return { read, skipped }
+}
+
+/** Range and mean of each column of a table. */
+function summarize(names: readonly string[], { data, dims }: Tensor): NonNullable<DataSummary['columns']> {
+  const [rows, width] = dims as [number, number]
+  return Array.from({ length: width }, (_, column) => {
+    let [min, max, sum] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0]
+    for (let row = 0; row < rows; row++) {
+      const value = Number(data[row * width + column])
+      min = Math.min(min, value)
+      max = Math.max(max, value)
+      sum += value
+    }
+    return { name: names[column] ?? String(column), min, max, mean: sum / rows }
+  })
 }
 
 /** Reads the column names in the first line of a CSV file. */
@@ -92,13 +138,22 @@ function refuseNumbers(classes: readonly string[], rows: number, column: string)
   )
 }
 
+/** Converts an image or a row to a batch of one. */
+export async function toTensor(input: ImageData | readonly number[], form: Form): Promise<Tensor> {
+  if (input instanceof ImageData) return toImageTensor(input, form)
+  return tensor('float32', [1, input.length], Float32Array.from(input))
+}
+
 /** Converts an image to a batch of one. */
-export async function toImageTensor(data: ImageData, form: Form): Promise<Tensor> {
+async function toImageTensor(data: ImageData, form: Form): Promise<Tensor> {
   return imageColumn(await pixels(data, { background: 0 }), toImageOptions(form)).rows([0])
 }
 
-async function shownExamples(shown: readonly ShownExample[], form: Form, input: string): Promise<Examples> {
-  const classes = [...new Set(shown.map(({ label }) => label))].sort()
+async function shownExamples(
+  { classes, examples: shown }: DataChoice & { readonly kind: 'shown' },
+  form: Form,
+  input: string,
+): Promise<Examples> {
   const rows = await Promise.all(shown.map(({ pixels: data }) => toImageTensor(data, form)))
   const width = rows[0]!.data.length
   const all = new Float32Array(rows.length * width)
@@ -108,7 +163,12 @@ async function shownExamples(shown: readonly ShownExample[], form: Form, input: 
   return examples(fromArrays({ [input]: pictures, labels: labelColumn(own) }), classes, own)
 }
 
-function examples(dataset: Dataset, classes: readonly string[], own: readonly number[]): Examples {
+function examples(
+  dataset: Dataset,
+  classes: readonly string[],
+  own: readonly number[],
+  { skipped = [], columns }: Partial<Pick<DataSummary, 'skipped' | 'columns'>> = {},
+): Examples {
   if (classes.length < 2)
     throw new OnnxIreError(
       'invalid-data',
@@ -116,7 +176,8 @@ function examples(dataset: Dataset, classes: readonly string[], own: readonly nu
     )
   const counts = classes.map(() => 0)
   for (const label of own) counts[label]!++
-  return { dataset, summary: { examples: dataset.length, classes, counts } }
+  const summary = { examples: dataset.length, classes, counts, skipped, ...(columns ? { columns } : {}) }
+  return { dataset, summary }
 }
 
 const numbers = ({ data }: Tensor): number[] => Array.from(data as ArrayLike<number | bigint>, Number)

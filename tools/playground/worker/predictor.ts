@@ -31,7 +31,7 @@ export class Predictor {
   }
 
   /**
-   * @param picture a batch of one image
+   * @param picture a batch of one image or row
    * @param model the same model with the current weights
    */
   async shares(picture: Tensor, model: Model): Promise<readonly number[]> {

@@ -2,7 +2,7 @@ import type { Model, Runtime } from 'onnx-ire'
 import { type ContenderName, contenders, type Form } from '../protocol.js'
 import { type Conditions, Contender } from './contender.js'
 import type { Control } from './control.js'
-import { toImageTensor } from './data.js'
+import { toTensor } from './data.js'
 import { Lock } from './lock.js'
 import { Predictor } from './predictor.js'
 
@@ -53,12 +53,12 @@ export class Race {
     if (failed) throw (failed as PromiseRejectedResult).reason
   }
 
-  /** Class probabilities of each contender for an image, with the current weights. */
-  async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
+  /** Class probabilities of each contender for an image or a row, with the current weights. */
+  async look(input: ImageData | readonly number[]): Promise<Partial<Record<ContenderName, readonly number[]>>> {
     const free = await this.#looks.take()
     try {
-      if (this.#over || this.#form.kind !== 'image') return {}
-      const picture = await toImageTensor(pixels, this.#form)
+      if (this.#over) return {}
+      const picture = await toTensor(input, this.#form)
       this.#looking ??= await Predictor.at(this.#model)
       const seen: Partial<Record<ContenderName, readonly number[]>> = {}
       for (const contender of this.#contenders)

@@ -7,12 +7,14 @@ import type { Settings, WorkerEvent } from '../protocol.js'
  * kind once.
  */
 export function createRuntimeFactory(
-  provider: Settings['provider'],
+  { provider, layers }: Pick<Settings, 'provider' | 'layers'>,
   tell: (event: WorkerEvent) => void,
 ): () => Promise<Runtime> {
-  let [chosen, isReported] = [provider, false]
+  let chosen: 'webgpu' | 'wasm' | undefined = provider === 'auto' ? undefined : provider
+  let isReported = false
   let fallback: string | null = null
   return async () => {
+    chosen ??= layers === 'all' && (await hasGraphicsCard()) ? 'webgpu' : 'wasm'
     let runtime: Runtime | undefined
     if (chosen === 'webgpu')
       runtime = await webgpu().catch((error) => {
@@ -26,4 +28,10 @@ export function createRuntimeFactory(
     isReported = true
     return runtime
   }
+}
+
+/** Whether WebGPU runs on a graphics card; one that is emulated by the processor is slower than WebAssembly. */
+async function hasGraphicsCard(): Promise<boolean> {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null)
+  return !!adapter && !adapter.info.isFallbackAdapter && adapter.info.architecture !== 'swiftshader'
 }

@@ -22,6 +22,7 @@ import {
   type FinishedRun,
   type Form,
   type KeepingEvent,
+  type Looker,
   type ModelSummary,
   type Reopened,
   type Settings,
@@ -31,9 +32,10 @@ import {
   type WorkerEvent,
 } from '../protocol.js'
 import { Control } from './control.js'
-import { type Examples, readColumns, readExamples } from './data.js'
+import { type Examples, readColumns, readExamples, toTensor } from './data.js'
 import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
 import { KeptRun } from './kept-run.js'
+import { Predictor } from './predictor.js'
 import { Race } from './race.js'
 import { createRuntimeFactory } from './runtime-factory.js'
 import {
@@ -45,6 +47,7 @@ import {
   runFolder,
   tunedPath,
 } from './stored-run.js'
+import { createTableModel } from './table-model.js'
 import type { TrainedRun } from './take-away/trained-run.js'
 import { TunedModels } from './tuned-models.js'
 
@@ -71,6 +74,8 @@ export class Session implements Calls {
   #tuned: TunedModels | undefined
   /** The run of the race or of the tuned models. */
   #trained: Description | undefined
+  /** The open model before training, with a last layer of this many classes. */
+  #untrained: { readonly classes: number; readonly model: Model; readonly predictor: Promise<Predictor> } | undefined
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
   #kept: KeptRun | undefined
@@ -85,13 +90,15 @@ export class Session implements Calls {
     this.#refuseWhileTraining()
     const file = await readModel(source)
     const graph = importGraph(file)
-    const form = describedForm(deriveForm(graph), readUsage(file).image)
+    const usage = readUsage(file)
+    const form = describedForm(deriveForm(graph), usage.image)
     const { layers, training, inputs, outputs } = inspectModel(file)
     if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
     const last = findOutput(graph).shape?.at(-1)
     const classes = typeof last === 'number' ? last : null
     await this.#closeModels()
     this.#model = { source, file, classes, form }
+    await this.#closeUntrained()
     this.#examples = undefined
     return {
       name: nameOf(source),
@@ -110,6 +117,7 @@ export class Session implements Calls {
       parameters: layers.reduce((sum, layer) => sum + layer.parameters, 0),
       trainable: training.elements,
       classes,
+      labels: usage.classes?.length === classes ? usage.classes! : null,
       form,
     }
   }
@@ -124,11 +132,16 @@ export class Session implements Calls {
     return readColumns(file)
   }
 
+  createTableModel(csv: File, label: string): Promise<File> {
+    return createTableModel(csv, label)
+  }
+
   async data(choice: DataChoice): Promise<DataSummary> {
     this.#refuseWhileTraining()
     const { file, form } = this.#opened()
     const [input] = findInput(importGraph(file))
-    this.#examples = { ...(await readExamples(choice, form, input)), choice }
+    const onFile = (done: number, total: number) => this.#tell({ kind: 'reading', done, total })
+    this.#examples = { ...(await readExamples(choice, form, input, onFile)), choice }
     return this.#examples.summary
   }
 
@@ -164,7 +177,7 @@ export class Session implements Calls {
       const { parts, newHead, usage } = trained
       this.#trained = trained
       const model = newHead === null ? file : replaceHead(file, { classes: newHead, seed: settings.seed })
-      const runtime = createRuntimeFactory(settings.provider, tell)
+      const runtime = createRuntimeFactory(settings, tell)
       const folder = runFolder(own.id)
       const race = await Race.start(model, form, runtime, { parts, settings, control, tell, folder })
       this.#race = race
@@ -250,8 +263,22 @@ export class Session implements Calls {
     }
   }
 
-  async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
-    return (await (this.#race ?? this.#tuned)?.look(pixels)) ?? {}
+  async look(
+    input: ImageData | readonly number[],
+    classes: number,
+  ): Promise<Partial<Record<Looker, readonly number[]>>> {
+    const trained = this.#race ?? this.#tuned
+    if (trained) return trained.look(input)
+    if (this.#control || !this.#model) return {}
+    const { file, form, classes: own } = this.#model
+    const picture = await toTensor(input, form)
+    if (this.#untrained?.classes !== classes) {
+      await this.#closeUntrained()
+      const model = classes === own ? file : replaceHead(file, { classes, seed: 0 })
+      this.#untrained = { classes, model, predictor: Predictor.at(model) }
+    }
+    const { predictor, model } = this.#untrained
+    return { untrained: await (await predictor).shares(picture, model) }
   }
 
   async exported(contender: ContenderName): Promise<Uint8Array> {
@@ -302,10 +329,13 @@ export class Session implements Calls {
     const [input] = findInput(graph)
     const parts = split(dataset, { validation: settings.held, seed: settings.seed })
     const image = form.kind === 'image' ? { image: toImageOptions(form) } : {}
+    const fits = summary.classes.length === classes
+    // Runs that were stored before there was a choice kept a head that fits.
+    const keepsHead = fits && (settings.head ?? 'kept') === 'kept'
     return {
       ...{ original, name: nameOf(source), form, choice, summary, settings, parts, input },
       usage: { classes: summary.classes, ...image },
-      newHead: summary.classes.length === classes ? null : summary.classes.length,
+      newHead: keepsHead ? null : summary.classes.length,
       trained: parts.train.length,
       output: [...graph.outputs.keys()][0]!,
       example: (await dataset.batch(Uint32Array.of(0)))[input]!,
@@ -342,6 +372,12 @@ export class Session implements Calls {
 
   #refuseWhileTraining(): void {
     if (this.#control) throw new OnnxIreError('invalid-option', 'A training run is in progress: stop it first.')
+  }
+
+  async #closeUntrained(): Promise<void> {
+    const untrained = this.#untrained
+    this.#untrained = undefined
+    await (await untrained?.predictor)?.dispose()
   }
 
   async #closeModels(): Promise<void> {

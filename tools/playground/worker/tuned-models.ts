@@ -1,6 +1,6 @@
 import { decodeModel, type Model } from 'onnx-ire'
 import { type ContenderName, contenders, type Form } from '../protocol.js'
-import { toImageTensor } from './data.js'
+import { toTensor } from './data.js'
 import { Lock } from './lock.js'
 import { Predictor } from './predictor.js'
 
@@ -29,12 +29,12 @@ export class TunedModels {
     )
   }
 
-  /** Class probabilities of each model for an image. */
-  async look(pixels: ImageData): Promise<Partial<Record<ContenderName, readonly number[]>>> {
+  /** Class probabilities of each model for an image or a row. */
+  async look(input: ImageData | readonly number[]): Promise<Partial<Record<ContenderName, readonly number[]>>> {
     const free = await this.#looks.take()
     try {
-      if (this.#isOver || this.#form.kind !== 'image') return {}
-      const picture = await toImageTensor(pixels, this.#form)
+      if (this.#isOver) return {}
+      const picture = await toTensor(input, this.#form)
       this.#predictor ??= await Predictor.at(this.#models.get('base')!)
       const seen: Partial<Record<ContenderName, readonly number[]>> = {}
       for (const [name, model] of this.#models) seen[name] = await this.#predictor.shares(picture, model)
