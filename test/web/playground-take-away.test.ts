@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { strToU8, unzipSync, zipSync } from 'fflate'
 import sharp from 'sharp'
@@ -10,7 +11,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { parseRecipe } from '../../src/recipe/index.js'
 import { run } from '../cli/command.js'
 import { describeWithChromium } from './browser.js'
-import { openPlayground, type Playground, patience } from './playground.js'
+import { drawLine, openPlayground, type Playground, patience } from './playground.js'
 import { drawExamples, openTable, small } from './playground-examples.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -71,6 +72,20 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       const predicted = await execute(process.execPath, ['predict.mjs'], { cwd: at('') })
       expect(predicted.stdout).toMatch(/^(above|below) [\d.]+ %$/m)
 
+      // The page runs the same model without a network.
+      const demo = await openDemo(page, 'table.html', await page.download('#take-demo'))
+      const fields = demo.tab.locator('#inputs input')
+      expect(await fields.count()).toBe(3)
+      for (const [row, best] of [
+        [[0.9, 0.9, -0.9], 'above'],
+        [[-0.9, -0.9, 0.9], 'below'],
+      ] as const) {
+        for (const [i, value] of row.entries()) await fields.nth(i).fill(String(value))
+        await expect.poll(() => demo.tab.locator('#seen b').textContent()).toBe(best)
+      }
+      expect(demo.requests.filter((url) => !url.startsWith('file:'))).toEqual([])
+      await demo.tab.close()
+
       // Code is shown, too.
       await page.tab.selectOption('#take-text', 'python')
       await expect.poll(() => code(page)).toMatch(/import onnxruntime as ort/)
@@ -113,6 +128,29 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       await page.train({})
       await page.says(/^Done/)
       expect(await page.claimed('base')).toEqual(claimed)
+
+      // The page sees in a drawing what the playground sees in it.
+      const line = [[0.2, 0.5], [0.8, 0.5]] as const // biome-ignore format: a line
+      await page.draw('#try-pad', line)
+      await page.tab.waitForSelector('#seen-ire meter')
+      const seen = await page.tab
+        .locator('#seen-ire meter')
+        .evaluateAll((all) => all.map((each) => (each as HTMLMeterElement).value))
+      const demo = await openDemo(page, 'drawn.html', await page.download('#take-demo'))
+      await drawLine(demo.tab, '#draw canvas', line)
+      const shown = () =>
+        demo.tab.locator('#seen meter').evaluateAll((all) => all.map((each) => (each as HTMLMeterElement).value))
+      await expect.poll(async () => (await shown()).length).toBe(2)
+      for (const [i, share] of (await shown()).entries()) expect(share).toBeCloseTo(seen[i]!, 2)
+      // A photo, and the fake webcam of the tests.
+      await demo.tab.check('input[value=photo]')
+      await demo.tab.setInputFiles('#photo input', page.file('photo.png', await photo()))
+      await demo.tab.waitForSelector('#photo img:not([hidden])')
+      await demo.tab.check('input[value=camera]')
+      await demo.tab.waitForFunction(() => document.querySelector('video')!.videoWidth > 0)
+      expect(await demo.tab.textContent('#say')).toBe('')
+      expect(demo.requests.filter((url) => !/^(file|blob):/.test(url))).toEqual([])
+      await demo.tab.close()
 
       const card = sharp(await page.download('#take-card'))
       expect(await card.metadata()).toMatchObject({ width: 1200, height: 630, format: 'png' })
@@ -175,3 +213,23 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
     patience,
   )
 })
+
+/** Opens a demo as a file in a tab without a network, and returns its requests. */
+async function openDemo(page: Playground, name: string, html: Uint8Array) {
+  const path = page.file(name, html)
+  const { tab } = await page.openTab()
+  const session = await page.context.newCDPSession(tab)
+  const offline = { offline: true, latency: 0, downloadThroughput: 0, uploadThroughput: 0 }
+  await session.send('Network.emulateNetworkConditions', offline)
+  const requests: string[] = []
+  tab.on('request', (request) => requests.push(request.url()))
+  await tab.goto(pathToFileURL(path).href)
+  await tab.waitForSelector('body[data-ready]', { timeout: patience })
+  return { tab, requests }
+}
+
+/** A photo of noise. */
+const photo = () =>
+  sharp(randomBytes(40 * 30 * 3), { raw: { width: 40, height: 30, channels: 3 } })
+    .png()
+    .toBuffer()

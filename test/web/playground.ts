@@ -140,15 +140,8 @@ export class Playground {
   }
 
   /** Draws a line in shares of a canvas, with the mouse. */
-  async draw(canvas: string, points: readonly (readonly [x: number, y: number])[]): Promise<void> {
-    await this.tab.locator(canvas).scrollIntoViewIfNeeded()
-    const { x, y, width, height } = (await this.tab.locator(canvas).boundingBox())!
-    const { mouse } = this.tab
-    for (const [i, [across, down]] of points.entries()) {
-      await mouse.move(x + across * width, y + down * height, { steps: 3 })
-      if (i === 0) await mouse.down()
-    }
-    await mouse.up()
+  draw(canvas: string, points: readonly (readonly [x: number, y: number])[]): Promise<void> {
+    return drawLine(this.tab, canvas, points)
   }
 
   /** Pixels of a canvas that are not as those of its corner. */
@@ -180,6 +173,17 @@ export class Playground {
     const [download] = await Promise.all([this.tab.waitForEvent('download'), this.tab.click(button)])
     return readFileSync(await download.path())
   }
+}
+
+/** Draws a line in shares of a canvas of a page, with the mouse. */
+export async function drawLine(tab: Page, canvas: string, points: readonly (readonly [x: number, y: number])[]) {
+  await tab.locator(canvas).scrollIntoViewIfNeeded()
+  const { x, y, width, height } = (await tab.locator(canvas).boundingBox())!
+  for (const [i, [across, down]] of points.entries()) {
+    await tab.mouse.move(x + across * width, y + down * height, { steps: 3 })
+    if (i === 0) await tab.mouse.down()
+  }
+  await tab.mouse.up()
 }
 
 /** The share of the examples that tests hold out. */

@@ -161,6 +161,7 @@ export const takeAways = {
   python: 'Python',
   recipe: 'Recipe of onnx-ire',
   program: 'TypeScript program that trains',
+  demo: 'Page that runs the model',
   project: 'Project',
 } as const
 export type TakeAway = keyof typeof takeAways

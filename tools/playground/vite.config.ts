@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vite'
+import { demo } from './demo/plugin.js'
 import { digits } from './digits-plugin.js'
 import { offline } from './offline/plugin.js'
 
@@ -13,9 +14,9 @@ const isolation = {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  plugins: [digits(), offline()],
+  plugins: [digits(), demo(), offline()],
   assetsInclude: ['**/*.onnx'],
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: () => [demo()] },
   server: { headers: isolation },
   preview: { headers: isolation },
   optimizeDeps: {

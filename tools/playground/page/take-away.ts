@@ -6,7 +6,7 @@ import { runGuarded, showStatus } from './status.js'
 
 const names = Object.keys(contenders) as ContenderName[]
 /** What is shown as text. */
-const texts = (Object.keys(takeAways) as TakeAway[]).filter((what) => what !== 'project')
+const texts = (Object.keys(takeAways) as TakeAway[]).filter((what) => what !== 'project' && what !== 'demo')
 
 /** Things to take away from a run beside its models: code, its project, a picture of its curves, its settings. */
 export class TakeAwayPanel {
@@ -26,6 +26,7 @@ export class TakeAwayPanel {
     this.#shown.setAttribute('role', 'region')
     this.#place.append(
       createElement('label', {}, 'Of the model of ', this.#contender),
+      this.#button('take-demo', 'Page that runs the model, in one file', () => this.#save('demo')),
       this.#button('take-project', 'Project: data, models and programs in a ZIP file', () => this.#save('project')),
       this.#button('take-card', 'Picture of the curves', async () => {
         download('curves.png', await drawCard())
@@ -66,7 +67,7 @@ export class TakeAwayPanel {
     showStatus('Writing the file ...')
     const { name, content } = await this.#take(what)
     download(name, content)
-    if (what === 'project') this.#onDownload()
+    if (what === 'project' || what === 'demo') this.#onDownload()
     showStatus(`${name} is among your downloads.`)
   }
 

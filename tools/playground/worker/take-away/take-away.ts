@@ -23,6 +23,10 @@ export async function takeAway(run: TrainedRun, what: TakeAway, contender: Conte
       if (what === 'recipe') return text(`recipe-${contender}.json`, `${JSON.stringify(recipe, null, 2)}\n`)
       return text(`train-${contender}.mts`, toProgram(run, contender, recipe))
     }
+    case 'demo': {
+      const { writeDemo } = await import('./demo.js')
+      return { name: 'demo.html', content: await writeDemo(run, contender) }
+    }
     case 'project':
       return { name: 'project.zip', content: await writeProject(run) }
   }

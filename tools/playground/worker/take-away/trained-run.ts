@@ -19,6 +19,8 @@ export interface TrainedRun {
   /** Names of the input and of the output of the model. */
   readonly input: string
   readonly output: string
+  /** Number of examples that the model takes at once, 1 if its file does not fix it. */
+  readonly batch: number
   /** The first example, as a batch of one. */
   readonly example: Tensor
   readonly tuned: (contender: ContenderName) => Promise<Uint8Array>
