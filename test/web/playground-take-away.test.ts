@@ -216,6 +216,8 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
 
 /** Opens a demo as a file in a tab without a network, and returns its requests. */
 async function openDemo(page: Playground, name: string, html: Uint8Array) {
+  // onnxruntime's WebAssembly is most of it: 3.6 MB when compressed.
+  expect(html.length).toBeLessThan(6e6)
   const path = page.file(name, html)
   const { tab } = await page.openTab()
   const session = await page.context.newCDPSession(tab)

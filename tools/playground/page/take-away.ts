@@ -50,8 +50,10 @@ export class TakeAwayPanel {
 
   /** Offers what can be taken away, or nothing while there are no tuned models. */
   offer(there: boolean): void {
-    for (const each of this.#place.querySelectorAll<HTMLButtonElement | HTMLSelectElement>('button, select'))
-      if (each.id !== 'take-link') each.disabled = !there
+    for (const each of this.#place.querySelectorAll<HTMLButtonElement | HTMLSelectElement>(
+      '[id^=take-]:not(#take-link, pre)',
+    ))
+      each.disabled = !there
     this.#shown.hidden = !there
     if (there) this.#show()
   }
