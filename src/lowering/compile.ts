@@ -8,7 +8,6 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
 import { embedBesideFiles, embedExternalData, type Model, separateWeights } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
-import type { ModelProto } from '../onnx/proto/schema.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
 import type { CompileHints, Program, Provider, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -66,9 +65,11 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
   const file = () => {
-    const { proto, ...hints } = runtime.readsFiles
+    const { proto, ...hints }: Prepared = runtime.readsFiles
       ? embedBesideFiles(model)
-      : withoutWeights(runtime, embedExternalData(model).proto)
+      : runtime.readsBytes
+        ? separateWeights(model)
+        : embedExternalData(model)
     return runtime.compile(encode('ModelProto', proto), { ...hints, transfer: true })
   }
   if (!targets[runtime.provider]) return file()
@@ -83,6 +84,9 @@ export async function compileModel(runtime: Runtime, model: Model): Promise<Prog
   return compileGraph(runtime, { name, inputs, outputs })
 }
 
+/** A model's message, and where the weights are that it does not contain. */
+type Prepared = Pick<Model, 'proto'> & Pick<CompileHints, 'externalData' | 'folder'>
+
 /** Encodes a graph for a target, with its operators, and the conversion of feeds and results if types change. */
 function encodeGraph(
   target: Target | undefined,
@@ -91,7 +95,11 @@ function encodeGraph(
 ): { readonly bytes: Uint8Array; readonly conversion?: Conversion; readonly hints: CompileHints } {
   if (target?.provider === 'webgpu') refuseFloat64(spec)
   const { graph, conversion } = target ? createConversion(spec, target, runtime.lacksFloat16 === true) : { graph: spec }
-  const { proto, ...data } = runtime.readsFiles ? exportBesideFiles(graph) : withoutWeights(runtime, exportGraph(graph))
+  const { proto, ...data }: Prepared = runtime.readsFiles
+    ? exportBesideFiles(graph)
+    : runtime.readsBytes
+      ? separateWeights({ proto: exportGraph(graph), external: null })
+      : { proto: exportGraph(graph) }
   const operators = new Set(Array.from(walkNodes(proto.graph!), ({ opType = '' }) => opType))
   return { bytes: encode('ModelProto', proto), ...(conversion && { conversion }), hints: { ...data, operators } }
 }
@@ -110,22 +118,15 @@ function refuseFloat64({ name, inputs, outputs }: GraphSpec): void {
 
 type RuntimeFacts = Pick<Runtime, 'lacksFloat16' | 'readsFiles' | 'readsBytes'>
 
-/** Moves the weights of a model out of its message for a runtime that takes them beside it. */
-const withoutWeights = (
-  { readsBytes }: RuntimeFacts,
-  proto: ModelProto,
-): ReturnType<typeof embedBesideFiles> & Pick<CompileHints, 'externalData'> =>
-  readsBytes ? separateWeights(proto) : { proto }
-
-/** `compileGraph` for a device of the provider's runtime. Tensors that stay on the device have the provider's types. */
+/** `compileGraph` for a device of a runtime. Tensors that stay on the device have the provider's types. */
 export async function compileOnDevice(
-  provider: Provider,
+  { provider, readsBytes = false }: Pick<Runtime, 'provider' | 'readsBytes'>,
   device: Device,
   spec: GraphSpec,
   keepOnDevice: (output: string) => boolean,
 ): Promise<DeviceProgram> {
-  const { bytes, conversion } = encodeGraph(await targets[provider]?.(), spec)
-  const program = await device.compile(bytes, keepOnDevice)
+  const { bytes, conversion, hints } = encodeGraph(await targets[provider]?.(), spec, { readsBytes })
+  const program = await device.compile(bytes, keepOnDevice, hints)
   if (!conversion) return program
   return {
     inputNames: program.inputNames,

@@ -7,9 +7,11 @@ import { exportGraph, type GraphSpec } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import { decodeModel } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
+import type { ExternalData } from '../onnx/proto/external-data.js'
 import { edit } from '../onnx/proto/message.js'
 import { knownNumbers } from '../op/contents.js'
 import { definitionOf } from '../op/op.js'
+import type { CompileHints } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { lower } from './lower.js'
 import { webgpu } from './webgpu/target.js'
@@ -20,14 +22,18 @@ import { webgpu } from './webgpu/target.js'
  *
  * @param error error of onnxruntime, `isCpuRefusal`; it is returned if the nodes are not found
  * @param compile compiles a model with the CPU forbidden, and releases it
+ * @param externalData weights beside the model, by location
  */
 export async function nameCpuNodes(
   error: OnnxIreError,
   bytes: Uint8Array,
   compile: (model: Uint8Array) => Promise<void>,
+  externalData?: CompileHints['externalData'],
 ): Promise<OnnxIreError> {
   try {
-    const model = decodeModel(bytes)
+    const read: ExternalData['read'] = (location, offset, length) =>
+      externalData!.get(location)!.subarray(offset, length === undefined ? undefined : offset + length)
+    const model = decodeModel(bytes, externalData ? { read } : null)
     const set = model.proto.opsetImport.find(({ domain = '' }) => domain === '')?.version
     const nodes = withBodies(importGraph(model).outputs.values())
     const found = await findCpuNodes(nodes, Number(set ?? 13), compile)

@@ -156,21 +156,28 @@ export function embedBesideFiles({ proto, external }: Model): {
   return { proto: embedExcept(edited, external, inFiles), folder }
 }
 
-/** Moves the large tensors of a model's main graph out of the message; returns their bytes by location. */
-export function separateWeights(proto: ModelProto): {
+/**
+ * Moves the large tensors of a model's main graph out of the message, and embeds other external tensors; returns the
+ * bytes of the large ones by location. Only the rest is limited to 2 GiB.
+ */
+export function separateWeights({ proto, external }: Model): {
   readonly proto: ModelProto
   readonly externalData: ReadonlyMap<string, Uint8Array>
 } {
   const externalData = new Map<string, Uint8Array>()
+  const moved = new Set<TensorProto>()
   const graph = proto.graph!
   const initializer = graph.initializer.map((tensor) => {
-    const { rawData } = tensor
-    if (!rawData || rawData.length < minFileBytes) return tensor
+    const bytes = isExternal(tensor) ? toRawBytes(readTensor(tensor, external)) : tensor.rawData
+    if (!bytes || bytes.length < minFileBytes) return tensor
     const location = `weight-${externalData.size}`
-    externalData.set(location, rawData)
-    return moveToExternalData(tensor, { location, offset: 0, length: rawData.length })
+    externalData.set(location, bytes)
+    const outside = moveToExternalData(tensor, { location, offset: 0, length: bytes.length })
+    moved.add(outside)
+    return outside
   })
-  return { proto: edit(proto, { graph: edit(graph, { initializer }) }), externalData }
+  const edited = edit(proto, { graph: edit(graph, { initializer }) })
+  return { proto: embedExcept(edited, external, moved), externalData }
 }
 
 /** Embeds external tensors, except some. */

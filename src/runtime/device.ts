@@ -7,6 +7,7 @@
  */
 import type { DType } from '../ir/dtype.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
+import type { CompileHints } from './runtime.js'
 
 /** A tensor in device memory. Only its own device can use it. */
 export interface DeviceTensor {
@@ -46,8 +47,15 @@ export interface DeviceProgram {
  * The memory of a runtime between runs. Throws what `Runtime` throws, and `device-lost` after the loss of the device.
  */
 export interface Device {
-  /** Compiles serialized ONNX. Outputs for which `keepOnDevice` returns true stay on the device. */
-  compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<DeviceProgram>
+  /**
+   * Compiles serialized ONNX. Outputs for which `keepOnDevice` returns true stay on the device. `hints.externalData` is
+   * given if the runtime `readsBytes`.
+   */
+  compile(
+    model: Uint8Array,
+    keepOnDevice: (output: string) => boolean,
+    hints?: Pick<CompileHints, 'externalData'>,
+  ): Promise<DeviceProgram>
   /**
    * Copies a tensor to the device; the caller releases it. Throws `invalid-data` for dtypes that the device cannot
    * store.

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { modelBytes, oneNode } from '../node/model.js'
+import { modelBytes as builtBytes, info, node } from '../onnx/build.js'
 import { describeInBrowser } from './browser.js'
-import type { Plains } from './pages/tensors.js'
+import type { Plain, Plains } from './pages/tensors.js'
 
 interface Started {
   readonly id: number
@@ -55,6 +56,42 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
       const lenient = await call<Started>('runtime', 'startWebGpu')
       const { program } = await call<Compiled>('runtime', 'compile', lenient.id, 'model')
       expect(await call<Plains>('runtime', 'run', program, { x: floats(1) })).toEqual({ y: answer(0.5) })
+    },
+    patience,
+  )
+
+  it.each(['startWebGpu', 'startWasm'])(
+    '%s, large weights > are given to onnxruntime beside the model',
+    async (how) => {
+      const [rows, columns] = [300, 200]
+      const data = Float32Array.from({ length: rows * columns }, (_, i) => Math.fround(Math.sin(i)))
+      const b = { dtype: 'float32', dims: [columns], data: new Float32Array(columns).fill(1) } as const
+      const bytes = builtBytes({
+        nodes: [node('MatMul', 'x w', 'z'), node('Add', 'z b', 'y')],
+        inputs: [info('x', [2, rows])],
+        outputs: [info('y', [2, columns])],
+        initializers: { w: { dtype: 'float32', dims: [rows, columns], data }, b },
+      })
+      const x = Array.from({ length: 2 * rows }, (_, i) => Math.cos(i))
+      const feeds = { x: { dtype: 'float32', dims: [2, rows], data: x } } as const
+      const expected = Array.from({ length: 2 * columns }, (_, i) => {
+        const [row, column] = [Math.floor(i / columns), i % columns]
+        return x.slice(row * rows, (row + 1) * rows).reduce((sum, v, k) => sum + v * data[k * columns + column]!, 1)
+      })
+      const near = (found: readonly unknown[]) =>
+        expect(Math.max(...found.map((value, i) => Math.abs(Number(value) - expected[i]!)))).toBeLessThan(1e-3)
+      const call = browser().worker
+      const { id } = await call<Started>('runtime', how)
+      put(bytes)
+      const { program, sizes } = await call<Compiled & { sizes: number[] }>('runtime', 'compileApart', id, 'model')
+      expect(sizes[0]).toBeLessThan(5000)
+      expect(sizes[1]).toBe(4 * rows * columns)
+      near((await call<Plains>('runtime', 'run', program, feeds))['y']!.data)
+      if (how === 'startWebGpu') {
+        put(bytes)
+        near((await call<Plain>('runtime', 'runOnDevice', id, 'model', feeds, 'y')).data)
+      }
+      await call('runtime', 'dispose', id)
     },
     patience,
   )

@@ -71,7 +71,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
   }
 
   async compile(spec: GraphSpec): Promise<GradientProgram<DeviceTensors>> {
-    const program = await compileOnDevice(this.#runtime.provider, this.#device, spec, isGradient)
+    const program = await compileOnDevice(this.#runtime, this.#device, spec, isGradient)
     return {
       run: async (feeds, parameters) => {
         const { host, device } = await program.run({ ...feeds, ...selectInputs(program.inputNames, parameters) })

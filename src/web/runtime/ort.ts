@@ -3,7 +3,7 @@ import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { InputInfo } from '../../runtime/feeds.js'
 import { identityModel } from '../../runtime/ort.js'
-import { threadRange } from '../../runtime/runtime.js'
+import { type CompileHints, threadRange } from '../../runtime/runtime.js'
 import { checkNumber } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { WasmFiles, WasmSettings } from './wasm-settings.js'
@@ -77,6 +77,15 @@ export async function startProvider(
     })
   }
 }
+
+/** The options of a session whose model has weights beside it. */
+export const withData = (
+  options: InferenceSession.SessionOptions,
+  externalData: CompileHints['externalData'] = new Map(),
+): InferenceSession.SessionOptions =>
+  externalData.size > 0
+    ? { ...options, externalData: Array.from(externalData, ([path, data]) => ({ path, data })) }
+    : options
 
 /** Creates a session. @throws 'runtime' with onnxruntime's own message */
 export async function createSession(

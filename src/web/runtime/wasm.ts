@@ -12,6 +12,7 @@ import {
   runSession,
   startProvider,
   toOrtTensor,
+  withData,
 } from './ort.js'
 import type { WasmSettings } from './wasm-settings.js'
 import { YieldingQueue } from './yielding-queue.js'
@@ -62,8 +63,7 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
       return queue.run(async () => {
         if (disposed) throw disposedError('runtime', 'disposed')
         const own = operators ? skipNeedlessPasses(sessionOptions, operators) : sessionOptions
-        const files = Array.from(externalData ?? [], ([path, data]) => ({ path, data }))
-        const session = await createSession(ort, model, { ...own, ...(files.length > 0 && { externalData: files }) })
+        const session = await createSession(ort, model, withData(own, externalData))
         open.add(session)
         const inputs = inputsOf(session)
         const { outputNames } = session

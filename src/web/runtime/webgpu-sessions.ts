@@ -4,7 +4,7 @@ import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeeds, type InputInfo } from '../../runtime/feeds.js'
 import { checkDeviceType, fromOrtTensor, isCpuRefusal, readOutputNames } from '../../runtime/ort.js'
-import { disposedError } from '../../runtime/runtime.js'
+import { type CompileHints, disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { MAP_READ, USAGE } from '../webgpu-backend/constants.js'
@@ -17,6 +17,7 @@ import {
   type OrtTensor,
   runSession,
   toOrtTensor,
+  withData,
 } from './ort.js'
 
 /** Sessions and tensors of one GPU device. */
@@ -34,11 +35,16 @@ export class WebGpuSessions {
     this.#options = options
   }
 
-  async compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<DeviceProgram> {
+  async compile(
+    model: Uint8Array,
+    keepOnDevice: (output: string) => boolean,
+    { externalData }: Pick<CompileHints, 'externalData'> = {},
+  ): Promise<DeviceProgram> {
     this.#checkOpen()
     const onDevice = new Set(readOutputNames(model).filter(keepOnDevice))
     const locations = Object.fromEntries([...onDevice].map((name) => [name, 'gpu-buffer' as const]))
-    const options = onDevice.size > 0 ? { ...this.#options, preferredOutputLocation: locations } : this.#options
+    const own = withData(this.#options, externalData)
+    const options = onDevice.size > 0 ? { ...own, preferredOutputLocation: locations } : own
     try {
       return await this.#device.run(async () => {
         const session = await createSession(this.#ort, model, options)
@@ -48,9 +54,9 @@ export class WebGpuSessions {
     } catch (error) {
       if (!isCpuRefusal(error)) throw error
       const { nameCpuNodes } = await import('../../lowering/cpu-nodes.js')
-      throw await nameCpuNodes(error, model, (bytes) =>
-        this.#device.run(async () => (await createSession(this.#ort, bytes, this.#options)).release()),
-      )
+      const tryAlone = (bytes: Uint8Array) =>
+        this.#device.run(async () => (await createSession(this.#ort, bytes, this.#options)).release())
+      throw await nameCpuNodes(error, model, tryAlone, externalData)
     }
   }
 

@@ -3,7 +3,7 @@ import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { samMoment } from '../../optim/sam.js'
 import type { Device } from '../../runtime/device.js'
-import type { Program, Runtime } from '../../runtime/runtime.js'
+import type { CompileHints, Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, withFallback } from '../../runtime/runtime.js'
 import { checkNames, invalidOption } from '../../util/check.js'
 import type { OnnxIreError } from '../../util/errors.js'
@@ -140,6 +140,7 @@ function needsGraphs({ optimizer }: BackendSpec): boolean {
 class OrtWebGpuRuntime implements WebGpuRuntime {
   readonly description: string
   readonly provider = 'webgpu'
+  readonly readsBytes = true
   readonly allocate: WebGpuRuntime['allocate'] = allocate
   readonly device: WebGpuRuntime['device']
   #opened: OpenDevice
@@ -150,7 +151,7 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
     this.description = description
     this.#opened = opened
     this.device = {
-      compile: (model, keepOnDevice) => this.#opened.sessions.compile(model, keepOnDevice),
+      compile: (model, keepOnDevice, hints) => this.#opened.sessions.compile(model, keepOnDevice, hints),
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
       createBackend: (runtime, spec) =>
@@ -181,8 +182,8 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
     return this.#opened.monitored.lost
   }
 
-  async compile(model: Uint8Array): Promise<Program> {
-    const { run, ...program } = await this.device.compile(model, () => false)
+  async compile(model: Uint8Array, hints?: CompileHints): Promise<Program> {
+    const { run, ...program } = await this.device.compile(model, () => false, hints)
     return { ...program, run: async (feeds) => (await run(feeds)).host }
   }
 

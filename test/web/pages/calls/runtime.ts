@@ -1,3 +1,6 @@
+import { importGraph } from '../../../../src/graph/index.js'
+import { compileModel, decodeModel } from '../../../../src/index.js'
+import { compileOnDevice } from '../../../../src/lowering/compile.js'
 import type { DeviceProgram, DeviceTensor } from '../../../../src/runtime/device.js'
 import type { Program, Runtime } from '../../../../src/runtime/runtime.js'
 import { wasm, webgpu } from '../../../../src/web/index.js'
@@ -38,6 +41,36 @@ export async function compile(id: number, model: string) {
   const program = await runtimes[id]!.compile(await taken(model))
   const { inputNames, outputNames } = program
   return { program: programs.push(program) - 1, inputNames, outputNames }
+}
+
+/**
+ * Compiles a model by `compileModel`; returns also the length of the message that the runtime was given, and that of
+ * the weights beside it.
+ */
+export async function compileApart(id: number, model: string) {
+  const runtime = runtimes[id]!
+  const sizes: number[] = []
+  const compile: Runtime['compile'] = (message, hints) => {
+    const beside = [...(hints?.externalData?.values() ?? [])].reduce((sum, { length }) => sum + length, 0)
+    sizes.push(message.length, beside)
+    return runtime.compile(message, hints)
+  }
+  const { provider, readsBytes = false, description, allocate } = runtime
+  const spy = { provider, readsBytes, description, allocate, compile, dispose: () => runtime.dispose() }
+  const program = await compileModel(spy, decodeModel(await taken(model)))
+  return { program: programs.push(program) - 1, sizes }
+}
+
+/** Runs a model whose output stays on the device, and downloads it. */
+export async function runOnDevice(id: number, model: string, feeds: Plains, output: string) {
+  const runtime = runtimes[id]!
+  const device = runtime.device!
+  const program = await compileOnDevice(runtime, device, importGraph(decodeModel(await taken(model))), () => true)
+  const { device: outputs } = await program.run(tensorsOf(feeds))
+  const result = plainOf(await device.download(outputs[output]!))
+  outputs[output]!.release()
+  await program.release()
+  return result
 }
 
 export const run = async (program: number, feeds: Plains) => plainsOf(await programs[program]!.run(tensorsOf(feeds)))
