@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
@@ -69,6 +70,23 @@ test('a table with features > trains, and its run converts other rows alike', as
     .split('\n')
     .map((line) => JSON.parse(line))
   expect(predicted).toHaveLength(2)
+
+  // The exported model may convert the columns itself; its predictions are then prices.
+  await json('export', run, '--columns', '-o', space.path('prices.onnx'))
+  const session = await ort.InferenceSession.create(space.path('prices.onnx'))
+  const area = new ort.Tensor('float64', Float64Array.of(70, Number.NaN), [2])
+  const { y } = await session.run({ area, city: new ort.Tensor('string', ['Bern', 'Rom'], [2]) })
+  const { offset, divisor } = statistics!['targets']!['price'] as { offset: number; divisor: number }
+  const scaled = predicted.map(({ outputs }) => outputs.y as number)
+    Number(
+      Object.values(line as object)
+        .flat()
+        .at(-1),
+    ),
+  )
+  expect([...(y!.data as Float32Array)].map((price) => (price - offset) / divisor)).toEqual(
+    scaled.map((value) => expect.closeTo(value, 4)),
+  )
 
   // A run resumes with the recipe that it was started with, and with its own.
   const longer = { ...recipe(), epochs: 22 }

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { checksumBase } from '../../adapter/read-adapter.js'
 import { findRecord } from '../../adapter/record.js'
+import { takeColumns } from '../../data/model-columns.js'
 import { addUsage } from '../../data/model-usage.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
 import { lowerForWebgpu } from '../../lowering/lower-model.js'
@@ -8,13 +9,14 @@ import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
 import { writeModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { finalWeights, passOptions } from '../../recipe/build.js'
-import { createLoss } from '../../recipe/loss.js'
+import { createLoss, lossTarget, taskLosses } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { usageOf } from '../../recipe/usage.js'
 import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { formatCount, formatNumber } from '../format.js'
 import {
   dataPathOption,
@@ -35,6 +37,7 @@ interface Options extends PathOverrides {
   readonly weights?: WhichWeights
   readonly as?: ExportForm
   readonly for?: 'webgpu'
+  readonly columns?: true
   readonly json?: true
 }
 
@@ -64,6 +67,7 @@ export function defineExport(program: Command, io: Io): void {
         'write a model for pages that run it on WebGPU without this library, in operators that onnxruntime computes right there',
       ).choices(['webgpu']),
     )
+    .option('--columns', 'write a model that takes the columns of the CSV file, and converts them as in training')
     .addOption(modelPathOption())
     .addOption(dataPathOption())
     .addOption(jsonOption())
@@ -80,10 +84,12 @@ Examples:
   $ onnx-ire export runs/recipe -o tuned.onnx
   $ onnx-ire export runs/recipe --weights last -o last.onnx
   $ onnx-ire export runs/recipe --for webgpu -o tuned-webgpu.onnx
+  $ onnx-ire export runs/houses --columns -o houses.onnx
   $ onnx-ire export runs/lora --as peft -o my-lora
   $ onnx-ire export runs/lora --as q4 -o model_q4.onnx`,
     )
-    .action(async (run: string, { output, weights: requested, as: form, for: provider, json, ...paths }: Options) => {
+    .action(async (run: string, options: Options) => {
+      const { output, weights: requested, as: form, for: provider, columns, json, ...paths } = options
       const folder = new RunFolder(run)
       const recipe = overridePaths(await folder.readRecipe(), paths)
       const started = folder.withStartModel(recipe)
@@ -114,8 +120,15 @@ Examples:
           'invalid-option',
           `--for ${provider} applies to a whole model in float: omit --as ${form}`,
         )
+      if (columns && (provider || (form !== undefined && form !== 'merged')))
+        throw new OnnxIreError(
+          'invalid-option',
+          `--columns applies to a whole model in float: omit ${provider ? `--for ${provider}` : `--as ${form}`}`,
+        )
       const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
       if (provider) await writeModel(output, lowerForWebgpu(form === 'merged' ? toModelForm(form, model) : model))
+      else if (columns)
+        await writeModel(output, takeTableColumns(form === 'merged' ? toModelForm(form, model) : model, started))
       else if (!measured) await writeForm(form ?? 'beside', output, model)
       print(
         io,
@@ -141,6 +154,25 @@ Examples:
         },
       )
     })
+}
+
+/** The model with the conversion of the columns, and with outputs in the units of the targets that they predict. */
+function takeTableColumns(model: Model, { data: { train }, loss }: Recipe): Model {
+  if (train.kind !== 'csv' || !train.statistics)
+    throw new OnnxIreError(
+      'invalid-option',
+      `--columns: the data of the run ${train.kind === 'csv' ? 'have no columns with impute, scale, categories or dates' : `are of kind '${train.kind}', not 'csv'`}; omit --columns`,
+    )
+  const { statistics } = train
+  const [only, ...others] = model.proto.graph!.output
+  const outputs = taskLosses(loss).flatMap(([, task]) => {
+    const target = lossTarget(task)
+    const name = (task as { output?: string }).output ?? (others.length === 0 ? only?.name : undefined)
+    const scaled = target && !target.isClasses ? Object.values(getOwn(statistics, target.name) ?? {}) : []
+    const isScaled = scaled.some(({ divisor }) => divisor !== undefined)
+    return isScaled && name !== undefined ? [[name, target!.name] as const] : []
+  })
+  return takeColumns(model, statistics, { outputs: Object.fromEntries(outputs) })
 }
 
 /** Losses on the validation data, or the reason why they were not measured. */

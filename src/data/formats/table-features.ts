@@ -182,13 +182,14 @@ class CategoryFeature extends Feature {
   }
 
   fit(raw: Iterable<number>): FeatureStatistics {
-    if (this.#given) return { categories: this.#given }
+    const fill = this.#impute === undefined ? {} : { fill: this.#impute }
+    if (this.#given) return { ...fill, categories: this.#given }
     const present = new ClassNames(undefined)
     const { names } = this.#names
     for (const number of raw)
       if (!Number.isNaN(number)) present.numberOf(names[number]!, (problem) => new Error(problem))
     const categories = present.sorted().names
-    if (categories.length > 0) return { categories }
+    if (categories.length > 0) return { ...fill, categories }
     throw new OnnxIreError(
       'invalid-data',
       `column '${this.field.name}' has no value in the training data: leave it out`,
