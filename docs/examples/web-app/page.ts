@@ -1,5 +1,5 @@
 /** The page: passes the user's actions to the worker, and shows what it reports. */
-import type { Action, Report } from './worker.js'
+import type { Action, Report } from './worker'
 
 const find = <T extends HTMLElement = HTMLInputElement>(id: string) => document.getElementById(id) as T
 const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' })

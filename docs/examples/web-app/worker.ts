@@ -3,7 +3,7 @@ import { accuracy, adamw, addUsage, crossEntropy, encodeModel, type Model, predi
 import { modelOf } from 'onnx-ire/graph'
 import { lenet } from 'onnx-ire/models'
 import { type FolderFile, imageFiles, imageFolder, wasm, webgpu } from 'onnx-ire/web'
-import { drawShapes } from './draw-shapes.js'
+import { drawShapes } from './draw-shapes'
 
 /** An action of the user. */
 export type Action =
