@@ -48,13 +48,7 @@ try {
   ] as const) {
     await tab.goto(url)
     await tab.click(`text=${button}`)
-    await tab.waitForFunction(
-      (source) => new RegExp(source).test(document.querySelector('pre')?.textContent ?? ''),
-      ending.source,
-      {
-        timeout: 120_000,
-      },
-    )
+    await tab.locator('pre', { hasText: ending }).waitFor({ timeout: 120_000 })
     console.log(await tab.textContent('pre'))
   }
 } finally {
