@@ -43,8 +43,8 @@ try {
   while (!(await fetch(url).catch(() => null))) await setTimeout(200)
   const tab = await context.newPage()
   for (const [button, ending] of [
-    ['CPU', /wasm, [^]*can be tried/],
-    ['GPU', /webgpu on [^]*epoch 1/],
+    ['CPU', /wasm, .*can be tried/s],
+    ['GPU', /webgpu on .*epoch 1/s],
   ] as const) {
     await tab.goto(url)
     await tab.click(`text=${button}`)
