@@ -6,7 +6,7 @@ export class Interrupted extends Error {}
 /** The exit code of an interrupted command: 128 + SIGINT, by convention. */
 export const interruptedExitCode = 130
 
-/** State of the signals that end a running command: SIGINT, SIGTERM and SIGHUP. */
+/** State of the signals that end a running command: SIGINT, SIGTERM, SIGHUP and SIGUSR1. */
 interface Interrupts {
   readonly signal: { readonly aborted: boolean }
   /** Restores the default handling of signals. */
@@ -14,15 +14,15 @@ interface Interrupts {
 }
 
 /**
- * Handles SIGINT, SIGTERM and SIGHUP: the first sets `signal.aborted`, and the second SIGINT or SIGTERM ends the
- * process at once. SIGHUP never does: a closed terminal sends several, also together with a SIGTERM.
+ * Handles SIGINT, SIGTERM, SIGHUP and SIGUSR1: the first sets `signal.aborted`, and the second SIGINT or SIGTERM ends the
+ * process at once. The others never do: a closed terminal sends several, also together with a SIGTERM.
  * @param onFirst called at the first signal
  */
 export function onInterrupt(io: Pick<Io, 'onSignal' | 'exit'>, onFirst: () => void): Interrupts {
   const signal = { aborted: false }
   let requests = 0
   const release = io.onSignal((name) => {
-    if (name !== 'SIGHUP' && ++requests > 1) return io.exit(interruptedExitCode)
+    if ((name === 'SIGINT' || name === 'SIGTERM') && ++requests > 1) return io.exit(interruptedExitCode)
     if (signal.aborted) return
     signal.aborted = true
     onFirst()

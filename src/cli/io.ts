@@ -12,7 +12,8 @@ export interface Io {
   /** Input of a conversation. */
   readonly stdin: NodeJS.ReadableStream
   /**
-   * Calls `listener` with every SIGINT, SIGTERM and SIGHUP (a closed terminal), until the returned function is called.
+   * Calls `listener` with every SIGINT, SIGTERM, SIGHUP (a closed terminal) and SIGUSR1 (a scheduler before it ends a
+   * job), until the returned function is called.
    */
   onSignal(listener: (signal: NodeJS.Signals) => void): () => void
   /** Ends the process at once. */
@@ -25,7 +26,8 @@ export const processIo: Io = {
   stderr: process.stderr,
   stdin: process.stdin,
   onSignal(listener) {
-    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
+    if (process.platform !== 'win32') signals.push('SIGUSR1')
     for (const signal of signals) process.on(signal, listener)
     return () => {
       for (const signal of signals) process.off(signal, listener)

@@ -20,6 +20,17 @@ export interface Group {
 /** Waits until every process has made the same call. */
 export const barrier = (group: Group): Promise<void> => group.allReduce([new Float64Array(1)])
 
+/** Returns the decision of rank 0, and waits for it. */
+export const decidedByFirst = (group: Group, own: boolean): Promise<boolean> =>
+  decidedByAny(group, group.rank === 0 && own)
+
+/** Returns whether one of the processes gives true. */
+export async function decidedByAny(group: Group, own: boolean): Promise<boolean> {
+  const count = Float64Array.of(Number(own))
+  await group.allReduce([count])
+  return count[0]! > 0
+}
+
 /** Returns bytes of rank 0, whose number the other processes need not have; null if rank 0 gives null. */
 export async function broadcastBytes(group: Group, own: Uint8Array | null): Promise<Uint8Array | null> {
   const length = new Float64Array([group.rank === 0 ? (own?.length ?? -1) : 0])

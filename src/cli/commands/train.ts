@@ -1,9 +1,13 @@
+import { setTimeout } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { lossRegistry } from '../../loss/registry.js'
+import { mpi } from '../../node/mpi/mpi.js'
 import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
+import type { Group } from '../../train/group.js'
 import type { IntervalMetrics } from '../../train/options.js'
+import { prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatMetric, formatMetricTables, formatTable, scalarMetrics } from '../format.js'
@@ -31,6 +35,7 @@ import {
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { parseBytes } from '../training/check-room.js'
+import { followTraining } from '../training/follow-training.js'
 import { RunFolder } from '../training/run-folder.js'
 import type { TrainingResult } from '../training/run-training.js'
 import { runTraining } from '../training/run-training.js'
@@ -45,6 +50,7 @@ interface Options extends PathOverrides {
   readonly memory?: number
   readonly measureEvery?: number
   readonly tensorboard?: string
+  readonly groupTimeout?: number
   readonly list?: true
   readonly schema?: true
   readonly quiet?: true
@@ -86,6 +92,11 @@ export function defineTrain(program: Command, io: Io): void {
       'folder for an event file of TensorBoard: all numbers, histograms of the trained tensors, confusion, recipe',
     )
     .addOption(providerOption())
+    .option(
+      '--group-timeout <seconds>',
+      'seconds that a process of an MPI job waits for another before the job ends (default: 600)',
+      parsePositiveNumber,
+    )
     .option('--list', 'print the recipes of the package')
     .option('--schema', 'print the JSON Schema of recipes')
     .option('--quiet', 'show no progress')
@@ -107,6 +118,7 @@ Examples:
   $ onnx-ire train recipe.json --measure-every 50
   $ onnx-ire train recipe.json --tensorboard boards/first; tensorboard --logdir boards
   $ onnx-ire train recipe.json --resume
+  $ mpirun -n 4 npx onnx-ire train recipe.json
   $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
   $ onnx-ire train --schema > recipe.schema.json
@@ -177,8 +189,34 @@ async function listRecipes(io: Io, json: true | undefined): Promise<void> {
 }
 
 async function train(io: Io, path: string, options: Options): Promise<void> {
+  const group = await mpi(options.groupTimeout === undefined ? {} : { timeout: options.groupTimeout })
+  const interrupted =
+    group && group.rank > 0 ? await follow(io, group, path, options) : await lead(io, group, path, options)
+  await group?.close()
+  if (interrupted) throw new Interrupted()
+}
+
+async function openRun(path: string, options: Options) {
   const recipe = overridePaths(await readRecipe(path, options.set), options)
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
+  return { recipe, folder, resume: options.resume ?? false, provider: options.provider }
+}
+
+/** Milliseconds after which a process reports an error: the first one, if it has the same error, has ended the job then. */
+const reportDelay = 1000
+
+async function follow(io: Io, group: Group, path: string, options: Options): Promise<boolean> {
+  try {
+    return await followTraining({ io, group, ...(await openRun(path, options)) })
+  } catch (error) {
+    await setTimeout(reportDelay)
+    throw prefixError(error, `rank ${group.rank}`)
+  }
+}
+
+async function lead(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
+  const run = await openRun(path, options)
+  const { recipe, folder } = run
   const isUnchanged = options.resume || options.set.length === 0
   const { files, ...others } = await folder.outputs(true, options.force ?? false)
   // The recipe of the folder itself may be trained again, if no field is changed.
@@ -186,19 +224,17 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
   await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
   const result = await runTraining({
     io,
-    recipe,
-    folder,
+    ...run,
+    group,
     progress: createTrainingProgress(io.stderr, options.quiet ?? false, monitoredMetric(recipe)),
-    resume: options.resume ?? false,
     force: options.force ?? false,
-    provider: options.provider,
     checkpointSeconds: options.checkpointEvery,
     memory: options.memory,
     measureEvery: options.measureEvery,
     tensorboard: options.tensorboard,
   })
   print(io, result, options.json, () => formatTrainingResult(result))
-  if (result.interrupted) throw new Interrupted()
+  return result.interrupted
 }
 
 /** The validation metric that selects the best weights, stops the run or lowers the learning rate. */

@@ -18,6 +18,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import { usageOf } from '../../recipe/usage.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import { decidedByAny, decidedByFirst, type Group } from '../../train/group.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { freeBatch } from '../../train/model/compare-batches.js'
 import { createStartModel } from '../../train/model/start-model.js'
@@ -62,6 +63,8 @@ interface TrainingRequest {
    * Share of the run after which it ends as if interrupted, at the first evaluation from there. Default: the whole run.
    */
   readonly share?: number
+  /** The processes of an MPI job, of which this is the first; the others call `followTraining`. */
+  readonly group?: Group | undefined
 }
 
 /** Result of a training run, printed with --json. */
@@ -178,7 +181,15 @@ async function trainInFolder(
   }
   warn(describeSkipped(skipped))
   const isOnCpu = request.provider === 'cpu'
-  const memory = isOnCpu ? await measureMemoryRoom(model, options, firstBatch(data, recipe), request.memory) : null
+  const batchSize = Math.ceil((recipe.batchSize ?? 32) / (request.group?.size ?? 1))
+  const memory = isOnCpu
+    ? await measureMemoryRoom(
+        model,
+        { ...options, batchSize },
+        firstBatch(data, { ...recipe, batchSize }),
+        request.memory,
+      )
+    : null
   if (memory) warn(warnOfMemory(memory, recipe))
   const runtime = await createRuntime(request.provider, recipe.threads)
   let replaced: string | undefined
@@ -188,7 +199,7 @@ async function trainInFolder(
       if (fixed !== null)
         progress.note(`the model was fixed at batches of ${fixed}, and now takes any number of examples`)
     }
-    const trainer = await Trainer.create(model, { ...options, runtime })
+    const trainer = await Trainer.create(model, { ...options, runtime, group: request.group })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
       progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
@@ -208,7 +219,7 @@ async function trainInFolder(
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
     progress.note(
-      `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}`,
+      `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}${describeGroup(request.group)}`,
     )
     if (recipe.batchNorm === undefined && hasNorms(model))
       progress.note(
@@ -230,7 +241,7 @@ async function trainInFolder(
     replaced = undefined
     const metrics = interrupted
       ? null
-      : await evaluateTrained(trainer, validation, { weights, epochs, summary: results, recipe })
+      : await evaluateTrained(trainer, validation, { weights, epochs, summary: results, recipe, group: request.group })
     await trainer.dispose()
     return {
       run: folder.path,
@@ -254,6 +265,8 @@ async function trainInFolder(
     await runtime.dispose()
   }
 }
+
+const describeGroup = (group: Group | undefined): string => (group ? `, in ${group.size} processes` : '')
 
 /**
  * Restores the run that a failed run was to replace, unless the failed one can be resumed. Returns the error with a
@@ -305,13 +318,16 @@ async function evaluateTrained(
     epochs,
     summary,
     recipe,
-  }: Pick<TrainingResult, 'weights' | 'epochs'> & { summary: RunSummary; recipe: Recipe },
+    group,
+  }: Pick<TrainingResult, 'weights' | 'epochs'> & { summary: RunSummary; recipe: Recipe; group: Group | undefined },
 ): Promise<Measures | null> {
   if (!validation) return null
   const last = epochs.at(-1)
   const evaluated = recipe.ema === undefined ? 'last' : 'ema'
   const same = weights === 'best' ? summary.best?.step === last?.step : weights === evaluated
-  return (same && last?.validation) || (await trainer.evaluate(validation, { weights }))
+  const known = (same && last?.validation) || undefined
+  if (group) await decidedByFirst(group, known !== undefined)
+  return known ?? (await trainer.evaluate(validation, { weights }))
 }
 
 /** Thrown by the validation data to end an evaluation after an interrupt. */
@@ -324,7 +340,7 @@ async function runSteps(
   request: TrainingRequest,
   onWarning: (message: string) => void,
 ) {
-  const { recipe, folder, progress, measureEvery, tensorboard } = request
+  const { recipe, folder, progress, measureEvery, tensorboard, group } = request
   const watch = watchEnhancement()
   const isAtShare = shareReached(recipe, data, request.share ?? 1)
   const before = (await folder.readEvaluations()).at(-1)
@@ -343,7 +359,7 @@ async function runSteps(
   let isPaused = false
   const options: FitOptions = {
     ...fitOptions(recipe),
-    ...(validation ? { validation: stopOnAbort(validation, signal) } : {}),
+    ...(validation ? { validation: stopOnAbort(validation, signal, group) } : {}),
     signal,
     checkpoints: { store: folder.store, ...checkpointSchedule(request) },
     ...(measureEvery === undefined ? {} : { measureEvery }),
@@ -380,7 +396,8 @@ async function runSteps(
     interrupts.release()
     board?.finish()
   }
-  return { epochs, interrupted: signal.aborted || isPaused }
+  // A signal may have reached another process of the group only.
+  return { epochs, interrupted: group ? !trainer.isFinished(options) : signal.aborted || isPaused }
 }
 
 /** Returns whether a share of a run below 1 has been trained at an evaluation. */
@@ -409,10 +426,17 @@ function checkpointSchedule({ recipe: { checkpoints = {} }, checkpointSeconds }:
   }
 }
 
-/** Data that throw `Stopped` after an interrupt, since a whole evaluation may take too long to wait for. */
-export const stopOnAbort = (data: DatasetOrStream, signal: { readonly aborted: boolean }): DatasetOrStream =>
-  transform(data, (batch) => {
-    if (signal.aborted) throw new Stopped()
+/**
+ * Data that throw `Stopped` after an interrupt, since a whole evaluation may take too long to wait for: in all processes
+ * of a group at the same batch.
+ */
+export const stopOnAbort = (
+  data: DatasetOrStream,
+  signal: { readonly aborted: boolean },
+  group?: Group,
+): DatasetOrStream =>
+  transform(data, async (batch) => {
+    if (group ? await decidedByAny(group, signal.aborted) : signal.aborted) throw new Stopped()
     return batch
   })
 

@@ -79,9 +79,16 @@ interface Constants {
   readonly multiple: number
 }
 
+/**
+ * Settings of UCX, which carries the messages of MPICH and others. By default it replaces the handler of SIGSEGV, which V8
+ * needs for WebAssembly, and functions of the C library that allocate memory, while other threads call them.
+ */
+const ucxSettings = { UCX_ERROR_SIGNALS: 'SIGILL,SIGBUS,SIGFPE', UCX_MEM_EVENTS: 'no' }
+
 /** Loads the first of the launcher's libraries that is installed. Throws 'runtime'. */
 export function loadLibrary(launcher: Launcher): MpiLibrary {
   const koffi = loadKoffi('mpi()')
+  for (const [name, value] of Object.entries(ucxSettings)) process.env[name] ??= value
   const failures: string[] = []
   for (const path of launcher.libraries) {
     let handle: ReturnType<Koffi['load']>

@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import { startJob } from '../node/mpi/job.js'
+import { needs } from '../requirements.js'
+import { json, program } from './command.js'
+import { type Workspace, workspace } from './workspace.js'
+
+let space: Workspace
+beforeAll(async () => {
+  space = await workspace()
+})
+afterAll(() => space.remove())
+
+/** Numbers of the steps in the log of a run. */
+async function stepsOf(folder: string): Promise<number[]> {
+  const text = await readFile(`${folder}/metrics.jsonl`, 'utf8').catch(() => '')
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('{"kind":"step"') && line.endsWith('}'))
+    .map((line) => (JSON.parse(line) as { step: number }).step)
+}
+
+async function waitForStep(folder: string, step: number): Promise<void> {
+  for (let i = 0; i < 400 && ((await stepsOf(folder)).at(-1) ?? 0) < step; i++) await delay(50)
+}
+
+/** The process of Node of a rank of the job that trains in a folder. */
+function pidOf(folder: string, rank: number): number {
+  const node = realpathSync(process.execPath)
+  const found = readdirSync('/proc').filter((name) => {
+    if (!/^\d+$/.test(name)) return false
+    try {
+      const [command, environment] = ['cmdline', 'environ'].map((file) =>
+        readFileSync(`/proc/${name}/${file}`, 'latin1'),
+      )
+      const ranks = [`OMPI_COMM_WORLD_RANK=${rank}`, `PMI_RANK=${rank}`]
+      return (
+        readlinkSync(`/proc/${name}/exe`) === node &&
+        command!.split('\0').includes(folder) &&
+        environment!.split('\0').some((entry) => ranks.includes(entry))
+      )
+    } catch {
+      return false // it has ended, or belongs to another user
+    }
+  })
+  expect(found).toHaveLength(1)
+  return Number(found[0])
+}
+
+const [openMpi, mpich] = [await needs('Open MPI'), await needs('MPICH')]
+
+describe('train in several processes', () => {
+  it('saves on SIGUSR1, ends if a rank is killed, and resumes with another number of ranks', openMpi, async () => {
+    const recipe = await space.writeRecipe('long.json', {
+      ...{ steps: 120, epochs: undefined, evaluateEvery: 40, checkpoints: { everySteps: 10 }, best: true, ema: 0.9 },
+    })
+    const folder = space.path('long')
+    const args = ['train', recipe, '--out', folder, '--json', '--quiet']
+
+    const first = startJob('Open MPI', 2, [program, ...args])
+    await waitForStep(folder, 5)
+    execFileSync('kill', ['-USR1', String(first.pid)])
+    const saved = await first.ended
+    expect(saved.code).toBe(130)
+    const { interrupted, step } = JSON.parse(saved.stdout) as TrainingResult
+    expect(interrupted).toBe(true)
+    expect((await readdir(`${folder}/checkpoints`)).at(-1)).toContain(`0${step}.safetensors`)
+
+    const second = startJob('Open MPI', 2, [program, ...args, '--resume'])
+    await waitForStep(folder, step + 15)
+    process.kill(pidOf(folder, 1), 'SIGKILL')
+    expect((await second.ended).code).not.toBe(0)
+    expect((await stepsOf(folder)).at(-1)).toBeLessThan(120)
+
+    const result = await json<TrainingResult>(...args, '--resume')
+    expect(result).toMatchObject({ interrupted: false, step: 120 })
+    expect(await stepsOf(folder)).toEqual(Array.from({ length: 120 }, (_, i) => i + 1))
+  })
+
+  it('trains the model that one process trains', mpich, async () => {
+    const recipe = await space.writeRecipe('short.json', { best: true })
+    const args = ['train', recipe, '--json', '--quiet', '--out']
+    const alone = await json<TrainingResult>(...args, space.path('alone'))
+    const { code, stdout, stderr } = await startJob('MPICH', 2, [program, ...args, space.path('two')]).ended
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const together = JSON.parse(stdout) as TrainingResult
+    expect(together.validation!.loss).toBeCloseTo(alone.validation!.loss, 5)
+    expect(together.validation!.accuracy).toBe(alone.validation!.accuracy)
+    expect(together.best!.step).toBe(alone.best!.step)
+  })
+})
