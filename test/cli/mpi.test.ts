@@ -51,7 +51,8 @@ function pidOf(folder: string, rank: number): number {
   return Number(found[0])
 }
 
-const [openMpi, mpich] = [await needs('Open MPI'), await needs('MPICH')]
+const openMpi = { ...(await needs('Open MPI')), timeout: 180_000 }
+const mpich = await needs('MPICH')
 
 describe('train in several processes', () => {
   it('saves on SIGUSR1, ends if a rank is killed, and resumes with another number of ranks', openMpi, async () => {
