@@ -1,7 +1,7 @@
 import { expect, it, vi } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { countStored, openTable, small, stored, useDigits } from './playground-examples.js'
+import { countStored, drawExamples, openTable, small, stored, useDigits } from './playground-examples.js'
 
 const settings = { epochs: '1000', batch: '2' }
 
@@ -20,7 +20,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
               .catch(() => 0)
             return found > step && found
           },
-          { timeout: 30_000, interval: 200 },
+          { timeout: 120_000, interval: 200 },
         )
       const stepOf = async (each: typeof page) => Number(/\d+/.exec(await each.text('#progress-text')))
       await openTable(page)
@@ -61,6 +61,44 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await next.says(/^Stopped/)
       expect(await countStored(next)).toEqual(stored(0, 1))
       await next.tab.close()
+    },
+    patience,
+  )
+
+  it(
+    'examples that were not trained on > are there after a reload, can be added to, and are trained on',
+    async () => {
+      const page = await browser().openTab()
+      await page.open()
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
+      const before = await countStored(page)
+      const unfinished = async () => (await countStored(page)).unfinished - before.unfinished
+      await drawExamples(page, { circle: 3, star: 2 })
+      await expect.poll(unfinished).toBe(1)
+      await page.tab.waitForTimeout(1200) // the last drawing
+      await page.tab.reload()
+      await page.tab.waitForSelector('#unfinished:not([hidden])')
+      expect(await page.text('#unfinished-text')).toMatch(/^The examples that you showed/)
+      await page.tab.click('#go-on')
+      await page.says(/^Your examples are here again/)
+      const cards = page.tab.locator('#cards > li')
+      const counts = () => cards.locator('.count').allInnerTexts()
+      expect(await counts()).toEqual(['3', '2'])
+      expect(
+        await cards
+          .locator('.class-head input')
+          .evaluateAll((all) => all.map((each) => (each as HTMLInputElement).value)),
+      ).toEqual(['circle', 'star'])
+      // More of them are stored in the same place.
+      await drawExamples(page, { circle: 1, star: 1 })
+      expect(await counts()).toEqual(['4', '3'])
+      await page.tab.waitForTimeout(1200)
+      expect(await unfinished()).toBe(1)
+      await page.train({ epochs: '2', batch: '4' })
+      await page.says(/^Done/)
+      expect(await unfinished()).toBe(0)
+      await page.tab.close()
     },
     patience,
   )

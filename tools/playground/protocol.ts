@@ -49,12 +49,15 @@ export type DataChoice =
   | { readonly kind: 'folder'; readonly files: readonly { readonly path: string; readonly file: File }[] }
   | { readonly kind: 'csv'; readonly file: File; readonly label: string }
   | { readonly kind: 'idx'; readonly images: File; readonly labels: File }
-  | {
-      readonly kind: 'shown'
-      /** Order of the classes. */
-      readonly classes: readonly string[]
-      readonly examples: readonly ShownExample[]
-    }
+  | ShownChoice
+
+/** Examples that were drawn, filmed or added as photos. */
+export interface ShownChoice {
+  readonly kind: 'shown'
+  /** Order of the classes. */
+  readonly classes: readonly string[]
+  readonly examples: readonly ShownExample[]
+}
 
 /** An image from the canvas, the camera or a photo. */
 export interface ShownExample {
@@ -126,6 +129,11 @@ export interface Calls {
   stop(): Promise<void>
   /** Stores the weights of the current training run at once, since the page may be closed. */
   keep(): Promise<void>
+  /**
+   * Stores examples that were shown, with which a later visit can go on; without examples deletes them. Does nothing
+   * during training, which stores its data itself.
+   */
+  keepExamples(choice: ShownChoice): Promise<void>
   /** The newest stored run that is unfinished and that no tab is training; null if there is no such run. */
   unfinished(): Promise<Unfinished | null>
   /** The finished runs stored in this browser, newest first. */
@@ -177,6 +185,8 @@ export interface Unfinished {
   readonly id: string
   /** File name of its model. */
   readonly model: string
+  /** Whether its training has begun; otherwise it consists of model and examples. */
+  readonly isBegun: boolean
 }
 
 /** A finished training run, stored with its tuned models. */
@@ -199,9 +209,9 @@ export interface ContenderResult {
 /** Initial state of a stored training run. */
 export interface Reopened {
   readonly model: ModelSummary
-  readonly data: DataSummary
   readonly choice: DataChoice
-  readonly settings: Settings
+  /** The data and the settings of its training; null if only examples were stored. */
+  readonly training: { readonly data: DataSummary; readonly settings: Settings } | null
 }
 
 export interface StepEvent {

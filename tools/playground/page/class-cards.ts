@@ -64,6 +64,11 @@ export class ClassCards {
     )
   }
 
+  /** Whether examples were added or deleted since the cards were filled. */
+  get isEdited(): boolean {
+    return this.#changes.length > 0
+  }
+
   /** @throws if a name is missing or used twice */
   check(): void {
     const names = this.classes

@@ -5,6 +5,7 @@ import { DataPanel } from './data-panel.js'
 import { byId, createFileInput } from './dom.js'
 import { FinishedModels } from './finished-models.js'
 import { Keeping } from './keeping.js'
+import { KeptExamples, showChoice } from './kept-examples.js'
 import { isGeneral, ModelPanel } from './model-panel.js'
 import { offerResume } from './offer-resume.js'
 import { installOffline } from './offline.js'
@@ -44,6 +45,7 @@ const data: DataPanel = new DataPanel(
     const outline = data.outline
     training.onData(outline)
     tried.onData(outline?.classes ?? [], outline?.columns ?? [])
+    examples?.onChange()
   },
   async (csv, label) => {
     if (kind !== 'table' && opened === 'table') return
@@ -65,6 +67,7 @@ const model: ModelPanel = new ModelPanel(calls, (summary, isOpened) => {
   data.onModel(summary)
   showView('work')
 })
+const examples: KeptExamples | undefined = new KeptExamples(calls, data)
 data.cards.reset(['Class 1', 'Class 2'])
 tellStories({ model, data, training, tried })
 byId('home').addEventListener('click', () => {
@@ -76,13 +79,15 @@ byId('home').addEventListener('click', () => {
 void installOffline()
 const open = (reopened: Reopened) => {
   model.show(reopened.model)
-  data.show(reopened.data)
-  training.show(reopened.settings)
+  showChoice(data, reopened.choice)
+  if (!reopened.training) return
+  data.show(reopened.training.data)
+  training.show(reopened.training.settings)
 }
 /** Opens a run with its tuned models. */
 const openFinished = (reopened: Reopened) => {
   open(reopened)
-  tried.onStart(reopened.data.classes)
+  tried.onStart(reopened.training?.data.classes ?? [])
   tried.onWeights(true)
   taken.offer(true)
   showStatus('The tuned models are open: try them, download them, or train again.')
@@ -102,5 +107,6 @@ project.addEventListener('change', () =>
 if (applySettingsLink()) showStatus('The settings of the link are chosen. Choose a story, or open a model of your own.')
 void offerResume(calls, async (reopened) => {
   open(reopened)
-  await training.goOn()
+  if (reopened.training) await training.goOn()
+  else showStatus('Your examples are here again: add more, or train.')
 })

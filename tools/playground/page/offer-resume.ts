@@ -3,8 +3,8 @@ import { byId } from './dom.js'
 import { runGuarded, showStatus } from './status.js'
 
 /**
- * Offers to resume a training run whose page the browser closed, which happens to tabs hidden for long. If there are
- * several, the newest is offered first.
+ * Offers to resume a training run that was unfinished when its page was closed, or to go on with examples that were not
+ * trained on. If there are several, the newest is offered first.
  */
 export async function offerResume(calls: Calls, goOn: (reopened: Reopened) => Promise<void>): Promise<void> {
   const panel = byId('unfinished')
@@ -14,8 +14,9 @@ export async function offerResume(calls: Calls, goOn: (reopened: Reopened) => Pr
     panel.hidden = found === null
     if (found === null) return
     id = found.id
-    byId('unfinished-text').textContent =
-      `A training run of ${found.model} was unfinished when its page was closed. It is stored in this browser.`
+    byId('unfinished-text').textContent = found.isBegun
+      ? `A training run of ${found.model} was unfinished when its page was closed. It is stored in this browser.`
+      : 'The examples that you showed in an earlier visit are stored in this browser. No model has learned them yet.'
   }
   byId('go-on').addEventListener('click', () =>
     runGuarded(null, async () => {

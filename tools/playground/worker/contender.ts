@@ -17,6 +17,7 @@ import { checkpointFolder } from 'onnx-ire/web'
 import type { ContenderName, Settings, WorkerEvent } from '../protocol.js'
 import type { Control } from './control.js'
 import { Lock } from './lock.js'
+import { toWarmups } from './warmups.js'
 
 /** Number of training examples for measuring the sharpness. */
 const measured = 128
@@ -53,11 +54,11 @@ export class Contender {
   /** Creates a contender, which owns and disposes the runtime. The runtime is also disposed if creation fails. */
   static async create(name: ContenderName, model: Model, runtime: Runtime, conditions: Conditions): Promise<Contender> {
     const { parts, settings } = conditions
-    const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, epochs, layers } = settings
-    const steps = epochs * Math.ceil(parts.train.length / batchSize)
+    const { lr, weightDecay, kappa, gamma, interval, batchSize, seed, layers } = settings
+    const warmups = toWarmups(settings, parts.train.length)
     const base = adamw({ lr, weightDecay })
-    const optimizer = name === 'ire' ? ire(base, { kappa, gamma, interval, warmup: Math.ceil(steps / 10) }) : base
-    const schedule = { kind: 'cosine', warmup: Math.min(5, Math.floor(steps / 2)) } as const
+    const optimizer = name === 'ire' ? ire(base, { kappa, gamma, interval, warmup: warmups.ire }) : base
+    const schedule = { kind: 'cosine', warmup: warmups.schedule } as const
     try {
       // A run that was stored before there was a choice trains all layers.
       const frozen = layers === 'head' ? ({ freeze: { except: 'head' }, features: 'cached' } as const) : {}

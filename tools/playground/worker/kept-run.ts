@@ -13,7 +13,7 @@ import {
 /** Milliseconds between two checkpoints. */
 const interval = 3000
 /** Largest share of the time that checkpoints take. */
-const share = 0.05
+const share = 0.2
 
 /** What a training run gives to be kept. */
 export interface Keepable {
@@ -88,10 +88,13 @@ export class KeptRun {
     await this.#writing
   }
 
-  /** Ends the saving. Deletes a run that failed before it had a checkpoint: it would fail again. */
-  async end(): Promise<void> {
+  /**
+   * Ends the saving. Deletes a run that failed before it had a checkpoint, since it would fail again.
+   * @param isUnique whether its data exist nowhere else, and stay
+   */
+  async end(isUnique: boolean): Promise<void> {
     await this.#stop()
-    if (!this.#hasCheckpoint) await deleteStoredRun(this.#run.id).catch(() => {})
+    if (!this.#hasCheckpoint && !isUnique) await deleteStoredRun(this.#run.id).catch(() => {})
   }
 
   /**

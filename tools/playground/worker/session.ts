@@ -26,6 +26,7 @@ import {
   type ModelSummary,
   type Reopened,
   type Settings,
+  type ShownChoice,
   type TakeAway,
   type TakenFile,
   type Unfinished,
@@ -46,6 +47,7 @@ import {
   readStoredRun,
   runFolder,
   tunedPath,
+  writeStoredRun,
 } from './stored-run.js'
 import { createTableModel } from './table-model.js'
 import type { TrainedRun } from './take-away/trained-run.js'
@@ -79,6 +81,8 @@ export class Session implements Calls {
   /** Control of the current training run, set before the race begins. */
   #control: Control | undefined
   #kept: KeptRun | undefined
+  /** The stored examples that have not been trained on. */
+  #draft: LockedRun | undefined
   /** The stored run that was opened last, until it is trained. */
   #reopened: LockedRun | undefined
 
@@ -97,6 +101,8 @@ export class Session implements Calls {
     const last = findOutput(graph).shape?.at(-1)
     const classes = typeof last === 'number' ? last : null
     await this.#closeModels()
+    this.#draft?.unlock()
+    this.#draft = undefined
     this.#model = { source, file, classes, form }
     await this.#closeUntrained()
     this.#examples = undefined
@@ -152,6 +158,7 @@ export class Session implements Calls {
     const { summary, choice } = this.#examples
     const control = new Control()
     this.#control = control
+    const draft = this.#draft
     let own: LockedRun | undefined
     this.#tell({ kind: 'begun' })
     const results: Results = {}
@@ -193,15 +200,17 @@ export class Session implements Calls {
         },
       )
       await race.run()
-      if (race.steps === 0) await this.#kept.end()
+      if (race.steps === 0) await this.#kept.end(choice.kind === 'shown')
       else unkept = await this.#finish(this.#kept, race, usage, results)
     } catch (error) {
-      await this.#kept?.end()
+      await this.#kept?.end(choice.kind === 'shown')
       throw form.open ? withSize(error, form) : error
     } finally {
       this.#control = undefined
+      // Examples whose training did not begin can still be added to.
+      if (own && own === draft && !this.#kept) this.#draft = own
+      else own?.unlock()
       this.#kept = undefined
-      own?.unlock()
       this.#tell({ kind: 'ended', hasModels: this.#race !== undefined, reason: unkept })
     }
     return { stopped: control.stopped }
@@ -219,10 +228,27 @@ export class Session implements Calls {
     await this.#kept?.save()
   }
 
+  async keepExamples(choice: ShownChoice): Promise<void> {
+    if (this.#control || !this.#model) return
+    const { source, form } = this.#model
+    if (choice.examples.length === 0) {
+      if (this.#draft) await deleteStoredRun(this.#draft.id)
+      return
+    }
+    if (!this.#draft) {
+      const id = createRunId()
+      this.#draft = { id, unlock: await lockStored(id) }
+    }
+    await writeStoredRun(
+      { id: this.#draft.id, model: nameOf(source), form, settings: null, startedAt: Date.now(), finished: null },
+      { source, data: choice },
+    )
+  }
+
   async unfinished(): Promise<Unfinished | null> {
     // Without storage there are no stored runs; everything else works.
     const [run] = await findUnfinishedRuns().catch(() => [])
-    return run ? { id: run.id, model: run.model } : null
+    return run ? { id: run.id, model: run.model, isBegun: run.settings !== null } : null
   }
 
   async finished(): Promise<readonly FinishedRun[]> {
@@ -246,7 +272,8 @@ export class Session implements Calls {
       const tuned = finished ? (contender: ContenderName) => this.tuned(id, contender) : undefined
       const reopened = await this.#reopen(source, form, data, settings, tuned)
       if (finished) unlock()
-      else this.#reopened = { id, unlock }
+      else if (settings) this.#reopened = { id, unlock }
+      else this.#draft = { id, unlock }
       return reopened
     } catch (error) {
       unlock()
@@ -307,18 +334,21 @@ export class Session implements Calls {
     source: File | string,
     { size, normalisation }: Pick<Form, 'size' | 'normalisation'>,
     choice: DataChoice,
-    settings: Settings,
+    settings: Settings | null,
     tuned?: (contender: ContenderName) => Promise<Uint8Array>,
   ): Promise<Reopened> {
     const opened = await this.open(source)
     const form = { ...opened.form, size: opened.form.open ? size : opened.form.size, normalisation }
     await this.form(form)
+    const model = { ...opened, form }
+    // Examples that were not trained on may be of one class so far.
+    if (!settings) return { model, choice, training: null }
     const data = await this.data(choice)
     if (tuned) {
       this.#trained = await this.#describe(settings)
       this.#tuned = await TunedModels.read(tuned, form)
     }
-    return { model: { ...opened, form }, data, choice, settings }
+    return { model, choice, training: { data, settings } }
   }
 
   /** Describes a run with the open model and data. */
@@ -362,6 +392,9 @@ export class Session implements Calls {
     this.#reopened = undefined
     if (reopened && resume) return reopened
     reopened?.unlock()
+    const draft = this.#draft
+    this.#draft = undefined
+    if (draft) return draft
     const id = createRunId()
     return { id, unlock: await lockStored(id) }
   }

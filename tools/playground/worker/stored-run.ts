@@ -8,7 +8,8 @@ export interface StoredRun {
   /** File name of the model that it started from. */
   readonly model: string
   readonly form: Form
-  readonly settings: Settings
+  /** Null until its training begins. */
+  readonly settings: Settings | null
   /** Time of its beginning, in milliseconds. */
   readonly startedAt: number
   /** Result of the run; null until it ends. */

@@ -1,13 +1,8 @@
 import type { DataSource, Recipe } from 'onnx-ire/recipe'
-import type { ContenderName, Settings } from '../../protocol.js'
+import type { ContenderName } from '../../protocol.js'
 import { contenders } from '../../protocol.js'
+import { toWarmups } from '../warmups.js'
 import { type TrainedRun, tunedName } from './trained-run.js'
-
-/** Options that IRE and the schedule have in a run of the playground. */
-export function toWarmups({ epochs, batchSize }: Settings, trained: number) {
-  const steps = epochs * Math.ceil(trained / batchSize)
-  return { ire: Math.ceil(steps / 10), schedule: Math.min(5, Math.floor(steps / 2)) }
-}
 
 /** The training of one contender as a recipe of `onnx-ire train`. */
 export function toRecipe(run: TrainedRun, contender: ContenderName, source: DataSource): Recipe {
