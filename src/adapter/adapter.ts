@@ -20,9 +20,9 @@ export interface AdapterLayer {
 
 /** Settings with which an adapter was created, as in PEFT's `adapter_config.json`. They do not change the result. */
 export interface AdapterConfig {
-  /** Rank of the layers without a pattern of their own. */
+  /** Rank of the layers without a pattern of their own; 0 if the adapter has factors. */
   readonly r: number
-  /** Numerator of the scale of the layers without a pattern of their own. */
+  /** Numerator of the scale of the layers without a pattern of their own; 0 if the adapter has factors. */
   readonly alpha: number
   /** Probability of dropping an input element of A in training. Default 0. */
   readonly dropout?: number
@@ -53,9 +53,22 @@ export interface SavedModule {
   readonly bias?: Tensor
 }
 
-/** Low-rank changes of some layers of a model (LoRA, Hu et al. 2021). */
+/** Factors of the outputs or inputs of one layer ((IA)^3, Liu et al. 2022), in the layout of PEFT. */
+export interface ScalingLayer {
+  /** PEFT's module path. */
+  readonly module: string
+  readonly kind: AdapterKind
+  /** What is multiplied: the layer's outputs, after its bias, or its inputs. */
+  readonly of: 'outputs' | 'inputs'
+  /** Outputs [out, 1], inputs [1, in]; convolution [1, channels, 1, 1]. */
+  readonly factors: Tensor
+}
+
+/** Changes of some layers of a model: of low rank (LoRA, Hu et al. 2021), or by factors. */
 export interface Adapter {
   readonly layers: readonly AdapterLayer[]
+  /** Factors of layers; `layers` is empty then. */
+  readonly scalings?: readonly ScalingLayer[]
   /** Modules that are trained as a whole. */
   readonly saved?: readonly SavedModule[]
   readonly config: AdapterConfig

@@ -18,7 +18,14 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
 import { findLayers, type Layer, type LayerOptions, type Site } from './layers.js'
 import { groupsOf, transpose } from './names.js'
-import { addRecord, findRecord, type LayerRecord, type SavedRecord, type SiteRecord } from './record.js'
+import {
+  addRecord,
+  findRecord,
+  type LayerRecord,
+  type SavedRecord,
+  type ScalingRecord,
+  type SiteRecord,
+} from './record.js'
 import {
   findWholeLayers,
   type Place,
@@ -27,6 +34,7 @@ import {
   toNodeWeight,
   type WholeLayer,
 } from './saved-modules.js'
+import { pairScalings, type ScalingPair, toNodeFactors } from './scalings.js'
 import { replaceNodes } from './scopes.js'
 
 /**
@@ -45,7 +53,18 @@ export function applyAdapter(model: Model, adapter: Adapter, options: LayerOptio
   return insertAdapter(model, findPairs(model, adapter, options), adapter.config, {
     ...options,
     saved: findSaved(model, adapter, options),
+    scalings: findScalings(model, adapter, options),
   })
+}
+
+/** Finds the layers of a model that factors of an adapter multiply. Throws `invalid-data` and `invalid-option`. */
+export function findScalings(model: Model, { scalings = [] }: Adapter, options: LayerOptions): readonly ScalingPair[] {
+  if (scalings.length === 0) return []
+  const layers = findLayers(model, options)
+  return pairScalings(
+    model,
+    scalings.map((scaling) => ({ layer: findModule(layers, scaling.module), scaling })),
+  )
 }
 
 /** Finds the layers of a model that the layers of an adapter change. Throws `invalid-data` and `invalid-option`. */
@@ -150,7 +169,11 @@ export function insertAdapter(
   model: Model,
   pairs: readonly LayerPair[],
   config: AdapterConfig,
-  { qkvSizes, saved = [] }: LayerOptions & { readonly saved?: readonly SavedPair[] },
+  {
+    qkvSizes,
+    saved = [],
+    scalings = [],
+  }: LayerOptions & { readonly saved?: readonly SavedPair[]; readonly scalings?: readonly ScalingPair[] },
 ): Model {
   const graph = model.proto.graph!
   const inserted = new Insertion(model, config.dropout ?? 0)
@@ -167,9 +190,19 @@ export function insertAdapter(
   const records = pairs.map((pair) => inserted.addTensors(pair))
   const changes: Redirections = new Map()
   const savedRecords = saved.map((pair) => inserted.addSaved(pair, changes))
+  /** Factors of outputs, and of inputs, by the node that they change. */
+  const [scaledOutputs, scaledInputs] = [new Map<NodeProto, ScalingPair[]>(), new Map<NodeProto, ScalingPair>()]
+  for (const pair of scalings)
+    if (pair.scaling.of === 'outputs') for (const output of new Set(pair.outputs)) append(scaledOutputs, output, pair)
+    else for (const { node } of pair.layer.sites) scaledInputs.set(node, pair)
+  const scalingRecords = scalings.map((pair) => inserted.addFactors(pair))
   const node = replaceNodes(graph, (base) => {
     const at = bySite.get(base)
-    return at ? inserted.addSite(base, at) : [redirect(base, changes)]
+    if (at) return inserted.addSite(base, at)
+    const [outputs, inputs] = [scaledOutputs.get(base), scaledInputs.get(base)]
+    const redirected = redirect(base, changes)
+    const before = inputs ? inserted.scaleInput(redirected, inputs) : [redirected]
+    return outputs ? [...before.slice(0, -1), ...inserted.scaleOutput(before.at(-1)!, outputs)] : before
   })
   const edited = edit(graph, {
     node,
@@ -187,6 +220,7 @@ export function insertAdapter(
       layers: records,
       sites: inserted.sites,
       ...(saved.length > 0 && { saved: savedRecords }),
+      ...(scalings.length > 0 && { scalings: scalingRecords }),
     }),
   }
 }
@@ -283,6 +317,75 @@ class Insertion {
       transposed: layer.kind === 'linear' && layer.outAxis === 1,
       places,
     }
+  }
+
+  /** Adds the factors of a layer. */
+  addFactors({ layer, scaling }: ScalingPair): ScalingRecord {
+    const { module, kind, of, factors } = scaling
+    const dims = toNodeFactors(scaling)
+    const { dtype } = layer.sites[0]!
+    return {
+      module,
+      kind,
+      of,
+      factors: this.#addTensor(`${module}.ia3_l`, tensorFrom(dtype, dims, numbersOf(factors))),
+      dims: factors.dims,
+      places:
+        of === 'inputs' ? layer.sites.map(({ node, input }) => ({ output: node.output[0]!, at: 0, name: input })) : [],
+    }
+  }
+
+  /** A node that reads its input multiplied by factors, after the product. */
+  scaleInput(base: NodeProto, { scaling: { module } }: ScalingPair): readonly NodeProto[] {
+    const name = this.#claimNumbered(`${module}/ia3_inputs`)
+    const output = this.#claim(`${name}_output_0`)
+    const product = create('NodeProto', {
+      opType: 'Mul',
+      name,
+      input: [base.input[0]!, `${module}.ia3_l`],
+      output: [output],
+    })
+    return [product, edit(base, { input: base.input.with(0, output) })]
+  }
+
+  /** A node with a renamed output, and the product of that and factors; those of a packed layer's parts side by side. */
+  scaleOutput(base: NodeProto, pairs: readonly ScalingPair[]): readonly NodeProto[] {
+    const { layer, scaling } = pairs[0]!
+    const { module } = scaling
+    const name = this.#claimNumbered(`${module}/ia3_outputs`)
+    const [output, renamed] = [base.output[0]!, this.#claim(`${name}_base`)]
+    this.sites.push({ output, base: renamed })
+    const nodes: NodeProto[] = []
+    let factors = `${module}.ia3_l`
+    if (layer.part) {
+      const parts = layer.part.sizes.map((size, index) => {
+        const pair = pairs.find((each) => each.layer.part!.index === index)
+        if (pair) return `${pair.scaling.module}.ia3_l`
+        const ones = `${module}.ia3_ones_${index}`
+        if (!this.#taken.has(ones))
+          this.#addTensor(ones, tensorFrom(layer.sites[0]!.dtype, [size], Array(size).fill(1)))
+        return ones
+      })
+      factors = this.#claim(`${name}_factors`)
+      nodes.push(
+        create('NodeProto', {
+          opType: 'Concat',
+          name: factors,
+          input: parts,
+          output: [factors],
+          attribute: [intAttribute('axis', 0)],
+        }),
+      )
+    }
+    nodes.push(create('NodeProto', { opType: 'Mul', name, input: [renamed, factors], output: [output] }))
+    return [edit(base, { output: [renamed, ...base.output.slice(1)] }), ...nodes]
+  }
+
+  /** A free name: the given one, or with a number if a module is computed several times. */
+  #claimNumbered(name: string): string {
+    let free = name
+    for (let n = 1; this.#taken.has(free); n++) free = `${name}_${n}`
+    return this.#claim(free)
   }
 
   /** The nodes that replace a base node: itself with a renamed output, and those of its adapter layers. */

@@ -3,8 +3,9 @@
  * @module onnx-ire/adapter
  */
 
-export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer, SavedModule } from './adapter.js'
+export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
+export { type Ia3Options, ia3 } from './ia3.js'
 export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
 export { type AdapterInit, type LoraOptions, lora } from './lora.js'
 export { type LoraReadyOptions, makeLoraReady } from './lora-ready.js'

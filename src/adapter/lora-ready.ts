@@ -59,6 +59,11 @@ export function makeLoraReady(model: Model, options: LoraReadyOptions = {}): Mod
       'invalid-option',
       `makeLoraReady: module '${record.saved[0]!.module}' of the model's adapter is trained as a whole, which cannot be an input: give the base of the adapter`,
     )
+  if (record?.scalings)
+    throw new OnnxIreError(
+      'invalid-option',
+      'makeLoraReady: the adapter of the model multiplies by factors ((IA)^3), which cannot be inputs of low rank: give the base of the adapter',
+    )
   const qkvSizes = options.qkvSizes ?? record?.qkvSizes
   const layerOptions = qkvSizes ? { qkvSizes } : {}
   const base = record ? removeAdapter(model) : model

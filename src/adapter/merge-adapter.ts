@@ -1,17 +1,18 @@
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import { type Model, replaceTensors } from '../onnx/model.js'
+import { type Model, namedTensors, replaceTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findPairs, findSaved, type LayerPair } from './apply-adapter.js'
+import { findPairs, findSaved, findScalings, type LayerPair } from './apply-adapter.js'
 import type { Layer } from './layers.js'
 import { mergeWeight, readWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
 import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
+import { type ScalingPair, scaleBias, scaleWeight } from './scalings.js'
 import { replaceNodes } from './scopes.js'
 import { toStoredOrder } from './weight-source.js'
 
@@ -31,7 +32,8 @@ export function mergeAdapter(model: Model): Model {
   const adapter = adapterOf(model)
   const options = qkvSizes ? { qkvSizes } : {}
   const pairs = findPairs(base, adapter, options)
-  const quantized = pairs.filter(({ layer: { source } }) => !source || source.isQuantized)
+  const scalings = findScalings(base, adapter, options)
+  const quantized = [...pairs, ...scalings].filter(({ layer: { source } }) => !source || source.isQuantized)
   if (quantized.length > 0)
     throw new OnnxIreError(
       'invalid-option',
@@ -63,6 +65,29 @@ export function mergeAdapter(model: Model): Model {
     const { layer } = group[0]!
     const merged = group.reduce((weight, pair) => mergeWeight(pair.layer, pair.adapter, weight), readWeight(layer))
     place(layer, merged)
+  }
+  const scaled = new Map<NodeProto, ScalingPair[]>()
+  for (const pair of scalings) append(scaled, pair.layer.sites[0]!.node, pair)
+  const tensors = namedTensors(base)
+  for (const group of scaled.values()) {
+    const [{ layer, biases }] = group as [ScalingPair]
+    place(
+      layer,
+      group.reduce((weight, pair) => scaleWeight(pair, weight), readWeight(layer)),
+    )
+    const outputs = group.filter(({ scaling }) => scaling.of === 'outputs')
+    if (biases.length === 0 || outputs.length === 0) continue
+    const names = new Set(biases.map(({ node, at }) => node.input[at]!))
+    const [name = ''] = names
+    const stored = tensors.get(name)
+    if (names.size > 1 || biases.length !== layer.sites.length || !stored)
+      throw new OnnxIreError(
+        'invalid-option',
+        `the adapter cannot be merged: the bias of ${layer.module} is ${stored ? 'another one where the module is computed again' : 'not stored as it is used'}: leave the adapter beside the weights`,
+      )
+    const tensor = outputs.reduce((bias, pair) => scaleBias(pair, bias), stored)
+    if (readers.count(name) === biases.length) replaced.set(name, tensor)
+    else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: biases })
   }
   for (const { whole, saved } of findSaved(base, adapter, options)) {
     const { layer, bias } = whole

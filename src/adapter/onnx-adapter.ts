@@ -95,10 +95,14 @@ function toLayer({ module, kind, a, b, magnitude }: StoredLayer): AdapterLayer {
  * have one symbol, so onnxruntime lets layers of different ranks overwrite each other: zeros fill A and B up to the
  * largest rank, which leaves the product B A unchanged.
  */
-function toInputs({ layers, saved }: Adapter, dtype?: 'float32' | 'float16'): Record<string, Tensor> {
+function toInputs({ layers, saved, scalings }: Adapter, dtype?: 'float32' | 'float16'): Record<string, Tensor> {
   if (saved?.length)
     throw invalidAdapter(
       `module '${saved[0]!.module}' is trained as a whole, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
+    )
+  if (scalings?.length)
+    throw invalidAdapter(
+      'it has factors ((IA)^3), which this format cannot hold: write a PEFT folder, or merge the adapter',
     )
   checkLayers(layers)
   const rank = Math.max(...layers.map(({ a }) => a.dims[0]!))

@@ -3,7 +3,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { type OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
-import type { Adapter, AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
+import type { Adapter, AdapterConfig, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
 import {
   checkLayer,
   checkLayers,
@@ -14,6 +14,7 @@ import {
   suffixes,
   toAdapterType,
 } from './names.js'
+import { readIa3Config, toIa3Config, toNamedFactors, toScaling } from './peft-ia3.js'
 
 /** Names of the files of a PEFT folder. */
 export const peftFiles = {
@@ -53,14 +54,16 @@ const checksumKey = 'onnx-ire.base'
  * ```
  */
 export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): Record<string, Uint8Array> {
-  const { layers } = adapter
-  checkLayers(layers)
-  const config = toPeftConfig(adapter)
+  const { layers, scalings = [] } = adapter
+  if (scalings.length === 0) checkLayers(layers)
+  else if (layers.length > 0) throw invalidAdapter('it has low-rank changes and factors, which PEFT has no method for')
+  const config = scalings.length > 0 ? toIa3Config(adapter) : toPeftConfig(adapter)
+  const factors = toNamedFactors(adapter).map(([name, tensor]) => [prefix + name, tensor] as const)
   const whole = (adapter.saved ?? []).flatMap(({ module, weight, bias }) => [
     [`${prefix}${module}.weight`, weight] as const,
     ...(bias ? [[`${prefix}${module}.bias`, bias] as const] : []),
   ])
-  const tensors = Object.fromEntries([...layers.flatMap(toNamedTensors), ...whole])
+  const tensors = Object.fromEntries([...layers.flatMap(toNamedTensors), ...factors, ...whole])
   const { baseChecksum } = adapter.config
   const metadata = { format: 'pt', ...(baseChecksum !== undefined && { [checksumKey]: baseChecksum }) }
   return {
@@ -71,9 +74,9 @@ export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): 
 }
 
 /**
- * Decodes the files of a PEFT folder, of which it reads adapter_config.json and adapter_model.safetensors. Folders
- * whose adapter changes more than A and B and whole modules (biases, other methods) are refused, since the result would
- * differ.
+ * Decodes the files of a PEFT folder, of which it reads adapter_config.json and adapter_model.safetensors: LoRA, DoRA
+ * and (IA)^3, with modules that are trained as a whole. Folders whose adapter changes more (biases, other methods) are
+ * refused, since the result would differ.
  *
  * @throws OnnxIreError `invalid-data` with file and field, `damaged` for a damaged safetensors file
  *
@@ -83,17 +86,17 @@ export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): 
  * ```
  */
 export function decodePeft(files: FilesByName): PeftAdapter {
-  const { config, warnings } = readConfig(requireFile(files, peftFiles.config))
+  const fields = parseConfig(requireFile(files, peftFiles.config))
+  if (getOwn(fields, 'peft_type') === 'IA3') return decodeIa3(fields, requireFile(files, peftFiles.weights))
+  const { config, warnings } = readConfig(fields)
   const { tensors, metadata } = readWeights(requireFile(files, peftFiles.weights))
   const named: (readonly [string, Tensor])[] = []
-  const saved = new Map<string, { weight?: Tensor; bias?: Tensor }>()
+  const saved: SavedTensors = new Map()
   for (const [key, tensor] of Object.entries(tensors)) {
     const name = key.startsWith(prefix) ? key.slice(prefix.length) : key
     if (isEmbeddingCopy(name, tensors)) warnings.push(`${key} is ignored: it is the base model's own embedding`)
-    else if (isOfSavedModule(name, config.modulesToSave)) {
-      const [, module = '', role] = /^(.+)\.(weight|bias)$/.exec(name)!
-      saved.set(module, { ...saved.get(module), [role!]: toAdapterType(name, tensor) })
-    } else named.push([name.replace(/\.lora_magnitude_vector\.weight$/, magnitudeSuffix), tensor])
+    else if (isOfSavedModule(name, config.modulesToSave)) addSaved(saved, name, tensor)
+    else named.push([name.replace(/\.lora_magnitude_vector\.weight$/, magnitudeSuffix), tensor])
   }
   if (named.length === 0) throw inFile(peftFiles.weights, 'it contains no tensors')
   const stored = groupLayers(named, (name) => explainTensor(name))
@@ -243,10 +246,49 @@ const refusedFields = [
 /** Initializations that also change the base model. */
 const changesBase = /^(pissa|olora|corda|loftq|lora_ga)/i
 
-function readConfig(bytes: Uint8Array): { config: PeftConfig; warnings: string[] } {
-  const fields = parseConfig(bytes)
-  const fail = (field: string, expected: string) =>
+const failIn =
+  (fields: Readonly<Record<string, unknown>>) =>
+  (field: string, expected: string): OnnxIreError =>
     inFile(peftFiles.config, `${field} is ${JSON.stringify(getOwn(fields, field))}; it must be ${expected}`)
+
+/** Decodes the factors of (IA)^3. */
+function decodeIa3(fields: Readonly<Record<string, unknown>>, weights: Uint8Array): PeftAdapter {
+  const { config, modulesToSave, feedforward } = readIa3Config(fields, failIn(fields))
+  const { tensors, metadata } = readWeights(weights)
+  const saved: SavedTensors = new Map()
+  const scalings: ScalingLayer[] = []
+  for (const [key, tensor] of Object.entries(tensors)) {
+    const name = key.startsWith(prefix) ? key.slice(prefix.length) : key
+    if (isOfSavedModule(name, modulesToSave)) addSaved(saved, name, tensor)
+    else {
+      const scaling = toScaling(name, tensor, feedforward)
+      if (!scaling) throw explainTensor(name)
+      scalings.push(scaling)
+    }
+  }
+  if (scalings.length === 0) throw inFile(peftFiles.weights, 'it contains no factors')
+  const checksum = getOwn(metadata, checksumKey)
+  return {
+    adapter: {
+      layers: [],
+      scalings,
+      ...(saved.size > 0 && { saved: [...saved].map(toSaved) }),
+      config: { ...config, ...(checksum !== undefined && { baseChecksum: checksum }) },
+    },
+    warnings: [],
+  }
+}
+
+/** Weights and biases of modules that are trained as a whole. */
+type SavedTensors = Map<string, { weight?: Tensor; bias?: Tensor }>
+
+function addSaved(saved: SavedTensors, name: string, tensor: Tensor): void {
+  const [, module = '', role] = /^(.+)\.(weight|bias)$/.exec(name)!
+  saved.set(module, { ...saved.get(module), [role!]: toAdapterType(name, tensor) })
+}
+
+function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftConfig; warnings: string[] } {
+  const fail = failIn(fields)
   const read = <T>(field: string, fallback: T, expected: string, isValid: (value: unknown) => boolean): T => {
     const value = getOwn(fields, field) ?? fallback
     if (!isValid(value)) throw fail(field, expected)
@@ -260,7 +302,7 @@ function readConfig(bytes: Uint8Array): { config: PeftConfig; warnings: string[]
   const areAll = (is: (value: unknown) => boolean) => (value: unknown) =>
     isRecord(value) && Object.values(value).every(is)
 
-  read('peft_type', null, '"LORA": other methods are not supported', (value) => value === 'LORA')
+  read('peft_type', null, '"LORA" or "IA3": other methods are not supported', (value) => value === 'LORA')
   for (const field of refusedFields)
     read(field, false, 'absent: it is not supported; merge the adapter in PEFT', (value) => !isSet(value))
   read(
@@ -397,13 +439,17 @@ function chooseTargets(layers: readonly AdapterLayer[], targets: AdapterConfig['
 }
 
 /** The text of a model card. */
-function describeAdapter({ layers, config }: Adapter): string {
+function describeAdapter({ layers, scalings = [], config }: Adapter): string {
   const { baseModel, taskType } = config
   const parameters = layers.reduce(
     (sum, { a, b, magnitude }) => sum + sizeOf(a.dims) + sizeOf(b.dims) + sizeOf(magnitude?.dims ?? [0]),
-    0,
+    scalings.reduce((sum, { factors }) => sum + sizeOf(factors.dims), 0),
   )
-  const kinds = [...new Set(layers.map(({ module }) => module.split('.').at(-1)!))]
+  const [method, settings] =
+    scalings.length > 0
+      ? ['(IA)^3', '']
+      : ['LoRA', `, r ${config.r}, alpha ${config.alpha}${config.rsLora ? ', rsLoRA' : ''}`]
+  const kinds = [...new Set([...layers, ...scalings].map(({ module }) => module.split('.').at(-1)!))]
   const model = baseModel === undefined ? 'the base model' : JSON.stringify(baseModel)
   const Class =
     taskType === 'SEQ_CLS'
@@ -414,13 +460,13 @@ function describeAdapter({ layers, config }: Adapter): string {
   return `---
 ${baseModel === undefined ? '' : `base_model: ${JSON.stringify(baseModel)}\n`}library_name: peft
 tags:
-- lora
+- ${scalings.length > 0 ? 'ia3' : 'lora'}
 - onnx-ire
 ---
 
-# LoRA adapter of ${baseModel === undefined ? model : `\`${baseModel.replace(/[`\s]+/g, ' ')}\``}
+# ${method} adapter of ${baseModel === undefined ? model : `\`${baseModel.replace(/[`\s]+/g, ' ')}\``}
 
-${layers.length} layers (${kinds.slice(0, 12).join(', ')}${kinds.length > 12 ? ', ...' : ''}), ${parameters} parameters, r ${config.r}, alpha ${config.alpha}${config.rsLora ? ', rsLoRA' : ''}.
+${layers.length + scalings.length} layers (${kinds.slice(0, 12).join(', ')}${kinds.length > 12 ? ', ...' : ''}), ${parameters} parameters${settings}.
 Written by [onnx-ire](https://www.npmjs.com/package/onnx-ire).
 
 \`\`\`python

@@ -129,7 +129,7 @@ export function mergeQuantized(model: Model, options: QuantizeOptions = {}): Mod
     )
   const rest = pairs.filter((pair) => !inBlocks.includes(pair)).map((pair) => pair.adapter)
   const merged =
-    rest.length > 0 || adapter.saved
+    rest.length > 0 || adapter.saved || adapter.scalings
       ? mergeAdapter(applyAdapter(base, { ...adapter, layers: rest }, layerOptions))
       : base
   return insertBlocks(

@@ -22,7 +22,7 @@ import { replaceNodes } from './scopes.js'
  * @throws OnnxIreError `invalid-option` if the model has no adapter, `invalid-model` if tensors of it are missing
  */
 export function adapterOf(model: Model): Adapter {
-  const { config, layers, saved = [] } = recordOf(model)
+  const { config, layers, saved = [], scalings = [] } = recordOf(model)
   const tensors = namedTensors(model)
   const find = (name: string) => {
     const tensor = tensors.get(name)
@@ -51,6 +51,14 @@ export function adapterOf(model: Model): Adapter {
         scale,
         ...(magnitude !== undefined && { magnitude: find(magnitude) }),
       }
+    }),
+    ...(scalings.length > 0 && {
+      scalings: scalings.map(({ module, kind, of, factors, dims }) => ({
+        module,
+        kind,
+        of,
+        factors: { ...find(factors), dims },
+      })),
     }),
     ...(saved.length > 0 && {
       saved: saved.map(({ module, weight, bias, transposed }) => ({
@@ -81,7 +89,9 @@ export function removeAdapter(model: Model): Model {
   const isInserted = createInsertedMatcher(record)
   const original = new Map(record.sites.map(({ base, output }) => [base, output]))
   const places = new Map<string, { readonly at: number; readonly name: string }[]>()
-  for (const { output, at, name } of (record.saved ?? []).flatMap((each) => each.places))
+  for (const { output, at, name } of [...(record.saved ?? []), ...(record.scalings ?? [])].flatMap(
+    ({ places }) => places,
+  ))
     append(places, output, { at, name })
   const restoreInputs = (node: NodeProto): NodeProto => {
     const own = places.get(node.output[0] ?? '')

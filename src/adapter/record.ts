@@ -17,6 +17,21 @@ export interface AdapterRecord {
   readonly sites: readonly SiteRecord[]
   /** Modules that are trained as a whole. */
   readonly saved?: readonly SavedRecord[]
+  /** Layers with factors. */
+  readonly scalings?: readonly ScalingRecord[]
+}
+
+/** Layer whose outputs or inputs are multiplied by factors. */
+export interface ScalingRecord {
+  readonly module: string
+  readonly kind: AdapterKind
+  readonly of: 'outputs' | 'inputs'
+  /** Name of the tensor. */
+  readonly factors: string
+  /** Dims of the tensor in PEFT. */
+  readonly dims: readonly number[]
+  /** Inputs that read the multiplied value, as in `SavedRecord`. */
+  readonly places: SavedRecord['places']
 }
 
 /** Module that is trained as a whole, in tensors of its own. */
@@ -87,8 +102,9 @@ export function findAdapterParts(metadata: Readonly<Record<string, string>> | un
 const listTensors = ({ a, b, magnitude }: LayerRecord): readonly string[] =>
   magnitude === undefined ? [a, b] : [a, b, magnitude]
 
-const listAll = ({ layers, saved = [] }: AdapterRecord): readonly string[] => [
+const listAll = ({ layers, saved = [], scalings = [] }: AdapterRecord): readonly string[] => [
   ...layers.flatMap(listTensors),
+  ...scalings.map(({ factors }) => factors),
   ...saved.flatMap(({ weight, bias }) => (bias === undefined ? [weight] : [weight, bias])),
 ]
 
@@ -99,10 +115,10 @@ export const adapterTensors = ({ proto }: { readonly proto: ModelProto }): reado
 }
 
 /** Creates a predicate that tests whether a name is one of an inserted node or tensor. */
-export function createInsertedMatcher({ layers, saved = [] }: AdapterRecord): (name: string) => boolean {
-  const modules = new Set([...layers, ...saved].map(({ module }) => module))
+export function createInsertedMatcher({ layers, saved = [], scalings = [] }: AdapterRecord): (name: string) => boolean {
+  const modules = new Set([...layers, ...saved, ...scalings].map(({ module }) => module))
   return (name) => {
-    const at = Math.max(name.lastIndexOf('/lora_'), name.lastIndexOf('.lora_'))
+    const at = Math.max(...['/lora_', '.lora_', '/ia3_', '.ia3_'].map((mark) => name.lastIndexOf(mark)))
     return at > 0 && modules.has(name.slice(0, at))
   }
 }
@@ -132,7 +148,7 @@ function parseRecord(metadata: Readonly<Record<string, string>>): AdapterRecord 
   if (!isObject(record)) throw damaged('it is not an object')
   if (record['version'] !== 1)
     throw damaged(`its version is ${String(record['version'])}; this version of the library reads 1`)
-  const { config, layers, sites, saved = [] } = record
+  const { config, layers, sites, saved = [], scalings = [] } = record
   const isValid =
     isObject(config) &&
     Array.isArray(layers) &&
@@ -140,7 +156,9 @@ function parseRecord(metadata: Readonly<Record<string, string>>): AdapterRecord 
     Array.isArray(sites) &&
     sites.every((site) => isObject(site) && hasTexts(site, ['output', 'base'])) &&
     Array.isArray(saved) &&
-    saved.every(isSaved)
+    saved.every(isSaved) &&
+    Array.isArray(scalings) &&
+    scalings.every(isScaling)
   if (!isValid) throw damaged('fields are missing or have other types')
   return record as unknown as AdapterRecord
 }
@@ -165,6 +183,18 @@ const isSaved = (value: unknown): boolean =>
   hasTexts(value, ['module', 'weight']) &&
   (value['bias'] === undefined || typeof value['bias'] === 'string') &&
   typeof value['transposed'] === 'boolean' &&
+  hasPlaces(value)
+
+const isScaling = (value: unknown): boolean =>
+  isObject(value) &&
+  hasTexts(value, ['module', 'factors']) &&
+  ['linear', 'conv'].includes(value['kind'] as string) &&
+  ['outputs', 'inputs'].includes(value['of'] as string) &&
+  Array.isArray(value['dims']) &&
+  value['dims'].every(Number.isInteger) &&
+  hasPlaces(value)
+
+const hasPlaces = (value: Readonly<Record<string, unknown>>): boolean =>
   Array.isArray(value['places']) &&
   value['places'].every(
     (place) => isObject(place) && hasTexts(place, ['output', 'name']) && Number.isInteger(place['at']),

@@ -3,7 +3,9 @@ import {
   adapterOf,
   applyAdapter,
   checksumBase,
+  encodeOnnxAdapter,
   encodePeft,
+  ia3,
   lora,
   makeLoraReady,
   mergeAdapter,
@@ -12,11 +14,14 @@ import {
 } from '../../src/adapter/index.js'
 import { decodePeft } from '../../src/adapter/peft.js'
 import { principalVectors } from '../../src/adapter/principal.js'
+import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
 import { adamw, encodeModel, fromArrays, type Model, mse, type Tensor } from '../../src/index.js'
+import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { Random } from '../../src/util/random.js'
-import { difference, numbers } from '../onnx/session.js'
+import { difference, numbers, run } from '../onnx/session.js'
 import { startTrainers, train } from '../train/small-trainer.js'
-import { methodTensors, readGoldenModel, readGoldenPeft } from './golden.js'
+import { forms } from './forms.js'
+import { methodTensors, readGoldenFolder, readGoldenModel, readGoldenPeft } from './golden.js'
 import { runModel } from './run.js'
 
 const { create } = startTrainers()
@@ -93,6 +98,89 @@ describe('PiSSA', () => {
     const adapted = lora(quantized, options)
     expect(difference(await output(adapted), await output(quantized))).toBeLessThan(1e-5)
     expect(difference(await output(quantized), golden['base']!)).toBeGreaterThan(1e-3)
+  })
+})
+
+describe('(IA)^3', () => {
+  const options = { targets: ['conv', 'k_proj', 'down_proj'], feedforward: 'down_proj' } as const
+  const { adapter } = readGoldenPeft('ia3')
+  const tuned = applyAdapter(base, adapter)
+
+  it('has the outputs of PEFT, beside the weights and merged', async () => {
+    for (const model of [tuned, mergeAdapter(tuned)])
+      expect(difference(await output(model), golden['ia3']!)).toBeLessThan(1e-5)
+    expect(difference(golden['ia3']!, golden['base']!)).toBeGreaterThan(0.05)
+    const merged = mergeAdapter(tuned)
+    expect(merged.proto.graph!.node.length).toBe(base.proto.graph!.node.length)
+    // Trained further, it starts where PEFT ended.
+    expect(Buffer.compare(encodeModel(removeAdapter(tuned)), encodeModel(base))).toBe(0)
+    expect(adapterOf(tuned).scalings).toEqual(adapter.scalings)
+  })
+
+  it('has the gradients of PEFT', async () => {
+    const { training, parameters } = buildTrainingGraphs(importGraph(tuned), { loss: mse() })
+    expect([...parameters.keys()].toSorted()).toEqual(['conv', 'down_proj', 'k_proj'].map((name) => `${name}.ia3_l`))
+    const inputs = new Map([...training.inputs].filter(([name]) => !parameters.has(name)))
+    const { dims } = golden['ia3']!
+    const targets: Tensor = { dtype: 'float32', dims, data: new Float32Array(numbers(golden['ia3']!).length) }
+    const results = await run(encodeModel(modelOf({ ...training, inputs })), { x, targets })
+    for (const name of parameters.keys()) {
+      const expected = golden[`ia3/grad/base_model.model.${name}`]!
+      expect(largest(numbers(results[`grad/${name}`]!), numbers(expected)), name).toBeLessThan(1e-4)
+    }
+  })
+
+  it('new > computes what the base computes; a folder is read back, and has the settings of PEFT', async () => {
+    const fresh = ia3(base, options)
+    expect(numbers(await output(fresh))).toEqual(numbers(await output(base)))
+    const files = encodePeft(adapterOf(tuned))
+    expect(decodePeft(files).adapter).toEqual({ ...adapter, config: { ...adapter.config, targets: expect.anything() } })
+    const settings = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes))
+    const [own, peft] = [files, readGoldenFolder('ia3')].map((each) => settings(each['adapter_config.json']!))
+    for (const key of ['peft_type', 'feedforward_modules', 'fan_in_fan_out', 'modules_to_save'])
+      expect(own[key], key).toEqual(peft[key])
+    expect(own.target_modules.toSorted()).toEqual(peft.target_modules)
+  })
+
+  it('over packed query, key and value, and over 4 bits > the base, until factors change', async () => {
+    for (const name of [
+      'packed qkv_proj',
+      'MatMulNBits of 4 bits with zero points',
+      'MatMul whose module is computed twice',
+    ]) {
+      const { model, feeds, modules, isFloat } = forms.find((each) => each.name === name)!
+      const targets = modules.slice(-2)
+      const fresh = ia3(model, { targets })
+      const [before, after] = [await run(encodeModel(model), feeds), await run(encodeModel(fresh), feeds)]
+      expect(numbers(after['y']!), name).toEqual(numbers(before['y']!))
+      expect(Buffer.compare(encodeModel(removeAdapter(fresh)), encodeModel(model))).toBe(0)
+      const { scalings = [], ...rest } = adapterOf(fresh)
+      const halved = scalings.map((each) => ({
+        ...each,
+        factors: { ...each.factors, data: each.factors.data.map(() => 0.5 as never) } as Tensor,
+      }))
+      const changed = applyAdapter(model, { ...rest, scalings: halved })
+      const beside = (await run(encodeModel(changed), feeds))['y']!
+      expect(difference(beside, before['y']!), name).toBeGreaterThan(0.01)
+      if (isFloat)
+        expect(difference((await run(encodeModel(mergeAdapter(changed)), feeds))['y']!, beside)).toBeLessThan(1e-5)
+      else expect(() => mergeAdapter(changed)).toThrow(expect.objectContaining({ code: 'invalid-option' }))
+    }
+  })
+
+  it('what cannot have factors, or hold them > typed errors', () => {
+    const packed = forms.find(({ name }) => name === 'packed qkv_proj')!
+    const refused = expect.objectContaining({ code: 'invalid-option' })
+    expect(() => ia3(packed.model, { targets: 'v_proj', feedforward: 'v_proj' })).toThrow(refused)
+    expect(() => ia3(base)).toThrow(refused)
+    expect(() => ia3(base, { ...options, feedforward: 'other' })).toThrow(refused)
+    expect(() => ia3(tuned, options)).toThrow(refused)
+    expect(() => makeLoraReady(tuned)).toThrow(refused)
+    const invalid = expect.objectContaining({ code: 'invalid-data' })
+    expect(() => encodeOnnxAdapter(adapter)).toThrow(invalid)
+    const [first] = adapter.scalings!
+    const short = { ...first!, factors: { dtype: 'float32', dims: [1, 1], data: new Float32Array(1) } as Tensor }
+    expect(() => applyAdapter(base, { ...adapter, scalings: [short] })).toThrow(invalid)
   })
 })
 

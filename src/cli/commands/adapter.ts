@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import type { Adapter } from '../../adapter/adapter.js'
 import { makeLoraReady } from '../../adapter/lora-ready.js'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
 import { mergeQuantized } from '../../adapter/quantize-model.js'
@@ -23,7 +24,7 @@ const examples = (...commands: readonly string[]): string =>
 export function defineAdapter(program: Command, io: Io): void {
   const adapter = program
     .command('adapter')
-    .description('inspect, convert and merge adapters (LoRA)')
+    .description('inspect, convert and merge adapters (LoRA, (IA)^3)')
     .addHelpText(
       'after',
       examples(
@@ -74,12 +75,19 @@ function defineInspect(parent: Command, io: Io): void {
         module,
         parameters: sizeOf(weight.dims) + sizeOf(bias?.dims ?? [0]),
       }))
-      const parameters = [...layers, ...saved].reduce((sum, each) => sum + each.parameters, 0)
+      const scalings = (stored.adapter.scalings ?? []).map(({ module, kind, of, factors }) => ({
+        module,
+        kind,
+        of,
+        dtype: factors.dtype,
+        parameters: sizeOf(factors.dims),
+      }))
+      const parameters = [...layers, ...scalings, ...saved].reduce((sum, each) => sum + each.parameters, 0)
       const fit = base === undefined ? undefined : await describeFit(stored, path, base)
       const { format, warnings } = stored
       print(
         io,
-        { adapter: path, format, parameters, config, layers, saved, warnings, ...(fit && { base: fit }) },
+        { adapter: path, format, parameters, config, layers, scalings, saved, warnings, ...(fit && { base: fit }) },
         json,
         () => {
           const rows = layers.map(({ module, kind, rank, in: inputs, out, scale, dtype }) => [
@@ -92,9 +100,18 @@ function defineInspect(parent: Command, io: Io): void {
             dtype,
           ])
           const dora = layers.some((layer) => layer.dora) ? ', DoRA' : ''
+          const settings =
+            scalings.length > 0
+              ? '(IA)^3'
+              : `r ${config.r}, alpha ${formatNumber(config.alpha)}${config.rsLora ? ', rsLoRA' : ''}${dora}`
           return [
-            formatTable(['module', 'kind', 'in', 'out', 'rank', 'scale', 'type'], rows),
-            `${path}: ${formatCount(layers.length, 'layer')}, ${formatCount(parameters, 'parameter')}, r ${config.r}, alpha ${formatNumber(config.alpha)}${config.rsLora ? ', rsLoRA' : ''}${dora}`,
+            scalings.length > 0
+              ? formatTable(
+                  ['module', 'kind', 'factors of', 'number', 'type'],
+                  scalings.map(({ module, kind, of, parameters, dtype }) => [module, kind, of, parameters, dtype]),
+                )
+              : formatTable(['module', 'kind', 'in', 'out', 'rank', 'scale', 'type'], rows),
+            `${path}: ${formatCount(countLayers(stored.adapter), 'layer')}, ${formatCount(parameters, 'parameter')}, ${settings}`,
             ...saved.map(
               (each) => `${each.module} is trained as a whole: ${formatCount(each.parameters, 'parameter')}`,
             ),
@@ -106,6 +123,9 @@ function defineInspect(parent: Command, io: Io): void {
       )
     })
 }
+
+/** Number of layers that an adapter changes. */
+const countLayers = ({ layers, scalings = [] }: Adapter): number => layers.length + scalings.length
 
 /** Applies an adapter to a model, which throws if it does not fit. */
 async function describeFit(stored: StoredAdapter, path: string, base: string) {
@@ -157,15 +177,16 @@ ${examples('onnx-ire adapter convert my-lora -o my-lora.onnx_adapter --dtype flo
       const stored = await readAdapter(path)
       warn(io, stored)
       await prepareOutputs({ files: formFiles(to, output) }, async () => stored.files)
-      const { layers, config } = stored.adapter
+      const { config } = stored.adapter
+      const layers = countLayers(stored.adapter)
       if (to === 'peft')
         await writePeftFolder(output, { ...stored.adapter, config: { ...config, ...(baseModel && { baseModel }) } })
       else await writeOnnxAdapter(output, stored.adapter, dtype ? { dtype } : {})
       print(
         io,
-        { output, format: to, adapter: path, layers: layers.length },
+        { output, format: to, adapter: path, layers },
         json,
-        () => `wrote ${output}: ${formatCount(layers.length, 'layer')} of ${path}`,
+        () => `wrote ${output}: ${formatCount(layers, 'layer')} of ${path}`,
       )
     })
 }
@@ -196,7 +217,7 @@ function defineApply(parent: Command, io: Io): void {
       const inputs = [...stored.files, ...listModelFiles(modelPath, model)]
       await prepareOutputs({ files: [output] }, async () => inputs)
       await writeModel(output, applyStored(stored, path, model, anyBase))
-      const layers = stored.adapter.layers.length
+      const layers = countLayers(stored.adapter)
       print(
         io,
         { output, model: modelPath, adapter: path, layers },

@@ -1,0 +1,82 @@
+import type { Tensor } from '../ir/tensor.js'
+import type { OnnxIreError } from '../util/errors.js'
+import { getOwn } from '../util/record.js'
+import type { Adapter, AdapterConfig, ScalingLayer } from './adapter.js'
+import { toAdapterType } from './names.js'
+
+/** Suffix of PEFT's name of the factors of a module. */
+export const factorSuffix = '.ia3_l'
+
+/** The settings of PEFT's adapter_config.json for (IA)^3. */
+export function toIa3Config({ scalings = [], saved = [], config }: Adapter): Record<string, unknown> {
+  const lastName = (module: string) => module.split('.').at(-1)!
+  const [inputs, outputs] = (['inputs', 'outputs'] as const).map((of) =>
+    scalings.filter((each) => each.of === of).map(({ module }) => module),
+  ) as [string[], string[]]
+  // Names select layers in both lists; whole paths where a name would select others.
+  const isAmbiguous = inputs.some((module) => outputs.map(lastName).includes(lastName(module)))
+  const listed = (modules: readonly string[]) =>
+    isAmbiguous || modules.some((module) => /^\d+$/.test(lastName(module)))
+      ? [...modules]
+      : [...new Set(modules.map(lastName))]
+  return {
+    peft_type: 'IA3',
+    task_type: config.taskType ?? null,
+    base_model_name_or_path: config.baseModel ?? null,
+    revision: null,
+    inference_mode: true,
+    target_modules: [...listed(outputs), ...listed(inputs)],
+    feedforward_modules: listed(inputs),
+    fan_in_fan_out: false,
+    modules_to_save: saved.length > 0 ? saved.map(({ module }) => module) : null,
+    init_ia3_weights: true,
+  }
+}
+
+/** The factors of an adapter by PEFT's names. */
+export const toNamedFactors = ({ scalings = [] }: Adapter): (readonly [string, Tensor])[] =>
+  scalings.map(({ module, factors }) => [`${module}${factorSuffix}`, factors])
+
+/** Reads adapter_config.json of (IA)^3. */
+export function readIa3Config(
+  fields: Readonly<Record<string, unknown>>,
+  fail: (field: string, expected: string) => OnnxIreError,
+): {
+  readonly config: AdapterConfig
+  readonly modulesToSave: readonly string[]
+  readonly feedforward: readonly string[]
+} {
+  const names = (field: string): readonly string[] => {
+    const value = getOwn(fields, field) ?? []
+    if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return value
+    throw fail(field, 'a list of names; expressions are not supported for (IA)^3')
+  }
+  const text = (field: string) => {
+    const value = getOwn(fields, field) ?? undefined
+    if (value === undefined || typeof value === 'string') return value
+    throw fail(field, 'a name')
+  }
+  const [baseModel, taskType] = [text('base_model_name_or_path'), text('task_type')]
+  return {
+    config: {
+      r: 0,
+      alpha: 0,
+      targets: names('target_modules'),
+      ...(baseModel !== undefined && { baseModel }),
+      ...(taskType !== undefined && { taskType }),
+    },
+    modulesToSave: names('modules_to_save'),
+    feedforward: names('feedforward_modules'),
+  }
+}
+
+/**
+ * The factors of a module from their tensor.
+ * @param feedforward ends of the paths of modules whose inputs are multiplied
+ */
+export function toScaling(name: string, tensor: Tensor, feedforward: readonly string[]): ScalingLayer | undefined {
+  if (!name.endsWith(factorSuffix) || tensor.dims.length < 2) return undefined
+  const module = name.slice(0, -factorSuffix.length)
+  const of = feedforward.some((end) => module.endsWith(end)) ? 'inputs' : 'outputs'
+  return { module, kind: tensor.dims.length > 2 ? 'conv' : 'linear', of, factors: toAdapterType(name, tensor) }
+}

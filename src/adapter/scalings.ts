@@ -1,0 +1,114 @@
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { isStandardDomain, walkNodes } from '../onnx/import/model-nodes.js'
+import type { Model } from '../onnx/model.js'
+import type { NodeProto } from '../onnx/proto/schema.js'
+import { append } from '../util/append.js'
+import { OnnxIreError } from '../util/errors.js'
+import type { ScalingLayer } from './adapter.js'
+import type { Layer } from './layers.js'
+import type { Place } from './saved-modules.js'
+import { listScopes } from './scopes.js'
+import { findWeight } from './weight-source.js'
+
+/** Factors of (IA)^3, and the layer of the model that they belong to. */
+export interface ScalingPair {
+  readonly layer: Layer
+  readonly scaling: ScalingLayer
+  /** The node of each site with the module's output: that of the layer, or the Add of its bias. */
+  readonly outputs: readonly NodeProto[]
+  /** Where the bias is read. */
+  readonly biases: readonly Place[]
+}
+
+/** Shape of the factors in PEFT: [out, 1] or [1, in]; [1, channels, 1, 1] of a convolution. */
+export function scalingDims(layer: Layer, of: ScalingLayer['of']): readonly number[] {
+  const length = of === 'outputs' ? layer.out : layer.in
+  if (layer.kind === 'conv') return [1, length, ...layer.kernel!.map(() => 1)]
+  return of === 'outputs' ? [length, 1] : [1, length]
+}
+
+/** Pairs factors with layers. Throws `invalid-option` for a layer that cannot have them, `invalid-data` for other shapes. */
+export function pairScalings(
+  model: Model,
+  found: readonly { readonly layer: Layer; readonly scaling: ScalingLayer }[],
+): ScalingPair[] {
+  if (found.length === 0) return []
+  const [values] = listScopes(model) as [ReturnType<typeof listScopes>[number]]
+  const readers = new Map<string, NodeProto[]>()
+  for (const node of walkNodes(model.proto.graph!)) for (const name of node.input) append(readers, name, node)
+  return found.map(({ layer, scaling }) => {
+    checkScaling(layer, scaling)
+    const width = layer.part ? layer.part.sizes.reduce((sum, size) => sum + size, 0) : layer.out
+    const places = layer.sites.map(({ node }) => findOutput(node, width))
+    return {
+      layer,
+      scaling,
+      outputs: places.map(({ output }) => output),
+      biases: places.flatMap(({ bias }) => bias ?? []),
+    }
+  })
+
+  function findOutput(node: NodeProto, width: number): { readonly output: NodeProto; readonly bias?: Place } {
+    if (node.opType === 'Gemm' || node.opType === 'Conv')
+      return { output: node, ...(node.input[2] && { bias: { node, at: 2 } }) }
+    const [add, other] = readers.get(node.output[0]!) ?? []
+    if (!add || other || add.opType !== 'Add' || !isStandardDomain(add)) return { output: node }
+    const at = 1 - add.input.indexOf(node.output[0]!)
+    const isBias = findWeight(values, add.input[at]!)?.dims.join() === String(width)
+    return isBias ? { output: add, bias: { node: add, at } } : { output: node }
+  }
+}
+
+function checkScaling({ module, kind, kernel, part, sites, ...layer }: Layer, { of, factors }: ScalingLayer): void {
+  const reason =
+    kind === 'embedding'
+      ? 'it is an embedding'
+      : kernel?.length === 1
+        ? 'it is a convolution over one axis, for which PEFT has no such form'
+        : of === 'inputs' && part
+          ? 'its inputs are those of other modules, too, since its weight is packed with theirs'
+          : of === 'inputs' && sites.some(({ isInputTransposed }) => isInputTransposed)
+            ? 'its node reads its input transposed'
+            : undefined
+  if (reason)
+    throw new OnnxIreError('invalid-option', `adapter: module '${module}' cannot have factors of its ${of}: ${reason}`)
+  const expected = scalingDims({ module, kind, part, sites, ...layer, ...(kernel && { kernel }) } as Layer, of)
+  if (factors.dims.join() !== expected.join())
+    throw new OnnxIreError(
+      'invalid-data',
+      `adapter: module '${module}': its factors are [${factors.dims.join(', ')}], the layer needs [${expected.join(', ')}]: the adapter belongs to another model`,
+    )
+}
+
+/** Factors as the nodes of a layer multiply by them: [n], or [channels, 1, 1] of a convolution. */
+export const toNodeFactors = ({ kind, factors }: ScalingLayer): readonly number[] =>
+  kind === 'conv' ? factors.dims.slice(1) : [sizeOf(factors.dims)]
+
+/** The weight that a node reads, with factors of (IA)^3: its rows or columns multiplied. */
+export function scaleWeight({ layer, scaling: { of, factors } }: ScalingPair, weight: Float64Array): Float64Array {
+  const { kind, outAxis, in: inputs, out, groups = 1, kernel = [], part } = layer
+  const values = numbersOf(factors)
+  const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
+  const window = sizeOf(kernel)
+  const width = kind === 'conv' ? out : weight.length / inputs
+  const perOutput = weight.length / width
+  return weight.map((w, i) => {
+    const output = outAxis === 0 ? Math.floor(i / perOutput) : i % width
+    const input = outAxis === 0 ? Math.floor((i % perOutput) / window) : Math.floor(i / width)
+    const group = Math.floor((output * groups) / width)
+    const index = of === 'outputs' ? output - first : group * (inputs / groups) + input
+    return index >= 0 && index < values.length ? w * values[index]! : w
+  })
+}
+
+/** A bias with factors of outputs. */
+export function scaleBias({ layer: { part }, scaling }: ScalingPair, bias: Tensor): Tensor {
+  const values = numbersOf(scaling.factors)
+  const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
+  return tensorFrom(
+    bias.dtype,
+    bias.dims,
+    numbersOf(bias).map((b, i) => b * (values[i - first] ?? 1)),
+  )
+}
