@@ -227,7 +227,11 @@ describe('tune chat', () => {
     ]
     const few = ['--steps', '1', '--samples', '0', '--json', '--quiet', '--validation', '0.2']
     const { before } = JSON.parse((await run(...continued, ...few)).stdout)
-    const whole = await run('tune', 'chat', model, path('data.jsonl'), '-o', path('new'), ...few)
+    const tracking = ['--tensorboard', path('board'), '--measure-every', '1']
+    const whole = await run('tune', 'chat', model, path('data.jsonl'), '-o', path('new'), ...few, ...tracking)
+    const [events] = readdirSync(path('board')).map((file) => readFileSync(join(path('board'), file), 'latin1'))
+    for (const part of ['train/loss', 'validation/loss', 'updateRatio/', '"method": "sft"'])
+      expect(events).toContain(part)
     expect(before.loss).toBeLessThan(JSON.parse(whole.stdout).before.loss - 0.1)
     const refused = await run(...continued, '--r', '4', '--json')
     expect(JSON.parse(refused.stdout).error).toMatchObject({

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
@@ -122,8 +122,15 @@ describe('tune classify', () => {
     expect((await tune('text', '--r', '2', '--steps', '1', '--samples', '1')).stdout).toMatch(
       /^sample: .*(good|bad).*\nexpected: (good|bad)\nbefore: .*%\)\nafter: .*%\)\n/,
     )
-    const { code, stdout } = await tune('adapted', '--r', '2', '--steps', '2', '--samples', '0', '--json')
+    const tracking = ['--tensorboard', path('board'), '--measure-every', '1']
+    const { code, stdout } = await tune('adapted', '--r', '2', '--steps', '2', '--samples', '0', '--json', ...tracking)
     expect(code).toBe(0)
+    const events = readdirSync(path('board')).map((file) => readFileSync(path('board', file), 'latin1'))
+    expect(events).toHaveLength(1)
+    for (const part of ['train/loss', 'validation/accuracy', 'updateRatio/', 'tensor/', '"task": "classify"'])
+      expect(events[0]).toContain(part)
+    const without = await tune('untracked', '--steps', '1', '--measure-every', '1')
+    expect(without).toMatchObject({ code: 2, stderr: expect.stringContaining('--tensorboard') })
     const { plan } = JSON.parse(stdout)
     expect(plan.trainable).toBeLessThan(plan.parameters / 10)
     const { proto } = decodeModel(readFileSync(path('adapted', 'model', 'onnx', 'model.onnx')))

@@ -13,7 +13,7 @@ import {
 } from '../options.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
 import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
-import { runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
+import { addTracking, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import {
   formatModelPlan,
   formatModelResult,
@@ -108,7 +108,7 @@ const addOptions = (
   writes: string,
   { epochs, batchSize }: { readonly epochs: number; readonly batchSize: number },
 ): Command =>
-  command
+  addTracking(command)
     .requiredOption('-o, --output <folder>', `folder for the ${writes}`)
     .option(
       '--r <n>',

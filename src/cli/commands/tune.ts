@@ -13,7 +13,7 @@ import {
   parseThreads,
   providerOption,
 } from '../options.js'
-import { formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
+import { addTracking, formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import { defineModelTuning } from './tune-model.js'
 
 type Options = Omit<TuneRequest, 'folder' | 'data' | 'resume'> & TuneOptions
@@ -129,6 +129,7 @@ Examples:
         formatResult,
       }),
     )
+  addTracking(chat)
   defineModelTuning(tune, io)
 }
 

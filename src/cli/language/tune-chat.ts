@@ -35,7 +35,7 @@ import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { applyStored, extractAdapter, readAdapter, toModelForm } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
-import { trainResumably } from '../tuning/train-resumably.js'
+import { type TrackingOptions, trainResumably } from '../tuning/train-resumably.js'
 import { openChat } from './open-chat.js'
 import { readTuningData, type TuneMethod, type TuningData, type TuningDataRequest } from './tuning-data.js'
 
@@ -49,7 +49,7 @@ const tokensAtOnce = 1024
 const learningRates: Readonly<Record<TuneMethod, number>> = { sft: 2e-4, dpo: 1e-5, orpo: 8e-5 }
 
 /** A fine-tuning of a chat model. */
-export interface TuneRequest extends TuningDataRequest {
+export interface TuneRequest extends TuningDataRequest, TrackingOptions {
   readonly folder: string
   readonly output: string
   readonly dtype?: string
@@ -331,6 +331,7 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
         train: train as DatasetOrStream,
         validation: validation as DatasetOrStream | undefined,
         ...{ epochs, steps, resume, checkpoints: plan.checkpoints },
+        ...{ tracking: request, plan },
       },
       progress,
       signal,

@@ -1,6 +1,5 @@
 import { encodePng } from '../../node/trackers/encode-png.js'
 import { tensorBoard } from '../../node/trackers/tensorboard.js'
-import type { Recipe } from '../../recipe/recipe.js'
 import type { FitOptions } from '../../train/options.js'
 import { track } from '../../train/track.js'
 import type { Trainer } from '../../train/trainer.js'
@@ -12,13 +11,19 @@ interface Reporting extends Required<Pick<FitOptions, 'onStep' | 'onEvaluate'>> 
 }
 
 /**
- * Sends a run to TensorBoard: the recipe as text, the numbers of every step, and at every evaluation the numbers, a
+ * Sends a run to TensorBoard: its settings as text, the numbers of every step, and at every evaluation the numbers, a
  * histogram of every trained tensor and the confusion matrix as an image.
+ * @param settings the recipe or the plan of the run, by its name
  */
-export function reportToTensorBoard(folder: string, trainer: Trainer, recipe: Recipe): Reporting {
+export function reportToTensorBoard(
+  folder: string,
+  trainer: Trainer,
+  settings: Readonly<Record<string, object>>,
+): Reporting {
   const board = tensorBoard(folder, { step: trainer.step })
   const { onStep, onEvaluate } = track(board)
-  board.text('recipe', `\`\`\`json\n${JSON.stringify(recipe, null, 2)}\n\`\`\``, trainer.step)
+  for (const [name, value] of Object.entries(settings))
+    board.text(name, `\`\`\`json\n${JSON.stringify(value, null, 2)}\n\`\`\``, trainer.step)
   return {
     onStep,
     async onEvaluate(metrics) {

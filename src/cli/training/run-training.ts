@@ -345,7 +345,7 @@ async function runSteps(
   const isAtShare = shareReached(recipe, data, request.share ?? 1)
   const before = (await folder.readEvaluations()).at(-1)
   if (before && isAtShare(before)) return { epochs: [], interrupted: true }
-  const board = tensorboard === undefined ? undefined : reportToTensorBoard(tensorboard, trainer, recipe)
+  const board = tensorboard === undefined ? undefined : reportToTensorBoard(tensorboard, trainer, { recipe })
   const interrupts = onInterrupt(request.io, () =>
     progress.note('stopping after this step; press Ctrl-C again to quit at once'),
   )

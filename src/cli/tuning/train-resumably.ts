@@ -7,10 +7,19 @@ import { Trainer } from '../../train/trainer.js'
 import { watchEnhancement } from '../../train/watch-enhancement.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { TrainingProgress } from '../progress.js'
+import { reportToTensorBoard } from '../training/report-to-tensorboard.js'
 import { Stopped, stopOnAbort } from '../training/run-training.js'
 
 /** Seconds between two checkpoints. */
 const checkpointSeconds = 60
+
+/** Options of a fine-tuning about its numbers. */
+export interface TrackingOptions {
+  /** Folder for an event file of TensorBoard. */
+  readonly tensorboard?: string
+  /** Steps between two measures of every trained tensor. */
+  readonly measureEvery?: number
+}
 
 /** The training of a fine-tuning. */
 interface TuningRun {
@@ -25,6 +34,9 @@ interface TuningRun {
   readonly checkpoints: string
   /** Whether to continue from the newest checkpoint. */
   readonly resume: boolean
+  readonly tracking: TrackingOptions
+  /** Description of the run for TensorBoard. */
+  readonly plan: object
 }
 
 /** The trained model after some steps, and measures of held-out data before and after. */
@@ -40,13 +52,15 @@ interface TuningOutcome {
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
  */
 export async function trainResumably(
-  { model, options, train, validation, epochs, steps, checkpoints, resume }: TuningRun,
+  { model, options, train, validation, epochs, steps, checkpoints, resume, tracking, plan }: TuningRun,
   progress: TrainingProgress,
   signal: { readonly aborted: boolean },
 ): Promise<TuningOutcome> {
   const trainer = await Trainer.create(model, options)
   const store = checkpointFolder(checkpoints)
   const heldOut = validation && stopOnAbort(validation, signal)
+  const { tensorboard, measureEvery } = tracking
+  let board: ReturnType<typeof reportToTensorBoard> | undefined
   let before: Measures | null = null
   let after: Measures | null = null
   try {
@@ -58,18 +72,24 @@ export async function trainResumably(
         progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
       progress.note(`resuming from step ${resumed.step}`)
     }
+    board = tensorboard === undefined ? undefined : reportToTensorBoard(tensorboard, trainer, { plan })
     const watch = watchEnhancement()
     const fit: FitOptions = {
       ...(steps === undefined ? { totalEpochs: epochs } : { totalSteps: steps }),
       ...(heldOut && { validation: heldOut }),
       checkpoints: { store, everySeconds: checkpointSeconds },
       onFeatures: progress.features,
-      onStep(done) {
+      ...(measureEvery === undefined ? {} : { measureEvery }),
+      async onStep(done) {
         progress.step(done)
+        await board?.onStep(done)
         const warning = watch(done)
         if (warning) progress.note(`warning: ${warning}`)
       },
-      onEvaluate: progress.evaluation,
+      async onEvaluate(metrics) {
+        progress.evaluation(metrics)
+        await board?.onEvaluate(metrics)
+      },
       signal,
     }
     if (!trainer.isFinished(fit)) await trainer.train(train, fit)
@@ -78,6 +98,7 @@ export async function trainResumably(
     if (!(error instanceof Stopped)) throw error
     if (trainer.step > 0) await store.save(trainer.step, trainer.checkpoint())
   } finally {
+    board?.finish()
     await trainer.dispose()
     progress.stop()
   }

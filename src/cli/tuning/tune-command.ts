@@ -6,10 +6,12 @@ import { usageError } from '../errors.js'
 import { formatCount, formatMetricsLine } from '../format.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
+import { parsePositiveInteger } from '../options.js'
 import { createTrainingProgress, type TrainingProgress } from '../progress.js'
+import type { TrackingOptions } from './train-resumably.js'
 
 /** Options of every `tune` command that say what to do with the plan. */
-export interface TuneOptions {
+export interface TuneOptions extends TrackingOptions {
   readonly resume?: boolean
   readonly dryRun?: boolean
   readonly force?: boolean
@@ -37,15 +39,30 @@ interface TuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends 
   formatResult(result: Outcome): string
 }
 
+/** Adds the options about the numbers of a fine-tuning. */
+export const addTracking = (command: Command): Command =>
+  command
+    .option(
+      '--tensorboard <folder>',
+      'folder for an event file of TensorBoard: all numbers, histograms of the trained tensors, plan',
+    )
+    .option(
+      '--measure-every <steps>',
+      "steps between two measures of gradient norm, update ratio and IRE's mask of every trained tensor, for --tensorboard; such a step copies the trained parameters (default: none)",
+      parsePositiveInteger,
+    )
+
 /** Prints the plan of a fine-tuning, and carries it out unless it is a dry run. */
 export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
   command: Command,
   io: Io,
-  { dryRun, force = false, quiet = false, json, resume = false }: TuneOptions,
+  { dryRun, force = false, quiet = false, json, resume = false, tensorboard, measureEvery }: TuneOptions,
   { prepare, formatPlan, run, formatResult }: TuneCommand<Prepared, Outcome>,
 ): Promise<void> {
   if (resume && force)
     return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
+  if (measureEvery !== undefined && tensorboard === undefined)
+    return usageError(command, '--measure-every writes its measures for TensorBoard: add --tensorboard <folder>')
   const prepared = await prepare(resume)
   const plan: Prepared['plan'] = prepared.plan
   if (!resume && !(force && dryRun)) await clearOutputs(plan, force)

@@ -17,11 +17,11 @@ import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
 import { formatSamples, type PredictedSample, type Sampling } from './samples.js'
-import { trainResumably } from './train-resumably.js'
+import { type TrackingOptions, trainResumably } from './train-resumably.js'
 import { formatTuningResult } from './tune-command.js'
 
 /** Options that the fine-tunings of every task share. */
-export interface TuneModelRequest {
+export interface TuneModelRequest extends TrackingOptions {
   readonly output: string
   /** Rank of a low-rank adapter; without it all weights are trained. */
   readonly r?: number
@@ -180,7 +180,19 @@ export async function runModelTuning(
     const predict = async (model: Model) => (sampled.length === 0 ? [] : task.sampling.predict(model, sampled, runtime))
     const first = await predict((await createStartModel(task.model, options)).model)
     const { step, tuned, before, after } = await trainResumably(
-      { model: task.model, options: { ...options, runtime }, train, validation, epochs, steps, checkpoints, resume },
+      {
+        ...{
+          model: task.model,
+          options: { ...options, runtime },
+          train,
+          validation,
+          epochs,
+          steps,
+          checkpoints,
+          resume,
+        },
+        ...{ tracking: request, plan },
+      },
       progress,
       signal,
     )
