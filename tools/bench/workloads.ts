@@ -187,6 +187,17 @@ export const lenet: Workload = {
   sample: (random) => ({ x: normal(random, [64, 1, 28, 28]), labels: integers(random, [64], classes) }),
 }
 
+/** Workload for the browser. */
+export const smallLlama: Workload = {
+  model: 'llama',
+  title: 'Llama, 2 blocks (d 64, context 32), batch 8',
+  graph: () => llama({ vocabulary: 64, context: 32, width: 64, heads: 4, layers: 2, seed: 1 }),
+  batch: 8,
+  sizes: { heads: 4, layers: 2 },
+  target: 1,
+  sample: (random) => ({ tokens: integers(random, [8, 32], 64), labels: integers(random, [8, 32], 64) }),
+}
+
 const normal = (random: Random, dims: readonly number[]): Tensor =>
   tensor('float32', dims, random.fill(new Float32Array(product(dims)), 'normal'))
 

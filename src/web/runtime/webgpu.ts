@@ -25,6 +25,12 @@ export interface WebGpuOptions extends WasmSettings {
    * 'forbidden' makes `compile` throw, with the names of the nodes.
    */
   readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
+  /**
+   * What computes losses and gradients of a training run: onnxruntime, or 'shaders', compute shaders generated from the
+   * graph. They take less time on a small GPU, but not every operator; a graph with another one runs in onnxruntime, and
+   * the runtime's `description` says so. Default 'onnxruntime'.
+   */
+  readonly gradients?: 'onnxruntime' | 'shaders' | undefined
   /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
   readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
 }
@@ -38,7 +44,15 @@ export interface WebGpuRuntime extends Runtime {
   readonly lost: Promise<OnnxIreError>
 }
 
-const optionNames = ['wasmPaths', 'threads', 'powerPreference', 'graphOptimizationLevel', 'cpuNodes', 'fallback']
+const optionNames = [
+  'wasmPaths',
+  'threads',
+  'powerPreference',
+  'graphOptimizationLevel',
+  'cpuNodes',
+  'gradients',
+  'fallback',
+]
 
 /**
  * Creates a runtime with onnxruntime-web's WebGPU provider. If its GPU device is lost, pending and later calls fail
@@ -52,9 +66,11 @@ export function webgpu(options?: Omit<WebGpuOptions, 'fallback'>): Promise<WebGp
 export function webgpu(options: WebGpuOptions): Promise<Runtime>
 export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
   checkNames('webgpu', options, optionNames)
-  const { cpuNodes = 'allowed' } = options
+  const { cpuNodes = 'allowed', gradients = 'onnxruntime' } = options
   if (cpuNodes !== 'allowed' && cpuNodes !== 'forbidden')
     throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'forbidden'")
+  if (gradients !== 'onnxruntime' && gradients !== 'shaders')
+    throw invalidOption('webgpu', 'gradients', gradients, "'onnxruntime' or 'shaders'")
   try {
     return await startWebGpu(options)
   } catch (cause) {
@@ -89,6 +105,7 @@ async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
     `onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`,
     opened,
     async () => openDevice(ort, await requestDevice(options.powerPreference), options),
+    options.gradients === 'shaders',
   )
 }
 
@@ -138,17 +155,19 @@ function needsGraphs({ optimizer }: BackendSpec): boolean {
 }
 
 class OrtWebGpuRuntime implements WebGpuRuntime {
-  readonly description: string
   readonly provider = 'webgpu'
   readonly readsBytes = true
   readonly allocate: WebGpuRuntime['allocate'] = allocate
   readonly device: WebGpuRuntime['device']
+  readonly #name: string
+  readonly #announcements = new Set<string>()
   #opened: OpenDevice
   #recovery: Promise<void> | undefined
   #disposed: Promise<void> | undefined
 
-  constructor(description: string, opened: OpenDevice, open: () => Promise<OpenDevice>) {
-    this.description = description
+  constructor(name: string, opened: OpenDevice, open: () => Promise<OpenDevice>, usesShaders: boolean) {
+    this.#name = name
+    const announce = (message: string) => void this.#announcements.add(message)
     this.#opened = opened
     this.device = {
       compile: (model, keepOnDevice, hints) => this.#opened.sessions.compile(model, keepOnDevice, hints),
@@ -157,7 +176,7 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
       createBackend: (runtime, spec) =>
         needsGraphs(spec)
           ? new OnnxBackend(runtime, this.device, spec)
-          : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec),
+          : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec, usesShaders ? announce : null),
       recover: async () => {
         if (this.#disposed) throw disposedError('runtime', 'disposed')
         // Another caller may have replaced the lost device, or may be replacing it.
@@ -168,6 +187,10 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
         await this.#recovery
       },
     }
+  }
+
+  get description(): string {
+    return [this.#name, ...this.#announcements].join('; ')
   }
 
   get gpu(): GPUDevice {

@@ -25,7 +25,7 @@ interface OtherCommands {
 }
 
 /** Largest number of workgroups in one dimension, by WebGPU's default limits. */
-const MAX_WORKGROUPS = 65535
+export const MAX_WORKGROUPS = 65535
 
 /**
  * Dispatches of one compute pass, submitted together, in order. The list and its uniform buffer are reused for every

@@ -1,5 +1,13 @@
-import type { AscentRequest, BackendSpec, StepStats, TrainingState, UpdateRequest } from '../../backend/backend.js'
+import type {
+  AscentRequest,
+  BackendSpec,
+  GradientProgram,
+  StepStats,
+  TrainingState,
+  UpdateRequest,
+} from '../../backend/backend.js'
 import { DeviceBackend } from '../../backend/onnx/device-backend.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { createRules, type FormulaRule, type Rules, updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import { FLOAT32_MAX } from '../../optim/expr/onnx.js'
@@ -12,6 +20,7 @@ import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
+import type { WebGpuContext } from './context.js'
 import { DispatchList } from './dispatch-list.js'
 import { FormulaKernel } from './formula-kernel.js'
 import { GpuMask } from './gpu-mask.js'
@@ -29,15 +38,6 @@ import {
   uploadState,
 } from './state-transfer.js'
 import { FAULT_WORDS, type Stage } from './step-state.js'
-
-/** The WebGPU device of a runtime. */
-interface WebGpuContext {
-  readonly gpu: GPUDevice
-  /** Resolves with the error when the device is lost. */
-  readonly lost: Promise<OnnxIreError>
-  /** Runs tasks one at a time, in the order of the calls, together with the tasks of the runtime. */
-  run<T>(task: () => Promise<T>): Promise<T>
-}
 
 /** An update whose state is being read back. */
 interface Applied {
@@ -75,6 +75,7 @@ export class WebGpuBackend extends DeviceBackend {
   readonly estimate = {}
   readonly #context: () => WebGpuContext
   readonly #spec: BackendSpec
+  readonly #announce: ((message: string) => void) | null
   #allocation: Allocation | undefined
   #disposed = false
   /** The step in progress and the stages that its calls check; undefined between steps. */
@@ -82,16 +83,37 @@ export class WebGpuBackend extends DeviceBackend {
   /** The last update, and its statistics once they are requested. */
   #applied: { readonly result: Promise<Applied>; stats?: Promise<StepStats> } | undefined
 
-  /** @param context returns the current device, which changes after `recover` */
-  constructor(runtime: Runtime, device: Device, context: () => WebGpuContext, spec: BackendSpec) {
+  /**
+   * @param context returns the current device, which changes after `recover`
+   * @param announce is called if a graph needs onnxruntime; null if all graphs run there
+   */
+  constructor(
+    runtime: Runtime,
+    device: Device,
+    context: () => WebGpuContext,
+    spec: BackendSpec,
+    announce: ((message: string) => void) | null = null,
+  ) {
     super(runtime, device, spec)
     this.#context = context
+    this.#announce = announce
     this.rules = createRules(unwrap(spec.optimizer).base)
     this.#spec = spec
   }
 
   get parameters(): DeviceTensors {
     return this.#allocation!.parameters
+  }
+
+  override async compile(spec: GraphSpec): Promise<GradientProgram<DeviceTensors>> {
+    const announce = this.#announce
+    if (!announce) return super.compile(spec)
+    const { ShaderGraph } = await import('./shader-graph.js')
+    const context = this.#context()
+    return new ShaderGraph(context, KernelCache.of(context.gpu), spec, (reason) => {
+      announce(`'${spec.name}' runs in onnxruntime, because shaders cannot compute it: ${reason}`)
+      return super.compile(spec)
+    })
   }
 
   override async load(state: TrainingState): Promise<void> {

@@ -9,12 +9,12 @@ import { machine } from '../machine.js'
 import { someOf, wholeNumber } from '../options.js'
 import { writeProblem } from '../problem.js'
 import { measure, type Result } from '../rounds.js'
-import { workloads as known, lenet } from '../workloads.js'
+import { workloads as known, lenet, smallLlama } from '../workloads.js'
 import { buildPage, servePage } from './build.js'
 import { tableText } from './report.js'
 import { Tab, type TabCommand } from './tab.js'
 
-const workloads = { mlp: known['mlp']!, lenet }
+const workloads = { mlp: known['mlp']!, lenet, llama: smallLlama }
 /** Contenders by the device they share. */
 const groups: Readonly<Record<string, readonly TabCommand[]>> = {
   wasm: [
@@ -26,6 +26,7 @@ const groups: Readonly<Record<string, readonly TabCommand[]>> = {
   webgpu: [
     { name: 'onnx-ire', library: 'ours', backends: ['webgpu'] },
     { name: 'onnx-ire with IRE', library: 'ours', backends: ['webgpu ire'] },
+    { name: 'onnx-ire, gradients in onnxruntime', library: 'ours', backends: ['webgpu onnxruntime'] },
     { name: 'TensorFlow.js', library: 'tfjs', backends: ['webgpu'] },
     { name: 'jax-js', library: 'jax', backends: ['webgpu'] },
   ],
@@ -33,7 +34,7 @@ const groups: Readonly<Record<string, readonly TabCommand[]>> = {
 
 const options = new Command('bench:web')
   .description('Time of training steps in Chromium, of onnx-ire, TensorFlow.js and jax-js, each in a separate tab.')
-  .option('--workload <list>', 'of mlp, lenet', someOf(Object.keys(workloads)), Object.keys(workloads))
+  .option('--workload <list>', 'of mlp, lenet, llama', someOf(Object.keys(workloads)), Object.keys(workloads))
   .option('--on <list>', 'of wasm, webgpu', someOf(Object.keys(groups)), Object.keys(groups))
   .option('--rounds <n>', 'number of turns of each library', wholeNumber, 5)
   .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)

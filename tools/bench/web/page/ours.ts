@@ -5,8 +5,10 @@ import type { Training } from './main.js'
 
 /** Starts training with the public API of the trainer; backends are 'wasm', 'wasm ire', 'webgpu' and 'webgpu ire'. */
 export async function start({ problem, tensor }: Read, backend: string): Promise<Training> {
-  const [provider, enhanced] = backend.split(' ')
-  const runtime = provider === 'webgpu' ? await webgpu() : await wasm()
+  const [provider, ...variants] = backend.split(' ')
+  const enhanced = variants.includes('ire')
+  const gradients = variants.includes('onnxruntime') ? 'onnxruntime' : 'shaders'
+  const runtime = provider === 'webgpu' ? await webgpu({ gradients }) : await wasm()
   const base = adamw(problem.adamw)
   const model = decodeModel(new Uint8Array(await (await fetch(`${problem.model}/model.onnx`)).arrayBuffer()))
   const size = problem.batches[0]!['labels']!.dims[0]!
@@ -44,7 +46,9 @@ export async function start({ problem, tensor }: Read, backend: string): Promise
   }
   all().catch((error) => failed(error))
   return {
-    about: runtime.description,
+    get about() {
+      return runtime.description
+    },
     parameters,
     step: () =>
       new Promise((resolve, reject) => {

@@ -1,0 +1,51 @@
+import { describe, expect, it } from 'vitest'
+import { node } from '../../src/node/runtime/node.js'
+import { cases } from '../grad/cases/index.js'
+import { shaderGraphs } from '../shader/graphs.js'
+import { lossesOf, type ShaderModel } from '../shader/models.js'
+import { describeInBrowser } from './browser.js'
+
+const patience = 300_000
+
+describeInBrowser('shaders generated from graphs', (browser) => {
+  const call = <T>(name: string, ...args: readonly unknown[]) => browser().worker<T>('shaders', name, ...args)
+
+  it.each(Object.keys(shaderGraphs))(
+    '%s > equals the CPU',
+    async (name) => {
+      expect(await call<number>('compareGraph', name)).toBeLessThan(1e-4)
+    },
+    patience,
+  )
+
+  it(
+    'results and gradients of every operator that shaders compute > equal the CPU',
+    async () => {
+      const differences = new Map<string, number | null>()
+      for (const operator of Object.keys(cases))
+        differences.set(operator, await call<number | null>('compareOperator', operator))
+      const wrong = [...differences].filter(([, difference]) => difference !== null && !(difference < 1e-3))
+      expect(wrong).toEqual([])
+      const computed = [...differences.values()].filter((difference) => difference !== null)
+      expect(computed.length).toBeGreaterThanOrEqual(65)
+    },
+    patience,
+  )
+
+  describe('training', () => {
+    it.each<ShaderModel>(['mlp', 'lenet', 'llama'])(
+      '%s > losses of 50 steps equal those on Node',
+      async (model) => {
+        const runtime = node({ worker: false, threads: 1 })
+        const expected = await lossesOf(model, runtime, 50)
+        await runtime.dispose()
+        const { losses, description } = await call<{ losses: number[]; description: string }>('train', model, 50)
+        expect(losses).toHaveLength(50)
+        expect(expected[0]! - expected.at(-1)!).toBeGreaterThan(0.3)
+        for (const [i, loss] of losses.entries()) expect(Math.abs(loss - expected[i]!)).toBeLessThan(2e-3)
+        expect(description).not.toContain('runs in onnxruntime')
+      },
+      patience,
+    )
+  })
+})
