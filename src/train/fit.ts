@@ -9,8 +9,9 @@ import { learningRateFactor } from '../optim/schedule.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
+import { summarizeData } from './checkpoint/checksums.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
-import { barrier } from './group.js'
+import { barrier, checkEqual, type Group } from './group.js'
 import {
   checkFitNames,
   type FitOptions,
@@ -140,7 +141,7 @@ export class FitLoop {
       await this.#writer?.begin()
       await this.#agree()
       const { group } = this.#trainer
-      if (group) await this.#run.checkReplicas(group)
+      if (group) await this.#checkReplicas(group)
       if (this.#canRecover) await this.#takeSnapshot()
       for (;;) {
         try {
@@ -160,6 +161,16 @@ export class FitLoop {
     }
     // The last checkpoint is complete before any process of a group goes on.
     if (this.#trainer.group) await barrier(this.#trainer.group)
+  }
+
+  /** Throws `runtime` unless all processes have the same data, length of training and weights. */
+  async #checkReplicas(group: Group): Promise<void> {
+    const { batchSize, seed } = this.#trainer
+    const { totalEpochs, totalSteps, evaluateEvery, validation } = this.#options
+    const data = [await summarizeData(this.#data), validation ? await summarizeData(validation) : null]
+    const text = JSON.stringify({ data, batchSize, seed, totalEpochs, totalSteps, evaluateEvery })
+    await checkEqual(group, 'the data, or batchSize, seed or length of training,', [text])
+    await this.#run.checkReplicas(group)
   }
 
   /** Runs the remaining batches of the current epoch. */

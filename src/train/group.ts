@@ -1,5 +1,5 @@
 import type { FloatArray } from '../ir/float-array.js'
-import { crc32 } from '../util/checksum.js'
+import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
@@ -42,17 +42,14 @@ export async function broadcastBytes(group: Group, own: Uint8Array | null): Prom
 }
 
 /**
- * Throws `runtime` in every process unless all have the same numbers.
- * @param what the numbers, for the message: 'the weights of step 100'
+ * Throws `runtime` in every process unless all have the same texts and numbers.
+ * @param what what is compared, for the message: 'the weights of step 100'
  */
-export async function checkEqual(group: Group, what: string, arrays: readonly ArrayBufferView[]): Promise<void> {
-  let own = 0
-  for (const { buffer, byteOffset, byteLength } of arrays)
-    own = crc32(new Uint8Array(buffer, byteOffset, byteLength), own)
+export async function checkEqual(group: Group, what: string, parts: Iterable<string | ArrayBufferView>): Promise<void> {
   const all = new Float64Array(group.size)
-  all[group.rank] = own
+  all[group.rank] = Number.parseInt(checksum(parts), 16)
   await group.allReduce([all])
-  const other = all.findIndex((checksum) => checksum !== all[0])
+  const other = all.findIndex((each) => each !== all[0])
   if (other < 0) return
   throw new OnnxIreError(
     'runtime',

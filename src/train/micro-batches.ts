@@ -33,6 +33,7 @@ export function* splitBatch(
   microSize: number,
   hasExampleAxis: (name: string) => boolean,
 ): Generator<MicroBatch> {
+  if (microSize >= size) return yield { tensors: batch, examples: size }
   for (let from = 0; from < size; from += microSize) {
     const examples = Math.min(microSize, size - from)
     const slices = Object.entries(batch).map(([name, tensor]) => [
@@ -72,9 +73,13 @@ export async function accumulate<T extends TensorMap>(
   group?: Group,
 ): Promise<BatchResult<T>> {
   const sum = new ResultSum(backend, reduction)
-  const all = [...microBatches]
-  for (const [index, { tensors, examples }] of all.entries())
-    await sum.add(await run(tensors, index), examples, all.length === 1)
+  const iterator = microBatches[Symbol.iterator]()
+  let next = iterator.next()
+  for (let index = 0; !next.done; index++) {
+    const { tensors, examples } = next.value
+    next = iterator.next()
+    await sum.add(await run(tensors, index), examples, index === 0 && next.done === true)
+  }
   if (group) await sum.reduce(group)
   return sum.result()
 }
@@ -126,6 +131,9 @@ class ResultSum<T extends TensorMap> {
   readonly #backend: Accumulator<T>
   readonly #reduction: Reduction
   #gradients: T | null = null
+  /** The factor by which the gradients are still to be multiplied, besides the division by the divisors. */
+  #factor = 1
+  #isFinished = false
   readonly #statistics: Record<string, FloatArray> = emptyRecord()
   readonly #sums: Record<string, FloatArray> = emptyRecord()
   #loss = 0
@@ -148,8 +156,12 @@ class ResultSum<T extends TensorMap> {
     this.#weight += weight
     this.#examples += examples
     const factor = examples === 0 ? 0 : this.#divisor(count, weight)
-    if (!only || factor === 0) this.#gradients = await this.#backend.accumulate(this.#gradients, gradients, factor)
-    else this.#gradients = factor === 1 ? gradients : await this.#backend.scale(gradients, factor)
+    if (only && factor !== 0) {
+      this.#gradients = gradients
+      this.#factor = factor
+    } else {
+      this.#gradients = await this.#backend.accumulate(this.#gradients, gradients, factor)
+    }
     addScaled(this.#sums, sums as Record<string, FloatArray>, examples === 0 ? 0 : 1)
     // Every micro-batch starts from the same running statistics.
     addScaled(this.#statistics, statistics, examples)
@@ -157,24 +169,33 @@ class ResultSum<T extends TensorMap> {
 
   /** Adds the sums of the other processes, whose graphs have the same outputs. */
   async reduce(group: Group): Promise<void> {
-    const numbers = new Float64Array([this.#loss, this.#count, this.#weight, this.#examples])
-    // The gradients of processes are in host memory: see `checkTrainerOptions`.
-    const gradients = Object.values(this.#gradients as ParameterArrays)
-    await group.allReduce([numbers, ...Object.values(this.#sums), ...Object.values(this.#statistics), ...gradients])
+    const numbers = Float64Array.of(this.#loss, this.#count, this.#weight, this.#examples)
+    await group.allReduce([numbers, ...Object.values(this.#sums), ...Object.values(this.#statistics)])
     const [loss = 0, count = 0, weight = 0, examples = 0] = numbers
     this.#loss = loss
     this.#count = count
     this.#weight = weight
     this.#examples = examples
+    // The gradients of processes are in host memory: see `checkTrainerOptions`.
+    await group.allReduce(Object.values((await this.#finish()) as ParameterArrays))
   }
 
   async result(): Promise<BatchResult<T>> {
     const [count, weight] = [this.#count, this.#weight]
-    const divisor = this.#reduction === 'sum' ? 1 : this.#divisor(count, weight)
-    const gradients = await this.#backend.scale(this.#gradients!, divisor === 0 ? 0 : 1 / divisor)
+    const gradients = await this.#finish()
     scaleArrays(this.#statistics, 1 / this.#examples)
     const loss = this.#reduction === 'sum' ? this.#loss : weight === 0 ? 0 : this.#loss / weight
     return { loss, count, weight, sums: this.#sums, gradients, statistics: this.#statistics }
+  }
+
+  /** Multiplies the gradients by what is left to multiply, once. */
+  async #finish(): Promise<T> {
+    if (this.#isFinished) return this.#gradients!
+    this.#isFinished = true
+    const divisor = this.#reduction === 'sum' ? 1 : this.#divisor(this.#count, this.#weight)
+    const factor = divisor === 0 ? 0 : this.#factor / divisor
+    if (factor !== 1) this.#gradients = await this.#backend.scale(this.#gradients!, factor)
+    return this.#gradients!
   }
 
   #divisor(count: number, weight: number): number {

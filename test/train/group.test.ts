@@ -46,6 +46,12 @@ async function trainTogether(
   )
 }
 
+/** A model that takes four examples at once. */
+const ofFour = (): Model => {
+  const x = input('x', 'float32', [4, 6])
+  const outputs = new Map([['logits', op.MatMul(x, parameter('w', normal(new Random(1), [6, 3])))]])
+  return modelOf({ name: 'four', inputs: new Map([['x', x]]), outputs })
+}
 const noisy = (): Model => {
   const x = input('x', 'float32', ['N', 6])
   const dropped = () => op.Dropout(x, scalar('float32', 0.3))[0]
@@ -118,6 +124,12 @@ const cases: readonly (readonly [string, Dataset, Partial<TrainerOptions>, () =>
       optimizer: ire(sgd({ lr: 0.1 }), { kappa: 2, gamma: 0.7, interval: 3 }),
     },
     noisy,
+  ],
+  [
+    'IRE on a model of fixed batches',
+    clusters(40, [6]),
+    { optimizer: ire(sgd({ lr: 0.1 }), { kappa: 2, gamma: 0.7, interval: 3 }), batchSize: 12 },
+    ofFour,
   ],
   ['SAM', points, { optimizer: sam(sgd({ lr: 0.1 }), { rho: 0.1 }) }, smallMlp],
   ['Schedule-Free AdamW', points, { optimizer: scheduleFreeAdamw({ lr: 1e-2 }) }, smallMlp],
@@ -232,6 +244,14 @@ it('other weights in one process are an error in all', async () => {
     await trainer.train(points, { totalSteps: 1 })
   })
   for (const result of results) await expect(result).rejects.toThrow(errorWith('runtime', 'rank 1'))
+})
+
+it('other data in one process are an error in all', async () => {
+  const results = localGroup(2).map(async (group) => {
+    const trainer = await create({ group })
+    await trainer.train(clusters(35, [6], group.rank), { totalSteps: 1 })
+  })
+  for (const result of results) await expect(result).rejects.toThrow(errorWith('runtime', 'the data'))
 })
 
 it('parts of batches make up the whole ones, of data sets and of streams', async () => {

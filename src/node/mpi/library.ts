@@ -81,7 +81,8 @@ interface Constants {
 
 /**
  * Settings of UCX, which carries the messages of MPICH and others. By default it replaces the handler of SIGSEGV, which V8
- * needs for WebAssembly, and functions of the C library that allocate memory, while other threads call them.
+ * needs for WebAssembly, and functions of the C library that allocate memory: with it some processes of Node crash, at
+ * addresses of the heap that were given back to the system.
  */
 const ucxSettings = { UCX_ERROR_SIGNALS: 'SIGILL,SIGBUS,SIGFPE', UCX_MEM_EVENTS: 'no' }
 
