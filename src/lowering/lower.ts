@@ -145,7 +145,7 @@ class Lowerer {
   }
 
   #applyLowering(node: Node): readonly Value[] | undefined {
-    const lowering = node.domain === '' ? getOwn(this.#lowerings, node.operator) : undefined
+    const lowering = getOwn(this.#lowerings, node.operator)
     if (!lowering) return undefined
     const inputs = node.inputs.map((value, slot) => value && this.#operand(node, slot, value))
     const padding = definitionOf(node.operator).inputs.length - inputs.length

@@ -8,6 +8,7 @@ import type { recurrent } from '../../op/definitions/recurrent.js'
 import { type Definitions, definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
+import { controlLowerings } from './control.js'
 import { convolutionLowerings, downlevelConvolutions } from './convolution.js'
 import { moveLowerings, movementLowerings, slicingLowerings } from './data-movement.js'
 import { rangeAlong } from './dims.js'
@@ -16,6 +17,7 @@ import { generationLowerings, indexingLowerings } from './indexing.js'
 import { linalgLowerings } from './linalg.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from './normalization.js'
 import { downlevelPools, foldingLowerings, poolingLowerings } from './pooling.js'
+import { quantizationLowerings } from './quantization.js'
 import { reductionLowerings } from './reduction.js'
 import { resizeLowerings } from './resize.js'
 
@@ -35,8 +37,15 @@ interface CellAttributes {
   readonly clip?: number | undefined
 }
 
-/** Cells with other activations become a Scan, which the CPU runs step by step. */
+/** Number of steps of an RNN, which has no kernel, up to which its Scan is unrolled rather than run by the CPU. */
+const LONGEST = 128
+
+/** Cells with other activations become a Scan, which is unrolled if it is short. */
 const recurrentLowerings = {
+  RNN: (inputs, attributes) => {
+    const length = inputs[0].shape?.[0]
+    return typeof length === 'number' && length <= LONGEST ? recurrentExpansions.RNN(inputs, attributes) : null
+  },
   GRU: (inputs, attributes) => (isUsual('GRU', attributes) ? null : recurrentExpansions.GRU(inputs, attributes)),
   LSTM: (inputs, attributes) => (isUsual('LSTM', attributes) ? null : recurrentExpansions.LSTM(inputs, attributes)),
 } satisfies Lowerings<typeof recurrent>
@@ -45,6 +54,7 @@ const { Attention, RotaryEmbedding } = attentionExpansions
 
 const lowerings = {
   ...activationLowerings,
+  ...controlLowerings,
   ...convolutionLowerings,
   ...elementwiseLowerings,
   ...foldingLowerings,
@@ -55,6 +65,7 @@ const lowerings = {
   ...movementLowerings,
   ...normalizationLowerings,
   ...poolingLowerings,
+  ...quantizationLowerings,
   ...recurrentLowerings,
   ...reductionLowerings,
   ...regionExpansions,

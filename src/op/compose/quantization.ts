@@ -15,7 +15,7 @@ interface Blocks {
 /**
  * Scales or zero points, broadcast to `x`: one for all elements, one per index of `axis`, or one per block along it.
  */
-function expandToBlocks(s: Value, x: Value, { axis, block_size }: Blocks): Value {
+export function expandToBlocks(s: Value, x: Value, { axis, block_size }: Blocks): Value {
   if (block_size > 0) return repeatBlocks(s, x, axis, block_size)
   if (s.shape?.length === 0 || (s.shape?.length === 1 && s.shape[0] === 1)) return op.Reshape(s, int64s([]))
   if (!s.shape || !x.shape) throw new OnnxIreError('not-differentiable', 'a scale or x has an unknown number of axes')
@@ -43,7 +43,7 @@ export function repeatBlocks(s: Value, x: Value, axis: number, size: number): Va
 }
 
 /** Range of an integer type. */
-function range(dtype: DType): readonly [low: number, high: number] {
+export function rangeOf(dtype: DType): readonly [low: number, high: number] {
   const { bits } = dtypes[dtype]
   return dtype.startsWith('u') ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
 }
@@ -60,7 +60,7 @@ export const quantizationExpansions = {
   // clip(x / s + z), between half a step below the lowest number and half a step above the highest
   QuantizeLinear: ([x, scale, zeroPoint = null], attributes) => {
     const dtype = zeroPoint?.dtype ?? quantizedTo(attributes.output_dtype)
-    const [low, high] = range(dtype)
+    const [low, high] = rangeOf(dtype)
     const steps = op.Div(x, cast(expandToBlocks(scale, x, attributes), x.dtype))
     const shifted = zeroPoint ? op.Add(steps, expandToBlocks(cast(zeroPoint, x.dtype), x, attributes)) : steps
     return cast(op.Clip(shifted, low - 0.5, high + 0.5), 'float32')
