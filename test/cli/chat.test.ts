@@ -81,16 +81,20 @@ describe('tune chat', () => {
     expect(step).toBe(3 * Math.ceil(plan.data.rows / 8))
     expect(plan.optimizer).toBe('AdamW with an 8-bit first moment, lr 0.01, cosine, clip 1')
     expect(after.loss).toBeLessThan(before.loss - 0.1)
-    const other = await run(
-      'tune',
-      'chat',
-      join(golden, 'llama-optimum'),
-      path('data.jsonl'),
-      '-o',
-      path('x'),
-      '--pack',
-    )
-    expect(other.stderr).toMatch(/invalid-option.*pack/)
+    const optimum = ['tune', 'chat', join(golden, 'llama-optimum'), path('data.jsonl'), '-o', path('x'), '--pack']
+    expect((await run(...optimum, '--dry-run')).stdout).toMatch(/packed in \d+ rows/)
+  })
+
+  it('--form q4 > the loss before and after the weights are rounded', async () => {
+    const quantized = (...more: readonly string[]) =>
+      tune('--form', 'q4', '--steps', '2', '--samples', '0', '--validation', '0.2', '--quiet', ...more)
+    const { code, stdout } = await quantized('--json')
+    expect(code, stdout).toBe(0)
+    const { after, rounded } = JSON.parse(stdout)
+    expect(rounded.loss).not.toBe(after.loss)
+    expect(Math.abs(rounded.loss - after.loss)).toBeLessThan(0.5 * after.loss)
+    expect((await quantized('--force')).stdout).toMatch(/loss [\d.]+ beside the weights, [\d.]+ in .*model/)
+    rmSync(path('out'), { recursive: true })
   })
 
   it('teaches the answer, and writes an adapter and a model that give it', async () => {

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { formatNumber } from '../format.js'
 import type { Io } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
 import { formatPlan, prepareTuning, runTuning, type TuneRequest, type TuneResult } from '../language/tune-chat.js'
@@ -137,5 +138,14 @@ function formatResult(result: TuneResult): string {
   const samples = result.samples.map(
     ({ prompt, before, after }) => `user:   ${prompt}\nbefore: ${before}\nafter:  ${after}\n`,
   )
-  return [...samples, formatTuningResult(result, `the adapter so far is ${result.plan.outputs[0]}; `)].join('\n')
+  const { after, rounded, plan } = result
+  const loss =
+    after && rounded
+      ? [
+          `loss ${formatNumber(after.loss)} beside the weights, ${formatNumber(rounded.loss)} in ${plan.outputs[1]}, whose weights are rounded\n`,
+        ]
+      : []
+  return [...samples, ...loss, formatTuningResult(result, `the adapter so far is ${result.plan.outputs[0]}; `)].join(
+    '\n',
+  )
 }

@@ -26,6 +26,7 @@ import { adamw } from '../../optim/adam.js'
 import { adamw8bit } from '../../optim/adamw8bit.js'
 import { ire } from '../../optim/ire/ire.js'
 import type { Runtime } from '../../runtime/runtime.js'
+import { evaluateModel } from '../../train/evaluate.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatCount, formatNumber } from '../format.js'
@@ -129,6 +130,8 @@ export interface TuneResult {
   readonly interrupted: boolean
   readonly before: Measures | null
   readonly after: Measures | null
+  /** Measures of the written model, if its weights were rounded after the training (form q4 or q8). */
+  readonly rounded: Measures | null
   readonly samples: readonly Sample[]
 }
 
@@ -290,10 +293,15 @@ function describeMemory(memory: TunePlan['memory'], microBatch: number, length: 
 function countParameters(base: Model, adapted: Model) {
   const layers = new Map<string, number>()
   let trainable = 0
-  for (const { module, a, b } of adapterOf(adapted).layers) {
+  const adapter = adapterOf(adapted)
+  const changed = [
+    ...adapter.layers.map(({ module, a, b }) => ({ module, size: sizeOf(a.dims) + sizeOf(b.dims) })),
+    ...(adapter.scalings ?? []).map(({ module, factors }) => ({ module, size: sizeOf(factors.dims) })),
+  ]
+  for (const { module, size } of changed) {
     const name = module.slice(module.lastIndexOf('.') + 1)
     layers.set(name, (layers.get(name) ?? 0) + 1)
-    trainable += sizeOf(a.dims) + sizeOf(b.dims)
+    trainable += size
   }
   const linear = findLayers(base).filter(({ module }) => !module.endsWith('qkv_proj'))
   const parameters = linear.reduce((sum, layer) => sum + layer.in * layer.out, 0)
@@ -312,7 +320,7 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
   const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
   const { signal } = interrupts
   const interrupted = (step: number): TuneResult => ({
-    ...{ plan, step, interrupted: true, before: null, after: null, samples: [] },
+    ...{ plan, step, interrupted: true, before: null, after: null, rounded: null, samples: [] },
   })
   try {
     const start = { ...chat, model: request.adapter === undefined ? chat.model : adapted }
@@ -341,13 +349,21 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
     if (signal.aborted) return interrupted(step)
     const exported = toModelForm(request.form, tuned)
     await writeModelFolder(plan.outputs[1], chat, exported)
+    const { loss, metrics } = options
+    const rounded =
+      validation && (request.form === 'q4' || request.form === 'q8')
+        ? await evaluateModel(trainingForm(exported, plan.method, request.pack), validation as DatasetOrStream, {
+            ...{ loss, runtime, batchSize: plan.microBatch },
+            ...(metrics && { metrics }),
+          })
+        : null
     const after = await answer({ ...chat, model: exported }, prompts, runtime)
     const samples = prompts.map((prompt, i) => ({
       prompt: prompt.at(-1)!.content,
       before: before[i]!,
       after: after[i]!,
     }))
-    return { plan, step, interrupted: false, ...measures, samples }
+    return { plan, step, interrupted: false, ...measures, rounded, samples }
   } finally {
     interrupts.release()
     await runtime.dispose()
