@@ -3,9 +3,11 @@ import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MeasuredLabel } from '../../src/cli/labels/measure-labels.js'
+import { predictExamples } from '../../src/cli/report/predict-examples.js'
+import { readRuns } from '../../src/cli/runs/read-run.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import { Random } from '../../src/data/index.js'
-import { writeModel } from '../../src/node/index.js'
+import { node, writeModel } from '../../src/node/index.js'
 import { json, run, runInterrupted } from './command.js'
 import { smallModel, type Workspace, workspace } from './workspace.js'
 
@@ -84,10 +86,38 @@ test('labels > of 30 flipped labels among 600, 25 are among the first 30, and mo
   )
 })
 
+/** The report of a run shows held-out images with their predictions, the worst first. */
+async function checkExamples(folder: string) {
+  const report = space.path('report.html')
+  await json('plot', folder, '--examples', '3', '-o', report)
+  const html = await readFile(report, 'utf8')
+  expect(html.match(/<img src="data:image\/png;base64,/g)).toHaveLength(6)
+  expect(html).toContain('img-src data:')
+  const [stored] = await readRuns([folder])
+  const runtime = node({ worker: false })
+  const shown = await predictExamples(stored!, 8, runtime)
+  await runtime.dispose()
+  if ('reason' in shown) throw new Error(shown.reason)
+  expect(shown.samples.map(({ name }) => name)).toEqual(shown.worst.map(({ name }) => name).sort())
+  const shares = shown.worst.map(({ givenProbability }) => givenProbability)
+  expect(shares).toEqual(shares.toSorted((a, b) => a - b))
+  for (const { name, given, predicted, probability, givenProbability, image } of shown.worst) {
+    expect(given).toBe(String(name).split('/')[0])
+    expect(given === predicted ? givenProbability : 1 - givenProbability).toBeCloseTo(probability, 5)
+    // The image is that of the file, from its darkest to its brightest pixel.
+    const read = async (from: string | Buffer) => [...(await sharp(from).toColourspace('b-w').raw().toBuffer())]
+    const pixels = await read(space.path(`photos/${name}`))
+    const [least, most] = [Math.min(...pixels), Math.max(...pixels)]
+    const scaled = pixels.map((value) => Math.round((255 * (value - least)) / (most - least)))
+    expect(await read(Buffer.from(image!.split(',')[1]!, 'base64'))).toEqual(scaled)
+  }
+}
+
 test('labels > lists files, writes a page with thumbnails and a recipe without the suspects', async () => {
   const [page, cleaned] = [space.path('page.html'), space.path('cleaned/recipe.json')]
   await mkdir(space.path('cleaned'))
   await json<TrainingResult>('train', space.path('photos.json'), '--out', space.path('run'))
+  await checkExamples(space.path('run'))
   const { labels, suspects } = await json<Result>('labels', space.path('run'), '--html', page, '--drop', cleaned)
   expect([suspects, labels.length]).toEqual([1, 32])
   expect(labels[0]).toMatchObject({ example: 'dark/<wrong>.png', given: 'dark', predicted: 'light' })

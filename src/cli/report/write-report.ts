@@ -7,10 +7,18 @@ import { compareGroups, diffRuns, summarizeNumbers } from '../runs/compare-runs.
 import type { StoredRun } from '../runs/read-run.js'
 import { type Chart, chartStyle, colorCount } from './draw-chart.js'
 import { drawCurves, drawTensors } from './draw-runs.js'
+import type { ShownExample, ShownExamples } from './predict-examples.js'
 
-/** Writes a page about runs, without scripts and without anything from a network. */
-export const writeReport = async (runs: readonly StoredRun[]): Promise<string> =>
-  writePage('Training runs', await writeSections(runs), "default-src 'none'; style-src 'unsafe-inline'")
+/**
+ * Writes a page about runs, without scripts and without anything from a network.
+ * @param examples predictions of each run, if they are to be shown
+ */
+export const writeReport = async (runs: readonly StoredRun[], examples?: readonly ShownExamples[]): Promise<string> =>
+  writePage(
+    'Training runs',
+    await writeSections(runs, examples),
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+  )
 
 /**
  * Writes an HTML page.
@@ -41,6 +49,8 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
 th, td { padding: 3px 10px 3px 0; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th { color: var(--soft); font-weight: 500 }
 .confusion td { text-align: right; padding: 3px 8px; background: color-mix(in srgb, var(--c0) var(--share), transparent) }
+.examples { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 116px), 1fr)); font-size: 13px }
+.examples figure { margin: 0; overflow-wrap: anywhere } .examples img { display: block; min-width: 64px; max-width: 100% }
 .key { display: inline-block; width: 18px; height: 4px; vertical-align: middle; margin-right: 6px; border-radius: 2px }
 .note { color: var(--soft); font-size: 13px; overflow-wrap: anywhere }
 </style>
@@ -53,8 +63,8 @@ ${body}
 `
 
 /** Writes the sections about runs: recipes and numbers, curves, and for each run its tensors, confusion and flatness. */
-export async function writeSections(runs: readonly StoredRun[]): Promise<string> {
-  const details = await Promise.all(runs.map((run, i) => writeRun(run, i)))
+export async function writeSections(runs: readonly StoredRun[], examples?: readonly ShownExamples[]): Promise<string> {
+  const details = await Promise.all(runs.map((run, i) => writeRun(run, i, examples?.[i])))
   return [
     writeNumbers(runs),
     ...writeGroups(runs),
@@ -116,16 +126,34 @@ const writeTable = (head: readonly string[], rows: readonly (readonly string[])[
   `<div class="scroll"><table><tr>${head.map((cell) => `<th>${cell}</th>`).join('')}</tr>
 ${rows.map((row) => `<tr>${row.map((cell) => `<td>${cell}</td>`).join('')}</tr>`).join('\n')}</table></div>`
 
-async function writeRun(run: StoredRun, color: number): Promise<string> {
+async function writeRun(run: StoredRun, color: number, examples?: ShownExamples): Promise<string> {
   const charts = drawTensors(run)
   const last = run.epochs.findLast(({ validation }) => validation)?.validation
   const parts = [
     ...(charts.length > 0 ? [writeCharts(charts)] : []),
     ...(last ? writeConfusion(last, run) : []),
+    ...(examples ? writeExamples(examples) : []),
     ...(await writeFlatness(run)),
     ...run.warnings.map((warning) => `<p class="note">warning: ${escapeHtml(warning)}</p>`),
   ]
   return `<h2>${key(color)}${escapeHtml(run.name)}</h2><p class="note">${escapeHtml(run.path)}</p>\n${parts.join('\n')}`
+}
+
+function writeExamples(examples: ShownExamples): string[] {
+  if ('reason' in examples) return [`<p class="note">no examples: ${escapeHtml(examples.reason)}</p>`]
+  const section = (title: string, list: readonly ShownExample[]) =>
+    `<figure><h3>${title}</h3><div class="examples">${list.map(writeExample).join('\n')}</div></figure>`
+  return [
+    section('held-out examples whose label has the lowest probability', examples.worst),
+    section('held-out examples, evenly spread', examples.samples),
+  ]
+}
+
+function writeExample(example: ShownExample): string {
+  const { name, given, predicted, probability, givenProbability, image, text } = example
+  const percent = (share: number) => `${Math.round(100 * share)} %`
+  const isRight = given === predicted
+  return `<figure>${image === undefined ? '' : `<img src="${image}" alt="">`}<figcaption>${text === undefined ? '' : `${escapeHtml(text)}<br>`}<b>${escapeHtml(String(predicted))}</b> ${percent(probability)}${isRight ? '' : `, label ${escapeHtml(String(given))} ${percent(givenProbability)}`}<br><span class="note">${escapeHtml(String(name))}</span></figcaption></figure>`
 }
 
 /** Largest number of classes whose confusion matrix is written. */
