@@ -1,4 +1,4 @@
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { fromArrays, labelColumn } from '../../src/data/arrays.js'
@@ -113,4 +113,39 @@ export async function drawExamples(page: Playground, counts: Readonly<Record<str
       await page.tab.click(`${card} .add-drawn`)
     }
   }
+}
+
+/** Waits until both contenders have a checkpoint after this step; returns the step of the older one. */
+export const checkpointAfter = (page: Playground, step: number): Promise<number> =>
+  vi.waitUntil(
+    async () => {
+      // The checkpoint may be replaced while it is looked for.
+      const found = await page.tab
+        .workers()[0]!
+        .evaluate(findCheckpoint)
+        .catch(() => 0)
+      return found > step && found
+    },
+    { timeout: 120_000, interval: 200 },
+  )
+
+/** Step of the newest checkpoint of a run that both contenders have; 0 if there is none. Runs in the worker of a page. */
+async function findCheckpoint(): Promise<number> {
+  const newest = async (run: FileSystemDirectoryHandle, contender: string) => {
+    const folder = await run.getDirectoryHandle(contender).catch(() => null)
+    let step = 0
+    if (folder)
+      for await (const [name, file] of folder.entries())
+        if ((await (file as FileSystemFileHandle).getFile()).size > 0)
+          step = Math.max(step, Number(/checkpoint-(\d+)/.exec(name)?.[1] ?? 0))
+    return step
+  }
+  const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('playground')
+  let found = 0
+  for await (const run of root.values())
+    if (run.kind === 'directory') {
+      const folder = run as FileSystemDirectoryHandle
+      found = Math.max(found, Math.min(await newest(folder, 'base'), await newest(folder, 'ire')))
+    }
+  return found
 }

@@ -1,7 +1,15 @@
-import { expect, it, vi } from 'vitest'
+import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { countStored, drawExamples, openTable, small, stored, useDigits } from './playground-examples.js'
+import {
+  checkpointAfter,
+  countStored,
+  drawExamples,
+  openTable,
+  small,
+  stored,
+  useDigits,
+} from './playground-examples.js'
 
 const settings = { epochs: '1000', batch: '2' }
 
@@ -10,18 +18,6 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
     'reload and crash > model, data, settings and weights are there again',
     async () => {
       const page = browser()
-      const checkpointAfter = (each: typeof page, step: number) =>
-        vi.waitUntil(
-          async () => {
-            // The checkpoint may be replaced while it is looked for.
-            const found = await each.tab
-              .workers()[0]!
-              .evaluate(findCheckpoint)
-              .catch(() => 0)
-            return found > step && found
-          },
-          { timeout: 120_000, interval: 200 },
-        )
       const stepOf = async (each: typeof page) => Number(/\d+/.exec(await each.text('#progress-text')))
       await openTable(page)
       const summary = await page.text('#data-summary')
@@ -207,20 +203,3 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
     patience,
   )
 })
-
-/** Step of the newest checkpoint that both contenders have; 0 if one has none. Runs in the worker of a page. */
-async function findCheckpoint(): Promise<number> {
-  const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('playground').catch(() => null)
-  const run = root && (await root.values().next()).value
-  if (run?.kind !== 'directory') return 0
-  const newest = async (contender: string) => {
-    const folder = await (run as FileSystemDirectoryHandle).getDirectoryHandle(contender).catch(() => null)
-    let step = 0
-    if (folder)
-      for await (const [name, file] of folder.entries())
-        if ((await (file as FileSystemFileHandle).getFile()).size > 0)
-          step = Math.max(step, Number(/checkpoint-(\d+)/.exec(name)?.[1] ?? 0))
-    return step
-  }
-  return Math.min(await newest('base'), await newest('ire'))
-}

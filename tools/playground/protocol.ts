@@ -211,7 +211,11 @@ export interface Reopened {
   readonly model: ModelSummary
   readonly choice: DataChoice
   /** The data and the settings of its training; null if only examples were stored. */
-  readonly training: { readonly data: DataSummary; readonly settings: Settings } | null
+  readonly training: {
+    readonly data: DataSummary
+    readonly settings: Settings
+    readonly history: readonly ProgressEvent[]
+  } | null
 }
 
 export interface StepEvent {
@@ -265,6 +269,9 @@ interface LostEvent {
   readonly contender: ContenderName
   readonly step: number
 }
+
+/** Events that the curves of a run are drawn from. */
+export type ProgressEvent = StepEvent | RoundEvent
 
 export type WorkerEvent = FeaturesEvent | ReadingEvent | StepEvent | RoundEvent | RuntimeEvent | LostEvent
 

@@ -142,8 +142,8 @@ function startImages(run: Run, { image, first }: Extract<DemoSetup['data'], { ki
 }
 
 function startTable(run: Run, columns: Extract<DemoSetup['data'], { kind: 'table' }>['columns']): void {
-  const fields = columns.map(({ name, min, max, mean }) => {
-    const field = createElement('input', { type: 'number', step: 'any', value: String(Number(mean.toPrecision(4))) })
+  const fields = columns.map(({ name, min, max, value }) => {
+    const field = createElement('input', { type: 'number', step: 'any', value: String(Number(value.toPrecision(4))) })
     byId('inputs').append(createElement('label', {}, `${name} (${min} to ${max})`, field))
     return field
   })

@@ -14,10 +14,10 @@ export interface DemoSetup {
     | { readonly kind: 'table'; readonly columns: readonly DemoColumn[] }
 }
 
-/** A column of a table and its values. */
+/** A column of a table, its range, and the value to begin with. */
 export interface DemoColumn {
   readonly name: string
   readonly min: number
   readonly max: number
-  readonly mean: number
+  readonly value: number
 }

@@ -15,12 +15,17 @@ export async function drawCard(): Promise<Blob> {
   context.font = `600 40px ${fontFamily}`
   context.fillText('Fine-tuned in the browser', margin, margin, width - 2 * margin)
   context.font = `24px ${fontFamily}`
-  const rows = [...document.querySelectorAll('#results-body tr')].map((row) => {
+  const rows = [...document.querySelectorAll('#results-body tr')]
+  for (const [i, row] of rows.entries()) {
     const [name, , , accuracy] = [...row.children].map((cell) => cell.textContent ?? '')
-    return `${name}: ${accuracy} of the held-out examples`
-  })
-  for (const [i, row] of rows.entries()) context.fillText(row, margin, margin + 60 + 36 * i, width - 2 * margin)
-  const charts = [...document.querySelectorAll<HTMLCanvasElement>('.charts canvas')].filter((chart) => chart.width > 0)
+    // The colors are those of the curves.
+    context.fillStyle = getComputedStyle(row.firstElementChild!).color
+    context.fillText(`${name}: ${accuracy} of the held-out examples`, margin, margin + 60 + 36 * i, width - 2 * margin)
+  }
+  context.fillStyle = color
+  const charts = [...document.querySelectorAll<HTMLCanvasElement>('.charts canvas')].filter((chart) =>
+    chart.checkVisibility(),
+  )
   const top = margin + 60 + 36 * rows.length + 24
   const place = (width - 2 * margin) / Math.max(1, charts.length)
   for (const [i, chart] of charts.entries()) {

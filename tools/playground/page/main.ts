@@ -83,6 +83,7 @@ const open = (reopened: Reopened) => {
   if (!reopened.training) return
   data.show(reopened.training.data)
   training.show(reopened.training.settings)
+  training.showHistory(reopened.training.history)
 }
 /** Opens a run with its tuned models. */
 const openFinished = (reopened: Reopened) => {

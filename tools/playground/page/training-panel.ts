@@ -4,6 +4,7 @@ import {
   contenders,
   type DataSummary,
   type ModelSummary,
+  type ProgressEvent,
   type RoundEvent,
   type Settings,
   type WorkerEvent,
@@ -134,6 +135,22 @@ export class TrainingPanel {
     for (const id of ['provider', 'trained-layers', 'head', 'flatness']) this.#chosen.add(id)
   }
 
+  /** Draws the curves of a stored training run. */
+  showHistory(history: readonly ProgressEvent[]): void {
+    this.#clear()
+    byId('curves-section').hidden = history.length === 0
+    for (const event of history)
+      if (event.kind === 'round') this.#onRound(event)
+      else this.#loss.add(event.contender, event.step, event.loss)
+  }
+
+  #clear(): void {
+    for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.clear()
+    this.#latest.clear()
+    for (const id of ['results', 'sharpness-chart']) byId(id).hidden = true
+    byId('results-body').replaceChildren()
+  }
+
   /** Resumes the stored training run that was reopened. */
   async goOn(): Promise<void> {
     await this.train(true)
@@ -142,12 +159,10 @@ export class TrainingPanel {
   async train(resume = false): Promise<void> {
     const settings = this.#settings()
     const { classes } = await this.#prepare()
-    for (const curves of [this.#loss, this.#accuracy, this.#sharpness]) curves.clear()
-    this.#latest.clear()
+    if (!resume) this.#clear()
     this.#progress = new Progress()
     byId<HTMLProgressElement>('progress').value = 0
     byId('progress-text').textContent = 'Preparing'
-    for (const id of ['results', 'sharpness-chart']) byId(id).hidden = true
     byId('curves-section').hidden = false
     this.#running = true
     this.#buttons()

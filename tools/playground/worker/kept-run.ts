@@ -28,7 +28,8 @@ export interface Keepable {
  * few seconds, tuned models at its end.
  */
 export class KeptRun {
-  readonly #run: StoredRun
+  readonly #id: string
+  readonly #describe: () => StoredRun
   readonly #contents: RunContents
   readonly #source: Keepable
   readonly #report: (reason: string | null) => void
@@ -43,13 +44,14 @@ export class KeptRun {
   #writing: Promise<unknown> = Promise.resolve()
 
   private constructor(
-    run: StoredRun,
+    describe: () => StoredRun,
     contents: RunContents,
     source: Keepable,
     resumed: boolean,
     report: (reason: string | null) => void,
   ) {
-    this.#run = run
+    this.#id = describe().id
+    this.#describe = describe
     this.#contents = contents
     this.#source = source
     this.#isBegun = resumed
@@ -60,17 +62,18 @@ export class KeptRun {
 
   /**
    * Stores the beginning of the run, and its weights from then on.
+   * @param describe returns the run with its progress so far
    * @param resumed whether the run is stored already
    * @param report is called after every writing, with the reason if it failed
    */
   static start(
-    run: StoredRun,
+    describe: () => StoredRun,
     contents: RunContents,
     source: Keepable,
     resumed: boolean,
     report: (reason: string | null) => void,
   ): KeptRun {
-    const kept = new KeptRun(run, contents, source, resumed, report)
+    const kept = new KeptRun(describe, contents, source, resumed, report)
     void kept.#saveRepeatedly()
     return kept
   }
@@ -94,7 +97,7 @@ export class KeptRun {
    */
   async end(isUnique: boolean): Promise<void> {
     await this.#stop()
-    if (!this.#hasCheckpoint && !isUnique) await deleteStoredRun(this.#run.id).catch(() => {})
+    if (!this.#hasCheckpoint && !isUnique) await deleteStoredRun(this.#id).catch(() => {})
   }
 
   /**
@@ -107,21 +110,22 @@ export class KeptRun {
     results: Readonly<Partial<Record<ContenderName, ContenderResult>>>,
   ): Promise<void> {
     await this.#stop()
-    const { id } = this.#run
-    if (!this.#isBegun) await writeStoredRun(this.#run, this.#contents)
+    const id = this.#id
+    if (!this.#isBegun) await writeStoredRun(this.#describe(), this.#contents)
     for (const [name, model] of models) await storage.write(tunedPath(id, name), encodeModel(model))
-    await writeStoredRun({ ...this.#run, finished: { at: Date.now(), classes, results } })
+    await writeStoredRun({ ...this.#describe(), finished: { at: Date.now(), classes, results } })
     for (const name of models.keys()) await storage.remove(`${runFolder(id)}/${name}`)
   }
 
   async #write(): Promise<void> {
     if (!this.#isBegun) {
-      await writeStoredRun(this.#run, this.#contents)
+      await writeStoredRun(this.#describe(), this.#contents)
       this.#isBegun = true
     }
     const { steps } = this.#source
     if (steps === this.#steps) return
     await this.#source.keep()
+    await writeStoredRun(this.#describe())
     this.#steps = steps
     this.#hasCheckpoint = true
   }

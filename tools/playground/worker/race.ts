@@ -74,6 +74,11 @@ export class Race {
     return this.#contenders.reduce((sum, { step }) => sum + step, 0)
   }
 
+  /** Number of steps of each contender so far. */
+  get stepsOf(): Readonly<Partial<Record<ContenderName, number>>> {
+    return Object.fromEntries(this.#contenders.map(({ name, step }) => [name, step]))
+  }
+
   /** Stores checkpoints of both contenders. */
   async keep(): Promise<void> {
     for (const contender of this.#contenders) await contender.keep()

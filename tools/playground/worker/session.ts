@@ -24,6 +24,7 @@ import {
   type KeepingEvent,
   type Looker,
   type ModelSummary,
+  type ProgressEvent,
   type Reopened,
   type Settings,
   type ShownChoice,
@@ -35,6 +36,7 @@ import {
 import { Control } from './control.js'
 import { type Examples, readColumns, readExamples, toTensor } from './data.js'
 import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
+import { History } from './history.js'
 import { KeptRun } from './kept-run.js'
 import { Predictor } from './predictor.js'
 import { Race } from './race.js'
@@ -60,7 +62,7 @@ interface LockedRun {
 }
 
 /** A run with its parts for training and evaluation, apart from its models. */
-type Description = Omit<TrainedRun, 'tuned'> & { readonly parts: DatasetSplit }
+type Description = Omit<TrainedRun, 'tuned' | 'history'> & { readonly parts: DatasetSplit }
 
 type Results = Partial<Record<ContenderName, ContenderResult>>
 
@@ -83,6 +85,8 @@ export class Session implements Calls {
   #kept: KeptRun | undefined
   /** The stored examples that have not been trained on. */
   #draft: LockedRun | undefined
+  /** Progress of the run of the race or of the tuned models. */
+  #history = new History()
   /** The stored run that was opened last, until it is trained. */
   #reopened: LockedRun | undefined
 
@@ -167,12 +171,14 @@ export class Session implements Calls {
         const { heldLoss, heldAccuracy } = event
         results[event.contender] = { heldLoss, heldAccuracy }
       }
+      if (event.kind === 'round' || event.kind === 'step') this.#history.add(event)
       this.#tell(event)
     }
     /** Why the run is not stored. */
     let unkept: string | null = null
     try {
       own = await this.#lockOwn(resume)
+      const { events } = this.#history
       await this.#closeModels()
       const held = Math.round(summary.examples * settings.held)
       if (held < 1 || held >= summary.examples)
@@ -188,9 +194,13 @@ export class Session implements Calls {
       const folder = runFolder(own.id)
       const race = await Race.start(model, form, runtime, { parts, settings, control, tell, folder })
       this.#race = race
-      if (resume) await race.resume()
+      if (resume) {
+        await race.resume()
+        this.#history = new History(events, race.stepsOf)
+      }
+      const stored = { id: own.id, model: nameOf(source), form, settings, startedAt: Date.now(), finished: null }
       this.#kept = KeptRun.start(
-        { id: own.id, model: nameOf(source), form, settings, startedAt: Date.now(), finished: null },
+        () => ({ ...stored, history: this.#history.events }),
         { source, data: choice },
         race,
         resume,
@@ -240,7 +250,15 @@ export class Session implements Calls {
       this.#draft = { id, unlock: await lockStored(id) }
     }
     await writeStoredRun(
-      { id: this.#draft.id, model: nameOf(source), form, settings: null, startedAt: Date.now(), finished: null },
+      {
+        id: this.#draft.id,
+        model: nameOf(source),
+        form,
+        settings: null,
+        history: [],
+        startedAt: Date.now(),
+        finished: null,
+      },
       { source, data: choice },
     )
   }
@@ -268,9 +286,9 @@ export class Session implements Calls {
     try {
       const begun = await readStoredRun(id)
       if (!begun) throw new OnnxIreError('io', 'The stored training run no longer exists.')
-      const { source, form, data, settings, finished } = begun
+      const { source, form, data, settings, history, finished } = begun
       const tuned = finished ? (contender: ContenderName) => this.tuned(id, contender) : undefined
-      const reopened = await this.#reopen(source, form, data, settings, tuned)
+      const reopened = await this.#reopen(source, form, data, settings, history, tuned)
       if (finished) unlock()
       else if (settings) this.#reopened = { id, unlock }
       else this.#draft = { id, unlock }
@@ -319,14 +337,14 @@ export class Session implements Calls {
     const tuned = (name: ContenderName) => this.exported(name)
     // Loaded on demand: most visits end before.
     const { takeAway } = await import('./take-away/take-away.js')
-    return takeAway({ ...this.#trained, tuned }, what, contender)
+    return takeAway({ ...this.#trained, history: this.#history.events, tuned }, what, contender)
   }
 
   async openProject(file: File): Promise<Reopened> {
     this.#refuseWhileTraining()
     const { readProject } = await import('./take-away/take-away.js')
-    const { model: source, form, choice, settings, tuned } = await readProject(file)
-    return this.#reopen(source, form, choice, settings, async (contender) => tuned.get(contender)!)
+    const { model: source, form, choice, settings, history, tuned } = await readProject(file)
+    return this.#reopen(source, form, choice, settings, history, async (contender) => tuned.get(contender)!)
   }
 
   /** Opens a run: its model, its data, and its tuned models if it is finished. */
@@ -335,6 +353,7 @@ export class Session implements Calls {
     { size, normalisation }: Pick<Form, 'size' | 'normalisation'>,
     choice: DataChoice,
     settings: Settings | null,
+    history: readonly ProgressEvent[],
     tuned?: (contender: ContenderName) => Promise<Uint8Array>,
   ): Promise<Reopened> {
     const opened = await this.open(source)
@@ -344,11 +363,12 @@ export class Session implements Calls {
     // Examples that were not trained on may be of one class so far.
     if (!settings) return { model, choice, training: null }
     const data = await this.data(choice)
+    this.#history = new History(history)
     if (tuned) {
       this.#trained = await this.#describe(settings)
       this.#tuned = await TunedModels.read(tuned, form)
     }
-    return { model, choice, training: { data, settings } }
+    return { model, choice, training: { data, settings, history } }
   }
 
   /** Describes a run with the open model and data. */
@@ -419,6 +439,7 @@ export class Session implements Calls {
     this.#race = undefined
     this.#tuned = undefined
     this.#trained = undefined
+    this.#history = new History()
     for (const each of models) await each?.dispose()
   }
 }

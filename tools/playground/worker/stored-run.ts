@@ -1,6 +1,6 @@
 import { OnnxIreError } from 'onnx-ire'
 import { storage } from 'onnx-ire/web'
-import type { ContenderName, ContenderResult, DataChoice, Form, Settings } from '../protocol.js'
+import type { ContenderName, ContenderResult, DataChoice, Form, ProgressEvent, Settings } from '../protocol.js'
 
 /** A training run in the storage of this browser. Its files, checkpoints or tuned models, are in its folder. */
 export interface StoredRun {
@@ -10,6 +10,8 @@ export interface StoredRun {
   readonly form: Form
   /** Null until its training begins. */
   readonly settings: Settings | null
+  /** Progress until it was stored. */
+  readonly history: readonly ProgressEvent[]
   /** Time of its beginning, in milliseconds. */
   readonly startedAt: number
   /** Result of the run; null until it ends. */
@@ -107,15 +109,19 @@ const lockTimeout = 1000
 export async function lockRun(id: string): Promise<(() => void) | null> {
   const { locks } = navigator as Partial<Navigator>
   if (!locks) return () => {}
-  return new Promise((resolve, reject) => {
-    locks
-      .request(
-        `${database} ${id}`,
-        { signal: AbortSignal.timeout(lockTimeout) },
-        () => new Promise<void>((unlock) => resolve(unlock)),
-      )
-      .catch((error: DOMException) => (error.name === 'TimeoutError' ? resolve(null) : reject(error)))
-  })
+  const attempt = () =>
+    new Promise<(() => void) | null>((resolve, reject) => {
+      const hold = (lock: Lock | null) =>
+        lock ? new Promise<void>((unlock) => resolve(unlock)) : Promise.resolve(resolve(null))
+      locks.request(`${database} ${id}`, { ifAvailable: true }, hold).catch(reject)
+    })
+  const start = performance.now()
+  let unlock = await attempt()
+  while (!unlock && performance.now() - start < lockTimeout) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    unlock = await attempt()
+  }
+  return unlock
 }
 
 async function isFree(id: string): Promise<boolean> {

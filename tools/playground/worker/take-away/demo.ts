@@ -57,7 +57,10 @@ function describe(run: TrainedRun, bytes: Uint8Array): DemoSetup {
     data:
       form.kind === 'image'
         ? { kind: 'image', image: usage.image!, first }
-        : { kind: 'table', columns: summary.columns ?? [] },
+        : {
+            kind: 'table',
+            columns: (summary.columns ?? []).map(({ name, min, max, mean }) => ({ name, min, max, value: mean })),
+          },
   }
 }
 

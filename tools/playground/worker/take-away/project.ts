@@ -6,6 +6,7 @@ import {
   type DataChoice,
   type Form,
   normalizations,
+  type ProgressEvent,
   type Settings,
 } from '../../protocol.js'
 import { fromPng, toDataFiles, toFolderNames } from './data-files.js'
@@ -19,6 +20,7 @@ export interface Project {
   readonly form: Pick<Form, 'size' | 'normalisation'>
   readonly choice: DataChoice
   readonly settings: Settings
+  readonly history: readonly ProgressEvent[]
   readonly tuned: ReadonlyMap<ContenderName, Uint8Array>
 }
 
@@ -29,6 +31,7 @@ interface Description {
   readonly model: string
   readonly form: Pick<Form, 'size' | 'normalisation'>
   readonly settings: Settings
+  readonly history: readonly ProgressEvent[]
   readonly data:
     | { readonly kind: 'folder' }
     | { readonly kind: 'shown'; readonly classes: readonly string[] }
@@ -48,7 +51,7 @@ const limit = 2 ** 31
  */
 export async function writeProject(run: TrainedRun): Promise<Blob> {
   const { source, files } = await toDataFiles(run)
-  const { choice, summary, form, settings } = run
+  const { choice, summary, form, settings, history } = run
   const data: Description['data'] =
     choice.kind === 'csv'
       ? { kind: 'csv', file: choice.file.name, label: choice.label }
@@ -64,6 +67,7 @@ export async function writeProject(run: TrainedRun): Promise<Blob> {
     model: run.name,
     form: { size, normalisation },
     settings,
+    history,
     data,
   }
   const content = new Map<string, string | Uint8Array | Blob>([
@@ -104,11 +108,12 @@ export async function readProject(file: File): Promise<Project> {
   }
   const problem = findProblem(description)
   if (problem) throw refuse(`project.json: ${problem}`)
-  const { form, settings, model } = description
+  const { form, settings, history, model } = description
   return {
     model: new File([take('model.onnx')], model),
     form,
     settings,
+    history,
     tuned: new Map(names.map((name) => [name, take(tunedName(name))])),
     choice: await readChoice(description.data, files, take),
   }
@@ -146,7 +151,7 @@ async function readChoice(
 function findProblem(value: unknown): string | null {
   const fields = (each: unknown): Readonly<Record<string, unknown>> =>
     typeof each === 'object' && each !== null ? (each as Record<string, unknown>) : {}
-  const { format: own, version, model, form, settings, data } = fields(value)
+  const { format: own, version, model, form, settings, history, data } = fields(value)
   if (own !== format) return `format must be '${format}'`
   if (version !== 1) return `version is ${version}, and this page reads version 1`
   if (typeof model !== 'string') return 'model must be a file name'
@@ -156,6 +161,12 @@ function findProblem(value: unknown): string | null {
   const numbers = ['epochs', 'batchSize', 'lr', 'weightDecay', 'seed', 'held', 'kappa', 'gamma', 'interval']
   const odd = numbers.find((name) => !Number.isFinite(fields(settings)[name]))
   if (odd) return `settings.${odd} must be a number`
+  const isProgress = (event: unknown) => {
+    const { kind, contender, step, loss } = fields(event)
+    const isOf = (kind === 'step' || kind === 'round') && Object.hasOwn(contenders, String(contender))
+    return isOf && [step, loss].every((each) => typeof each === 'number')
+  }
+  if (!Array.isArray(history) || !history.every(isProgress)) return 'history must be a list of steps and evaluations'
   const { kind, file, label, images, labels, classes } = fields(data)
   const isText = (...each: unknown[]) => each.every((one) => typeof one === 'string')
   const isComplete =

@@ -1,5 +1,5 @@
 import type { ImageOptions, Model, Tensor } from 'onnx-ire'
-import type { ContenderName, DataChoice, DataSummary, Form, Settings } from '../../protocol.js'
+import type { ContenderName, DataChoice, DataSummary, Form, ProgressEvent, Settings } from '../../protocol.js'
 
 /** A training run as it is described outside of the page. */
 export interface TrainedRun {
@@ -23,6 +23,7 @@ export interface TrainedRun {
   readonly batch: number
   /** The first example, as a batch of one. */
   readonly example: Tensor
+  readonly history: readonly ProgressEvent[]
   readonly tuned: (contender: ContenderName) => Promise<Uint8Array>
 }
 
