@@ -152,6 +152,13 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       expect(demo.requests.filter((url) => !/^(file|blob):/.test(url))).toEqual([])
       await demo.tab.close()
 
+      // The code does not widen the page.
+      const width = () => page.tab.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      expect(await width()).toBeLessThanOrEqual(0)
+      await page.tab.setViewportSize({ width: 360, height: 740 })
+      expect(await width()).toBeLessThanOrEqual(0)
+      await page.tab.setViewportSize({ width: 1100, height: 900 })
+
       const card = sharp(await page.download('#take-card'))
       expect(await card.metadata()).toMatchObject({ width: 1200, height: 630, format: 'png' })
       const { channels } = await card.stats()

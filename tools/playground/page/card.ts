@@ -1,3 +1,5 @@
+import { colorOf } from './curves.js'
+
 /** Size of the card, in pixels: that of previews of links. */
 const [width, height] = [1200, 630]
 const margin = 48
@@ -18,11 +20,12 @@ export async function drawCard(): Promise<Blob> {
   const rows = [...document.querySelectorAll('#results-body tr')]
   for (const [i, row] of rows.entries()) {
     const [name, , , accuracy] = [...row.children].map((cell) => cell.textContent ?? '')
-    // The colors are those of the curves.
-    context.fillStyle = getComputedStyle(row.firstElementChild!).color
-    context.fillText(`${name}: ${accuracy} of the held-out examples`, margin, margin + 60 + 36 * i, width - 2 * margin)
+    const top = margin + 60 + 36 * i
+    context.fillStyle = colorOf(`--${(row.firstElementChild as HTMLElement).dataset['contender']}`)
+    context.fillRect(margin, top + 9, 36, 6)
+    context.fillStyle = color
+    context.fillText(`${name}: ${accuracy} of the held-out examples are right`, margin + 48, top)
   }
-  context.fillStyle = color
   const charts = [...document.querySelectorAll<HTMLCanvasElement>('.charts canvas')].filter((chart) =>
     chart.checkVisibility(),
   )

@@ -15,7 +15,7 @@ const smallest = 1e-8
 const dark = matchMedia('(prefers-color-scheme: dark)')
 
 /** A color of the style sheet, for the present color scheme. */
-function colorOf(property: string): string {
+export function colorOf(property: string): string {
   const probe = document.body.appendChild(document.createElement('span'))
   probe.style.color = `var(${property})`
   const { color } = getComputedStyle(probe)

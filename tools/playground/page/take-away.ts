@@ -24,24 +24,29 @@ export class TakeAwayPanel {
     this.#onDownload = onDownload
     this.#contender.value = 'ire'
     this.#shown.setAttribute('role', 'region')
+    const row = (...children: readonly HTMLElement[]) => createElement('div', { className: 'actions' }, ...children)
     this.#place.append(
       createElement('label', {}, 'Of the model of ', this.#contender),
-      this.#button('take-demo', 'Page that runs the model, in one file', () => this.#save('demo')),
-      this.#button('take-project', 'Project: data, models and programs in a ZIP file', () => this.#save('project')),
-      this.#button('take-card', 'Picture of the curves', async () => {
-        download('curves.png', await drawCard())
-        showStatus('The picture is among your downloads.')
-      }),
-      this.#button('take-link', 'Copy a link with these settings', async () => {
-        await navigator.clipboard.writeText(link())
-        showStatus('The link is copied: it opens this page with these settings, without model and data.')
-      }),
-      createElement('label', {}, 'Code: ', this.#text),
-      this.#button('take-copy', 'Copy', async () => {
-        await navigator.clipboard.writeText(this.#code.textContent ?? '')
-        showStatus('The code is copied.')
-      }),
-      this.#button('take-file', 'Download', () => this.#save(this.#text.value as TakeAway)),
+      row(
+        this.#button('take-demo', 'Page that runs the model, in one file', () => this.#save('demo')),
+        this.#button('take-project', 'Project: data, models and programs in a ZIP file', () => this.#save('project')),
+        this.#button('take-card', 'Picture of the curves', async () => {
+          download('curves.png', await drawCard())
+          showStatus('The picture is among your downloads.')
+        }),
+        this.#button('take-link', 'Copy a link with these settings', async () => {
+          await navigator.clipboard.writeText(link())
+          showStatus('The link is copied: it opens this page with these settings, without model and data.')
+        }),
+      ),
+      createElement('label', {}, 'Code ', this.#text),
+      row(
+        this.#button('take-copy', 'Copy', async () => {
+          await navigator.clipboard.writeText(this.#code.textContent ?? '')
+          showStatus('The code is copied.')
+        }),
+        this.#button('take-file', 'Download', () => this.#save(this.#text.value as TakeAway)),
+      ),
       this.#shown,
     )
     for (const each of [this.#contender, this.#text]) each.addEventListener('change', () => this.#show())
