@@ -3,7 +3,7 @@ import { numbersOf, tensorFrom, toInt64 } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { readOperatorSets } from '../onnx/import/declarations.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import { checkModel, type Model } from '../onnx/model.js'
+import { checkModel, type Model, namedTensors } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import {
   type AttributeProto,
@@ -16,7 +16,9 @@ import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
+import { readBlocks } from './blocks.js'
 import { findLayers, type Layer, type LayerOptions, type Site } from './layers.js'
+import { isReadableWeight, rowNorms } from './merged-weight.js'
 import { groupsOf, transpose } from './names.js'
 import {
   addRecord,
@@ -139,11 +141,12 @@ function checkShapes(layer: Layer, { module, kind, a, b, magnitude, scale }: Ada
 }
 
 /** The reason why a layer cannot have DoRA magnitudes; undefined if it can. */
-export function reasonAgainstDora({ kind, part, source }: Layer): string | undefined {
+export function reasonAgainstDora(layer: Layer): string | undefined {
+  const { kind, part } = layer
   if (kind !== 'linear') return `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}; DoRA is for linear layers`
   if (part) return 'its weight is packed with others'
-  if (!source || source.isQuantized)
-    return 'its weight is quantized, and DoRA needs the norms of the float weight in every step: use LoRA without dora'
+  if (!isReadableWeight(layer))
+    return 'its weight is quantized in another form than MatMulNBits, and DoRA needs its norms: use LoRA without dora'
   return undefined
 }
 
@@ -262,7 +265,13 @@ class Insertion {
   readonly #dropout: number
   readonly #taken: Set<string>
 
-  constructor({ proto }: Model, dropout: number) {
+  readonly #base: Model
+  /** The tensors of the model, once they are needed. */
+  #stored: ReadonlyMap<string, Tensor> | undefined
+
+  constructor(base: Model, dropout: number) {
+    const { proto } = base
+    this.#base = base
     this.#version = readOperatorSets(proto.opsetImport).get('') ?? 1
     this.#dropout = dropout
     const { input, initializer } = proto.graph!
@@ -277,6 +286,7 @@ class Insertion {
     const { module, a, b, scale, magnitude } = adapter
     const { dtype } = sites[0]!
     this.#addTensor(`${module}.lora_scale`, tensorFrom(dtype, [], [scale]))
+    if (magnitude && !layer.source) this.#addSquares(module, layer, a.dims[0]!)
     if (this.#dropout > 0 && this.#version >= 12)
       this.#addTensor(`${module}.lora_dropout`, tensorFrom(dtype, [], [this.#dropout]))
     return {
@@ -295,6 +305,23 @@ class Insertion {
         },
       }),
     }
+  }
+
+  /** Adds the squares of the norms of a weight in blocks, and ones that sum up the rank. */
+  #addSquares(module: string, layer: Layer, rank: number): void {
+    const { dtype } = layer.sites[0]!
+    this.#stored ??= namedTensors(this.#base)
+    const norms = rowNorms(layer, readBlocks(layer, this.#stored))
+    this.#addTensor(
+      `${module}.lora_squares`,
+      tensorFrom(
+        dtype,
+        [layer.out],
+        norms.map((norm) => norm ** 2),
+      ),
+    )
+    this.#addTensor(`${module}.lora_ones`, tensorFrom(dtype, [1, rank], Array(rank).fill(1)))
+    this.#addTensor(`${module}.lora_two`, tensorFrom(dtype, [], [2]))
   }
 
   /** Adds the tensors of a module that is trained as a whole, and what its nodes read instead of their own. */
@@ -398,7 +425,7 @@ class Insertion {
     const add: AddNode = (operator, role, inputs, attributes = [], output) => {
       const name = this.#claim(`${role}${suffix}/${operator}`)
       const result = output ?? this.#claim(`${name}_output_0`)
-      const domain = operator === 'FusedMatMul' ? 'com.microsoft' : undefined
+      const domain = operator === 'FusedMatMul' || operator === 'MatMulNBits' ? 'com.microsoft' : undefined
       nodes.push(
         create('NodeProto', { opType: operator, domain, name, input: inputs, output: [result], attribute: attributes }),
       )
@@ -503,7 +530,50 @@ class Insertion {
       if (!this.#taken.has(name)) this.#addTensor(name, tensorFrom(dtype, [], [factor]))
       return add('Mul', `${module}/lora_${role}`, [value, name])
     }
-    const { outAxis, alpha } = layer
+    const norms = layer.source
+      ? this.#addNorms(layer, module, node, scaled, add)
+      : this.#addBlockNorms(module, node, add)
+    const ratio = add('Div', `${module}/lora_ratio`, [`${module}.lora_magnitude_vector`, norms])
+    const bias = node.opType === 'Gemm' ? node.input[2] : node.opType === 'MatMulNBits' ? node.input[5] : undefined
+    if (!bias) {
+      add('Mul', `${module}/lora_add`, [add('Add', `${module}/lora_sum`, [base, delta]), ratio], [], output)
+      return
+    }
+    const added = scaled(bias, 'beta', Number(attributes['beta'] ?? 1))
+    const unbiased = add('Sub', `${module}/lora_unbiased`, [base, added])
+    const changed = add('Add', `${module}/lora_sum`, [unbiased, delta])
+    add('Add', `${module}/lora_add`, [add('Mul', `${module}/lora_normalized`, [changed, ratio]), added], [], output)
+  }
+
+  /**
+   * Norms of the rows of W + s B A with W in blocks, which is not dequantized for that: the squares are
+   * |W|^2 + s B (2 W A^T + A A^T s B), by row.
+   */
+  #addBlockNorms(module: string, { input, attribute }: NodeProto, add: AddNode): string {
+    const role = (name: string) => `${module}/lora_${name}`
+    const a = `${module}.lora_A.weight`
+    const exact = attribute.filter(({ name }) => name !== 'accuracy_level')
+    const transposed = add('Transpose', role('gram'), [a], [intsAttribute('perm', [1, 0])])
+    const blocks = input.slice(1, 5)
+    while (blocks.at(-1) === '') blocks.pop()
+    const projected = add('MatMulNBits', role('gram'), [transposed, ...blocks], exact)
+    const up = add('Mul', role('gram'), [`${module}.lora_B.weight`, `${module}.lora_scale`])
+    const gram = add('MatMul', role('gram'), [transposed, a])
+    const own = add('MatMul', role('squares'), [gram, up])
+    const twice = add('Mul', role('squares'), [projected, `${module}.lora_two`])
+    const terms = add('Mul', role('change'), [up, add('Add', role('squares'), [twice, own])])
+    const change = add('MatMul', role('change'), [`${module}.lora_ones`, terms])
+    return add('Sqrt', role('norm'), [add('Add', role('change'), [`${module}.lora_squares`, change])])
+  }
+
+  /** Norms of the rows of W + s B A with a float W. */
+  #addNorms(
+    { outAxis, alpha }: Layer,
+    module: string,
+    node: NodeProto,
+    scaled: (value: string, role: string, factor: number) => string,
+    add: AddNode,
+  ): string {
     const norm = `${module}/lora_norm`
     const product = add('MatMul', norm, [`${module}.lora_A.weight`, `${module}.lora_B.weight`])
     const change = add('Mul', norm, [product, `${module}.lora_scale`])
@@ -513,20 +583,9 @@ class Insertion {
     const keepdims = intAttribute('keepdims', 0)
     const axes = `${module}.lora_axes`
     if (this.#version >= 18 && !this.#taken.has(axes)) this.#addTensor(axes, tensorFrom('int64', [1], [axis]))
-    const norms =
-      this.#version >= 18
-        ? add('ReduceL2', norm, [sum, axes], [keepdims])
-        : add('ReduceL2', norm, [sum], [intsAttribute('axes', [axis]), keepdims])
-    const ratio = add('Div', `${module}/lora_ratio`, [`${module}.lora_magnitude_vector`, norms])
-    const bias = node.opType === 'Gemm' ? node.input[2] : undefined
-    if (!bias) {
-      add('Mul', `${module}/lora_add`, [add('Add', `${module}/lora_sum`, [base, delta]), ratio], [], output)
-      return
-    }
-    const added = scaled(bias, 'beta', Number(attributes['beta'] ?? 1))
-    const unbiased = add('Sub', `${module}/lora_unbiased`, [base, added])
-    const changed = add('Add', `${module}/lora_sum`, [unbiased, delta])
-    add('Add', `${module}/lora_add`, [add('Mul', `${module}/lora_normalized`, [changed, ratio]), added], [], output)
+    return this.#version >= 18
+      ? add('ReduceL2', norm, [sum, axes], [keepdims])
+      : add('ReduceL2', norm, [sum], [intsAttribute('axes', [axis]), keepdims])
   }
 
   #addTensor(name: string, tensor: Tensor): string {

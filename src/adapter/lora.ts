@@ -10,6 +10,7 @@ import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { AdapterConfig, AdapterLayer } from './adapter.js'
 import { checkBase, insertAdapter, reasonAgainstDora } from './apply-adapter.js'
+import { readBlocks } from './blocks.js'
 import { findLayers, type Layer, type LayerOptions, listRefused, nameOf } from './layers.js'
 import { isReadableWeight, readModuleWeight, readWeight, rowNorms } from './merged-weight.js'
 import { principalVectors } from './principal.js'
@@ -39,7 +40,7 @@ export interface LoraOptions extends LayerOptions {
   readonly modulesToSave?: string | readonly string[]
   /** Whether the scale is alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023). Default false. */
   readonly rsLora?: boolean
-  /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024), in float layers. Default false. */
+  /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024), in linear layers. Default false. */
   readonly dora?: boolean
   /** Ranks of some layers, by the same names as `targets`; the first match is used. */
   readonly rankPattern?: Readonly<Record<string, number>>
@@ -104,12 +105,12 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
     for (const key of Object.keys(pattern))
       if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(model, option, key, layers)
   const random = new Random(seed).stream('lora')
-  const tensors = init === 'pissa' ? namedTensors(model) : new Map<string, Tensor>()
+  const tensors = init === 'pissa' || dora ? namedTensors(model) : new Map<string, Tensor>()
   const pairs = layers.map((layer) => {
     const rank = find(rankPattern, layer) ?? r
     checkGroups(layer, rank)
     const scale = (find(alphaPattern, layer) ?? alpha) / (rsLora ? Math.sqrt(rank) : rank)
-    const magnitude = dora ? { magnitude: magnitudes(layer) } : {}
+    const magnitude = dora ? { magnitude: magnitudes(layer, tensors) } : {}
     const matrices =
       init === 'pissa'
         ? findPrincipal(layer, rank, scale, tensors)
@@ -223,14 +224,18 @@ function findPrincipal(
 }
 
 /** The norms of the rows of a layer's weight, with which DoRA begins. */
-function magnitudes(layer: Layer): Tensor {
+function magnitudes(layer: Layer, tensors: ReadonlyMap<string, Tensor>): Tensor {
   const reason = reasonAgainstDora(layer)
   if (reason)
     throw new OnnxIreError(
       'invalid-option',
       `adapter: option 'dora' is true, but module '${layer.module}' cannot have magnitudes: ${reason}`,
     )
-  return tensorFrom(layer.sites[0]!.dtype, [layer.out], rowNorms(layer, readWeight(layer)))
+  return tensorFrom(
+    layer.sites[0]!.dtype,
+    [layer.out],
+    rowNorms(layer, layer.source ? readWeight(layer) : readBlocks(layer, tensors)),
+  )
 }
 
 /**

@@ -95,7 +95,7 @@ export function findAdapterParts(metadata: Readonly<Record<string, string>> | un
   return {
     tensors: listAll(record),
     isDropout: (node) => hasRole(node, /\/lora_dropout(_\d+)?\/Dropout$/),
-    isNorm: (node) => hasRole(node, /\/lora_norm(_\d+)?\/ReduceL2$/),
+    isNorm: (node) => hasRole(node, /\/lora_norm(_\d+)?\/(ReduceL2|Sqrt)$/),
   }
 }
 

@@ -1,9 +1,20 @@
 import { describe, expect, it } from 'vitest'
-import { adapterOf, applyAdapter, lora, mergeAdapter, removeAdapter } from '../../src/adapter/index.js'
+import { readBlocks } from '../../src/adapter/blocks.js'
+import { adapterOf, applyAdapter, lora, mergeAdapter, mergeQuantized, removeAdapter } from '../../src/adapter/index.js'
+import { findLayers } from '../../src/adapter/layers.js'
 import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
-import { encodeModel, mse, replaceTensors, type Tensors } from '../../src/index.js'
+import {
+  decodeModel,
+  encodeModel,
+  type Model,
+  mse,
+  namedTensors,
+  replaceTensors,
+  type Tensors,
+} from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
+import { modelBytes, node } from '../onnx/build.js'
 import { difference, numbers, run } from '../onnx/session.js'
 import { draw, type Form, forms } from './forms.js'
 
@@ -90,6 +101,25 @@ describe.each(floats.map((form) => [form.name, form] as const))('DoRA of %s', (_
   })
 })
 
+/** The model with a MatMul of the float weight in place of MatMulNBits, and its bias in an Add. */
+function dequantized(model: Model): Model {
+  const [layer] = findLayers(model)
+  const tensors = namedTensors(model)
+  const rows = readBlocks(layer!, tensors)
+  const { in: k, out: n } = layer!
+  const w = tensorFrom(
+    'float32',
+    [k, n],
+    Array.from({ length: k * n }, (_, i) => rows[(i % n) * k + Math.floor(i / n)]!),
+  )
+  const c = tensors.get('c') ?? tensorFrom('float32', [n], new Float64Array(n))
+  const nodes = [{ ...node('MatMul', 'x w', 'z'), name: '/layer/MatMul' }, node('Add', 'z c', 'y')]
+  const { input, output } = model.proto.graph!
+  return decodeModel(
+    modelBytes({ nodes, inputs: input, outputs: output, initializers: { w, c } }, { opset: 21, ir: 10 }),
+  )
+}
+
 const transposed = ({ dtype, dims: [rows = 0, columns = 0], data }: ReturnType<typeof draw>) =>
   tensorFrom(
     dtype,
@@ -126,6 +156,34 @@ async function fixedFactors(form: Form, adapted: Form['model'], layer: TunedLaye
 }
 
 describe('DoRA', () => {
+  it.each(forms.filter(({ name }) => name.startsWith('MatMulNBits')).map((form) => [form.name, form] as const))(
+    'of %s > outputs and gradients of the dequantized model',
+    async (_, form) => {
+      const { model, feeds } = form
+      const { fresh, adapted, layer } = tuned(form)
+      const base = (await run(encodeModel(model), feeds))['y']!
+      expect(difference((await run(encodeModel(fresh), feeds))['y']!, base)).toBeLessThan(1e-5)
+      expect(Buffer.compare(encodeModel(removeAdapter(adapted)), encodeModel(model))).toBe(0)
+      const float = dequantized(model)
+      const other = applyAdapter(float, { ...adapterOf(adapted), layers: [layer] })
+      const results = await Promise.all(
+        [adapted, other].map(async (each) => {
+          const { training, parameters } = buildTrainingGraphs(importGraph(each), { loss: mse() })
+          const inputs = new Map([...training.inputs].filter(([name]) => !parameters.has(name)))
+          const targets = tensorFrom('float32', base.dims, new Float64Array(numbers(base).length))
+          return run(encodeModel(modelOf({ ...training, inputs })), { ...feeds, targets })
+        }),
+      )
+      const y = await Promise.all([adapted, other].map(async (each) => (await run(encodeModel(each), feeds))['y']!))
+      expect(difference(y[0]!, y[1]!)).toBeLessThan(1e-5)
+      expect(difference(y[0]!, base)).toBeGreaterThan(0.01)
+      for (const name of ['A.weight', 'B.weight', 'magnitude_vector'].map((end) => `grad/layer.lora_${end}`))
+        expect(difference(results[0]![name]!, results[1]![name]!), name).toBeLessThan(1e-4)
+      const requantized = mergeQuantized(adapted, { bits: 8, blockSize: 16 })
+      expect(difference((await run(encodeModel(requantized), feeds))['y']!, y[0]!)).toBeLessThan(0.05)
+    },
+  )
+
   it.each([{ dora: true }, { dropout: 0.1 }])('in the body of a Loop > cannot be trained: %j', (options) => {
     const { model, modules } = forms.find(({ name }) => name === 'MatMul in the body of a Loop')!
     const build = (each: typeof options | object) =>
@@ -138,7 +196,7 @@ describe('DoRA', () => {
 
   it.each(
     forms
-      .filter((form) => !form.isFloat || /Conv|Gather|packed/.test(form.name))
+      .filter(({ name, isFloat }) => (!isFloat && !name.startsWith('MatMulNBits')) || /Conv|Gather|packed/.test(name))
       .map((form) => [form.name, form] as const),
   )('of %s > is refused with the reason', (_, { model, modules }) => {
     expect(() => lora(model, { dora: true, targets: modules })).toThrow(
