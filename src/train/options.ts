@@ -47,7 +47,8 @@ export interface TrainerOptions
   /**
    * The share of this batch that the curvature is estimated on, in (0, 1]: its first examples, at least one. A refresh
    * of IRE's mask takes time in proportion. Norms trained by the batch normalize over these examples. Without effect on
-   * 'empirical' curvature. Default 1.
+   * 'empirical' curvature. Default: 0.25 for 'sampled' curvature of the step's batch, if no norms are trained by the
+   * batch; otherwise 1.
    */
   readonly curvatureShare?: number
   /** Learning-rate schedule. Default constant. */
@@ -293,6 +294,17 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   }
   checkGroups(options, options.optimizer)
 }
+
+/**
+ * The share of the batch that IRE's curvature is estimated on: `curvatureShare` or its default.
+ * @param trainsNorms whether norms are trained by the batch: they would normalize over these examples
+ */
+export const curvatureShareOf = (
+  { optimizer, curvatureShare, curvatureBatch }: Pick<TrainerOptions, 'optimizer' | 'curvatureShare' | 'curvatureBatch'>,
+  trainsNorms: boolean,
+): number =>
+  curvatureShare ??
+  (unwrap(optimizer).ire?.curvature === 'sampled' && curvatureBatch !== 'fixed' && !trainsNorms ? 0.25 : 1)
 
 /** Throws `invalid-option` for names of options that `fit` does not have. */
 export const checkFitNames = (options: FitOptions): void => checkNames('fit', options, Object.keys(fitOptions))

@@ -20,7 +20,13 @@ import { replaceWeights } from './model/replace-weights.js'
 import { separateStatistics } from './model/separate-statistics.js'
 import { createStartModel } from './model/start-model.js'
 import { findTrainable } from './model/trainable.js'
-import { checkTrainerOptions, type FitOptions, type IntervalMetrics, type TrainerOptions } from './options.js'
+import {
+  checkTrainerOptions,
+  curvatureShareOf,
+  type FitOptions,
+  type IntervalMetrics,
+  type TrainerOptions,
+} from './options.js'
 import { checkGroupsMatch, findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
 import { checkMonitors } from './progress.js'
 import { Run, type StageBuilder } from './run.js'
@@ -94,16 +100,17 @@ export class Trainer {
     const { freeBatch } = given.freeBatch ? await import('./model/compare-batches.js') : {}
     const free = freeBatch ? (await freeBatch(model, given)).model : model
     const { model: start, ...choice } = await createStartModel(free, given)
-    const options = { ...given, ...choice }
-    const { ire } = unwrap(options.optimizer)
-    const original = options.batchNorm === 'trained' ? separateStatistics(start) : start
+    const chosen = { ...given, ...choice }
+    const { ire } = unwrap(chosen.optimizer)
+    const original = chosen.batchNorm === 'trained' ? separateStatistics(start) : start
     const graph = importGraph(original)
-    const prepared = prepareForTraining(graph, options)
-    const frozen = findFrozen([...findTrainable(graph, options.trainable).keys()], options)
+    const prepared = prepareForTraining(graph, chosen)
+    const frozen = findFrozen([...findTrainable(graph, chosen.trainable).keys()], chosen)
     const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
-    const { batchSize = 32, microBatch = batchSize, runtime } = options
-    const shared = { ...options, ...curvature, provider: runtime.provider, batchSize: Math.min(batchSize, microBatch) }
+    const { batchSize = 32, microBatch = batchSize, runtime } = chosen
+    const shared = { ...chosen, ...curvature, provider: runtime.provider, batchSize: Math.min(batchSize, microBatch) }
     const graphs = buildGraphs(prepared, { ...shared, frozen })
+    const options = { ...chosen, curvatureShare: curvatureShareOf(chosen, graphs.statistics.size > 0) }
     checkGroupsMatch([...graphs.parameters.keys(), ...frozen], options)
     const buildStage: StageBuilder = (trained) => buildFeatureStage(prepared.graph, graphs, trained, shared)
     const run = new Run(

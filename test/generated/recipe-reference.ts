@@ -156,7 +156,9 @@ const facts: Readonly<Record<string, readonly [value: string, meaning?: string]>
   untie: ['`false`'],
   dropout: ["`'off'`"],
   curvatureBatch: ['the batch of the step'],
-  curvatureShare: ['`1`'],
+  curvatureShare: [
+    "`0.25` for 'sampled' curvature of the step's batch, if no norms are trained by the batch; otherwise `1`",
+  ],
   checkpoints: [
     'one every minute and after every evaluation',
     'How often checkpoints are saved, and how many are kept.',

@@ -472,6 +472,32 @@ describe('a share of the batch for the curvature', () => {
     expectEqual(await thresholds({ curvatureShare: 0.1 }, 2, 2))
     expectEqual(await thresholds({ curvatureShare: 0.1 }, 8, 8))
   })
+  it('is a quarter by default for sampled curvature, the whole batch if norms are trained or the batch is fixed', async () => {
+    const run = async (options: Partial<TrainerOptions>, [model, dims]: [Model | undefined, number[]]) => {
+      const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, interval: 1 })
+      const trainer = await create({ optimizer, ...options }, model)
+      const thresholds: number[] = []
+      await fitted(
+        trainer,
+        { totalSteps: 3, onStep: ({ threshold }) => void thresholds.push(threshold!) },
+        clusters(40, dims),
+      )
+      return thresholds
+    }
+    const plain: [undefined, number[]] = [undefined, [6]]
+    const normed: [Model, number[]] = [smallConvnet(), [2, 8, 8]]
+    const quarter = await run({}, plain)
+    expect(quarter).toEqual(await run({ curvatureShare: 0.25 }, plain))
+    expect(quarter).not.toEqual(await run({ curvatureShare: 1 }, plain))
+    expect(await run({ curvatureBatch: 'fixed' }, plain)).toEqual(
+      await run({ curvatureBatch: 'fixed', curvatureShare: 1 }, plain),
+    )
+    const frozen = await run({}, normed)
+    expect(frozen).toEqual(await run({ curvatureShare: 0.25 }, normed))
+    const trained = await run({ batchNorm: 'trained' }, normed)
+    expect(trained).toEqual(await run({ batchNorm: 'trained', curvatureShare: 1 }, normed))
+    expect(trained).not.toEqual(await run({ batchNorm: 'trained', curvatureShare: 0.25 }, normed))
+  })
   it('rejects shares outside (0, 1]', async () => {
     for (const curvatureShare of [0, -1, 1.5, Number.NaN])
       await expect(create({ curvatureShare })).rejects.toMatchObject({

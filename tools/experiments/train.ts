@@ -40,7 +40,8 @@ export async function trainModel(
   done: (share: number) => void,
   measure?: (trainer: Trainer, step: number) => Promise<number | undefined>,
 ): Promise<Outcome> {
-  const trainer = await Trainer.create(model, { ...options, runtime })
+  // The stored results are those of the whole batch.
+  const trainer = await Trainer.create(model, { curvatureShare: 1, ...options, runtime })
   const curve: { step: number; loss: number; trainingLoss: number }[] = []
   const measured: { step: number; value: number }[] = []
   let last: StepProgress | undefined

@@ -13,7 +13,7 @@ import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import { passInput } from '../../train/model/repeat-model.js'
 import { replaceHead } from '../../train/model/replace-head.js'
 import { findTrainable } from '../../train/model/trainable.js'
-import type { TrainerOptions } from '../../train/options.js'
+import { curvatureShareOf, type TrainerOptions } from '../../train/options.js'
 import { findFrozen } from '../../train/parameter-groups.js'
 import { getOwn } from '../../util/record.js'
 import { applyShapes, type InputShapes } from './apply-shapes.js'
@@ -152,7 +152,7 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
-  const { optimizer, head, ema, best, curvatureShare = 1 } = options
+  const { optimizer, head, ema, best } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
   const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
@@ -166,6 +166,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
   const graph = importShare(1)
   const graphs = buildGraphs(1, graph)
   const conditional = graphs.conditional?.()
+  const curvatureShare = curvatureShareOf(options, graphs.statistics.size > 0)
   const partial = () => (curvatureShare < 1 ? buildGraphs(curvatureShare) : graphs)
   // Without curvature there is no graph of a part of the batch either.
   const second = conditional || !graphs.curvature ? [] : [partial().curvature!.spec]

@@ -17,7 +17,8 @@ import { build } from 'onnx-ire/models'
 const [features, classes] = [6, 3]
 
 /** A perceptron: x [N, 6] to logits [N, 3]. */
-export const smallModel = (): Model => modelOf(build({ kind: 'mlp', features, hidden: [5], classes }))
+export const smallModel = (hidden: readonly number[] = [5]): Model =>
+  modelOf(build({ kind: 'mlp', features, hidden, classes }))
 
 /** Examples for `smallModel`. */
 export function smallData(examples = 32): Dataset {

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { decodeModel, encodeModel, inspectModel } from 'onnx-ire'
+import { decodeModel, encodeModel, inspectModel, type Model, type Runtime } from 'onnx-ire'
 import { checkpointFolder, node } from 'onnx-ire/node'
 import type { Opened, Workplace } from '../campaign.js'
 import { Verdict } from '../judge.js'
@@ -17,29 +17,34 @@ interface Endurance {
   open(folder: string): Promise<{ repeat(count: number): Promise<void>; end(): Promise<void> }>
 }
 
+/** Steps with an evaluation every 100, and a checkpoint every 50 if `saved`. */
+async function openSteps(folder: string, runtime: Runtime, model: Model, saved: boolean) {
+  const trainer = await createTrainer(model, runtime)
+  const data = smallData()
+  const checkpoints = saved ? { checkpoints: { store: checkpointFolder(folder), everySteps: 50 } } : {}
+  return {
+    repeat: async (count: number) => {
+      const totalSteps = trainer.step + count
+      await trainer.train(data, { totalSteps, validation: data, evaluateEvery: 100, ...checkpoints })
+    },
+    end: async () => {
+      await trainer.dispose()
+      await runtime.dispose()
+    },
+  }
+}
+
 const endurances: readonly Endurance[] = [
-  ...[false, true].map(
-    (worker): Endurance => ({
-      name: worker ? 'steps in a worker thread, with checkpoints' : 'steps',
-      repetitions: worker ? [1500, 20_000] : [6000, 100_000],
-      async open(folder) {
-        const runtime = node({ worker, threads: 1 })
-        const trainer = await createTrainer(smallModel(), runtime)
-        const data = smallData()
-        const checkpoints = worker ? { checkpoints: { store: checkpointFolder(folder), everySteps: 50 } } : {}
-        return {
-          repeat: async (count) => {
-            const totalSteps = trainer.step + count
-            await trainer.train(data, { totalSteps, validation: data, evaluateEvery: 100, ...checkpoints })
-          },
-          end: async () => {
-            await trainer.dispose()
-            await runtime.dispose()
-          },
-        }
-      },
-    }),
-  ),
+  {
+    name: 'steps',
+    repetitions: [6000, 100_000],
+    open: (folder) => openSteps(folder, node({ worker: false, threads: 1 }), smallModel(), false),
+  },
+  {
+    name: 'steps in a worker thread, with checkpoints',
+    repetitions: [1500, 20_000],
+    open: (folder) => openSteps(folder, node({ worker: true, threads: 1 }), smallModel(), true),
+  },
   {
     name: 'runtimes and trainers created and disposed of',
     repetitions: [60, 600],
@@ -72,6 +77,12 @@ const endurances: readonly Endurance[] = [
         end: async () => {},
       }
     },
+  },
+  {
+    // Smaller models are not updated in place.
+    name: 'steps in shared memory, in two threads',
+    repetitions: [1000, 100_000],
+    open: (folder) => openSteps(folder, node({ threads: 2 }), smallModel([200, 160]), false),
   },
 ]
 
