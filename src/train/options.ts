@@ -300,7 +300,11 @@ export function checkTrainerOptions(options: TrainerOptions): void {
  * @param trainsNorms whether norms are trained by the batch: they would normalize over these examples
  */
 export const curvatureShareOf = (
-  { optimizer, curvatureShare, curvatureBatch }: Pick<TrainerOptions, 'optimizer' | 'curvatureShare' | 'curvatureBatch'>,
+  {
+    optimizer,
+    curvatureShare,
+    curvatureBatch,
+  }: Pick<TrainerOptions, 'optimizer' | 'curvatureShare' | 'curvatureBatch'>,
   trainsNorms: boolean,
 ): number =>
   curvatureShare ??
