@@ -32,6 +32,21 @@ describeInBrowser('shaders generated from graphs', (browser) => {
     patience,
   )
 
+  it(
+    'batches of 12 lengths and more > run in shaders, and then in onnxruntime',
+    async () => {
+      const few = [4, 7, 4, 1, 7, 2, 3, 4]
+      const shaders = await call<{ sums: number[]; description: string }>('sumsOf', few)
+      expect(shaders.sums).toEqual(few.map((n) => 4.5 * n))
+      expect(shaders.description).not.toContain('sums')
+      const many = [...Array.from({ length: 14 }, (_, i) => i + 1), 14, 12, 3]
+      const { sums, description } = await call<{ sums: number[]; description: string }>('sumsOf', many)
+      expect(sums).toEqual(many.map((n) => 4.5 * n))
+      expect(description).toContain("; 'sums' runs in onnxruntime, because its inputs have too many different lengths")
+    },
+    patience,
+  )
+
   describe('training', () => {
     it.each<ShaderModel>(['mlp', 'lenet', 'llama'])(
       '%s > losses of 50 steps equal those on Node',

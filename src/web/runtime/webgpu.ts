@@ -26,9 +26,9 @@ export interface WebGpuOptions extends WasmSettings {
    */
   readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /**
-   * What computes losses and gradients of a training run: onnxruntime, or 'shaders', compute shaders generated from the
-   * graph. They take less time on a small GPU, but not every operator; a graph with another one runs in onnxruntime, and
-   * the runtime's `description` says so. Default 'onnxruntime'.
+   * What computes losses and gradients of a training run: 'shaders', compute shaders generated from the graph, or
+   * onnxruntime. A graph that the shaders cannot compute runs in onnxruntime, and so do batches of more than 12 different
+   * lengths; the runtime's `description` says so. Default 'shaders'.
    */
   readonly gradients?: 'onnxruntime' | 'shaders' | undefined
   /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
@@ -66,7 +66,7 @@ export function webgpu(options?: Omit<WebGpuOptions, 'fallback'>): Promise<WebGp
 export function webgpu(options: WebGpuOptions): Promise<Runtime>
 export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
   checkNames('webgpu', options, optionNames)
-  const { cpuNodes = 'allowed', gradients = 'onnxruntime' } = options
+  const { cpuNodes = 'allowed', gradients = 'shaders' } = options
   if (cpuNodes !== 'allowed' && cpuNodes !== 'forbidden')
     throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'forbidden'")
   if (gradients !== 'onnxruntime' && gradients !== 'shaders')
@@ -105,7 +105,7 @@ async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
     `onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`,
     opened,
     async () => openDevice(ort, await requestDevice(options.powerPreference), options),
-    options.gradients === 'shaders',
+    options.gradients !== 'onnxruntime',
   )
 }
 

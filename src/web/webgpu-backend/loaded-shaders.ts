@@ -76,6 +76,9 @@ export class LoadedShaders {
   readonly #device: readonly DeviceOutput[]
   readonly #host: readonly HostOutput[]
   readonly #staging: GPUBuffer
+  /** Creates the buffers of outputs, which their tensors free. */
+  readonly #outputs: BufferAllocator
+  #released = false
 
   private constructor(
     gpu: GPUDevice,
@@ -97,6 +100,7 @@ export class LoadedShaders {
     this.#device = device
     this.#host = host
     this.#staging = staging
+    this.#outputs = new BufferAllocator(gpu)
   }
 
   /**
@@ -167,7 +171,7 @@ export class LoadedShaders {
       else throw new OnnxIreError('invalid-data', `input '${name}': the tensor belongs to another device`)
     }
     const results = this.#device.map((output) => {
-      const buffer = output.free.pop() ?? this.#allocator.buffer(output.name, 4 * output.slot.elements)
+      const buffer = output.free.pop() ?? this.#outputs.buffer(output.name, 4 * output.slot.elements)
       if (output.written) this.#buffers.set(output.slot, buffer)
       return [output, buffer] as const
     })
@@ -195,7 +199,10 @@ export class LoadedShaders {
     }
   }
 
+  /** Frees the buffers, those of outputs that are still in use when they are released. */
   release(): void {
+    this.#released = true
+    for (const { free } of this.#device) for (const buffer of free) buffer.destroy()
     this.#allocator.release()
     this.#staging.destroy()
   }
@@ -217,7 +224,8 @@ export class LoadedShaders {
 
   #tensor({ dtype, dims, free }: DeviceOutput, buffer: GPUBuffer): GpuTensor {
     return new GpuTensor(this.#gpu, dtype, dims, buffer, () => {
-      free.push(buffer)
+      if (this.#released) buffer.destroy()
+      else free.push(buffer)
     })
   }
 

@@ -11,16 +11,24 @@ import { LoadedShaders } from './loaded-shaders.js'
 
 type Program = GradientProgram<DeviceTensors>
 
+/** Programs of one graph that are kept: usually of whole batches, and of the last one of an epoch. */
+const KEPT = 3
+
+/** Programs that are compiled for one graph before onnxruntime, whose kernels take any length, runs the others. */
+const MOST = 12
+
 /**
  * A graph of a training run as compute shaders, one program for all dims of its inputs. A graph that shaders cannot
- * compute runs in onnxruntime.
+ * compute runs in onnxruntime, and so do batches of many different lengths.
  */
 export class ShaderGraph implements Program {
   readonly #context: WebGpuContext
   readonly #kernels: KernelCache
   readonly #spec: GraphSpec
   readonly #useOnnxRuntime: (reason: string) => Promise<Program>
+  /** Programs by dims, the last used one at the end. */
   readonly #byDims = new Map<string, Promise<LoadedShaders | null>>()
+  #compiled = 0
   #otherwise: Promise<Program> | undefined
 
   /** @param useOnnxRuntime compiles the graph for onnxruntime, for a reason to tell */
@@ -37,7 +45,6 @@ export class ShaderGraph implements Program {
   }
 
   async run(feeds: Tensors, parameters: DeviceTensors): ReturnType<Program['run']> {
-    if (this.#otherwise) return (await this.#otherwise).run(feeds, parameters)
     const given: Record<string, Tensor | DeviceTensors[string]> = {}
     for (const [name, { dtype }] of this.#spec.inputs) {
       const feed = getOwn(feeds, name) ?? getOwn(parameters, name)
@@ -48,13 +55,41 @@ export class ShaderGraph implements Program {
     }
     const dims = Object.fromEntries(Object.entries(given).map(([name, { dims }]) => [name, dims]))
     const key = JSON.stringify(dims)
-    const known = this.#byDims.get(key) ?? this.#load(dims)
-    this.#byDims.set(key, known)
-    known.catch(() => this.#byDims.delete(key))
-    const shaders = await known
+    const shaders = await this.#shadersFor(key, dims)
     if (!shaders) return (await this.#otherwise!).run(feeds, parameters)
     const { host, device } = await this.#context.run(() => shaders.run(given))
     return { outputs: host, gradients: gradientsByParameter(device) }
+  }
+
+  /** The program for these dims; null if onnxruntime has to run the graph. */
+  async #shadersFor(key: string, dims: Readonly<Record<string, readonly number[]>>): Promise<LoadedShaders | null> {
+    let known = this.#byDims.get(key)
+    if (!known) {
+      if (this.#otherwise) return null
+      if (this.#compiled >= MOST) return this.#leave('its inputs have too many different lengths')
+      this.#compiled++
+      known = this.#load(dims)
+    }
+    this.#byDims.delete(key)
+    this.#byDims.set(key, known)
+    known.catch(() => this.#byDims.delete(key))
+    for (const [old, program] of this.#byDims) {
+      if (this.#byDims.size <= KEPT) break
+      this.#byDims.delete(old)
+      ;(await program.catch(() => null))?.release()
+    }
+    return known
+  }
+
+  /** Compiles the graph for onnxruntime. */
+  async #leave(reason: string): Promise<null> {
+    this.#otherwise ??= this.#useOnnxRuntime(reason)
+    // A failed compilation is repeated at the next call.
+    this.#otherwise.catch(() => {
+      this.#otherwise = undefined
+    })
+    await this.#otherwise
+    return null
   }
 
   async #load(dims: Readonly<Record<string, readonly number[]>>): Promise<LoadedShaders | null> {
@@ -63,9 +98,7 @@ export class ShaderGraph implements Program {
       return await this.#context.run(() => LoadedShaders.load(this.#context.gpu, this.#kernels, program, isGradient))
     } catch (error) {
       if (!(error instanceof OnnxIreError) || error.code !== 'unsupported-operator') throw error
-      this.#otherwise ??= this.#useOnnxRuntime(error.message)
-      await this.#otherwise
-      return null
+      return this.#leave(`shaders cannot compute it: ${error.message}`)
     }
   }
 

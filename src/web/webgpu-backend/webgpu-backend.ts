@@ -111,7 +111,7 @@ export class WebGpuBackend extends DeviceBackend {
     const { ShaderGraph } = await import('./shader-graph.js')
     const context = this.#context()
     return new ShaderGraph(context, KernelCache.of(context.gpu), spec, (reason) => {
-      announce(`'${spec.name}' runs in onnxruntime, because shaders cannot compute it: ${reason}`)
+      announce(`'${spec.name}' runs in onnxruntime, because ${reason}`)
       return super.compile(spec)
     })
   }

@@ -39,6 +39,7 @@ const options = new Command('bench:web')
   .option('--rounds <n>', 'number of turns of each library', wholeNumber, 5)
   .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)
   .option('--timeout <n>', 'longest time to wait for an answer of a page, in seconds', wholeNumber, 240)
+  .option('--cpu', 'measure the CPU time of the browser instead of elapsed time, on a busy machine (Linux)')
   .option('--chromium <file>', 'path of the browser', chromiumPath)
   .option('--json <file>', 'write all results to this file')
   .addOption(new Option('--markdown', 'write the report to tools/bench/web/RESULTS.md'))
@@ -53,6 +54,7 @@ const options = new Command('bench:web')
     rounds: number
     seconds: number
     timeout: number
+    cpu?: boolean
     chromium: string
     json?: string
     markdown?: boolean
@@ -64,7 +66,7 @@ if (missing !== undefined) {
   process.exit(1)
 }
 const facts = machine()
-if (facts.load[0]! > 0.5)
+if (facts.load[0]! > 0.5 && !options.cpu)
   console.error(`The machine is busy (load ${facts.load[0]}): the measured times will be too high.`)
 installPeers()
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-bench-web-'))
@@ -82,7 +84,7 @@ try {
     for (const on of options.on) {
       const { title } = workloads[name]
       console.error(`${title} on ${on} ...`)
-      const tabs = groups[on]!.map((command) => new Tab(command, browser.context, server.url, name, options.timeout))
+      const tabs = groups[on]!.map((command) => new Tab(command, browser.context, server.url, name, options))
       const results = await measure(tabs, { ...options, interval: intervals[i]!, reference: 'onnx-ire' })
       tables.push({ title, on, results })
       console.error(`${tableText({ title, on, results })}\n`)
@@ -101,7 +103,7 @@ if (options.markdown)
     fileURLToPath(new URL('RESULTS.md', import.meta.url)),
     `# Comparison with other libraries in the browser
 
-Written by \`npm run bench:web${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\`. A step is forward, backward and AdamW, with the same weights and batches for every library, with the loss read back. Libraries take turns in tabs of one browser; ratios compare turns of the same round. Values are medians, with the range in parentheses. **WebGPU ran on SwiftShader, a GPU emulated in software: the figures show that training works and the cost of the dispatches, not the speed on a GPU.**
+Written by \`npm run bench:web${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\`. A step is forward, backward and AdamW, with the same weights and batches for every library, with the loss read back. Libraries take turns in tabs of one browser; ratios compare turns of the same round.${options.cpu ? ' Times are CPU times of the browser.' : ''} Values are medians, with the range in parentheses. **WebGPU ran on SwiftShader, a GPU emulated in software: the figures show that training works and the cost of the dispatches, not the speed on a GPU.**
 
 ${text}
 `,

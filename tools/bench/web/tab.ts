@@ -1,6 +1,7 @@
 import type { BrowserContext, Page } from 'playwright-core'
 import type { Contender } from '../contender.js'
 import type { Ready, Turn, Unable } from '../protocol.js'
+import { cpuTimeOfChildren } from './cpu-time.js'
 
 /** Settings of one library in a separate tab. */
 export interface TabCommand {
@@ -18,19 +19,28 @@ export class Tab implements Contender {
   readonly #url: string
   readonly #problem: string
   readonly #timeout: number
+  readonly #countsCpu: boolean
   #page: Page | undefined
 
   /**
    * @param problem folder below `url` with the files of `writeProblem`
-   * @param timeout longest time to wait for an answer, in seconds
+   * @param options `timeout`: longest time to wait for an answer, in seconds; `cpu`: whether the time of a turn is that
+   * of all processors instead of the clock
    */
-  constructor(command: TabCommand, browser: BrowserContext, url: string, problem: string, timeout: number) {
+  constructor(
+    command: TabCommand,
+    browser: BrowserContext,
+    url: string,
+    problem: string,
+    { timeout, cpu = false }: { readonly timeout: number; readonly cpu?: boolean },
+  ) {
     this.name = command.name
     this.#command = command
     this.#browser = browser
     this.#url = url
     this.#problem = problem
     this.#timeout = timeout
+    this.#countsCpu = cpu
   }
 
   async start(): Promise<Ready | Unable> {
@@ -43,7 +53,10 @@ export class Tab implements Contender {
 
   async run(steps: number): Promise<Turn | Unable> {
     await this.#page!.bringToFront()
-    return this.#answer<Turn>('turn', steps)
+    if (!this.#countsCpu) return this.#answer<Turn>('turn', steps)
+    const before = cpuTimeOfChildren()
+    const turn = await this.#answer<Turn>('turn', steps)
+    return 'unable' in turn ? turn : { ...turn, seconds: cpuTimeOfChildren() - before }
   }
 
   peak(): undefined {

@@ -5,6 +5,8 @@ import { sizeOf, type Tensors } from '../../../../src/ir/tensor.js'
 import type { Value } from '../../../../src/ir/value.js'
 import { compileGraph } from '../../../../src/lowering/compile.js'
 import type { GraphSpec } from '../../../../src/onnx/export/export-graph.js'
+import { op } from '../../../../src/op/op.js'
+import { sgd } from '../../../../src/optim/sgd.js'
 import type { Runtime } from '../../../../src/runtime/runtime.js'
 import { shaderProgram } from '../../../../src/shader/program.js'
 import { OnnxIreError } from '../../../../src/util/errors.js'
@@ -112,9 +114,38 @@ export function compareGraph(name: string): Promise<number> {
 
 /** Losses of a training run whose gradients shaders compute, and the runtime's description behind it. */
 export async function train(model: ShaderModel, steps: number) {
-  const runtime = await webgpu({ gradients: 'shaders' })
+  const runtime = await webgpu()
   const losses = await lossesOf(model, runtime, steps)
   const { description } = runtime
   await runtime.dispose()
   return { losses, description }
+}
+
+/** Sums of x w for x of each of these numbers of rows, and the runtime's description at the end. */
+export async function sumsOf(rows: readonly number[]) {
+  const runtime = await webgpu()
+  const w = input('w', 'float32', [3])
+  const x = input('x', 'float32', ['N', 3])
+  const parameters = new Map([['w', w]])
+  const backend = runtime.device.createBackend(runtime, { optimizer: sgd({ lr: 1 }), parameters })
+  const product = op.MatMul(x, w)
+  const outputs = new Map([
+    ['sum', op.ReduceSum(product, null, { keepdims: 0 })],
+    ['grad/w', op.ReduceSum(x, [0], { keepdims: 0 })],
+  ])
+  const program = await backend.compile({ name: 'sums', inputs: new Map([['x', x], ...parameters]), outputs })
+  const uploaded = await backend.upload({ w: Float32Array.of(1, 2, 3) })
+  const sums: number[] = []
+  for (const n of rows) {
+    const data = Float32Array.from({ length: 3 * n }, (_, i) => (i % 3 === 0 ? 1 : 0.5))
+    const { outputs, gradients } = await program.run({ x: { dtype: 'float32', dims: [n, 3], data } }, uploaded)
+    const { data: gradient } = await runtime.device.download(gradients['w']!)
+    sums.push((outputs['sum']!.data as Float32Array)[0]! + (gradient as Float32Array)[0]!)
+    backend.release(gradients)
+  }
+  backend.release(uploaded)
+  await program.release()
+  const { description } = runtime
+  await runtime.dispose()
+  return { sums, description }
 }
