@@ -1,0 +1,162 @@
+import type { BackendSpec } from '../../backend/backend.js'
+import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
+import { unwrap } from '../../optim/optimizer.js'
+import { samMoment } from '../../optim/sam.js'
+import type { CompileHints, Program } from '../../runtime/runtime.js'
+import { allocate, disposedError } from '../../runtime/runtime.js'
+import type { OnnxIreError } from '../../util/errors.js'
+import { WebGpuBackend } from '../webgpu-backend/webgpu-backend.js'
+import { MonitoredDevice, requestDevice } from './monitored-device.js'
+import { type InferenceSession, loadOrt, type Ort, startProvider } from './ort.js'
+import type { WasmSettings } from './wasm-settings.js'
+import type { WebGpuOptions, WebGpuRuntime } from './webgpu-options.js'
+import { WebGpuSessions } from './webgpu-sessions.js'
+import { YieldingQueue } from './yielding-queue.js'
+
+/** Queue of all calls: onnxruntime hangs if two overlap, even of different sessions. */
+const queue = new YieldingQueue()
+
+/** A device and its sessions, which are lost together. */
+interface OpenDevice {
+  readonly monitored: MonitoredDevice
+  readonly sessions: WebGpuSessions
+}
+
+/** Starts onnxruntime-web's WebGPU provider. @throws 'runtime' with the reason */
+export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
+  // The device first: without one, 17 or 27 MB need not be loaded.
+  const gpu = await requestDevice(options.powerPreference)
+  let ort: Ort
+  try {
+    ort = await loadBuild({ ...options, threads: options.threads ?? 1 })
+  } catch (error) {
+    gpu.destroy()
+    throw error
+  }
+  const opened = await openDevice(ort, gpu, options)
+  const { vendor, architecture, description } = gpu.adapterInfo
+  const name = [vendor, architecture, description].filter(Boolean).join(' ')
+  return new OrtWebGpuRuntime(
+    `onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`,
+    opened,
+    async () => openDevice(ort, await requestDevice(options.powerPreference), options),
+    options.gradients !== 'onnxruntime',
+  )
+}
+
+/**
+ * Loads one of the two builds of onnxruntime-web's WebGPU provider, which wait for the GPU in different ways. The build
+ * for browsers that can suspend WebAssembly (JSPI) has 17 MB; the other, in which a compiler has made every function
+ * suspendable (asyncify), has 27.
+ */
+const loadBuild = (settings: WasmSettings): Promise<Ort> =>
+  usesJspi(settings)
+    ? loadOrt('onnxruntime-web/jspi', () => import('onnxruntime-web/jspi'), settings, {
+        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm', import.meta.url),
+        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs', import.meta.url),
+      })
+    : loadOrt('onnxruntime-web/webgpu', () => import('onnxruntime-web/webgpu'), settings, {
+        wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm', import.meta.url),
+        mjs: new URL('onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs', import.meta.url),
+      })
+
+/** Whether the browser runs the build that suspends WebAssembly, and `wasmPaths` does not name a file of the other. */
+function usesJspi({ wasmPaths }: WasmSettings): boolean {
+  if (!('Suspending' in WebAssembly)) return false
+  return typeof wasmPaths !== 'object' || !/asyncify/.test(`${wasmPaths.wasm ?? ''} ${wasmPaths.mjs ?? ''}`)
+}
+
+async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promise<OpenDevice> {
+  const sessionOptions: InferenceSession.SessionOptions = {
+    logSeverityLevel: 3,
+    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
+    executionProviders: [{ name: 'webgpu', device: gpu as never }],
+    ...(options.cpuNodes === 'forbidden' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
+  }
+  const monitored = new MonitoredDevice(gpu, queue)
+  try {
+    await monitored.run(() => startProvider(ort, 'WebGPU provider', sessionOptions))
+  } catch (error) {
+    monitored.destroy()
+    throw error
+  }
+  return { monitored, sessions: new WebGpuSessions(ort, monitored, sessionOptions) }
+}
+
+/** Whether a step contains matrix products, sums over tensors or a variant of SAM, which the compute shaders lack. */
+function needsGraphs({ optimizer }: BackendSpec): boolean {
+  const { base, sam } = unwrap(optimizer)
+  return base.ruleOf !== undefined || base.estimate !== undefined || (sam !== null && samMoment(sam) !== null)
+}
+
+class OrtWebGpuRuntime implements WebGpuRuntime {
+  readonly provider = 'webgpu'
+  readonly readsBytes = true
+  readonly allocate: WebGpuRuntime['allocate'] = allocate
+  readonly device: WebGpuRuntime['device']
+  readonly #name: string
+  readonly #announcements = new Set<string>()
+  #opened: OpenDevice
+  #recovery: Promise<void> | undefined
+  #disposed: Promise<void> | undefined
+
+  constructor(name: string, opened: OpenDevice, open: () => Promise<OpenDevice>, usesShaders: boolean) {
+    this.#name = name
+    const announce = (message: string) => void this.#announcements.add(message)
+    this.#opened = opened
+    this.device = {
+      compile: (model, keepOnDevice, hints) => this.#opened.sessions.compile(model, keepOnDevice, hints),
+      upload: (tensor) => this.#opened.sessions.upload(tensor),
+      download: (tensor) => this.#opened.sessions.download(tensor),
+      createBackend: (runtime, spec) =>
+        needsGraphs(spec)
+          ? new OnnxBackend(runtime, this.device, spec)
+          : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec, usesShaders ? announce : null),
+      recover: async () => {
+        if (this.#disposed) throw disposedError('runtime', 'disposed')
+        // Another caller may have replaced the lost device, or may be replacing it.
+        if (!this.#opened.monitored.isLost) return
+        this.#recovery ??= this.#reopen(open).finally(() => {
+          this.#recovery = undefined
+        })
+        await this.#recovery
+      },
+    }
+  }
+
+  get description(): string {
+    return [this.#name, ...this.#announcements].join('; ')
+  }
+
+  get gpu(): GPUDevice {
+    return this.#opened.monitored.gpu
+  }
+
+  get lacksFloat16(): boolean {
+    return !this.gpu.features.has('shader-f16')
+  }
+
+  get lost(): Promise<OnnxIreError> {
+    return this.#opened.monitored.lost
+  }
+
+  async compile(model: Uint8Array, hints?: CompileHints): Promise<Program> {
+    const { run, ...program } = await this.device.compile(model, () => false, hints)
+    return { ...program, run: async (feeds) => (await run(feeds)).host }
+  }
+
+  async #reopen(open: () => Promise<OpenDevice>): Promise<void> {
+    await closeDevice(this.#opened)
+    this.#opened = await open()
+  }
+
+  dispose(): Promise<void> {
+    this.#disposed ??= closeDevice(this.#opened)
+    return this.#disposed
+  }
+}
+
+async function closeDevice({ monitored, sessions }: OpenDevice): Promise<void> {
+  await sessions.close()
+  monitored.destroy()
+}

@@ -1,0 +1,35 @@
+import type { TrainingDevice } from '../../backend/backend.js'
+import type { Device } from '../../runtime/device.js'
+import type { Runtime } from '../../runtime/runtime.js'
+import type { OnnxIreError } from '../../util/errors.js'
+import type { WasmSettings } from './wasm-settings.js'
+
+/** Options of `webgpu`. */
+export interface WebGpuOptions extends WasmSettings {
+  /** Preferred GPU if there are several. Default: the browser's choice. */
+  readonly powerPreference?: 'low-power' | 'high-performance' | undefined
+  /** Level of onnxruntime's graph optimizations. Default 'all'. */
+  readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
+  /**
+   * Treatment of nodes without a GPU kernel: 'allowed' (default) runs them on the CPU, with copies there and back;
+   * 'forbidden' makes `compile` throw, with the names of the nodes.
+   */
+  readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
+  /**
+   * What computes losses and gradients of a training run: 'shaders', compute shaders generated from the graph, or
+   * onnxruntime. A graph that the shaders cannot compute runs in onnxruntime, and so do batches of more than 12 different
+   * lengths; the runtime's `description` says so. Default 'shaders'.
+   */
+  readonly gradients?: 'onnxruntime' | 'shaders' | undefined
+  /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
+  readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
+}
+
+/** A runtime with its own WebGPU device. */
+export interface WebGpuRuntime extends Runtime {
+  readonly device: TrainingDevice & Required<Pick<Device, 'recover'>>
+  /** Its GPU device, with all limits of the adapter; `device.recover()` replaces it. */
+  readonly gpu: GPUDevice
+  /** Resolves with the error of all later calls when that device is lost. */
+  readonly lost: Promise<OnnxIreError>
+}
