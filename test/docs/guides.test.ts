@@ -92,6 +92,16 @@ const guides: Readonly<Record<string, Guide>> = {
       expect(printed).toContain('stored for [1,784]: [1,5] logits, [1,5] classes')
     },
   },
+  op: {
+    settings: {},
+    check(printed) {
+      expect(printed).toMatch(/^float32 \[ 'N', 3 \]$/m)
+      expect(printed).toContain("[ 'N', 2, 3 ] [ 'N', 1 ] [ 'N' ]")
+      const [, difference, gradient] = /^difference (-?[\d.]+), gradient (-?[\d.]+)/m.exec(printed)!
+      expect(Math.abs(Number(gradient))).toBeGreaterThan(0.01)
+      expect(Number(difference) / Number(gradient)).toBeCloseTo(1, 2)
+    },
+  },
   'write-a-loss': {
     settings: { examples: 400, heldOut: 200, epochs: 2 },
     check(printed) {
