@@ -20,16 +20,20 @@ const noise = (...dims: number[]): Tensor => ({
 const longs = (...numbers: number[]): Tensor => tensorFrom('int64', [numbers.length], numbers)
 
 /** A Loop over one state of the shape of `initial`. */
-function loop(rounds: number, initial: Value, build: (i: Value, state: Value) => readonly Value[]): readonly Value[] {
+function loop(rounds: Value, initial: Value, build: (i: Value, state: Value) => readonly Value[]): readonly Value[] {
   const inputs = [input('i', 'int64', []), input('go', 'bool', []), input('state', initial.dtype, initial.shape)]
-  return op.Loop(scalar('int64', rounds), null, [initial], {
+  return op.Loop(rounds, null, [initial], {
     body: body(inputs, (i, go, state) => [go!, ...build(i!, state!)]),
   })
 }
 
 interface Case {
   readonly feeds: Tensors
-  readonly build: (inputs: Readonly<Record<string, Value>>) => Readonly<Record<string, Value>>
+  /** @param rounds a number of rounds, as a constant or as a number that is known only when the graph runs */
+  readonly build: (
+    inputs: Readonly<Record<string, Value>>,
+    rounds: (count: number) => Value,
+  ) => Readonly<Record<string, Value>>
   /** Operators that WebGPU runs wrong or not at all. */
   readonly gone: readonly string[]
 }
@@ -62,17 +66,19 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'a convolution of 6 channels in every round': {
     feeds: { x: noise(2, 8, 5, 5), narrow: noise(6, 8, 1, 1), wide: noise(8, 6, 3, 3) },
-    build: ({ x, narrow, wide }) => {
+    build: ({ x, narrow, wide }, rounds) => {
       const pads = [1, 1, 1, 1]
-      const [y] = loop(2, x!, (_, state) => [op.Softsign(op.Conv(op.Conv(state, narrow!), wide!, null, { pads }))])
+      const [y] = loop(rounds(2), x!, (_, state) => [
+        op.Softsign(op.Conv(op.Conv(state, narrow!), wide!, null, { pads })),
+      ])
       return { y: y! }
     },
     gone: ['Softsign'],
   },
   'the number of the round, shapes and indices': {
     feeds: { x: noise(3, 4), ids: longs(1, 2, 0) },
-    build: ({ x, ids }) => {
-      const [y, rows, places] = loop(3, x!, (i, state) => {
+    build: ({ x, ids }, count) => {
+      const [y, rows, places] = loop(count(3), x!, (i, state) => {
         const row = op.Gather(state, i)
         const last = op.Sub(op.Shape(state, { end: 1 }), op.Add(i, 1))
         const best = op.ArgMax(state, { axis: 1, keepdims: 0 })
@@ -107,12 +113,12 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'a body inside of a body': {
     feeds: { x: noise(4) },
-    build: ({ x }) => {
-      const [y] = loop(4, x!, (i, state) => {
+    build: ({ x }, rounds) => {
+      const [y] = loop(rounds(4), x!, (i, state) => {
         const large = op.Greater(op.Gather(state, i), 0)
         return op.If(large, {
           then_branch: body([], () => [op.Sub(state, op.Sign(op.Add(state, x!)))]),
-          else_branch: body([], () => loop(2, state, (_, inner) => [op.Celu(op.Add(inner, op.Gather(x!, i)))])),
+          else_branch: body([], () => loop(rounds(2), state, (_, inner) => [op.Celu(op.Add(inner, op.Gather(x!, i)))])),
         })
       })
       return { y: y! }
@@ -123,17 +129,30 @@ const cases: Readonly<Record<string, Case>> = {
 
 const operators = ({ outputs }: GraphSpec) => withBodies(outputs.values()).map(({ operator }) => operator)
 
+/** Every case with numbers of rounds that are known, so that loops are unrolled, and with numbers that are not. */
+const both = Object.entries(cases).flatMap(([name, each]) =>
+  ([true, false] as const).map((isKnown) => [`${name}, rounds ${isKnown ? '' : 'un'}known`, isKnown, each] as const),
+)
+
 onCpuAndGpu('bodies on WebGPU', (on) => {
-  it.each(Object.entries(cases))('%s', { timeout: 120_000 }, async (_, { feeds, build, gone }) => {
+  it.each(both)('%s', { timeout: 120_000 }, async (_, isKnown, { feeds: given, build, gone }) => {
+    const feeds = isKnown ? given : { ...given, zero: tensorFrom('int64', [], [0]) }
     const inputs = Object.fromEntries(
-      Object.entries(feeds).map(([name, { dtype, dims }]) => [name, input(name, dtype, dims)]),
+      Object.entries(feeds).map(([name, { dtype, dims }]) => [
+        name,
+        // The number of slices of a Scan.
+        input(name, dtype, isKnown || dims.length < 5 ? dims : ['slices', ...dims.slice(1)]),
+      ]),
     )
+    const rounds = (count: number) =>
+      isKnown ? scalar('int64', count) : op.Add(inputs['zero']!, scalar('int64', count))
     const graph: GraphSpec = {
       name: 'bodies',
       inputs: new Map(Object.entries(inputs)),
-      outputs: new Map(Object.entries(build(inputs))),
+      outputs: new Map(Object.entries(build(inputs, rounds))),
     }
     const result = operators(lower(graph, target))
+    if (isKnown) for (const operator of ['Loop', 'Scan']) expect(result).not.toContain(operator)
     for (const operator of gone) {
       expect(operators(graph)).toContain(operator)
       expect(result).not.toContain(operator)
@@ -147,8 +166,10 @@ onCpuAndGpu('bodies on WebGPU', (on) => {
 describe('bodies > lowered for WebGPU', () => {
   it('body without changes > is shared', () => {
     const x = input('x', 'float32', [3])
-    const [y] = loop(2, x, (_, state) => [op.Tanh(state)])
-    const graph: GraphSpec = { name: 'loop', inputs: new Map([['x', x]]), outputs: new Map([['y', y!]]) }
+    const rounds = input('rounds', 'int64', [])
+    const [y] = loop(rounds, x, (_, state) => [op.Tanh(state)])
+    const inputs = new Map(Object.entries({ x, rounds }))
+    const graph: GraphSpec = { name: 'loop', inputs, outputs: new Map([['y', y!]]) }
     expect(lower(graph, target).outputs.get('y')).toBe(y)
   })
 })
