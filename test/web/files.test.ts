@@ -64,6 +64,7 @@ describeInBrowser('files in Chromium', (browser) => {
       before: [],
       // 30 is of a future that was left.
       steps: [25, 20],
+      cutOff: [3],
       again: [1000, 16, 16],
       names: ['checkpoint-00000020.safetensors', 'checkpoint-00000025.safetensors', 'notes.txt'],
       missing: {

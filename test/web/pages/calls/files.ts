@@ -82,9 +82,13 @@ export async function checkpoints() {
   const steps = await store.steps()
   await store.save(25, content(16))
   const again = await store.load(25)
+  // A page that ends while it writes leaves an empty file.
+  await storage.write('cut-off/checkpoint-00000003.safetensors', content(1))
+  await storage.write('cut-off/checkpoint-00000007.safetensors', new Blob())
   return {
     before,
     steps,
+    cutOff: await checkpointFolder('cut-off').steps(),
     again: [again.length, again[0], again.at(-1)],
     names: await storage.list('runs/a'),
     missing: await store.load(10).catch(codeAndMessage),
