@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
 import { type Koffi, loadKoffi, loadPinned } from '../native-library.js'
 
 /** A program that has started this process as one of several. */
@@ -23,10 +24,10 @@ const standard = ['libmpi_abi.so.0', 'libmpi_abi.so']
  */
 export function findLauncher(env: Environment): Launcher | null {
   const number = (...names: readonly string[]): number | undefined => {
-    const text = names.map((name) => env[name]).find((value) => value !== undefined)
+    const text = names.map((name) => getOwn(env, name)).find((value) => value !== undefined)
     return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined
   }
-  const has = (...names: readonly string[]) => names.some((name) => env[name] !== undefined)
+  const has = (...names: readonly string[]) => names.some((name) => getOwn(env, name) !== undefined)
   const tasks = number('SLURM_STEP_NUM_TASKS')
   const chosen = env['ONNX_IRE_MPI']
   const only = (libraries: readonly string[]) => (chosen ? [chosen] : libraries)
@@ -79,17 +80,14 @@ interface Constants {
   readonly multiple: number
 }
 
-/**
- * Settings of UCX, which carries the messages of MPICH and others. By default it replaces the handler of SIGSEGV, which V8
- * needs for WebAssembly, and functions of the C library that allocate memory: with it some processes of Node crash, at
- * addresses of the heap that were given back to the system.
- */
-const ucxSettings = { UCX_ERROR_SIGNALS: 'SIGILL,SIGBUS,SIGFPE', UCX_MEM_EVENTS: 'no' }
-
 /** Loads the first of the launcher's libraries that is installed. Throws 'runtime'. */
 export function loadLibrary(launcher: Launcher): MpiLibrary {
   const koffi = loadKoffi('mpi()')
-  for (const [name, value] of Object.entries(ucxSettings)) process.env[name] ??= value
+  // UCX, which carries the messages of MPICH and others, replaces the handler of SIGSEGV, which V8 needs for WebAssembly, and
+  // functions of the C library that allocate memory: with the latter some processes of Node crash, at addresses of the heap
+  // that were given back to the system.
+  process.env['UCX_ERROR_SIGNALS'] ??= 'SIGILL,SIGBUS,SIGFPE'
+  process.env['UCX_MEM_EVENTS'] ??= 'no'
   const failures: string[] = []
   for (const path of launcher.libraries) {
     let handle: ReturnType<Koffi['load']>
