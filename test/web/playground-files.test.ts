@@ -31,6 +31,11 @@ describeWithChromium('files opened in the playground', openPlayground, (browser)
       const odd = { name: 'odd', inputs: new Map([['x', input('x', shape.dtype, shape.dims)]]) }
       const model = modelOf({ ...odd, outputs: new Map([['y', op.Relu(odd.inputs.get('x')!)]]) })
       expect(await refused('odd.onnx', encodeModel(model))).toMatch(/square pictures/)
+      // A file dropped beside the drop zone does not replace the page.
+      const isPrevented = await page.tab.evaluate(
+        () => !document.body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true })),
+      )
+      expect(isPrevented).toBe(true)
       await openTable(page)
       await page.tab.setInputFiles('#csv', page.file('empty.csv', ''))
       await expect(page.says(/Choose the column/)).rejects.toThrow(/empty.csv is empty/)

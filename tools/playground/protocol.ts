@@ -81,7 +81,8 @@ interface ColumnSummary {
   readonly name: string
   readonly min: number
   readonly max: number
-  readonly mean: number
+  /** Value of the first row. */
+  readonly first: number
 }
 
 export interface Settings {

@@ -46,9 +46,7 @@ export class DataPanel {
     this.#files()
     this.#button('clear-pad', async () => this.#pad.clear())
     this.#pad.canvas.addEventListener('keydown', ({ key }) => {
-      const index = key === 'Enter' ? 0 : Number(key) - 1
-      if (key === 'Enter' || (key >= '1' && key <= '9'))
-        void runGuarded(null, async () => this.#cards.takeDrawing(index))
+      if (key >= '1' && key <= '9') void runGuarded(null, async () => this.#cards.takeDrawing(Number(key) - 1))
     })
     this.#button('camera-on', async () => {
       if (this.#camera.on) this.#camera.stop()
@@ -73,6 +71,7 @@ export class DataPanel {
   onModel(summary: ModelSummary): void {
     const { kind } = summary.form
     this.#model = summary
+    byId('sources').hidden = kind === 'table'
     for (const label of document.querySelectorAll<HTMLElement>('#data-section [data-kind]'))
       label.hidden = label.dataset['kind'] !== kind
     if ((kind === 'table') !== (this.#source === 'csv')) this.choose(kind === 'table' ? 'csv' : 'draw')
@@ -169,13 +168,12 @@ export class DataPanel {
   async showColumns(file: File): Promise<void> {
     const label = byId<HTMLSelectElement>('csv-label')
     const use = byId<HTMLButtonElement>('use-csv')
-    label.replaceChildren()
-    label.disabled = use.disabled = true
+    use.disabled = byId('csv-column').hidden = true
     showStatus('Reading the table ...')
     const columns = await this.#calls.columns(file)
     label.replaceChildren(...columns.map((value) => createElement('option', { value, textContent: value })))
     label.value = columns.at(-1)!
-    label.disabled = use.disabled = false
+    use.disabled = byId('csv-column').hidden = false
     showStatus('Choose the column that holds the class.')
   }
 

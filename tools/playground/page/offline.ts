@@ -15,7 +15,9 @@ export async function installOffline(): Promise<void> {
   const store = async () => {
     try {
       await navigator.serviceWorker.register('./offline.js')
-      await storeBuild((await navigator.serviceWorker.ready).active!, provider?.value ?? 'wasm')
+      // WebGPU that is chosen automatically is stored when it is fetched.
+      const build = provider?.value === 'webgpu' ? 'webgpu' : 'wasm'
+      await storeBuild((await navigator.serviceWorker.ready).active!, build)
       note.textContent = 'All of this page is here now: it works without a network.'
     } catch (error) {
       note.textContent = `This page needs a network connection: it could not be stored (${(error as Error).message}).`
@@ -23,7 +25,25 @@ export async function installOffline(): Promise<void> {
   }
   provider?.addEventListener('change', () => void store())
   await store()
+  if (!crossOriginIsolated) await isolate()
 }
+
+/**
+ * Loads the page again with the headers of the service worker, which give threads to WebAssembly, unless somebody has
+ * begun to use the page.
+ */
+async function isolate(): Promise<void> {
+  const { serviceWorker } = navigator
+  if (!serviceWorker.controller)
+    await new Promise((resolve) => serviceWorker.addEventListener('controllerchange', resolve, { once: true }))
+  const isUsed = document.body.dataset['view'] !== 'start' || document.body.ariaBusy === 'true'
+  // Once per tab: a browser that ignores the headers would load the page forever.
+  if (isUsed || sessionStorage.getItem(loadedAgain)) return
+  sessionStorage.setItem(loadedAgain, 'yes')
+  location.reload()
+}
+
+const loadedAgain = 'onnx-ire-loaded-again'
 
 /** Asks the service worker for the files of a provider; rejects if they cannot be stored. */
 function storeBuild(worker: ServiceWorker, provider: string): Promise<void> {

@@ -95,13 +95,15 @@ export class TrainingPanel {
   }
 
   onEvent(event: WorkerEvent): void {
-    if (event.kind === 'features')
-      showStatus(
-        `${contenders[event.contender]}: running the frozen layers once, ${event.done} of ${event.total} examples.`,
-      )
-    else if (event.kind === 'reading') showStatus(`Reading the pictures, ${event.done} of ${event.total} ...`)
+    if (event.kind === 'features') {
+      // What was asked for before a pause may end after it.
+      if (!this.#paused)
+        showStatus(
+          `${contenders[event.contender]}: running the frozen layers once, ${event.done} of ${event.total} examples.`,
+        )
+    } else if (event.kind === 'reading') showStatus(`Reading the pictures, ${event.done} of ${event.total} ...`)
     else if (event.kind === 'step') {
-      if (!this.#progress.begun) showStatus('Training.')
+      if (!this.#progress.begun && !this.#paused) showStatus('Training.')
       this.#loss.add(event.contender, event.step, event.loss)
       const { share, text } = this.#progress.after(event)
       byId<HTMLProgressElement>('progress').value = share
@@ -203,7 +205,7 @@ export class TrainingPanel {
           round.loss.toFixed(4),
           round.heldLoss.toFixed(4),
           `${(100 * round.heldAccuracy).toFixed(1)} %`,
-          round.sharpness === null ? '' : round.sharpness.toPrecision(3),
+          round.sharpness === null ? 'not measured' : round.sharpness.toPrecision(3),
         ]
         const name = createElement('th', { scope: 'row' }, contenders[contender])
         name.dataset['contender'] = contender

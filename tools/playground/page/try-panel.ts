@@ -137,10 +137,10 @@ export class TryPanel {
     if (JSON.stringify(columns) === JSON.stringify(this.#columns)) return
     this.#columns = columns
     byId('try-row').replaceChildren(
-      ...columns.map(({ name, min, max, mean }) => {
+      ...columns.map(({ name, min, max, first }) => {
         const step = (max - min) / 200 || 1
         const field = createElement('input', { type: 'range' })
-        Object.assign(field, { min: String(min), max: String(max), step: String(step), value: String(mean) })
+        Object.assign(field, { min: String(min), max: String(max), step: String(step), value: String(first) })
         const value = createElement('output', {}, field.valueAsNumber.toPrecision(4))
         field.addEventListener('input', () => {
           value.textContent = field.valueAsNumber.toPrecision(4)

@@ -87,18 +87,17 @@ async function findReadable(
   return { read, skipped }
 }
 
-/** Range and mean of each column of a table. */
+/** Range and first value of each column of a table. */
 function summarize(names: readonly string[], { data, dims }: Tensor): NonNullable<DataSummary['columns']> {
   const [rows, width] = dims as [number, number]
   return Array.from({ length: width }, (_, column) => {
-    let [min, max, sum] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0]
+    let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
     for (let row = 0; row < rows; row++) {
       const value = Number(data[row * width + column])
       min = Math.min(min, value)
       max = Math.max(max, value)
-      sum += value
     }
-    return { name: names[column] ?? String(column), min, max, mean: sum / rows }
+    return { name: names[column] ?? String(column), min, max, first: Number(data[column]) }
   })
 }
 

@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import type { AxeResults } from 'axe-core'
+import sharp from 'sharp'
+import { expect, it } from 'vitest'
+import { describeWithChromium } from './browser.js'
+import { openPlayground, type Playground, patience } from './playground.js'
+import { small } from './playground-examples.js'
+
+/** Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png. */
+const gallery = process.env['PLAYGROUND_GALLERY']
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+interface State {
+  readonly file: string
+  readonly title: string
+}
+const shown: State[] = []
+
+/** Checks the accessibility of the page as it is, light and dark, and takes its screenshot. */
+async function check(page: Playground, file: string, title: string, dark = false): Promise<void> {
+  await page.tab.evaluate(axe)
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.tab.emulateMedia({ colorScheme })
+    const { violations } = await page.tab.evaluate(() =>
+      (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
+    )
+    const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`)
+    expect(found, `${title}, ${colorScheme}`).toEqual([])
+  }
+  expect(await page.tab.evaluate('document.documentElement.scrollWidth - innerWidth'), title).toBeLessThanOrEqual(0)
+  await page.tab.emulateMedia({ colorScheme: dark ? 'dark' : 'light' })
+  if (gallery) {
+    await mkdir(gallery, { recursive: true })
+    await page.tab.waitForTimeout(400)
+    const picture = sharp(await page.tab.screenshot({ fullPage: true }))
+    const { width } = await picture.metadata()
+    await picture
+      .resize({ width: Math.min(width, 900) })
+      .webp({ quality: 70 })
+      .toFile(join(gallery, `${file}.webp`))
+    shown.push({ file, title })
+  }
+  await page.tab.emulateMedia({ colorScheme: null })
+}
+
+const desktop = { width: 1280, height: 900 }
+const phone = { width: 390, height: 844 }
+
+describeWithChromium('states of the playground', openPlayground, (browser) => {
+  it(
+    'every state > is accessible, light and dark, and as wide as its window',
+    async () => {
+      const page = browser()
+      await page.tab.setViewportSize(desktop)
+      await page.open()
+      await check(page, 'start', 'Start page')
+      await page.tab.setViewportSize(phone)
+      await check(page, 'start-phone', 'Start page on a phone, dark', true)
+      await page.tab.setViewportSize(desktop)
+      await page.openModel('notes.onnx', 'Dear diary, this is no model.')
+      await page.says(/./).catch(() => {})
+      await page.tab.waitForSelector('#status[data-kind=error]')
+      await check(page, 'error', 'A file that is no model')
+
+      await page.tab.click('#story-digits')
+      await page.says(/^Training/)
+      await page.tab.click('#pause')
+      await page.says(/^Paused/)
+      await check(page, 'digits-training', 'Handwriting, while it trains')
+      await page.tab.click('#pause')
+      await page.says(/^Done: now draw/)
+      const loop = Array.from({ length: 25 }, (_, i) => (2 * Math.PI * i) / 24)
+      await page.draw('#try-pad', loop.map((a) => [0.5 - 0.2 * Math.sin(a), 0.5 - 0.3 * Math.cos(a)] as const)) // biome-ignore format: a line
+      await page.tab.waitForSelector('#seen-ire meter')
+      await page.tab.waitForTimeout(500)
+      // The drawn circle is a zero for both models.
+      for (const contender of ['base', 'ire']) expect(await page.text(`#seen-${contender} b`)).toBe('0')
+      const accuracy = (await page.claimed('ire')).accuracy
+      expect(accuracy).toBeGreaterThan(0.85)
+      await check(page, 'digits', 'Handwriting, trained')
+      await check(page, 'digits-dark', 'Handwriting, trained, dark', true)
+      if (gallery) {
+        await page.tab.evaluate(() => scrollTo(0, 0))
+        const clip = { x: 0, y: 0, width: 1280, height: 1160 }
+        const picture = sharp(await page.tab.screenshot({ fullPage: true, clip }))
+        await picture.png({ palette: true, colours: 128 }).toFile(join(gallery, '../playground.png'))
+      }
+      await page.tab.setViewportSize(phone)
+      await check(page, 'digits-phone', 'Handwriting on a phone')
+      await page.tab.setViewportSize(desktop)
+
+      await page.tab.click('#home')
+      await page.tab.waitForSelector('#finished:not([hidden])')
+      await check(page, 'finished', 'Start page with finished models')
+
+      await page.tab.click('#story-camera')
+      await page.says(/^Show something to the camera/)
+      for (const card of [1, 2]) {
+        await page.tab.locator(`#cards > li:nth-child(${card}) .record`).hover()
+        await page.tab.mouse.down()
+        await page.tab.waitForTimeout(1000)
+        await page.tab.mouse.up()
+      }
+      await page.tab.waitForSelector('#seen-untrained meter')
+      await check(page, 'webcam', 'Webcam, before training')
+
+      await page.tab.click('#home')
+      await page.tab.click('#story-table')
+      await page.says(/^Done: now move/)
+      await page.tab.waitForSelector('#seen-ire meter')
+      expect(await page.text('#seen-ire b')).toBe('Adelie')
+      await check(page, 'table', 'Table, trained')
+
+      await page.tab.click('#home')
+      await page.openModel('small.onnx', small)
+      await page.says(/^small.onnx is open/)
+      await page.unfold()
+      for (const source of ['folder', 'photos', 'idx', 'draw']) {
+        await page.tab.check(`input[name=source][value=${source}]`)
+        await check(page, `own-${source}`, `A model of one's own, with all settings: ${source}`)
+      }
+      if (gallery) await writeFile(join(gallery, 'README.md'), pageOf(shown))
+    },
+    patience,
+  )
+})
+
+/** The gallery as a page. */
+const pageOf = (states: readonly State[]): string =>
+  `# The playground in pictures
+
+\`PLAYGROUND_GALLERY=docs/playground npx vitest run test/web/playground-gallery.test.ts\` writes this page.
+
+${states.map(({ file, title }) => `## ${title}\n\n![${title}](${file}.webp)\n`).join('\n')}`
