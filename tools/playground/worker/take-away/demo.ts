@@ -59,7 +59,7 @@ function describe(run: TrainedRun, bytes: Uint8Array): DemoSetup {
         ? { kind: 'image', image: usage.image!, first }
         : {
             kind: 'table',
-            columns: (summary.columns ?? []).map(({ name, min, max, mean }) => ({ name, min, max, value: mean })),
+            columns: (summary.columns ?? []).map(({ name, min, max, first: value }) => ({ name, min, max, value })),
           },
   }
 }
