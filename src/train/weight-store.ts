@@ -2,6 +2,7 @@ import { type FloatArray, mapArrays, viewFloats } from '../ir/float-array.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { allocateIn, createWasmMemory, type WasmMemory } from '../ir/wasm-memory.js'
+import { copyElements } from '../onnx/proto/tensor.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { BaseOptimizer } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
@@ -40,9 +41,14 @@ export class WeightStore {
     // Helper threads compute in place in this memory; gradients and moments are allocated there too.
     const elements = [...graphs.parameters.values()].reduce((sum, { shape }) => sum + sizeOf(shape as number[]), 0)
     const memory = runtime.helpers && elements >= WORTHWHILE ? createWasmMemory() : null
-    const copy = (array: FloatArray) => copyArray(array, runtime, memory)
-    this.parameters = copyModelTensors(graphs.parameters, copy)
-    this.statistics = copyModelTensors(graphs.statistics, copy)
+    const allocate = (isDouble: boolean, length: number) => allocateArray(isDouble, length, runtime, memory)
+    this.parameters = copyModelTensors(graphs.parameters, allocate)
+    this.statistics = copyModelTensors(graphs.statistics, allocate)
+    const copy = (array: FloatArray) => {
+      const own = allocate(array instanceof Float64Array, array.length)
+      own.set(array)
+      return own
+    }
     const copyAll = () => mapArrays({ ...this.parameters, ...this.statistics }, copy)
     this.averages = ema === undefined ? undefined : copyAll()
     this.groups = {
@@ -83,25 +89,22 @@ export class WeightStore {
   }
 }
 
-function copyModelTensors(
-  values: ReadonlyMap<string, Value>,
-  copy: (array: FloatArray) => FloatArray,
-): Record<string, FloatArray> {
+type Allocate = (isDouble: boolean, length: number) => FloatArray
+
+function copyModelTensors(values: ReadonlyMap<string, Value>, allocate: Allocate): Record<string, FloatArray> {
   return Object.fromEntries(
     [...values].map(([name, { source }]) => {
+      const { tensor } = source as { tensor: Tensor }
       // Half-precision tensors were converted: every trained tensor is float32 or float64.
-      const { data } = (source as { tensor: Tensor }).tensor
-      return [name, copy(data as FloatArray)]
+      const own = allocate(tensor.dtype === 'float64', sizeOf(tensor.dims))
+      copyElements(tensor, own)
+      return [name, own]
     }),
   )
 }
 
-function copyArray(array: FloatArray, runtime: Runtime, memory: WasmMemory | null): FloatArray {
-  const isDouble = array instanceof Float64Array
-  const range = memory && allocateIn(memory, array.byteLength)
-  const copy = range
-    ? viewFloats(isDouble ? 'double' : 'single', range, array.length)
-    : (runtime.allocate(isDouble ? 'float64' : 'float32', array.length) as FloatArray)
-  copy.set(array)
-  return copy
+function allocateArray(isDouble: boolean, length: number, runtime: Runtime, memory: WasmMemory | null): FloatArray {
+  const range = memory && allocateIn(memory, (isDouble ? 8 : 4) * length)
+  if (range) return viewFloats(isDouble ? 'double' : 'single', range, length)
+  return runtime.allocate(isDouble ? 'float64' : 'float32', length) as FloatArray
 }

@@ -1,4 +1,5 @@
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
+import type { FloatArray } from '../../ir/float-array.js'
 import { maxRank } from '../../ir/shape.js'
 import { sizeOf, type Tensor, type TensorData, toRawBytes } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -36,7 +37,8 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
   }
   const stored = { proto, dtype, name, label, dims, elements: countElements(dims), bytes: countRawBytes(dtype, dims) }
   const isOutside = isExternal(proto) && !proto.rawData
-  const decode = isOutside ? prepareExternalRead(stored, external) : prepareRead(stored)
+  const decodePart = isOutside ? prepareExternalRead(stored, external) : null
+  const decode = decodePart ? () => decodePart(0, stored.bytes) : prepareRead(stored)
   // Elements that are not aligned in the file are copied. A copy can be made again, so the tensor does not keep it:
   // training copies the weights, and the model would be in memory twice. External data are read from the file once.
   let data: TensorData | null = null
@@ -47,6 +49,7 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
     get data() {
       if (isOutside) {
         data ??= decode()
+        parts.delete(tensor)
         return data
       }
       const known = copy?.deref()
@@ -56,6 +59,7 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
       return decoded
     },
   }
+  if (decodePart) parts.set(tensor, decodePart)
   const place = isOutside ? readExternalRange(proto, name) : findInFile(stored)
   const files = isOutside ? external : fileOf(stored)?.external
   if (place && files?.folderOf) {
@@ -66,6 +70,29 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
     })
   }
   return tensor
+}
+
+type PartDecoder = (at: number, length: number) => TensorData
+
+/** Decoders of parts of external tensors that are not decoded yet, by byte offset and length. */
+const parts = new WeakMap<Tensor, PartDecoder>()
+
+/** Bytes of an external tensor that `copyElements` reads at once. */
+const blockBytes = 2 ** 23
+
+/**
+ * Copies the elements of a tensor of floats to an array of its type. External data are read in blocks: the tensor is
+ * not in memory twice.
+ */
+export function copyElements(tensor: Tensor, into: FloatArray): void {
+  const decodePart = parts.get(tensor)
+  if (!decodePart) {
+    into.set(tensor.data as FloatArray)
+    return
+  }
+  const width = into.BYTES_PER_ELEMENT
+  for (let at = 0; at < into.byteLength; at += blockBytes)
+    into.set(decodePart(at, Math.min(blockBytes, into.byteLength - at)) as FloatArray, at / width)
 }
 
 /** The bytes of a model's file. */
@@ -176,7 +203,7 @@ interface Stored {
 function prepareExternalRead(
   { proto, dtype, name, label, bytes }: Stored,
   external: ExternalData | null,
-): () => TensorData {
+): PartDecoder {
   if (dtype === 'string')
     throw new OnnxIreError('invalid-model', `${label} is of type string, which cannot be external data`)
   const range = readExternalRange(proto, name)
@@ -186,7 +213,7 @@ function prepareExternalRead(
       `${label} needs ${bytes} bytes, but its external data has length ${range.length}`,
     )
   }
-  return () => {
+  return (at, length) => {
     if (!external) {
       throw new OnnxIreError(
         'external-data',
@@ -194,7 +221,7 @@ function prepareExternalRead(
       )
     }
     try {
-      return viewElements(dtype, external.read(range.location, range.offset, bytes))
+      return viewElements(dtype, external.read(range.location, range.offset + at, length))
     } catch (cause) {
       if (!(cause instanceof OnnxIreError)) throw cause
       throw new OnnxIreError(cause.code, `${label} (${bytes} bytes): ${cause.message}`, { cause })

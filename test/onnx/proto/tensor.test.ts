@@ -6,7 +6,7 @@ import { encode } from '../../../src/onnx/proto/encode.js'
 import { externalFiles } from '../../../src/onnx/proto/external-data.js'
 import { create } from '../../../src/onnx/proto/message.js'
 import type { TensorProto } from '../../../src/onnx/proto/schema.js'
-import { readTensor, replaceData, toTensorProto } from '../../../src/onnx/proto/tensor.js'
+import { copyElements, readTensor, replaceData, toTensorProto } from '../../../src/onnx/proto/tensor.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 import { errorAt } from '../errors.js'
 
@@ -119,6 +119,31 @@ describe('a tensor', () => {
     expect(reads).toBe(0)
     expect(tensor.data).toBe(tensor.data)
     expect(reads).toBe(1)
+  })
+
+  it('external data > are copied in blocks, from memory if they are decoded', () => {
+    const values = Float64Array.from({ length: 2 ** 20 + 3 }, (_, i) => i)
+    const bytes = new Uint8Array(values.buffer)
+    const lengths: number[] = []
+    const external = {
+      read: (_: string, offset: number, length = 0) => {
+        lengths.push(length)
+        return bytes.slice(offset - 8, offset - 8 + length)
+      },
+    }
+    const externalData = [entry('location', 'w'), entry('offset', '8')]
+    const dims = [BigInt(values.length)]
+    const tensor = readTensor(sent({ dims, dataType: 11, dataLocation: 1, externalData }), external)
+    const copy = () => {
+      const copied = new Float64Array(values.length)
+      copyElements(tensor, copied)
+      return copied
+    }
+    expect(copy()).toEqual(values)
+    expect(lengths).toEqual([2 ** 23, 24])
+    expect(tensor.data).toEqual(values)
+    expect(copy()).toEqual(values)
+    expect(lengths).toHaveLength(3)
   })
 
   it('aligned raw data > is not copied', () => {
