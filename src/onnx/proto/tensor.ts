@@ -200,10 +200,7 @@ interface Stored {
   readonly bytes: number
 }
 
-function prepareExternalRead(
-  { proto, dtype, name, label, bytes }: Stored,
-  external: ExternalData | null,
-): PartDecoder {
+function prepareExternalRead({ proto, dtype, name, label, bytes }: Stored, external: ExternalData | null): PartDecoder {
   if (dtype === 'string')
     throw new OnnxIreError('invalid-model', `${label} is of type string, which cannot be external data`)
   const range = readExternalRange(proto, name)
