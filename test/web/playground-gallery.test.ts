@@ -118,6 +118,8 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.tab.click('#home')
       await page.openModel('small.onnx', small)
       await page.says(/^small.onnx is open/)
+      // The curves of the model before are not those of this one.
+      expect(await page.tab.isVisible('#curves-section')).toBe(false)
       await page.unfold()
       for (const source of ['folder', 'draw']) {
         await page.tab.check(`input[name=source][value=${source}]`)

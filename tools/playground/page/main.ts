@@ -59,7 +59,7 @@ let opened: 'image' | 'table' | undefined
 const model: ModelPanel = new ModelPanel(calls, (summary, isOpened) => {
   kind = isGeneral(summary) ? 'general' : summary.name === 'table-network.onnx' ? 'table' : 'file'
   opened = summary.form.kind
-  training.onModel(summary, kind)
+  training.onModel(summary, kind, isOpened)
   if (isOpened) {
     tried.onModel(summary)
     taken.offer(false)

@@ -82,8 +82,11 @@ export class TrainingPanel {
     byId('no-webgpu').hidden = false
   }
 
-  onModel(model: ModelSummary, kind: ModelKind): void {
+  /** @param isOpened whether it is another model, and not another form of its input */
+  onModel(model: ModelSummary, kind: ModelKind, isOpened: boolean): void {
     this.#model = { ...model, kind }
+    // The curves of the model before are not those of this one.
+    if (isOpened) byId('curves-section').hidden = true
     this.#choose()
   }
 
