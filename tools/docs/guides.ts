@@ -39,34 +39,44 @@ function listPages(): Map<string, string> {
     for (const [, link] of line.matchAll(/\]\(([\w./-]+\.md)\)/g))
       pages.set(relative(root, join(root, 'docs', link!)), group)
   }
-  const missing = listMarkdown('docs').filter((page) => !pages.has(page))
+  const missing = listFiles(join(root, 'docs'), '.md')
+    .map((file) => relative(root, file))
+    .filter((page) => !pages.has(page) && !/^docs\/examples\/[^/]+\//.test(page))
   if (missing.length > 0) throw new Error(`${index} has no link to ${missing.join(', ')}`)
   return pages
 }
-
-const listMarkdown = (folder: string): string[] =>
-  readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name)
-    if (entry.isDirectory()) return entry.name === 'site' ? [] : listMarkdown(path)
-    return entry.name.endsWith('.md') ? [path] : []
-  })
 
 /** The heading that a page begins with, and its text. */
 const headingOf = ([first]: readonly CommentDisplayPart[]): readonly string[] =>
   /^\s*# (.+)\n/.exec(first?.text ?? '') ?? []
 
-/** Adds a page with the program of each example, to which the links of the list lead. */
+/** Adds a page with the programs of each example, to which the links of the list lead. */
 function addExamples(list: DocumentReflection): void {
   const folder = dirname(list.project.files.getReflectionPath(list)!)
   for (const { name } of readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())) {
-    const file = join(folder, name, 'main.ts')
     const title = `Example: ${name}`
-    const parts: CommentDisplayPart[] = [
-      { kind: 'text', text: `# ${title}\n\n` },
-      { kind: 'code', text: `\`\`\`ts\n${readFileSync(file, 'utf8')}\`\`\`` },
-    ]
+    const parts: CommentDisplayPart[] = [{ kind: 'text', text: `# ${title}` }]
+    const programs = listFiles(join(folder, name), '.ts')
+    for (const file of programs) {
+      parts.push({ kind: 'text', text: `\n\n## ${relative(join(folder, name), file)}\n\n` })
+      parts.push({ kind: 'code', text: `\`\`\`ts\n${readFileSync(file, 'utf8')}\`\`\`` })
+    }
     const example = new DocumentReflection(title, list, parts, {})
     list.addChild(example)
-    list.project.registerReflection(example, undefined, file as never)
+    list.project.registerReflection(example, undefined, undefined)
+    for (const file of [join(folder, name), ...programs])
+      list.project.files.registerReflectionPath(file as never, example)
   }
 }
+
+/** Files of a folder and its folders with an ending, without those of installed packages and of the built site. */
+function listFiles(folder: string, ending: string): string[] {
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !ignored.has(name))
+  return entries.flatMap((entry) => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return listFiles(path, ending)
+    return entry.name.endsWith(ending) ? [path] : []
+  })
+}
+
+const ignored = new Set(['site', 'node_modules', 'dist'])
