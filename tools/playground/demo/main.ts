@@ -124,6 +124,7 @@ function startImages(run: Run, { image, first }: Extract<DemoSetup['data'], { ki
     if (mode === 'camera') await camera.start().catch(failed)
     else camera.stop()
   }
+  byId('choices').hidden = false
   byId('choices').append(
     ...(Object.keys(titles) as (keyof typeof titles)[]).map((mode) => {
       const radio = createElement('input', { type: 'radio', name: 'mode', value: mode, checked: mode === first })

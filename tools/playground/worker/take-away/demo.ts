@@ -29,11 +29,13 @@ export async function writeDemo(run: TrainedRun, contender: ContenderName): Prom
 <style>${demo.style}</style>
 </head>
 <body>
+<main>
 <h1>${title}</h1>
 <p>A model trained in a browser with onnx-ire. It runs in this page: nothing leaves it.</p>
-<div id="choices" role="radiogroup" aria-label="What to show the model"></div>
+<fieldset id="choices" hidden><legend>What to show the model</legend></fieldset>
 <p id="say" role="status"></p>
-<main><div id="inputs"></div><div id="seen" aria-label="What the model sees"></div></main>
+<div id="demo"><div id="inputs"></div><div id="seen" role="group" aria-label="What the model sees"></div></div>
+</main>
 <script type="application/json" id="setup">${escapeScript(JSON.stringify(setup))}</script>
 <script type="text/plain" id="model">`,
       await pack(new Blob([model as Uint8Array<ArrayBuffer>])),
