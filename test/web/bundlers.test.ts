@@ -176,7 +176,8 @@ describeWithChromium('docs/examples/web-app in Chromium', openTab, (tab) => {
   it(
     'webpack > trains',
     async () => {
-      writeFor('webpack', (worker) => worker)
+      // JavaScript of a package of the type module imports files by their full names.
+      writeFor('webpack', (worker) => worker.replace("'./draw-shapes'", "'./draw-shapes.js'"))
       project.run(
         binary('esbuild'),
         ...['page', 'worker', 'draw-shapes'].map((name) => `webpack/${name}.ts`),
