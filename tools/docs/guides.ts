@@ -41,7 +41,7 @@ function listPages(): Map<string, string> {
   }
   const missing = listFiles(join(root, 'docs'), '.md')
     .map((file) => relative(root, file))
-    .filter((page) => !pages.has(page) && !/^docs\/examples\/[^/]+\//.test(page))
+    .filter((page) => !pages.has(page) && /^docs\/(design\/)?[^/]+$/.test(page))
   if (missing.length > 0) throw new Error(`${index} has no link to ${missing.join(', ')}`)
   return pages
 }
