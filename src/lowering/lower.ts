@@ -145,7 +145,8 @@ class Lowerer {
   }
 
   #applyLowering(node: Node): readonly Value[] | undefined {
-    const lowering = getOwn(this.#lowerings, node.operator)
+    // Operators in blocked layout have the names of those that were lowered to them.
+    const lowering = node.domain === 'com.microsoft.nchwc' ? undefined : getOwn(this.#lowerings, node.operator)
     if (!lowering) return undefined
     const inputs = node.inputs.map((value, slot) => value && this.#operand(node, slot, value))
     const padding = definitionOf(node.operator).inputs.length - inputs.length
