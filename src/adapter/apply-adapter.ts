@@ -145,8 +145,7 @@ export function reasonAgainstDora(layer: Layer): string | undefined {
   const { kind, part } = layer
   if (kind !== 'linear') return `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}; DoRA is for linear layers`
   if (part) return 'its weight is packed with others'
-  if (!isReadableWeight(layer))
-    return 'its weight is quantized in another form than MatMulNBits, and DoRA needs its norms: use LoRA without dora'
+  if (!isReadableWeight(layer)) return 'its weight is quantized in another form than MatMulNBits'
   return undefined
 }
 
@@ -321,7 +320,6 @@ class Insertion {
       ),
     )
     this.#addTensor(`${module}.lora_ones`, tensorFrom(dtype, [1, rank], Array(rank).fill(1)))
-    this.#addTensor(`${module}.lora_two`, tensorFrom(dtype, [], [2]))
   }
 
   /** Adds the tensors of a module that is trained as a whole, and what its nodes read instead of their own. */
@@ -356,7 +354,6 @@ class Insertion {
       kind,
       of,
       factors: this.#addTensor(`${module}.ia3_l`, tensorFrom(dtype, dims, numbersOf(factors))),
-      dims: factors.dims,
       places:
         of === 'inputs' ? layer.sites.map(({ node, input }) => ({ output: node.output[0]!, at: 0, name: input })) : [],
     }
@@ -365,14 +362,8 @@ class Insertion {
   /** A node that reads its input multiplied by factors, after the product. */
   scaleInput(base: NodeProto, { scaling: { module } }: ScalingPair): readonly NodeProto[] {
     const name = this.#claimNumbered(`${module}/ia3_inputs`)
-    const output = this.#claim(`${name}_output_0`)
-    const product = create('NodeProto', {
-      opType: 'Mul',
-      name,
-      input: [base.input[0]!, `${module}.ia3_l`],
-      output: [output],
-    })
-    return [product, edit(base, { input: base.input.with(0, output) })]
+    const product = multiply(name, [base.input[0]!, `${module}.ia3_l`], name)
+    return [product, edit(base, { input: base.input.with(0, name) })]
   }
 
   /** A node with a renamed output, and the product of that and factors; those of a packed layer's parts side by side. */
@@ -382,30 +373,18 @@ class Insertion {
     const name = this.#claimNumbered(`${module}/ia3_outputs`)
     const [output, renamed] = [base.output[0]!, this.#claim(`${name}_base`)]
     this.sites.push({ output, base: renamed })
-    const nodes: NodeProto[] = []
-    let factors = `${module}.ia3_l`
-    if (layer.part) {
-      const parts = layer.part.sizes.map((size, index) => {
-        const pair = pairs.find((each) => each.layer.part!.index === index)
-        if (pair) return `${pair.scaling.module}.ia3_l`
-        const ones = `${module}.ia3_ones_${index}`
-        if (!this.#taken.has(ones))
-          this.#addTensor(ones, tensorFrom(layer.sites[0]!.dtype, [size], Array(size).fill(1)))
-        return ones
-      })
-      factors = this.#claim(`${name}_factors`)
-      nodes.push(
-        create('NodeProto', {
-          opType: 'Concat',
-          name: factors,
-          input: parts,
-          output: [factors],
-          attribute: [intAttribute('axis', 0)],
-        }),
-      )
-    }
-    nodes.push(create('NodeProto', { opType: 'Mul', name, input: [renamed, factors], output: [output] }))
-    return [edit(base, { output: [renamed, ...base.output.slice(1)] }), ...nodes]
+    const renaming = edit(base, { output: [renamed, ...base.output.slice(1)] })
+    if (!layer.part) return [renaming, multiply(name, [renamed, `${module}.ia3_l`], output)]
+    const input = layer.part.sizes.map((size, index) => {
+      const pair = pairs.find((each) => each.layer.part!.index === index)
+      if (pair) return `${pair.scaling.module}.ia3_l`
+      const ones = `${module}.ia3_ones_${index}`
+      if (!this.#taken.has(ones)) this.#addTensor(ones, tensorFrom(layer.sites[0]!.dtype, [size], Array(size).fill(1)))
+      return ones
+    })
+    const all = this.#claim(`${name}_factors`)
+    const concat = { opType: 'Concat', name: all, input, output: [all], attribute: [intAttribute('axis', 0)] }
+    return [renaming, create('NodeProto', concat), multiply(name, [renamed, all], output)]
   }
 
   /** A free name: the given one, or with a number if a module is computed several times. */
@@ -560,7 +539,7 @@ class Insertion {
     const up = add('Mul', role('gram'), [`${module}.lora_B.weight`, `${module}.lora_scale`])
     const gram = add('MatMul', role('gram'), [transposed, a])
     const own = add('MatMul', role('squares'), [gram, up])
-    const twice = add('Mul', role('squares'), [projected, `${module}.lora_two`])
+    const twice = add('Add', role('gram'), [projected, projected])
     const terms = add('Mul', role('change'), [up, add('Add', role('squares'), [twice, own])])
     const change = add('MatMul', role('change'), [`${module}.lora_ones`, terms])
     return add('Sqrt', role('norm'), [add('Add', role('change'), [`${module}.lora_squares`, change])])
@@ -604,6 +583,9 @@ class Insertion {
 
 const convert = (tensor: Tensor, dtype: DType): Tensor =>
   tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))
+
+const multiply = (name: string, input: string[], output: string): NodeProto =>
+  create('NodeProto', { opType: 'Mul', name, input, output: [output] })
 
 const negate = ({ dtype, dims, ...tensor }: Tensor): Tensor =>
   tensorFrom(

@@ -166,38 +166,18 @@ export function listRefused(model: Model): readonly RefusedLayer[] {
       const tensor = findLayer(node, scope)?.weight.tensor
       return tensor === undefined || main.tensors.has(tensor)
         ? []
-        : [
-            refuse(
-              node,
-              tensor,
-              `several bodies have a tensor '${tensor}', the name of its weight: move the weight to the initializers of the main graph, which bodies can read`,
-            ),
-          ]
+        : [refuse(node, tensor, `several bodies have a weight named '${tensor}': move it to the main graph`)]
     }),
   )
   const inFunctions = model.proto.functions.flatMap(({ name = '', node }) =>
     node
-      .filter((each) => layerOperators.has(qualifiedName(each)))
+      .filter(({ opType = '' }) => /^(Fused)?MatMul|^Gemm$|^Conv$|^Gather/.test(opType))
       .map((each) =>
-        refuse(
-          each,
-          each.input[1] ?? '',
-          `it is in the function '${name}', whose calls would share one adapter: inline functions first, in Python with onnx.inliner.inline_local_functions`,
-        ),
+        refuse(each, each.input[1] ?? '', `it is in the function '${name}': inline it first (onnx.inliner)`),
       ),
   )
   return [...inBodies, ...inFunctions]
 }
-
-const layerOperators = new Set([
-  'MatMul',
-  'Gemm',
-  'com.microsoft.FusedMatMul',
-  'com.microsoft.MatMulNBits',
-  'Conv',
-  'Gather',
-  'com.microsoft.GatherBlockQuantized',
-])
 
 export const nameOf = ({ name, output }: NodeProto): string => name || (output[0] ?? '')
 

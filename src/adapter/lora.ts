@@ -148,7 +148,7 @@ export function checkLoraOptions(options: LoraOptions): void {
   if (init === 'pissa' && (dora || dropout))
     throw new OnnxIreError(
       'invalid-option',
-      `adapter: option 'init' is 'pissa'; then ${dora ? 'dora must be false' : `dropout must be 0, for the initial values that the layer subtracts would be dropped with it`}`,
+      `adapter: option 'init' is 'pissa'; then ${dora ? 'dora must be false' : 'dropout must be 0'}`,
     )
   if (dora && dropout)
     throw new OnnxIreError('invalid-option', `adapter: option 'dropout' is ${dropout}; with dora it must be 0`)
@@ -181,7 +181,7 @@ function checkGroups({ module, groups = 1 }: Layer, rank: number): void {
   if (rank % groups !== 0)
     throw new OnnxIreError(
       'invalid-option',
-      `adapter: the rank of module '${module}' is ${rank}, but it is a convolution of ${groups} groups, each of which needs the same part of the rank: give a multiple of ${groups} by rankPattern, or exclude the module`,
+      `adapter: module '${module}' is a convolution of ${groups} groups, which do not divide its rank ${rank}`,
     )
 }
 
@@ -195,16 +195,16 @@ function findPrincipal(
   const { module, kind, in: inputs, out, sites } = layer
   const reason =
     kind !== 'linear'
-      ? `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}, not a linear layer`
+      ? 'it is not linear'
       : !isReadableWeight(layer)
-        ? 'its weight is quantized in a form that is not read'
+        ? 'its weight is quantized in another form than MatMulNBits'
         : rank > Math.min(inputs, out)
-          ? `its weight has ${Math.min(inputs, out)} singular values, the rank is ${rank}`
+          ? `its rank is at most ${Math.min(inputs, out)}`
           : undefined
   if (reason)
     throw new OnnxIreError(
       'invalid-option',
-      `adapter: option 'init' is 'pissa', but module '${module}' cannot begin with its largest singular values: ${reason}; exclude the module, or use another init`,
+      `adapter: option 'init' is 'pissa', but module '${module}' cannot have it: ${reason}`,
     )
   const { values, left, right } = principalVectors(readModuleWeight(layer, tensors), out, inputs, rank)
   const roots = values.map((value) => Math.sqrt(value / scale))

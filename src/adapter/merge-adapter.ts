@@ -12,7 +12,7 @@ import type { Layer } from './layers.js'
 import { mergeWeight, readWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
 import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
-import { type ScalingPair, scaleBias, scaleWeight } from './scalings.js'
+import { findBiases, type ScalingPair, scaleBias, scaleWeight } from './scalings.js'
 import { replaceNodes } from './scopes.js'
 import { toStoredOrder } from './weight-source.js'
 
@@ -43,7 +43,7 @@ export function mergeAdapter(model: Model): Model {
   if (grouped)
     throw new OnnxIreError(
       'invalid-option',
-      `the adapter cannot be merged: ${grouped.layer.module} is a convolution of ${grouped.layer.groups} groups, whose weight reads the channels of its group, while A reads all of them (as in PEFT, which does not merge it either): leave the adapter beside the weights`,
+      `the adapter cannot be merged: ${grouped.layer.module} is a convolution of ${grouped.layer.groups} groups, while A reads all channels, as in PEFT: leave the adapter beside the weights`,
     )
   // Parts of a packed layer change one weight.
   const byNode = new Map<NodeProto, LayerPair[]>()
@@ -70,7 +70,8 @@ export function mergeAdapter(model: Model): Model {
   for (const pair of scalings) append(scaled, pair.layer.sites[0]!.node, pair)
   const tensors = namedTensors(base)
   for (const group of scaled.values()) {
-    const [{ layer, biases }] = group as [ScalingPair]
+    const [{ layer }] = group as [ScalingPair]
+    const biases = findBiases(group[0]!)
     place(
       layer,
       group.reduce((weight, pair) => scaleWeight(pair, weight), readWeight(layer)),

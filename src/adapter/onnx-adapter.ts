@@ -102,19 +102,16 @@ function toInputs({ layers, saved, scalings }: Adapter, dtype?: 'float32' | 'flo
     )
   if (scalings?.length)
     throw invalidAdapter(
-      'it has factors ((IA)^3), which this format cannot hold: write a PEFT folder, or merge the adapter',
+      'it has factors, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights',
     )
   checkLayers(layers)
   const rank = Math.max(...layers.map(({ a }) => a.dims[0]!))
   return Object.fromEntries(
     layers.flatMap(({ module, kind, a, b, scale, magnitude }) => {
-      if (magnitude)
+      const refused = magnitude ? 'has DoRA magnitudes' : groupsOf({ a, b }) === 1 ? '' : 'has groups'
+      if (refused)
         throw invalidAdapter(
-          `module '${module}' has DoRA magnitudes, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
-        )
-      if (groupsOf({ a, b }) !== 1)
-        throw invalidAdapter(
-          `module '${module}' is a convolution of ${groupsOf({ a, b })} groups, whose A and B have different ranks, which adapters as inputs cannot have: keep the adapter beside the weights`,
+          `module '${module}' ${refused}, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
         )
       const names = suffixes(kind)
       const flip = (tensor: Tensor) => (kind === 'conv' ? tensor : transpose(tensor))

@@ -9,24 +9,16 @@ export const factorSuffix = '.ia3_l'
 
 /** The settings of PEFT's adapter_config.json for (IA)^3. */
 export function toIa3Config({ scalings = [], saved = [], config }: Adapter): Record<string, unknown> {
-  const lastName = (module: string) => module.split('.').at(-1)!
-  const [inputs, outputs] = (['inputs', 'outputs'] as const).map((of) =>
-    scalings.filter((each) => each.of === of).map(({ module }) => module),
-  ) as [string[], string[]]
-  // Names select layers in both lists; whole paths where a name would select others.
-  const isAmbiguous = inputs.some((module) => outputs.map(lastName).includes(lastName(module)))
-  const listed = (modules: readonly string[]) =>
-    isAmbiguous || modules.some((module) => /^\d+$/.test(lastName(module)))
-      ? [...modules]
-      : [...new Set(modules.map(lastName))]
+  // Whole paths: PEFT requires feedforward_modules to be among target_modules.
+  const paths = (of: readonly ScalingLayer[]) => of.map(({ module }) => module)
   return {
     peft_type: 'IA3',
     task_type: config.taskType ?? null,
     base_model_name_or_path: config.baseModel ?? null,
     revision: null,
     inference_mode: true,
-    target_modules: [...listed(outputs), ...listed(inputs)],
-    feedforward_modules: listed(inputs),
+    target_modules: paths(scalings),
+    feedforward_modules: paths(scalings.filter(({ of }) => of === 'inputs')),
     fan_in_fan_out: false,
     modules_to_save: saved.length > 0 ? saved.map(({ module }) => module) : null,
     init_ia3_weights: true,
@@ -49,12 +41,11 @@ export function readIa3Config(
   const names = (field: string): readonly string[] => {
     const value = getOwn(fields, field) ?? []
     if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return value
-    throw fail(field, 'a list of names; expressions are not supported for (IA)^3')
+    throw fail(field, 'a list of names')
   }
   const text = (field: string) => {
-    const value = getOwn(fields, field) ?? undefined
-    if (value === undefined || typeof value === 'string') return value
-    throw fail(field, 'a name')
+    const value = getOwn(fields, field)
+    return typeof value === 'string' ? value : undefined
   }
   const [baseModel, taskType] = [text('base_model_name_or_path'), text('task_type')]
   return {

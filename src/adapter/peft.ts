@@ -56,7 +56,7 @@ const checksumKey = 'onnx-ire.base'
 export function encodePeft(adapter: Adapter, { card }: EncodePeftOptions = {}): Record<string, Uint8Array> {
   const { layers, scalings = [] } = adapter
   if (scalings.length === 0) checkLayers(layers)
-  else if (layers.length > 0) throw invalidAdapter('it has low-rank changes and factors, which PEFT has no method for')
+  else if (layers.length > 0) throw invalidAdapter('it has low-rank changes and factors')
   const config = scalings.length > 0 ? toIa3Config(adapter) : toPeftConfig(adapter)
   const factors = toNamedFactors(adapter).map(([name, tensor]) => [prefix + name, tensor] as const)
   const whole = (adapter.saved ?? []).flatMap(({ module, weight, bias }) => [
@@ -266,7 +266,7 @@ function decodeIa3(fields: Readonly<Record<string, unknown>>, weights: Uint8Arra
       scalings.push(scaling)
     }
   }
-  if (scalings.length === 0) throw inFile(peftFiles.weights, 'it contains no factors')
+  if (scalings.length === 0) throw inFile(peftFiles.weights, 'it contains no tensors')
   const checksum = getOwn(metadata, checksumKey)
   return {
     adapter: {

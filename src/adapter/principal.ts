@@ -23,7 +23,9 @@ const tolerance = 1e-6
 export function principalVectors(w: Float64Array, rows: number, columns: number, count: number): Principal {
   const size = Math.min(count + extra, rows, columns)
   const random = new Random(0).stream('principal')
-  let right = orthonormalize(Array.from({ length: size }, () => random.fill(new Float64Array(columns), 'normal')))
+  let right: readonly Float64Array[] = Array.from({ length: size }, () =>
+    random.fill(new Float64Array(columns), 'normal'),
+  )
   let found: Principal = { values: [], left: [], right: [] }
   for (let pass = 0; pass < maxPasses; pass++) {
     const left = orthonormalize(right.map((v) => multiply(w, rows, columns, v)))
@@ -32,7 +34,7 @@ export function principalVectors(w: Float64Array, rows: number, columns: number,
     const change = next.values.map((value, i) => Math.abs(value - (found.values[i] ?? 0)))
     found = next
     if (pass > 0 && Math.max(...change.slice(0, count)) <= tolerance * next.values[0]!) break
-    right = orthonormalize(images)
+    right = next.right
   }
   const first = <T>(all: readonly T[]) => all.slice(0, count)
   return { values: first(found.values), left: first(found.left), right: first(found.right) }
@@ -57,12 +59,6 @@ function multiplyTransposed(w: Float64Array, rows: number, columns: number, u: F
   return result
 }
 
-const combine = (vectors: readonly Float64Array[], factors: readonly number[]): Float64Array => {
-  const sum = new Float64Array(vectors[0]!.length)
-  for (const [k, vector] of vectors.entries()) for (let i = 0; i < sum.length; i++) sum[i]! += factors[k]! * vector[i]!
-  return sum
-}
-
 /** Gram-Schmidt, twice for accuracy. A vector that depends on earlier ones becomes 0. */
 function orthonormalize(vectors: readonly Float64Array[]): Float64Array[] {
   const basis: Float64Array[] = []
@@ -80,48 +76,32 @@ function orthonormalize(vectors: readonly Float64Array[]): Float64Array[] {
   return basis
 }
 
-/** The singular vectors within a subspace: of the rows of `images` = `left`^T W. */
+/**
+ * The singular vectors within a subspace, of the rows of `images` = `left`^T W: rotates pairs of them until they are
+ * orthogonal (Jacobi), and `left` in the same way.
+ */
 function rotate(left: readonly Float64Array[], images: readonly Float64Array[]): Principal {
-  const { values, vectors } = diagonalize(images.map((a) => images.map((b) => dot(a, b))))
-  const order = values.map((_, i) => i).sort((a, b) => values[b]! - values[a]!)
-  const found = order.map((k) => {
-    const factors = vectors.map((row) => row[k]!)
-    const s = Math.sqrt(Math.max(0, values[k]!))
-    const image = combine(images, factors)
-    return { s, left: combine(left, factors), right: s > 0 ? image.map((x) => x / s) : image }
-  })
-  return {
-    values: found.map(({ s }) => s),
-    left: found.map((each) => each.left),
-    right: found.map((each) => each.right),
-  }
-}
-
-/** Eigenvalues of a symmetric matrix, and their vectors as columns, by Jacobi's rotations. */
-function diagonalize(matrix: readonly number[][]): { readonly values: number[]; readonly vectors: number[][] } {
-  const a = matrix.map((row) => [...row])
-  const n = a.length
-  const vectors = a.map((_, i) => a.map((_, j) => Number(i === j)))
-  const turn = (rows: number[][], p: number, q: number, c: number, s: number) => {
-    for (const row of rows) [row[p], row[q]] = [c * row[p]! - s * row[q]!, s * row[p]! + c * row[q]!]
-  }
-  for (let sweep = 0; sweep < 50; sweep++) {
-    let largest = 0
-    for (let p = 0; p < n; p++)
-      for (let q = p + 1; q < n; q++) {
-        const size = Math.abs(a[p]![q]!)
-        if (size <= 1e-16 * Math.sqrt(Math.abs(a[p]![p]! * a[q]![q]!))) continue
-        largest = Math.max(largest, size)
-        const theta = (a[q]![q]! - a[p]![p]!) / (2 * a[p]![q]!)
-        const t = (theta >= 0 ? 1 : -1) / (Math.abs(theta) + Math.hypot(theta, 1))
+  for (let sweep = 0, isDone = false; sweep < 50 && !isDone; sweep++) {
+    isDone = true
+    for (let p = 0; p < images.length; p++)
+      for (let q = p + 1; q < images.length; q++) {
+        const [a, b] = [images[p]!, images[q]!]
+        const [squareA, squareB, product] = [dot(a, a), dot(b, b), dot(a, b)]
+        if (Math.abs(product) <= 1e-14 * Math.sqrt(squareA * squareB)) continue
+        isDone = false
+        const zeta = (squareB - squareA) / (2 * product)
+        const t = (zeta >= 0 ? 1 : -1) / (Math.abs(zeta) + Math.hypot(zeta, 1))
         const c = 1 / Math.hypot(t, 1)
-        turn(a, p, q, c, t * c)
-        const [rowP, rowQ] = [a[p]!, a[q]!]
-        a[p] = rowP.map((x, j) => c * x - t * c * rowQ[j]!)
-        a[q] = rowP.map((x, j) => t * c * x + c * rowQ[j]!)
-        turn(vectors, p, q, c, t * c)
+        for (const [x, y] of [[a, b] as const, [left[p]!, left[q]!] as const])
+          for (let i = 0; i < x.length; i++) [x[i], y[i]] = [c * (x[i]! - t * y[i]!), c * (t * x[i]! + y[i]!)]
       }
-    if (largest === 0) break
   }
-  return { values: a.map((row, i) => row[i]!), vectors }
+  const found = left
+    .map((u, k) => ({ u, v: images[k]!, value: Math.sqrt(dot(images[k]!, images[k]!)) }))
+    .sort((a, b) => b.value - a.value)
+  return {
+    values: found.map(({ value }) => value),
+    left: found.map(({ u }) => u),
+    right: found.map(({ v, value }) => v.map((x) => x / (value || 1))),
+  }
 }

@@ -53,12 +53,11 @@ export function adapterOf(model: Model): Adapter {
       }
     }),
     ...(scalings.length > 0 && {
-      scalings: scalings.map(({ module, kind, of, factors, dims }) => ({
-        module,
-        kind,
-        of,
-        factors: { ...find(factors), dims },
-      })),
+      scalings: scalings.map(({ module, kind, of, factors }) => {
+        const tensor = find(factors)
+        const dims = of === 'outputs' && kind === 'linear' ? [...tensor.dims, 1] : [1, ...tensor.dims]
+        return { module, kind, of, factors: { ...tensor, dims } }
+      }),
     }),
     ...(saved.length > 0 && {
       saved: saved.map(({ module, weight, bias, transposed }) => ({

@@ -28,8 +28,6 @@ export interface ScalingRecord {
   readonly of: 'outputs' | 'inputs'
   /** Name of the tensor. */
   readonly factors: string
-  /** Dims of the tensor in PEFT. */
-  readonly dims: readonly number[]
   /** Inputs that read the multiplied value, as in `SavedRecord`. */
   readonly places: SavedRecord['places']
 }
@@ -190,8 +188,6 @@ const isScaling = (value: unknown): boolean =>
   hasTexts(value, ['module', 'factors']) &&
   ['linear', 'conv'].includes(value['kind'] as string) &&
   ['outputs', 'inputs'].includes(value['of'] as string) &&
-  Array.isArray(value['dims']) &&
-  value['dims'].every(Number.isInteger) &&
   hasPlaces(value)
 
 const hasPlaces = (value: Readonly<Record<string, unknown>>): boolean =>

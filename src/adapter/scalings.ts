@@ -17,8 +17,6 @@ export interface ScalingPair {
   readonly scaling: ScalingLayer
   /** The node of each site with the module's output: that of the layer, or the Add of its bias. */
   readonly outputs: readonly NodeProto[]
-  /** Where the bias is read. */
-  readonly biases: readonly Place[]
 }
 
 /** Shape of the factors in PEFT: [out, 1] or [1, in]; [1, channels, 1, 1] of a convolution. */
@@ -40,37 +38,42 @@ export function pairScalings(
   return found.map(({ layer, scaling }) => {
     checkScaling(layer, scaling)
     const width = layer.part ? layer.part.sizes.reduce((sum, size) => sum + size, 0) : layer.out
-    const places = layer.sites.map(({ node }) => findOutput(node, width))
-    return {
-      layer,
-      scaling,
-      outputs: places.map(({ output }) => output),
-      biases: places.flatMap(({ bias }) => bias ?? []),
-    }
+    return { layer, scaling, outputs: layer.sites.map(({ node }) => findOutput(node, width)) }
   })
 
-  function findOutput(node: NodeProto, width: number): { readonly output: NodeProto; readonly bias?: Place } {
-    if (node.opType === 'Gemm' || node.opType === 'Conv')
-      return { output: node, ...(node.input[2] && { bias: { node, at: 2 } }) }
+  function findOutput(node: NodeProto, width: number): NodeProto {
     const [add, other] = readers.get(node.output[0]!) ?? []
-    if (!add || other || add.opType !== 'Add' || !isStandardDomain(add)) return { output: node }
-    const at = 1 - add.input.indexOf(node.output[0]!)
-    const isBias = findWeight(values, add.input[at]!)?.dims.join() === String(width)
-    return isBias ? { output: add, bias: { node: add, at } } : { output: node }
+    if (
+      !add ||
+      other ||
+      node.opType === 'Gemm' ||
+      node.opType === 'Conv' ||
+      add.opType !== 'Add' ||
+      !isStandardDomain(add)
+    )
+      return node
+    const bias = add.input[1 - add.input.indexOf(node.output[0]!)]!
+    return findWeight(values, bias)?.dims.join() === String(width) ? add : node
   }
 }
 
+/** Where the bias of a layer with factors is read: the third input of the node itself, or that of its Add. */
+export const findBiases = ({ layer, outputs }: ScalingPair): readonly Place[] =>
+  layer.sites.flatMap(({ node }, i) => {
+    const output = outputs[i]!
+    if (output !== node) return [{ node: output, at: 1 - output.input.indexOf(node.output[0]!) }]
+    return (node.opType === 'Gemm' || node.opType === 'Conv') && node.input[2] ? [{ node, at: 2 }] : []
+  })
+
 function checkScaling({ module, kind, kernel, part, sites, ...layer }: Layer, { of, factors }: ScalingLayer): void {
   const reason =
-    kind === 'embedding'
-      ? 'it is an embedding'
-      : kernel?.length === 1
-        ? 'it is a convolution over one axis, for which PEFT has no such form'
-        : of === 'inputs' && part
-          ? 'its inputs are those of other modules, too, since its weight is packed with theirs'
-          : of === 'inputs' && sites.some(({ isInputTransposed }) => isInputTransposed)
-            ? 'its node reads its input transposed'
-            : undefined
+    kind === 'embedding' || kernel?.length === 1
+      ? 'PEFT has none'
+      : of === 'inputs' && part
+        ? 'its weight is packed with others'
+        : of === 'inputs' && sites.some(({ isInputTransposed }) => isInputTransposed)
+          ? 'its input is transposed'
+          : undefined
   if (reason)
     throw new OnnxIreError('invalid-option', `adapter: module '${module}' cannot have factors of its ${of}: ${reason}`)
   const expected = scalingDims({ module, kind, part, sites, ...layer, ...(kernel && { kernel }) } as Layer, of)

@@ -60,7 +60,7 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
   const other = states.find((name) => !attention.states.has(name))
   if (other !== undefined)
     return refuse(
-      `${blocked}, and '${other}' is no state of keys or values that GroupQueryAttention, or a product with a Softmax over the last axis, reads, so packed examples would see each other`,
+      `${blocked}, and no GroupQueryAttention or Softmax reads '${other}' as keys or values, so packed examples would see each other`,
     )
   const grouped = attention.nodes.filter(isGrouped)
   if (grouped.some(({ input }) => input[biasAt])) return refuse('its attention has a bias')
@@ -68,7 +68,7 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
   const positions = hasPositions || rotatesItself ? [] : findRowPositions(graph)
   if (!positions)
     return refuse(
-      'the model has no input position_ids and does not compute all rotary angles from a Range, so packed examples would not begin at position 0',
+      'the model has no input position_ids and no rotary angles from a Range, so packed examples would not begin at position 0',
     )
   return { kind: 'segments', attention: attention.nodes.map(({ output }) => output[0]!), positions }
 }

@@ -51,9 +51,13 @@ export function prepareForTraining(model: Graph, options: PreparationOptions): P
   const graph = useExactProducts(toFloat32(disableDropout(repeatModel(model, options))))
   const adapter = findAdapterParts(graph.metadata)
   const outputs = adapter ? detachNorms(graph.outputs, adapter) : graph.outputs
-  if (adapter) checkBodies(outputs, adapter)
-  if (batchNorm === 'trained') checkReachable(outputs, 'BatchNormalization', 'batchNorm', 'trained')
-  if (dropout === 'on') checkReachable(outputs, 'Dropout', 'dropout', 'on')
+  if (adapter) {
+    checkReachable(outputs, ({ name = '' }) => adapter.isNorm(name), 'dora', 'true')
+    checkReachable(outputs, ({ name = '' }) => adapter.isDropout(name), 'dropout', 'true')
+  }
+  const isOf = (operator: string) => (node: Node) => node.operator === operator
+  if (batchNorm === 'trained') checkReachable(outputs, isOf('BatchNormalization'), 'batchNorm', 'trained')
+  if (dropout === 'on') checkReachable(outputs, isOf('Dropout'), 'dropout', 'on')
   const norms = batchNorm === 'trained' ? enableBatchStatistics(outputs) : { outputs, statistics: new Map() }
   const isActive = ({ name = '' }: Node) => dropout === 'on' || adapter?.isDropout(name) === true
   const dropped =
@@ -87,31 +91,20 @@ function detachNorms(outputs: ReadonlyMap<string, Value>, adapter: AdapterParts)
   return rename(outputs, values)
 }
 
-/** Throws `invalid-option` for a node of the operator in a body, which is not rewritten. */
-function checkReachable(outputs: ReadonlyMap<string, Value>, operator: string, option: string, value: string): void {
+/** Throws `invalid-option` for a node in a body that an option concerns, since nodes of bodies are not rewritten. */
+function checkReachable(
+  outputs: ReadonlyMap<string, Value>,
+  isConcerned: (node: Node) => boolean,
+  option: string,
+  value: string,
+): void {
   const outside = new Set(topological(outputs.values()))
-  const inside = withBodies(outputs.values()).find((node) => node.operator === operator && !outside.has(node))
+  const inside = withBodies(outputs.values()).find((node) => isConcerned(node) && !outside.has(node))
   if (inside)
     throw new OnnxIreError(
       'invalid-option',
       `${option} is '${value}', but ${describeNode(inside)} is in a body of If, Loop or Scan, where it stays in inference mode: omit the option`,
     )
-}
-
-/** Throws `invalid-option` if a body has norms or Dropout of an adapter, since nodes of bodies are not rewritten. */
-function checkBodies(outputs: ReadonlyMap<string, Value>, { isNorm, isDropout }: AdapterParts): void {
-  const outside = new Set(topological(outputs.values()))
-  for (const node of withBodies(outputs.values())) {
-    const name = node.name ?? ''
-    if (outside.has(node) || !(isNorm(name) || isDropout(name))) continue
-    const [option, reason] = isNorm(name)
-      ? ['dora', 'gradients would be propagated through its norm']
-      : ['dropout', 'nothing would be dropped']
-    throw new OnnxIreError(
-      'invalid-option',
-      `the adapter has '${option}', but ${describeNode(node)} is in a body of If, Loop or Scan, where ${reason}: create the adapter without the option, or exclude the layer`,
-    )
-  }
 }
 
 const describeNode = ({ operator, name, outputs }: Node): string => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`
