@@ -7,7 +7,7 @@
  */
 import type { DType } from '../ir/dtype.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
-import type { CompileHints } from './runtime.js'
+import type { CompileHints } from './compile-hints.js'
 
 /** A tensor in device memory. Only its own device can use it. */
 export interface DeviceTensor {

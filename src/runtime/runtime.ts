@@ -9,7 +9,10 @@ import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
 import { invalidOption, type Range } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import type { CompileHints } from './compile-hints.js'
 import type { Device } from './device.js'
+
+export type { CompileHints } from './compile-hints.js'
 
 /** Execution provider of onnxruntime. It determines the operators into which a graph is lowered. */
 export type Provider = 'cpu' | 'cuda' | 'wasm' | 'webgpu'
@@ -35,18 +38,6 @@ export interface Program {
   runInto?(feeds: Tensors, outputs: Tensors): Promise<Tensors>
   /** Frees the session after the runs requested before. Running afterwards is an error; releasing twice is not. */
   release(): Promise<void>
-}
-
-/** Facts about a model for `Runtime.compile`; a runtime may ignore them. */
-export interface CompileHints {
-  /** All operators of the model: passes of onnxruntime that look for others are left out. */
-  readonly operators?: ReadonlySet<string>
-  /** Whether the caller does not use the bytes afterwards: the runtime may take their memory instead of a copy. */
-  readonly transfer?: boolean
-  /** Bytes of the model's external data by location, for a runtime that `readsBytes`. */
-  readonly externalData?: ReadonlyMap<string, Uint8Array>
-  /** Folder of the model's external data, for a runtime that `readsFiles`. */
-  readonly folder?: string
 }
 
 /** Executes models with one provider. The user chooses it (`node()` from 'onnx-ire/node'); it is never detected. */
