@@ -1,0 +1,85 @@
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { type Failure, observeFailures, timeout } from './failures.js'
+import { createHosts } from './hosts.js'
+import { launch, launchers, measure, startAlone } from './launch.js'
+import { describeProjection, fitSums, predictStep, type Setting, stepBytes } from './model.js'
+
+/**
+ * `npx tsx tools/scale-out/main.ts`, as root: training steps of 1, 2 and 4 machines made of network namespaces, on links
+ * of stated rate, compared with a prediction from separately measured costs; a projection to larger models; and how a job
+ * ends if a process or a link fails. Writes RESULTS.md. Needs Debian's openmpi-bin, mpich, iproute2, openssh-server and openssh-client.
+ */
+const task = { hidden: [1024, 1024], batchSize: 256, steps: 12 }
+/** Lengths of the sums from which the costs of a message and of a byte are fitted. */
+const lengths = [1, 2 ** 15, 2 ** 18, 2 ** 20]
+/** Mbit/s of each link in each direction; null is as fast as this machine. */
+const rates = [null, 1000, 100]
+
+const alone = await measure(startAlone({ ...task, lengths: [] }))
+const hosts = await createHosts(4)
+const settings: Setting[] = []
+const failures: Failure[] = []
+try {
+  for (const launcher of launchers) {
+    for (const rate of rates)
+      for (const size of [2, 4]) {
+        hosts.setRate(rate)
+        const link = rate === null ? 'this machine' : `${rate} Mbit/s`
+        const measured = await measure(launch(hosts, launcher, size, { ...task, lengths }))
+        settings.push({ launcher, link, size, measured, sums: fitSums(lengths, measured.sums) })
+        console.error(`${launcher}, ${link}, ${size}: ${(1000 * measured.step).toFixed(0)} ms`)
+      }
+    hosts.setRate(null)
+    failures.push(...(await observeFailures(hosts, launcher)))
+  }
+} finally {
+  hosts.remove()
+}
+
+const cores = cpus().length
+const rows = settings.map((setting) => {
+  const predicted = predictStep(setting, alone, cores)
+  const cells = [
+    setting.launcher,
+    setting.link,
+    setting.size,
+    milliseconds(setting.measured.step),
+    milliseconds(predicted),
+  ]
+  return `| ${[...cells, `${percent(predicted / setting.measured.step - 1)}`, milliseconds(setting.sums.seconds), (setting.sums.bytesPerSecond / 1e6).toFixed(0)].join(' | ')} |`
+})
+const text = `# Training on several machines: measured, predicted, projected
+
+Written by \`npx tsx tools/scale-out/main.ts\`. Machines are network namespaces of one computer with ${cores} cores, each
+with its own name, address and ssh server; links have the stated rate in each direction (tc's token bucket), and the
+latency of this computer. One process on each machine, with one thread. With more
+processes than cores they share the cores.
+
+An MLP of ${alone.parameters.toLocaleString('en')} weights (256 inputs, two hidden layers of 1,024), AdamW, batch ${task.batchSize}: ${milliseconds(alone.step)} ms in one
+process. A step sends the gradients once, ${(stepBytes(alone) / 1e6).toFixed(1)} MB.
+
+| MPI | link | processes | step, ms | predicted, ms | error | one sum, ms | its rate, MB/s |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+
+${describeProjection(alone, task.batchSize)}
+
+## Failures
+
+Two processes on two hosts, \`mpi({ timeout: ${timeout} })\`. Seconds are those from the event to the end of the launcher.
+
+| MPI | event | exit code | seconds | processes left |
+| --- | --- | --- | --- | --- |
+${failures.map(({ launcher, event, code, seconds, left }) => `| ${launcher} | ${event} | ${code} | ${seconds.toFixed(0)} | ${left} |`).join('\n')}
+`
+writeFileSync(new URL('RESULTS.md', import.meta.url), text)
+console.log(text)
+
+function milliseconds(seconds: number): string {
+  return (1000 * seconds).toPrecision(3)
+}
+
+function percent(share: number): string {
+  return `${share < 0 ? '' : '+'}${(100 * share).toFixed(0)} %`
+}
