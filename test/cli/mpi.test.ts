@@ -62,7 +62,7 @@ describe('train in several processes', () => {
     const folder = space.path('long')
     const args = ['train', recipe, '--out', folder, '--json', '--quiet']
 
-    const first = startJob('Open MPI', 2, [program, ...args])
+    const first = startJob('Open MPI', 2, [program, ...args, '--resume-if-started'])
     await waitForStep(folder, 5)
     execFileSync('kill', ['-USR1', String(first.pid)])
     const saved = await first.ended
@@ -71,7 +71,7 @@ describe('train in several processes', () => {
     expect(interrupted).toBe(true)
     expect((await readdir(`${folder}/checkpoints`)).at(-1)).toContain(`0${step}.safetensors`)
 
-    const second = startJob('Open MPI', 2, [program, ...args, '--resume'])
+    const second = startJob('Open MPI', 2, [program, ...args, '--resume-if-started'])
     await waitForStep(folder, step + 15)
     process.kill(pidOf(folder, 1), 'SIGKILL')
     expect((await second.ended).code).not.toBe(0)

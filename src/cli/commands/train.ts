@@ -5,7 +5,7 @@ import { mpi } from '../../node/mpi/mpi.js'
 import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
-import type { Group } from '../../train/group.js'
+import { decidedByFirst, type Group } from '../../train/group.js'
 import type { IntervalMetrics } from '../../train/options.js'
 import { prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -44,6 +44,7 @@ interface Options extends PathOverrides {
   readonly set: readonly string[]
   readonly out?: string
   readonly resume?: true
+  readonly resumeIfStarted?: true
   readonly force?: true
   readonly provider: CliProvider
   readonly checkpointEvery?: number
@@ -69,6 +70,7 @@ export function defineTrain(program: Command, io: Io): void {
     .addOption(setOption('change a field of the recipe (null removes it)'))
     .option('--out <folder>', 'the run folder (default: output of the recipe, else runs/<recipe> beside the recipe)')
     .option('--resume', 'resume from the last checkpoint in the run folder, with the result of an uninterrupted run')
+    .option('--resume-if-started', 'as --resume if the run folder holds a run, for jobs that a scheduler starts again')
     .option('--force', 'replace the run in the run folder')
     .addOption(modelPathOption())
     .addOption(dataPathOption())
@@ -118,7 +120,7 @@ Examples:
   $ onnx-ire train recipe.json --measure-every 50
   $ onnx-ire train recipe.json --tensorboard boards/first; tensorboard --logdir boards
   $ onnx-ire train recipe.json --resume
-  $ mpirun -n 4 npx onnx-ire train recipe.json
+  $ mpirun -n 4 npx onnx-ire train recipe.json --resume-if-started
   $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
   $ onnx-ire train --schema > recipe.schema.json
@@ -170,7 +172,7 @@ ${listNames(otherFields())}.`,
         return print(io, { $schema: 'http://json-schema.org/draft-07/schema#', ...recipeSchema }, true, () => '')
       if (options.list) return listRecipes(io, options.json)
       if (path === undefined) return usageError(command, "missing required argument 'recipe'")
-      if (options.resume && options.force)
+      if ((options.resume || options.resumeIfStarted) && options.force)
         return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
       await train(io, path, options)
     })
@@ -196,10 +198,12 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
   if (interrupted) throw new Interrupted()
 }
 
-async function openRun(path: string, options: Options) {
+async function openRun(path: string, options: Options, group: Group | undefined) {
   const recipe = overridePaths(await readRecipe(path, options.set), options)
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
-  return { recipe, folder, resume: options.resume ?? false, provider: options.provider }
+  let resume = options.resume ?? false
+  if (options.resumeIfStarted) resume = group ? await decidedByFirst(group, folder.isUsed) : folder.isUsed
+  return { recipe, folder, resume, provider: options.provider }
 }
 
 /** Milliseconds after which a process reports an error: the first one, if it has the same error, has ended the job then. */
@@ -207,7 +211,7 @@ const reportDelay = 1000
 
 async function follow(io: Io, group: Group, path: string, options: Options): Promise<boolean> {
   try {
-    return await followTraining({ io, group, ...(await openRun(path, options)) })
+    return await followTraining({ io, group, ...(await openRun(path, options, group)) })
   } catch (error) {
     await setTimeout(reportDelay)
     throw prefixError(error, `rank ${group.rank}`)
@@ -215,9 +219,9 @@ async function follow(io: Io, group: Group, path: string, options: Options): Pro
 }
 
 async function lead(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
-  const run = await openRun(path, options)
+  const run = await openRun(path, options, group)
   const { recipe, folder } = run
-  const isUnchanged = options.resume || options.set.length === 0
+  const isUnchanged = run.resume || options.set.length === 0
   const { files, ...others } = await folder.outputs(true, options.force ?? false)
   // The recipe of the folder itself may be trained again, if no field is changed.
   const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
