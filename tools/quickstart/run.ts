@@ -32,7 +32,7 @@ interface Plan {
   readonly epochs: number
   readonly batchSize: number
   readonly seed: number
-  /** Default: the whole batch. */
+  /** Default: that of a trainer. */
   readonly curvatureShare?: number
 }
 
@@ -52,7 +52,7 @@ export async function fineTune(
   model: Model,
   contender: Contender,
   { train, heldOut }: Digits,
-  { epochs, batchSize, seed, curvatureShare = 1 }: Plan,
+  { epochs, batchSize, seed, curvatureShare }: Plan,
   runtime: Runtime,
   onStep: (progress: StepProgress) => void,
 ): Promise<Outcome> {
@@ -65,7 +65,7 @@ export async function fineTune(
     // The batch statistics of the pretrained layers do not fit random layers.
     batchNorm: contender.weights === 'random' ? 'trained' : 'frozen',
     batchSize,
-    curvatureShare,
+    ...(curvatureShare === undefined ? {} : { curvatureShare }),
     schedule: { kind: 'cosine', warmup: 5 },
     seed,
   })
