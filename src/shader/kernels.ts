@@ -1,5 +1,6 @@
 import { axisOf } from '../ir/shape.js'
 import type { Node, Value } from '../ir/value.js'
+import { getOwn } from '../util/record.js'
 import { type Code, type Emitter, Index, natural, split } from './code.js'
 import { type Contraction, contractionOf, contractions } from './contraction.js'
 import { reductions } from './reduction.js'
@@ -275,7 +276,7 @@ function scatterKernels(slots: Slots, node: Node, _: Value, slot: Slot): readonl
   const axis = axisOf(node.attributes['axis'] as number, dims.length)
   if (dims.some((dim, at) => at !== axis && dim !== given[at]))
     throw unsupported('ScatterElements of a part of the axes')
-  const combine = combinations[node.attributes['reduction'] as string]
+  const combine = getOwn(combinations, node.attributes['reduction'] as string)
   if (!combine || elementType(x) === 'bool') throw unsupported('this ScatterElements')
   const lines = dims.map((dim, at) => (at === axis ? 1 : dim))
   const line = split(emitter, INVOCATION, lines)

@@ -23,7 +23,7 @@ const onFloats = ({ cost, write }: PointwiseOperator) =>
   })
 const ofFloats = (cost: number, write: (x: string, node: Node) => string) =>
   onFloats(arithmetic(cost, ([x], node) => write(x!, node)))
-const attribute = ({ attributes }: Node, name: string) => literal('f32', attributes[name] as number)
+const attribute = ({ attributes }: Node, name: string) => literal('f32', attributes[name]! as number)
 
 /** x to a power; WGSL has none of negative numbers. */
 function power([x, y]: readonly string[], { inputs: [base, exponent] }: Node): string {

@@ -2,6 +2,7 @@ import type { Tensor } from '../ir/tensor.js'
 import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
+import { getOwn } from '../util/record.js'
 import { elementKernels, kernelOperators } from './kernels.js'
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
 import { staticGraph } from './static-graph.js'
@@ -83,7 +84,7 @@ class Scheduler {
   #visit(node: Node): void {
     const results = node.outputs.filter((value) => this.#uses.has(value) || this.#outputs.has(value))
     const operands = this.#operands(node)
-    const own = kernelOperators[node.operator]
+    const own = getOwn(kernelOperators, node.operator)
     if (own) {
       if (results.some((value) => value !== node.outputs[0])) throw unsupported(`${node.operator} with several results`)
       this.#visitAnchored(node, operands, own.allowsTail)

@@ -55,7 +55,7 @@ export function staticGraph(spec: GraphSpec, dims: Readonly<Record<string, reado
   const copies: Substitution = new Map()
   const inputs = new Map<string, Value>()
   for (const [name, value] of spec.inputs) {
-    const copy = input(name, value.dtype, dims[name])
+    const copy = input(name, value.dtype, getOwn(dims, name))
     copies.set(value, copy)
     inputs.set(name, copy)
   }

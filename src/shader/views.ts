@@ -2,6 +2,7 @@ import { constantNumber, constantTensor, numbersOf } from '../ir/leaf.js'
 import { axisOf } from '../ir/shape.js'
 import type { Node, Value } from '../ir/value.js'
 import { knownNumbers } from '../op/contents.js'
+import { getOwn } from '../util/record.js'
 import { type Code, type Emitter, Index, natural } from './code.js'
 import { dimsOf, elementType, literal, unsupported } from './types.js'
 
@@ -226,7 +227,7 @@ export const views: Readonly<Record<string, View>> = {
 }
 
 /** Views that leave the elements in their order. */
-export const keepsOrder = ({ operator }: Node): boolean => views[operator] === reshaped
+export const keepsOrder = ({ operator }: Node): boolean => getOwn(views, operator) === reshaped
 
 /** The operands whose elements a view reads; the others are shapes, axes and numbers that are known. */
 export function readOperands({ operator, inputs }: Node): readonly Value[] {

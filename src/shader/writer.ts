@@ -1,5 +1,6 @@
 import { constantTensor, numbersOf } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
+import { getOwn } from '../util/record.js'
 import { type Code, Emitter, Index } from './code.js'
 import { functions, pointwise } from './pointwise.js'
 import { dimsOf, type ElementType, elementsOf, elementType, literal, storageType, unsupported } from './types.js'
@@ -53,7 +54,7 @@ export class KernelWriter implements ElementWriter {
     if (slot) return this.load(slot, index.flat)
     const node = value.source
     if (node.kind !== 'node') throw unsupported('an input that is not in memory')
-    const point = pointwise[node.operator]
+    const point = getOwn(pointwise, node.operator)
     if (point) {
       const operands = node.inputs.map((x) => this.element(x!, broadcastIndex(this.emitter, index, dimsOf(x!))))
       return this.emitter.let(

@@ -17,14 +17,13 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
     async () => {
       const page = browser()
       await page.open()
-      await page.set({ provider: 'wasm' })
       await page.tab.waitForFunction(() => /without a network/.test(document.getElementById('offline')!.textContent))
       const loaded = page.requests.length
       await page.context.setOffline(true)
       await page.tab.click('#bundled')
       await page.says(/is open/)
       expect(await page.text('#model-facts')).toMatch(/EfficientNet-Lite0[\s\S]*769,970, of which 769,970/)
-      await page.set({ size: '32' })
+      await page.set({ provider: 'wasm', size: '32' })
       await page.says(/choose the data again/)
       const { pixels, labels: classes } = await useDigits(page, [0, 1, 2], 40)
       expect(await page.text('#data-summary')).toMatch(/^40 examples of 3 classes: .*\(\d+\)\.$/)

@@ -4,7 +4,7 @@ import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import type { DeviceTensors } from '../../runtime/device.js'
 import { shaderProgram } from '../../shader/program.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { emptyRecord, getOwn } from '../../util/record.js'
 import type { WebGpuContext } from './context.js'
 import type { KernelCache } from './kernel-cache.js'
 import { LoadedShaders } from './loaded-shaders.js'
@@ -45,7 +45,7 @@ export class ShaderGraph implements Program {
   }
 
   async run(feeds: Tensors, parameters: DeviceTensors): ReturnType<Program['run']> {
-    const given: Record<string, Tensor | DeviceTensors[string]> = {}
+    const given = emptyRecord<Tensor | DeviceTensors[string]>()
     for (const [name, { dtype }] of this.#spec.inputs) {
       const feed = getOwn(feeds, name) ?? getOwn(parameters, name)
       if (!feed) throw new OnnxIreError('invalid-data', `input '${name}' is missing`)
