@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { Hosts } from './hosts.js'
 import { type Launcher, launch } from './launch.js'
 
@@ -5,17 +6,18 @@ import { type Launcher, launch } from './launch.js'
 export interface Failure {
   readonly launcher: Launcher
   readonly event: string
-  readonly code: number | null
+  /** Exit code of the launcher; null if a signal ended it. */
+  readonly code: number | null | 'running'
   /** From the event to the end of the launcher. */
   readonly seconds: number
-  /** Number of processes that were left. */
+  /** Processes of the job that ran then, or 3 seconds after the end of the launcher. */
   readonly left: number
 }
 
 /** Seconds that a process waits for the other one. */
 export const timeout = 20
-/** Seconds after which the launcher is ended from here. */
-const patience = 90
+/** Seconds after which a launcher that still runs is killed. */
+export const patience = 40
 
 const events: Readonly<Record<string, (hosts: Hosts) => void>> = {
   'kill -9 of one process': (hosts) => signal(hosts, 'SIGKILL'),
@@ -23,11 +25,11 @@ const events: Readonly<Record<string, (hosts: Hosts) => void>> = {
   'link of one host cut': (hosts) => hosts.setConnected(1, false),
   'link of one host cut for 5 s': (hosts) => {
     hosts.setConnected(1, false)
-    setTimeout(() => hosts.setConnected(1, true), 5000)
+    void setTimeout(5000).then(() => hosts.setConnected(1, true))
   },
 }
 
-/** Runs a job for each event, and waits for its end. A job that survives the event is ended by an interrupt. */
+/** Runs a job for each event, and waits for its end. A job that survives the event is killed. */
 export async function observeFailures(hosts: Hosts, launcher: Launcher): Promise<Failure[]> {
   const failures: Failure[] = []
   for (const [event, cause] of Object.entries(events)) {
@@ -39,21 +41,25 @@ export async function observeFailures(hosts: Hosts, launcher: Launcher): Promise
     })
     const start = performance.now()
     cause(hosts)
-    const kill = setTimeout(() => child.kill('SIGINT'), 1000 * patience)
-    const { code } = await ended
-    clearTimeout(kill)
+    // Not until its output ends: connections of ssh outlive it if the link is cut.
+    const exited = new Promise<number | null>((resolve) => child.once('exit', resolve))
+    const code = await Promise.race([exited, setTimeout(1000 * patience, 'running' as const)])
     const seconds = (performance.now() - start) / 1000
-    await new Promise((resolve) => setTimeout(resolve, 3000))
-    failures.push({ launcher, event, code, seconds, left: jobsOf(hosts).length })
+    if (code !== 'running') await setTimeout(3000)
+    const left = jobsOf(hosts).length
+    child.kill('SIGKILL')
+    await exited
+    console.error(`${launcher}, ${event}: ${code} after ${seconds.toFixed(0)} s, ${left} processes`)
+    failures.push({ launcher, event, code, seconds, left })
     hosts.setConnected(1, true)
     for (const pid of jobsOf(hosts)) process.kill(pid, 'SIGKILL')
   }
   return failures
 }
 
-const jobsOf = (hosts: Hosts): number[] => [0, 1].flatMap((host) => hosts.processesOf(host, 'job.ts'))
+const jobsOf = (hosts: Hosts): number[] => [0, 1].flatMap((host) => hosts.nodesOf(host))
 
 /** Sends a signal to the process on the second host. */
 function signal(hosts: Hosts, name: NodeJS.Signals): void {
-  for (const pid of hosts.processesOf(1, 'job.ts')) process.kill(pid, name)
+  for (const pid of hosts.nodesOf(1)) process.kill(pid, name)
 }

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -14,8 +14,8 @@ export interface Hosts {
   setRate(rate: number | null): void
   /** Connects a host, or disconnects it from the others as a cut cable does. */
   setConnected(host: number, connected: boolean): void
-  /** Processes on a host whose command has a word that ends so. */
-  processesOf(host: number, end: string): number[]
+  /** Processes of Node on a host. */
+  nodesOf(host: number): number[]
   /** A folder for the files of a job, removed with the hosts. */
   readonly folder: string
   remove(): void
@@ -103,8 +103,7 @@ export async function createHosts(count: number): Promise<Hosts> {
       }
     },
     setConnected: (host, connected) => void run('ip', 'link', 'set', portOf(host), connected ? 'up' : 'down'),
-    processesOf: (host, end) =>
-      processesIn(namespaceOf(host)).filter((pid) => commandOf(pid).some((word) => word.endsWith(end))),
+    nodesOf: (host) => processesIn(namespaceOf(host)).filter(isNode),
     folder,
     remove() {
       removeHosts(count)
@@ -140,10 +139,10 @@ function processesIn(namespace: string): number[] {
   }
 }
 
-function commandOf(pid: number): string[] {
+function isNode(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean)
+    return readlinkSync(`/proc/${pid}/exe`) === realpathSync(process.execPath)
   } catch {
-    return [] // It has ended.
+    return false // It has ended.
   }
 }

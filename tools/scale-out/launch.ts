@@ -31,7 +31,9 @@ export function launch(hosts: Hosts, launcher: Launcher, size: number, task: Tas
     writeFileSync(file, names.map((name) => `${name}:1\n`).join(''))
     const ssh = join(hosts.folder, 'ssh')
     writeFileSync(ssh, `#!/bin/sh\nexec ssh ${hosts.sshOptions.join(' ')} "$@"\n`, { mode: 0o755 })
-    return `-launcher ssh -launcher-exec ${ssh} -f ${file} -iface eth0 -genv FI_PROVIDER tcp -wdir ${root}`.split(' ')
+    return `-launcher ssh -launcher-exec ${ssh} -f ${file} -iface eth0 -genv UCX_TLS tcp,self -genv UCX_NET_DEVICES eth0 -wdir ${root}`.split(
+      ' ',
+    )
   }
 
   function openMpiOptions(): string[] {

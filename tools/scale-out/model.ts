@@ -1,41 +1,27 @@
 import type { Measured } from './job.js'
 
-/** Time of a sum over all processes: a constant, and the bytes at a rate. */
-export interface SumCost {
-  readonly seconds: number
-  /** Bytes of the array per second, all messages of the sum included. */
-  readonly bytesPerSecond: number
-}
-
 /** A job that was measured. */
 export interface Setting {
   readonly launcher: string
   readonly link: string
   readonly size: number
   readonly measured: Measured
-  readonly sums: SumCost
-}
-
-/** Fits the cost of a sum: the time of the shortest array, and the slope to the longest. `lengths` in float32 elements. */
-export function fitSums(lengths: readonly number[], seconds: readonly number[]): SumCost {
-  const [first, last] = [seconds[0]!, seconds.at(-1)!]
-  return { seconds: first, bytesPerSecond: (4 * (lengths.at(-1)! - lengths[0]!)) / Math.max(last - first, 1e-9) }
 }
 
 /** Bytes of the gradients, which a step sums over all processes. */
 export const stepBytes = ({ parameters }: Measured): number => 4 * parameters
 
-/** Sums of a step: large tensors alone, all small ones together, and the loss with its divisors. */
-const sumsOfStep = 5
+/** Seconds of the sums of a step, measured without training. */
+export const sumsOfStep = ({ sums }: Measured): number => sums.reduce((total, seconds) => total + seconds, 0)
 
 /**
  * Seconds of a training step. A process computes its part of the batch; processes that share a core take turns. The
  * update of the weights is not divided.
  */
-export function predictStep({ size, sums, measured }: Setting, alone: Measured, cores: number): number {
+export function predictStep({ size, measured }: Setting, alone: Measured, cores: number): number {
   const update = updateSeconds(alone.parameters)
   const computed = (alone.step - update) / size + update
-  return computed * Math.max(1, size / cores) + sumsOfStep * sums.seconds + stepBytes(measured) / sums.bytesPerSecond
+  return computed * Math.max(1, size / cores) + sumsOfStep(measured)
 }
 
 /** Seconds of AdamW's update on one core, 1.8 ns per parameter (tools/bench/update.ts: 0.9 on two). */
