@@ -23,19 +23,6 @@ let project: PackedProject
 const isLoaded = (path: string) =>
   !/\.(map|js)$/.test(path) && !/(jsep|webgl|ort\.all|ort\.node)\b/.test(path) && !/\/(lib|docs)$/.test(path)
 
-// A copy, because the development server serves no files outside of the project.
-beforeAll(() => {
-  project = createPackedProject('vite', 'long')
-  const path = 'node_modules/onnxruntime-web'
-  cpSync(join(root, path), join(project.folder, path), { recursive: true, filter: isLoaded })
-  mkdirSync(join(project.folder, 'node_modules/.bin'))
-  symlinkSync(binary('vite'), join(project.folder, 'node_modules/.bin/vite'))
-  cpSync(template, project.folder, { recursive: true })
-  project.write('worker.ts', withSettings(read('worker.ts'), { epochs: 4 }))
-}, 300_000)
-
-afterAll(() => project.remove())
-
 /** Writes the files of the template for tools that leave `new URL('./worker.ts', ...)` as it is. */
 function writeFor(folder: string, change: (worker: string) => string): void {
   mkdirSync(join(project.folder, folder))
@@ -88,6 +75,19 @@ const openTab = async () => {
 const patience = 300_000
 
 describeWithChromium('docs/examples/web-app in Chromium', openTab, (tab) => {
+  // A copy, because the development server serves no files outside of the project.
+  beforeAll(() => {
+    project = createPackedProject('vite', 'long')
+    const path = 'node_modules/onnxruntime-web'
+    cpSync(join(root, path), join(project.folder, path), { recursive: true, filter: isLoaded })
+    mkdirSync(join(project.folder, 'node_modules/.bin'))
+    symlinkSync(binary('vite'), join(project.folder, 'node_modules/.bin/vite'))
+    cpSync(template, project.folder, { recursive: true })
+    project.write('worker.ts', withSettings(read('worker.ts'), { epochs: 4 }))
+  }, 300_000)
+
+  afterAll(() => project.remove())
+
   it(
     'npm start > trains',
     async () => {
@@ -216,19 +216,28 @@ describeWithChromium('docs/examples/web-app in Chromium', openTab, (tab) => {
     },
     patience,
   )
-})
 
-it('the template compiles in strict mode', () => {
-  const options = ['--strict', '--noUncheckedIndexedAccess', '--skipLibCheck', '--noEmit', '--module', 'esnext']
-  project.run(binary('tsc'), ...options, '--moduleResolution', 'bundler', '--target', 'es2023', 'page.ts', 'worker.ts')
-})
-
-it('the template depends on what it imports', () => {
-  const { version, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  const { dependencies, devDependencies: tools } = JSON.parse(read('package.json'))
-  expect(dependencies).toEqual({
-    'onnx-ire': `^${version}`,
-    'onnxruntime-web': `^${devDependencies['onnxruntime-web']}`,
+  it('the template compiles in strict mode', () => {
+    const options = ['--strict', '--noUncheckedIndexedAccess', '--skipLibCheck', '--noEmit', '--module', 'esnext']
+    project.run(
+      binary('tsc'),
+      ...options,
+      '--moduleResolution',
+      'bundler',
+      '--target',
+      'es2023',
+      'page.ts',
+      'worker.ts',
+    )
   })
-  expect(tools).toEqual({ vite: devDependencies.vite })
+
+  it('the template depends on what it imports', () => {
+    const { version, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    const { dependencies, devDependencies: tools } = JSON.parse(read('package.json'))
+    expect(dependencies).toEqual({
+      'onnx-ire': `^${version}`,
+      'onnxruntime-web': `^${devDependencies['onnxruntime-web']}`,
+    })
+    expect(tools).toEqual({ vite: devDependencies.vite })
+  })
 })
