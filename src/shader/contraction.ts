@@ -182,6 +182,13 @@ const withBias =
     return writer.emitter.let(`${sum.text} + ${added.text}`, sum, added)
   }
 
+/** The parts of a batch index b of a convolution, which counts the groups of one image after the other. */
+const groupedBatch = (emitter: ElementWriter['emitter'], group: number) => ({
+  image: (b: Code) => emitter.div(b, group),
+  /** Channel `c` of the group, of `size` channels in a group. */
+  inGroup: (b: Code, size: number, c: Code) => emitter.add(emitter.mul(emitter.mod(b, group), size), c),
+})
+
 const convolution: Build = (writer, { inputs: [x, w, bias], attributes, outputs: [y] }) => {
   const { emitter } = writer
   const [images, , ...lengths] = dimsOf(x!) as [number, number, ...number[]]
@@ -190,8 +197,7 @@ const convolution: Build = (writer, { inputs: [x, w, bias], attributes, outputs:
   const group = attributes['group'] as number
   const m = channels / group
   const window = windowAlong(attributes, kernel, lengths)
-  const image = (b: Code) => emitter.div(b, group)
-  const inGroup = (b: Code, size: number, c: Code) => emitter.add(emitter.mul(emitter.mod(b, group), size), c)
+  const { image, inGroup } = groupedBatch(emitter, group)
   return {
     batch: images * group,
     m,
@@ -220,8 +226,7 @@ const transposedConvolution: Build = (writer, { inputs: [x, w, bias], attributes
     throw unsupported('ConvTranspose with automatic pads')
   const window = windowAlong({ ...attributes, output_padding: undefined }, kernel, counts)
   const depth = inputs / group
-  const image = (b: Code) => emitter.div(b, group)
-  const inGroup = (b: Code, size: number, c: Code) => emitter.add(emitter.mul(emitter.mod(b, group), size), c)
+  const { image, inGroup } = groupedBatch(emitter, group)
   return {
     batch: images * group,
     m,

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, realpathSync, rmSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** Machines made of network namespaces, each with its own name, address and ssh server. */
+/** Network namespaces that serve as machines, each with its own name, address and ssh server. */
 export interface Hosts {
   readonly addresses: readonly string[]
   /** Options of ssh for a connection to another host. */

@@ -6,8 +6,8 @@ import { launch, launchers, measure, startAlone } from './launch.js'
 import { describeProjection, predictStep, type Setting, stepBytes, sumsOfStep } from './model.js'
 
 /**
- * `npx tsx tools/scale-out/main.ts`, as root: training steps of 1, 2 and 4 machines made of network namespaces, on links
- * of stated rate, compared with a prediction from separately measured costs; a projection to larger models; and how a job
+ * `npx tsx tools/scale-out/main.ts`, as root: training steps in 1, 2 and 4 network namespaces that serve as machines, on
+ * links of stated rate, compared with a prediction from separately measured costs; a projection to larger models; and how a job
  * ends if a process or a link fails. Writes RESULTS.md. Needs Debian's openmpi-bin, mpich, iproute2, openssh-server and openssh-client.
  */
 const task = { hidden: [1024, 1024], batchSize: 256, steps: 12 }
