@@ -8,7 +8,15 @@ import { withoutRestrictions } from './environment.js'
 
 export const base = 'onnx-ire'
 export const enhanced = 'onnx-ire with IRE'
+export const sharpnessAware = 'onnx-ire with SAM'
+export const enhancedSharpnessAware = 'onnx-ire with SAM and IRE'
 export const reference = 'PyTorch'
+
+/** The contenders with IRE, and those that train with the same base optimizer without it. */
+export const withoutIre: ReadonlyMap<string, string> = new Map([
+  [enhanced, base],
+  [enhancedSharpnessAware, sharpnessAware],
+])
 
 /** Libraries to compare with, by their names in `--against`. */
 export const peers = ['torch', 'compile', 'jax', 'tfjs', 'jax-js'] as const
@@ -32,6 +40,8 @@ export interface Setting {
   readonly device: BenchDevice
   /** Whether onnx-ire runs with IRE too. */
   readonly ire: boolean
+  /** Whether onnx-ire runs with SAM too. */
+  readonly sam: boolean
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -55,7 +65,7 @@ export function installedPeers(
   }
 }
 
-export function commandsFor(folder: string, requested: readonly Peer[], { threads, ire, device }: Setting): Command[] {
+export function commandsFor(folder: string, requested: readonly Peer[], { threads, ire, sam, device }: Setting): Command[] {
   const count = String(threads)
   const node = { file: process.execPath, env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } }
   const { env } = withoutRestrictions(process.env)
@@ -64,9 +74,16 @@ export function commandsFor(folder: string, requested: readonly Peer[], { thread
     // Compiled code is kept from one run to the next: compiling takes minutes and is not measured.
     env: { ...env, OMP_NUM_THREADS: count, TORCHINDUCTOR_CACHE_DIR: join(environmentsFolder(), 'inductor') },
   }
+  const own = (name: string, optimizer: string) => ({
+    ...node,
+    name,
+    args: script('ours.ts', folder, count, optimizer, device),
+  })
   const ours: Command[] = [
-    { ...node, name: base, args: script('ours.ts', folder, count, 'base', device) },
-    ...(ire ? [{ ...node, name: enhanced, args: script('ours.ts', folder, count, 'ire', device) }] : []),
+    own(base, 'adamw'),
+    ...(ire ? [own(enhanced, 'ire')] : []),
+    ...(sam ? [own(sharpnessAware, 'sam')] : []),
+    ...(sam && ire ? [own(enhancedSharpnessAware, 'sam-ire')] : []),
   ]
   const others: Readonly<Record<Peer, Command>> = {
     torch: { ...torch, name: reference, args: [here('peers/torch_peer.py'), folder, count, 'eager', device] },

@@ -20,6 +20,7 @@ interface Options {
   readonly workload: readonly string[]
   readonly against: readonly Peer[]
   readonly ire: boolean
+  readonly sam?: boolean
   readonly rounds: number
   readonly seconds: number
   readonly timeout: number
@@ -43,6 +44,7 @@ const program = new Command('bench')
     ['torch', 'compile', 'jax'],
   )
   .option('--no-ire', 'without onnx-ire with IRE')
+  .option('--sam', 'onnx-ire with SAM too, and with SAM and IRE')
   .option('--rounds <n>', 'number of turns of each library', wholeNumber, 5)
   .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)
   .option('--timeout <n>', 'longest time to wait for an answer of a library, in seconds', wholeNumber, 900)
@@ -73,6 +75,7 @@ Examples:
   npm run bench -- --workload mlp,mlp-b1024,llama --against torch,compile --rounds 11
   npm run bench -- --against torch,compile,jax,tfjs,jax-js --json bench.json --markdown
   npm run bench -- --against none --workload resnet
+  npm run bench -- --against none --workload mlp,llama --sam
   npm run bench -- --device cuda --against torch,compile --rounds 3`,
   )
   .parse()
@@ -110,7 +113,7 @@ try {
     console.error(`[${index + 1}/${options.workload.length}${left}] ${title}`)
     const problem = join(folder, name)
     const { ire } = writeProblem(problem, workload)
-    const contenders = commandsFor(problem, installed, options).map(
+    const contenders = commandsFor(problem, installed, { ...options, sam: options.sam ?? false }).map(
       (command) => new ContenderProcess(command, options.timeout),
     )
     const results = await measure(contenders, {

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { adamw, crossEntropy, type Dataset, encodeModel, ire, type Program, type Runtime, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, type Dataset, encodeModel, ire, type Program, type Runtime, sam, Trainer } from 'onnx-ire'
 import { input, modelOf, op } from 'onnx-ire/graph'
 import { readModel } from 'onnx-ire/node'
 import type { BenchDevice } from './contenders.js'
@@ -8,7 +8,7 @@ import { serve } from './protocol.js'
 import { openRuntime } from './runtime.js'
 
 /**
- * The contender of this library, `ours.ts FOLDER THREADS base|ire cpu|cuda|webgpu`: training with the public API of the
+ * The contender of this library, `ours.ts FOLDER THREADS adamw|ire|sam|sam-ire cpu|cuda|webgpu`: training with the public API of the
  * trainer.
  */
 const [folder = '', threads = '', kind, device] = process.argv.slice(2)
@@ -38,9 +38,15 @@ const timed: Runtime = {
   },
 }
 const base = adamw(problem.adamw)
+const optimizer = {
+  adamw: () => base,
+  ire: () => ire(base, problem.ire),
+  sam: () => sam(base),
+  'sam-ire': () => ire(sam(base), problem.ire),
+}[kind as 'adamw' | 'ire' | 'sam' | 'sam-ire']()
 const trainer = await Trainer.create(await readModel(join(folder, 'model.onnx')), {
   loss: crossEntropy({ axis: problem.classAxis }),
-  optimizer: kind === 'ire' ? ire(base, problem.ire) : base,
+  optimizer,
   runtime: timed,
   batchNorm: 'trained',
   batchSize: problem.batches[0]!['labels']!.dims[0]!,

@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { base, enhanced, reference } from './contenders.js'
+import { base, enhanced, enhancedSharpnessAware, reference } from './contenders.js'
 import type { Machine } from './machine.js'
 import type { Opening } from './opening.js'
 import type { Result } from './rounds.js'
@@ -29,7 +29,7 @@ export interface Report {
 }
 
 /** Targets of the project. */
-const targets = { memory: 1, update: 1.6, ire: 1.06, opening: 1 }
+const targets = { memory: 1, update: 1.6, ire: 1.06, samIre: 1.05, opening: 1 }
 
 /**
  * Largest relative differences from the reference's losses: of the first loss, which is rounding, and of those after up
@@ -70,12 +70,13 @@ export function modelText({ title, results }: ModelResults): string {
     ...rows,
   ]
   const ours = results.find(({ name }) => name === base)
-  const ire = results.find(({ name }) => name === enhanced)
+  const toBase = (contender: string) => results.find(({ name }) => name === contender)?.toBase
+  const [ire, samIre] = [toBase(enhanced), toBase(enhancedSharpnessAware)]
   if (ours?.inRuntime !== undefined) {
     const host = ours.seconds!.median - ours.inRuntime
     lines.push(
       '',
-      `onnx-ire: ${(1000 * ours.inRuntime).toFixed(1)} ms of a step in onnxruntime, ${(1000 * host).toFixed(1)} ms outside (${((1e9 * host) / ours.parameters!).toFixed(1)} ns per parameter)${ire?.toBase ? `; a step with IRE takes ${ratio(ire.toBase)} times as long as without` : ''}.`,
+      `onnx-ire: ${(1000 * ours.inRuntime).toFixed(1)} ms of a step in onnxruntime, ${(1000 * host).toFixed(1)} ms outside (${((1e9 * host) / ours.parameters!).toFixed(1)} ns per parameter)${ire ? `; a step with IRE takes ${ratio(ire)} times as long as without` : ''}${samIre ? `, with SAM and IRE ${ratio(samIre)} times as long as with SAM` : ''}.`,
     )
   }
   lines.push('', ...results.filter(({ about }) => about).map(({ name, about }) => `- ${name}: ${about}`))
@@ -147,6 +148,12 @@ function targetsText({ models, update, opening }: Report): string {
     rows.push([`${title}: peak memory, times ${reference}`, of(base)?.peakToReference, targets.memory])
     if (of(enhanced))
       rows.push([`${title}: IRE at K = 10, times its base optimizer`, of(enhanced)?.toBase?.median, targets.ire])
+    if (of(enhancedSharpnessAware))
+      rows.push([
+        `${title}: SAM and IRE at K = 10, times SAM`,
+        of(enhancedSharpnessAware)?.toBase?.median,
+        targets.samIre,
+      ])
   }
   rows.push(['update with AdamW, ns per parameter', update.adamw.median, targets.update])
   rows.push(['DenseNet: reading and building its training graph, s', opening?.whole.median, targets.opening])

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import type { Contender } from './contender.js'
-import { base, enhanced, reference } from './contenders.js'
+import { base, reference, sharpnessAware, withoutIre } from './contenders.js'
 import { busySeconds } from './machine.js'
 import type { Ready, Turn } from './protocol.js'
 import { type Disagreement, disagreementOf, remainingSeconds, type Spread, spreadOf } from './statistics.js'
@@ -118,7 +118,7 @@ async function enter(contender: Contender, options: RoundOptions): Promise<Entra
   const next = await contender.run(1)
   if ('unable' in next) return next
   const fitting = Math.min(200, Math.round(options.seconds / next.seconds))
-  const whole = contender.name === enhanced ? options.interval : 1
+  const whole = withoutIre.has(contender.name) ? options.interval : 1
   const steps = Math.max(1, Math.round(fitting / whole)) * whole
   return { contender, ready, losses: first.losses, steps, turns: [], peak: undefined }
 }
@@ -132,11 +132,12 @@ function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entra
     return divisor && other !== name ? spreadOf(own.map((x, i) => x / perStep(divisor)[i]!)) : undefined
   }
   const toReference = over(against)
-  const toBase = name === enhanced ? over(base) : undefined
+  const counterpart = withoutIre.get(name)
+  const toBase = counterpart === undefined ? undefined : over(counterpart)
   const other = all.get(against)
   const compared = other ?? all.get(base)
-  // IRE changes the steps, not the first loss.
-  const common = name === enhanced ? losses.slice(0, 1) : losses
+  // IRE and SAM change the steps, not the first loss.
+  const common = withoutIre.has(name) || name === sharpnessAware ? losses.slice(0, 1) : losses
   return {
     name,
     about: ready.about,

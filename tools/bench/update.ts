@@ -29,7 +29,11 @@ export async function updateCost(size: number, rounds: number, threads: number):
     Object.fromEntries(
       Array.from({ length: Math.ceil(size / 2 ** 20) }, (_, i) => {
         const length = Math.min(2 ** 20, size - i * 2 ** 20)
-        const { buffer, offset } = allocateIn(memory, 4 * length)!
+        // WebAssembly addresses 4 GB; what does not fit is copied to it and back, as in a trainer.
+        const { buffer, offset } = allocateIn(memory, 4 * length) ?? {
+          buffer: new SharedArrayBuffer(4 * length),
+          offset: 0,
+        }
         return [`w${i}`, random.fill(new Float32Array(buffer, offset, length), 'normal')]
       }),
     )

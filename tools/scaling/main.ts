@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import { type Curve, type CurveOptions, plotCurves } from 'onnx-ire/node'
 import { machine } from '../bench/machine.js'
+import { updateCost } from '../bench/update.js'
 import { graphSizes, stepCurves, updateSizes } from './curves.js'
 
 /** `npm run scaling`: how time and memory of training grow; writes RESULTS.md and its plots. */
@@ -18,7 +19,7 @@ const program = new Command('scaling')
   )
   .addHelpText(
     'after',
-    '\nEach point runs in a process of its own; all take about seven minutes on two cores.\n\nExamples:\n  npm run scaling\n  npm run scaling -- --only context,update',
+    '\nEach point of a step runs in a process of its own; all take about seven minutes on two cores.\n\nExamples:\n  npm run scaling\n  npm run scaling -- --only context,update',
   )
   .parse()
 const { only } = program.opts<{ only?: readonly string[] }>()
@@ -39,7 +40,7 @@ const facts = machine()
 const { flops: peakFlops, bytes: bandwidth } = await measure<{ flops: number; bytes: number }>('peak', {})
 const parts = [
   '# How time and memory grow',
-  `Written by \`npm run scaling\` on ${facts.cpu}, ${facts.cores} cores, ${facts.memoryGB} GB, ${facts.system}, Node ${facts.node}; load ${facts.load[0]} before; ${new Date().toISOString().slice(0, 10)}. Each point is a process of its own. Time is the shortest of at least four steps (forward, backward, AdamW): other load only adds to it. They run on ${availableParallelism()} threads. Memory is the peak of the process.`,
+  `Written by \`npm run scaling\` on ${facts.cpu}, ${facts.cores} cores, ${facts.memoryGB} GB, ${facts.system}, Node ${facts.node}; load ${facts.load[0]} before; ${new Date().toISOString().slice(0, 10)}. Each point of a step is a process of its own. Time is the shortest of at least four steps (forward, backward, AdamW): other load only adds to it. They run on ${availableParallelism()} threads. Memory is the peak of the process.`,
   `This machine's limits: the fastest product of matrices of 512 to 2048 rows and columns reaches ${giga(peakFlops)} GFLOP/s in onnxruntime, and a copy in memory ${giga(bandwidth)} GB/s (bytes read and written). "Of peak" is the step's arithmetic (\`inspect\`) by its time and that rate. Convolutions by Winograd's tiles need fewer operations than are counted.`,
 ]
 
@@ -81,10 +82,8 @@ for (const { name, title, axis, values, point } of stepCurves) {
 if (wanted('update')) {
   const results: { parameters: number; adamw: number; ire: number; refresh: number }[] = []
   for (const parameters of updateSizes) {
-    results.push({
-      parameters,
-      ...(await measure<{ adamw: number; ire: number; refresh: number }>('update', { parameters })),
-    })
+    const { adamw, ire, refresh } = await updateCost(parameters, 7, availableParallelism())
+    results.push({ parameters, adamw: adamw.median, ire: ire.median, refresh: refresh.median })
     console.error(`update of ${parameters} parameters: ${results.at(-1)!.adamw.toFixed(2)} ns per parameter`)
   }
   const curve = (name: string, of: (result: (typeof results)[number]) => number): [string, [number, number][]] => [
@@ -106,7 +105,7 @@ if (wanted('update')) {
     [
       '## Update alone',
       '',
-      `AdamW reads the gradient, and reads and writes the parameter and two moments: ${bytesPerParameter} bytes per parameter.`,
+      `AdamW reads the gradient, and reads and writes the parameter and two moments: ${bytesPerParameter} bytes per parameter. In the memory and the threads of a trainer; the bandwidth is that of a copy in one thread.`,
       '',
       '| parameters | AdamW, ns per parameter | of the bandwidth of a copy | with IRE | refreshing the mask |',
       '|---|---|---|---|---|',

@@ -1,18 +1,17 @@
 import { readFileSync } from 'node:fs'
-import { adamw, crossEntropy, encodeModel, inspectModel, ire, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, encodeModel, inspectModel, Trainer } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, tensor } from 'onnx-ire/graph'
 import { llama, mlp, resnet, vit } from 'onnx-ire/models'
 import { node } from 'onnx-ire/node'
-import { initialState, takeStep } from 'onnx-ire/optim'
 
 /**
- * Measures one point in a process of its own: `measure.mjs step|update|graph|peak JSON`. It is JavaScript, because a
+ * Measures one point in a process of its own: `measure.mjs step|graph|peak JSON`. It is JavaScript, because a
  * loader of TypeScript would be part of the peak of memory.
  */
 const architectures = { llama, mlp, resnet, vit }
 const [kind, json] = process.argv.slice(2)
-const measurements = { step, update, graph, peak }
+const measurements = { step, graph, peak }
 process.send(await measurements[kind](JSON.parse(json)))
 process.disconnect()
 
@@ -68,36 +67,6 @@ async function step({ model: name, options, batch }) {
     peak: peakMemory(),
     parameters: training.elements,
     flops: cost.training?.flops ?? null,
-  }
-}
-
-/** Nanoseconds per parameter of the update with AdamW and with IRE, between refreshes and in one. */
-async function update({ parameters: size }) {
-  const random = new Random(3)
-  const length = Math.ceil(size / Math.ceil(size / 2 ** 22))
-  const count = Math.ceil(size / length)
-  const arrays = (memory) =>
-    Object.fromEntries(
-      Array.from({ length: count }, (_, i) => [`w${i}`, random.fill(new Float32Array(new memory(4 * length)), 'sign')]),
-    )
-  const gradients = arrays(ArrayBuffer)
-  const durations = async (optimizer, repeats) => {
-    const parameters = arrays(SharedArrayBuffer)
-    const state = initialState(optimizer, parameters)
-    const times = []
-    for (let i = 0; i < repeats; i++) {
-      const start = performance.now()
-      await takeStep(optimizer, parameters, state, () => ({ gradients }))
-      times.push((1e6 * (performance.now() - start)) / (count * length))
-    }
-    return times
-  }
-  const plain = (await durations(adamw(), 9)).slice(2)
-  const enhanced = (await durations(ire(adamw(), { kappa: 2, gamma: 0.8, interval: 2 }), 14)).slice(2)
-  return {
-    adamw: median(plain),
-    refresh: median(enhanced.filter((_, i) => i % 2 === 0)),
-    ire: median(enhanced.filter((_, i) => i % 2 === 1)),
   }
 }
 
@@ -160,11 +129,6 @@ async function peak() {
     return (performance.now() - start) / 1000
   })
   return { flops, bytes: (2 * from.byteLength) / Math.min(...times) }
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)]
 }
 
 function peakMemory() {
