@@ -108,10 +108,8 @@ export class Engine {
       )
       return outputs.map((value, i) => {
         const target = targets[i]!
-        if (target === 'device') return this.#trackOnDevice(value)
-        if (target === 'host') return this.#moveToHost(value)
-        value.release()
-        return target
+        if (target === 'device') return this.#trackOnDevice(value!)
+        return target === 'host' ? this.#moveToHost(value!) : target
       })
     })
   }

@@ -68,9 +68,9 @@ export class Session implements Owner {
 
   /**
    * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. An output is
-   * a new value in the memory that its entry of `targets` names, or is written to the host tensor there. A new value
-   * that shares its elements with a feed or another output is replaced by the result of `separate`. Throws
-   * `OrtFailure`.
+   * a new value in the memory that its entry of `targets` names, or is written to the host tensor there and undefined
+   * in the result. A new value that shares its elements with a feed or another output is replaced by the result of
+   * `separate`. Throws `OrtFailure`.
    */
   async run(
     invoke: Invoke,
@@ -78,7 +78,7 @@ export class Session implements Owner {
     feeds: readonly (Tensor | Value)[],
     targets: readonly (bigint | Tensor)[],
     separate?: (shared: Value, output: number) => Value | Promise<Value>,
-  ): Promise<Value[]> {
+  ): Promise<(Value | undefined)[]> {
     const ort = this.#ort
     const binding = this.#binding.address
     const own: Value[] = []
@@ -96,7 +96,7 @@ export class Session implements Owner {
         else ort.BindOutput(binding, name, wrap(target).address)
       }
       await this.#handle.during(() => invoke(ort.RunWithBinding, this.#handle.address, null, binding))
-      const outputs = this.#collect(binding)
+      const outputs = this.#collect(binding, targets)
       if (separate) await separateOutputs(fed, outputs, separate)
       return outputs
     } finally {
@@ -107,19 +107,25 @@ export class Session implements Owner {
     }
   }
 
-  #collect(binding: bigint): Value[] {
+  #collect(binding: bigint, targets: readonly (bigint | Tensor)[]): (Value | undefined)[] {
     const ort = this.#ort
     const count = new BigUint64Array(1)
     const list = readAddress((out) => ort.GetBoundOutputValues(binding, ort.allocator, out, count))
     if (list === 0n) return []
     const addresses = ort.addresses(list, Number(count[0]))
     ort.AllocatorFree(ort.allocator, list)
-    const values: Value[] = []
+    const values: (Value | undefined)[] = []
     try {
-      for (const address of addresses) values.push(valueAt(ort, address, this))
+      for (const [i, address] of addresses.entries()) {
+        if (typeof targets[i] === 'bigint') values.push(valueAt(ort, address, this))
+        else {
+          ort.ReleaseValue(address)
+          values.push(undefined)
+        }
+      }
       return values
     } catch (error) {
-      for (const value of values) value.release()
+      for (const value of values) value?.release()
       for (const address of addresses.slice(values.length)) ort.ReleaseValue(address)
       throw error
     }
@@ -151,13 +157,14 @@ export class Session implements Owner {
 /** Replaces outputs that share elements with a feed or another output. Releases all outputs on failure. */
 async function separateOutputs(
   feeds: readonly Value[],
-  outputs: Value[],
+  outputs: (Value | undefined)[],
   separate: (shared: Value, output: number) => Value | Promise<Value>,
 ) {
   const seen = new Set(feeds.map(({ elements }) => elements))
   seen.delete(0n)
   try {
     for (const [i, value] of outputs.entries()) {
+      if (!value) continue
       const { elements } = value
       if (seen.has(elements)) {
         outputs[i] = await separate(value, i)
@@ -165,7 +172,7 @@ async function separateOutputs(
       } else if (elements !== 0n) seen.add(elements)
     }
   } catch (error) {
-    for (const value of outputs) value.release()
+    for (const value of outputs) value?.release()
     throw error
   }
 }
