@@ -65,7 +65,11 @@ export function installedPeers(
   }
 }
 
-export function commandsFor(folder: string, requested: readonly Peer[], { threads, ire, sam, device }: Setting): Command[] {
+export function commandsFor(
+  folder: string,
+  requested: readonly Peer[],
+  { threads, ire, sam, device }: Setting,
+): Command[] {
   const count = String(threads)
   const node = { file: process.execPath, env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' } }
   const { env } = withoutRestrictions(process.env)

@@ -10,8 +10,8 @@ import { mpi, node } from 'onnx-ire/node'
  * processes and of training steps, in seconds.
  */
 export interface Task {
-  /** Lengths of float32 arrays that are summed. */
-  readonly lengths: readonly number[]
+  /** Calls for sums of a step; each one gives the lengths of its float32 arrays. */
+  readonly calls: readonly (readonly number[])[]
   /** Widths of the hidden layers. */
   readonly hidden: readonly number[]
   readonly batchSize: number
@@ -24,30 +24,19 @@ export interface Task {
 }
 
 export interface Measured {
-  readonly sums: readonly number[]
+  /** All sums of a step. */
+  readonly sums: number
   readonly step: number
   readonly parameters: number
 }
 
-const { lengths, hidden, batchSize, steps, epochs = 1, timeout = 600 } = JSON.parse(process.argv[2]!) as Task
+const { calls, hidden, batchSize, steps, epochs = 1, timeout = 600 } = JSON.parse(process.argv[2]!) as Task
 const group = await mpi({ timeout })
 const runtime = node({ threads: 1 })
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
 const sums: number[] = []
-for (const length of group ? lengths : []) {
-  const array = new Float32Array(length)
-  const times: number[] = []
-  for (let i = 0; i < 7; i++) {
-    // As long as a step computes in between.
-    await setTimeout(20)
-    const start = performance.now()
-    await group!.allReduce([array])
-    times.push((performance.now() - start) / 1000)
-  }
-  sums.push(median(times.slice(1)))
-}
-
+await measureSums()
 const features = 256
 const model = modelOf(mlp({ features, hidden, classes: 10 }))
 const examples = batchSize * (steps + 2)
@@ -75,7 +64,21 @@ await trainer.train(data, {
 })
 const parameters =
   features * hidden[0]! + hidden.slice(1).reduce((sum, width, i) => sum + width * hidden[i]!, 0) + 10 * hidden.at(-1)!
-const measured: Measured = { sums, step: median(times.slice(2)), parameters }
+await measureSums()
+const measured: Measured = { sums: group ? median(sums) : 0, step: median(times.slice(2)), parameters }
 if (!group || group.rank === 0) console.log(JSON.stringify(measured))
 await trainer.dispose()
 await runtime.dispose()
+
+/** Measures the sums of steps without training. A connection may take longer at its start than later. */
+async function measureSums(): Promise<void> {
+  if (!group) return
+  const arrays = calls.map((lengths) => lengths.map((length) => new Float32Array(length)))
+  for (let i = 0; i < 9; i++) {
+    // As long as a step computes in between.
+    await setTimeout(20)
+    const start = performance.now()
+    for (const each of arrays) await group.allReduce(each)
+    if (i > 0) sums.push((performance.now() - start) / 1000)
+  }
+}

@@ -11,19 +11,6 @@ export interface Setting {
 /** Bytes of the gradients, which a step sums over all processes. */
 export const stepBytes = ({ parameters }: Measured): number => 4 * parameters
 
-/** Seconds of the sums of a step, measured without training. */
-export const sumsOfStep = ({ sums }: Measured): number => sums.reduce((total, seconds) => total + seconds, 0)
-
-/**
- * Seconds of a training step. A process computes its part of the batch; processes that share a core take turns. The
- * update of the weights is not divided.
- */
-export function predictStep({ size, measured }: Setting, alone: Measured, cores: number): number {
-  const update = updateSeconds(alone.parameters)
-  const computed = (alone.step - update) / size + update
-  return computed * Math.max(1, size / cores) + sumsOfStep(measured)
-}
-
 /** Seconds of AdamW's update on one core, 1.8 ns per parameter (tools/bench/update.ts: 0.9 on two). */
 const updateSeconds = (parameters: number): number => 1.8e-9 * parameters
 
