@@ -35,7 +35,12 @@ test('variables that restrict kernels are removed, others stay', () => {
 test('the peers in Python run without restrictions, with the given threads', () => {
   vi.stubEnv('ONEDNN_MAX_CPU_ISA', 'SSE41')
   vi.stubEnv('OMP_NUM_THREADS', '7')
-  const commands = commandsFor('folder', ['torch', 'compile', 'jax'], { threads: 2, ire: false, sam: false, device: 'cpu' })
+  const commands = commandsFor('folder', ['torch', 'compile', 'jax'], {
+    threads: 2,
+    ire: false,
+    sam: false,
+    device: 'cpu',
+  })
   expect(commands.map(({ name }) => name)).toEqual(['onnx-ire', 'PyTorch', 'PyTorch compiled', 'JAX'])
   for (const { env } of commands.slice(1)) expect(env).not.toHaveProperty('ONEDNN_MAX_CPU_ISA')
   expect(commands[1]!.env['OMP_NUM_THREADS']).toBe('2')
