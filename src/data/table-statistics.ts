@@ -1,5 +1,9 @@
+import type { DatePart } from './formats/date.js'
+
 /** Statistics of one feature. A number becomes (x - offset) / divisor, with x = fill if it is missing. */
 export interface FeatureStatistics {
+  /** The part of a date that the feature is; its name is then that of the column with the part behind a dot. */
+  readonly part?: DatePart
   readonly fill?: number | string
   readonly offset?: number
   readonly divisor?: number

@@ -6,7 +6,8 @@
 
 export type { WithClassNames } from '../data/classes.js'
 export type { CsvColumns, CsvOptions, CsvTensor } from '../data/formats/csv.js'
-export type { DatePart, FeatureOptions } from '../data/formats/table-features.js'
+export type { DatePart } from '../data/formats/date.js'
+export type { FeatureOptions } from '../data/formats/table-features.js'
 export type { ImageFilesOptions } from '../data/image/image-files.js'
 export type { ImageMasks, ImageMasksOptions, MaskOptions } from '../data/image/mask-files.js'
 export type { FeatureStatistics, TableStatistics } from '../data/table-statistics.js'

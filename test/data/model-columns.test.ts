@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Random } from '../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { encodeModel, type Model, predict, takeColumns } from '../../src/index.js'
 import { int64s } from '../../src/ir/leaf.js'
@@ -78,15 +79,13 @@ async function runPlainly(bytes: Uint8Array, runtime: typeof ort, options: objec
   const session = await runtime.InferenceSession.create(bytes, options)
   const numbers = (...list: number[]) => new runtime.Tensor('float64', Float64Array.from(list), [list.length])
   const texts = (...list: string[]) => new runtime.Tensor('string', list, [list.length])
-  const day = (date: string) => Date.parse(date) / 86_400_000
   const feeds = {
     area: numbers(71.3, Number.NaN),
     rooms_1: numbers(3, Number.NaN),
     age: numbers(1, 60),
     city: texts('Bern', asked.unknown),
     heating: texts('gas', ''),
-    'sold.year': numbers(2020, 2001),
-    'sold.timestamp': numbers(day('2020-05-17'), day('2001-01-02')),
+    sold: texts('2020-05-17', '2001-01-02'),
   }
   expect(new Set(session.inputNames)).toEqual(new Set(Object.keys(feeds)))
   return session.run(feeds)
@@ -145,6 +144,54 @@ describe('takeColumns', () => {
     expect(take(model, mixed)).toThrow(errorWith('invalid-option', 'city'))
     const opsetImport = [{ ...model.proto.opsetImport[0]!, version: 8n }]
     const old: Model = { ...model, proto: { ...model.proto, opsetImport } }
-    expect(take(old, statistics!)).toThrow(errorWith('invalid-model', '8'))
+    expect(take(old, { raw: statistics!['raw']! })).toThrow(errorWith('invalid-model', '8'))
+    const unknown = [{ ...model.proto.graph!.node[0]!, opType: 'Unknown' }]
+    const foreign: Model = { ...model, proto: { ...model.proto, graph: { ...model.proto.graph!, node: unknown } } }
+    expect(take(foreign, statistics!)).toThrow(errorWith('unsupported-operator', 'operator set 20'))
+  })
+
+  it('reads the dates that readCsv reads, with the same parts, and fails on others', async () => {
+    const parts = ['year', 'month', 'day', 'weekday', 'hour', 'minute', 'timestamp'] as const
+    const random = new Random(0)
+    const [first, last] = [Date.parse('0000-01-01'), Date.parse('9999-12-31')]
+    const dates = [
+      ...['2024-05-31', ' 2024-05-31T23:30+02:00 ', '2024-02-29 23:59:59.75 -0330', '0000-02-29', '9999-12-31T23:59Z'],
+      ...['1969-12-31T23:59:59', '2000-01-01 Z', '0000-01-01T00:00+14:00', '1900-03-01 00:00-00:30', '2000-02-29'],
+      ...['2024-05-01-02:00', '0099-12-31', 'NaN', 'null', ''],
+      ...Array.from({ length: 300 }, (_, i) =>
+        new Date(first + random.uniform() * (last - first)).toISOString().slice(0, [10, 16, 24][i % 3]),
+      ),
+    ]
+    const path = join(folder, 'dates.csv')
+    const tensors = { x: { columns: 'd', as: 'date', impute: 7, parts } } as const
+    const read = async (texts: readonly string[]) => {
+      await writeFile(path, `d\n${texts.map((text) => `"${text}"`).join('\n')}\n`)
+      return readCsv(path, { tensors })
+    }
+    const data = await read(dates)
+    const x = input('x', 'float32', ['N', parts.length])
+    const y = op.Add(x, parameter('zero', tensor('float32', [1], new Float32Array(1))))
+    const model = modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    const run = async (statistics: TableStatistics, texts: readonly string[], provider: typeof ort) => {
+      const bytes = encodeModel(takeColumns(model, statistics))
+      const options = provider === ort ? {} : { executionProviders: ['wasm'] }
+      const session = await provider.InferenceSession.create(bytes, options)
+      const { y } = await session.run({ d: new provider.Tensor('string', [...texts], [texts.length]) })
+      return y!.data
+    }
+    const expected = (await data.batch(dates.map((_, i) => i)))['x']!.data
+    expect(await run(data.statistics!, dates, ort)).toEqual(expected)
+    const web = createRequire(import.meta.url)('onnxruntime-web') as typeof ort
+    expect(await run(data.statistics!, dates, web)).toEqual(expected)
+    const strict = { x: Object.fromEntries(parts.map((part) => [`d.${part}`, { part }])) }
+    expect(await run(strict, ['2024-05-31'], ort)).toEqual((await (await read(['2024-05-31'])).batch([0]))['x']!.data)
+    await expect(run(strict, [''], ort)).rejects.toThrow()
+    for (const text of [
+      ...['2023-02-29', '1900-02-29', '2024-13-01', '2024-00-01', '2024-04-31', '2024-01-00', '2024-05-01T24:00'],
+      ...['2024-05-01T12:60', '2024-05-01T12:30:60', '2024-5-1', '2024-05-01T12', '01.05.2024', '2024-05-01+2', 'May'],
+    ]) {
+      await expect(run(data.statistics!, ['2024-05-31', text], ort), text).rejects.toThrow()
+      await expect(read([text]), text).rejects.toThrow(errorWith('invalid-data', text))
+    }
   })
 })

@@ -16,6 +16,7 @@ import {
   FeatureTensor,
   FieldError,
   hasFeatures,
+  missingTexts,
   type TableField,
 } from './table-features.js'
 
@@ -406,9 +407,6 @@ function toColumns(given: CsvTensor): readonly CsvColumns[] {
     ? (given as readonly CsvColumns[])
     : [{ columns: given as readonly string[] }]
 }
-
-/** Texts that usual table exports write for a missing value. */
-const missingTexts = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None'])
 
 const isMissing = ({ as, impute }: CsvTensorPlan, text: string) =>
   as !== 'text' && (as === 'class' ? text === '' && impute === undefined : missingTexts.has(text))

@@ -6,9 +6,7 @@ import { emptyRecord, getOwn } from '../../util/record.js'
 import type { DataColumn } from '../arrays.js'
 import { ClassNames } from '../classes.js'
 import type { FeatureStatistics, TableStatistics } from '../table-statistics.js'
-
-/** Parts of a date, as numbers; 'timestamp' is the number of days since 1970, with their fraction. */
-export type DatePart = 'year' | 'month' | 'day' | 'weekday' | 'hour' | 'minute' | 'timestamp'
+import { type DatePart, dateParts, parseDate } from './date.js'
 
 /** Options of the features that a column becomes. */
 export interface FeatureOptions {
@@ -43,31 +41,8 @@ export interface TableField {
 /** Reads a number from the text of a field that is not missing; throws an error about the column. */
 type ParseNumber = (text: string, field: TableField) => number
 
-const dateParts: Readonly<Record<DatePart, (date: Date) => number>> = {
-  year: (date) => date.getUTCFullYear(),
-  month: (date) => date.getUTCMonth() + 1,
-  day: (date) => date.getUTCDate(),
-  weekday: (date) => (date.getUTCDay() + 6) % 7,
-  hour: (date) => date.getUTCHours(),
-  minute: (date) => date.getUTCMinutes(),
-  timestamp: (date) => date.getTime() / 86_400_000,
-}
-
-const isoDate = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\s*(Z|[+-]\d\d:?\d\d)?$/
-
-/** Parses an ISO 8601 date, in UTC if it names no time zone. Undefined for other texts and impossible dates. */
-export function parseDate(text: string): Date | undefined {
-  const [, year, month, day, hour = '0', minute = '0', second = '0', zone = 'Z'] = isoDate.exec(text.trim()) ?? []
-  if (year === undefined) return undefined
-  const fields = [Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Number(second)] as const
-  const local = new Date(Date.UTC(...fields))
-  const isPossible =
-    local.getUTCMonth() === fields[1] && local.getUTCDate() === fields[2] && fields[3] < 24 && fields[4] < 60
-  if (!isPossible) return undefined
-  const sign = zone.startsWith('-') ? -1 : 1
-  const [hours, minutes] = zone === 'Z' ? [0, 0] : [Number(zone.slice(1, 3)), Number(zone.slice(-2))]
-  return new Date(local.getTime() - sign * (60 * hours + minutes) * 60_000)
-}
+/** Texts that usual table exports write for a missing value. */
+export const missingTexts: ReadonlySet<string> = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None'])
 
 /** Whether options ask for features: numbers that depend on other examples, or several per column. */
 export const hasFeatures = ({
@@ -107,11 +82,13 @@ abstract class Feature {
 class NumberFeature extends Feature {
   readonly #options: FeatureOptions
   readonly #parse: (text: string) => number
+  readonly #part: DatePart | undefined
 
-  constructor(field: TableField, options: FeatureOptions, parse: (text: string) => number, part?: string) {
+  constructor(field: TableField, options: FeatureOptions, parse: (text: string) => number, part?: DatePart) {
     super(field, part)
     this.#options = options
     this.#parse = parse
+    this.#part = part
   }
 
   get needsField(): boolean {
@@ -138,6 +115,7 @@ class NumberFeature extends Feature {
     const offset = scale === 'standard' ? mean(filled) : least
     const spread = scale === 'standard' ? Math.sqrt(mean(filled.map((value) => (value - offset) ** 2))) : most - least
     return {
+      ...(this.#part === undefined ? {} : { part: this.#part }),
       ...(impute === undefined ? {} : { fill }),
       // A constant column becomes 0.
       ...(scale === undefined ? {} : { offset, divisor: spread > 1e-12 * Math.abs(most) ? spread : 1 }),

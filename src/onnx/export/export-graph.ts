@@ -84,7 +84,7 @@ export const modelOf = (spec: GraphSpec): Model => ({ proto: exportGraph(spec), 
  * The IR version of the ONNX release with this operator set
  * (https://github.com/onnx/onnx/blob/main/docs/Versioning.md).
  */
-const irVersionOf = (opset: number): bigint =>
+export const irVersionOf = (opset: number): bigint =>
   opset < 15 ? 7n : opset < 19 ? 8n : opset < 21 ? 9n : opset < 23 ? 10n : opset < 24 ? 11n : 12n
 
 class GraphWriter {

@@ -1,4 +1,4 @@
-import type { DatePart } from '../../data/formats/table-features.js'
+import { type DatePart, dateParts } from '../../data/formats/date.js'
 import type { PadOptions } from '../../data/padding.js'
 import type { FeatureStatistics, TableStatistics } from '../../data/table-statistics.js'
 import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../../util/json-schema.js'
@@ -52,6 +52,8 @@ const columns = either(
   'a column or a list of columns; * matches any characters',
 )
 
+const partNames = Object.keys(dateParts)
+
 const csvColumns = object<CsvColumns>(
   {
     columns,
@@ -62,11 +64,7 @@ const csvColumns = object<CsvColumns>(
     classes: classNames,
     impute: either([real(), text()], "'mean', 'median', a number, or the name of a class or category"),
     scale: choice(['standard', 'min-max'], 'the scaling of numbers'),
-    parts: list(
-      choice(['year', 'month', 'day', 'weekday', 'hour', 'minute', 'timestamp']),
-      { minItems: 1 },
-      'the parts of a date',
-    ),
+    parts: list(choice(partNames), { minItems: 1 }, 'the parts of a date'),
     dims: list(whole(1), {}, 'the dims of one example'),
   },
   ['columns'],
@@ -75,6 +73,7 @@ const csvColumns = object<CsvColumns>(
 const statistics = map(
   map(
     object<FeatureStatistics>({
+      part: choice(partNames, 'the part of a date that the feature is'),
       fill: either([real(), text()], 'the replacement of a missing field'),
       offset: real({}, 'what is subtracted'),
       divisor: real({}, 'what the difference is divided by'),

@@ -146,13 +146,15 @@ describe('features of a table', () => {
   })
 
   it('dates > are read with and without time zones; others name file and line', async () => {
-    const file = await put('dates.csv', 'd\n2024-05-31T23:30+02:00\n2024-05-31 23:30\n1970-01-02\n')
+    const file = await put('dates.csv', 'd\n2024-05-31T23:30+02:00\n2024-05-31 23:30\n1970-01-02\n0001-01-01\n')
     const data = await readCsv(file, {
       tensors: { t: { columns: 'd', as: 'date', parts: ['timestamp', 'hour', 'minute', 'year'] } },
     })
-    const [first, second, third] = await rowsOf(data, 't')
+    const [first, second, third, fourth] = await rowsOf(data, 't')
     expect([first![1], first![2], second![1]]).toEqual([21, 30, 23])
     expect(third).toEqual([1, 0, 0, 1970])
+    expect(fourth).toEqual([-719_162, 0, 0, 1])
+    expect(data.statistics!['t']!['d.hour']).toEqual({ part: 'hour' })
     const wrong = await put('wrong.csv', 'd\n2024-02-30\n')
     expect(
       await rejectedMessage('invalid-data', () => readCsv(wrong, { tensors: { t: { columns: 'd', as: 'date' } } })),

@@ -1,0 +1,72 @@
+import type { Tensor } from '../ir/tensor.js'
+import { create } from '../onnx/proto/message.js'
+import {
+  type AttributeProto,
+  attributeTypes,
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+} from '../onnx/proto/schema.js'
+import { toTensorProto } from '../onnx/proto/tensor.js'
+import { encodeUtf8 } from '../util/utf8.js'
+
+/** Domain of LabelEncoder. */
+export const encoderDomain = 'ai.onnx.ml'
+
+/** Nodes and constants that are added to a graph, with names that its values do not have. */
+export class NodeList {
+  readonly before: NodeProto[] = []
+  readonly after: NodeProto[] = []
+  readonly constants: TensorProto[] = []
+  readonly #taken: Set<string>
+
+  constructor({ input, initializer, node }: GraphProto) {
+    this.#taken = new Set(node.flatMap(({ output }) => output))
+    for (const { name = '' } of [...input, ...initializer]) this.#taken.add(name)
+  }
+
+  /** Adds a node, and returns the name of its first output. */
+  add(
+    opType: string,
+    input: readonly string[],
+    attribute: readonly AttributeProto[] = [],
+    output: readonly string[] = [this.unused(`columns/${opType}`)],
+    list: NodeProto[] = this.before,
+  ): string {
+    const domain = opType === 'LabelEncoder' ? encoderDomain : ''
+    list.push(
+      create('NodeProto', {
+        name: this.unused(`columns/node/${opType}`),
+        opType,
+        domain,
+        input,
+        output,
+        attribute,
+      }),
+    )
+    return output[0]!
+  }
+
+  /** Adds a constant, and returns its name. */
+  constant(dtype: Tensor['dtype'], dims: readonly number[], data: Tensor['data']): string {
+    const name = this.unused('columns/constant')
+    this.constants.push(toTensorProto(name, { dtype, dims, data } as Tensor))
+    return name
+  }
+
+  /** The name, or the name with a number behind it if a value of the graph has it; reserves the result. */
+  unused(wanted: string): string {
+    let name = wanted
+    for (let n = 1; this.#taken.has(name); n++) name = `${wanted}_${n}`
+    this.#taken.add(name)
+    return name
+  }
+}
+
+/** An attribute that is an integer. */
+export const integerAttribute = (name: string, value: number): AttributeProto =>
+  create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(value) })
+
+/** An attribute that is a text. */
+export const textAttribute = (name: string, value: string): AttributeProto =>
+  create('AttributeProto', { name, type: attributeTypes.string, s: encodeUtf8(value) })
