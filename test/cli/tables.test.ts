@@ -1,17 +1,19 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readFile, symlink, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import type { Recipe } from '../../src/recipe/recipe.js'
-import { json } from './command.js'
+import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
 let space: Workspace
 beforeAll(async () => {
   space = await workspace()
-  const x = input('x', 'float32', ['N', 4])
-  const w = parameter('w', tensor('float32', [4, 1], new Float32Array(4)))
+  const x = input('x', 'float32', ['N', 5])
+  const w = parameter('w', tensor('float32', [5, 1], new Float32Array(5)))
   const b = parameter('b', tensor('float32', [1], new Float32Array(1)))
   const y = op.Squeeze(op.Gemm(x, w, b), [1])
   await writeModel(
@@ -20,10 +22,12 @@ beforeAll(async () => {
   )
   const rows = Array.from({ length: 60 }, (_, i) => {
     const [area, city] = [40 + ((i * 37) % 60), ['Basel', 'Bern', 'Genf'][i % 3]!]
-    return `${i % 10 === 4 ? '' : area},${city},${1e6 + 1e4 * area + 1e5 * (i % 3)}`
+    return `${i % 10 === 4 ? '' : area},${city},2024-05-${10 + (i % 7)},${1e6 + 1e4 * area + 1e5 * (i % 3)}`
   })
-  await writeFile(space.path('houses.csv'), `area,city,price\n${rows.join('\n')}\n`)
-  await writeFile(space.path('new.csv'), 'area,city\n70,Bern\n,Rom\n')
+  await writeFile(space.path('houses.csv'), `area,city,sold,price\n${rows.join('\n')}\n`)
+  await writeFile(space.path('new.csv'), 'area,city,sold\n70,Bern,2024-05-17\n,Rom,2023-01-01T12:00\n')
+  await writeFile(space.path('first.csv'), `area,city,sold\n${rows[0]!.split(',').slice(0, 3).join(',')}\n`)
+  await symlink(fileURLToPath(new URL('../../node_modules', import.meta.url)), space.path('node_modules'))
 })
 afterAll(() => space.remove())
 
@@ -37,6 +41,7 @@ const recipe = () => ({
         x: [
           { columns: 'area', impute: 'median', scale: 'standard' },
           { columns: 'city', as: 'one-hot' },
+          { columns: 'sold', as: 'date', parts: ['weekday'], scale: 'standard' },
         ],
         targets: { columns: 'price', scale: 'standard' },
       },
@@ -53,8 +58,8 @@ const recipe = () => ({
 
 test('a table with features > trains, and its run converts other rows alike', async () => {
   await writeFile(space.path('houses.json'), JSON.stringify(recipe()))
-  const run = space.path('run')
-  const trained = await json<{ validation: { r2: number } }>('train', space.path('houses.json'), '--out', run)
+  const folder = space.path('run')
+  const trained = await json<{ validation: { r2: number } }>('train', space.path('houses.json'), '--out', folder)
   expect(trained.validation.r2).toBeGreaterThan(0.8)
   const { data } = JSON.parse(await readFile(space.path('run/recipe.json'), 'utf8')) as Recipe
   const { statistics } = data.train as { statistics?: Record<string, Record<string, object>> }
@@ -62,35 +67,58 @@ test('a table with features > trains, and its run converts other rows alike', as
   expect(statistics!['targets']!['price']).toEqual({ offset: expect.any(Number), divisor: expect.any(Number) })
 
   // Rows that are added do not change the statistics of the run.
-  const evaluated = await json<{ r2: number }>('evaluate', run)
+  const evaluated = await json<{ r2: number }>('evaluate', folder)
   expect(evaluated.r2).toBeCloseTo(trained.validation.r2, 5)
-  await json('predict', run, space.path('new.csv'), '-o', space.path('new.jsonl'))
-  const predicted = (await readFile(space.path('new.jsonl'), 'utf8'))
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
+  const predict = async (file: string): Promise<number[]> => {
+    await json('predict', folder, space.path(file), '-o', space.path(`${file}.jsonl`))
+    const lines = (await readFile(space.path(`${file}.jsonl`), 'utf8')).trim().split('\n')
+    return lines.map((line) => JSON.parse(line).outputs.y)
+  }
+  const predicted = await predict('new.csv')
   expect(predicted).toHaveLength(2)
 
   // The exported model may convert the columns itself; its predictions are then prices.
-  await json('export', run, '--columns', '-o', space.path('prices.onnx'))
+  await json('export', folder, '--columns', '-o', space.path('prices.onnx'))
   const session = await ort.InferenceSession.create(space.path('prices.onnx'))
-  const area = new ort.Tensor('float64', Float64Array.of(70, Number.NaN), [2])
-  const { y } = await session.run({ area, city: new ort.Tensor('string', ['Bern', 'Rom'], [2]) })
+  const { y } = await session.run({
+    area: new ort.Tensor('float64', Float64Array.of(70, Number.NaN), [2]),
+    city: new ort.Tensor('string', ['Bern', 'Rom'], [2]),
+    sold: new ort.Tensor('string', ['2024-05-17', '2023-01-01T12:00'], [2]),
+  })
   const { offset, divisor } = statistics!['targets']!['price'] as { offset: number; divisor: number }
-  const scaled = predicted.map(({ outputs }) => outputs.y as number)
   expect([...(y!.data as Float32Array)].map((price) => (price - offset) / divisor)).toEqual(
-    scaled.map((value) => expect.closeTo(value, 4)),
+    predicted.map((value) => expect.closeTo(value, 4)),
   )
+
+  // A snippet runs it on the first row of the file.
+  const snippet = async (target: string, file: string) => {
+    const { stdout } = await run('snippet', folder, '--columns', space.path('prices.onnx'), '--for', target)
+    await writeFile(space.path(file), stdout)
+    return stdout
+  }
+  const price = Math.fround((await predict('first.csv'))[0]! * divisor + offset)
+  const options = { cwd: space.path('.'), encoding: 'utf8' } as const
+  expect(await snippet('node', 'use.mjs')).toContain('"sold": new ort.Tensor("string", ["2024-05-10"], [1])')
+  expect(execFileSync(process.execPath, ['use.mjs'], options)).toBe(`y Float32Array(1) [ ${price} ]\n`)
+  expect(await snippet('web', 'web.mjs')).toContain('"area": new ort.Tensor("float64", Float64Array.from([40]), [1])')
+  expect(await snippet('python', 'use.py')).toContain('"city": np.array(["Basel"], "object").reshape([1])')
+  const python = process.env['PYTHON'] ?? 'python3'
+  if (spawnSync(python, ['-c', 'import onnxruntime, numpy']).status === 0) {
+    const [, printed] = /^y \[([\d.]+)\]$/.exec(execFileSync(python, ['use.py'], options).trim())!
+    expect(Math.abs(Number(printed) / price - 1)).toBeLessThan(2e-7)
+  }
+  const refused = await run('snippet', folder, '--columns', space.path('linear.onnx'))
+  expect(refused.stderr).toMatch(/^error \(invalid-option\): --columns: .*linear\.onnx/)
 
   // A run resumes with the recipe that it was started with, and with its own.
   const longer = { ...recipe(), epochs: 22 }
   await writeFile(space.path('houses.json'), JSON.stringify(longer))
-  await json('train', space.path('houses.json'), '--out', run, '--resume')
+  await json('train', space.path('houses.json'), '--out', folder, '--resume')
   const resumed = await json<{ validation: { r2: number } }>(
     'train',
     space.path('run/recipe.json'),
     '--out',
-    run,
+    folder,
     '--resume',
     '--set',
     'epochs=24',

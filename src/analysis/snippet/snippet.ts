@@ -1,5 +1,4 @@
 import type { ImageOptions } from '../../data/image/image-column.js'
-import type { TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { ScoreKind } from './score-kind.js'
@@ -125,11 +124,9 @@ function tensorInJs({ dtype, dims, data }: Tensor): string {
   const values = Array.from(data as ArrayLike<number | bigint | string>, (value) =>
     isBig ? `${value}n` : typeof value === 'string' ? quote(value) : Number(value),
   )
-  return `new ort.Tensor(${quote(dtype)}, ${arrayOf(data)}(${list(values)}), ${list(dims)})`
+  const elements = ArrayBuffer.isView(data) ? `${data.constructor.name}.from(${list(values)})` : list(values)
+  return `new ort.Tensor(${quote(dtype)}, ${elements}, ${list(dims)})`
 }
-
-const arrayOf = (data: TypedArray | readonly string[]): string =>
-  Array.isArray(data) ? '' : `${data.constructor.name}.from`
 
 const feedsInJs = ({ inputs }: Snippet): string[] => [
   'const feeds = {',
@@ -247,13 +244,13 @@ function writePython(snippet: Snippet): string[] {
   ]
 }
 
-const numpyTypes: Readonly<Record<string, string>> = { string: 'object', bool: 'bool' }
-
 function tensorInPython({ dtype, dims, data }: Tensor): string {
-  const values = Array.from(data as ArrayLike<number | bigint | string>, (value) =>
-    typeof value === 'string' ? quote(value) : String(value),
-  )
-  return `np.array(${list(values)}, np.${numpyTypes[dtype] ?? dtype}).reshape(${list(dims)})`
+  const values = Array.from(data as ArrayLike<number | bigint | string>, (value) => {
+    if (typeof value === 'string') return quote(value)
+    if (typeof value === 'bigint' || Number.isFinite(value)) return String(value)
+    return Number.isNaN(value) ? 'np.nan' : value > 0 ? 'np.inf' : '-np.inf'
+  })
+  return `np.array(${list(values)}, ${quote(dtype === 'string' ? 'object' : dtype)}).reshape(${list(dims)})`
 }
 
 function pythonImage(p: Pixels): string[] {

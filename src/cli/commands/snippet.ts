@@ -4,19 +4,30 @@ import { findScoreKind } from '../../analysis/snippet/score-kind.js'
 import { type Snippet, type SnippetInput, type SnippetTarget, writeSnippet } from '../../analysis/snippet/snippet.js'
 import { batches } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
+import { missingTexts } from '../../data/formats/table-features.js'
+import { listColumns } from '../../data/model-columns.js'
 import { takeExamples } from '../../data/stream.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { streamCsv } from '../../node/data/csv.js'
 import { inferInput } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { readModel } from '../../node/files/model.js'
-import { listInputs } from '../../onnx/import/declarations.js'
+import { createInput, listInputs } from '../../onnx/import/declarations.js'
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
 import { findRunFiles } from '../training/run-record.js'
+
+interface Options {
+  readonly for: SnippetTarget
+  readonly columns?: string
+  readonly json?: true
+}
 
 /** Defines `onnx-ire snippet`. */
 export function defineSnippet(program: Command, io: Io): void {
@@ -29,19 +40,22 @@ export function defineSnippet(program: Command, io: Io): void {
         .choices(['node', 'web', 'python'])
         .default('node'),
     )
+    .option('--columns <model>', 'run the model that export --columns wrote from the run, on the columns of the CSV file')
     .addOption(jsonOption())
     .addHelpText(
       'after',
       `
 The lines contain the preprocessing of the run's images, the names of its classes, and the inputs and outputs of its model. In Node
 they need sharp and print what predict prints; in Python they need numpy and Pillow. Inputs that are not images have the values of
-an example of the run's data, as the run reads them: after scaling, encoding and padding.
+an example of the run's data, as the run reads them: after scaling, encoding and padding. With --columns they have the fields of a
+row of the CSV file, and the outputs are in the units of the targets.
 
 Examples:
   $ onnx-ire snippet runs/recipe > predict.mjs && cd runs/recipe && node ../../predict.mjs photo.jpg
-  $ onnx-ire snippet runs/recipe --for python > predict.py`,
+  $ onnx-ire snippet runs/recipe --for python > predict.py
+  $ onnx-ire export runs/houses --columns -o houses.onnx && onnx-ire snippet runs/houses --columns houses.onnx > price.mjs`,
     )
-    .action(async (path: string, { for: target, json }: { for: SnippetTarget; json?: true }) => {
+    .action(async (path: string, { for: target, columns, json }: Options) => {
       const run = findRunFiles(path)
       if (!run)
         throw new OnnxIreError(
@@ -50,7 +64,8 @@ Examples:
         )
       const model = await readModel(run.model)
       const recipe = await readRecipe(run.recipe)
-      const code = writeSnippet(target, await describeRun(basename(run.model), model, recipe))
+      const described = await describeRun(basename(run.model), model, recipe)
+      const code = writeSnippet(target, columns === undefined ? described : await takeFields(described, columns, recipe))
       print(io, { for: target, code }, json, () => code.trimEnd())
     })
 }
@@ -85,4 +100,47 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
       return { kind: 'image', name, image: { ...source.image, size }, dims }
     })
   throw new OnnxIreError('invalid-data', 'the data of the run have no example')
+}
+
+/** Replaces the inputs that are made of columns by the columns of a model that `export --columns` wrote. */
+async function takeFields(run: Snippet, path: string, recipe: Recipe): Promise<Snippet> {
+  const source = recipe.data.train
+  const statistics = (source.kind === 'csv' && source.statistics) || {}
+  const tensors = run.inputs.flatMap(({ name }) => getOwn(statistics, name) ?? [])
+  const columns = [...listColumns(tensors)]
+  const others = run.inputs.filter(({ name }) => !getOwn(statistics, name))
+  const inputs = listInputs((await readModel(path)).proto).map(createInput)
+  const isWritten =
+    columns.length > 0 &&
+    inputs.length === columns.length + others.length &&
+    columns.every(([, dtype], i) => inputs[i]!.dtype === dtype) &&
+    others.every(({ name }, i) => inputs[columns.length + i]!.name === name)
+  if (source.kind !== 'csv' || !isWritten)
+    throw new OnnxIreError(
+      'invalid-option',
+      `--columns: ${path} does not take the columns of the run: write it with onnx-ire export <run> --columns -o ${path}`,
+    )
+  const fields = await readRow(
+    source,
+    columns.map(([column]) => column),
+  )
+  const taken = columns.map(([, dtype], i): SnippetInput => {
+    const number = missingTexts.has(fields[i]!) ? Number.NaN : Number(fields[i])
+    const data = dtype === 'string' ? [fields[i]!] : Float64Array.of(number)
+    return { kind: 'values', name: inputs[i]!.name!, example: { dtype, dims: [1], data } as Tensor }
+  })
+  return { ...run, model: basename(path), inputs: [...taken, ...others] }
+}
+
+/** Fields of the first row of a CSV file in which none of the columns is missing; of the first row if there is none. */
+async function readRow(source: CsvSource, columns: readonly string[]): Promise<readonly string[]> {
+  const { file, delimiter, header } = source
+  const rows = await streamCsv(file, { tensors: { fields: { columns, as: 'text' } }, delimiter, header })
+  let first: readonly string[] | undefined
+  for await (const { tensors } of batches(rows, { batchSize: 1 })) {
+    const fields = tensors['fields']!.data as readonly string[]
+    first ??= fields
+    if (!fields.some((field) => missingTexts.has(field))) return fields
+  }
+  return first!
 }
