@@ -152,6 +152,12 @@ export { addTeacher, type TeacherOptions } from './train/add-teacher.js'
 export type { FeatureFile, FeatureProgress, FeatureStore, OnFeatures } from './train/cached-features.js'
 export { modelFromCheckpoint, type WhichWeights } from './train/checkpoint/model-from-checkpoint.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint/store.js'
+export {
+  type CrossValidateOptions,
+  type CrossValidation,
+  crossValidate,
+  type FoldMetric,
+} from './train/cross-validate.js'
 export { type EvaluateOptions, evaluateModel } from './train/evaluate.js'
 export type { TrainingOptions } from './train/graphs/build.js'
 export { type GradientModelOptions, gradientModel } from './train/graphs/gradient-model.js'

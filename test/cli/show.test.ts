@@ -63,6 +63,16 @@ test('show > repeated seeds > paired if the seeds are the same, else Welch', asy
   expect(stdout).toMatch(/group 2 - group 1 +held-out accuracy +2\.67 % ± 1\.43 % +3 pairs +significant/)
 })
 
+test('show > one group > its mean and spread', async () => {
+  const shown = await json<Shown>('show', join(root, 'base'))
+  expect(shown.comparisons).toEqual([])
+  const accuracy = { n: 3, value: expect.closeTo(0.75, 10), deviation: expect.closeTo(0.05, 10) }
+  expect(shown.groups).toMatchObject([{ metrics: { 'held-out accuracy': accuracy } }])
+  const { stdout } = await run('show', join(root, 'base'))
+  expect(stdout).toMatch(/group 1 .* 75\.00 % ± 12\.42 %/)
+  expect(stdout).toMatch(/deviation .* 5\.00 %/)
+})
+
 test('show > a folder without a run > io', async () => {
   const { code, stdout } = await run('show', join(root, 'nothing'), '--json')
   expect([code, JSON.parse(stdout).error.code]).toEqual([1, 'io'])

@@ -1,6 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { adapterOf, removeAdapter } from '../../src/adapter/index.js'
+import type { FoldsResult } from '../../src/cli/training/format-folds.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import { encodeModel, type Measures, namedTensors } from '../../src/index.js'
 import { readModel } from '../../src/node/index.js'
@@ -105,6 +106,27 @@ test('train > a head with the classes of the data > has their number, in the run
   await json('train', recipe, '--out', out, '--resume', '--set', 'steps=3')
   await json('export', out, '-o', space.path('counted.onnx'))
   await json('build', recipe, '-o', space.path('counted-graphs'))
+})
+
+test('train > --folds > a run per fold, with mean and spread; --resume continues', async () => {
+  const data = { train: { kind: 'idx', images: 'images', labels: 'labels', end: 90, image: { size: 8 } } }
+  const recipe = await space.writeRecipe('crossed.json', { data, epochs: undefined, steps: 2, schedule: undefined })
+  const out = space.path('crossed')
+  const train = (...more: string[]) => json<FoldsResult>('train', recipe, '--folds', '3', '--out', out, ...more)
+  const { folds, metrics } = await train()
+  expect(folds.map((each) => each.run)).toEqual([0, 1, 2].map((fold) => `${out}/fold-${fold}`))
+  expect(folds.reduce((sum, { validation }) => sum + validation!.count, 0)).toBe(90)
+  const accuracies = folds.map(({ validation }) => validation!.accuracy!)
+  expect(metrics['accuracy']!.values).toEqual(accuracies)
+  expect(metrics['accuracy']!.mean).toBeCloseTo(accuracies.reduce((a, b) => a + b) / 3, 12)
+  await rm(`${out}/fold-2`, { recursive: true })
+  expect((await train('--resume')).metrics['accuracy']).toEqual(metrics['accuracy'])
+  const { stdout } = await run('train', recipe, '--folds', '3', '--out', out, '--resume')
+  expect(stdout).toMatch(/^ +deviation +[\d.]+ +[\d.]+ %$/m)
+  const { groups } = await json<{ groups: { runs: string[] }[] }>('show', out)
+  expect(groups.map(({ runs }) => runs)).toEqual([['fold-0', 'fold-1', 'fold-2']])
+  const both = await run('train', space.path('recipe.json'), '--folds', '3', '--out', space.path('both'))
+  expect(both.stderr).toContain('both validation and split')
 })
 
 test('train > existing run folder > is neither replaced nor mixed with another run', async () => {

@@ -33,8 +33,9 @@ export function defineShow(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Runs whose recipes differ only in seed, data.split.fold or data.split.seed form a group. Every group is compared with the first
-one, by the metrics of the last evaluation: with pairs, if both groups have the same seeds and folds, else by Welch's interval.
+Runs whose recipes differ only in seed, data.split.fold or data.split.seed form a group, whose mean and spread are printed. Every
+group is compared with the first one, by the metrics of the last evaluation: with pairs, if both groups have the same seeds and
+folds, else by Welch's interval.
 A difference is significant if its 95 % interval excludes 0; of twenty comparisons without an effect one is on average.
 
 Examples:
@@ -56,7 +57,7 @@ const formatShown = ({ runs, differences, groups, comparisons }: Shown): string 
   [
     ...(runs.length === 1 ? [] : formatDifferences(runs, differences)),
     formatNumbers(runs),
-    ...(comparisons.length === 0 ? [] : formatGroups(groups, comparisons)),
+    ...(groups.some((group) => group.runs.length > 1) ? formatGroups(groups, comparisons) : []),
   ].join('\n')
 
 function formatDifferences(runs: readonly RunNumbers[], differences: readonly RecipeDifference[]): string[] {
@@ -104,13 +105,19 @@ function formatGroups(groups: readonly RunGroup[], comparisons: readonly GroupCo
     const fields = Object.entries(recipe).map(([field, value]) => `${field} ${JSON.stringify(value)}`)
     return `group ${i + 1}: ${fields.join(', ')}${fields.length === 0 ? '' : '; '}${runs.join(', ')}`
   })
-  const metrics = [...new Set(comparisons.map(({ metric }) => metric))]
-  const means = groups.map((group, i) => [
-    `group ${i + 1}`,
+  const metrics = [...new Set(groups.flatMap((group) => Object.keys(group.metrics)))]
+  const row = (group: RunGroup, name: string, cell: (metric: string, value: RunGroup['metrics'][string]) => string) => [
+    name,
     ...metrics.map((metric) => {
-      const estimate = getOwn(group.metrics, metric)
-      return estimate ? formatEstimate(metric, estimate) : '-'
+      const value = getOwn(group.metrics, metric)
+      return value && !Number.isNaN(value.value) ? cell(metric, value) : '-'
     }),
+  ]
+  const means = groups.flatMap((group, i) => [
+    row(group, `group ${i + 1}`, formatEstimate),
+    ...(group.runs.length === 1
+      ? []
+      : [row(group, '  deviation', (metric, { deviation }) => format(metric, deviation))]),
   ])
   const differences = comparisons.map(({ groups: [a, b], metric, difference, method, significant }) => [
     `group ${b + 1} - group ${a + 1}`,
@@ -120,10 +127,10 @@ function formatGroups(groups: readonly RunGroup[], comparisons: readonly GroupCo
     significant === null ? 'too few runs' : significant ? 'significant' : 'not significant',
   ])
   return [
-    'means of the last evaluations, with 95 % intervals:',
+    'means of the last evaluations with 95 % intervals, and standard deviations of the runs:',
     ...titles.map((title) => `  ${title}`),
     formatTable(['', ...metrics], means),
-    formatTable(['difference', 'metric', '', '', ''], differences),
+    ...(differences.length === 0 ? [] : [formatTable(['difference', 'metric', '', '', ''], differences)]),
   ]
 }
 

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { lossRegistry } from '../../loss/registry.js'
@@ -36,6 +37,7 @@ import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { parseBytes } from '../training/check-room.js'
 import { followTraining } from '../training/follow-training.js'
+import { formatFolds, summarizeRuns } from '../training/format-folds.js'
 import { RunFolder } from '../training/run-folder.js'
 import type { TrainingResult } from '../training/run-training.js'
 import { runTraining } from '../training/run-training.js'
@@ -43,6 +45,7 @@ import { runTraining } from '../training/run-training.js'
 interface Options extends PathOverrides {
   readonly set: readonly string[]
   readonly out?: string
+  readonly folds?: number
   readonly resume?: true
   readonly resumeIfStarted?: true
   readonly force?: true
@@ -69,6 +72,11 @@ export function defineTrain(program: Command, io: Io): void {
     )
     .addOption(setOption('change a field of the recipe (null removes it)'))
     .option('--out <folder>', 'the run folder (default: output of the recipe, else runs/<recipe> beside the recipe)')
+    .option(
+      '--folds <n>',
+      'cross-validation: train n runs, each with another part of the training data held out, in fold-<i> of the run folder; prints mean and spread',
+      parsePositiveInteger,
+    )
     .option('--resume', 'resume from the last checkpoint in the run folder, with the result of an uninterrupted run')
     .option('--resume-if-started', 'as --resume if the run folder holds a run, for jobs that a scheduler starts again')
     .option('--force', 'replace the run in the run folder')
@@ -120,6 +128,7 @@ Examples:
   $ onnx-ire train recipe.json --measure-every 50
   $ onnx-ire train recipe.json --tensorboard boards/first; tensorboard --logdir boards
   $ onnx-ire train recipe.json --resume
+  $ onnx-ire train recipe.json --folds 5
   $ mpirun -n 4 npx onnx-ire train recipe.json --resume-if-started
   $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
@@ -140,7 +149,8 @@ A recipe:
     "batchSize": 32, "epochs": 3, "best": true, "seed": 0
   }
 
-For cross-validation: "split": { "folds": 5, "fold": 0 }, then --set data.split.fold=1 --out runs/fold-1, and so on.
+For cross-validation: --folds 5, in place of data.validation or data.split.validation. "split": { "folds": 5, "fold": 0 } is its
+first run.
 
 To train from scratch: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, with "batchNorm": "trained" if the
 model has BatchNormalization, and "dropout": "on" if it has Dropout.
@@ -192,10 +202,47 @@ async function listRecipes(io: Io, json: true | undefined): Promise<void> {
 
 async function train(io: Io, path: string, options: Options): Promise<void> {
   const group = await mpi(options.groupTimeout === undefined ? {} : { timeout: options.groupTimeout })
-  const interrupted =
-    group && group.rank > 0 ? await follow(io, group, path, options) : await lead(io, group, path, options)
+  const interrupted = await (options.folds === undefined ? trainOnce : trainFolds)(io, group, path, options)
   await group?.close()
   if (interrupted) throw new Interrupted()
+}
+
+/** Trains a run, and prints its result; returns whether it was interrupted. */
+async function trainOnce(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
+  if (group && group.rank > 0) return follow(io, group, path, options)
+  const result = await lead(io, group, path, options)
+  print(io, result, options.json, () => formatTrainingResult(result))
+  return result.interrupted
+}
+
+/** Trains a run per fold, and prints mean and spread of their metrics; returns whether it was interrupted. */
+async function trainFolds(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
+  const { folds, resume, resumeIfStarted, tensorboard, ...others } = options
+  const ofFold = (fold: number): Options => ({
+    ...others,
+    set: [...options.set, `data.split.folds=${folds}`, `data.split.fold=${fold}`, 'data.split.validation=null'],
+    ...((resume || resumeIfStarted) && { resumeIfStarted: true as const }),
+  })
+  const { folder } = await openRun(path, ofFold(0), undefined)
+  const results: TrainingResult[] = []
+  for (let fold = 0; fold < folds!; fold++) {
+    const own: Options = {
+      ...ofFold(fold),
+      out: join(folder.path, `fold-${fold}`),
+      ...(tensorboard !== undefined && { tensorboard: join(tensorboard, `fold-${fold}`) }),
+    }
+    if (group && group.rank > 0) {
+      if (await follow(io, group, path, own)) return true
+    } else {
+      const result = await lead(io, group, path, own)
+      results.push(result)
+      if (result.interrupted) break
+    }
+  }
+  if (group && group.rank > 0) return false
+  const result = summarizeRuns(folder.path, results)
+  print(io, result, options.json, () => formatFolds(result))
+  return result.interrupted
 }
 
 async function openRun(path: string, options: Options, group: Group | undefined) {
@@ -218,7 +265,7 @@ async function follow(io: Io, group: Group, path: string, options: Options): Pro
   }
 }
 
-async function lead(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
+async function lead(io: Io, group: Group | undefined, path: string, options: Options): Promise<TrainingResult> {
   const run = await openRun(path, options, group)
   const { recipe, folder } = run
   const isUnchanged = run.resume || options.set.length === 0
@@ -226,7 +273,7 @@ async function lead(io: Io, group: Group | undefined, path: string, options: Opt
   // The recipe of the folder itself may be trained again, if no field is changed.
   const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
   await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
-  const result = await runTraining({
+  return runTraining({
     io,
     ...run,
     group,
@@ -237,8 +284,6 @@ async function lead(io: Io, group: Group | undefined, path: string, options: Opt
     measureEvery: options.measureEvery,
     tensorboard: options.tensorboard,
   })
-  print(io, result, options.json, () => formatTrainingResult(result))
-  return result.interrupted
 }
 
 /** The validation metric that selects the best weights, stops the run or lowers the learning rate. */

@@ -1,7 +1,13 @@
 import type { Recipe } from '../../recipe/recipe.js'
 import { MetricMonitor } from '../../train/metric-monitor.js'
 import { getOwn } from '../../util/record.js'
-import { type Estimate, estimateDifference, estimateMean, estimatePairedDifference } from '../../util/statistics.js'
+import {
+  deviation,
+  type Estimate,
+  estimateDifference,
+  estimateMean,
+  estimatePairedDifference,
+} from '../../util/statistics.js'
 import { scalarMetrics } from '../format.js'
 import type { EpochLine, StoredRun } from './read-run.js'
 
@@ -95,8 +101,8 @@ export interface RunGroup {
   readonly runs: readonly string[]
   /** What the recipes of the group have in the fields in which groups differ. */
   readonly recipe: Readonly<Record<string, unknown>>
-  /** Means of the metrics of the last evaluation. */
-  readonly metrics: Readonly<Record<string, Estimate>>
+  /** Means of the metrics of the last evaluation, and the standard deviations of the runs. */
+  readonly metrics: Readonly<Record<string, Estimate & { readonly deviation: number }>>
 }
 
 /** The difference of a metric between two groups: the mean of the second one minus that of the first one. */
@@ -129,7 +135,12 @@ export function compareGroups(runs: readonly StoredRun[]): {
     return {
       runs: set.map(({ name }) => name),
       recipe: Object.fromEntries(fields.map(({ field, values }) => [field, values[i] ?? null])),
-      metrics: Object.fromEntries([...values].map(([metric, found]) => [metric, estimateMean([...found.values()])])),
+      metrics: Object.fromEntries(
+        [...values].map(([metric, found]) => {
+          const numbers = [...found.values()]
+          return [metric, { ...estimateMean(numbers), deviation: deviation(numbers) }]
+        }),
+      ),
     }
   })
   const comparisons = sets.slice(1).flatMap((set, i) => compareSets(sets[0]!, set, [0, i + 1]))
