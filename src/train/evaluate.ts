@@ -57,6 +57,29 @@ export async function evaluateModel(model: Model, data: DatasetOrStream, options
   }
 }
 
+/** Evaluates the loss of every example by itself, in order; NaN for an example without a target that counts. */
+export async function* evaluateExamples(
+  model: Model,
+  data: DatasetOrStream,
+  options: Pick<EvaluateOptions, 'loss' | 'runtime'>,
+): AsyncGenerator<number, void, undefined> {
+  const programs = new Programs(
+    buildEvaluation(model, { ...options, metrics: [] }),
+    HostBackend.forEvaluation(options.runtime),
+  )
+  try {
+    const { data: inputs, loss, metrics } = programs.graphs
+    if (data.length !== undefined) programs.checkSizes(data.length, 1)
+    for await (const { tensors } of batches(data, { batchSize: 1 })) {
+      const accumulator = new MetricAccumulator(metrics.evaluation)
+      accumulator.add(await programs.evaluate(prepareBatch(tensors, inputs, loss.labels), 1, {}, {}))
+      yield accumulator.measures().loss
+    }
+  } finally {
+    await programs.release()
+  }
+}
+
 /**
  * Evaluates loss and metrics over a data set with the given parameters. The processes of a group evaluate parts of every
  * batch, and return the same measures.

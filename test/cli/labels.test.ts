@@ -97,7 +97,7 @@ async function checkExamples(folder: string) {
   const runtime = node({ worker: false })
   const shown = await predictExamples(stored!, 8, runtime)
   await runtime.dispose()
-  if ('reason' in shown) throw new Error(shown.reason)
+  if (!('kind' in shown) || shown.kind !== 'classes') throw new Error(JSON.stringify(shown))
   expect(shown.samples.map(({ name }) => name)).toEqual(shown.worst.map(({ name }) => name).sort())
   const shares = shown.worst.map(({ givenProbability }) => givenProbability)
   expect(shares).toEqual(shares.toSorted((a, b) => a - b))

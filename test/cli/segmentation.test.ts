@@ -1,9 +1,11 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { predictExamples } from '../../src/cli/report/predict-examples.js'
+import { readRuns } from '../../src/cli/runs/read-run.js'
 import { Random } from '../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
-import { writeModel } from '../../src/node/index.js'
+import { node, writeModel } from '../../src/node/index.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
@@ -49,6 +51,32 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
+/** A report shows held-out photos with predicted and given masks, those with the largest loss first. */
+async function checkMasks(folder: string) {
+  const report = space.path('report.html')
+  await json('plot', folder, '--examples', '2', '-o', report)
+  expect((await readFile(report, 'utf8')).match(/<img src="data:image\/png;base64,/g)).toHaveLength(4 * 3)
+  const [stored] = await readRuns([folder])
+  const runtime = node({ worker: false })
+  const shown = await predictExamples(stored!, 5, runtime)
+  await runtime.dispose()
+  if (!('kind' in shown) || shown.kind !== 'losses') throw new Error(JSON.stringify(shown))
+  const losses = shown.worst.map(({ loss }) => loss)
+  expect(losses).toEqual(losses.toSorted((a, b) => b - a))
+  const colors: Readonly<Record<number, string>> = { 0: '0,0,0', 1: '0,114,178', 2: '213,94,0', 255: '128,128,128' }
+  const pixelsOf = async (from: string | Buffer) => [...(await sharp(from).removeAlpha().raw().toBuffer())]
+  const split = (pixels: number[]) => Array.from({ length: size * size }, (_, i) => `${pixels.slice(3 * i, 3 * i + 3)}`)
+  const decode = async (address?: string) => split(await pixelsOf(Buffer.from(address!.split(',')[1]!, 'base64')))
+  for (const { name, image, givenImage, predictedImage } of shown.worst) {
+    const mask = await sharp(space.path(`masks/${name}`)).toColourspace('b-w').raw().toBuffer()
+    const given = await decode(givenImage)
+    expect(given).toEqual([...mask].map((label) => colors[label]))
+    const predicted = await decode(predictedImage)
+    expect(predicted.filter((color, i) => color === given[i]).length).toBeGreaterThan(0.7 * size * size)
+    expect(await decode(image)).toHaveLength(size * size)
+  }
+}
+
 test('image-masks > trains with cross-entropy and Dice, measured by mean IoU, and predicts for a photo', async () => {
   const recipe = {
     model: 'net.onnx',
@@ -85,6 +113,8 @@ test('image-masks > trains with cross-entropy and Dice, measured by mean IoU, an
   expect(trained.validation['pixels/iou']).toBeGreaterThan(0.6)
   await json('predict', space.path('segment'), space.path('photos/3.png'), '-o', space.path('one.jsonl'))
   expect((await readFile(space.path('one.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(1)
+
+  await checkMasks(space.path('segment'))
 
   const { masks: _, ...train } = recipe.data.train
   await writeFile(space.path('unmasked.json'), JSON.stringify({ ...recipe, data: { ...recipe.data, train } }))

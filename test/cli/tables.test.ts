@@ -3,8 +3,10 @@ import { readFile, symlink, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { predictExamples } from '../../src/cli/report/predict-examples.js'
+import { readRuns } from '../../src/cli/runs/read-run.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
-import { writeModel } from '../../src/node/index.js'
+import { node, writeModel } from '../../src/node/index.js'
 import type { Recipe } from '../../src/recipe/recipe.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
@@ -109,6 +111,15 @@ test('a table with features > trains, and its run converts other rows alike', as
   }
   const refused = await run('snippet', folder, '--columns', space.path('linear.onnx'))
   expect(refused.stderr).toMatch(/^error \(invalid-option\): --columns: .*linear\.onnx/)
+
+  // A report has the held-out rows with the largest loss.
+  const runtime = node({ worker: false })
+  const shown = await predictExamples((await readRuns([folder]))[0]!, 3, runtime)
+  await runtime.dispose()
+  if (!('kind' in shown) || shown.kind !== 'losses') throw new Error(JSON.stringify(shown))
+  expect(shown.worst.map(({ loss }) => loss)).toEqual(shown.worst.map(({ loss }) => loss).sort((a, b) => b - a))
+  for (const { loss, given, predicted } of shown.worst)
+    expect(Math.sqrt(loss)).toBeCloseTo(Math.abs(Number(given) - Number(predicted)), 2)
 
   // A run resumes with the recipe that it was started with, and with its own.
   const longer = { ...recipe(), epochs: 22 }

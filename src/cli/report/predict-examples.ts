@@ -1,55 +1,90 @@
 import { existsSync } from 'node:fs'
 import { findScoreKind, type ScoreKind } from '../../analysis/snippet/score-kind.js'
-import type { Dataset } from '../../data/dataset.js'
+import { type Dataset, subset } from '../../data/dataset.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { readModel } from '../../node/files/model.js'
-import { encodePng } from '../../node/trackers/encode-png.js'
 import type { Model } from '../../onnx/model.js'
 import { passOptions } from '../../recipe/build.js'
-import { lossTarget } from '../../recipe/loss.js'
+import { createLoss, lossTarget, taskLosses } from '../../recipe/loss.js'
+import type { Recipe } from '../../recipe/recipe.js'
 import type { Runtime } from '../../runtime/runtime.js'
+import { evaluateExamples } from '../../train/evaluate.js'
 import { predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import type { StoredRun } from '../runs/read-run.js'
 import { RunFolder } from '../training/run-folder.js'
+import { type DescribedPrediction, describePrediction } from './describe-prediction.js'
+import { drawInput } from './draw-example.js'
 
-/** An example of the validation data and its prediction. */
-export interface ShownExample {
+interface Shown {
   /** Path of the file within the folder of the data, or the position among the validation data. */
   readonly name: string | number
-  readonly given: string | number
-  readonly predicted: string | number
-  /** Probability of the predicted class, and that of the given one. */
-  readonly probability: number
-  readonly givenProbability: number
   /** PNG as a data address, if the model reads images. */
   readonly image?: string
   /** Text, if the data have one. */
   readonly text?: string
 }
 
-/** Examples for a report: some of all, and those whose label has the lowest probability; or why there are none. */
+/** An example of the validation data with its class. */
+export interface ClassExample extends Shown {
+  readonly given: string | number
+  readonly predicted: string | number
+  /** Probability of the predicted class, and that of the given one. */
+  readonly probability: number
+  readonly givenProbability: number
+}
+
+/** An example of the validation data with other targets. */
+export interface LossExample extends Shown, DescribedPrediction {
+  readonly loss: number
+}
+
+/** Examples for a report: some of all, and the worst of them; or why there are none. */
 export type ShownExamples =
-  | { readonly samples: readonly ShownExample[]; readonly worst: readonly ShownExample[] }
+  | { readonly kind: 'classes'; readonly samples: readonly ClassExample[]; readonly worst: readonly ClassExample[] }
+  | { readonly kind: 'losses'; readonly samples: readonly LossExample[]; readonly worst: readonly LossExample[] }
   | { readonly reason: string }
 
-/** Predicts the validation data of a finished classification run with its trained model. */
+/** The trained model of a run with its validation data. */
+interface Trained {
+  readonly run: StoredRun
+  readonly recipe: Recipe
+  readonly model: Model
+  readonly data: Dataset
+  readonly runtime: Runtime
+}
+
+/**
+ * Predicts the validation data of a finished run with its trained model. The worst examples are those whose class has
+ * the lowest probability; with other targets than one class per example, those with the largest loss.
+ */
 export async function predictExamples(run: StoredRun, count: number, runtime: Runtime): Promise<ShownExamples> {
   const { mixup: _, ...recipe } = run.recipe
-  const { loss } = recipe
   const path = new RunFolder(run.path).tuned
   if (!existsSync(path)) return { reason: 'the run is not finished' }
-  const target = loss.kind === 'cross-entropy' || loss.kind === 'focal' ? lossTarget(loss) : undefined
-  if (!target?.isClasses || passOptions(recipe).passes) return { reason: 'the loss does not compare classes' }
+  if (passOptions(recipe).passes || taskLosses(recipe.loss).some(([, loss]) => !lossTarget(loss)))
+    return { reason: 'the loss compares examples with each other' }
   const model = await readModel(path)
   const opened = await RecipeData.open(recipe, model, model)
   const data = await opened.validation()
   if (!data) return { reason: 'the recipe has no validation data' }
   if (!('batch' in data)) return { reason: 'the validation data are a stream' }
-  const output = (loss as { logits?: string }).logits ?? onlyOutput(model)
+  const trained: Trained = { run, recipe: opened.recipe, model, data, runtime }
+  return (await predictClasses(trained, count)) ?? (await rankByLoss(trained, count))
+}
+
+/** Undefined if the targets are not one class per example. */
+async function predictClasses(trained: Trained, count: number): Promise<ShownExamples | undefined> {
+  const { run, recipe, model, data, runtime } = trained
+  const { loss } = recipe
+  const target = loss.kind === 'cross-entropy' || loss.kind === 'focal' ? lossTarget(loss) : undefined
+  if (!target?.isClasses) return undefined
+  const [only, ...others] = model.proto.graph?.output ?? []
+  const output = (loss as { logits?: string }).logits ?? (others.length === 0 ? only?.name : undefined)
+  if (output === undefined) return undefined
   const labels = new Float64Array(data.length).fill(Number.NaN)
   const settings = {
     runtime,
@@ -60,35 +95,75 @@ export async function predictExamples(run: StoredRun, count: number, runtime: Ru
   const found: { index: number; given: number; probabilities: readonly number[] }[] = []
   for await (const { indices, outputs } of predict(model, recordLabels(data, target.name, labels), settings)) {
     const rows = probabilitiesOf(outputs[output]!, indices.length, kind)
-    if (!rows) return { reason: `the output '${output}' is not one score per class` }
+    if (!rows) return undefined
     for (const [i, index] of indices.entries())
       if (labels[index]! >= 0) found.push({ index, given: labels[index]!, probabilities: rows[i]! })
   }
-  if (found.length === 0) return { reason: 'the labels are not one class per example' }
-  const names = Object.values(run.classes).length === 1 ? Object.values(run.classes)[0] : undefined
-  const { keys } = data.identify?.() ?? {}
-  const show = async ({ index, given, probabilities }: (typeof found)[number]): Promise<ShownExample> => {
+  if (found.length === 0) return undefined
+  const names = classNamesOf(run)
+  const nameOf = nameExamples(trained)
+  const show = async ({ index, given, probabilities }: (typeof found)[number]): Promise<ClassExample> => {
     const best = probabilities.indexOf(Math.max(...probabilities))
     return {
-      name: recipe.data.train.kind === 'image-folder' && keys ? keys[index]! : index,
+      name: nameOf(index),
       ...{ given: names?.[given] ?? given, predicted: names?.[best] ?? best },
       ...{ probability: probabilities[best]!, givenProbability: probabilities[given] ?? 0 },
-      ...drawInput(await data.batch([index]), target.name),
+      ...drawInput(await data.batch([index]), [target.name]),
     }
   }
-  const step = Math.max(1, found.length / count)
-  const spread = Array.from({ length: Math.min(count, found.length) }, (_, i) => found[Math.floor(i * step)]!)
   const ranked = found.toSorted((a, b) => (a.probabilities[a.given] ?? 0) - (b.probabilities[b.given] ?? 0))
   return {
-    samples: await Promise.all(spread.map(show)),
+    kind: 'classes',
+    samples: await Promise.all(spread(found, count).map(show)),
     worst: await Promise.all(ranked.slice(0, count).map(show)),
   }
 }
 
-function onlyOutput({ proto }: Model): string {
-  const [name, ...others] = (proto.graph?.output ?? []).map((output) => output.name ?? '')
-  if (name !== undefined && others.length === 0) return name
-  throw new OnnxIreError('invalid-recipe', 'the model has several outputs: name that with the scores, loss.logits')
+async function rankByLoss(trained: Trained, count: number): Promise<ShownExamples> {
+  const { run, recipe, model, data, runtime } = trained
+  const found: { index: number; loss: number }[] = []
+  try {
+    for await (const loss of evaluateExamples(model, data, { loss: createLoss(recipe.loss), runtime }))
+      found.push({ index: found.length, loss })
+  } catch (error) {
+    if (!(error instanceof OnnxIreError)) throw error
+    return { reason: error.message }
+  }
+  const losses = taskLosses(recipe.loss).map(([, loss]) => loss)
+  const targets = losses.map((loss) => lossTarget(loss)!.name)
+  const nameOf = nameExamples(trained)
+  const shown = new Map<number, LossExample>()
+  const samples = spread(found, count)
+  // The loss of an example without a target that counts is no number.
+  const ranked = found.filter(({ loss }) => !Number.isNaN(loss)).sort((a, b) => b.loss - a.loss)
+  const worst = ranked.slice(0, count)
+  const chosen = [...new Set([...samples, ...worst])]
+  const which = chosen.map(({ index }) => index)
+  for await (const { indices, outputs } of predict(model, subset(data, which), { runtime, batchSize: 1 })) {
+    const { index, loss } = chosen[indices[0]!]!
+    const tensors = await data.batch([index])
+    const described = describePrediction(model, losses[0]!, tensors, outputs, classNamesOf(run))
+    shown.set(index, { name: nameOf(index), loss, ...drawInput(tensors, targets), ...described })
+  }
+  const show = ({ index }: (typeof found)[number]) => shown.get(index)!
+  return { kind: 'losses', samples: samples.map(show), worst: worst.map(show) }
+}
+
+/** At most `count` items, evenly spread. */
+function spread<T>(items: readonly T[], count: number): T[] {
+  const step = Math.max(1, items.length / count)
+  return Array.from({ length: Math.min(count, items.length) }, (_, i) => items[Math.floor(i * step)]!)
+}
+
+function classNamesOf({ classes }: StoredRun): readonly string[] | undefined {
+  const [names, ...others] = Object.values(classes)
+  return others.length === 0 ? names : undefined
+}
+
+function nameExamples({ recipe, data }: Trained): (index: number) => string | number {
+  const { kind } = recipe.data.train
+  const keys = kind === 'image-folder' || kind === 'image-masks' ? data.identify?.().keys : undefined
+  return (index) => keys?.[index] ?? index
 }
 
 /** The data, with the class number of every example that is read written to `labels`. */
@@ -116,65 +191,4 @@ function probabilitiesOf(tensor: Tensor, examples: number, kind: ScoreKind): num
     const total = exponentials.reduce((sum, each) => sum + each, 0)
     return exponentials.map((each) => each / total)
   })
-}
-
-/** Longest side of an image in pixels. */
-const side = 96
-/** Characters of a text that are shown. */
-const longest = 240
-
-/** The input of an example as an image as the model reads it, scaled to its darkest and brightest value, or as a text. */
-function drawInput(tensors: Readonly<Record<string, Tensor>>, target: string): Pick<ShownExample, 'image' | 'text'> {
-  for (const [name, tensor] of Object.entries(tensors)) {
-    if (name === target) continue
-    if (tensor.dtype === 'string') return { text: String((tensor.data as readonly string[])[0]).slice(0, longest) }
-    const [, a, b, c, ...others] = tensor.dims
-    if (a === undefined || b === undefined || c === undefined || others.length > 0) continue
-    const isFirst = a === 1 || a === 3
-    if (!isFirst && c !== 1 && c !== 3) continue
-    const [channels, rows, columns] = isFirst ? [a, b, c] : [c, a, b]
-    const numbers = numbersOf(tensor)
-    const at = (channel: number, y: number, x: number) =>
-      numbers[isFirst ? (channel * rows + y) * columns + x : (y * columns + x) * channels + channel]!
-    return { image: drawImage(channels, rows, columns, at) }
-  }
-  return {}
-}
-
-function drawImage(
-  channels: number,
-  rows: number,
-  columns: number,
-  at: (channel: number, y: number, x: number) => number,
-): string {
-  const scale = Math.min(1, side / Math.max(rows, columns))
-  const [height, width] = [Math.max(1, Math.round(rows * scale)), Math.max(1, Math.round(columns * scale))]
-  const pixels: number[] = []
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++)
-      for (let channel = 0; channel < 3; channel++)
-        pixels.push(meanOf(at, channel % channels, [y, height, rows], [x, width, columns]))
-  const least = pixels.reduce((p, q) => Math.min(p, q), Number.POSITIVE_INFINITY)
-  const range = pixels.reduce((p, q) => Math.max(p, q), Number.NEGATIVE_INFINITY) - least || 1
-  const rgb = Uint8Array.from(pixels, (value) => Math.round((255 * (value - least)) / range))
-  return `data:image/png;base64,${Buffer.from(encodePng(width, height, rgb)).toString('base64')}`
-}
-
-type Axis = readonly [at: number, shown: number, length: number]
-
-/** Mean of the pixels that become one. */
-function meanOf(
-  at: (channel: number, y: number, x: number) => number,
-  channel: number,
-  rows: Axis,
-  columns: Axis,
-): number {
-  const range = ([i, shown, length]: Axis) => {
-    const from = Math.floor((i * length) / shown)
-    return [from, Math.max(from + 1, Math.floor(((i + 1) * length) / shown))] as const
-  }
-  const [[top, bottom], [left, right]] = [range(rows), range(columns)]
-  let sum = 0
-  for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) sum += at(channel, y, x)
-  return sum / ((bottom - top) * (right - left))
 }

@@ -7,7 +7,7 @@ import { compareGroups, diffRuns, summarizeNumbers } from '../runs/compare-runs.
 import type { StoredRun } from '../runs/read-run.js'
 import { type Chart, chartStyle, colorCount } from './draw-chart.js'
 import { drawCurves, drawTensors } from './draw-runs.js'
-import type { ShownExample, ShownExamples } from './predict-examples.js'
+import type { ClassExample, LossExample, ShownExamples } from './predict-examples.js'
 
 /**
  * Writes a page about runs, without scripts and without anything from a network.
@@ -141,19 +141,36 @@ async function writeRun(run: StoredRun, color: number, examples?: ShownExamples)
 
 function writeExamples(examples: ShownExamples): string[] {
   if ('reason' in examples) return [`<p class="note">no examples: ${escapeHtml(examples.reason)}</p>`]
-  const section = (title: string, list: readonly ShownExample[]) =>
-    `<figure><h3>${title}</h3><div class="examples">${list.map(writeExample).join('\n')}</div></figure>`
-  return [
-    section('held-out examples whose label has the lowest probability', examples.worst),
-    section('held-out examples, evenly spread', examples.samples),
-  ]
+  const section = (title: string, list: readonly string[]) =>
+    `<figure><h3>${title}</h3><div class="examples">${list.join('\n')}</div></figure>`
+  const [order, worst, samples] =
+    examples.kind === 'classes'
+      ? ['whose label has the lowest probability', examples.worst.map(writeClass), examples.samples.map(writeClass)]
+      : ['with the largest loss', examples.worst.map(writeLoss), examples.samples.map(writeLoss)]
+  return [section(`held-out examples ${order}`, worst), section('held-out examples, evenly spread', samples)]
 }
 
-function writeExample(example: ShownExample): string {
-  const { name, given, predicted, probability, givenProbability, image, text } = example
+/** Writes an example. @param caption HTML about its prediction */
+function writeExample({ name, image, text }: ClassExample | LossExample, caption: string): string {
+  const shown = text === undefined ? '' : `${escapeHtml(text)}<br>`
+  return `<figure>${writeImage(image)}<figcaption>${shown}${caption}<br><span class="note">${escapeHtml(String(name))}</span></figcaption></figure>`
+}
+
+const writeImage = (address: string | undefined): string =>
+  address === undefined ? '' : `<img src="${address}" alt="">`
+
+function writeClass(example: ClassExample): string {
+  const { given, predicted, probability, givenProbability } = example
   const percent = (share: number) => `${Math.round(100 * share)} %`
-  const isRight = given === predicted
-  return `<figure>${image === undefined ? '' : `<img src="${image}" alt="">`}<figcaption>${text === undefined ? '' : `${escapeHtml(text)}<br>`}<b>${escapeHtml(String(predicted))}</b> ${percent(probability)}${isRight ? '' : `, label ${escapeHtml(String(given))} ${percent(givenProbability)}`}<br><span class="note">${escapeHtml(String(name))}</span></figcaption></figure>`
+  const label = given === predicted ? '' : `, label ${escapeHtml(String(given))} ${percent(givenProbability)}`
+  return writeExample(example, `<b>${escapeHtml(String(predicted))}</b> ${percent(probability)}${label}`)
+}
+
+function writeLoss(example: LossExample): string {
+  const { loss, given, predicted, givenImage, predictedImage } = example
+  const masks = givenImage === undefined ? '' : `${writeImage(predictedImage)}target:${writeImage(givenImage)}`
+  const texts = given === undefined ? '' : `<b>${escapeHtml(predicted!)}</b>, target ${escapeHtml(given)}<br>`
+  return writeExample(example, `${masks}${texts}loss ${formatNumber(loss)}`)
 }
 
 /** Largest number of classes whose confusion matrix is written. */

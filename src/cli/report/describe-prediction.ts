@@ -1,0 +1,99 @@
+import { findScoreKind } from '../../analysis/snippet/score-kind.js'
+import { numbersOf } from '../../ir/leaf.js'
+import type { Tensor, Tensors } from '../../ir/tensor.js'
+import { lossRegistry } from '../../loss/registry.js'
+import type { Model } from '../../onnx/model.js'
+import { lossTarget, type TaskLoss } from '../../recipe/loss.js'
+import { getOwn } from '../../util/record.js'
+import { formatNumber } from '../format.js'
+import { drawMask, drawTensor } from './draw-example.js'
+
+/** The target of an example and its prediction, as text or, if they are masks or images, as PNG in data addresses. */
+export interface DescribedPrediction {
+  readonly given?: string
+  readonly predicted?: string
+  readonly givenImage?: string
+  readonly predictedImage?: string
+}
+
+/** Largest number of elements that are written. */
+const mostNumbers = 8
+
+/**
+ * Describes the target of an example and its prediction; empty if both are neither images nor short.
+ * @param tensors one example of the data
+ * @param outputs outputs of the model for it
+ * @param names class names
+ */
+export function describePrediction(
+  model: Model,
+  loss: TaskLoss,
+  tensors: Tensors,
+  outputs: Tensors,
+  names?: readonly string[],
+): DescribedPrediction {
+  const options: Readonly<Record<string, unknown>> = { ...loss }
+  const [only, ...others] = Object.keys(outputs)
+  const output = options[lossRegistry[loss.kind].output] ?? (others.length === 0 ? only : undefined)
+  const { name = '', isClasses } = lossTarget(loss) ?? {}
+  const [scores, target] = [getOwn(outputs, String(output)), getOwn(tensors, name)]
+  // Sequences and distributions are not comparable with scores.
+  const isOther = loss.kind === 'ctc' || loss.kind === 'kl' || options['probabilities'] === true
+  if (!scores || !target || isOther) return {}
+  if (isClasses) {
+    const { axis, ignoreIndex } = options as { readonly axis?: number; readonly ignoreIndex?: number }
+    const predicted = largestAlong(scores, axis ?? (scores.dims.length === 4 ? 1 : -1))
+    return describeClasses(numbersOf(target), predicted, target.dims, { names, ignoreIndex })
+  }
+  if (loss.kind === 'binary-cross-entropy' || options['binary']) {
+    const threshold = findScoreKind(model, String(output)) === 'probabilities' ? 0.5 : 0
+    const given = numbersOf(target).map((value) => Number(value > 0.5))
+    const predicted = numbersOf(scores).map((value) => Number(value > threshold))
+    return target.dims.length > 2
+      ? describeClasses(given, predicted, target.dims)
+      : { given: listPositives(given, names), predicted: listPositives(predicted, names) }
+  }
+  return describeValues(target, scores)
+}
+
+/** Index of the largest score along an axis, for every other position. */
+function largestAlong({ dims, ...tensor }: Tensor, axis: number): number[] {
+  const at = axis < 0 ? dims.length + axis : axis
+  const [classes, inner] = [dims[at] ?? 1, dims.slice(at + 1).reduce((a, b) => a * b, 1)]
+  const numbers = numbersOf({ dims, ...tensor })
+  return Array.from({ length: numbers.length / classes }, (_, i) => {
+    const start = Math.floor(i / inner) * classes * inner + (i % inner)
+    let best = 0
+    for (let c = 1; c < classes; c++) if (numbers[start + c * inner]! > numbers[start + best * inner]!) best = c
+    return best
+  })
+}
+
+function describeClasses(
+  given: readonly number[],
+  predicted: readonly number[],
+  dims: readonly number[],
+  { names, ignoreIndex }: { readonly names?: readonly string[] | undefined; readonly ignoreIndex?: number | undefined } = {},
+): DescribedPrediction {
+  if (given.length !== predicted.length) return {}
+  const list = (classes: readonly number[]) => classes.map((label) => names?.[label] ?? label).join(', ')
+  if (given.length <= mostNumbers) return { given: list(given), predicted: list(predicted) }
+  const [rows, columns, ...others] = dims.filter((length, i) => i > 0 && length !== 1)
+  if (rows === undefined || columns === undefined || others.length > 0) return {}
+  const draw = (classes: readonly number[]) => drawMask(classes, rows, columns, ignoreIndex)
+  return { givenImage: draw(given), predictedImage: draw(predicted) }
+}
+
+/** The classes that are answered with yes. */
+function listPositives(values: readonly number[], names: readonly string[] | undefined): string {
+  const positive = values.flatMap((value, i) => (value === 1 ? [names?.[i] ?? i] : []))
+  return positive.length === 0 ? 'none' : positive.join(', ')
+}
+
+function describeValues(target: Tensor, output: Tensor): DescribedPrediction {
+  const [given, predicted] = [numbersOf(target), numbersOf(output)]
+  if (given.length <= mostNumbers)
+    return { given: given.map(formatNumber).join(', '), predicted: predicted.map(formatNumber).join(', ') }
+  const [givenImage, predictedImage] = [drawTensor(target), drawTensor(output)]
+  return givenImage === undefined || predictedImage === undefined ? {} : { givenImage, predictedImage }
+}
