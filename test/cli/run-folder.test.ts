@@ -75,27 +75,6 @@ describe('one process per run folder', () => {
     expect(results.find(({ code }) => code === 1)!.stderr).toMatch(/error \((locked|invalid-option)\): /)
     expect((await readFile(`${out}/metrics.jsonl`, 'utf8')).split('{"kind":"step"')).toHaveLength(21)
   })
-
-  test('killed > its lock is taken over', async () => {
-    const recipe = await space.writeRecipe('killed.json', { epochs: 500, threads: 1 })
-    const out = space.path('killed')
-    const { process, finished } = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01'])
-    await checkpointAfter(out, 10)
-    process.kill('SIGKILL')
-    await finished
-    expect(existsSync(`${out}/lock.json`)).toBe(true)
-    const saved = await lastStep(out)
-    const { step } = await json<TrainingResult>(
-      'train',
-      recipe,
-      '--out',
-      out,
-      '--resume',
-      ...(await twoMoreEpochs(out)),
-    )
-    expect(step).toBe(10 * Math.ceil(saved / 10) + 20)
-    expect(existsSync(`${out}/lock.json`)).toBe(false)
-  })
 })
 
 describe('--force', () => {

@@ -10,7 +10,7 @@ import { type Workspace, workspace } from './workspace.js'
 let [space, recipe]: [Workspace, string] = [{} as Workspace, '']
 beforeAll(async () => {
   space = await workspace()
-  recipe = await space.writeRecipe('long.json', { epochs: 30, threads: 1 })
+  recipe = await space.writeRecipe('long.json', { epochs: 5, threads: 1 })
 })
 afterAll(() => space.remove())
 
@@ -45,8 +45,8 @@ describe.skipIf(!existsSync('/dev/full'))('an output without room', () => {
     return { code, stderr }
   }
 
-  test.each([[], ['--json']])('inspect %s > exits with 1 and one line', async (...options) => {
-    const { code, stderr } = await runOnFullDevice('stdout', 'inspect', space.path('model.onnx'), ...options)
+  test('inspect > exits with 1 and one line', async () => {
+    const { code, stderr } = await runOnFullDevice('stdout', 'inspect', space.path('model.onnx'))
     expect(code).toBe(1)
     expect(stderr).toMatch(/^error \(io\): .*\n$/)
   })
