@@ -1,6 +1,7 @@
 import { type Dataset, type DatasetSplit, type SplitOptions, split } from '../data/dataset.js'
 import type { Measures } from '../metric/accumulator.js'
 import { checkNames } from '../util/check.js'
+import { getOwn } from '../util/record.js'
 import { deviation, mean } from '../util/statistics.js'
 
 /** Options of `crossValidate`. */
@@ -67,7 +68,7 @@ export async function crossValidate(data: Dataset, options: CrossValidateOptions
 /** Mean and spread of the metrics that are one number in some fold. */
 export function summarizeFolds(folds: readonly Measures[]): Readonly<Record<string, FoldMetric>> {
   const names = new Set(folds.flatMap(({ count: _, ...measures }) => Object.keys(measures)))
-  const valuesOf = (name: string) => folds.map((fold) => fold[name]).filter((value) => typeof value === 'number')
+  const valuesOf = (name: string) => folds.map((fold) => getOwn(fold, name)).filter((value) => typeof value === 'number')
   return Object.fromEntries(
     [...names].flatMap((name) => {
       const values = valuesOf(name)

@@ -116,7 +116,9 @@ async function checkExamples(folder: string) {
 test('labels > lists files, writes a page with thumbnails and a recipe without the suspects', async () => {
   const [page, cleaned] = [space.path('page.html'), space.path('cleaned/recipe.json')]
   await mkdir(space.path('cleaned'))
-  await json<TrainingResult>('train', space.path('photos.json'), '--out', space.path('run'))
+  await writeFile(space.path('photos/dark/old.BMP'), 'not read')
+  const { warnings } = await json<TrainingResult>('train', space.path('photos.json'), '--out', space.path('run'))
+  expect(warnings).toContainEqual(expect.stringMatching(/^1 image was skipped, since \.bmp /))
   await checkExamples(space.path('run'))
   const { labels, suspects } = await json<Result>('labels', space.path('run'), '--html', page, '--drop', cleaned)
   expect([suspects, labels.length]).toEqual([1, 32])

@@ -7,6 +7,7 @@ import { subset } from '../../data/dataset.js'
 import { missingTexts } from '../../data/formats/table-features.js'
 import { listColumns } from '../../data/model-columns.js'
 import { takeExamples } from '../../data/stream.js'
+import type { TableStatistics } from '../../data/table-statistics.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { streamCsv } from '../../node/data/csv.js'
 import { inferInput } from '../../node/data/data-source.js'
@@ -105,11 +106,11 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
 /** Replaces the inputs that are made of columns by the columns of a model that `export --columns` wrote. */
 async function takeFields(run: Snippet, path: string, recipe: Recipe): Promise<Snippet> {
   const source = recipe.data.train
-  const statistics = (source.kind === 'csv' && source.statistics) || {}
+  const statistics: TableStatistics = (source.kind === 'csv' && source.statistics) || {}
   const tensors = run.inputs.flatMap(({ name }) => getOwn(statistics, name) ?? [])
   const columns = [...listColumns(tensors)]
   const others = run.inputs.filter(({ name }) => !getOwn(statistics, name))
-  const inputs = listInputs((await readModel(path)).proto).map(createInput)
+  const inputs = listInputs((await readModel(path)).proto).map((info) => createInput(info))
   const isWritten =
     columns.length > 0 &&
     inputs.length === columns.length + others.length &&

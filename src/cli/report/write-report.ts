@@ -143,10 +143,10 @@ function writeExamples(examples: ShownExamples): string[] {
   if ('reason' in examples) return [`<p class="note">no examples: ${escapeHtml(examples.reason)}</p>`]
   const section = (title: string, list: readonly string[]) =>
     `<figure><h3>${title}</h3><div class="examples">${list.join('\n')}</div></figure>`
-  const [order, worst, samples] =
-    examples.kind === 'classes'
-      ? ['whose label has the lowest probability', examples.worst.map(writeClass), examples.samples.map(writeClass)]
-      : ['with the largest loss', examples.worst.map(writeLoss), examples.samples.map(writeLoss)]
+  const isClass = examples.kind === 'classes'
+  const worst = isClass ? examples.worst.map(writeClass) : examples.worst.map(writeLoss)
+  const samples = isClass ? examples.samples.map(writeClass) : examples.samples.map(writeLoss)
+  const order = isClass ? 'whose label has the lowest probability' : 'with the largest loss'
   return [section(`held-out examples ${order}`, worst), section('held-out examples, evenly spread', samples)]
 }
 
