@@ -156,8 +156,8 @@ function writeExample({ name, image, text }: ClassExample | LossExample, caption
   return `<figure>${writeImage(image)}<figcaption>${shown}${caption}<br><span class="note">${escapeHtml(String(name))}</span></figcaption></figure>`
 }
 
-const writeImage = (address: string | undefined): string =>
-  address === undefined ? '' : `<img src="${address}" alt="">`
+const writeImage = (address: string | undefined, alt = ''): string =>
+  address === undefined ? '' : `<img src="${address}" alt="${alt}">`
 
 function writeClass(example: ClassExample): string {
   const { given, predicted, probability, givenProbability } = example
@@ -168,7 +168,8 @@ function writeClass(example: ClassExample): string {
 
 function writeLoss(example: LossExample): string {
   const { loss, given, predicted, givenImage, predictedImage } = example
-  const masks = givenImage === undefined ? '' : `${writeImage(predictedImage)}target:${writeImage(givenImage)}`
+  const [left, right] = [writeImage(predictedImage, 'prediction'), writeImage(givenImage, 'target')]
+  const masks = givenImage === undefined ? '' : `prediction:${left}target:${right}`
   const texts = given === undefined ? '' : `<b>${escapeHtml(predicted!)}</b>, target ${escapeHtml(given)}<br>`
   return writeExample(example, `${masks}${texts}loss ${formatNumber(loss)}`)
 }

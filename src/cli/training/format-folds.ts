@@ -29,7 +29,7 @@ export function formatFolds({ folder, folds, metrics, interrupted }: FoldsResult
     return [name, ...cells.map(([metric, cell]) => (typeof cell === 'number' ? formatMetric(metric, cell) : '-'))]
   }
   const rows = [
-    ...folds.map(({ validation }, fold) => row(String(fold), (metric) => getOwn(validation ?? undefined, metric))),
+    ...folds.map(({ validation }, fold) => row(String(fold), (metric) => getOwn(validation, metric))),
     row('mean', (metric) => metrics[metric]!.mean),
     row('deviation', (metric) => metrics[metric]!.deviation),
   ]

@@ -72,7 +72,7 @@ export async function parseCsvDataset(source: CsvFile, options: CsvOptions): Pro
     for (const { plan, elements } of columns)
       for (const field of plan.columns) elements.push(parseField(plan, field, record, file.substitute))
     for (const [t, { features }] of file.tensors.entries())
-      for (const [i, feature] of features.entries()) raw[t]![i]!.push(readFeature(feature, record, file.substitute))
+      for (const [i, feature] of features.entries()) raw[t]![i]!.push(readFeature(feature, record))
   }
   for await (const _ of file.records(append)) rows++
   if (rows === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
@@ -124,7 +124,7 @@ export async function parseCsvStream(
       toExample(collecting, record, file.substitute)
       if (!fits) return
       for (const [t, { features }] of file.tensors.entries())
-        for (const [i, feature] of features.entries()) raw[t]![i]!.push(readFeature(feature, record, file.substitute))
+        for (const [i, feature] of features.entries()) raw[t]![i]!.push(readFeature(feature, record))
     }
     for await (const _ of file.records(collect)) length++
     if (length === 0) throw new OnnxIreError('invalid-data', `${path}: it has no usable record`)
@@ -136,7 +136,7 @@ export async function parseCsvStream(
     classes: plan.classes && new ClassNames(getOwn(classes, plan.name)),
   }))
   const toRow = (record: readonly string[]): DataExample => {
-    const read = (t: number, i: number) => readFeature(file.tensors[t]!.features[i]!, record, file.substitute)
+    const read = (t: number, i: number) => readFeature(file.tensors[t]!.features[i]!, record)
     const encoded = encodeTensors(file.tensors, 1, read, statistics ?? {})
     const single = Object.entries(encoded).map(([name, { dims, ...rest }]) => [name, { ...rest, dims: dims.slice(1) }])
     return { ...toExample(plans, record, file.substitute), ...Object.fromEntries(single) }
@@ -145,17 +145,12 @@ export async function parseCsvStream(
   return { ...stream(examples, { shuffleBuffer, length }), classes, ...(statistics ? { statistics } : {}) }
 }
 
-/** Reads the raw number of a feature in a record. @param substitute replacement of a missing number */
-function readFeature(
-  feature: FeatureTensor['features'][number],
-  record: readonly string[],
-  substitute: number | undefined,
-): number {
+/** Reads the raw number of a feature in a record. */
+function readFeature(feature: FeatureTensor['features'][number], record: readonly string[]): number {
   const { name, at } = feature.field
   const text = record[at]!
   const isMissing = missingTexts.has(text)
   if (!isMissing || !feature.needsField) return feature.read(text, isMissing)
-  if (substitute !== undefined) return substitute
   throw new FieldError(
     `column '${name}' is ${text === '' ? 'empty' : `'${text}'`}: fill it in, or set 'impute' of the column`,
   )
@@ -204,7 +199,9 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
     checkNumber('csv', 'missing', missing, { min: -Number.MAX_VALUE, max: Number.MAX_VALUE })
   else if (missing !== 'error' && missing !== 'skip')
     throw invalidOption('csv', 'missing', missing, "'error', 'skip' or a number")
-  const { plans, tensors } = planTensors(await readColumnNames(source, delimiter, header), options.tensors)
+  const substitute = typeof missing === 'number' ? missing : undefined
+  const columns = await readColumnNames(source, delimiter, header)
+  const { plans, tensors } = planTensors(columns, options.tensors, substitute)
   const required = tensors.flatMap(({ features }) => features.filter(({ needsField }) => needsField))
   const isIncomplete = (record: readonly string[]) =>
     hasMissing(plans, record) || required.some(({ field }) => missingTexts.has(record[field.at]!))
@@ -214,7 +211,7 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
   return {
     plans,
     tensors,
-    substitute: typeof missing === 'number' ? missing : undefined,
+    substitute,
     async *records(convert) {
       let number = -1
       for await (const record of source.records(delimiter)) {
@@ -311,11 +308,13 @@ const columnOptions = ['columns', 'as', 'classes', 'dims', 'impute', 'scale', 'p
 
 /**
  * Resolves the fields of every tensor from the header.
+ * @param substitute replacement of missing numbers
  * @throws 'invalid-option' for columns that the header does not have
  */
 function planTensors(
   header: readonly string[],
   tensors: Readonly<Record<string, CsvTensor>>,
+  substitute: number | undefined,
 ): Pick<OpenCsv, 'plans' | 'tensors'> {
   const full = Object.entries(tensors).map(([name, given]) => [name, toColumns(given)] as const)
   if (full.length === 0) throw new OnnxIreError('invalid-option', "csv: option 'tensors' must name at least one tensor")
@@ -346,13 +345,20 @@ function planTensors(
     const fields = parts.map(({ columns }) => fieldsOf(name, columns))
     const [first] = parts
     if (isList || hasFeatures(first!)) {
-      featureTensors.push(planFeatures(name, parts, fields, !isList && at.has(first!.columns as string)))
+      const filled = parts.map((part) => imputeWith(part, substitute))
+      featureTensors.push(planFeatures(name, filled, fields, !isList && at.has(first!.columns as string)))
       continue
     }
     plans.push(planColumns(name, first!, fields[0]!, at.has(first!.columns as string)))
   }
   return { plans, tensors: featureTensors }
 }
+
+/** The options of columns with a replacement of missing numbers, if they have none of their own. */
+const imputeWith = (part: CsvColumns, impute: number | undefined): CsvColumns =>
+  impute === undefined || part.impute !== undefined || part.as === 'one-hot' || part.as === 'category'
+    ? part
+    : { ...part, impute }
 
 /** @param isSingle whether the tensor is one named column */
 function planColumns(name: string, part: CsvColumns, fields: readonly TableField[], isSingle: boolean): CsvTensorPlan {

@@ -145,6 +145,13 @@ describe('features of a table', () => {
     )
   })
 
+  it('missing: a number > is one of the statistics, as of impute', async () => {
+    const file = await put('gaps.csv', 'n,m\n1,0\n,0\n3,0\n')
+    const data = await readCsv(file, { tensors: { t: { columns: 'n', scale: 'min-max' } }, missing: -1 })
+    expect(data.statistics!['t']!['n']).toEqual({ fill: -1, offset: -1, divisor: 4 })
+    expect(await rowsOf(data, 't')).toEqual([[0.5], [0], [1]])
+  })
+
   it('dates > are read with and without time zones; others name file and line', async () => {
     const file = await put('dates.csv', 'd\n2024-05-31T23:30+02:00\n2024-05-31 23:30\n1970-01-02\n0001-01-01\n')
     const data = await readCsv(file, {
