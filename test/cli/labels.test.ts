@@ -78,12 +78,6 @@ test('labels > of 30 flipped labels among 600, 25 are among the first 30, and mo
   expect(found.filter(({ example, predicted }) => flipped.get(example as number) === predicted).length).toBeGreaterThan(
     19,
   )
-  console.log(
-    hits(labels.slice(0, 30)).length,
-    suspects,
-    found.length,
-    found.filter(({ example, predicted }) => flipped.get(example as number) === predicted).length,
-  )
 })
 
 /** The report of a run shows held-out images with their predictions, the worst first. */
