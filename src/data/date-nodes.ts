@@ -11,10 +11,12 @@ const daysBefore1970 = 719_468 + 146_097
 
 /**
  * Nodes that compute parts of dates from texts [N], with the numbers of `parseDate` and `dateParts`. A text that is not
- * a date fails when the graph runs: it is replaced by one that Cast cannot convert.
+ * a date fails when the graph runs: it is replaced by one that Cast cannot convert, and the name of that node is the
+ * reason.
  */
 export class DateNodes {
   readonly #nodes: NodeList
+  readonly #column: string
   /** Whether each text is a missing date, as bool [N]. */
   readonly isMissing: string
   readonly #second: string
@@ -26,9 +28,10 @@ export class DateNodes {
   /** @param acceptsMissing whether missing dates, which have any parts, do not fail */
   constructor(nodes: NodeList, text: string, acceptsMissing: boolean) {
     this.#nodes = nodes
+    this.#column = text
     this.isMissing = this.#matches(text, `(?:${[...missingTexts].join('|')})`)
     const given = acceptsMissing ? nodes.add('Where', [this.isMissing, this.#text('1970-01-01'), text]) : text
-    const known = nodes.add('Where', [this.#matches(given, datePattern), given, this.#text('no date')])
+    const known = nodes.add('Where', [this.#matches(given, datePattern), given, this.#text('no-no-no')])
     // Text is appended so that every row has the parts that are read: an absent part is empty, or has its default.
     const [year, month, rest, west] = this.#split(known, '-', '---', 4)
     const [local, east] = this.#split(rest!, '+', '+', 2)
@@ -143,7 +146,8 @@ export class DateNodes {
   }
 
   #integer(text: string): string {
-    return this.#nodes.add('Cast', [text], [integerAttribute('to', dtypes.int64.onnx)])
+    const to = integerAttribute('to', dtypes.int64.onnx)
+    return this.#nodes.add('Cast', [text], [to], undefined, undefined, `${this.#column} is not a date`)
   }
 
   #toFloat(value: string): string {

@@ -46,7 +46,8 @@ export interface ColumnOptions {
  * ```
  */
 export function takeColumns(model: Model, statistics: TableStatistics, { outputs = {} }: ColumnOptions = {}): Model {
-  const features = listInputs(model.proto).flatMap(({ name = '' }) => getOwn(statistics, name) ?? [])
+  const found = listInputs(model.proto).map(({ name = '' }) => getOwn(statistics, name))
+  const features = found.filter((each) => each !== undefined)
   const hasDates = features.some((each) => Object.values(each).some(({ part }) => part !== undefined))
   const base = hasDates ? upgrade(model) : model
   const graph = base.proto.graph!

@@ -25,18 +25,22 @@ export class NodeList {
     for (const { name = '' } of [...input, ...initializer]) this.#taken.add(name)
   }
 
-  /** Adds a node, and returns the name of its first output. */
+  /**
+   * Adds a node, and returns the name of its first output.
+   * @param label a part of the name of the node, which messages of runtimes contain
+   */
   add(
     opType: string,
     input: readonly string[],
     attribute: readonly AttributeProto[] = [],
     output: readonly string[] = [this.unused(`columns/${opType}`)],
     list: NodeProto[] = this.before,
+    label: string = opType,
   ): string {
     const domain = opType === 'LabelEncoder' ? encoderDomain : ''
     list.push(
       create('NodeProto', {
-        name: this.unused(`columns/node/${opType}`),
+        name: this.unused(`columns/node/${label}`),
         opType,
         domain,
         input,

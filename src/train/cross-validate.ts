@@ -68,7 +68,8 @@ export async function crossValidate(data: Dataset, options: CrossValidateOptions
 /** Mean and spread of the metrics that are one number in some fold. */
 export function summarizeFolds(folds: readonly Measures[]): Readonly<Record<string, FoldMetric>> {
   const names = new Set(folds.flatMap(({ count: _, ...measures }) => Object.keys(measures)))
-  const valuesOf = (name: string) => folds.map((fold) => getOwn(fold, name)).filter((value) => typeof value === 'number')
+  const valuesOf = (name: string) =>
+    folds.map((fold) => getOwn(fold, name)).filter((value) => typeof value === 'number')
   return Object.fromEntries(
     [...names].flatMap((name) => {
       const values = valuesOf(name)

@@ -35,7 +35,10 @@ test('numbers, classes of positions, images > numbers, names, two images', () =>
     predicted: '0.75, 3',
   })
   const scores = floats([1, 2, 3], 0, 9, 1, 5, 4, 3)
-  expect(describe({ kind: 'cross-entropy' }, integers([1, 2], 1, 2), scores)).toEqual({ given: 'b, c', predicted: 'b, a' })
+  expect(describe({ kind: 'cross-entropy' }, integers([1, 2], 1, 2), scores)).toEqual({
+    given: 'b, c',
+    predicted: 'b, a',
+  })
   const image = floats([1, 1, 3, 3], ...Array.from({ length: 9 }, (_, i) => i))
   const pictures = describe({ kind: 'l1' }, image, image)
   expect(pictures.givenImage).toMatch(/^data:image\/png;base64,/)

@@ -154,12 +154,7 @@ test.each<[string, string[], number, RegExp]>([
     /invalid-data.*'grid'.*\.jsonl/,
   ],
   ['no data', ['-o', 'p.csv'], 2, /a recipe, or --data/],
-  [
-    'data that do not match the model',
-    ['-o', 'p.csv', '--data', 'a'],
-    1,
-    /'x' has the shape \[3\]/,
-  ],
+  ['data that do not match the model', ['-o', 'p.csv', '--data', 'a'], 1, /'x' has the shape \[3\]/],
 ])('predict > %s > is rejected, and nothing is written', async (_, given, exit, message) => {
   const args = given.map((arg, i) =>
     given[i - 1] === '--data' ? inSpace(arg) : /^p\.|\.json$/.test(arg) ? space.path(arg) : arg,

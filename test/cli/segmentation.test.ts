@@ -68,7 +68,10 @@ async function checkMasks(folder: string) {
   const split = (pixels: number[]) => Array.from({ length: size * size }, (_, i) => `${pixels.slice(3 * i, 3 * i + 3)}`)
   const decode = async (address?: string) => split(await pixelsOf(Buffer.from(address!.split(',')[1]!, 'base64')))
   for (const { name, image, givenImage, predictedImage } of shown.worst) {
-    const mask = await sharp(space.path(`masks/${name}.png`)).toColourspace('b-w').raw().toBuffer()
+    const mask = await sharp(space.path(`masks/${name}.png`))
+      .toColourspace('b-w')
+      .raw()
+      .toBuffer()
     const given = await decode(givenImage)
     expect(given).toEqual([...mask].map((label) => colors[label]))
     const predicted = await decode(predictedImage)

@@ -41,7 +41,10 @@ export function defineSnippet(program: Command, io: Io): void {
         .choices(['node', 'web', 'python'])
         .default('node'),
     )
-    .option('--columns <model>', 'run the model that export --columns wrote from the run, on the columns of the CSV file')
+    .option(
+      '--columns <model>',
+      'run the model that export --columns wrote from the run, on the columns of the CSV file',
+    )
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -66,7 +69,10 @@ Examples:
       const model = await readModel(run.model)
       const recipe = await readRecipe(run.recipe)
       const described = await describeRun(basename(run.model), model, recipe)
-      const code = writeSnippet(target, columns === undefined ? described : await takeFields(described, columns, recipe))
+      const code = writeSnippet(
+        target,
+        columns === undefined ? described : await takeFields(described, columns, recipe),
+      )
       print(io, { for: target, code }, json, () => code.trimEnd())
     })
 }
@@ -107,8 +113,8 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
 async function takeFields(run: Snippet, path: string, recipe: Recipe): Promise<Snippet> {
   const source = recipe.data.train
   const statistics: TableStatistics = (source.kind === 'csv' && source.statistics) || {}
-  const tensors = run.inputs.flatMap(({ name }) => getOwn(statistics, name) ?? [])
-  const columns = [...listColumns(tensors)]
+  const tensors = run.inputs.map(({ name }) => getOwn(statistics, name))
+  const columns = [...listColumns(tensors.filter((each) => each !== undefined))]
   const others = run.inputs.filter(({ name }) => !getOwn(statistics, name))
   const inputs = listInputs((await readModel(path)).proto).map((info) => createInput(info))
   const isWritten =

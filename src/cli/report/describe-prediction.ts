@@ -73,7 +73,10 @@ function describeClasses(
   given: readonly number[],
   predicted: readonly number[],
   dims: readonly number[],
-  { names, ignoreIndex }: { readonly names?: readonly string[] | undefined; readonly ignoreIndex?: number | undefined } = {},
+  {
+    names,
+    ignoreIndex,
+  }: { readonly names?: readonly string[] | undefined; readonly ignoreIndex?: number | undefined } = {},
 ): DescribedPrediction {
   if (given.length !== predicted.length) return {}
   const list = (classes: readonly number[]) => classes.map((label) => names?.[label] ?? label).join(', ')

@@ -45,7 +45,7 @@ const colors = ['000000', '0072b2', 'd55e00', '009e73', 'cc79a7', 'e69f00', '56b
 
 /** The classes of pixels as an image, with a color per class. */
 export function drawMask(classes: readonly number[], rows: number, columns: number, ignoreIndex?: number): string {
-  const [height, width] = fit(rows, columns)
+  const [height, width] = shownSize(rows, columns)
   const colorOf = (label: number) => {
     if (label === ignoreIndex || label < 0) return ignored
     return colors[label < colors.length ? label : 1 + ((label - 1) % (colors.length - 1))]!
@@ -57,7 +57,7 @@ export function drawMask(classes: readonly number[], rows: number, columns: numb
 }
 
 /** Size of an image that is shown. */
-function fit(rows: number, columns: number): readonly [height: number, width: number] {
+function shownSize(rows: number, columns: number): readonly [height: number, width: number] {
   const scale = Math.min(1, side / Math.max(rows, columns))
   return [Math.max(1, Math.round(rows * scale)), Math.max(1, Math.round(columns * scale))]
 }
@@ -71,7 +71,7 @@ function drawImage(
   columns: number,
   at: (channel: number, y: number, x: number) => number,
 ): string {
-  const [height, width] = fit(rows, columns)
+  const [height, width] = shownSize(rows, columns)
   const pixels: number[] = []
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++)
