@@ -65,9 +65,9 @@ export async function crossValidate(data: Dataset, options: CrossValidateOptions
   return { folds, metrics: summarizeFolds(folds) }
 }
 
-/** Mean and spread of the metrics that are one number in some fold. */
+/** Mean and spread of the loss and the metrics that are one number in some fold. */
 export function summarizeFolds(folds: readonly Measures[]): Readonly<Record<string, FoldMetric>> {
-  const names = new Set(folds.flatMap(({ count: _, ...measures }) => Object.keys(measures)))
+  const names = new Set(['loss', ...folds.flatMap(({ count: _, ...measures }) => Object.keys(measures))])
   const valuesOf = (name: string) =>
     folds.map((fold) => getOwn(fold, name)).filter((value) => typeof value === 'number')
   return Object.fromEntries(
