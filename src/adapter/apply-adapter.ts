@@ -3,9 +3,9 @@ import { readOperatorSets } from '../onnx/import/declarations.js'
 import { checkModel, type Model } from '../onnx/model.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
+import { groupsOf, splitLayerGroups } from './groups.js'
 import { insertAdapter, type LayerPair, type SavedPair } from './insert-adapter.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
-import { isReadableWeight } from './merged-weight.js'
 import { findRecord } from './record.js'
 import { findWholeLayers } from './saved-modules.js'
 import { pairScalings, type ScalingPair } from './scalings.js'
@@ -19,7 +19,7 @@ import { pairScalings, type ScalingPair } from './scalings.js'
  * const model = applyAdapter(base, await readPeft('adapter'))
  *
  * @throws OnnxIreError `invalid-data` if the model has no such module, or one of another shape; `invalid-option` if the
- *   model already has an adapter, or a layer cannot have a DoRA magnitude
+ *   model already has an adapter
  */
 export function applyAdapter(model: Model, adapter: Adapter, options: LayerOptions = {}): Model {
   checkBase(model)
@@ -43,7 +43,10 @@ export function findScalings(model: Model, { scalings = [] }: Adapter, options: 
 /** Finds the layers of a model that the layers of an adapter change. Throws `invalid-data` and `invalid-option`. */
 export function findPairs(model: Model, adapter: Adapter, options: LayerOptions): readonly LayerPair[] {
   const layers = findLayers(model, options)
-  const pairs = adapter.layers.map((each) => ({ layer: findModule(layers, each.module), adapter: each }))
+  const pairs = adapter.layers.map((each) => {
+    const layer = findModule(layers, each.module)
+    return { layer, adapter: withGroups(each, layer) }
+  })
   for (const { layer, adapter } of pairs) checkShapes(layer, adapter)
   return pairs
 }
@@ -90,6 +93,10 @@ function findModule(layers: readonly Layer[], module: string): Layer {
   )
 }
 
+/** An adapter layer with the groups of its convolution, also if it is from a file in which B has one group. */
+const withGroups = (adapter: AdapterLayer, { groups = 1 }: Layer): AdapterLayer =>
+  (groups > 1 && groupsOf(adapter) === 1 && splitLayerGroups(adapter, groups)) || adapter
+
 /** Throws `invalid-data` if an adapter layer does not fit a layer of the model. */
 function checkShapes(layer: Layer, { module, kind, a, b, magnitude, scale }: AdapterLayer): void {
   const r = a.dims[0] ?? 0
@@ -106,16 +113,4 @@ function checkShapes(layer: Layer, { module, kind, a, b, magnitude, scale }: Ada
     if (tensor && (tensor.dims.join() !== dims.join() || r === 0))
       throw refuse(`${name} is [${tensor.dims.join(', ')}], the layer needs [${dims.join(', ')}]`)
   if (!Number.isFinite(scale)) throw refuse(`its scale is ${scale}`)
-  const reason = magnitude && reasonAgainstDora(layer)
-  if (reason)
-    throw new OnnxIreError('invalid-option', `adapter: module '${module}' cannot have DoRA magnitudes: ${reason}`)
-}
-
-/** The reason why a layer cannot have DoRA magnitudes; undefined if it can. */
-export function reasonAgainstDora(layer: Layer): string | undefined {
-  const { kind, part } = layer
-  if (kind !== 'linear') return `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}; DoRA is for linear layers`
-  if (part) return 'its weight is packed with others'
-  if (!isReadableWeight(layer)) return 'its weight is quantized in another form than MatMulNBits'
-  return undefined
 }

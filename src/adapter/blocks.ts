@@ -1,7 +1,9 @@
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { Layer } from './layers.js'
+import { dequantize, elementsOf, unpackRows } from './dequantize.js'
+import type { BlockTable, Layer, Site } from './layers.js'
+import { readElements, type WeightSource } from './weight-source.js'
 
 /** The form of a weight [n, k] in MatMulNBits: blocks of `blockSize` elements along k, each with a scale. */
 export interface BlockForm {
@@ -75,43 +77,37 @@ export function dequantizeBlocks(
   { n, k, bits, blockSize }: BlockForm,
 ): Float64Array {
   const blocks = Math.ceil(k / blockSize)
-  const [perByte, half] = [8 / bits, 2 ** (bits - 1)]
+  const rowBytes = (blocks * blockSize * bits) / 8
   const codes = q.data as Uint8Array
-  const factors = numbersOf(scales)
+  const factors = elementsOf(scales)
   const arePacked = zeroPoints?.dtype === 'uint8'
-  const offsets = zeroPoints && numbersOf(zeroPoints)
-  const rowBytes = Math.ceil((blocks * bits) / 8)
+  const offsets = zeroPoints && elementsOf(zeroPoints)
   const wrong =
     q.dtype !== 'uint8' ||
-    codes.length !== (n * blocks * blockSize) / perByte ||
+    codes.length !== n * rowBytes ||
     factors.length !== n * blocks ||
-    (offsets && offsets.length !== (arePacked ? n * rowBytes : n * blocks))
+    (offsets && offsets.length !== n * (arePacked ? Math.ceil((blocks * bits) / 8) : blocks))
   if (wrong)
     throw new OnnxIreError('invalid-model', `the tensors of a MatMulNBits [${n}, ${k}] have other sizes than it needs`)
-  const codeOf = (bytes: ArrayLike<number>, start: number, i: number) =>
-    (bytes[start + Math.floor(i / perByte)]! >> ((i % perByte) * bits)) & (2 * half - 1)
-  const elements = new Float64Array(n * k)
-  for (let row = 0; row < n; row++) {
-    for (let j = 0; j < k; j++) {
-      const block = Math.floor(j / blockSize)
-      const offset = !offsets
-        ? half
-        : arePacked
-          ? codeOf(offsets, row * rowBytes, block)
-          : offsets[row * blocks + block]!
-      const code = codeOf(codes, (row * blocks * blockSize) / perByte, j)
-      elements[row * k + j] = (code - offset) * factors[row * blocks + block]!
-    }
-  }
-  return elements
+  return dequantize(unpackRows(codes, k, n, bits, rowBytes), [n, k], {
+    scales: factors,
+    zeroPoints: !offsets ? 2 ** (bits - 1) : arePacked ? unpackRows(offsets, blocks, n, bits) : offsets,
+    axis: 1,
+    blockSize,
+  })
 }
 
 /**
- * The elements of a MatMulNBits layer's weight, [outputs, inputs]; of a packed layer those of all parts.
+ * The elements of a layer's weight in blocks: [outputs, inputs] of MatMulNBits, with all parts of a packed layer, and
+ * [rows, width] of GatherBlockQuantized.
  * @throws OnnxIreError `invalid-option` for reordered columns
  */
-export function readBlocks({ module, sites, weight }: Layer, tensors: ReadonlyMap<string, Tensor>): Float64Array {
+export function readBlocks(
+  { module, sites, weight, table, in: rows, out: width }: Layer,
+  tensors: ReadonlyMap<string, Tensor>,
+): Float64Array {
   const { node, attributes } = sites[0]!
+  if (table) return readTable(table, [rows, width], weight.bits, attributes)
   const [, q = '', scales = '', zeroPoints = '', order = ''] = node.input
   if (order !== '')
     throw new OnnxIreError(
@@ -128,4 +124,24 @@ export function readBlocks({ module, sites, weight }: Layer, tensors: ReadonlyMa
     { q: tensors.get(q)!, scales: tensors.get(scales)!, ...(zero && { zeroPoints: zero }) },
     { n, k, bits: weight.bits, blockSize },
   )
+}
+
+/** The elements of an embedding in blocks. Bytes hold one or several of them, with a zero point of half the range. */
+function readTable(
+  { data, scales, zeroPoints }: BlockTable,
+  [rows, width]: readonly [number, number],
+  bits: number,
+  { block_size: size = 128, quantize_axis: quantized = 1 }: Site['attributes'],
+): Float64Array {
+  const [blockSize, axis] = [Number(size), Number(quantized) < 0 ? Number(quantized) + 2 : Number(quantized)]
+  const inBytes = data.stored.dtype === 'uint8'
+  const blocks = Math.ceil(width / blockSize)
+  const unpack = ({ stored }: WeightSource, columns: number) =>
+    inBytes ? unpackRows(stored.data as Uint8Array, columns, rows, bits) : elementsOf(stored)
+  return dequantize(unpack(data, width), [rows, width], {
+    scales: readElements(scales),
+    zeroPoints: zeroPoints ? unpack(zeroPoints, blocks) : inBytes ? 2 ** (bits - 1) : 0,
+    axis,
+    blockSize,
+  })
 }

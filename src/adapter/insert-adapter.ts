@@ -1,25 +1,20 @@
 import type { DType } from '../ir/dtype.js'
-import { numbersOf, tensorFrom, toInt64 } from '../ir/leaf.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { readOperatorSets } from '../onnx/import/declarations.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
-import {
-  type AttributeProto,
-  attributeTypes,
-  type NodeProto,
-  type TensorProto,
-  type ValueInfoProto,
-} from '../onnx/proto/schema.js'
+import type { NodeProto, TensorProto, ValueInfoProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
-import { readBlocks } from './blocks.js'
+import { type Additions, type AddNode, addNormalized } from './dora.js'
+import { groupsOf } from './groups.js'
 import type { Layer, LayerOptions, Site } from './layers.js'
-import { rowNorms } from './merged-weight.js'
-import { groupsOf, transpose } from './names.js'
+import { transpose } from './names.js'
+import { floatAttribute, intAttribute } from './node-attributes.js'
 import { addRecord, type LayerRecord, type SavedRecord, type ScalingRecord, type SiteRecord } from './record.js'
 import { type Place, type Redirections, redirect, toNodeWeight, type WholeLayer } from './saved-modules.js'
 import { type ScalingPair, toNodeFactors } from './scalings.js'
@@ -124,13 +119,7 @@ const declare = ({ name, dims, dataType }: TensorProto): ValueInfoProto =>
     }),
   })
 
-type AddNode = (
-  operator: string,
-  name: string,
-  inputs: readonly string[],
-  attributes?: readonly AttributeProto[],
-  output?: string,
-) => string
+const microsoftOperators: readonly string[] = ['FusedMatMul', 'MatMulNBits', 'GatherBlockQuantized']
 
 /** Nodes and tensors that an adapter adds to a model. */
 class Insertion {
@@ -139,7 +128,8 @@ class Insertion {
   readonly #version: number
   readonly #dropout: number
   readonly #taken: Set<string>
-
+  /** Tensors that nodes of several sites read. */
+  readonly #shared = new Set<string>()
   readonly #base: Model
   /** The tensors of the model, once they are needed. */
   #stored: ReadonlyMap<string, Tensor> | undefined
@@ -161,7 +151,6 @@ class Insertion {
     const { module, a, b, scale, magnitude } = adapter
     const { dtype } = sites[0]!
     this.#addTensor(`${module}.lora_scale`, tensorFrom(dtype, [], [scale]))
-    if (magnitude && !layer.source) this.#addSquares(module, layer, a.dims[0]!)
     if (this.#dropout > 0 && this.#version >= 12)
       this.#addTensor(`${module}.lora_dropout`, tensorFrom(dtype, [], [this.#dropout]))
     return {
@@ -180,22 +169,6 @@ class Insertion {
         },
       }),
     }
-  }
-
-  /** Adds the squares of the norms of a weight in blocks, and ones that sum up the rank. */
-  #addSquares(module: string, layer: Layer, rank: number): void {
-    const { dtype } = layer.sites[0]!
-    this.#stored ??= namedTensors(this.#base)
-    const norms = rowNorms(layer, readBlocks(layer, this.#stored))
-    this.#addTensor(
-      `${module}.lora_squares`,
-      tensorFrom(
-        dtype,
-        [layer.out],
-        norms.map((norm) => norm ** 2),
-      ),
-    )
-    this.#addTensor(`${module}.lora_ones`, tensorFrom(dtype, [1, rank], Array(rank).fill(1)))
   }
 
   /** Adds the tensors of a module that is trained as a whole, and what its nodes read instead of their own. */
@@ -255,8 +228,7 @@ class Insertion {
       const pair = pairs.find((each) => each.layer.part!.index === index)
       if (pair) return `${pair.scaling.module}.ia3_l`
       const ones = `${module}.ia3_ones_${index}`
-      if (!this.#taken.has(ones)) this.#addTensor(ones, tensorFrom(layer.sites[0]!.dtype, [size], Array(size).fill(1)))
-      return ones
+      return this.#addShared(ones, () => tensorFrom(layer.sites[0]!.dtype, [size], Array(size).fill(1)))
     })
     const all = this.#claim(`${name}_factors`)
     const concat = { opType: 'Concat', name: all, input, output: [all], attribute: [intAttribute('axis', 0)] }
@@ -280,7 +252,7 @@ class Insertion {
     const add: AddNode = (operator, role, inputs, attributes = [], output) => {
       const name = this.#claim(`${role}${suffix}/${operator}`)
       const result = output ?? this.#claim(`${name}_output_0`)
-      const domain = operator === 'FusedMatMul' || operator === 'MatMulNBits' ? 'com.microsoft' : undefined
+      const domain = microsoftOperators.includes(operator) ? 'com.microsoft' : undefined
       nodes.push(
         create('NodeProto', { opType: operator, domain, name, input: inputs, output: [result], attribute: attributes }),
       )
@@ -290,7 +262,8 @@ class Insertion {
     // Parts of a packed layer share its sum, which is named after the first of them.
     const renamed = this.#claim(`${adapter.module}/lora_base${suffix}`)
     const delta = layer.part ? this.#addParts(pairs, site, add) : this.#addProduct(pairs[0]!, site, add)
-    if (adapter.magnitude) this.#addNormalized(pairs[0]!, site, renamed, delta, output, add)
+    if (pairs.some((pair) => pair.adapter.magnitude))
+      addNormalized(pairs, site, { base: renamed, delta, output }, this.#additions(add))
     else add('Add', `${adapter.module}/lora_add`, [renamed, delta], [], output)
     this.sites.push({ output, base: renamed })
     return [edit(base, { output: [renamed, ...base.output.slice(1)] }), ...nodes]
@@ -360,87 +333,26 @@ class Insertion {
       if (pair === pairs[0]) return add('MatMul', `${module}/lora_B`, [hidden, this.#addUp(pair!, add)])
       if (pair) return this.#addProduct(pair, site, add)
       const zeros = `${module}.lora_zeros_${index}`
-      if (!this.#taken.has(zeros))
-        this.#addTensor(zeros, tensorFrom(site.dtype, [rank, size], new Float64Array(rank * size)))
+      this.#addShared(zeros, () => tensorFrom(site.dtype, [rank, size], new Float64Array(rank * size)))
       return add('MatMul', `${module}/lora_zeros_${index}`, [hidden, zeros])
     })
     return add('Concat', `${module}/lora_concat`, products, [intAttribute('axis', -1)])
   }
 
-  /**
-   * DoRA (Liu et al. 2024): m / norm (W x + s B A x) + bias, with the norm of each row of W + s B A. The norm is
-   * computed in the graph; training takes it as a constant.
-   */
-  #addNormalized(
-    { layer, adapter: { module } }: LayerPair,
-    { node, dtype, attributes }: Site,
-    base: string,
-    delta: string,
-    output: string,
-    add: AddNode,
-  ): void {
-    const scaled = (value: string, role: string, factor: number): string => {
-      if (factor === 1) return value
-      const name = `${module}.lora_${role}`
-      if (!this.#taken.has(name)) this.#addTensor(name, tensorFrom(dtype, [], [factor]))
-      return add('Mul', `${module}/lora_${role}`, [value, name])
+  #additions(add: AddNode): Additions {
+    return {
+      version: this.#version,
+      add,
+      constant: (name, create) => this.#addShared(name, create),
+      tensors: () => (this.#stored ??= namedTensors(this.#base)),
     }
-    const norms = layer.source
-      ? this.#addNorms(layer, module, node, scaled, add)
-      : this.#addBlockNorms(module, node, add)
-    const ratio = add('Div', `${module}/lora_ratio`, [`${module}.lora_magnitude_vector`, norms])
-    const bias = node.opType === 'Gemm' ? node.input[2] : node.opType === 'MatMulNBits' ? node.input[5] : undefined
-    if (!bias) {
-      add('Mul', `${module}/lora_add`, [add('Add', `${module}/lora_sum`, [base, delta]), ratio], [], output)
-      return
-    }
-    const added = scaled(bias, 'beta', Number(attributes['beta'] ?? 1))
-    const unbiased = add('Sub', `${module}/lora_unbiased`, [base, added])
-    const changed = add('Add', `${module}/lora_sum`, [unbiased, delta])
-    add('Add', `${module}/lora_add`, [add('Mul', `${module}/lora_normalized`, [changed, ratio]), added], [], output)
   }
 
-  /**
-   * Norms of the rows of W + s B A with W in blocks, which is not dequantized for that: the squares are
-   * |W|^2 + s B (2 W A^T + A A^T s B), by row.
-   */
-  #addBlockNorms(module: string, { input, attribute }: NodeProto, add: AddNode): string {
-    const role = (name: string) => `${module}/lora_${name}`
-    const a = `${module}.lora_A.weight`
-    const exact = attribute.filter(({ name }) => name !== 'accuracy_level')
-    const transposed = add('Transpose', role('gram'), [a], [intsAttribute('perm', [1, 0])])
-    const blocks = input.slice(1, 5)
-    while (blocks.at(-1) === '') blocks.pop()
-    const projected = add('MatMulNBits', role('gram'), [transposed, ...blocks], exact)
-    const up = add('Mul', role('gram'), [`${module}.lora_B.weight`, `${module}.lora_scale`])
-    const gram = add('MatMul', role('gram'), [transposed, a])
-    const own = add('MatMul', role('squares'), [gram, up])
-    const twice = add('Add', role('gram'), [projected, projected])
-    const terms = add('Mul', role('change'), [up, add('Add', role('squares'), [twice, own])])
-    const change = add('MatMul', role('change'), [`${module}.lora_ones`, terms])
-    return add('Sqrt', role('norm'), [add('Add', role('change'), [`${module}.lora_squares`, change])])
-  }
-
-  /** Norms of the rows of W + s B A with a float W. */
-  #addNorms(
-    { outAxis, alpha }: Layer,
-    module: string,
-    node: NodeProto,
-    scaled: (value: string, role: string, factor: number) => string,
-    add: AddNode,
-  ): string {
-    const norm = `${module}/lora_norm`
-    const product = add('MatMul', norm, [`${module}.lora_A.weight`, `${module}.lora_B.weight`])
-    const change = add('Mul', norm, [product, `${module}.lora_scale`])
-    const aligned = outAxis === 0 ? add('Transpose', norm, [change], [intsAttribute('perm', [1, 0])]) : change
-    const sum = add('Add', norm, [scaled(node.input[1]!, 'alpha', alpha), aligned])
-    const axis = 1 - outAxis
-    const keepdims = intAttribute('keepdims', 0)
-    const axes = `${module}.lora_axes`
-    if (this.#version >= 18 && !this.#taken.has(axes)) this.#addTensor(axes, tensorFrom('int64', [1], [axis]))
-    return this.#version >= 18
-      ? add('ReduceL2', norm, [sum, axes], [keepdims])
-      : add('ReduceL2', norm, [sum], [intsAttribute('axes', [axis]), keepdims])
+  /** Adds a tensor unless a node has added it before. */
+  #addShared(name: string, create: () => Tensor): string {
+    if (this.#shared.has(name)) return name
+    this.#shared.add(name)
+    return this.#addTensor(name, create())
   }
 
   #addTensor(name: string, tensor: Tensor): string {
@@ -469,12 +381,3 @@ const negate = ({ dtype, dims, ...tensor }: Tensor): Tensor =>
     dims,
     numbersOf({ dtype, dims, ...tensor }).map((x) => -x),
   )
-
-const intAttribute = (name: string, value: number): AttributeProto =>
-  create('AttributeProto', { name, type: attributeTypes.int, i: toInt64(value) })
-
-const intsAttribute = (name: string, values: readonly number[]): AttributeProto =>
-  create('AttributeProto', { name, type: attributeTypes.ints, ints: values.map(toInt64) })
-
-const floatAttribute = (name: string, value: number): AttributeProto =>
-  create('AttributeProto', { name, type: attributeTypes.float, f: value })

@@ -63,11 +63,20 @@ export interface Part {
   readonly sizes: readonly number[]
 }
 
+/** Tensors of an embedding in blocks. */
+export interface BlockTable {
+  readonly data: WeightSource
+  readonly scales: WeightSource
+  readonly zeroPoints: WeightSource | undefined
+}
+
 /** Layer with its sites: several if the model computes a module several times, with one weight. */
 export interface Layer extends AdaptableLayer {
   readonly sites: readonly Site[]
-  /** The stored weight; undefined if it is stored in a form without an ONNX type (MatMulNBits). */
+  /** The stored weight; undefined if it is stored in blocks without an ONNX type. */
   readonly source: WeightSource | undefined
+  /** The tensors of an embedding in blocks (GatherBlockQuantized). */
+  readonly table?: BlockTable
   /** Axis of the outputs in the weight that the node reads. */
   readonly outAxis: number
   /** Factor of the weight in the node (Gemm, FusedMatMul). */
@@ -77,7 +86,7 @@ export interface Layer extends AdaptableLayer {
 
 /** A layer as found at one node, before layers with the same weight are joined. */
 type Found = Omit<AdaptableLayer, 'module' | 'isDefault' | 'node' | 'operator'> &
-  Pick<Layer, 'source' | 'outAxis' | 'alpha'> & { readonly site: Site }
+  Pick<Layer, 'source' | 'table' | 'outAxis' | 'alpha'> & { readonly site: Site }
 
 /**
  * Lists the layers of a model that an adapter can change: products with a stored weight (MatMul, Gemm, FusedMatMul,
@@ -121,7 +130,8 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
       const found = isInserted(node.name ?? '') ? undefined : findLayer(node, scope)
       if (!found || !tensors.has(found.weight.tensor)) continue
       const { kind, weight, outAxis, source, in: inputs, out } = found
-      append(groups, JSON.stringify([kind, weight.tensor, inputs, out, outAxis, source?.views]), found)
+      const views = source?.views.map((view) => [view.kind, view.dims, view.kind === 'transpose' && view.perm])
+      append(groups, JSON.stringify([kind, weight.tensor, inputs, out, outAxis, views]), found)
       scopeOf.set(found, scope)
     }
   const named = nameModules([...groups.values()])
@@ -282,12 +292,14 @@ function findEmbedding(node: NodeProto, values: NamedValues): Found | undefined 
 }
 
 function findBlockEmbedding(node: NodeProto, values: NamedValues): Found | undefined {
-  const [data = '', input = '', scales = ''] = node.input
+  const [data = '', input = '', scales = '', zeros = ''] = node.input
   // With tied embeddings the bytes are those of the output layer, behind a Reshape.
   const [source, scale] = [traceTensor(values, data), traceTensor(values, scales)]
+  const zeroPoints = zeros === '' ? undefined : traceTensor(values, zeros)
   const attributes = attributesOf(node)
   const { gather_axis: axis = 0, bits = 4 } = attributes
   if (source?.dims.length !== 2 || !scale || axis !== 0 || !isFloat(scale.dtype)) return undefined
+  if (zeros !== '' && !zeroPoints) return undefined
   const { dtype } = source.stored
   const perByte = dtype === 'uint8' ? 8 / Number(bits) : 1
   return {
@@ -296,6 +308,7 @@ function findBlockEmbedding(node: NodeProto, values: NamedValues): Found | undef
     out: source.dims[1]! * perByte,
     weight: { tensor: source.name, dtype, bits: dtype === 'uint8' ? Number(bits) : dtypes[dtype].bits },
     source: undefined,
+    table: { data: source, scales: scale, zeroPoints },
     outAxis: 1,
     alpha: 1,
     site: { node, input, dtype: scale.dtype, isInputTransposed: false, attributes },

@@ -41,7 +41,7 @@ const rank = 'lora_r'
  * Olive's ExtractAdapters does, with the symbolic rank `lora_r`. Adapters of any rank can then be swapped over one
  * session. The weights of the model keep their bytes; an adapter that the model has is removed.
  *
- * @throws OnnxIreError `invalid-option` for a target without a layer, or one that is a convolution of several groups
+ * @throws OnnxIreError `invalid-option` for a target without a layer, or a model whose adapter cannot be an input
  *
  * @example
  * ```ts
@@ -73,18 +73,12 @@ export function makeLoraReady(model: Model, options: LoraReadyOptions = {}): Mod
     record && targets === undefined
       ? findPairs(base, adapterOf(model), layerOptions).map(({ layer, adapter }) => createPair(layer, adapter.module))
       : selectLayers(base, layers, targets ?? 'all-linear').map((layer) => createPair(layer))
-  const grouped = pairs.find(({ layer }) => layer.groups !== undefined)
-  if (grouped)
-    throw new OnnxIreError(
-      'invalid-option',
-      `makeLoraReady: module '${grouped.layer.module}' is a convolution of ${grouped.layer.groups} groups, whose A and B have different ranks, and all inputs share one: choose other targets, or keep the adapter beside the weights`,
-    )
   const config: Adapter['config'] = { r: 1, alpha: 1 }
   const withAdapter = insertAdapter(base, addParts(pairs, layers), config, layerOptions)
   return convertToInputs(withAdapter, optional)
 }
 
-/** A layer with an adapter of rank 1 and scale 1. */
+/** A layer with an adapter of rank 1 and scale 1. B has one group, since all inputs share one rank. */
 function createPair(layer: Layer, module = layer.module): LayerPair {
   const window = layer.kernel ?? []
   const zeros = (...dims: number[]) =>

@@ -9,11 +9,10 @@ import { createMatcher } from '../util/pattern.js'
 import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { AdapterConfig, AdapterLayer } from './adapter.js'
-import { checkBase, reasonAgainstDora } from './apply-adapter.js'
-import { readBlocks } from './blocks.js'
+import { checkBase } from './apply-adapter.js'
 import { insertAdapter } from './insert-adapter.js'
 import { findLayers, type Layer, type LayerOptions, listRefused, nameOf } from './layers.js'
-import { isReadableWeight, readModuleWeight, readWeight, rowNorms } from './merged-weight.js'
+import { outputNorms, readModuleWeight, readWeight } from './merged-weight.js'
 import { principalVectors } from './principal.js'
 import { findWholeLayers, readWhole } from './saved-modules.js'
 
@@ -41,7 +40,7 @@ export interface LoraOptions extends LayerOptions {
   readonly modulesToSave?: string | readonly string[]
   /** Whether the scale is alpha / sqrt(r) instead of alpha / r (Kalajdzievski 2023). Default false. */
   readonly rsLora?: boolean
-  /** Whether to train the norms of the weight's rows too (DoRA, Liu et al. 2024), in linear layers. Default false. */
+  /** Whether to train the norms of the weight too, one for each output (DoRA, Liu et al. 2024). Default false. */
   readonly dora?: boolean
   /** Ranks of some layers, by the same names as `targets`; the first match is used. */
   readonly rankPattern?: Readonly<Record<string, number>>
@@ -51,8 +50,7 @@ export interface LoraOptions extends LayerOptions {
    * Initial values of A: 'kaiming' (default) is uniform in +-1 / sqrt(inputs), 'gaussian' normal with standard
    * deviation 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT. 'pissa' (Meng et al. 2024) trains the
    * largest singular values of the weight: s B A begins as their part W0 of it, over W - W0. The weight itself is not
-   * changed; the layer subtracts W0, and `adapterOf` returns an ordinary adapter of twice the rank. For linear layers
-   * with weights in floating point or MatMulNBits.
+   * changed; the layer subtracts W0, and `adapterOf` returns an ordinary adapter of twice the rank. For linear layers.
    */
   readonly init?: AdapterInit
   /** Seed of the initial values. Default 0. */
@@ -90,7 +88,7 @@ const names: readonly (keyof LoraOptions)[] = [
  * const trainer = await Trainer.create(model, { loss: crossEntropy(), optimizer: adamw({ lr: 2e-4 }), runtime })
  *
  * @throws OnnxIreError `invalid-option` for an option out of range, a target without a layer, a layer that cannot have
- *   DoRA, or a model that already has an adapter; `invalid-model`
+ *   an option, or a model that already has an adapter; `invalid-model`
  */
 export function lora(model: Model, options: LoraOptions = {}): Model {
   checkLoraOptions(options)
@@ -111,7 +109,7 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
     const rank = find(rankPattern, layer) ?? r
     checkGroups(layer, rank)
     const scale = (find(alphaPattern, layer) ?? alpha) / (rsLora ? Math.sqrt(rank) : rank)
-    const magnitude = dora ? { magnitude: magnitudes(layer, tensors) } : {}
+    const magnitude = dora ? { magnitude: readNorms(layer, tensors) } : {}
     const matrices =
       init === 'pissa'
         ? findPrincipal(layer, rank, scale, tensors)
@@ -197,11 +195,9 @@ function findPrincipal(
   const reason =
     kind !== 'linear'
       ? 'it is not linear'
-      : !isReadableWeight(layer)
-        ? 'its weight is quantized in another form than MatMulNBits'
-        : rank > Math.min(inputs, out)
-          ? `its rank is at most ${Math.min(inputs, out)}`
-          : undefined
+      : rank > Math.min(inputs, out)
+        ? `its rank is at most ${Math.min(inputs, out)}`
+        : undefined
   if (reason)
     throw new OnnxIreError(
       'invalid-option',
@@ -224,20 +220,9 @@ function findPrincipal(
   }
 }
 
-/** The norms of the rows of a layer's weight, with which DoRA begins. */
-function magnitudes(layer: Layer, tensors: ReadonlyMap<string, Tensor>): Tensor {
-  const reason = reasonAgainstDora(layer)
-  if (reason)
-    throw new OnnxIreError(
-      'invalid-option',
-      `adapter: option 'dora' is true, but module '${layer.module}' cannot have magnitudes: ${reason}`,
-    )
-  return tensorFrom(
-    layer.sites[0]!.dtype,
-    [layer.out],
-    rowNorms(layer, layer.source ? readWeight(layer) : readBlocks(layer, tensors)),
-  )
-}
+/** The norms of a layer's weight by output, with which DoRA begins. */
+const readNorms = (layer: Layer, tensors: ReadonlyMap<string, Tensor>): Tensor =>
+  tensorFrom(layer.sites[0]!.dtype, [layer.out], outputNorms(layer, readWeight(layer, tensors)))
 
 /**
  * Whether a target names a layer: by its module path or the end of it (`q_proj`, `self_attn.q_proj`), by the name of a

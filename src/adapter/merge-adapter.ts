@@ -10,22 +10,22 @@ import { OnnxIreError } from '../util/errors.js'
 import { findPairs, findSaved, findScalings } from './apply-adapter.js'
 import type { LayerPair } from './insert-adapter.js'
 import type { Layer } from './layers.js'
-import { mergeWeight, readWeight } from './merged-weight.js'
+import { mergeWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
 import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
 import { findBiases, type ScalingPair, scaleBias, scaleWeight } from './scalings.js'
-import { replaceNodes } from './scopes.js'
-import { toStoredOrder } from './weight-source.js'
+import { dropUnread, replaceNodes } from './scopes.js'
+import { readElements, toStoredOrder } from './weight-source.js'
 
 /**
  * Merges the adapter of a model into its float weights, W + s B A, and removes its nodes. Everything else keeps its
- * bytes. A weight that other nodes read too (tied embeddings) remains; the layer gets a changed copy.
+ * bytes. A weight that other nodes read too (tied embeddings) remains; the layer gets a changed copy. A convolution of
+ * several groups becomes one of one group, since A reads all channels: its weight is larger by the number of groups.
  *
  * @example
  * await writeModel('merged.onnx', mergeAdapter(trainer.export()))
  *
- * @throws OnnxIreError `invalid-option` if the model has no adapter, if weights are quantized, or if the adapter changes a
- *   convolution of several groups
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, or if weights are quantized
  */
 export function mergeAdapter(model: Model): Model {
   const { qkvSizes } = recordOf(model)
@@ -39,12 +39,6 @@ export function mergeAdapter(model: Model): Model {
     throw new OnnxIreError(
       'invalid-option',
       `the adapter cannot be merged: the weight of ${quantized[0]!.layer.module}${quantized.length > 1 ? ` and of ${quantized.length - 1} other modules` : ''} is quantized, and the sum would be rounded to its few values: leave the adapter beside the weights, or merge it into the float model`,
-    )
-  const grouped = pairs.find(({ layer }) => layer.groups !== undefined)
-  if (grouped)
-    throw new OnnxIreError(
-      'invalid-option',
-      `the adapter cannot be merged: ${grouped.layer.module} is a convolution of ${grouped.layer.groups} groups, while A reads all channels, as in PEFT: leave the adapter beside the weights`,
     )
   // Parts of a packed layer change one weight.
   const byNode = new Map<NodeProto, LayerPair[]>()
@@ -64,8 +58,16 @@ export function mergeAdapter(model: Model): Model {
   }
   for (const group of byNode.values()) {
     const { layer } = group[0]!
-    const merged = group.reduce((weight, pair) => mergeWeight(pair.layer, pair.adapter, weight), readWeight(layer))
-    place(layer, merged)
+    const { source, groups, out, in: inputs, kernel = [] } = layer
+    const merged = group.reduce(
+      (weight, pair) => mergeWeight(pair.layer, pair.adapter, weight),
+      readElements(source!),
+    )
+    if (groups === undefined) place(layer, merged)
+    else {
+      const joined = tensorFrom(source!.dtype, [out, inputs, ...kernel], merged)
+      copies.push({ ...copyOf(layer, joined), hasOneGroup: true })
+    }
   }
   const scaled = new Map<NodeProto, ScalingPair[]>()
   for (const pair of scalings) append(scaled, pair.layer.sites[0]!.node, pair)
@@ -75,7 +77,7 @@ export function mergeAdapter(model: Model): Model {
     const biases = findBiases(group[0]!)
     place(
       layer,
-      group.reduce((weight, pair) => scaleWeight(pair, weight), readWeight(layer)),
+      group.reduce((weight, pair) => scaleWeight(pair, weight), readElements(layer.source!)),
     )
     const outputs = group.filter(({ scaling }) => scaling.of === 'outputs')
     if (biases.length === 0 || outputs.length === 0) continue
@@ -107,6 +109,8 @@ interface Copy {
   readonly name: string
   readonly tensor: Tensor
   readonly places: readonly Place[]
+  /** Whether the nodes, convolutions of several groups, become ones of one group. */
+  readonly hasOneGroup?: true
 }
 
 /** The nodes that read each value of a model, those in bodies included. */
@@ -137,19 +141,26 @@ function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean; co
   }
 }
 
-/** Adds tensors as initializers that nodes read instead of others. */
+/** Adds tensors as initializers that nodes read instead of others, which are removed if no node reads them any more. */
 function useCopies(model: Model, copies: readonly Copy[]): Model {
   if (copies.length === 0) return model
   const graph = model.proto.graph!
-  const changes = new Map<string, { readonly at: number; readonly name: string }[]>()
-  for (const { name, places } of copies)
-    for (const { node, at } of places) append(changes, node.output[0]!, { at, name })
+  const changes = new Map<string, { readonly at: number; readonly copy: Copy }[]>()
+  for (const copy of copies) for (const { node, at } of copy.places) append(changes, node.output[0]!, { at, copy })
+  const change = (node: NodeProto): NodeProto => {
+    const own = changes.get(node.output[0] ?? '')
+    if (!own) return node
+    const input = own.reduce((names, { at, copy }) => names.with(at, copy.name), node.input)
+    const hasOneGroup = own.some(({ copy }) => copy.hasOneGroup)
+    return edit(node, {
+      input,
+      ...(hasOneGroup && { attribute: node.attribute.filter(({ name }) => name !== 'group') }),
+    })
+  }
   const edited = edit(graph, {
-    node: replaceNodes(graph, (node) => {
-      const own = changes.get(node.output[0] ?? '')
-      return [own ? edit(node, { input: own.reduce((input, { at, name }) => input.with(at, name), node.input) }) : node]
-    }),
+    node: replaceNodes(graph, (node) => [change(node)]),
     initializer: [...graph.initializer, ...copies.map(({ name, tensor }) => toTensorProto(name, tensor))],
   })
-  return { ...model, proto: edit(model.proto, { graph: edited }) }
+  const replaced = new Set(copies.flatMap(({ places }) => places.map(({ node, at }) => node.input[at]!)))
+  return { ...model, proto: edit(model.proto, { graph: dropUnread(edited, replaced) }) }
 }

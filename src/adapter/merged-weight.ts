@@ -2,17 +2,31 @@ import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { AdapterLayer } from './adapter.js'
 import { readBlocks } from './blocks.js'
+import { joinGroups, joinLayerGroups } from './groups.js'
 import type { Layer } from './layers.js'
 import { transpose } from './names.js'
-import { toReadOrder } from './weight-source.js'
+import { readElements } from './weight-source.js'
 
-/** The product s B A of an adapter layer in the layout of the weight that the base node reads. */
-export function lowRankProduct({ outAxis, part }: Layer, { a, b, scale }: AdapterLayer): Float64Array {
+/** The outputs of a layer in the weight that the base node reads, which has more if it is packed. */
+export function findOutputs({ out, part }: Pick<Layer, 'out' | 'part'>): {
+  readonly first: number
+  /** Outputs of the node. */
+  readonly width: number
+} {
+  const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0)
+  return part ? { first: sum(part.sizes.slice(0, part.index)), width: sum(part.sizes) } : { first: 0, width: out }
+}
+
+/**
+ * The product s B A of an adapter layer in the layout of the weight that the base node reads. If B has groups, the
+ * product is that of B's elements as [out / groups, r], of which PEFT computes the norms of DoRA.
+ */
+export function lowRankProduct(layer: Layer, { a, b, scale }: AdapterLayer): Float64Array {
   const r = a.dims[0]!
   const [inputs, outputs] = [sizeOf(a.dims) / r, sizeOf(b.dims) / r]
   const [down, up] = [numbersOf(a), numbersOf(transpose({ ...b, dims: [outputs, r] }))]
-  const width = part ? part.sizes.reduce((sum, size) => sum + size, 0) : outputs
-  const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
+  const { outAxis, part } = layer
+  const { first, width } = part ? findOutputs(layer) : { first: 0, width: outputs }
   const product = new Float64Array(inputs * width)
   // The inner loop is over neighboring elements of the weight: inputs of one output, or outputs of one input.
   const [rows, columns, rowFactors, columnFactors] =
@@ -28,26 +42,18 @@ export function lowRankProduct({ outAxis, part }: Layer, { a, b, scale }: Adapte
   return product
 }
 
-/** The stored weight of a layer in the layout that the base node reads. */
-export function readWeight({ source }: Layer): Float64Array {
-  const { data } = source!.stored
-  const elements = data instanceof Float32Array ? data : numbersOf(source!.stored)
-  return toReadOrder(source!, new Float64Array(elements))
-}
-
-/** Whether the weight of a linear layer can be read: in floating point, or in blocks. */
-export const isReadableWeight = ({ source, operator }: Layer): boolean =>
-  source ? !source.isQuantized : operator === 'com.microsoft.MatMulNBits'
+/** The weight of a layer as the base node reads it: dequantized, and of a packed layer with all parts. */
+export const readWeight = (layer: Layer, tensors: ReadonlyMap<string, Tensor>): Float64Array =>
+  layer.source ? readElements(layer.source) : readBlocks(layer, tensors)
 
 /**
  * The weight of a linear module as PyTorch has it, [out, in]: with the factor of the node, and of a packed layer its
  * part.
  */
 export function readModuleWeight(layer: Layer, tensors: ReadonlyMap<string, Tensor>): Float64Array {
-  const { outAxis, in: inputs, out, part, alpha } = layer
-  const weight = layer.source ? readWeight(layer) : readBlocks(layer, tensors)
-  const width = weight.length / inputs
-  const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
+  const { outAxis, in: inputs, out, alpha } = layer
+  const weight = readWeight(layer, tensors)
+  const { first, width } = findOutputs(layer)
   return Float64Array.from({ length: out * inputs }, (_, i) => {
     const [output, input] = [first + Math.floor(i / inputs), i % inputs]
     return alpha * weight[outAxis === 0 ? output * inputs + input : input * width + output]!
@@ -55,25 +61,43 @@ export function readModuleWeight(layer: Layer, tensors: ReadonlyMap<string, Tens
 }
 
 /**
- * The weight with an adapter layer: W + s B A / alpha with the node's factor alpha. With DoRA, its rows are scaled so
- * that those of alpha W have the magnitudes as norms.
+ * The weight with an adapter layer: W + s B A / alpha with the node's factor alpha. With DoRA, the elements of an output
+ * are multiplied by its magnitude and divided by its norm. A convolution of several groups becomes one of one group,
+ * [out, in, ...], since A reads all channels.
  */
 export function mergeWeight(layer: Layer, adapter: AdapterLayer, weight: Float64Array): Float64Array {
-  const product = lowRankProduct(layer, adapter)
-  const sum = weight.map((w, i) => w + product[i]! / layer.alpha)
+  const add = (to: Float64Array, product: Float64Array) => to.map((w, i) => w + product[i]! / layer.alpha)
+  const { groups = 1, out } = layer
+  const joined = groups === 1 ? weight : joinGroups(weight, out, groups)
+  const sum = add(joined, lowRankProduct(layer, joinLayerGroups(adapter)))
   if (!adapter.magnitude) return sum
-  const norms = rowNorms(layer, sum)
+  const norms = outputNorms(layer, groups === 1 ? sum : add(weight, lowRankProduct(layer, adapter)))
   const magnitudes = numbersOf(adapter.magnitude)
-  return sum.map((w, i) => (w * magnitudes[outputOf(layer, i)]!) / norms[outputOf(layer, i)]!)
+  visitElements(layer, sum, (at, output) => {
+    sum[at]! *= magnitudes[output]! / norms[output]!
+  })
+  return sum
 }
 
-/** Norms of alpha W by output, over the inputs. */
-export function rowNorms(layer: Layer, weight: Float64Array): Float64Array {
+/** Norms of alpha W by output, over everything else. */
+export function outputNorms(layer: Layer, weight: Float64Array): Float64Array {
   const squares = new Float64Array(layer.out)
-  for (const [i, w] of weight.entries()) squares[outputOf(layer, i)]! += (layer.alpha * w) ** 2
+  visitElements(layer, weight, (at, output) => {
+    squares[output]! += (layer.alpha * weight[at]!) ** 2
+  })
   return squares.map(Math.sqrt)
 }
 
-/** The output that an element of a linear weight belongs to. */
-const outputOf = ({ outAxis, in: inputs, out }: Layer, index: number): number =>
-  outAxis === 0 ? Math.floor(index / inputs) : index % out
+/** Visits the elements of a weight that belong to the outputs of a layer. */
+function visitElements(
+  layer: Layer,
+  { length }: Float64Array,
+  visit: (at: number, output: number) => void,
+): void {
+  const { first, width } = findOutputs(layer)
+  const perOutput = length / width
+  for (let at = 0; at < length; at++) {
+    const output = (layer.outAxis === 0 ? Math.floor(at / perOutput) : at % width) - first
+    if (output >= 0 && output < layer.out) visit(at, output)
+  }
+}

@@ -85,12 +85,6 @@ export function checkLayers(layers: readonly AdapterLayer[]): void {
   }
 }
 
-/**
- * Groups of the convolution that a layer changes: B has those of the base layer, A has one, as in PEFT. 1 for layers of
- * other kinds.
- */
-export const groupsOf = ({ a, b }: Pick<AdapterLayer, 'a' | 'b'>): number => a.dims[0]! / b.dims[1]!
-
 const describe = ({ dtype, dims }: Tensor): string => `${dtype} [${dims.join(', ')}]`
 
 /** The error of adapter data that cannot be used. */

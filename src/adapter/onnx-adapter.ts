@@ -4,12 +4,12 @@ import { checkNames, checkNumber, invalidOption } from '../util/check.js'
 import { getOwn } from '../util/record.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { decodeAdapterFile, encodeAdapterFile } from './adapter-file.js'
+import { joinLayerGroups } from './groups.js'
 import {
   checkLayer,
   checkLayers,
   chooseAbsentRank,
   groupLayers,
-  groupsOf,
   invalidAdapter,
   type StoredLayer,
   suffixes,
@@ -30,9 +30,10 @@ export interface OnnxAdapterOptions {
 /**
  * Encodes an adapter as an `.onnx_adapter` file, which onnxruntime and onnxruntime-genai feed to a model made by
  * `makeLoraReady`, or by Olive. The tensors have Olive's names and layout; the scale is multiplied into B, and zeros fill
- * all layers up to one rank. The file must have a layer for every input of the model.
+ * all layers up to one rank. B of a convolution of several groups gets zeros where an output does not read the rank, so
+ * that it has one group. The file must have a layer for every input of the model.
  *
- * @throws OnnxIreError `invalid-data` for DoRA and convolutions of several groups, which the format cannot express
+ * @throws OnnxIreError `invalid-data` for DoRA, which the format cannot express
  *
  * @example
  * ```ts
@@ -93,7 +94,7 @@ function toLayer({ module, kind, a, b, magnitude }: StoredLayer): AdapterLayer {
 /**
  * The tensors of an adapter by the names of a LoRA-ready model's inputs, with the scale in B. The ranks of such a model
  * have one symbol, so onnxruntime lets layers of different ranks overwrite each other: zeros fill A and B up to the
- * largest rank, which leaves the product B A unchanged.
+ * largest rank, which leaves the product B A unchanged. For the same reason B has no groups.
  */
 function toInputs({ layers, saved, scalings }: Adapter, dtype?: 'float32' | 'float16'): Record<string, Tensor> {
   if (saved?.length)
@@ -107,11 +108,10 @@ function toInputs({ layers, saved, scalings }: Adapter, dtype?: 'float32' | 'flo
   checkLayers(layers)
   const rank = Math.max(...layers.map(({ a }) => a.dims[0]!))
   return Object.fromEntries(
-    layers.flatMap(({ module, kind, a, b, scale, magnitude }) => {
-      const refused = magnitude ? 'has DoRA magnitudes' : groupsOf({ a, b }) === 1 ? '' : 'has groups'
-      if (refused)
+    layers.map(joinLayerGroups).flatMap(({ module, kind, a, b, scale, magnitude }) => {
+      if (magnitude)
         throw invalidAdapter(
-          `module '${module}' ${refused}, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
+          `module '${module}' has DoRA magnitudes, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights`,
         )
       const names = suffixes(kind)
       const flip = (tensor: Tensor) => (kind === 'conv' ? tensor : transpose(tensor))

@@ -14,6 +14,7 @@ import type { LayerPair } from './insert-adapter.js'
 import { mergeAdapter } from './merge-adapter.js'
 import { mergeWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
+import { dropUnread } from './scopes.js'
 import { attributesOf } from './weight-source.js'
 
 /** Options of `quantizeModel`. */
@@ -246,15 +247,10 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
           ]),
     ]
   })
-  const outputs = graph.output.map(({ name = '' }) => name)
-  const read = new Set([...outputs, ...[...walkNodes({ ...graph, node })].flatMap(({ input }) => input)])
-  const dropped = new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4)))
-  const isUnused = (name: string) => dropped.has(name) && !read.has(name)
-  const edited = edit(graph, {
-    node: node.filter((each) => each.opType !== 'Constant' || !each.output.every(isUnused)),
-    initializer: [...graph.initializer.filter(({ name = '' }) => !isUnused(name)), ...added],
-    input: graph.input.filter(({ name = '' }) => !isUnused(name)),
-  })
+  const edited = dropUnread(
+    edit(graph, { node, initializer: [...graph.initializer, ...added] }),
+    new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4))),
+  )
   const { opsetImport } = model.proto
   const opsets = opsetImport.some(({ domain }) => domain === 'com.microsoft')
     ? opsetImport

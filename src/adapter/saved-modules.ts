@@ -8,8 +8,8 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { SavedModule } from './adapter.js'
 import type { Layer } from './layers.js'
-import { readWeight } from './merged-weight.js'
 import { transpose } from './names.js'
+import { readElements } from './weight-source.js'
 
 /** Input of a node that reads a tensor. */
 export interface Place {
@@ -74,7 +74,7 @@ const isTransposed = ({ kind, outAxis }: Layer): boolean => kind === 'linear' &&
 /** The tensors of a module as the model has them. */
 export function readWhole({ layer, bias }: WholeLayer): SavedModule {
   const { dtype, dims } = layer.source!
-  const weight = tensorFrom(dtype, dims, readWeight(layer))
+  const weight = tensorFrom(dtype, dims, readElements(layer.source!))
   return {
     module: layer.module,
     weight: isTransposed(layer) ? transpose(weight) : weight,

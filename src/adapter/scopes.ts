@@ -1,3 +1,4 @@
+import { walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { isConstant } from '../onnx/proto/constant.js'
 import { edit } from '../onnx/proto/message.js'
@@ -57,5 +58,18 @@ export function replaceNodes(
       one.g ? edit(one, { g: edit(one.g, { node: [...replaceNodes(one.g, replace)] }) }) : one,
     )
     return [edit(each, { attribute })]
+  })
+}
+
+/** Removes those of some stored tensors of a graph that no node and no output reads. */
+export function dropUnread(graph: GraphProto, names: ReadonlySet<string>): GraphProto {
+  const read = new Set(graph.output.map(({ name = '' }) => name))
+  for (const { input } of walkNodes(graph)) for (const name of input) read.add(name)
+  const isUnread = (name = '') => names.has(name) && !read.has(name)
+  const isKept = ({ opType, output }: NodeProto) => opType !== 'Constant' || !output.every(isUnread)
+  return edit(graph, {
+    node: graph.node.filter(isKept),
+    initializer: graph.initializer.filter(({ name }) => !isUnread(name)),
+    input: graph.input.filter(({ name }) => !isUnread(name)),
   })
 }

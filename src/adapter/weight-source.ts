@@ -6,6 +6,7 @@ import { readAttributes } from '../onnx/attributes.js'
 import { qualifiedName } from '../onnx/import/model-nodes.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { OnnxIreError } from '../util/errors.js'
+import { dequantize, elementsOf, quantize } from './dequantize.js'
 
 /** The values of the main graph of a model by name: stored tensors, and nodes by their outputs. */
 export interface NamedValues {
@@ -13,10 +14,24 @@ export interface NamedValues {
   readonly producers: ReadonlyMap<string, NodeProto>
 }
 
-/** Change of the axes between a stored weight and the layer that reads it. */
+/** Change of the axes or elements between a stored weight and the layer that reads it. */
 type View =
   | { readonly kind: 'transpose'; readonly dims: readonly number[]; readonly perm: readonly number[] }
   | { readonly kind: 'reshape'; readonly dims: readonly number[] }
+  | QuantizationView
+
+/** QuantizeLinear or DequantizeLinear. */
+interface QuantizationView {
+  readonly kind: 'quantize' | 'dequantize'
+  readonly dims: readonly number[]
+  readonly scale: WeightSource
+  readonly zeroPoint: WeightSource | undefined
+  readonly axis: number
+  /** Elements of a block; 0 without blocks. */
+  readonly blockSize: number
+  /** Type of the quantized elements. */
+  readonly dtype: DType
+}
 
 /** Stored weight of a layer, and what lies between the two. */
 export interface WeightSource {
@@ -100,20 +115,28 @@ function follow(source: WeightSource, node: NodeProto, values: NamedValues): Wei
     }
     case 'QuantizeLinear':
     case 'com.microsoft.QuantizeLinear':
-      return { ...source, isQuantized: true }
     case 'DequantizeLinear':
     case 'com.microsoft.DequantizeLinear': {
-      const dtype = dtypeOf(Number(attributes['output_dtype'] ?? 0)) ?? typeOf(values, node.input[1])
-      return dtype && { ...source, dtype, isQuantized: true }
+      const [scale, zeroPoint] = node.input.slice(1, 3).map((name) => traceTensor(values, name))
+      if (!scale || (node.input[2] && !zeroPoint)) return undefined
+      const kind = node.opType === 'QuantizeLinear' ? 'quantize' : 'dequantize'
+      const [given, axis] = [dtypeOf(Number(attributes['output_dtype'] ?? 0)), Number(attributes['axis'] ?? 1)]
+      const quantized = kind === 'dequantize' ? source.dtype : (zeroPoint?.dtype ?? given ?? 'uint8')
+      const view: View = {
+        kind,
+        dims,
+        scale,
+        zeroPoint,
+        axis: axis < 0 ? axis + dims.length : axis,
+        blockSize: Number(attributes['block_size'] ?? 0),
+        dtype: quantized,
+      }
+      const dtype = kind === 'dequantize' ? (given ?? scale.dtype) : quantized
+      return { ...source, dtype, isQuantized: true, views: [...views, view] }
     }
     default:
       return undefined
   }
-}
-
-const typeOf = (values: NamedValues, name = ''): DType | undefined => {
-  const tensor = values.tensors.get(name)
-  return tensor && isReadable(tensor) ? tensor.dtype : undefined
 }
 
 const isPermutation = (perm: readonly number[], rank: number): boolean =>
@@ -136,7 +159,7 @@ export const attributesOf = (node: NodeProto): Readonly<Record<string, Attribute
 /** Converts elements in the order in which a layer reads them to the order in which they are stored. */
 export function toStoredOrder({ views }: WeightSource, elements: Float64Array): Float64Array {
   return [...views].reverse().reduce((data, view) => {
-    if (view.kind === 'reshape') return data
+    if (view.kind !== 'transpose') return data
     const inverse = view.perm.map((_, axis) => view.perm.indexOf(axis))
     return permute(
       data,
@@ -146,9 +169,19 @@ export function toStoredOrder({ views }: WeightSource, elements: Float64Array): 
   }, elements)
 }
 
-/** Converts stored elements to the order in which a layer reads them. */
-export function toReadOrder({ views }: WeightSource, elements: Float64Array): Float64Array {
-  return views.reduce((data, view) => (view.kind === 'reshape' ? data : permute(data, view.dims, view.perm)), elements)
+/** The stored elements as a layer reads them: dequantized, and in its order. */
+export const readElements = (source: WeightSource): Float64Array =>
+  toReadForm(source, new Float64Array(elementsOf(source.stored)))
+
+/** Converts elements in the order in which they are stored to those that a layer reads. */
+export function toReadForm({ views }: WeightSource, elements: Float64Array): Float64Array {
+  return views.reduce((data, view) => {
+    if (view.kind === 'reshape') return data
+    if (view.kind === 'transpose') return permute(data, view.dims, view.perm)
+    const { kind, dims, scale, zeroPoint, axis, blockSize, dtype } = view
+    const form = { scales: readElements(scale), zeroPoints: zeroPoint ? readElements(zeroPoint) : 0, axis, blockSize }
+    return kind === 'dequantize' ? dequantize(data, dims, form) : quantize(data, dims, form, dtype)
+  }, elements)
 }
 
 /** Transposes an array: axis i of the result is axis perm[i] of `data`, which has the given dims. */

@@ -168,7 +168,7 @@ const adapter = object<LoraOptions>({
   targets: patterns,
   exclude: patterns,
   rsLora: flag('whether the scale is alpha / sqrt(r)'),
-  dora: flag('whether the norms of rows are trained too'),
+  dora: flag('whether the norms of weights are trained too'),
   modulesToSave: patterns,
   rankPattern: map(whole(1, 'the rank of these layers', maxRank)),
   alphaPattern: map(real(above0, 'the alpha of these layers')),

@@ -1,7 +1,7 @@
 import type { Adapter, AdapterLayer } from '../../src/adapter/index.js'
-import { adaptableLayers } from '../../src/adapter/index.js'
+import { adaptableLayers, adapterOf, applyAdapter, lora } from '../../src/adapter/index.js'
 import { decodeModel, type Model, type Tensor, type Tensors } from '../../src/index.js'
-import { tensorFrom } from '../../src/ir/leaf.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { sizeOf } from '../../src/ir/tensor.js'
 import { create } from '../../src/onnx/proto/message.js'
 import type { ModelProto, NodeProto } from '../../src/onnx/proto/schema.js'
@@ -19,10 +19,8 @@ export interface Form {
   readonly modules: readonly string[]
   /** Type of the computation. Kernels that are float32 only are checked with that precision. */
   readonly dtype: Float
-  /** Whether the weight is stored in floating point. */
+  /** Whether the weight is not quantized. */
   readonly isFloat: boolean
-  /** Whether an adapter can be merged into the weight. */
-  readonly isMergeable: boolean
 }
 
 const random = new Random(1).stream('forms')
@@ -50,7 +48,6 @@ interface Parts {
   readonly dtype?: Float
   readonly modules?: readonly string[]
   readonly isFloat?: boolean
-  readonly isMergeable?: boolean
   readonly opset?: number
   readonly ir?: number
 }
@@ -63,7 +60,7 @@ export const imports = (opset: number): Partial<ModelProto> => ({
 })
 
 function form({ dtype = 'float64', modules = ['layer'], isFloat = true, opset = 21, ir = 10, ...parts }: Parts): Form {
-  const { isMergeable = isFloat, name, nodes, initializers, x } = parts
+  const { name, nodes, initializers, x } = parts
   const declared = x.dims.map((dim, axis) => (axis === 0 ? 'N' : dim))
   const inputs = [
     info('x', declared, x.dtype),
@@ -71,7 +68,7 @@ function form({ dtype = 'float64', modules = ['layer'], isFloat = true, opset = 
   ]
   const content = { nodes, inputs, outputs: [info('y', undefined, dtype)], initializers }
   const model = decodeModel(modelBytes(content, { opset, ir, more: imports(opset) }))
-  return { name, model, feeds: { x }, modules, dtype, isFloat, isMergeable }
+  return { name, model, feeds: { x }, modules, dtype, isFloat }
 }
 
 /** A node with a name as torch.onnx gives it. */
@@ -336,7 +333,103 @@ export const forms: readonly Form[] = [
     initializers: { w: draw('float32', [6, 2, 3, 3]), c: draw('float32', [6]) },
     x: draw('float32', [2, 4, 7, 7]),
     dtype: 'float32' as const,
-    isMergeable: false,
+  },
+  {
+    name: 'Conv of one axis',
+    nodes: [product('Conv', 'x w', { pads: ints(1, 0), kernel_shape: ints(3) })],
+    initializers: { w: draw('float32', [4, 3, 3]) },
+    x: draw('float32', [2, 3, 7]),
+    dtype: 'float32' as const,
+  },
+  {
+    name: 'Conv of three axes and several groups',
+    nodes: [product('Conv', 'x w c', { group: int(2), kernel_shape: ints(2, 1, 2) })],
+    initializers: { w: draw('float32', [4, 2, 2, 1, 2]), c: draw('float32', [4]) },
+    x: draw('float32', [2, 4, 3, 2, 3]),
+    dtype: 'float32' as const,
+  },
+  {
+    name: 'DequantizeLinear and Conv, by channel',
+    nodes: [node('DequantizeLinear', 'q s', 'w', { axis: int(0) }), product('Conv', 'x w c', { kernel_shape: ints(3, 2) })],
+    initializers: {
+      q: tensorFrom(
+        'int8',
+        [4, 3, 3, 2],
+        Array.from({ length: 72 }, () => random.integer(256) - 128),
+      ),
+      s: tensorFrom('float32', [4], [0.01, 0.02, 0.015, 0.03]),
+      c: draw('float32', [4]),
+    },
+    x: image,
+    dtype: 'float32' as const,
+    isFloat: false,
+  },
+  {
+    name: 'QuantizeLinear, DequantizeLinear and MatMul',
+    nodes: [
+      node('QuantizeLinear', 'f s z', 'q'),
+      node('DequantizeLinear', 'q s z', 'w'),
+      product('MatMul', 'x w'),
+    ],
+    initializers: {
+      f: draw('float32', [32, 5]),
+      s: tensorFrom('float32', [], [0.25]),
+      z: tensorFrom('int8', [], [-3]),
+    },
+    x: x32,
+    dtype: 'float32' as const,
+    isFloat: false,
+  },
+  {
+    name: 'GatherBlockQuantized with zero points',
+    nodes: [
+      product(
+        'GatherBlockQuantized',
+        'q x s z',
+        { bits: int(4), block_size: int(16), gather_axis: int(0), quantize_axis: int(1) },
+        'com.microsoft',
+      ),
+    ],
+    initializers: {
+      q: bytes(7, 24),
+      s: tensorFrom(
+        'float32',
+        [7, 3],
+        Array.from({ length: 21 }, (_, i) => 0.05 + 0.01 * i),
+      ),
+      z: bytes(7, 2),
+    },
+    x: tensorFrom('int64', [2, 3], [0, 6, 3, 3, 1, 0]),
+    dtype: 'float32' as const,
+    isFloat: false,
+  },
+  {
+    ...packed(split, sizes),
+    name: 'packed qkv_proj of MatMulNBits',
+    nodes: [
+      named(
+        '/model/layers.0/attn/qkv_proj/MatMulNBits',
+        'MatMulNBits',
+        'x q_scaled scales',
+        'qkv',
+        { K: int(32), N: int(8), bits: int(4), block_size: int(16) },
+        'com.microsoft',
+      ),
+      split,
+      node('Concat', 'v k q', 'y', { axis: int(-1) }),
+    ],
+    initializers: {
+      q_scaled: bytes(8, 2, 8),
+      scales: tensorFrom(
+        'float32',
+        [8, 2],
+        Array.from({ length: 16 }, (_, i) => 0.002 + 0.001 * i),
+      ),
+      ...sizes,
+    },
+    x: x32,
+    dtype: 'float32' as const,
+    isFloat: false,
   },
 ].map(form)
 
@@ -355,4 +448,27 @@ export function randomAdapter(model: Model, modules: readonly string[], r = 2): 
       }),
     ),
   }
+}
+
+/** A model with a new adapter that has magnitudes (DoRA), and the same with random A, B and magnitudes. */
+export function randomDora({ model, modules, dtype }: Form): {
+  readonly fresh: Model
+  readonly adapted: Model
+  readonly adapter: Adapter
+} {
+  const fresh = lora(model, { r: 2, alpha: 3, dora: true, targets: modules })
+  const { config, layers } = adapterOf(fresh)
+  const adapter = {
+    config,
+    layers: layers.map((layer): AdapterLayer => {
+      const magnitudes = numbersOf(layer.magnitude!).map((m, i) => m * (0.5 + 0.3 * i))
+      return {
+        ...layer,
+        a: draw(dtype, layer.a.dims),
+        b: draw(dtype, layer.b.dims),
+        magnitude: tensorFrom(dtype, layer.magnitude!.dims, magnitudes),
+      }
+    }),
+  }
+  return { fresh, adapted: applyAdapter(model, adapter), adapter }
 }

@@ -20,6 +20,7 @@ describe('an adapter of PEFT over the ONNX model', () => {
     ['mixed', 'kinds'],
     ['mixed', 'rslora'],
     ['mixed', 'dora'],
+    ['mixed', 'dora-kinds'],
     ['mixed', 'half'],
     ['mixed', 'bfloat'],
     ['mixed', 'modules-to-save'],

@@ -5,10 +5,8 @@ import {
   adaptableLayers,
   adapterOf,
   applyAdapter,
-  encodeOnnxAdapter,
   type LoraOptions,
   lora,
-  makeLoraReady,
   removeAdapter,
 } from '../../src/adapter/index.js'
 import { deriveModulePath } from '../../src/adapter/layers.js'
@@ -140,8 +138,6 @@ describe('targets', () => {
     const { model } = forms.find(({ name }) => name === 'Conv of several groups')!
     expect(refusal(() => lora(model, { targets: 'layer', r: 3 })).message).toContain('groups')
     expect(adapterOf(lora(model, { targets: 'layer', r: 4 })).layers[0]!.b.dims).toEqual([6, 2, 1, 1])
-    expect(refusal(() => makeLoraReady(model, { targets: 'layer' })).code).toBe('invalid-option')
-    expect(refusal(() => encodeOnnxAdapter(randomAdapter(model, ['layer']))).code).toBe('invalid-data')
   })
 
   it('a layer in a function, or in bodies with weights of the same name > is refused with the reason', () => {

@@ -1,8 +1,12 @@
+import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
 import {
+  type Adapter,
+  adapterFeeds,
   adapterOf,
   applyAdapter,
   checksumBase,
+  decodeOnnxAdapter,
   encodeOnnxAdapter,
   encodePeft,
   ia3,
@@ -15,7 +19,8 @@ import {
 import { decodePeft } from '../../src/adapter/peft.js'
 import { principalVectors } from '../../src/adapter/principal.js'
 import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
-import { adamw, encodeModel, fromArrays, type Model, mse, type Tensor } from '../../src/index.js'
+import { adamw, encodeModel, fromArrays, type Model, mse, namedTensors, type Tensor } from '../../src/index.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { Random } from '../../src/util/random.js'
 import { difference, numbers, run } from '../onnx/session.js'
@@ -28,6 +33,7 @@ const { create } = startTrainers()
 const golden = methodTensors()
 const base = readGoldenModel('grouped')
 const x = golden['x']!
+const targets = ['conv', 'k_proj']
 const output = async (model: Model): Promise<Tensor> => (await runModel(model, { x }))['y']!
 
 /** The product B A of two matrices. */
@@ -43,13 +49,68 @@ const largest = (found: readonly number[], expected: readonly number[]) =>
   Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) / Math.max(...expected.map(Math.abs))
 
 describe('an adapter of a convolution of two groups', () => {
-  it('has the outputs of PEFT', async () => {
-    const { adapter } = readGoldenPeft('grouped')
-    expect(difference(await output(applyAdapter(base, adapter)), golden['grouped']!)).toBeLessThan(1e-5)
-    expect(difference(golden['grouped']!, golden['base']!)).toBeGreaterThan(0.05)
+  it.each(['grouped', 'grouped-dora'])('has the outputs of PEFT, beside the weights and merged: %s', async (name) => {
+    const { adapter } = readGoldenPeft(name)
+    const beside = applyAdapter(base, adapter)
+    expect(difference(await output(beside), golden[name]!)).toBeLessThan(1e-5)
+    expect(difference(golden[name]!, golden['base']!)).toBeGreaterThan(0.05)
     expect(decodePeft(encodePeft(adapter)).adapter.layers).toEqual(adapter.layers)
+    const merged = mergeAdapter(beside)
+    expect(difference(await output(merged), golden[name]!)).toBeLessThan(1e-5)
+    const { attribute } = merged.proto.graph!.node.find(({ opType }) => opType === 'Conv')!
+    expect(attribute.map((each) => each.name)).not.toContain('group')
+    expect(namedTensors(merged).get('conv.merged_weight')!.dims).toEqual([6, 4, 3, 3])
+    expect(namedTensors(merged).size).toBe(namedTensors(base).size)
+  })
+
+  const { adapter } = readGoldenPeft('grouped')
+
+  it('as an input > has the outputs of PEFT; without it, those of the base', async () => {
+    const session = await InferenceSession.create(encodeModel(makeLoraReady(base, { targets, optional: false })))
+    const fed = async (each: Adapter | null) => {
+      const { y } = await session.run({
+        x: new OrtTensor('float32', x.data as Float32Array, x.dims),
+        ...adapterFeeds(each, session.inputMetadata, OrtTensor),
+      })
+      return { dtype: 'float32', dims: y!.dims, data: y!.data } as Tensor
+    }
+    expect(difference(await fed(adapter), golden['grouped']!)).toBeLessThan(1e-5)
+    expect(difference(await fed(null), golden['base']!)).toBeLessThan(1e-5)
+    await session.release()
+    expect(makeLoraReady(applyAdapter(base, adapter)).proto).toEqual(makeLoraReady(base, { targets }).proto)
+  })
+
+  it('in an .onnx_adapter > fits the model again, with the groups of PEFT', async () => {
+    const [conv, ...rest] = adapter.layers
+    // A smaller rank, which zeros fill up.
+    const narrow = { ...conv!, a: sliced(conv!.a, 0, 2), b: sliced(conv!.b, 1, 1) }
+    expect(conv!.kind).toBe('conv')
+    for (const layer of [conv!, narrow]) {
+      const given = { ...adapter, layers: [layer, ...rest] }
+      const read = decodeOnnxAdapter(encodeOnnxAdapter(given))
+      expect(read.layers[0]!.b.dims).toEqual([6, 4, 1, 1])
+      const again = applyAdapter(base, read)
+      expect(difference(await output(again), await output(applyAdapter(base, given)))).toBeLessThan(1e-6)
+      const [first] = adapterOf(again).layers
+      expect([first!.a, first!.b.dims]).toEqual([layer.a, layer.b.dims])
+    }
+    const mixed = { ...conv!, b: { ...conv!.b, dims: [6, 4, 1, 1], data: new Float32Array(24).fill(1) } as Tensor }
+    expect(() => applyAdapter(base, { ...adapter, layers: [mixed] })).toThrow(
+      expect.objectContaining({ code: 'invalid-data', message: expect.stringContaining("'conv'") }),
+    )
   })
 })
+
+/** The first elements of an axis. */
+function sliced(tensor: Tensor, axis: number, length: number): Tensor {
+  const inner = tensor.dims.slice(axis + 1).reduce((product, dim) => product * dim, 1)
+  const isKept = (i: number) => Math.floor(i / inner) % tensor.dims[axis]! < length
+  return tensorFrom(
+    tensor.dtype,
+    tensor.dims.with(axis, length),
+    numbersOf(tensor).filter((_, i) => isKept(i)),
+  )
+}
 
 describe('PiSSA', () => {
   const options = { r: 3, alpha: 5, targets: ['k_proj', 'down_proj'], init: 'pissa' } as const

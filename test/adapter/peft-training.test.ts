@@ -42,7 +42,7 @@ interface Subject {
   readonly tolerance: number
 }
 
-const small: readonly Subject[] = (['linear', 'kinds', 'rslora', 'dora', 'llama'] as const).map((key) => {
+const small: readonly Subject[] = (['linear', 'kinds', 'rslora', 'dora', 'dora-kinds', 'llama'] as const).map((key) => {
   const base = key === 'llama' ? 'llama' : 'mixed'
   const model = applyAdapter(readGoldenModel(base), readGoldenPeft(key).adapter)
   const input = key === 'llama' ? { input_ids: tokens! } : { ids: ids! }

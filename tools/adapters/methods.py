@@ -1,6 +1,6 @@
 """Writes the golden files of other methods than plain LoRA: grouped.onnx, and what PEFT computes with a convolution of
-groups, with PiSSA (initial values, twenty steps, and the folder that loads on the original base) and with (IA)^3.
-methods.safetensors has the input x and the outputs. Run golden.py first."""
+groups, with and without DoRA, with PiSSA (initial values, twenty steps, and the folder that loads on the original base)
+and with (IA)^3. methods.safetensors has the input x and the outputs. Run golden.py first."""
 
 import copy
 import shutil
@@ -28,6 +28,8 @@ def main():
     tensors['grouped'] = save(adapted(copy.deepcopy(base), config, 40), 'grouped', [x])
     pissa(base, x, tensors)
     ia3(base, x, tensors)
+    config = peft.LoraConfig(r=4, lora_alpha=6, target_modules=['conv', 'k_proj'], use_dora=True)
+    tensors['grouped-dora'] = save(adapted(copy.deepcopy(base), config, 42), 'grouped-dora', [x])
     save_file({key: value.contiguous() for key, value in tensors.items()}, root / 'methods.safetensors')
 
 

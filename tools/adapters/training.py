@@ -55,7 +55,7 @@ def main():
         'llama': torch.randint(0, 32, (2, 5), generator=generator),
     }
     tensors = {f'{base}/labels': value for base, value in labels.items()}
-    for name in ('linear', 'kinds', 'rslora', 'dora', 'llama'):
+    for name in ('linear', 'kinds', 'rslora', 'dora', 'dora-kinds', 'llama'):
         base = 'llama' if name == 'llama' else 'mixed'
         model = peft.PeftModel.from_pretrained(llama() if base == 'llama' else mixed(), root / name, is_trainable=True)
         forward = (lambda: Logits(model.base_model.model)(io['tokens'])) if base == 'llama' else (lambda: model(io['ids']))

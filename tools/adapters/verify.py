@@ -13,13 +13,16 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from models import Logits, Mixed, llama
+from models import Grouped, Logits, Mixed, llama
 
 root = pathlib.Path(__file__).resolve().parents[2] / 'test' / 'adapter' / 'golden'
 tolerance = 1e-4
 
 
 def base_of(name):
+    if name == 'grouped':
+        torch.manual_seed(5)
+        return Grouped().eval()
     model = llama() if name == 'llama' else Mixed().eval()
     model.load_state_dict(load_file(root / f'{name}.safetensors'), strict=False)
     return model
@@ -40,9 +43,10 @@ def difference(found, expected):
 
 
 def verify(folder, inputs):
-    name = 'mixed' if folder.name in ('kinds', 'dora', 'saved') else 'llama'
-    key = 'ids' if name == 'mixed' else 'input_ids'
-    tensor = inputs['ids' if name == 'mixed' else 'tokens']
+    name = 'mixed' if folder.name in ('kinds', 'dora', 'saved') else folder.name.split('-')[0]
+    name = name if name in ('mixed', 'grouped') else 'llama'
+    key, tensor = {'mixed': ('ids', 'ids'), 'grouped': ('x', 'x'), 'llama': ('input_ids', 'tokens')}[name]
+    tensor = inputs[tensor]
     feeds = {key: tensor.numpy()}
     model = base_of(name)
     with torch.no_grad():
@@ -75,7 +79,7 @@ def verify(folder, inputs):
 
 
 def main():
-    inputs = load_file(root / 'outputs.safetensors')
+    inputs = load_file(root / 'outputs.safetensors') | {'x': load_file(root / 'methods.safetensors')['x']}
     rows = [verify(folder, inputs) for folder in sorted(pathlib.Path(sys.argv[1]).iterdir())]
     columns = ['variant', 'change', 'beside', 'merged', 'onnx_adapter', 'base alone']
     print(f'torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, onnxruntime {ort.__version__}\n')

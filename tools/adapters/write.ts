@@ -23,7 +23,7 @@ const [output] = process.argv.slice(2)
 if (output === undefined) throw new Error('usage: tsx tools/adapters/write.ts FOLDER')
 
 interface Variant {
-  readonly base: 'mixed' | 'llama'
+  readonly base: 'mixed' | 'llama' | 'grouped'
   readonly kinds: readonly AdapterKind[]
   readonly r: (module: string) => number
   readonly alpha: number
@@ -40,7 +40,9 @@ const variants: Readonly<Record<string, Variant>> = {
   ranks: { base: 'llama', kinds: ['linear'], r: (module) => (module.endsWith('q_proj') ? 2 : 5), alpha: 7 },
   half: { base: 'llama', kinds: ['linear'], r: () => 4, alpha: 8, half: true },
   kinds: { base: 'mixed', kinds: ['linear', 'conv', 'embedding'], r: () => 3, alpha: 6 },
-  dora: { base: 'mixed', kinds: ['linear'], r: () => 2, alpha: 4, dora: true },
+  dora: { base: 'mixed', kinds: ['linear', 'conv', 'embedding'], r: () => 2, alpha: 4, dora: true },
+  grouped: { base: 'grouped', kinds: ['linear', 'conv'], r: () => 4, alpha: 6 },
+  'grouped-dora': { base: 'grouped', kinds: ['linear', 'conv'], r: () => 4, alpha: 6, dora: true },
   saved: { base: 'mixed', kinds: ['linear'], r: () => 2, alpha: 4, saved: ['fc2', 'conv', 'embed'] },
 }
 
@@ -67,14 +69,14 @@ for (const [name, variant] of Object.entries(variants)) {
   )
   const whole = saved.length > 0 ? adapterOf(lora(model, { modulesToSave: saved })).saved! : []
   const adapter: Adapter = {
-    layers: layers.map(({ module: exported, kind, in: inputs, out, kernel = [] }) => {
+    layers: layers.map(({ module: exported, kind, in: inputs, out, kernel = [], groups = 1 }) => {
       const module = paths[exported] ?? exported
       const rank = r(module)
       return {
         module,
         kind,
         a: draw(rank, inputs, ...kernel),
-        b: draw(out, rank, ...kernel.map(() => 1)),
+        b: draw(out, rank / groups, ...kernel.map(() => 1)),
         scale: rsLora ? alpha / Math.sqrt(rank) : alpha / rank,
         ...(dora && {
           magnitude: { dtype: 'float32' as const, dims: [out], data: random.fill(new Float32Array(out), 'uniform') },
