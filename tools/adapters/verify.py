@@ -17,6 +17,8 @@ from models import Grouped, Logits, Mixed, llama
 
 root = pathlib.Path(__file__).resolve().parents[2] / 'test' / 'adapter' / 'golden'
 tolerance = 1e-4
+# The base of each variant in write.ts; llama by default.
+bases = {'kinds': 'mixed', 'dora': 'mixed', 'saved': 'mixed', 'grouped': 'grouped', 'grouped-dora': 'grouped'}
 
 
 def base_of(name):
@@ -43,10 +45,9 @@ def difference(found, expected):
 
 
 def verify(folder, inputs):
-    name = 'mixed' if folder.name in ('kinds', 'dora', 'saved') else folder.name.split('-')[0]
-    name = name if name in ('mixed', 'grouped') else 'llama'
-    key, tensor = {'mixed': ('ids', 'ids'), 'grouped': ('x', 'x'), 'llama': ('input_ids', 'tokens')}[name]
-    tensor = inputs[tensor]
+    name = bases.get(folder.name, 'llama')
+    key = {'mixed': 'ids', 'grouped': 'x', 'llama': 'input_ids'}[name]
+    tensor = inputs['tokens' if name == 'llama' else key]
     feeds = {key: tensor.numpy()}
     model = base_of(name)
     with torch.no_grad():
