@@ -56,7 +56,10 @@ export function addNormalized(pairs: readonly Pair[], site: Site, values: Values
     return add('Reshape', role(name), [value, constant(tensor('channels'), dims)])
   }
   const { base, delta, output } = values
-  const ratio = alongOutputs(layer.part ? addRatios(pairs, site, additions) : addRatio(pairs[0]!, site, additions), 'ratio')
+  const ratio = alongOutputs(
+    layer.part ? addRatios(pairs, site, additions) : addRatio(pairs[0]!, site, additions),
+    'ratio',
+  )
   const bias = findBias(site.node)
   if (!bias) {
     add('Mul', role('add'), [add('Add', role('sum'), [base, delta]), ratio], [], output)
@@ -112,7 +115,12 @@ function addRatios(pairs: readonly Pair[], site: Site, additions: Additions): st
 }
 
 /** The outputs of a layer on an axis of a value that has those of a whole packed layer. */
-function addPart(value: string, axis: number, { layer, adapter: { module } }: Pair, { add, constant }: Additions): string {
+function addPart(
+  value: string,
+  axis: number,
+  { layer, adapter: { module } }: Pair,
+  { add, constant }: Additions,
+): string {
   if (!layer.part) return value
   const { first } = findOutputs(layer)
   const bounds = Object.entries({ start: first, end: first + layer.out, axis }).map(([name, number]) =>
@@ -160,7 +168,8 @@ function addNorms(pair: Pair, site: Site, additions: Additions): string {
   const { layer, adapter } = pair
   const { module } = adapter
   const norm = `${module}/lora_norm`
-  const [weight, change] = layer.kind === 'conv' ? addWindows(pair, site, additions) : addMatrices(pair, site, additions)
+  const [weight, change] =
+    layer.kind === 'conv' ? addWindows(pair, site, additions) : addMatrices(pair, site, additions)
   const sum = add('Add', norm, [weight, change])
   const axis = layer.kind === 'conv' ? 1 : 1 - layer.outAxis
   const keepdims = intAttribute('keepdims', 0)
@@ -180,7 +189,10 @@ function addMatrices(pair: Pair, site: Site, additions: Additions): readonly [we
     ? add(
         'GatherBlockQuantized',
         norm,
-        node.input.with(1, constant(`${module}.lora_rows`, () => int64([...Array(layer.in).keys()]))),
+        node.input.with(
+          1,
+          constant(`${module}.lora_rows`, () => int64([...Array(layer.in).keys()])),
+        ),
         node.attribute,
       )
     : node.input[weightInput(layer)]!

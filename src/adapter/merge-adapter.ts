@@ -59,10 +59,7 @@ export function mergeAdapter(model: Model): Model {
   for (const group of byNode.values()) {
     const { layer } = group[0]!
     const { source, groups, out, in: inputs, kernel = [] } = layer
-    const merged = group.reduce(
-      (weight, pair) => mergeWeight(pair.layer, pair.adapter, weight),
-      readElements(source!),
-    )
+    const merged = group.reduce((weight, pair) => mergeWeight(pair.layer, pair.adapter, weight), readElements(source!))
     if (groups === undefined) place(layer, merged)
     else {
       const joined = tensorFrom(source!.dtype, [out, inputs, ...kernel], merged)

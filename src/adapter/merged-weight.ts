@@ -89,11 +89,7 @@ export function outputNorms(layer: Layer, weight: Float64Array): Float64Array {
 }
 
 /** Visits the elements of a weight that belong to the outputs of a layer. */
-function visitElements(
-  layer: Layer,
-  { length }: Float64Array,
-  visit: (at: number, output: number) => void,
-): void {
+function visitElements(layer: Layer, { length }: Float64Array, visit: (at: number, output: number) => void): void {
   const { first, width } = findOutputs(layer)
   const perOutput = length / width
   for (let at = 0; at < length; at++) {

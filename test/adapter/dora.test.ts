@@ -81,11 +81,21 @@ function dequantized(model: Model): Model {
   const [opType, dims, elements] =
     kind === 'linear'
       ? ['MatMul', [inputs, out], columns()]
-      : [kind === 'conv' ? 'Conv' : 'Gather', kind === 'conv' ? [out, inputs, ...kernel] : [inputs, out], readWeight(layer!, tensors)]
+      : [
+          kind === 'conv' ? 'Conv' : 'Gather',
+          kind === 'conv' ? [out, inputs, ...kernel] : [inputs, out],
+          readWeight(layer!, tensors),
+        ]
   const [x, y] = [sites[0]!.input, base.output[0]!]
   const input = kind === 'embedding' ? ['float', x] : [x, 'float', ...(kind === 'conv' ? base.input.slice(2) : [])]
   const attribute = kind === 'conv' ? base.attribute : []
-  const float = { ...node(opType, '', ''), name: base.name, input, output: [bias ? 'product' : y], attribute } as NodeProto
+  const float = {
+    ...node(opType, '', ''),
+    name: base.name,
+    input,
+    output: [bias ? 'product' : y],
+    attribute,
+  } as NodeProto
   const graph = model.proto.graph!
   const nodes = graph.node.flatMap((each) =>
     each !== base ? [each] : [float, ...(bias ? [node('Add', `product ${bias}`, y)] : [])],

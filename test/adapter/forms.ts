@@ -350,7 +350,10 @@ export const forms: readonly Form[] = [
   },
   {
     name: 'DequantizeLinear and Conv, by channel',
-    nodes: [node('DequantizeLinear', 'q s', 'w', { axis: int(0) }), product('Conv', 'x w c', { kernel_shape: ints(3, 2) })],
+    nodes: [
+      node('DequantizeLinear', 'q s', 'w', { axis: int(0) }),
+      product('Conv', 'x w c', { kernel_shape: ints(3, 2) }),
+    ],
     initializers: {
       q: tensorFrom(
         'int8',
@@ -366,11 +369,7 @@ export const forms: readonly Form[] = [
   },
   {
     name: 'QuantizeLinear, DequantizeLinear and MatMul',
-    nodes: [
-      node('QuantizeLinear', 'f s z', 'q'),
-      node('DequantizeLinear', 'q s z', 'w'),
-      product('MatMul', 'x w'),
-    ],
+    nodes: [node('QuantizeLinear', 'f s z', 'q'), node('DequantizeLinear', 'q s z', 'w'), product('MatMul', 'x w')],
     initializers: {
       f: draw('float32', [32, 5]),
       s: tensorFrom('float32', [], [0.25]),

@@ -134,7 +134,10 @@ describe.each(forms.map((form) => [form.name, form] as const))('gradients of an 
   /** Compares the slope of the loss along a direction with gradients. */
   async function expectSlope(model: Model, gradients: Tensors, direction: Tensors, feeds: Tensors): Promise<void> {
     const slope = async (h: number) => {
-      const [up, down] = [await lossOf(move(model, direction, h), feeds), await lossOf(move(model, direction, -h), feeds)]
+      const [up, down] = [
+        await lossOf(move(model, direction, h), feeds),
+        await lossOf(move(model, direction, -h), feeds),
+      ]
       return (up - down) / (2 * h)
     }
     // In float32 steps are large; the second slope removes the third derivative.
