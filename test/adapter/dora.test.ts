@@ -21,7 +21,9 @@ describe.each(forms.map((form) => [form.name, form] as const))('DoRA of %s', (na
 
   it('new > computes what the model computes', async () => {
     const found = await outputOf(fresh, form)
-    expect(difference(found, await outputOf(model, form))).toBeLessThan(dtype === 'float64' ? 1e-12 : 1e-5)
+    // onnxruntime rounds activations if DequantizeLinear and MatMul are one kernel, which a second reader prevents.
+    const base = isFloat ? model : dequantized(model)
+    expect(difference(found, await outputOf(base, form))).toBeLessThan(dtype === 'float64' ? 1e-12 : 1e-5)
   })
 
   it('removed > leaves the bytes of the base', () => {
