@@ -2,6 +2,7 @@ import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
 import {
   type Adapter,
+  type AdapterLayer,
   adapterFeeds,
   adapterOf,
   applyAdapter,
@@ -16,6 +17,8 @@ import {
   quantizeModel,
   removeAdapter,
 } from '../../src/adapter/index.js'
+import { findLayers } from '../../src/adapter/layers.js'
+import { readModuleWeight } from '../../src/adapter/merged-weight.js'
 import { decodePeft } from '../../src/adapter/peft.js'
 import { principalVectors } from '../../src/adapter/principal.js'
 import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
@@ -159,6 +162,16 @@ describe('PiSSA', () => {
     const adapted = lora(quantized, options)
     expect(difference(await output(adapted), await output(quantized))).toBeLessThan(1e-5)
     expect(difference(await output(quantized), golden['base']!)).toBeGreaterThan(1e-3)
+  })
+
+  it('over DequantizeLinear > has the singular values of the dequantized weight', () => {
+    const { model, modules } = forms.find(({ name }) => name.startsWith('DequantizeLinear in blocks'))!
+    const [layer] = findLayers(model)
+    const weight = readModuleWeight(layer!, namedTensors(model))
+    const [{ a, b, scale }] = adapterOf(lora(model, { r: 5, targets: modules, init: 'pissa' })).layers as [AdapterLayer]
+    // Of full rank, s B A is the whole weight. The second half of the rank is the start, negated.
+    const found = product(sliced(a, 0, 5), sliced(b, 1, 5)).map((value) => scale * value)
+    expect(largest(found, [...weight])).toBeLessThan(1e-4)
   })
 })
 
