@@ -6,15 +6,17 @@ import type { DatasetOrStream } from '../data/stream.js'
 import { transform } from '../data/transform.js'
 import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { formatShape } from '../ir/shape.js'
-import { sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import { leavesOf } from '../ir/topology.js'
 import type { Graph, Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
+import { fileRangeOf } from '../onnx/proto/tensor.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random, type RandomState } from '../util/random.js'
+import { checksumGraph } from './checkpoint/checksums.js'
 import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
 import { divideGraph } from './graphs/divide-graph.js'
 import { prepareForTraining } from './model/prepare-model.js'
@@ -109,14 +111,37 @@ export function checkFeatures(
   if (graphs.noise.size < whole.noise.size) refuse("dropout: 'on'", 'Dropout nodes')
 }
 
-/** Computes and stores the features of data: each data set is read, and the frozen part run on it, once per stage. */
+/** Features of a data set, which several trainers may read. */
+interface ComputedFeatures {
+  /** The stage that they were computed for. */
+  readonly stage: FeatureStage
+  /** Text that differs for other features of the same data. */
+  readonly identify: () => string
+  readonly dataset: Promise<Dataset>
+  /** All features of the same data, these included. */
+  readonly all: Set<ComputedFeatures>
+  /** The caches that read them. */
+  readonly users: Set<FeatureCache>
+}
+
+/** Features in memory by their data: trainers with the same frozen part share them. */
+const sharedFeatures = new WeakMap<Dataset, Set<ComputedFeatures>>()
+
+/**
+ * Computes and stores the features of data: each data set is read, and the frozen part run on it, once per stage. Other
+ * caches with the same frozen part read them too, until all of these are released.
+ */
 export class FeatureCache {
   readonly #runtime: Runtime
   /** Graphs of the whole model, whose inputs the data have. */
   readonly #graphs: TrainingGraphs
   readonly #batchSize: number
   readonly #store: FeatureStore | undefined
-  readonly #found = new WeakMap<FeatureStage, WeakMap<Dataset, Promise<Dataset>>>()
+  /** Features by their data. Those with files belong to this cache alone, which removes the files. */
+  readonly #known: WeakMap<Dataset, Set<ComputedFeatures>>
+  readonly #identities = new WeakMap<FeatureStage, string>()
+  /** The features that this cache reads. Data that are no longer used are freed with their features. */
+  readonly #used: WeakRef<ComputedFeatures>[] = []
   readonly #files: FeatureFile[] = []
 
   /**
@@ -128,6 +153,7 @@ export class FeatureCache {
     this.#graphs = graphs
     this.#batchSize = batchSize
     this.#store = store
+    this.#known = store ? new WeakMap() : sharedFeatures
   }
 
   /**
@@ -146,18 +172,60 @@ export class FeatureCache {
   }
 
   /** Returns the data of a stage as `ofTraining` does, without a check of augmentation: evaluations do not augment. */
-  of(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
-    const known = this.#found.get(stage) ?? new WeakMap<Dataset, Promise<Dataset>>()
-    this.#found.set(stage, known)
-    const found = known.get(data) ?? this.#compute(stage, data, onBatch)
-    known.set(data, found)
-    found.catch(() => known.delete(data))
-    return found
+  async of(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
+    const all = this.#known.get(data) ?? new Set<ComputedFeatures>()
+    this.#known.set(data, all)
+    for (;;) {
+      const found = [...all].find((each) => each.stage === stage || each.identify() === this.#identify(stage))
+      const features = found ?? this.#start(stage, data, all, onBatch)
+      this.#use(features)
+      try {
+        return await features.dataset
+      } catch (error) {
+        all.delete(features)
+        // A trainer that was stopped, or has failed, leaves the work to the others.
+        if (!found) throw error
+      }
+    }
   }
 
-  /** Removes the files. */
+  /** Frees the features that no other cache reads, and removes the files. */
   async release(): Promise<void> {
+    for (const each of this.#used.splice(0)) {
+      const features = each.deref()
+      features?.users.delete(this)
+      if (features?.users.size === 0) features.all.delete(features)
+    }
     for (const file of this.#files.splice(0)) await file.remove()
+  }
+
+  #start(stage: FeatureStage, data: Dataset, all: Set<ComputedFeatures>, onBatch?: OnFeatures): ComputedFeatures {
+    const dataset = this.#compute(stage, data, onBatch)
+    const features = { stage, identify: () => this.#identify(stage), dataset, all, users: new Set<FeatureCache>() }
+    all.add(features)
+    return features
+  }
+
+  #use(features: ComputedFeatures): void {
+    if (features.users.has(this)) return
+    features.users.add(this)
+    this.#used.push(new WeakRef(features))
+  }
+
+  /** Describes the frozen part, its weights and the conversion of the data: what the features depend on. */
+  #identify(stage: FeatureStage): string {
+    const known = this.#identities.get(stage)
+    if (known !== undefined) return known
+    const { provider, description } = this.#runtime
+    const { data } = stage.programs.graphs
+    const outputs = [...stage.features].filter(([name]) => data.has(name)).map(([, value]) => value)
+    const tensors = leavesOf(outputs).map(({ source }) => source.kind === 'parameter' && identifyTensor(source.tensor))
+    const labels = [...(this.#graphs.loss.labels ?? [])]
+    const columns = [...data].map(([name, { dtype }]) => [name, dtype])
+    const graph = checksumGraph(outputs, [])
+    const text = JSON.stringify({ provider, description, batchSize: this.#batchSize, columns, labels, graph, tensors })
+    this.#identities.set(stage, text)
+    return text
   }
 
   async #compute({ programs, features }: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
@@ -180,6 +248,12 @@ export class FeatureCache {
     }
     return table.toDataset()
   }
+}
+
+/** A tensor as a text: its file and place there, which are not read, or the checksum of its elements. */
+function identifyTensor(tensor: Tensor): string {
+  const range = fileRangeOf(tensor)
+  return range ? JSON.stringify(range) : checksumTensor(tensor)
 }
 
 /** Examples along the leading axis in a file. */

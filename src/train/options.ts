@@ -72,8 +72,9 @@ export interface TrainerOptions
    * 'cached': the frozen layers before the first trained one run once over the data, in inference mode, and their
    * results are stored in memory, or with `featureFiles(folder)` of 'onnx-ire/node' beyond some memory in temporary
    * files; training then runs the other layers only. The data must not be augmented. If frozen layers are trained from
-   * some step on (see `freeze`), training continues with the whole model there. Default: the whole model runs at every
-   * step.
+   * some step on (see `freeze`), training continues with the whole model there. Trainers with the same frozen layers
+   * that read the same data set object share the results in memory until the last of them is disposed. Default: the
+   * whole model runs at every step.
    */
   readonly features?: 'cached' | FeatureStore
   /**
@@ -124,7 +125,7 @@ export interface FitOptions {
   readonly onStep?: Callback<StepProgress>
   /**
    * Called after every batch of the pass that computes cached features, before the first step and before the first
-   * evaluation: once per data set.
+   * evaluation: once per data set. Not called for features that another trainer computes.
    */
   readonly onFeatures?: OnFeatures
   /** Called with the metrics of every interval, before `fit` yields them and before the checkpoint is written. */

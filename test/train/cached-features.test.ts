@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { convnet } from '../../models/convnet.js'
 import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
 import {
   adamw,
@@ -17,7 +18,7 @@ import {
 } from '../../src/index.js'
 import { topological } from '../../src/ir/topology.js'
 import { featureFiles } from '../../src/node/index.js'
-import { clusters, flat, smallConvnet } from './problem.js'
+import { clusters, flat, modelFrom, smallConvnet } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
 const { create: createTrainer } = startTrainers()
@@ -104,6 +105,56 @@ describe('features: cached', () => {
     expect(held.reads()).toBe(Math.ceil(validation.length / 8))
   })
 
+  it('trainers with the same frozen layers compute the features of the same data once, while one of them is in use', async () => {
+    const training = counted(data)
+    const start = (options: Partial<TrainerOptions> = {}, model = smallConvnet()) =>
+      createTrainer({ ...head, features: 'cached', ...options }, model)
+    /** Trains at the same time, and returns the losses of all steps and the number of batches read for features. */
+    const trainAll = async (...trainers: readonly Trainer[]) => {
+      const before = training.reads()
+      const steps = trainers.map((): number[] => [])
+      const runs = trainers.map((trainer, i) =>
+        train(trainer, training, { totalEpochs: 2, onStep: ({ loss }) => void steps[i]!.push(loss) }),
+      )
+      await Promise.all(runs)
+      // Every trainer reads one batch to detect augmentation.
+      return { steps, reads: training.reads() - before - trainers.length }
+    }
+    const pass = Math.ceil(data.length / 8)
+    const [first, second] = [await start(), await start({ optimizer: ire(adamw({ lr: 1e-2 }), { interval: 2 }) })]
+    const together = await trainAll(first, second)
+    expect(together.reads).toBe(pass)
+    await first.dispose()
+    const third = await start()
+    expect(await trainAll(third)).toEqual({ steps: [together.steps[0]], reads: 0 })
+    await Promise.all([second.dispose(), third.dispose()])
+    expect(await trainAll(await start())).toEqual({ steps: [together.steps[0]], reads: pass })
+    // Other batches and other weights may give other features.
+    expect((await trainAll(await start({ batchSize: 7 }))).reads).toBe(Math.ceil(data.length / 7))
+    const other = modelFrom(convnet({ channels: 2, stages: [4, 6], classes: 3, seed: 5 }))
+    expect((await trainAll(await start({}, other))).reads).toBe(pass)
+  })
+
+  it('a trainer that is stopped while it computes features > another one computes them', async () => {
+    const training = counted(data)
+    const start = () => create({ ...head, features: 'cached' })
+    const [first, second] = [await start(), await start()]
+    const expected = await losses(await start(), 1)
+    let aborted = false
+    const signal = { get aborted() { return aborted } } // biome-ignore format: a getter
+    const onFeatures = () => {
+      aborted = true
+    }
+    const steps: number[] = []
+    await Promise.all([
+      train(first, training, { totalEpochs: 1, signal, onFeatures }),
+      train(second, training, { totalEpochs: 1, onStep: ({ loss }) => void steps.push(loss) }),
+    ])
+    expect(first.step).toBe(0)
+    expect(steps).toEqual(expected.slice(0, steps.length))
+    expect(steps).toHaveLength(4)
+  })
+
   it('reports every batch of the pass, and ends within it if aborted', async () => {
     const seen: string[] = []
     const onFeatures = ({ done, total }: { readonly done: number; readonly total: number }) =>
@@ -111,7 +162,7 @@ describe('features: cached', () => {
     const trainer = await create({ ...head, features: 'cached' })
     const training = counted(data)
     let aborted = false
-    const options = { totalEpochs: 1, validation, signal: { get aborted() { return aborted } } } // biome-ignore format: a getter
+    const options = { totalEpochs: 1, validation: counted(validation), signal: { get aborted() { return aborted } } } // biome-ignore format: a getter
     await train(trainer, training, {
       ...options,
       onFeatures: (progress) => {
