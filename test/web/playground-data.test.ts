@@ -1,30 +1,22 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { small } from './playground-examples.js'
+import { colorOf, drawFolder, openSmall } from './playground-examples.js'
+
+/** Files of a folder in the order of their names: 0.png, 1.png, 10.png, ... */
+const inNameOrder = Array.from({ length: 12 }, (_, i) => i).sort((a, b) => (`${a}.png` < `${b}.png` ? -1 : 1))
 
 describeWithChromium('training data in the playground', openPlayground, (browser) => {
   it(
     'a folder of images per class > trains',
     async () => {
       const page = browser()
-      const folder = join(page.folder, 'shapes')
-      for (const [k, name] of ['dark', 'light'].entries()) {
-        mkdirSync(join(folder, name), { recursive: true })
-        for (let i = 0; i < 12; i++) {
-          const background = { r: 150 * k + i, g: 150 * k + 2 * i, b: 120 * k }
-          await sharp({ create: { width: 12, height: 10, channels: 3, background } }).toFile(
-            join(folder, name, `${i}.png`),
-          )
-        }
-      }
+      const folder = await drawFolder(page)
       writeFileSync(join(folder, 'dark', 'broken.jpg'), 'no picture')
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       await page.set({ size: '8' })
       await page.says(/choose the data again/)
       await page.tab.check('input[name=source][value=folder]')
@@ -32,6 +24,15 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await page.says(/^Ready/)
       expect(await page.text('#data-summary')).toBe(
         '24 examples of 2 classes: dark (12), light (12). 1 file could not be read as a picture and was skipped: broken.jpg.',
+      )
+      // The pictures are shown before training.
+      const shown = page.tab.locator('#data-pictures > li')
+      expect((await shown.allInnerTexts()).map((text) => text.trim())).toEqual(['dark 12', 'light 12'])
+      const colors = await shown.locator('canvas').evaluateAll((all) =>
+        (all as HTMLCanvasElement[]).map((each) => [...each.getContext('2d')!.getImageData(20, 20, 1, 1).data]),
+      )
+      expect(colors).toEqual(
+        [0, 1].flatMap((k) => inNameOrder.map((i) => [...Object.values(colorOf(k, i)), 255])),
       )
       await page.train({ epochs: '1', batch: '9' })
       await page.says(/^Done/)
@@ -42,14 +43,50 @@ describeWithChromium('training data in the playground', openPlayground, (browser
   )
 
   it(
+    'table > its first rows and the kinds of its columns are shown, and columns of texts are left out',
+    async () => {
+      const page = browser()
+      await page.open()
+      await page.tab.click('#story-csv')
+      const rows = Array.from(
+        { length: 60 },
+        (_, i) => `bird ${i},${i},${i % 7 === 3 ? '' : 2 * i},${i > 30 ? 'tall' : 'short'}`,
+      )
+      await page.tab.setInputFiles('#csv', page.file('birds.csv', ['name,age,size,kind', ...rows].join('\n')))
+      await page.says(/Choose the column/)
+      const head = async () =>
+        (await page.tab.locator('#csv-preview th').allInnerTexts()).map((text) => text.replace(/\s+/g, ' ').trim())
+      expect(await head()).toEqual(['name texts, not learned', 'age numbers', 'size numbers, some missing', 'kind class'])
+      const first = page.tab.locator('#csv-preview tbody tr')
+      expect(await first.count()).toBe(5)
+      expect(await first.nth(3).locator('td').allInnerTexts()).toEqual(['bird 3', '3', '', 'short'])
+      await page.tab.click('#use-csv')
+      await expect(page.says(/^Ready/)).rejects.toThrow(/column 'size' is empty: fill it in/)
+      await page.tab.selectOption('#csv-label', 'name')
+      expect((await head())[0]).toBe('name class')
+      expect((await head())[3]).toBe('kind texts, not learned')
+
+      const whole = rows.map((row) => row.replace(',,', ',0,'))
+      await page.tab.setInputFiles('#csv', page.file('whole.csv', ['name,age,size,kind', ...whole].join('\n')))
+      await page.says(/Choose the column/)
+      await page.tab.click('#use-csv')
+      await page.says(/^Ready/)
+      const sliders = page.tab.locator('#try-row label')
+      expect((await sliders.allInnerTexts()).map((text) => text.split(':')[0])).toEqual(['age', 'size'])
+      await page.train({ epochs: '20', batch: '16' })
+      await page.says(/^Done/)
+      expect((await page.claimed('ire')).accuracy).toBeGreaterThan(0.8)
+    },
+    patience,
+  )
+
+  it(
     'drawings by mouse and keyboard > are added, deleted and restored, and train',
     async () => {
       const page = browser()
       const { keyboard } = page.tab
       const thumbs = (card: number) => page.tab.locator(`#cards > li:nth-child(${card}) .thumbs li`).count()
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       await page.tab.check('input[name=source][value=draw]')
       const add = (card: number) => page.tab.click(`#cards > li:nth-child(${card}) .add-drawn`)
       await add(1)
@@ -146,9 +183,7 @@ describeWithChromium('training data in the playground', openPlayground, (browser
     'photos > are added to a class; files that are no pictures are skipped and named',
     async () => {
       const page = browser()
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       await page.tab.check('input[name=source][value=photos]')
       const png = await sharp({ create: { width: 20, height: 12, channels: 3, background: '#c33' } })
         .png()

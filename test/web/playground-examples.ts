@@ -1,3 +1,6 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
 import { expect, vi } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
@@ -27,6 +30,13 @@ export const tableData = () =>
     x: { dims: [rows.length, 3], data: Float32Array.from(rows.flatMap(({ numbers }) => numbers)) },
     labels: labelColumn(rows.map(({ name }) => (name === 'above' ? 0 : 1))),
   })
+
+/** A page with the small model of pictures. */
+export async function openSmall(page: Playground): Promise<void> {
+  await page.open()
+  await page.openModel('small.onnx', small)
+  await page.says(/^small.onnx is open/)
+}
 
 /** A page with the model of tables and its rows. */
 export async function openTable(page: Playground): Promise<void> {
@@ -67,7 +77,7 @@ async function measured(model: Uint8Array, data: Dataset) {
 /** Checks the metrics of a download against the page, which rounds percentages to two decimals and losses to four. */
 export async function checkExport(page: Playground, contender: 'base' | 'ire', data: Dataset): Promise<void> {
   const said = await page.claimed(contender)
-  const found = await measured(await page.download(`#download-${contender}`), data)
+  const found = await measured(await page.downloadModel(contender), data)
   expect(Math.abs((found['accuracy'] as number) - said.accuracy)).toBeLessThanOrEqual(0.0005 + 1e-9)
   expect(Math.abs(found.loss - said.heldLoss)).toBeLessThan(2e-4)
 }
@@ -100,6 +110,26 @@ export const stored = (unfinished: number, finished: number) => ({
   finished,
   folders: unfinished + finished,
 })
+
+/** The color of a picture of `drawFolder`. */
+export const colorOf = (folder: number, picture: number) => ({
+  r: 150 * folder + picture,
+  g: 150 * folder + 2 * picture,
+  b: 120 * folder,
+})
+
+/** Draws a folder with a folder of 12 dark pictures, and one of light ones. */
+export async function drawFolder(page: Playground): Promise<string> {
+  const folder = join(page.folder, 'shapes')
+  for (const [k, name] of ['dark', 'light'].entries()) {
+    mkdirSync(join(folder, name), { recursive: true })
+    for (let i = 0; i < 12; i++)
+      await sharp({ create: { width: 12, height: 10, channels: 3, background: colorOf(k, i) } }).toFile(
+        join(folder, name, `${i}.png`),
+      )
+  }
+  return folder
+}
 
 /** Draws examples of two classes: lines whose direction depends on the class. */
 export async function drawExamples(page: Playground, counts: Readonly<Record<string, number>>): Promise<void> {

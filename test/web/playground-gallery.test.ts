@@ -7,7 +7,7 @@ import sharp from 'sharp'
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, type Playground, patience } from './playground.js'
-import { small } from './playground-examples.js'
+import { drawFolder, small } from './playground-examples.js'
 
 /** Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png. */
 const gallery = process.env['PLAYGROUND_GALLERY']
@@ -48,6 +48,20 @@ async function check(page: Playground, file: string, title: string, dark = false
   await page.tab.emulateMedia({ colorScheme: null })
 }
 
+/** A table with columns of numbers, of texts and with missing values. */
+const birds = [
+  'name,island,beak length (mm),body mass (g),species',
+  ...Array.from({ length: 30 }, (_, i) =>
+    [
+      `bird ${i + 1}`,
+      i % 2 ? 'Dream' : 'Biscoe',
+      (38 + (i % 9) / 2).toFixed(1),
+      i % 8 === 3 ? 'NA' : 3500 + 60 * i,
+      i % 3 ? 'Adelie' : 'Gentoo',
+    ].join(),
+  ),
+].join('\n')
+
 const desktop = { width: 1280, height: 900 }
 const phone = { width: 390, height: 844 }
 
@@ -68,6 +82,9 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await check(page, 'error', 'A file that is no model')
 
       await page.tab.click('#story-digits')
+      // Before training there is an answer already, for a digit that nobody has to draw.
+      await page.tab.waitForSelector('#seen-untrained meter')
+      expect(await page.tab.isVisible('#try-example')).toBe(true)
       await page.says(/^Training/)
       await page.tab.click('#pause')
       await page.says(/^Paused/)
@@ -121,10 +138,21 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       // The curves of the model before are not those of this one.
       expect(await page.tab.isVisible('#curves-section')).toBe(false)
       await page.unfold()
-      for (const source of ['folder', 'draw']) {
-        await page.tab.check(`input[name=source][value=${source}]`)
-        await check(page, `own-${source}`, `A model of one's own, with all settings: ${source}`)
-      }
+      await page.tab.check('input[name=source][value=draw]')
+      await check(page, 'own-draw', "A model of one's own, with all settings: draw")
+      await page.tab.check('input[name=source][value=folder]')
+      await page.tab.setInputFiles('#folder', await drawFolder(page))
+      await page.says(/^Ready/)
+      await check(page, 'own-folder', "A model of one's own, and a folder of pictures, before training")
+
+      await page.tab.click('#home')
+      await page.tab.click('#story-csv')
+      await page.tab.setInputFiles('#csv', page.file('birds.csv', birds))
+      await page.says(/^Choose the column/)
+      await check(page, 'preview', 'The first rows of a table, dark', true)
+      await page.tab.setViewportSize(phone)
+      await check(page, 'preview-phone', 'The first rows of a table on a phone')
+      await page.tab.setViewportSize(desktop)
       if (gallery) await writeFile(join(gallery, 'README.md'), pageOf(shown))
     },
     patience,

@@ -57,8 +57,63 @@ describeWithChromium('playground on the GPU', openPlayground, (browser) => {
       await page.says(/^Training/)
       await page.tab.workers()[0]!.evaluate('lose()')
       await expect(page.says(/^Done/)).rejects.toThrow(/The GPU was lost, and no new one could be had/)
-      expect(decodeModel(await page.download('#download-base')).proto.graph!.node.length).toBeGreaterThan(0)
+      expect(decodeModel(await page.downloadModel('base')).proto.graph!.node.length).toBeGreaterThan(0)
       await page.says(/among your downloads/)
+    },
+    patience,
+  )
+
+  it(
+    'automatic choice > times a step on each runtime, once per model and device, and shows why',
+    async () => {
+      const page = browser()
+      await openTable(page)
+      const worker = page.tab.workers()[0]!
+      const train = async (settings: Readonly<Record<string, string>>) => {
+        await page.train({ provider: 'auto', ...settings })
+        await page.says(/^Training|^Done/)
+        const chosen = await page.text('#runtime')
+        if (await page.tab.isEnabled('#stop')) await page.tab.click('#stop')
+        await page.says(/^Stopped|^Done/)
+        return chosen
+      }
+      const long = { epochs: '1000', batch: '1' }
+      expect(await train(long)).toMatch(/^Runs on WebAssembly: the processor emulates the graphics card here\. \(/)
+
+      // The software GPU of the tests passes for a graphics card.
+      await worker.evaluate(() => {
+        const devices: GPUDevice[] = []
+        const { requestDevice } = GPUAdapter.prototype
+        Object.defineProperty(GPUAdapterInfo.prototype, 'architecture', { get: () => 'a card' })
+        Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { get: () => false })
+        GPUAdapter.prototype.requestDevice = async function (descriptor) {
+          const device = await requestDevice.call(this, descriptor)
+          devices.push(device)
+          return device
+        }
+        Object.assign(globalThis, { devices })
+      })
+      const devices = () => worker.evaluate(() => (globalThis as unknown as { devices: unknown[] }).devices.length)
+      expect(await train({ epochs: '1', batch: '1' })).toMatch(/^Runs on WebAssembly: the run takes about \d s on it, /)
+      expect(await devices()).toBe(0)
+      const timed = await train(long)
+      expect(timed).toMatch(/^Runs on WebAssembly: a step takes [\d.]+ ms on it, and [\d.]+ ms on WebGPU\. \(/)
+      expect(await devices()).toBe(1)
+      expect(await train(long)).toBe(timed)
+      expect(await devices()).toBe(1)
+      // On another machine the GPU is faster.
+      await worker.evaluate(async () => {
+        const file = await (await navigator.storage.getDirectory()).getFileHandle('playground-timings.json')
+        const timings = JSON.parse(await (await file.getFile()).text()) as Record<string, Record<string, number>>
+        for (const each of Object.values(timings)) if (each['webgpu']) each['webgpu'] = each['wasm']! / 4
+        const stream = await file.createWritable()
+        await stream.write(JSON.stringify(timings))
+        await stream.close()
+      })
+      expect(await train(long)).toMatch(/^Runs on WebGPU: a step takes .* WebAssembly\. \(onnxruntime-web .*webgpu/)
+      expect(await devices()).toBe(3)
+      // Steps of the last layer alone are too small for it.
+      expect(await train({ ...long, 'trained-layers': 'head' })).toMatch(/^Runs on WebAssembly: only the last layer/)
     },
     patience,
   )
@@ -75,7 +130,7 @@ describeWithChromium('playground on the GPU', openPlayground, (browser) => {
       expect(await page.tab.isVisible('#no-webgpu')).toBe(false)
       await page.train({ provider: 'webgpu', epochs: '1' })
       await page.says(/^Done/)
-      expect(await page.text('#runtime')).toMatch(/^WebGPU is not to be had here: .*wasm.*no adapter/)
+      expect(await page.text('#runtime')).toMatch(/^WebGPU cannot start here: .*wasm.*no adapter/)
       // The browser has none.
       await page.tab.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'gpu'))
       await openTable(page)

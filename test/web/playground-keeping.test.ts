@@ -5,8 +5,8 @@ import {
   checkpointAfter,
   countStored,
   drawExamples,
+  openSmall,
   openTable,
-  small,
   stored,
   useDigits,
 } from './playground-examples.js'
@@ -65,9 +65,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
     'examples that were not trained on > are there after a reload, can be added to, and are trained on',
     async () => {
       const page = await browser().openTab()
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       const before = await countStored(page)
       const unfinished = async () => (await countStored(page)).unfinished - before.unfinished
       await drawExamples(page, { circle: 3, star: 2 })
@@ -103,14 +101,12 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
     'finished models > are listed after leaving and coming back, can be opened and tried, until they are deleted',
     async () => {
       const page = await browser().openTab()
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       await page.set({ size: '28' })
       await useDigits(page, [3, 7], 60)
       await page.train({ epochs: '3', batch: '8' })
       await page.says(/^Done/)
-      const bytes = await page.download('#download-ire')
+      const bytes = await page.downloadModel('ire')
       const held = await page.claimed('ire')
       const items = page.tab.locator('#finished-list > li')
       await expect.poll(() => items.count()).toBeGreaterThan(0)
@@ -131,7 +127,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await items.first().getByRole('button', { name: /^Open/ }).click()
       await page.says(/^The tuned models are open/)
       expect(await page.text('#data-summary')).toMatch(/^60 examples of 2 classes: 0 \(\d+\), 1 \(\d+\)/)
-      expect(Buffer.compare(await page.download('#download-ire'), bytes)).toBe(0)
+      expect(Buffer.compare(await page.downloadModel('ire'), bytes)).toBe(0)
       await page.draw('#try-pad', [[0.3, 0.2], [0.7, 0.2], [0.4, 0.8]]) // biome-ignore format: a line
       await page.tab.waitForSelector('#seen-ire meter')
       expect(await page.tab.isEnabled('#train')).toBe(true)
@@ -192,7 +188,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       })
       await expect(page.tab.reload({ timeout: 2000 })).rejects.toThrow()
       expect(asked).toEqual(['beforeunload'])
-      expect((await page.download('#download-base')).length).toBeGreaterThan(100)
+      expect((await page.downloadModel('base')).length).toBeGreaterThan(100)
       await page.tab.waitForSelector('#unstored', { state: 'hidden' })
       expect(await page.tab.title()).toBe(title)
       await page.tab.reload()

@@ -13,7 +13,7 @@ import { parseRecipe } from '../../src/recipe/index.js'
 import { run } from '../cli/command.js'
 import { describeWithChromium } from './browser.js'
 import { drawLine, openPlayground, type Playground, patience } from './playground.js'
-import { drawExamples, openTable, small } from './playground-examples.js'
+import { drawExamples, openSmall, openTable } from './playground-examples.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const execute = promisify(execFile)
@@ -98,7 +98,7 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       await page.says(/^The tuned models are open/)
       expect(await page.text('#data-summary')).toBe(summary)
       expect(await page.tab.inputValue('#epochs')).toBe('30')
-      expect(Buffer.compare(await page.download('#download-ire'), unzipSync(zip)['tuned-ire.onnx']!)).toBe(0)
+      expect(Buffer.compare(await page.downloadModel('ire'), unzipSync(zip)['tuned-ire.onnx']!)).toBe(0)
       await page.train({})
       await page.says(/^Done/)
       expect(await page.claimed('ire')).toEqual(claimed)
@@ -110,9 +110,7 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
     'drawings > keep their classes and pixels in a project, and train in Node',
     async () => {
       const page = browser()
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       await drawExamples(page, { 'a/b': 4, A_B: 4 })
       await page.train({ epochs: '4', batch: '4' })
       await page.says(/^Done/)
@@ -170,9 +168,7 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
     async () => {
       const page = browser()
       await page.context.grantPermissions(['clipboard-read', 'clipboard-write'])
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       await page.set({ epochs: '17', lr: '0.05' })
       await page.tab.uncheck('#flatness')
       await page.tab.click('#take-link')

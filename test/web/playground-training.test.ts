@@ -9,7 +9,7 @@ import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { checkExport, openTable, small, tableData, useDigits } from './playground-examples.js'
+import { checkExport, openSmall, openTable, small, tableData, useDigits } from './playground-examples.js'
 
 describeWithChromium('training in the playground', openPlayground, (browser) => {
   it(
@@ -63,7 +63,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await checkExport(page, 'base', data)
       await checkExport(page, 'ire', data)
       // The file says what it was trained for, and the page reads it again.
-      const tuned = await page.download('#download-ire')
+      const tuned = await page.downloadModel('ire')
       expect(readUsage(decodeModel(tuned))).toEqual({
         classes: ['0', '1', '2'],
         image: { size: 32, channels: 3, layout: 'NCHW', fit: 'cover', mean: 0.5, std: 0.5 },
@@ -80,12 +80,10 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
   )
 
   it(
-    'last layer > trains on stored features, and the other layers stay',
+    'last layer > trains on features that are stored once for both models, and the other layers stay',
     async () => {
       const page = browser()
-      await page.open()
-      await page.openModel('small.onnx', small)
-      await page.says(/^small.onnx is open/)
+      await openSmall(page)
       const { pixels, labels: classes } = await useDigits(page, [0, 1], 60)
       // The texts of the status, to which the pass over the data belongs.
       await page.tab.evaluate(() => {
@@ -97,12 +95,13 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.train({ 'trained-layers': 'head', epochs: '3', batch: '10', lr: '0.05' })
       await page.says(/^Done/)
       const said = (await page.tab.evaluate('said')) as string[]
-      expect(said.some((text) => /running the frozen layers once, \d+ of 45 examples/.test(text))).toBe(true)
+      const passed = said.flatMap((text) => /^Running the frozen layers once .* (\d+) of 45 examples/.exec(text)?.[1] ?? [])
+      expect(passed).toEqual(['10', '20', '30', '40', '45'])
       const tensors = (file: Uint8Array) => {
         const { initializer } = decodeModel(file).proto.graph!
         return new Map(initializer.map(({ name = '', rawData }) => [name, Buffer.from(rawData!).toString('hex')]))
       }
-      const [before, after] = [tensors(small), tensors(await page.download('#download-ire'))]
+      const [before, after] = [tensors(small), tensors(await page.downloadModel('ire'))]
       const kept = [...before].filter(([name, bytes]) => after.get(name) === bytes)
       // The classifier has two classes now; all other tensors are those of the file.
       expect(kept.length).toBe(before.size - 2)
@@ -142,7 +141,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.tab.click('#stop')
       await page.says(/^Stopped/)
       expect(await page.tab.isDisabled('#stop')).toBe(true)
-      expect(decodeModel(await page.download('#download-ire')).proto.graph!.node.length).toBeGreaterThan(0)
+      expect(decodeModel(await page.downloadModel('ire')).proto.graph!.node.length).toBeGreaterThan(0)
       // Stopped before it has begun.
       await page.tab.click('#train')
       await page.tab.click('#stop')
@@ -182,7 +181,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
       await page.tab.waitForSelector('#seen-ire meter')
       expect((await page.claimed('base')).accuracy).toBeGreaterThan(0.5)
-      expect(decodeModel(await page.download('#download-base')).proto.graph!.initializer[0]!.dataType).toBe(10)
+      expect(decodeModel(await page.downloadModel('base')).proto.graph!.initializer[0]!.dataType).toBe(10)
     },
     patience,
   )

@@ -169,6 +169,11 @@ export class Playground {
     return { loss: loss!, heldLoss: heldLoss!, accuracy: share! / 100, sharpness: rise! }
   }
 
+  /** The tuned model of a contender, as the page offers it. */
+  downloadModel(contender: 'base' | 'ire'): Promise<Uint8Array> {
+    return this.download(`#download-${contender}`)
+  }
+
   async download(button: string): Promise<Uint8Array> {
     const [download] = await Promise.all([this.tab.waitForEvent('download'), this.tab.click(button)])
     return readFileSync(await download.path())

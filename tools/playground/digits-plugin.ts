@@ -5,7 +5,8 @@ import type { Plugin } from 'vite'
 
 const name = 'virtual:digits'
 const side = 28
-const perDigit = 30
+/** Pictures of each digit: 30 to learn from, and one to try. */
+const perDigit = 31
 
 /** Provides `virtual:digits`, the address of a picture with a row of MNIST's training images for each digit. */
 export function digits(): Plugin {

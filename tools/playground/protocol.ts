@@ -47,9 +47,17 @@ interface LayerSummary {
 /** Source of the examples. */
 export type DataChoice =
   | { readonly kind: 'folder'; readonly files: readonly { readonly path: string; readonly file: File }[] }
-  | { readonly kind: 'csv'; readonly file: File; readonly label: string }
+  | TableChoice
   | { readonly kind: 'idx'; readonly images: File; readonly labels: File }
   | ShownChoice
+
+/** A CSV file, the column of the class, and the columns to learn from: all others if they are not given. */
+export interface TableChoice {
+  readonly kind: 'csv'
+  readonly file: File
+  readonly label: string
+  readonly columns?: readonly string[]
+}
 
 /** Examples that were drawn, filmed or added as photos. */
 export interface ShownChoice {
@@ -72,9 +80,20 @@ export interface DataSummary {
   readonly counts: readonly number[]
   /** Names of files that could not be read. */
   readonly skipped: readonly string[]
-  /** Columns of a table, without that of the class. */
+  /** The first pictures of each class, for examples that come from files. */
+  readonly pictures?: readonly (readonly ImageData[])[]
+  /** Columns of a table that are learned from. */
   readonly columns?: readonly ColumnSummary[]
 }
+
+/** The columns and first rows of a CSV file. */
+export interface TablePreview {
+  readonly columns: readonly { readonly name: string; readonly kind: ColumnKind }[]
+  readonly rows: readonly (readonly string[])[]
+}
+
+/** What a column contains, as far as its first rows show. */
+export type ColumnKind = 'numbers' | 'texts' | 'incomplete numbers'
 
 /** A column of numbers and their range. */
 interface ColumnSummary {
@@ -86,8 +105,8 @@ interface ColumnSummary {
 }
 
 export interface Settings {
-  /** 'auto': WebGPU if it runs on a graphics card and more than the last layer is trained, else WebAssembly. */
-  readonly provider: 'auto' | 'webgpu' | 'wasm'
+  /** 'auto': the one whose steps take less time, see `chooseProvider`. */
+  readonly provider: 'auto' | ProviderName
   /** What is trained: the last layer, on the stored features of the frozen layers before it, or all layers. */
   readonly layers: 'head' | 'all'
   /** A new last layer, or that of the file. Missing in runs that were stored before there was a choice. */
@@ -106,6 +125,10 @@ export interface Settings {
   readonly flatness: boolean
 }
 
+/** The runtimes. */
+export const providers = { wasm: 'WebAssembly', webgpu: 'WebGPU' } as const
+export type ProviderName = keyof typeof providers
+
 /** The two training runs with the same seed. */
 export const contenders = { base: 'AdamW', ire: 'AdamW + IRE' } as const
 export type ContenderName = keyof typeof contenders
@@ -115,12 +138,14 @@ export type Looker = ContenderName | 'untrained'
 
 /** Calls of the worker and their results. */
 export interface Calls {
+  /** Loads and compiles onnxruntime's WebAssembly, so that the first model opens sooner. */
+  warmUp(): Promise<void>
   open(model: File | string): Promise<ModelSummary>
   form(form: Form): Promise<void>
   data(choice: DataChoice): Promise<DataSummary>
-  columns(file: File): Promise<readonly string[]>
+  previewTable(file: File): Promise<TablePreview>
   /** Creates a network for a table, which scales its columns itself. */
-  createTableModel(csv: File, label: string): Promise<File>
+  createTableModel(choice: TableChoice): Promise<File>
   /**
    * Trains; resolves at the end and reports progress as events. With `resume`, continues the run that was reopened. The
    * run is stored in this browser from its beginning, its weights every few seconds, and its models at its end.
@@ -241,10 +266,9 @@ export interface RoundEvent {
   readonly sharpness: number | null
 }
 
-/** Progress of the pass that stores the features of the frozen layers. */
-export interface FeaturesEvent {
+/** Progress of the pass that stores the features of the frozen layers, for both contenders. */
+interface FeaturesEvent {
   readonly kind: 'features'
-  readonly contender: ContenderName
   readonly done: number
   readonly total: number
 }
@@ -256,10 +280,19 @@ interface ReadingEvent {
   readonly total: number
 }
 
+/** A step is timed on a runtime, to choose one. */
+interface TimingEvent {
+  readonly kind: 'timing'
+  readonly provider: ProviderName
+}
+
 /** The runtime, reported once at the start of training. */
 interface RuntimeEvent {
   readonly kind: 'runtime'
+  readonly provider: ProviderName
   readonly description: string
+  /** Why it was chosen; null if a person chose it. */
+  readonly reason: string | null
   /** Why WebGPU does not run although it was requested. */
   readonly fallback: string | null
 }
@@ -274,7 +307,14 @@ interface LostEvent {
 /** Events that the curves of a run are drawn from. */
 export type ProgressEvent = StepEvent | RoundEvent
 
-export type WorkerEvent = FeaturesEvent | ReadingEvent | StepEvent | RoundEvent | RuntimeEvent | LostEvent
+export type WorkerEvent =
+  | FeaturesEvent
+  | ReadingEvent
+  | StepEvent
+  | RoundEvent
+  | TimingEvent
+  | RuntimeEvent
+  | LostEvent
 
 /** A training run begins. */
 interface BegunEvent {

@@ -1,9 +1,10 @@
 import { imageColumn } from 'onnx-ire'
 import { pixels } from 'onnx-ire/web'
 import * as ort from 'onnxruntime-web/wasm'
-import { Camera, readPicture } from '../page/camera.js'
+import { Camera } from '../page/camera.js'
 import { byId, createElement } from '../page/dom.js'
 import { Pad } from '../page/pad.js'
+import { readPicture } from '../picture.js'
 import type { DemoSetup } from './setup.js'
 
 /** Milliseconds between two pictures of the webcam. */

@@ -1,5 +1,4 @@
-/** Side of the pictures from the camera and from photos, in pixels. */
-export const pictureSide = 160
+import { cropSquare } from '../picture.js'
 
 /** The webcam, shown in video elements; its images do not leave the page. */
 export class Camera {
@@ -69,24 +68,5 @@ export class Camera {
   get pixels(): ImageData {
     const [video] = this.#videos
     return cropSquare(video!, video!.videoWidth, video!.videoHeight)
-  }
-}
-
-/** The central square of a picture. */
-export function cropSquare(picture: CanvasImageSource, width: number, height: number): ImageData {
-  const side = Math.min(width, height)
-  const canvas = new OffscreenCanvas(pictureSide, pictureSide)
-  const context = canvas.getContext('2d', { willReadFrequently: true })!
-  context.drawImage(picture, (width - side) / 2, (height - side) / 2, side, side, 0, 0, pictureSide, pictureSide)
-  return context.getImageData(0, 0, pictureSide, pictureSide)
-}
-
-/** Decodes an image file to its central square. Rejects if the browser cannot read it. */
-export async function readPicture(file: Blob): Promise<ImageData> {
-  const bitmap = await createImageBitmap(file)
-  try {
-    return cropSquare(bitmap, bitmap.width, bitmap.height)
-  } finally {
-    bitmap.close()
   }
 }

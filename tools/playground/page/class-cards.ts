@@ -1,7 +1,8 @@
+import { readPicture } from '../picture.js'
 import type { ShownExample } from '../protocol.js'
-import { readPicture } from './camera.js'
 import { byId, createElement } from './dom.js'
 import { runGuarded, showStatus } from './status.js'
+import { createThumbnail } from './thumbnail.js'
 
 /** How the cards take examples. */
 export type CardMode = 'camera' | 'draw' | 'photos'
@@ -229,11 +230,8 @@ export class ClassCards {
   }
 
   #addPicture(card: Card, pixels: ImageData): Card['pictures'][number] {
-    const canvas = createElement('canvas', { width: 40, height: 40 })
-    const source = new OffscreenCanvas(pixels.width, pixels.height)
-    source.getContext('2d')!.putImageData(pixels, 0, 0)
-    canvas.getContext('2d')!.drawImage(source, 0, 0, 40, 40)
-    const button = createElement('button', { type: 'button', ariaLabel: 'Delete this example' }, canvas)
+    const properties = { type: 'button', ariaLabel: 'Delete this example' } as const
+    const button = createElement('button', properties, createThumbnail(pixels))
     const picture = { pixels, element: createElement('li', {}, button) }
     button.addEventListener('click', () => {
       const at = card.pictures.indexOf(picture)

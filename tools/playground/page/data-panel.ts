@@ -1,6 +1,7 @@
-import type { Calls, DataChoice, DataSummary, ModelSummary } from '../protocol.js'
+import type { Calls, DataChoice, DataSummary, ModelSummary, TableChoice, TablePreview } from '../protocol.js'
 import type { Camera } from './camera.js'
 import { type CardMode, ClassCards, skippedText } from './class-cards.js'
+import { learnedColumns, showPictures, showTable } from './data-preview.js'
 import { byId, createElement, createFileInput, inputById } from './dom.js'
 import { Pad } from './pad.js'
 import { runGuarded, showStatus } from './status.js'
@@ -24,15 +25,17 @@ export class DataPanel {
   readonly #camera: Camera
   readonly #onData: () => void
   /** Creates and opens a model for a table, if the open one does not take tables. */
-  readonly #onTable: (csv: File, label: string) => Promise<void>
+  readonly #onTable: (choice: TableChoice) => Promise<void>
   readonly #pad = new Pad(byId<HTMLCanvasElement>('pad'), () => {})
   readonly #cards: ClassCards
   #source = 'draw'
   /** The data that the worker has; undefined if there are none, or if the cards have changed since. */
   #summary: DataSummary | undefined
   #model: ModelSummary | undefined
+  /** The CSV file that was chosen last, if it could be read. */
+  #table: { readonly file: File; readonly preview: TablePreview } | undefined
 
-  constructor(calls: Calls, camera: Camera, onData: () => void, onTable: (csv: File, label: string) => Promise<void>) {
+  constructor(calls: Calls, camera: Camera, onData: () => void, onTable: (choice: TableChoice) => Promise<void>) {
     this.#calls = calls
     this.#camera = camera
     this.#onData = onData
@@ -129,6 +132,7 @@ export class DataPanel {
     const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
     byId('data-summary').textContent =
       `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${skippedText(summary.skipped)}`
+    showPictures(summary)
     this.#onData()
   }
 
@@ -158,29 +162,44 @@ export class DataPanel {
       ),
     )
     const csv = createFileInput('csv')
-    csv.addEventListener('change', () => runGuarded(csv, () => this.showColumns(chosen('csv'))))
+    csv.addEventListener('change', () => runGuarded(csv, () => this.previewTable(chosen('csv'))))
     const label = byId<HTMLSelectElement>('csv-label')
-    this.#button('use-csv', () => this.useTable(chosen('csv'), label.value))
+    label.addEventListener('change', () => this.#showTable())
+    this.#button('use-csv', () => this.useTable())
     this.#button('use-idx', () => this.use({ kind: 'idx', images: chosen('idx-images'), labels: chosen('idx-labels') }))
   }
 
-  /** Lists the columns of a CSV file to choose from. */
-  async showColumns(file: File): Promise<void> {
-    const label = byId<HTMLSelectElement>('csv-label')
+  /** Shows the first rows of a CSV file, and its columns to choose that of the class from: the last one, or `label`. */
+  async previewTable(file: File, label?: string): Promise<void> {
+    const select = byId<HTMLSelectElement>('csv-label')
     const use = byId<HTMLButtonElement>('use-csv')
     use.disabled = byId('csv-column').hidden = true
+    this.#table = undefined
     showStatus('Reading the table ...')
-    const columns = await this.#calls.columns(file)
-    label.replaceChildren(...columns.map((value) => createElement('option', { value, textContent: value })))
-    label.value = columns.at(-1)!
+    const preview = await this.#calls.previewTable(file)
+    this.#table = { file, preview }
+    const names = preview.columns.map(({ name }) => name)
+    select.replaceChildren(...names.map((value) => createElement('option', { value, textContent: value })))
+    select.value = label ?? names.at(-1)!
+    this.#showTable()
     use.disabled = byId('csv-column').hidden = false
     showStatus('Choose the column that holds the class.')
   }
 
-  /** Reads a table, with a model made for it if none is open. */
-  async useTable(file: File, label: string): Promise<void> {
-    await this.#onTable(file, label)
-    await this.use({ kind: 'csv', file, label })
+  /** Reads the table that is shown, with a model made for it if none is open. */
+  async useTable(): Promise<void> {
+    if (!this.#table) throw new Error('Choose a CSV file first.')
+    const { file, preview } = this.#table
+    const label = byId<HTMLSelectElement>('csv-label').value
+    const columns = learnedColumns(preview, label)
+    if (columns.length === 0) throw new Error(`${file.name} has no column of numbers beside '${label}' to learn from.`)
+    const choice = { kind: 'csv', file, label, columns } as const
+    await this.#onTable(choice)
+    await this.use(choice)
+  }
+
+  #showTable(): void {
+    if (this.#table) showTable(this.#table.preview, byId<HTMLSelectElement>('csv-label').value)
   }
 
   #onCards(): void {
@@ -190,6 +209,7 @@ export class DataPanel {
   #forget(): void {
     this.#summary = undefined
     byId('data-summary').textContent = ''
+    showPictures(null)
     this.#onData()
   }
 

@@ -3,7 +3,7 @@ import sheet from 'virtual:digits'
 /** Side of a digit of MNIST, in pixels. */
 const side = 28
 
-/** Handwritten digits of MNIST: for each digit its pictures. */
+/** Handwritten digits of MNIST: for each digit its pictures, of which the last is one to try. */
 export async function readDigits(): Promise<ImageData[][]> {
   const bitmap = await createImageBitmap(await (await fetch(sheet)).blob())
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d', { willReadFrequently: true })!

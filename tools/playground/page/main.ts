@@ -47,10 +47,9 @@ const data: DataPanel = new DataPanel(
     tried.onData(outline?.classes ?? [], outline?.columns ?? [])
     examples?.onChange()
   },
-  async (csv, label) => {
+  async (choice) => {
     if (kind !== 'table' && opened === 'table') return
-    const file = await calls.createTableModel(csv, label)
-    await model.open(file)
+    await model.open(await calls.createTableModel(choice))
   },
 )
 /** Kind of the open model, and of its input. */
@@ -77,6 +76,9 @@ byId('home').addEventListener('click', () => {
   showStatus('Choose a story, or open a model of your own.')
 })
 void installOffline()
+// A story is about to be chosen. An error is shown when it begins.
+for (const kind of ['pointerover', 'focusin'] as const)
+  byId('start').addEventListener(kind, () => void calls.warmUp().catch(() => {}), { once: true })
 const open = (reopened: Reopened) => {
   model.show(reopened.model)
   showChoice(data, reopened.choice)

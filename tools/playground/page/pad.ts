@@ -14,6 +14,7 @@ export class Pad {
   /** Marks the position of the pen, outside of the canvas, since its pixels are the input of the models. */
   readonly #marker = createElement('span', { className: 'pen' })
   #pen: { x: number; y: number; down: boolean }
+  #isExample = false
 
   constructor(canvas: HTMLCanvasElement, onChange: () => void) {
     this.canvas = canvas
@@ -32,9 +33,24 @@ export class Pad {
   }
 
   clear(): void {
+    this.#isExample = false
     this.#context.fillStyle = '#000'
     this.#context.fillRect(0, 0, this.canvas.width, this.canvas.height)
     this.#onChange()
+  }
+
+  /** Whether the drawing is an example and not drawn by hand. */
+  get isExample(): boolean {
+    return this.#isExample
+  }
+
+  /** Draws an example, which the first stroke replaces. Reports no change. */
+  showExample(pixels: ImageData): void {
+    const source = new OffscreenCanvas(pixels.width, pixels.height)
+    source.getContext('2d')!.putImageData(pixels, 0, 0)
+    this.#context.imageSmoothingQuality = 'high'
+    this.#context.drawImage(source, 0, 0, this.canvas.width, this.canvas.height)
+    this.#isExample = true
   }
 
   /**
@@ -114,6 +130,7 @@ export class Pad {
   #lineTo(x: number, y: number): void {
     const [to, from] = [{ x: clamp(x, this.canvas.width), y: clamp(y, this.canvas.height) }, this.#pen]
     if (from.down) {
+      if (this.#isExample) this.clear()
       const context = this.#context
       context.strokeStyle = '#fff'
       context.lineWidth = this.canvas.width / 11

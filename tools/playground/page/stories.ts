@@ -30,10 +30,20 @@ export function tellStories({ model, data, training, tried }: Panels): void {
     data.cards.reset(names)
   }
   tell('story-digits', async () => {
-    await openCards(sides.drawings, 'draw', ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
-    const { readDigits } = await import('./digits.js')
-    for (const [digit, pictures] of (await readDigits()).entries()) data.cards.fill(digit, pictures)
+    showStatus('Reading the model ...')
+    // The digits are there before the model, and the answers of the untrained model before training begins.
+    data.choose('draw')
+    data.cards.reset(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+    showView('work')
+    const showDigits = async () => {
+      const { readDigits } = await import('./digits.js')
+      const digits = await readDigits()
+      for (const [digit, pictures] of digits.entries()) data.cards.fill(digit, pictures.slice(0, -1))
+      return digits
+    }
+    const [digits] = await Promise.all([showDigits(), model.openGeneral(sides.drawings)])
     await tried.choose('draw')
+    await tried.showDrawing(digits[4]!.at(-1)!)
     await training.train()
     showTrying()
     showStatus('Done: now draw a digit under "Try it".')
@@ -57,7 +67,8 @@ export function tellStories({ model, data, training, tried }: Panels): void {
   tell('story-table', async () => {
     showStatus('Reading the table ...')
     const file = new File([await (await fetch(penguins)).blob()], 'penguins.csv', { type: 'text/csv' })
-    await data.useTable(file, 'species')
+    await data.previewTable(file, 'species')
+    await data.useTable()
     await training.train()
     showTrying()
     showStatus('Done: now move the sliders under "Try it".')

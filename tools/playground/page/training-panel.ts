@@ -5,6 +5,7 @@ import {
   type DataSummary,
   type ModelSummary,
   type ProgressEvent,
+  providers,
   type RoundEvent,
   type Settings,
   type WorkerEvent,
@@ -33,6 +34,15 @@ const numberFields: Readonly<Record<keyof Numbers, string>> = {
   kappa: 'kappa',
   gamma: 'gamma',
   interval: 'interval',
+}
+
+const building = 'Building and compiling the training graphs ...'
+
+/** Describes the runtime of a training run, and why it was chosen. */
+function runtimeText(event: WorkerEvent & { readonly kind: 'runtime' }): string {
+  const { provider, description, reason, fallback } = event
+  if (fallback) return `WebGPU cannot start here: training runs on WebAssembly. (${description}; ${fallback})`
+  return reason ? `Runs on ${providers[provider]}: ${reason}. (${description})` : description
 }
 
 /** The second step: settings, and the progress of training. */
@@ -86,7 +96,7 @@ export class TrainingPanel {
   onModel(model: ModelSummary, kind: ModelKind, isOpened: boolean): void {
     this.#model = { ...model, kind }
     // The curves of the model before are not those of this one.
-    if (isOpened) byId('curves-section').hidden = true
+    if (isOpened) byId('curves-section').hidden = byId('runtime').hidden = true
     this.#choose()
   }
 
@@ -101,9 +111,9 @@ export class TrainingPanel {
     if (event.kind === 'features') {
       // What was asked for before a pause may end after it.
       if (!this.#paused)
-        showStatus(
-          `${contenders[event.contender]}: running the frozen layers once, ${event.done} of ${event.total} examples.`,
-        )
+        showStatus(`Running the frozen layers once for both models: ${event.done} of ${event.total} examples.`)
+    } else if (event.kind === 'timing') {
+      if (!this.#paused) showStatus(`Timing a step on ${providers[event.provider]}, to choose what is faster here ...`)
     } else if (event.kind === 'reading') showStatus(`Reading the pictures, ${event.done} of ${event.total} ...`)
     else if (event.kind === 'step') {
       if (!this.#progress.begun && !this.#paused) showStatus('Training.')
@@ -119,10 +129,9 @@ export class TrainingPanel {
         'warning',
       )
     else {
-      const { description, fallback } = event
-      byId('runtime').textContent = fallback
-        ? `WebGPU is not to be had here: training runs on WebAssembly. (${description}; ${fallback})`
-        : description
+      if (!this.#paused) showStatus(building)
+      byId('runtime').hidden = false
+      byId('runtime').textContent = runtimeText(event)
     }
   }
 
@@ -169,10 +178,11 @@ export class TrainingPanel {
     byId<HTMLProgressElement>('progress').value = 0
     byId('progress-text').textContent = 'Preparing'
     byId('curves-section').hidden = false
+    byId('runtime').hidden = true
     this.#running = true
     this.#buttons()
     this.#tried.onStart(classes)
-    showStatus('Building and compiling the training graphs ...')
+    showStatus(building)
     try {
       const { stopped } = await this.#calls.train(settings, resume)
       showStatus(stopped ? 'Stopped.' : 'Done: try the model, or download it.')

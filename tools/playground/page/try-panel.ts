@@ -1,3 +1,4 @@
+import { readPicture } from '../picture.js'
 import {
   type Calls,
   type ContenderName,
@@ -6,7 +7,7 @@ import {
   type Looker,
   type ModelSummary,
 } from '../protocol.js'
-import { type Camera, readPicture } from './camera.js'
+import type { Camera } from './camera.js'
 import { byId, createElement, createFileInput } from './dom.js'
 import { download } from './download.js'
 import { Pad } from './pad.js'
@@ -35,7 +36,8 @@ export class TryPanel {
   readonly #pad: Pad
   #photo: ImageData | undefined
   #columns: NonNullable<DataSummary['columns']> = []
-  #looking = false
+  /** The look in progress, which ends with an answer for the latest input. */
+  #looking: Promise<void> | undefined
   #again = false
   #lookedAt = 0
 
@@ -46,7 +48,7 @@ export class TryPanel {
     this.#camera = camera
     this.#onCamera = onCamera
     this.#onDownload = onDownload
-    this.#pad = new Pad(byId<HTMLCanvasElement>('try-pad'), () => this.#look())
+    this.#pad = new Pad(byId<HTMLCanvasElement>('try-pad'), () => void this.#look())
     byId('clear-try').addEventListener('click', () => this.#pad.clear())
     for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=try]'))
       radio.addEventListener('change', () => runGuarded(null, () => this.choose(radio.value as Mode)))
@@ -62,7 +64,7 @@ export class TryPanel {
         await this.#open(file)
       })
     })
-    byId('try-row').addEventListener('input', () => this.#look())
+    byId('try-row').addEventListener('input', () => void this.#look())
     for (const contender of names) {
       const button = byId<HTMLButtonElement>(`download-${contender}`)
       button.addEventListener('click', () => runGuarded(button, () => this.#download(contender)))
@@ -76,6 +78,7 @@ export class TryPanel {
     this.#classes = labels ?? []
     this.#photo = undefined
     this.#offer(false)
+    this.#invite()
     byId('try-choices').hidden = form.kind !== 'image'
     void this.choose(form.kind === 'table' ? 'row' : this.#mode === 'row' ? 'draw' : this.#mode)
   }
@@ -85,19 +88,22 @@ export class TryPanel {
     if (this.#isTrained) return
     if (classes.length > 0) this.#classes = classes
     if (columns.length > 0) this.#showColumns(columns)
-    this.#look()
+    void this.#look()
   }
 
   /** Prepares the section for a new training run with these classes. */
   onStart(classes: readonly string[]): void {
+    // The answer of the untrained model stays until the others have one.
+    const stays = !this.#isTrained && String(classes) === String(this.#classes)
     this.#classes = classes
     this.#offer(false)
+    if (!stays) this.#invite()
   }
 
   /** Updates the predictions after a change of weights. */
   onWeights(isLast = false): void {
     this.#offer(true)
-    if (isLast || performance.now() - this.#lookedAt > pace.training) this.#look()
+    if (isLast || performance.now() - this.#lookedAt > pace.training) void this.#look()
   }
 
   /** Selects what is tried. */
@@ -110,12 +116,17 @@ export class TryPanel {
       await this.#camera.start()
       this.#onCamera()
     }
-    this.#look()
+    void this.#look()
+  }
+
+  /** Draws an example on the pad; resolves with the answer for it shown. */
+  async showDrawing(pixels: ImageData): Promise<void> {
+    this.#pad.showExample(pixels)
+    await this.#look()
   }
 
   #offer(there: boolean): void {
     this.#isTrained = there
-    if (!there) this.#invite()
     for (const name of names) byId<HTMLButtonElement>(`download-${name}`).disabled = !there
   }
 
@@ -129,7 +140,7 @@ export class TryPanel {
     const canvas = byId<HTMLCanvasElement>('try-picture')
     canvas.hidden = false
     canvas.getContext('2d')!.putImageData(this.#photo, 0, 0)
-    this.#look()
+    void this.#look()
   }
 
   /** Shows a slider for each column of a table. */
@@ -169,31 +180,36 @@ export class TryPanel {
     }, pace.camera)
   }
 
-  async #look(): Promise<void> {
-    // The constructor of the pad clears it before the field is set.
-    if (!this.#pad) return
-    if (this.#looking) {
-      this.#again = true
-      return
-    }
-    this.#looking = true
+  /** Shows the answer for the current input; resolves when it is shown. */
+  #look(): Promise<void> {
+    this.#again = true
+    this.#looking ??= this.#lookAgain()
+    return this.#looking
+  }
+
+  async #lookAgain(): Promise<void> {
+    // Several changes at once are one look. The constructor of the pad reports one before the field is set.
+    await Promise.resolve()
     try {
-      do {
+      while (this.#again) {
         this.#again = false
         this.#lookedAt = performance.now()
+        byId('try-example').hidden = !this.#pad.isExample
         const input = this.#input
         if (!input || this.#classes.length === 0) this.#invite()
         else this.#show(await this.#calls.look(input, this.#classes.length))
-      } while (this.#again)
+      }
     } catch (error) {
       showStatus((error as Error).message, 'error')
     } finally {
-      this.#looking = false
+      this.#looking = undefined
     }
   }
 
   #show(seen: Partial<Record<Looker, readonly number[]>>): void {
     const lookers = (Object.keys(titles) as Looker[]).filter((looker) => seen[looker])
+    // While training is prepared there is no answer; the last one stays.
+    if (lookers.length === 0) return
     byId('seen').replaceChildren(
       ...lookers.map((looker) => {
         const shares = seen[looker]!

@@ -102,7 +102,7 @@ export class Contender {
         validation,
         evaluateEvery,
         signal,
-        onFeatures: ({ done, total }) => tell({ kind: 'features', contender: this.name, done, total }),
+        onFeatures: ({ done, total }) => tell({ kind: 'features', done, total }),
         onStep,
         onDeviceLost,
       })) {

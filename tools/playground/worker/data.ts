@@ -3,6 +3,7 @@ import { tensor } from 'onnx-ire/graph'
 import { imageFolder, pixels, readCsv, readIdx } from 'onnx-ire/web'
 import type { DataChoice, DataSummary, Form } from '../protocol.js'
 import { toImageOptions } from './form.js'
+import { findDelimiter, firstPictures, grayPicture, readTablePreview, readThumbnail } from './preview.js'
 
 /** Data with the names of the model input and of the labels of the loss. */
 export interface Examples {
@@ -25,23 +26,27 @@ export async function readExamples(
     case 'folder': {
       const { read, skipped } = await findReadable(choice.files, onFile)
       const folder = imageFolder(read, { image: toImageOptions(form), input })
-      return examples(folder, folder.classes, folder.labels, { skipped })
+      const { classes, labels } = folder
+      const files = new Map(read.map(({ path, file }) => [path, file]))
+      const pictures = await firstPictures(labels, classes.length, (i) => readThumbnail(files.get(folder.files[i]!)!))
+      return examples(folder, classes, labels, { skipped, pictures })
     }
     case 'csv': {
       const table = await readCsv(choice.file, {
-        delimiter: await delimiterOf(choice.file),
-        tensors: { [input]: '*', labels: { columns: choice.label, as: 'class' } },
+        delimiter: await findDelimiter(choice.file),
+        tensors: { [input]: choice.columns ?? '*', labels: { columns: choice.label, as: 'class' } },
       })
       const all = await table.batch(Uint32Array.from({ length: table.length }, (_, i) => i))
       const width = all[input]!.dims[1]!
       if (form.columns !== null && width !== form.columns)
         throw new OnnxIreError(
           'invalid-data',
-          `${choice.file.name} has ${width} columns beside '${choice.label}', and the model takes ${form.columns}.`,
+          `${choice.file.name} has ${width} columns of numbers beside '${choice.label}', and the model takes ${form.columns}.`,
         )
       refuseNumbers(table.classes['labels']!, table.length, choice.label)
-      const names = (await readColumns(choice.file)).filter((name) => name !== choice.label)
-      const columns = summarize(names, all[input]!)
+      const names = choice.columns ?? (await readTablePreview(choice.file)).columns.map(({ name }) => name)
+      const inputs = names.filter((name) => name !== choice.label)
+      const columns = summarize(inputs, all[input]!)
       return examples(table, table.classes['labels']!, numbers(all['labels']!), { columns })
     }
     case 'idx': {
@@ -53,11 +58,10 @@ export async function readExamples(
         )
       const own = numbers(classes)
       const names = Array.from({ length: own.reduce((a, b) => Math.max(a, b), -1) + 1 }, (_, i) => String(i))
-      return examples(
-        fromArrays({ [input]: imageColumn(shown, toImageOptions(form)), labels: labelColumn(classes) }),
-        names,
-        own,
-      )
+      const dataset = fromArrays({ [input]: imageColumn(shown, toImageOptions(form)), labels: labelColumn(classes) })
+      if (shown.dims.length !== 3) return examples(dataset, names, own)
+      const pictures = await firstPictures(own, names.length, async (i) => grayPicture(shown, i))
+      return examples(dataset, names, own, { pictures })
     }
     case 'shown':
       return shownExamples(choice, form, input)
@@ -101,30 +105,6 @@ function summarize(names: readonly string[], { data, dims }: Tensor): NonNullabl
   })
 }
 
-/** Reads the column names in the first line of a CSV file. */
-export async function readColumns(file: File): Promise<readonly string[]> {
-  // Loaded on demand, in the same chunk as the reader.
-  const { parse } = await import('csv-parse/browser/esm/sync')
-  const delimiter = await delimiterOf(file)
-  const [header] = parse(await beginningOf(file), { delimiter, to: 1, bom: true, relax_column_count: true })
-  if (!header?.length) throw new OnnxIreError('invalid-data', `${file.name} is empty.`)
-  if (header.length === 1)
-    throw new OnnxIreError(
-      'invalid-data',
-      `${file.name} has one column only: its first line has to name several, with commas, semicolons or tabs between.`,
-    )
-  return header as string[]
-}
-
-const beginningOf = (file: File): Promise<string> => file.slice(0, 65_536).text()
-
-/** Detects the delimiter in the first line; in many locales programs write semicolons. */
-export async function delimiterOf(file: File): Promise<string> {
-  const [first = ''] = (await beginningOf(file)).split(/\r?\n/, 1)
-  const count = (delimiter: string) => first.split(delimiter).length
-  return [',', ';', '\t'].reduce((best, each) => (count(each) > count(best) ? each : best))
-}
-
 /**
  * Throws 'invalid-data' for a column that does not hold classes: measured numbers, or a different name in every row.
  */
@@ -166,7 +146,7 @@ function examples(
   dataset: Dataset,
   classes: readonly string[],
   own: readonly number[],
-  { skipped = [], columns }: Partial<Pick<DataSummary, 'skipped' | 'columns'>> = {},
+  { skipped = [], ...others }: Partial<Pick<DataSummary, 'skipped' | 'columns' | 'pictures'>> = {},
 ): Examples {
   if (classes.length < 2)
     throw new OnnxIreError(
@@ -175,7 +155,7 @@ function examples(
     )
   const counts = classes.map(() => 0)
   for (const label of own) counts[label]!++
-  const summary = { examples: dataset.length, classes, counts, skipped, ...(columns ? { columns } : {}) }
+  const summary = { examples: dataset.length, classes, counts, skipped, ...others }
   return { dataset, summary }
 }
 

@@ -11,7 +11,7 @@ import {
   split,
 } from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
-import { readModel, storage } from 'onnx-ire/web'
+import { readModel, storage, wasm } from 'onnx-ire/web'
 import {
   type Calls,
   type ContenderName,
@@ -28,17 +28,21 @@ import {
   type Reopened,
   type Settings,
   type ShownChoice,
+  type TableChoice,
+  type TablePreview,
   type TakeAway,
   type TakenFile,
   type Unfinished,
   type WorkerEvent,
 } from '../protocol.js'
+import { chooseProvider } from './choose-provider.js'
 import { Control } from './control.js'
-import { type Examples, readColumns, readExamples, toTensor } from './data.js'
+import { type Examples, readExamples, toTensor } from './data.js'
 import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
 import { History } from './history.js'
 import { KeptRun } from './kept-run.js'
 import { Predictor } from './predictor.js'
+import { readTablePreview } from './preview.js'
 import { Race } from './race.js'
 import { createRuntimeFactory } from './runtime-factory.js'
 import {
@@ -94,6 +98,10 @@ export class Session implements Calls {
     this.#tell = tell
   }
 
+  async warmUp(): Promise<void> {
+    await (await wasm()).dispose()
+  }
+
   async open(source: File | string): Promise<ModelSummary> {
     this.#refuseWhileTraining()
     const file = await readModel(source)
@@ -138,12 +146,12 @@ export class Session implements Calls {
     this.#examples = undefined
   }
 
-  columns(file: File): Promise<readonly string[]> {
-    return readColumns(file)
+  previewTable(file: File): Promise<TablePreview> {
+    return readTablePreview(file)
   }
 
-  createTableModel(csv: File, label: string): Promise<File> {
-    return createTableModel(csv, label)
+  createTableModel(choice: TableChoice): Promise<File> {
+    return createTableModel(choice)
   }
 
   async data(choice: DataChoice): Promise<DataSummary> {
@@ -190,7 +198,8 @@ export class Session implements Calls {
       const { parts, newHead, usage } = trained
       this.#trained = trained
       const model = newHead === null ? file : replaceHead(file, { classes: newHead, seed: settings.seed })
-      const runtime = createRuntimeFactory(settings, tell)
+      const planned = { settings, original: file, model, form, train: parts.train, signal: control.signal }
+      const runtime = createRuntimeFactory(await chooseProvider(planned, tell), tell)
       const folder = runFolder(own.id)
       const race = await Race.start(model, form, runtime, { parts, settings, control, tell, folder })
       this.#race = race

@@ -2,7 +2,8 @@ import { encodeModel, OnnxIreError } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 import { constant, input, modelOf, op, parameter, tensor, type Value } from 'onnx-ire/graph'
 import { readCsv } from 'onnx-ire/web'
-import { delimiterOf } from './data.js'
+import type { TableChoice } from '../protocol.js'
+import { findDelimiter } from './preview.js'
 
 /** Width of the hidden layers. */
 const width = 32
@@ -11,10 +12,10 @@ const width = 32
  * Creates a network of two hidden layers for the columns of a table. It subtracts their means and divides by their
  * deviations itself, so the exported model takes rows as they are in the file.
  */
-export async function createTableModel(csv: File, label: string): Promise<File> {
+export async function createTableModel({ file: csv, label, columns: inputs = ['*'] }: TableChoice): Promise<File> {
   const table = await readCsv(csv, {
-    delimiter: await delimiterOf(csv),
-    tensors: { row: '*', labels: { columns: label, as: 'class' } },
+    delimiter: await findDelimiter(csv),
+    tensors: { row: inputs, labels: { columns: label, as: 'class' } },
   })
   const { row } = await table.batch(Uint32Array.from({ length: table.length }, (_, i) => i))
   const [rows, columns] = row!.dims as [number, number]

@@ -1,8 +1,8 @@
 import { OnnxIreError } from 'onnx-ire'
 import type { DataSource } from 'onnx-ire/recipe'
 import type { ShownExample } from '../../protocol.js'
-import { delimiterOf } from '../data.js'
 import { toImageOptions } from '../form.js'
+import { findDelimiter } from '../preview.js'
 import type { TrainedRun } from './trained-run.js'
 
 /** The data of a run as files, and as the source of a recipe that reads them. */
@@ -35,9 +35,10 @@ export async function toDataFiles(run: TrainedRun): Promise<DataFiles> {
     case 'csv': {
       const file = `${folder}/${choice.file.name}`
       const labels = { columns: choice.label, as: 'class', classes: summary.classes } as const
-      const delimiter = await delimiterOf(choice.file)
+      const delimiter = await findDelimiter(choice.file)
+      const columns = choice.columns ?? '*'
       return {
-        source: { kind: 'csv', file, tensors: { [input]: '*', labels }, delimiter },
+        source: { kind: 'csv', file, tensors: { [input]: columns, labels }, delimiter },
         files: new Map([[file, choice.file]]),
       }
     }

@@ -35,7 +35,7 @@ interface Description {
   readonly data:
     | { readonly kind: 'folder' }
     | { readonly kind: 'shown'; readonly classes: readonly string[] }
-    | { readonly kind: 'csv'; readonly file: string; readonly label: string }
+    | { readonly kind: 'csv'; readonly file: string; readonly label: string; readonly columns?: readonly string[] }
     | { readonly kind: 'idx'; readonly images: string; readonly labels: string }
 }
 
@@ -54,7 +54,7 @@ export async function writeProject(run: TrainedRun): Promise<Blob> {
   const { choice, summary, form, settings, history } = run
   const data: Description['data'] =
     choice.kind === 'csv'
-      ? { kind: 'csv', file: choice.file.name, label: choice.label }
+      ? { ...choice, file: choice.file.name }
       : choice.kind === 'idx'
         ? { kind: 'idx', images: choice.images.name, labels: choice.labels.name }
         : choice.kind === 'shown'
@@ -126,7 +126,10 @@ async function readChoice(
 ): Promise<DataChoice> {
   const { kind } = data
   const open = (name: string) => new File([take(`data/${name}`)], name)
-  if (kind === 'csv') return { kind, file: open(data.file), label: data.label }
+  if (kind === 'csv') {
+    const { file, label, columns } = data
+    return { kind, file: open(file), label, ...(columns ? { columns } : {}) }
+  }
   if (kind === 'idx') return { kind, images: open(data.images), labels: open(data.labels) }
   const paths = [...files.keys()].filter((path) => path.startsWith('data/') && !path.endsWith('/'))
   const inFolder = (path: string) => path.slice('data/'.length)
@@ -167,11 +170,11 @@ function findProblem(value: unknown): string | null {
     return isOf && [step, loss].every((each) => typeof each === 'number')
   }
   if (!Array.isArray(history) || !history.every(isProgress)) return 'history must be a list of steps and evaluations'
-  const { kind, file, label, images, labels, classes } = fields(data)
+  const { kind, file, label, columns = [], images, labels, classes } = fields(data)
   const isText = (...each: unknown[]) => each.every((one) => typeof one === 'string')
   const isComplete =
     kind === 'folder' ||
-    (kind === 'csv' && isText(file, label)) ||
+    (kind === 'csv' && isText(file, label) && Array.isArray(columns) && isText(...columns)) ||
     (kind === 'idx' && isText(images, labels)) ||
     (kind === 'shown' && Array.isArray(classes) && isText(...classes))
   return isComplete ? null : 'data must describe a folder, a table, MNIST files or examples that were shown'
