@@ -73,6 +73,8 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await page.says(/^Ready/)
       const sliders = page.tab.locator('#try-row label')
       expect((await sliders.allInnerTexts()).map((text) => text.split(':')[0])).toEqual(['age', 'size'])
+      // The network answers before it is trained.
+      await page.tab.waitForSelector('#seen-untrained meter')
       await page.train({ epochs: '20', batch: '16' })
       await page.says(/^Done/)
       expect((await page.claimed('ire')).accuracy).toBeGreaterThan(0.8)

@@ -1,18 +1,14 @@
-import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import type { AxeResults } from 'axe-core'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
+import { findViolations } from './axe.js'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, type Playground, patience } from './playground.js'
 import { drawFolder, small } from './playground-examples.js'
 
 /** Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png. */
 const gallery = process.env['PLAYGROUND_GALLERY']
-
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
 interface State {
   readonly file: string
@@ -22,14 +18,9 @@ const shown: State[] = []
 
 /** Checks the accessibility of the page as it is, light and dark, and takes its screenshot. */
 async function check(page: Playground, file: string, title: string, dark = false): Promise<void> {
-  await page.tab.evaluate(axe)
   for (const colorScheme of ['light', 'dark'] as const) {
     await page.tab.emulateMedia({ colorScheme })
-    const { violations } = await page.tab.evaluate(() =>
-      (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
-    )
-    const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`)
-    expect(found, `${title}, ${colorScheme}`).toEqual([])
+    expect(await findViolations(page.tab), `${title}, ${colorScheme}`).toEqual([])
   }
   // Widths are rounded to whole pixels.
   expect(await page.tab.evaluate('document.documentElement.scrollWidth - innerWidth'), title).toBeLessThanOrEqual(1)
@@ -124,8 +115,16 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       }
       await page.tab.waitForSelector('#seen-untrained meter')
       await check(page, 'webcam', 'Webcam, before training, dark', true)
+      await page.tab.setViewportSize(phone)
+      await check(page, 'webcam-phone', 'Webcam on a phone, before training')
+      await page.tab.setViewportSize(desktop)
+      await page.tab.waitForTimeout(1200) // until the examples are stored
 
-      await page.tab.click('#home')
+      await page.open()
+      await page.tab.waitForSelector('#unfinished:not([hidden])')
+      await check(page, 'unfinished', 'Start page after a visit that ended before training')
+      await page.tab.click('#forget-unfinished')
+      await page.says(/^It is forgotten/)
       await page.tab.click('#story-table')
       await page.says(/^Done: now move/)
       await page.tab.waitForSelector('#seen-ire meter')

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { findViolations } from './axe.js'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
 import {
@@ -180,6 +181,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await page.tab.click('#stop')
       await page.says(/^Stopped/)
       await expectUnstored(/closing this page loses them. Download them. .*storage for this site is full/)
+      expect(await findViolations(page.tab)).toEqual([])
       expect(await countStored(page)).toEqual(stored(1, before.finished))
       const asked: string[] = []
       page.tab.on('dialog', async (dialog) => {

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
-import type { AxeResults } from 'axe-core'
 import { strToU8, unzipSync, zipSync } from 'fflate'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { parseRecipe } from '../../src/recipe/index.js'
 import { run } from '../cli/command.js'
+import { findViolations } from './axe.js'
 import { describeWithChromium } from './browser.js'
 import { drawLine, openPlayground, type Playground, patience } from './playground.js'
 import { drawExamples, openSmall, openTable } from './playground-examples.js'
@@ -228,11 +228,7 @@ async function openDemo(page: Playground, name: string, html: Uint8Array) {
   tab.on('request', (request) => requests.push(request.url()))
   await tab.goto(pathToFileURL(path).href)
   await tab.waitForSelector('body[data-ready]', { timeout: patience })
-  await tab.evaluate(await readFile(join(root, 'node_modules/axe-core/axe.min.js'), 'utf8'))
-  const { violations } = await tab.evaluate(() =>
-    (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
-  )
-  expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`)).toEqual([])
+  expect(await findViolations(tab)).toEqual([])
   return { tab, requests }
 }
 

@@ -4,7 +4,7 @@ import type { OfflineFiles } from './plugin.js'
 
 /**
  * Service worker that caches the files of the page for use without a network, and of onnxruntime those builds that are
- * used. It caches and fetches nothing else.
+ * chosen. It caches nothing else.
  */
 const worker = globalThis as unknown as ServiceWorkerGlobalScope
 
@@ -63,9 +63,7 @@ worker.addEventListener('fetch', (event) => {
     const cache = await caches.open(version)
     const stored = await cache.match(request, { ignoreSearch: true })
     if (stored) return isolated(stored)
-    const response = await fetch(request)
-    if (response.ok && ofBuilds.has(request.url)) await cache.put(request, response.clone())
-    return isolated(response)
+    return isolated(await fetch(request))
   }
   event.respondWith(answer())
 })

@@ -8,7 +8,7 @@ import { Keeping } from './keeping.js'
 import { KeptExamples, showChoice } from './kept-examples.js'
 import { isGeneral, ModelPanel } from './model-panel.js'
 import { offerResume } from './offer-resume.js'
-import { installOffline } from './offline.js'
+import { installOffline, storeRuntime } from './offline.js'
 import { applySettingsLink, settingsLink } from './settings-link.js'
 import { runGuarded, showStatus } from './status.js'
 import { tellStories } from './stories.js'
@@ -21,6 +21,7 @@ const calls = startWorker(
   (event) => {
     if (event.kind === 'begun' || event.kind === 'kept' || event.kind === 'ended') keeping.onEvent(event)
     else training.onEvent(event)
+    if (event.kind === 'runtime') void storeRuntime(event.provider)
     if (event.kind === 'begun') taken.offer(false)
     else if (event.kind === 'ended') {
       taken.offer(event.hasModels)

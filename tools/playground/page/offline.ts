@@ -1,31 +1,33 @@
+import type { ProviderName } from '../protocol.js'
 import { byId } from './dom.js'
 
 /**
- * Stores the files of the page for use without a network, and of onnxruntime the build for the provider that is chosen;
- * reports when all are stored.
+ * Stores the files of the page for use without a network, and of onnxruntime the build of the provider that is chosen:
+ * WebAssembly until a run has chosen automatically.
  */
 export async function installOffline(): Promise<void> {
+  const provider = document.getElementById('provider') as HTMLSelectElement | null
+  const storeChosen = () => storeRuntime(provider?.value === 'webgpu' ? 'webgpu' : 'wasm')
+  provider?.addEventListener('change', () => void storeChosen())
+  await storeChosen()
+  if (import.meta.env.MODE !== 'development' && navigator.serviceWorker && !crossOriginIsolated) await isolate()
+}
+
+/** Stores the files of the page and the build of onnxruntime for a provider; reports when all are stored. */
+export async function storeRuntime(provider: ProviderName): Promise<void> {
   const note = byId('offline')
   if (import.meta.env.MODE === 'development') return
   if (!navigator.serviceWorker) {
     note.textContent = 'Opened over https or from localhost, this page also works without a network.'
     return
   }
-  const provider = document.getElementById('provider') as HTMLSelectElement | null
-  const store = async () => {
-    try {
-      await navigator.serviceWorker.register('./offline.js')
-      // WebGPU that is chosen automatically is stored when it is fetched.
-      const build = provider?.value === 'webgpu' ? 'webgpu' : 'wasm'
-      await storeBuild((await navigator.serviceWorker.ready).active!, build)
-      note.textContent = 'All of this page is here now: it works without a network.'
-    } catch (error) {
-      note.textContent = `This page needs a network connection: it could not be stored (${(error as Error).message}).`
-    }
+  try {
+    await navigator.serviceWorker.register('./offline.js')
+    await storeBuild((await navigator.serviceWorker.ready).active!, provider)
+    note.textContent = 'All of this page is here now: it works without a network.'
+  } catch (error) {
+    note.textContent = `This page needs a network connection: it could not be stored (${(error as Error).message}).`
   }
-  provider?.addEventListener('change', () => void store())
-  await store()
-  if (!crossOriginIsolated) await isolate()
 }
 
 /**
@@ -46,7 +48,7 @@ async function isolate(): Promise<void> {
 const loadedAgain = 'onnx-ire-loaded-again'
 
 /** Asks the service worker for the files of a provider; rejects if they cannot be stored. */
-function storeBuild(worker: ServiceWorker, provider: string): Promise<void> {
+function storeBuild(worker: ServiceWorker, provider: ProviderName): Promise<void> {
   const { port1, port2 } = new MessageChannel()
   return new Promise((resolve, reject) => {
     port1.onmessage = ({ data }: MessageEvent<string | null>) => {
