@@ -56,7 +56,12 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await page.says(/Choose the column/)
       const head = async () =>
         (await page.tab.locator('#csv-preview th').allInnerTexts()).map((text) => text.replace(/\s+/g, ' ').trim())
-      expect(await head()).toEqual(['name texts, not learned', 'age numbers', 'size numbers, some missing', 'kind class'])
+      expect(await head()).toEqual([
+        'name texts, not learned',
+        'age numbers',
+        'size numbers, some missing',
+        'kind class',
+      ])
       const first = page.tab.locator('#csv-preview tbody tr')
       expect(await first.count()).toBe(5)
       expect(await first.nth(3).locator('td').allInnerTexts()).toEqual(['bird 3', '3', '', 'short'])

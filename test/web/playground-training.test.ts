@@ -95,7 +95,8 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.train({ 'trained-layers': 'head', epochs: '3', batch: '10', lr: '0.05' })
       await page.says(/^Done/)
       const said = (await page.tab.evaluate('said')) as string[]
-      const passed = said.flatMap((text) => /^Running the frozen layers once .* (\d+) of 45 examples/.exec(text)?.[1] ?? [])
+      const pass = /^Running the frozen layers once .* (\d+) of 45 examples/
+      const passed = said.flatMap((text) => pass.exec(text)?.[1] ?? [])
       expect(passed).toEqual(['10', '20', '30', '40', '45'])
       const tensors = (file: Uint8Array) => {
         const { initializer } = decodeModel(file).proto.graph!

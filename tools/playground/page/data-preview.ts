@@ -32,12 +32,13 @@ export function showTable({ columns, rows }: TablePreview, label: string): void 
 
 /** Shows the first pictures of each class; nothing for data without them. */
 export function showPictures(summary: DataSummary | null): void {
-  const { classes, counts, pictures = [] } = summary ?? { classes: [], counts: [] }
+  const { classes = [], counts = [], pictures = [] }: Partial<DataSummary> = summary ?? {}
   const list = byId('data-pictures')
   list.hidden = pictures.length === 0
   list.replaceChildren(
     ...pictures.slice(0, shownClasses).map((own, i) => {
-      const row = createElement('div', { ariaLabel: `Pictures of the class ${classes[i]}` }, ...own.map(createThumbnail))
+      const ariaLabel = `Pictures of the class ${classes[i]}`
+      const row = createElement('div', { ariaLabel }, ...own.map(createThumbnail))
       row.setAttribute('role', 'img')
       const count = createElement('span', { className: 'count' }, String(counts[i]))
       return createElement('li', {}, createElement('strong', {}, classes[i]!), ' ', count, row)

@@ -43,9 +43,9 @@ export function tellStories({ model, data, training, tried }: Panels): void {
     }
     const [digits] = await Promise.all([showDigits(), model.openGeneral(sides.drawings)])
     await tried.choose('draw')
+    showTrying()
     await tried.showDrawing(digits[4]!.at(-1)!)
     await training.train()
-    showTrying()
     showStatus('Done: now draw a digit under "Try it".')
   })
   tell('story-draw', async () => {
@@ -69,8 +69,8 @@ export function tellStories({ model, data, training, tried }: Panels): void {
     const file = new File([await (await fetch(penguins)).blob()], 'penguins.csv', { type: 'text/csv' })
     await data.previewTable(file, 'species')
     await data.useTable()
-    await training.train()
     showTrying()
+    await training.train()
     showStatus('Done: now move the sliders under "Try it".')
   })
   tell('story-csv', async () => {

@@ -39,7 +39,7 @@ const numberFields: Readonly<Record<keyof Numbers, string>> = {
 const building = 'Building and compiling the training graphs ...'
 
 /** Describes the runtime of a training run, and why it was chosen. */
-function runtimeText(event: WorkerEvent & { readonly kind: 'runtime' }): string {
+function runtimeText(event: Extract<WorkerEvent, { kind: 'runtime' }>): string {
   const { provider, description, reason, fallback } = event
   if (fallback) return `WebGPU cannot start here: training runs on WebAssembly. (${description}; ${fallback})`
   return reason ? `Runs on ${providers[provider]}: ${reason}. (${description})` : description

@@ -53,7 +53,12 @@ export async function readTablePreview(file: File): Promise<TablePreview> {
   const text = await beginningOf(file)
   // The last line of the beginning may be cut off.
   const complete = file.size > table.bytes ? text.slice(0, text.lastIndexOf('\n') + 1) : text
-  const lenient = { relax_column_count: true, relax_quotes: true, skip_empty_lines: true, skip_records_with_error: true }
+  const lenient = {
+    relax_column_count: true,
+    relax_quotes: true,
+    skip_empty_lines: true,
+    skip_records_with_error: true,
+  }
   const records = parse(complete, { delimiter, bom: true, to: table.described, ...lenient }) as string[][]
   const [header, ...rows] = records
   if (!header?.length) throw new OnnxIreError('invalid-data', `${file.name} is empty.`)
