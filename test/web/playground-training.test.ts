@@ -27,6 +27,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.says(/choose the data again/)
       const { pixels, labels: classes } = await useDigits(page, [0, 1, 2], 40)
       expect(await page.text('#data-summary')).toMatch(/^40 examples of 3 classes: .*\(\d+\)\.$/)
+      expect(await page.tab.locator('#data-pictures > li').count()).toBe(3)
       await page.train({ 'trained-layers': 'all', epochs: '2', batch: '20', lr: '0.003' })
       await page.says(/^Training/)
 

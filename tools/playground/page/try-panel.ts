@@ -77,6 +77,7 @@ export class TryPanel {
     this.#form = form
     this.#classes = labels ?? []
     this.#photo = undefined
+    if (this.#pad.isExample) this.#pad.clear()
     this.#offer(false)
     this.#invite()
     byId('try-choices').hidden = form.kind !== 'image'
