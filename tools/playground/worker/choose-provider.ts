@@ -1,7 +1,17 @@
-import { adamw, crossEntropy, type Dataset, encodeModel, type Model, type Runtime, Trainer } from 'onnx-ire'
+import {
+  adamw,
+  crossEntropy,
+  type Dataset,
+  type DatasetSplit,
+  encodeModel,
+  type Model,
+  type Runtime,
+  Trainer,
+} from 'onnx-ire'
 import { subset } from 'onnx-ire/data'
 import { storage, wasm, webgpu } from 'onnx-ire/web'
-import { type Form, type ProviderName, providers, type Settings, type WorkerEvent } from '../protocol.js'
+import type { Form, ProviderName, Settings, WorkerEvent } from '../protocol.js'
+import { frozenLayers } from './contender.js'
 
 /** A runtime, and the reason for the choice; null if a person made it. */
 export interface ProviderChoice {
@@ -17,79 +27,95 @@ interface PlannedRun {
   /** The model that is trained. */
   readonly model: Model
   readonly form: Form
-  readonly train: Dataset
+  readonly parts: DatasetSplit
   readonly signal: AbortSignal
 }
 
-/** Milliseconds of a step on each runtime that was timed. */
-type Timings = Partial<Record<ProviderName, number>>
+/** Milliseconds of a training step on a runtime, and of a batch of the frozen layers whose results are stored. */
+interface Timing {
+  readonly step: number
+  readonly batch: number
+}
 
-/** Seconds of a run on WebAssembly below which WebGPU is not timed: it takes as long to load and start. */
-const shortRun = 5
+/** Timings of a run on the runtimes that were tried. */
+type Timings = Partial<Record<ProviderName, Timing>>
 
-/** File of the timings in the storage of this browser, and their largest number. */
+/** Seconds of a run on WebAssembly below which WebGPU is not tried: it takes as long to load and start. */
+const shortRun = 10
+
+/** File of the timings in the storage of this browser, and the number of runs that it has, at most. */
 const store = { path: 'playground-timings.json', limit: 50 } as const
 
 /**
- * Chooses the runtime of a training run. If it is chosen automatically, a step of the model is timed on WebAssembly,
- * and on WebGPU if the run takes more than seconds and there is a graphics card. The timings are stored by model and
- * device.
+ * Chooses the runtime of a training run. If it is chosen automatically, and there is a graphics card, a step is timed on
+ * WebAssembly, and on WebGPU if the run is not over in seconds. The timings are stored by model and device.
  */
 export async function chooseProvider(run: PlannedRun, tell: (event: WorkerEvent) => void): Promise<ProviderChoice> {
-  const { settings, train } = run
-  if (settings.provider !== 'auto') return { provider: settings.provider, reason: null }
+  const { provider } = run.settings
+  if (provider !== 'auto') return { provider, reason: null }
   const onCpu = (reason: string | null): ProviderChoice => ({ provider: 'wasm', reason })
-  if (settings.layers === 'head')
-    return onCpu('only the last layer is trained, and its steps are too small for a graphics card')
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null)
   if (!adapter) return onCpu('this browser offers no graphics card to web pages')
   if (isEmulated(adapter)) return onCpu('the processor emulates the graphics card here')
   const key = await describeRun(run, adapter)
   const timings: Timings = { ...(await readTimings())[key] }
-  const time = async (provider: ProviderName): Promise<number | null> => {
-    if (timings[provider] !== undefined) return timings[provider]
-    tell({ kind: 'timing', provider })
-    const milliseconds = await timeStep(provider === 'wasm' ? await wasm() : await webgpu(), run)
-    if (milliseconds !== null) {
-      timings[provider] = milliseconds
-      await writeTimings(key, timings)
+  /** Seconds of the run; null if it is stopped meanwhile. */
+  const estimate = async (name: ProviderName): Promise<number | null> => {
+    let timing = timings[name] ?? null
+    if (!timing) {
+      tell({ kind: 'timing', provider: name })
+      timing = await timeStep(name === 'wasm' ? await wasm() : await webgpu(), run)
+      if (timing) await writeTimings(key, { ...timings, [name]: timing })
     }
-    return milliseconds
+    if (timing) timings[name] = timing
+    return timing && secondsOf(run, timing)
   }
-  const cpu = await time('wasm')
+  const cpu = await estimate('wasm')
   if (cpu === null) return onCpu(null)
-  const steps = 2 * settings.epochs * Math.ceil(train.length / settings.batchSize)
-  const seconds = (steps * cpu) / 1000
-  if (seconds < shortRun)
-    return onCpu(`the run takes about ${Math.ceil(seconds)} s on it, and a graphics card takes as long to start`)
+  const timed = 'by the time of a step, the run takes about'
+  if (cpu < shortRun) return onCpu(`${timed} ${timeText(cpu)}, and a graphics card as long to start`)
   let gpu: number | null
   try {
-    gpu = await time('webgpu')
+    gpu = await estimate('webgpu')
   } catch (error) {
     return onCpu(`WebGPU cannot train this model here: ${(error as Error).message}`)
   }
   if (gpu === null) return onCpu(null)
-  const [provider, other] = gpu < cpu ? (['webgpu', 'wasm'] as const) : (['wasm', 'webgpu'] as const)
-  const reason = `a step takes ${timeText(timings[provider]!)} on it, and ${timeText(timings[other]!)} on ${providers[other]}`
-  return { provider, reason }
+  return gpu < cpu
+    ? { provider: 'webgpu', reason: `${timed} ${timeText(gpu)}, and ${timeText(cpu)} on WebAssembly` }
+    : onCpu(`${timed} ${timeText(cpu)}, and ${timeText(gpu)} on WebGPU`)
 }
 
 /** Whether the processor emulates the graphics card, which is slower than WebAssembly. */
 const isEmulated = ({ info }: GPUAdapter): boolean => info.isFallbackAdapter || info.architecture === 'swiftshader'
 
-/** Milliseconds of a training step, after one that warms up; null if training is stopped meanwhile. */
-async function timeStep(runtime: Runtime, { model, settings, train, signal }: PlannedRun): Promise<number | null> {
-  const { batchSize, lr, weightDecay, seed } = settings
+/** Estimates the seconds of a run: the steps of both contenders, and the batches of the frozen layers, once for both. */
+function secondsOf({ settings, parts }: PlannedRun, { step, batch }: Timing): number {
+  const batchesOf = ({ length }: Dataset) => Math.ceil(length / settings.batchSize)
+  const steps = 2 * settings.epochs * batchesOf(parts.train)
+  return (steps * step + (batchesOf(parts.train) + batchesOf(parts.validation)) * batch) / 1000
+}
+
+/** Times the second of two steps, and of two batches of the frozen layers; null if training is stopped meanwhile. */
+async function timeStep(runtime: Runtime, { model, settings, parts, signal }: PlannedRun): Promise<Timing | null> {
+  const { batchSize, lr, weightDecay, seed, layers } = settings
+  const { train } = parts
   try {
     const optimizer = adamw({ lr, weightDecay })
-    const trainer = await Trainer.create(model, { loss: crossEntropy(), runtime, batchSize, seed, optimizer })
+    const options = { loss: crossEntropy(), runtime, batchSize, seed, optimizer, ...frozenLayers(layers) }
+    const trainer = await Trainer.create(model, options)
     try {
-      const batch = subset(train, { end: Math.min(batchSize, train.length) })
-      const ends: number[] = []
-      const onStep = () => void ends.push(performance.now())
-      await trainer.train(batch, { totalSteps: 2, evaluateEvery: 2, signal, onStep })
-      const [first, second] = ends
-      return second === undefined ? null : second - first!
+      const examples = Uint32Array.from({ length: 2 * batchSize }, (_, i) => i % train.length)
+      const [steps, batches]: [number[], number[]] = [[], []]
+      await trainer.train(subset(train, examples), {
+        totalSteps: 2,
+        evaluateEvery: 2,
+        signal,
+        onStep: () => void steps.push(performance.now()),
+        onFeatures: () => void batches.push(performance.now()),
+      })
+      const last = ([first, second]: readonly number[]) => (second === undefined ? 0 : second - first!)
+      return steps.length < 2 ? null : { step: last(steps), batch: last(batches) }
     } finally {
       await trainer.dispose()
     }
@@ -105,7 +131,7 @@ async function describeRun({ original, model, form, settings }: PlannedRun, { in
   const { vendor, architecture, device, description } = info
   return JSON.stringify([
     Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join(''),
-    [form.size, settings.batchSize, model === original],
+    [form.size, settings.batchSize, settings.layers, model === original],
     [vendor, architecture, device, description, navigator.hardwareConcurrency, crossOriginIsolated],
   ])
 }
@@ -126,5 +152,7 @@ async function writeTimings(key: string, timings: Timings): Promise<void> {
   await storage.write(store.path, new TextEncoder().encode(JSON.stringify(kept))).catch(() => {})
 }
 
-const timeText = (milliseconds: number): string =>
-  `${milliseconds < 10 ? milliseconds.toPrecision(2) : Math.round(milliseconds)} ms`
+function timeText(seconds: number): string {
+  if (seconds < 100) return `${Math.max(1, Math.round(seconds))} s`
+  return `${Math.round(seconds / 60)} min`
+}

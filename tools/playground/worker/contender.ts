@@ -35,6 +35,10 @@ export interface Conditions {
   readonly folder: string
 }
 
+/** Options of a trainer for the layers that are trained: all, also in runs that were stored before there was a choice. */
+export const frozenLayers = (layers: Settings['layers'] | undefined) =>
+  layers === 'head' ? ({ freeze: { except: 'head' }, features: 'cached' } as const) : {}
+
 /** One of the two training runs. */
 export class Contender {
   readonly name: ContenderName
@@ -60,9 +64,7 @@ export class Contender {
     const optimizer = name === 'ire' ? ire(base, { kappa, gamma, interval, warmup: warmups.ire }) : base
     const schedule = { kind: 'cosine', warmup: warmups.schedule } as const
     try {
-      // A run that was stored before there was a choice trains all layers.
-      const frozen = layers === 'head' ? ({ freeze: { except: 'head' }, features: 'cached' } as const) : {}
-      const options = { loss: crossEntropy(), runtime, batchSize, seed, schedule, optimizer, ...frozen }
+      const options = { loss: crossEntropy(), runtime, batchSize, seed, schedule, optimizer, ...frozenLayers(layers) }
       return new Contender(name, await Trainer.create(model, options), runtime, conditions)
     } catch (error) {
       await runtime.dispose()

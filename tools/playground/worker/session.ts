@@ -198,7 +198,7 @@ export class Session implements Calls {
       const { parts, newHead, usage } = trained
       this.#trained = trained
       const model = newHead === null ? file : replaceHead(file, { classes: newHead, seed: settings.seed })
-      const planned = { settings, original: file, model, form, train: parts.train, signal: control.signal }
+      const planned = { settings, original: file, model, form, parts, signal: control.signal }
       const runtime = createRuntimeFactory(await chooseProvider(planned, tell), tell)
       const folder = runFolder(own.id)
       const race = await Race.start(model, form, runtime, { parts, settings, control, tell, folder })
