@@ -47,8 +47,8 @@ const shortRun = 10
 const store = { path: 'playground-timings.json', limit: 50 } as const
 
 /**
- * Chooses the runtime of a training run. If it is chosen automatically, and there is a graphics card, a step is timed on
- * WebAssembly, and on WebGPU if the run is not over in seconds. The timings are stored by model and device.
+ * Chooses the runtime of a training run. If it is chosen automatically, and there is a graphics card, a step is timed
+ * on WebAssembly, and on WebGPU if the run is not over in seconds. The timings are stored by model and device.
  */
 export async function chooseProvider(run: PlannedRun, tell: (event: WorkerEvent) => void): Promise<ProviderChoice> {
   const { provider } = run.settings
@@ -89,7 +89,7 @@ export async function chooseProvider(run: PlannedRun, tell: (event: WorkerEvent)
 /** Whether the processor emulates the graphics card, which is slower than WebAssembly. */
 const isEmulated = ({ info }: GPUAdapter): boolean => info.isFallbackAdapter || info.architecture === 'swiftshader'
 
-/** Estimates the seconds of a run: the steps of both contenders, and the batches of the frozen layers, once for both. */
+/** Estimates the seconds of a run: the steps of both contenders, and the batches of the frozen layers once. */
 function secondsOf({ settings, parts }: PlannedRun, { step, batch }: Timing): number {
   const batchesOf = ({ length }: Dataset) => Math.ceil(length / settings.batchSize)
   const steps = 2 * settings.epochs * batchesOf(parts.train)

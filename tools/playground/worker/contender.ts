@@ -35,7 +35,7 @@ export interface Conditions {
   readonly folder: string
 }
 
-/** Options of a trainer for the layers that are trained: all, also in runs that were stored before there was a choice. */
+/** Options of a trainer for the layers that are trained. Runs that were stored before there was a choice train all. */
 export const frozenLayers = (layers: Settings['layers'] | undefined) =>
   layers === 'head' ? ({ freeze: { except: 'head' }, features: 'cached' } as const) : {}
 
