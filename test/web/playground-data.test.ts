@@ -28,12 +28,12 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       // The pictures are shown before training.
       const shown = page.tab.locator('#data-pictures > li')
       expect((await shown.allInnerTexts()).map((text) => text.trim())).toEqual(['dark 12', 'light 12'])
-      const colors = await shown.locator('canvas').evaluateAll((all) =>
-        (all as HTMLCanvasElement[]).map((each) => [...each.getContext('2d')!.getImageData(20, 20, 1, 1).data]),
-      )
-      expect(colors).toEqual(
-        [0, 1].flatMap((k) => inNameOrder.map((i) => [...Object.values(colorOf(k, i)), 255])),
-      )
+      const colors = await shown
+        .locator('canvas')
+        .evaluateAll((all) =>
+          (all as HTMLCanvasElement[]).map((each) => [...each.getContext('2d')!.getImageData(20, 20, 1, 1).data]),
+        )
+      expect(colors).toEqual([0, 1].flatMap((k) => inNameOrder.map((i) => [...Object.values(colorOf(k, i)), 255])))
       await page.train({ epochs: '1', batch: '9' })
       await page.says(/^Done/)
       // A model of pictures is not offered tables.

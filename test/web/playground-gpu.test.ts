@@ -111,7 +111,9 @@ describeWithChromium('playground on the GPU', openPlayground, (browser) => {
         await stream.write(JSON.stringify(timings))
         await stream.close()
       })
-      expect(await train(long)).toMatch(/^Runs on WebGPU: by the time of a step, .* on WebAssembly\. \(onnxruntime-web /)
+      expect(await train(long)).toMatch(
+        /^Runs on WebGPU: by the time of a step, .* on WebAssembly\. \(onnxruntime-web /,
+      )
       expect(await devices()).toBe(3)
       // Training of the last layer alone is timed, too.
       expect(await train({ ...short, 'trained-layers': 'head' })).toMatch(/^Runs on WebAssembly: by the time of a step/)

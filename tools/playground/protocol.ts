@@ -307,14 +307,7 @@ interface LostEvent {
 /** Events that the curves of a run are drawn from. */
 export type ProgressEvent = StepEvent | RoundEvent
 
-export type WorkerEvent =
-  | FeaturesEvent
-  | ReadingEvent
-  | StepEvent
-  | RoundEvent
-  | TimingEvent
-  | RuntimeEvent
-  | LostEvent
+export type WorkerEvent = FeaturesEvent | ReadingEvent | StepEvent | RoundEvent | TimingEvent | RuntimeEvent | LostEvent
 
 /** A training run begins. */
 interface BegunEvent {

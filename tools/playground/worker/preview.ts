@@ -26,8 +26,7 @@ export async function firstPictures(
 ): Promise<ImageData[][]> {
   const count = Math.max(1, Math.min(pictures.class, Math.floor(pictures.all / classes)))
   const examples = Array.from({ length: classes }, (): number[] => [])
-  for (const [example, label] of labels.entries())
-    if (examples[label]!.length < count) examples[label]!.push(example)
+  for (const [example, label] of labels.entries()) if (examples[label]!.length < count) examples[label]!.push(example)
   return Promise.all(examples.map((own) => Promise.all(own.map(read))))
 }
 

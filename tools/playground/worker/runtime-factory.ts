@@ -24,8 +24,7 @@ export function createRuntimeFactory(
         return undefined
       })
     runtime ??= await wasm()
-    if (!isReported)
-      tell({ kind: 'runtime', provider: chosen, description: runtime.description, reason, fallback })
+    if (!isReported) tell({ kind: 'runtime', provider: chosen, description: runtime.description, reason, fallback })
     isReported = true
     return runtime
   }
