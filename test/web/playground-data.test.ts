@@ -36,6 +36,10 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       expect(colors).toEqual([0, 1].flatMap((k) => inNameOrder.map((i) => [...Object.values(colorOf(k, i)), 255])))
       await page.train({ epochs: '1', batch: '9' })
       await page.says(/^Done/)
+      // Another source does not have these pictures.
+      await page.tab.check('input[name=source][value=idx]')
+      expect(await page.tab.isVisible('#data-pictures')).toBe(false)
+      expect(await page.tab.isDisabled('#train')).toBe(true)
       // A model of pictures is not offered tables.
       expect(await page.tab.isVisible('input[value=csv]')).toBe(false)
     },

@@ -28,9 +28,10 @@ async function check(page: Playground, file: string, title: string, dark = false
   if (gallery) {
     await mkdir(gallery, { recursive: true })
     await page.tab.waitForTimeout(400)
-    const picture = sharp(await page.tab.screenshot({ fullPage: true }))
-    const { width } = await picture.metadata()
-    await picture
+    // Otherwise the width of a scroll bar is missing.
+    const size = () => ({ width: innerWidth, height: document.documentElement.scrollHeight })
+    const { width, height } = await page.tab.evaluate(size)
+    await sharp(await page.tab.screenshot({ fullPage: true, clip: { x: 0, y: 0, width, height } }))
       .resize({ width: Math.min(width, 900) })
       .webp({ quality: 70 })
       .toFile(join(gallery, `${file}.webp`))

@@ -97,7 +97,8 @@ export class DataPanel {
       this.#camera.stop()
       void this.onCamera()
     }
-    if (isCards !== cardSources.includes(before)) this.#forget()
+    // The cards keep what they have; the data of a file are not those of another source.
+    if (source !== before && !(isCards && cardSources.includes(before))) this.#forget()
   }
 
   /** Shows whether the camera runs. */
