@@ -240,7 +240,7 @@ function writePython(snippet: Snippet): string[] {
           'top = probabilities.argmax()',
           "print(f'{classes[top]} {100 * probabilities[top]:.1f} %')",
         ]
-      : outputs.map((name, i) => `print(${quote(name)}, results[${i}])`)),
+      : outputs.map((name, i) => `print(${quote(name)}, results[${i}].tolist())`)),
   ]
 }
 
