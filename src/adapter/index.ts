@@ -5,6 +5,7 @@
 
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
+export type { AdapterOptions } from './create-adapter.js'
 export { type Ia3Options, ia3 } from './ia3.js'
 export { type AdaptableLayer, adaptableLayers, type LayerOptions } from './layers.js'
 export { type AdapterInit, type LoraOptions, lora } from './lora.js'

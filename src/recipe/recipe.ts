@@ -1,4 +1,4 @@
-import type { LoraOptions } from '../adapter/lora.js'
+import type { AdapterOptions } from '../adapter/create-adapter.js'
 import type { Schedule } from '../optim/schedule.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { Recompute } from '../train/graphs/recompute.js'
@@ -45,8 +45,8 @@ export interface Recipe extends GroupOptions, PassOptions {
   /** Gives layers that share a tensor tensors of their own. */
   readonly untie?: boolean | NamePatterns
   readonly head?: HeadRecipe
-  /** Low-rank adapter that is added to the model; see `lora`. */
-  readonly adapter?: LoraOptions
+  /** Adapter that is added to the model; see `lora`, and `ia3` for `kind: 'ia3'`. */
+  readonly adapter?: AdapterOptions
   readonly trainable?: Trainable
   readonly batchNorm?: 'frozen' | 'trained'
   /** Whether the model's Dropout nodes are active in training. */

@@ -1,4 +1,4 @@
-import type { LoraOptions } from '../adapter/lora.js'
+import type { AdapterOptions } from '../adapter/create-adapter.js'
 import type { PlateauSchedule } from '../optim/plateau.js'
 import type {
   ConstantSchedule,
@@ -161,12 +161,14 @@ const freeze = object<FreezeOptions>(
   ['except'],
 )
 
-const adapter = object<LoraOptions>({
+const adapter = object<AdapterOptions>({
+  kind: choice(['lora', 'ia3'], 'low-rank matrices, or factors ((IA)^3), which take no r, alpha, dropout, init and seed'),
   r: whole(1, 'the rank of the change of a layer', maxRank),
   alpha: real(above0, 'the numerator of the scale'),
   dropout: real({ minimum: 0, exclusiveMaximum: 1 }, 'the probability of dropping an input of A'),
   targets: patterns,
   exclude: patterns,
+  feedforward: patterns,
   rsLora: flag('whether the scale is alpha / sqrt(r)'),
   dora: flag('whether the norms of weights are trained too'),
   modulesToSave: patterns,

@@ -4,6 +4,7 @@ import {
   type Adapter,
   type AdapterLayer,
   adapterFeeds,
+  type AdapterOptions,
   adapterOf,
   applyAdapter,
   checksumBase,
@@ -25,8 +26,10 @@ import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
 import { adamw, encodeModel, fromArrays, type Model, mse, namedTensors, type Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
+import { createStartModel } from '../../src/train/model/start-model.js'
 import { Random } from '../../src/util/random.js'
 import { difference, numbers, run } from '../onnx/session.js'
+import { rejectedMessage } from '../thrown.js'
 import { startTrainers, train } from '../train/small-trainer.js'
 import { forms } from './forms.js'
 import { methodTensors, readGoldenFolder, readGoldenModel, readGoldenPeft } from './golden.js'
@@ -240,6 +243,15 @@ describe('(IA)^3', () => {
         expect(difference((await run(encodeModel(mergeAdapter(changed)), feeds))['y']!, beside)).toBeLessThan(1e-5)
       else expect(() => mergeAdapter(changed)).toThrow(expect.objectContaining({ code: 'invalid-option' }))
     }
+  })
+
+  it('of a trainer > is that of ia3, with its options only', async () => {
+    const { model } = await createStartModel(base, { adapter: { kind: 'ia3', ...options } })
+    expect(Buffer.compare(encodeModel(model), encodeModel(ia3(base, options)))).toBe(0)
+    const refuse = (adapter: AdapterOptions) => rejectedMessage('invalid-option', () => createStartModel(base, { adapter }))
+    expect(await refuse({ kind: 'ia3', r: 4 })).toContain("'r'")
+    expect(await refuse({ feedforward: 'down_proj' })).toContain("'feedforward'")
+    expect(await refuse({ kind: 'loha' as 'lora' })).toContain("'loha'")
   })
 
   it('what cannot have factors, or hold them > typed errors', () => {

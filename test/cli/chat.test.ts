@@ -2,8 +2,8 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, write
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { decodeModel, encodeModel } from '../../src/index.js'
-import { golden, mergeDecoder } from '../language/models.js'
+import { decodeModel, encodeModel, namedTensors } from '../../src/index.js'
+import { golden, mergeDecoder, toFloatWeights } from '../language/models.js'
 import { run, runInterrupted, runWithInput } from './command.js'
 
 const model = join(golden, 'qwen2-genai')
@@ -264,6 +264,81 @@ describe('tune chat', () => {
     const { code, stderr } = await run('tune', 'chat', model, path('user.jsonl'), '-o', path('none'))
     expect([code, stderr]).toEqual([1, expect.stringContaining('invalid-data')])
     expect(readdirSync(folder)).not.toContain('none')
+  })
+})
+
+describe('tune chat > kinds of adapters', () => {
+  const tune = (from: string, output: string, ...more: readonly string[]) =>
+    run('tune', 'chat', from, path('data.jsonl'), '-o', path(output), '--quiet', '--json', '--samples', '0', ...more)
+  const plan = async (...options: readonly string[]) =>
+    JSON.parse((await tune(model, 'planned', '--dry-run', ...options)).stdout).plan
+  const float = path('float')
+  beforeAll(() => {
+    cpSync(join(golden, 'llama-optimum'), float, { recursive: true })
+    const bytes = readFileSync(join(float, 'onnx/model_q4f16.onnx'))
+    writeFileSync(join(float, 'onnx/model_fp16.onnx'), encodeModel(toFloatWeights(decodeModel(bytes))))
+  })
+
+  // Two layers; in + out of q_proj is 64, of k_proj and v_proj 48, of o_proj 64, of the others 96.
+  it.each([
+    ['dora', '--adapter dora --r 2 --targets o_proj,down_proj', 'DoRA r 2, alpha 4', 2 * (2 * 160 + 64)],
+    ['ia3', '--adapter ia3', '(IA)^3', 2 * (16 + 16 + 64)],
+    ['ia3 of outputs', '--adapter ia3 --targets q_proj,down_proj --feedforward down_proj', '(IA)^3', 2 * (32 + 64)],
+    ['pissa', '--init pissa --rs-lora --alpha 3 --r 2 --targets q_proj', 'LoRA r 2, alpha 3, rsLoRA, PiSSA', 2 * 128],
+    ['exclude', '--targets *_proj --exclude *.mlp.* --r 1', 'LoRA r 1, alpha 2', 2 * (64 + 48 + 48 + 64)],
+    ['dropout', '--dropout 0.1 --targets gate_proj', 'LoRA r 16, alpha 32, dropout 0.1', 2 * 16 * 96],
+  ])('%s > the plan', async (_, options, adapter, trainable) => {
+    expect(await plan(...options.split(' '))).toMatchObject({ adapter, trainable })
+  })
+
+  it('ia3 > is trained with its own rate, and written as PEFT does', async () => {
+    const { code, stdout } = await tune(model, 'factors', '--adapter', 'ia3', '--steps', '2')
+    expect(code, stdout).toBe(0)
+    expect(JSON.parse(stdout).plan.optimizer).toContain('lr 0.002,')
+    const config = JSON.parse(readFileSync(path('factors/adapter/adapter_config.json'), 'utf8'))
+    expect(config).toMatchObject({ peft_type: 'IA3', task_type: 'CAUSAL_LM' })
+    expect(config.feedforward_modules.map((module: string) => module.split('.').at(-1))).toEqual(['down_proj', 'down_proj'])
+  }, 60_000)
+
+  it('--save-modules > the module is trained as a whole', async () => {
+    const options = ['--dtype', 'fp16', '--r', '1', '--targets', 'o_proj', '--save-modules', 'lm_head', '--steps', '1']
+    const { code, stdout } = await tune(float, 'whole-head', ...options)
+    expect(code, stdout).toBe(0)
+    expect(JSON.parse(stdout).plan).toMatchObject({ layers: { o_proj: 2 }, saved: ['lm_head'] })
+    const config = JSON.parse(readFileSync(path('whole-head/adapter/adapter_config.json'), 'utf8'))
+    expect(config.modules_to_save).toEqual(['lm_head'])
+  }, 60_000)
+
+  it('none > all weights are trained, and only the model is written', async () => {
+    const { code, stdout } = await tune(float, 'full', '--dtype', 'fp16', '--adapter', 'none', '--steps', '1')
+    expect(code, stdout).toBe(0)
+    const { outputs, layers, trainable, parameters, optimizer } = JSON.parse(stdout).plan
+    expect({ outputs, layers }).toEqual({ outputs: [path('full/model')], layers: {} })
+    expect(trainable).toBeGreaterThan(parameters)
+    expect(optimizer).toContain('lr 0.00002,')
+    expect(readdirSync(path('full')).toSorted()).toEqual(['checkpoints', 'model'])
+    const [before, after] = [float, path('full/model')].map((from) =>
+      namedTensors(decodeModel(readFileSync(join(from, 'onnx/model_fp16.onnx')))),
+    )
+    expect([...after!.keys()]).toEqual([...before!.keys()])
+    const changed = [...after!].filter(([name, { data }]) => {
+      const old = before!.get(name)!.data
+      return data.some((value, i) => value !== old[i])
+    })
+    expect(changed.length).toBeGreaterThan(10)
+  }, 60_000)
+
+  it.each([
+    ['the rank of ia3', '--adapter ia3 --r 4', '--r'],
+    ['factors of lora', '--feedforward down_proj', '--feedforward'],
+    ['layers without an adapter', '--adapter none --targets q_proj', '--targets'],
+    ['all weights in 4 bits', '--adapter none', '--dtype'],
+    ['whole modules in 4 bits', '--save-modules lm_head', 'lm_head'],
+    ['a kind that does not exist', '--adapter lroa', 'lora, dora, ia3, none'],
+    ['--any-base of a new adapter', '--any-base', '--any-base'],
+  ])('%s > refused', async (_, options, text) => {
+    const { stdout } = await tune(model, 'refused', '--dry-run', ...options.split(' '))
+    expect(JSON.parse(stdout).error).toMatchObject({ code: 'invalid-option', message: expect.stringContaining(text) })
   })
 })
 

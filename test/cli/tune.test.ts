@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
-import { decodeModel, encodeModel } from '../../src/index.js'
+import { decodeModel, encodeModel, namedTensors } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { Random } from '../../src/util/random.js'
 import { golden } from '../language/models.js'
@@ -135,6 +135,35 @@ describe('tune classify', () => {
     expect(plan.trainable).toBeLessThan(plan.parameters / 10)
     const { proto } = decodeModel(readFileSync(path('adapted', 'model', 'onnx', 'model.onnx')))
     expect(proto.graph!.initializer.some(({ name = '' }) => name.includes('lora'))).toBe(false)
+  })
+
+  it('--adapter > the plan; (IA)^3 is trained and merged; options of another kind are refused', async () => {
+    const plans = [
+      ['--r', '2'],
+      ['--adapter', 'dora', '--r', '1', '--targets', 'dense'],
+      ['--adapter', 'none'],
+      [],
+    ].map(async (options) => {
+      const { plan } = JSON.parse((await tune('plans', '--dry-run', '--json', ...options)).stdout)
+      return [plan.adapter, plan.optimizer.split(',')[0]]
+    })
+    expect(await Promise.all(plans)).toEqual([
+      ['LoRA r 2, alpha 4', 'AdamW lr 0.0002'],
+      ['DoRA r 1, alpha 2', 'AdamW lr 0.0002'],
+      ['none: all weights are trained', 'AdamW lr 0.00002'],
+      ['none: all weights are trained', 'AdamW lr 0.00002'],
+    ])
+    const ia3 = ['--adapter', 'ia3', '--targets', 'dense', '--steps', '2', '--samples', '0', '--lr', '0.1']
+    const { code, stdout } = await tune('factors', ...ia3, '--json')
+    expect(code, stdout).toBe(0)
+    const [before, after] = [path('classifier'), path('factors', 'model')].map((from) =>
+      namedTensors(decodeModel(readFileSync(join(from, 'onnx', 'model.onnx')))),
+    )
+    expect([...after!.keys()].filter((name) => name.includes('ia3'))).toEqual([])
+    expect(after!.get('dense')!.data).not.toEqual(before!.get('dense')!.data)
+    expect(after!.get('embedding')!.data).toEqual(before!.get('embedding')!.data)
+    const refused = await tune('refused', '--dry-run', '--json', '--adapter', 'none', '--r', '2')
+    expect(JSON.parse(refused.stdout).error).toMatchObject({ code: 'invalid-option', message: expect.stringContaining('--r') })
   })
 
   it('rows without the field or with one class > invalid-data with the row', async () => {

@@ -128,7 +128,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   mixup: ['MixupRecipe', 'MixupOptions'],
   teacher: ['TeacherRecipe'],
   head: ['HeadOptions'],
-  adapter: ['LoraOptions', 'LayerOptions'],
+  adapter: ['AdapterOptions', 'LoraOptions', 'LayerOptions', 'Ia3Options'],
   'groups[]': ['ParameterGroup'],
   freeze: ['FreezeOptions'],
   best: ['MonitorOptions'],

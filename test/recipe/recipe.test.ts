@@ -35,6 +35,12 @@ describe('checkRecipe', () => {
     expect(parseRecipe(JSON.stringify(recipe))).toEqual(recipe)
   })
 
+  test('adapter > a kind with its options', () => {
+    const adapter = { kind: 'ia3', targets: ['k_proj', 'fc2'], feedforward: 'fc2', modulesToSave: 'head' } as const
+    expect(parseRecipe(JSON.stringify({ ...recipe, adapter })).adapter).toEqual(adapter)
+    expect(rejection('adapter.kind=loha')).toMatch(/adapter\.kind.*lora.*ia3/s)
+  })
+
   test('every field > accepts the values of the library', () => {
     const full: Recipe = {
       $schema: 'recipe.schema.json',

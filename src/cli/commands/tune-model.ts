@@ -11,6 +11,7 @@ import {
   parseThreads,
   providerOption,
 } from '../options.js'
+import { adapterKinds, addAdapterOptions } from '../tuning/adapter-options.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
 import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
 import { addTracking, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
@@ -43,7 +44,8 @@ written to config.json of the result.
 
 Examples:
   $ onnx-ire tune classify distilbert reviews.jsonl -o moods --dry-run
-  $ onnx-ire tune classify distilbert reviews.jsonl -o moods --label mood --r 16`,
+  $ onnx-ire tune classify distilbert reviews.jsonl -o moods --label mood --r 16
+  $ onnx-ire tune classify distilbert reviews.jsonl -o moods --adapter ia3 --targets k_lin,v_lin,lin2 --feedforward lin2`,
     )
     .action((folder: string, data: string, options: Options<ClassifyRequest>) =>
       run(classify, io, options, (request) => prepareClassify({ ...request, folder, data })),
@@ -74,7 +76,8 @@ Rows with a score from -1 to 1 are trained to have that cosine similarity. accur
 
 Examples:
   $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --dry-run
-  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --batch-size 64`,
+  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --batch-size 64
+  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --adapter dora --r 8 --targets query,value`,
     )
     .action((folder: string, data: string, options: Options<EmbedRequest>) =>
       run(embed, io, options, (request) => prepareEmbed({ ...request, folder, data })),
@@ -108,14 +111,15 @@ const addOptions = (
   writes: string,
   { epochs, batchSize }: { readonly epochs: number; readonly batchSize: number },
 ): Command =>
-  addTracking(command)
+  addAdapterOptions(addTracking(command))
     .requiredOption('-o, --output <folder>', `folder for the ${writes}`)
-    .option(
-      '--r <n>',
-      'rank of an adapter (LoRA), which is merged at the end (default: train all weights)',
-      parsePositiveInteger,
+    .addOption(
+      new Option(
+        '--adapter <kind>',
+        'adapter that is trained, and merged at the end; none trains all weights (default: lora with one of the next options, else none)',
+      ).choices(adapterKinds),
     )
-    .option('--lr <rate>', 'learning rate of AdamW (default: by task, larger with --r)', parsePositiveNumber)
+    .option('--lr <rate>', 'learning rate of AdamW (default: by task, larger with --adapter)', parsePositiveNumber)
     .option('--epochs <n>', 'passes over the data', parsePositiveInteger, epochs)
     .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
     .option('--batch-size <n>', 'examples per step', parsePositiveInteger, batchSize)

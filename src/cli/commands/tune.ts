@@ -7,13 +7,13 @@ import { tuneMethods } from '../language/tuning-data.js'
 import {
   jsonOption,
   parseFraction,
-  parseList,
   parsePositiveInteger,
   parsePositiveNumber,
   parseSeed,
   parseThreads,
   providerOption,
 } from '../options.js'
+import { addAdapterOptions } from '../tuning/adapter-options.js'
 import { addTracking, formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import { defineModelTuning } from './tune-model.js'
 
@@ -35,7 +35,7 @@ Examples:
     )
   const chat = tune
     .command('chat')
-    .description('teach a chat model the answers of a data file, with LoRA')
+    .description('teach a chat model the answers of a data file, with an adapter (LoRA)')
     .argument('<folder>', 'folder of a language model, as for transformers.js')
     .argument('<data>', 'conversations: a JSON object per line; see docs/teach-a-chat-model.md')
     .requiredOption('-o, --output <folder>', 'folder for adapter (PEFT) and model')
@@ -59,12 +59,13 @@ Examples:
       parseFraction,
     )
     .option('--temperature <t>', 'divisor of the logits of both models (default: 2)', parsePositiveNumber)
-    .option('--adapter <path>', 'adapter to continue: a PEFT folder, .onnx_adapter or .onnx file (default: a new one)')
+    .option(
+      '--adapter <kind|path>',
+      'a new adapter: lora, dora or ia3; none trains all weights; or one to continue: a PEFT folder, .onnx_adapter or .onnx file',
+      'lora',
+    )
     .option('--any-base', 'accept an adapter of another form of the model, such as float instead of 4 bits')
-    .option('--r <n>', 'rank of the adapter (default: 16)', parsePositiveInteger)
-    .option('--alpha <a>', 'numerator of its scale (default: 2 r)', parsePositiveNumber)
-    .option('--targets <names>', 'layers, as PEFT names them: q_proj,v_proj (default: all linear layers)', parseList)
-    .option('--rs-lora', 'scale by alpha / sqrt(r) instead of alpha / r')
+  addAdapterOptions(chat)
     .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
     .addOption(
       new Option('--loss <tokens>', 'tokens that sft learns').choices(['assistant', 'all']).default('assistant'),
@@ -86,7 +87,7 @@ Examples:
     )
     .option(
       '--lr <rate>',
-      'learning rate of AdamW (default: 2e-4 for sft, 1e-5 for dpo, 8e-5 for orpo)',
+      'learning rate of AdamW (default: 2e-4 for sft, 1e-5 for dpo, 8e-5 for orpo; ten times that for ia3, a tenth for none)',
       parsePositiveNumber,
     )
     .option('--ire', 'enhance flat directions (IRE), after a tenth of the steps, at most 50')
@@ -120,6 +121,10 @@ Examples:
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --dry-run
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned
   $ onnx-ire tune chat Qwen2.5-0.5B-Instruct support.jsonl -o tuned --dtype q4 --length 512 --ire
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --adapter dora --r 8 --targets q_proj,v_proj
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --init pissa --rs-lora --save-modules lm_head
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --adapter ia3
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o again --adapter tuned/adapter
   $ onnx-ire tune chat SmolLM2-135M-Instruct preferences.jsonl -o preferred --method orpo`,
     )
     .action((folder: string, data: string, options: Options) =>
@@ -142,10 +147,9 @@ function formatResult(result: TuneResult): string {
   const loss =
     after && rounded
       ? [
-          `loss ${formatNumber(after.loss)} beside the weights, ${formatNumber(rounded.loss)} in ${plan.outputs[1]}, whose weights are rounded\n`,
+          `loss ${formatNumber(after.loss)} beside the weights, ${formatNumber(rounded.loss)} in ${plan.outputs.at(-1)}, whose weights are rounded\n`,
         ]
       : []
-  return [...samples, ...loss, formatTuningResult(result, `the adapter so far is ${result.plan.outputs[0]}; `)].join(
-    '\n',
-  )
+  const saved = plan.outputs.length > 1 ? `the adapter so far is ${plan.outputs[0]}; ` : ''
+  return [...samples, ...loss, formatTuningResult(result, saved)].join('\n')
 }

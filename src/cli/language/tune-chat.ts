@@ -1,10 +1,5 @@
 import { join } from 'node:path'
-import { applyAdapter } from '../../adapter/apply-adapter.js'
-import { findLayers } from '../../adapter/layers.js'
-import { lora } from '../../adapter/lora.js'
-import { adapterOf } from '../../adapter/read-adapter.js'
 import type { DatasetOrStream } from '../../data/stream.js'
-import { sizeOf } from '../../ir/tensor.js'
 import { type ChatDataReport, ignoredLabel } from '../../language/chat-data.js'
 import type { ChatMessage } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
@@ -34,9 +29,18 @@ import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
-import { applyStored, extractAdapter, readAdapter, toModelForm } from '../stored-adapter.js'
+import { extractAdapter } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
 import { type TrackingOptions, trainResumably } from '../tuning/train-resumably.js'
+import {
+  type ChatAdapter,
+  type ChatAdapterRequest,
+  countParts,
+  createChatAdapter,
+  takeTrained,
+  toWrittenForm,
+  type TrainedParts,
+} from './chat-adapter.js'
 import { openChat } from './open-chat.js'
 import { readTuningData, type TuneMethod, type TuningData, type TuningDataRequest } from './tuning-data.js'
 
@@ -46,22 +50,21 @@ import { readTuningData, type TuneMethod, type TuningData, type TuningDataReques
  */
 const tokensAtOnce = 1024
 
-/** Learning rates of AdamW: ten times those of full fine-tuning. */
-const learningRates: Readonly<Record<TuneMethod, number>> = { sft: 2e-4, dpo: 1e-5, orpo: 8e-5 }
+/**
+ * Learning rates of AdamW. Those of matrices are ten times those of full fine-tuning, those of factors ten times those of
+ * matrices: Liu et al. (2022) train (IA)^3 with 3e-3.
+ */
+const learningRates: Readonly<Record<ChatAdapter['trains'], Readonly<Record<TuneMethod, number>>>> = {
+  weights: { sft: 2e-5, dpo: 1e-6, orpo: 8e-6 },
+  matrices: { sft: 2e-4, dpo: 1e-5, orpo: 8e-5 },
+  factors: { sft: 2e-3, dpo: 1e-4, orpo: 8e-4 },
+}
 
 /** A fine-tuning of a chat model. */
-export interface TuneRequest extends TuningDataRequest, TrackingOptions {
+export interface TuneRequest extends TuningDataRequest, TrackingOptions, ChatAdapterRequest {
   readonly folder: string
   readonly output: string
   readonly dtype?: string
-  /** Adapter to continue; then without `r`, `alpha`, `targets` and `rsLora`, which are those of the adapter. */
-  readonly adapter?: string
-  readonly anyBase?: true
-  /** Default 16. */
-  readonly r?: number
-  readonly alpha?: number
-  readonly targets?: readonly string[]
-  readonly rsLora?: true
   /** Factor of DPO's reward, or weight of ORPO's odds ratio. Default 0.1. */
   readonly beta?: number
   /** Folder of a larger model that is imitated. */
@@ -93,7 +96,7 @@ export interface TuneRequest extends TuningDataRequest, TrackingOptions {
 }
 
 /** What a run will do, before it does it. */
-export interface TunePlan {
+export interface TunePlan extends TrainedParts {
   readonly model: string
   readonly method: TuneMethod
   /** Folder of the model that is imitated. */
@@ -101,17 +104,16 @@ export interface TunePlan {
   readonly data: ChatDataReport
   /** Rows held out for validation. */
   readonly heldOut: number
-  /** Names of the layers with an adapter, and how many there are of each. */
-  readonly layers: Readonly<Record<string, number>>
-  readonly trainable: number
-  readonly parameters: number
+  /** Kind and settings of the adapter. */
+  readonly adapter: string
   readonly steps: number
   readonly batchSize: number
   readonly microBatch: number
   readonly optimizer: string
   /** Estimated and available bytes; null on other devices than the CPU. */
   readonly memory: { readonly needed: number | null; readonly available: number } | null
-  readonly outputs: readonly [adapter: string, model: string]
+  /** Folders that are written: the adapter, if there is one, and the model. */
+  readonly outputs: readonly string[]
   /** Folder of the checkpoints. */
   readonly checkpoints: string
   readonly warnings: readonly string[]
@@ -139,8 +141,7 @@ export interface TuneResult {
 export interface PreparedTuning {
   readonly request: TuneRequest
   readonly chat: LanguageModel
-  /** The model of the file with the adapter that is trained. */
-  readonly adapted: Model
+  readonly adapter: ChatAdapter
   readonly data: TuningData
   readonly options: Omit<TrainerOptions, 'runtime'>
   readonly plan: TunePlan
@@ -151,12 +152,12 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const chat = await openChat(request.folder, request.dtype)
   const data = await readTuningData(request, chat)
   const { method, train } = data
-  const { adapted, warnings } = await createAdapter(request, chat.model)
+  const adapter = await createChatAdapter(request, chat)
   const { batchSize, length, pack = false } = request
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const longest = (pack ? length : Math.min(length, train.report.longest)) * (method === 'sft' ? 1 : 2)
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
-  const { optimizer, about } = createOptimizer(request, method, steps)
+  const { optimizer, about } = createOptimizer(request, learningRates[adapter.trains][method], method, steps)
   const options: Omit<TrainerOptions, 'runtime'> = {
     loss: await createLoss(request, data, chat),
     optimizer,
@@ -170,14 +171,16 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   }
   // The memory depends on the shapes of the data alone.
   const sized = 'pairs' in train ? train.withReference(train.pairs.map(() => [0, 0])) : train
+  const form = trainingForm(adapter.adapted, method, pack)
   const memory =
     request.provider === 'cpu'
-      ? await measureMemoryRoom(trainingForm(adapted, method, pack), options, sized as DatasetOrStream, undefined)
+      ? await measureMemoryRoom(form, options, sized as DatasetOrStream, undefined)
       : null
+  const { output } = request
   return {
     request,
     chat,
-    adapted,
+    adapter,
     data,
     options,
     plan: {
@@ -186,51 +189,22 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
       teacher: request.teacher ?? null,
       data: train.report,
       heldOut: data.heldOut,
-      ...countParameters(chat.model, adapted),
+      adapter: adapter.about,
+      ...countParts(chat.model, adapter, form),
       steps,
       batchSize,
       microBatch,
       optimizer: about,
       memory,
-      outputs: [join(request.output, 'adapter'), join(request.output, 'model')],
-      checkpoints: join(request.output, 'checkpoints'),
-      warnings: [...warnings, ...train.report.warnings, ...describeMemory(memory, microBatch, length)],
+      outputs: [...(adapter.trains === 'weights' ? [] : [join(output, 'adapter')]), join(output, 'model')],
+      checkpoints: join(output, 'checkpoints'),
+      warnings: [...adapter.warnings, ...train.report.warnings, ...describeMemory(memory, microBatch, length)],
     },
   }
 }
 
 const trainingForm = (model: Model, method: TuneMethod, pack: boolean | undefined): Model =>
   trainingModel(model, { pairs: method !== 'sft', pack })
-
-/** Inserts a new adapter, or the given one. Throws `invalid-option` if options are those of a new adapter. */
-async function createAdapter(
-  { adapter, anyBase, r, alpha, targets, rsLora, seed, folder }: TuneRequest,
-  model: Model,
-): Promise<{ readonly adapted: Model; readonly warnings: readonly string[] }> {
-  if (adapter !== undefined) {
-    const given = Object.entries({ r, alpha, targets, 'rs-lora': rsLora }).find(([, value]) => value !== undefined)
-    if (given)
-      throw new OnnxIreError(
-        'invalid-option',
-        `--${given[0]} is for a new adapter; that of ${adapter} keeps its own: omit --${given[0]} or --adapter`,
-      )
-    const stored = await readAdapter(adapter)
-    return { adapted: applyStored(stored, adapter, model, anyBase ?? false), warnings: stored.warnings }
-  }
-  const rank = r ?? 16
-  return {
-    adapted: lora(model, {
-      r: rank,
-      alpha: alpha ?? 2 * rank,
-      ...(targets && { targets }),
-      ...(rsLora && { rsLora: true }),
-      seed,
-      taskType: 'CAUSAL_LM',
-      baseModel: folder,
-    }),
-    warnings: [],
-  }
-}
 
 /** Creates the loss. Throws `invalid-option` for options of another method. */
 async function createLoss(request: TuneRequest, { method, train }: TuningData, chat: LanguageModel): Promise<Loss> {
@@ -267,9 +241,8 @@ async function createLoss(request: TuneRequest, { method, train }: TuningData, c
  * The optimizer with its description. IRE starts after a warm-up, because A has no gradient while B is 0, and all of A
  * would count as flat. Labels of ORPO cannot be sampled, so its curvature is that of the gradient.
  */
-function createOptimizer(request: TuneRequest, method: TuneMethod, steps: number) {
-  const { optimizer, lr, ire: enhanced, kappa, gamma } = request
-  const rate = lr ?? learningRates[method]
+function createOptimizer(request: TuneRequest, defaultRate: number, method: TuneMethod, steps: number) {
+  const { optimizer, lr: rate = defaultRate, ire: enhanced, kappa, gamma } = request
   const hasBytes = optimizer === 'adamw-8bit'
   const base = hasBytes ? adamw8bit({ lr: rate }) : adamw({ lr: rate })
   const about = `AdamW${hasBytes ? ' with an 8-bit first moment,' : ''} lr ${rate}, cosine, clip 1`
@@ -289,32 +262,13 @@ function describeMemory(memory: TunePlan['memory'], microBatch: number, length: 
   ]
 }
 
-/** Counts the layers with an adapter by their last name, and the parameters of the model and of its adapter. */
-function countParameters(base: Model, adapted: Model) {
-  const layers = new Map<string, number>()
-  let trainable = 0
-  const adapter = adapterOf(adapted)
-  const changed = [
-    ...adapter.layers.map(({ module, a, b }) => ({ module, size: sizeOf(a.dims) + sizeOf(b.dims) })),
-    ...(adapter.scalings ?? []).map(({ module, factors }) => ({ module, size: sizeOf(factors.dims) })),
-  ]
-  for (const { module, size } of changed) {
-    const name = module.slice(module.lastIndexOf('.') + 1)
-    layers.set(name, (layers.get(name) ?? 0) + 1)
-    trainable += size
-  }
-  const linear = findLayers(base).filter(({ module }) => !module.endsWith('qkv_proj'))
-  const parameters = linear.reduce((sum, layer) => sum + layer.in * layer.out, 0)
-  return { layers: Object.fromEntries(layers), trainable, parameters }
-}
-
 /**
  * Trains, saving checkpoints, and writes adapter and model. An interrupted run saves a checkpoint and writes the
  * adapter that it has by then.
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
  */
 export async function runTuning(prepared: PreparedTuning, io: Io, progress: TrainingProgress): Promise<TuneResult> {
-  const { request, chat, adapted, data, options, plan } = prepared
+  const { request, chat, adapter, data, options, plan } = prepared
   const { prompts } = data
   const runtime = await createRuntime(request.provider, request.threads)
   const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
@@ -323,7 +277,7 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
     ...{ plan, step, interrupted: true, before: null, after: null, rounded: null, samples: [] },
   })
   try {
-    const start = { ...chat, model: request.adapter === undefined ? chat.model : adapted }
+    const start = { ...chat, model: adapter.isStored ? adapter.adapted : chat.model }
     const before = await answer(start, prompts, runtime)
     const { train, validation } = await addReferences(data, start.model, runtime, plan.microBatch, progress, signal)
     if (signal.aborted) return interrupted(0)
@@ -334,7 +288,7 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
       ...measures
     } = await trainResumably(
       {
-        model: trainingForm(adapted, plan.method, request.pack),
+        model: trainingForm(adapter.adapted, plan.method, request.pack),
         options: { ...options, runtime },
         train: train as DatasetOrStream,
         validation: validation as DatasetOrStream | undefined,
@@ -344,11 +298,13 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
       progress,
       signal,
     )
-    const tuned = applyAdapter(chat.model, adapterOf(trained))
-    if (step > 0) await writePeftFolder(plan.outputs[0], extractAdapter(tuned, request.folder).adapter)
+    const tuned = takeTrained(chat.model, adapter, trained)
+    const [folder, ...others] = plan.outputs.toReversed() as [string, ...string[]]
+    if (step > 0)
+      for (const of of others) await writePeftFolder(of, extractAdapter(tuned, request.folder).adapter)
     if (signal.aborted) return interrupted(step)
-    const exported = toModelForm(request.form, tuned)
-    await writeModelFolder(plan.outputs[1], chat, exported)
+    const exported = toWrittenForm(request.form, adapter, tuned)
+    await writeModelFolder(folder, chat, exported)
     const { loss, metrics } = options
     const rounded =
       validation && (request.form === 'q4' || request.form === 'q8')
@@ -420,7 +376,9 @@ export function formatPlan({
   teacher,
   data,
   heldOut,
+  adapter,
   layers,
+  saved,
   trainable,
   parameters,
   steps,
@@ -431,12 +389,15 @@ export function formatPlan({
   outputs,
 }: TunePlan): string {
   const share = ((100 * trainable) / (parameters + trainable)).toFixed(2)
+  const parts = [
+    ...Object.entries(layers).map(([name, count]) => `${name} x ${count}`),
+    ...saved.map((module) => `${module} as a whole`),
+  ]
   return [
     `model    ${model}`,
     `data     ${formatNumber(data.examples)} ${method === 'sft' ? 'examples' : 'pairs'}, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are ${method === 'sft' ? 'learned' : 'compared'}${data.rows < data.examples ? `, packed in ${formatCount(data.rows, 'row')}` : ''}; ${formatNumber(heldOut)} held out`,
-    `adapter  ${Object.entries(layers)
-      .map(([name, count]) => `${name} x ${count}`)
-      .join(', ')}`,
+    `adapter  ${adapter}`,
+    ...(parts.length > 0 ? [`         ${parts.join(', ')}`] : []),
     `         trains ${formatNumber(trainable)} of ${formatNumber(parameters + trainable)} parameters (${share} %)`,
     `training ${methodNames[method]}${teacher === null ? '' : ` with the teacher ${teacher}`}: ${formatNumber(steps)} steps of ${batchSize}, ${microBatch} at once; ${optimizer}`,
     ...(memory?.needed

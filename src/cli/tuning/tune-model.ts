@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { AdapterOptions } from '../../adapter/create-adapter.js'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
 import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
 import { sizeOf } from '../../ir/tensor.js'
@@ -16,15 +17,22 @@ import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
+import {
+  describeAdapter,
+  listGiven,
+  type NewAdapterKind,
+  type NewAdapterOptions,
+  readNewAdapter,
+} from './adapter-options.js'
 import { formatSamples, type PredictedSample, type Sampling } from './samples.js'
 import { type TrackingOptions, trainResumably } from './train-resumably.js'
 import { formatTuningResult } from './tune-command.js'
 
 /** Options that the fine-tunings of every task share. */
-export interface TuneModelRequest extends TrackingOptions {
+export interface TuneModelRequest extends TrackingOptions, NewAdapterOptions {
   readonly output: string
-  /** Rank of a low-rank adapter; without it all weights are trained. */
-  readonly r?: number
+  /** Default: 'lora' if an option of an adapter is given, otherwise 'none'. */
+  readonly adapter?: NewAdapterKind
   readonly lr?: number
   readonly epochs: number
   readonly steps?: number
@@ -69,6 +77,8 @@ export interface ModelPlan {
   /** Examples for training, and those held out. */
   readonly examples: number
   readonly heldOut: number
+  /** Kind and settings of the adapter. */
+  readonly adapter: string
   readonly trainable: number
   readonly parameters: number
   readonly steps: number
@@ -104,17 +114,18 @@ export interface PreparedModelTuning {
 
 /** Makes the plan of a task. */
 export async function prepareModelTuning(request: TuneModelRequest, task: ModelTask): Promise<PreparedModelTuning> {
-  const { batchSize, seed, r } = request
+  const { batchSize, seed } = request
+  const adapter = readNewAdapter(kindOf(request), request, seed)
   const parts = request.validation > 0 ? splitIndices(task.data, { validation: request.validation, seed }) : undefined
   const train = parts ? subset(task.data, parts.train) : task.data
   const validation = parts && subset(task.data, parts.validation)
   const candidates = parts?.validation ?? Array.from({ length: Math.min(request.samples, train.length) }, (_, i) => i)
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
-  const rate = request.lr ?? (r === undefined ? task.rates.full : task.rates.adapter)
+  const rate = request.lr ?? rateOf(task.rates, adapter)
   const base = adamw({ lr: rate })
   const { kappa, gamma } = request
   // A has no gradient while B is 0, and all of A would count as flat.
-  const irePhase = r === undefined ? 0 : Math.min(50, Math.ceil(steps / 10))
+  const irePhase = adapter && adapter.kind !== 'ia3' ? Math.min(50, Math.ceil(steps / 10)) : 0
   const { task: name, file, model, about, outputs, warnings } = task
   const options: Omit<TrainerOptions, 'runtime'> = {
     ...task.options,
@@ -123,7 +134,7 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
     clipNorm: 1,
     batchSize,
     ...(request.microBatch && { microBatch: request.microBatch }),
-    ...(r && { adapter: { r, alpha: 2 * r, seed } }),
+    ...(adapter && { adapter }),
     seed,
   }
   const memory = request.provider === 'cpu' ? await measureMemoryRoom(model, options, train, undefined) : null
@@ -139,6 +150,7 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
       ...{ task: name, model: file, about, steps, batchSize, memory, outputs },
       examples: train.length,
       heldOut: validation?.length ?? 0,
+      adapter: describeAdapter(adapter),
       ...(await countParameters(model, options)),
       optimizer: `AdamW lr ${rate}, cosine, clip 1${request.ire ? `, IRE with kappa ${kappa}, gamma ${gamma}` : ''}`,
       checkpoints: join(request.output, 'checkpoints'),
@@ -154,13 +166,24 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
   }
 }
 
+/** The kind of the adapter of a request. */
+const kindOf = (request: TuneModelRequest): NewAdapterKind =>
+  request.adapter ?? (listGiven(request).length > 0 ? 'lora' : 'none')
+
+/** Learning rates of factors are ten times those of matrices: Liu et al. (2022) train (IA)^3 with 3e-3. */
+const rateOf = ({ full, adapter }: ModelTask['rates'], options: AdapterOptions | undefined): number =>
+  !options ? full : options.kind === 'ia3' ? 10 * adapter : adapter
+
 async function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>) {
   const { model: start, trainable } = await createStartModel(model, options)
   const graph = importGraph(start)
-  const count = (values: ReadonlyMap<string, { readonly shape: readonly unknown[] | undefined }>) =>
-    [...values.values()].reduce((sum, { shape }) => sum + sizeOf((shape ?? []) as readonly number[]), 0)
-  return { trainable: count(findTrainable(graph, trainable)), parameters: count(graph.parameters) }
+  return { trainable: countElements(findTrainable(graph, trainable)), parameters: countElements(graph.parameters) }
 }
+
+/** Number of elements of parameters. */
+export const countElements = (
+  parameters: ReadonlyMap<string, { readonly shape: readonly unknown[] | undefined }>,
+): number => [...parameters.values()].reduce((sum, { shape }) => sum + sizeOf((shape ?? []) as readonly number[]), 0)
 
 /**
  * Trains, saving checkpoints, measures before and after, and writes the model. An interrupted run saves a checkpoint.
@@ -175,7 +198,7 @@ export async function runModelTuning(
   const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
   const { signal } = interrupts
   try {
-    const { epochs, steps, resume, r } = request
+    const { epochs, steps, resume } = request
     const { checkpoints } = plan
     const predict = async (model: Model) => (sampled.length === 0 ? [] : task.sampling.predict(model, sampled, runtime))
     const first = await predict((await createStartModel(task.model, options)).model)
@@ -197,7 +220,7 @@ export async function runModelTuning(
       signal,
     )
     if (signal.aborted) return { plan, step, interrupted: true, before, after: null, samples: [] }
-    const result = r === undefined ? tuned : mergeAdapter(tuned)
+    const result = options.adapter ? mergeAdapter(tuned) : tuned
     await task.write(result)
     const last = await predict(result)
     const { input, expected } = task.sampling
@@ -214,11 +237,13 @@ export async function runModelTuning(
 
 /** The plan as text. */
 export function formatModelPlan(plan: ModelPlan): string {
-  const { model, about, examples, heldOut, trainable, parameters, steps, batchSize, optimizer, memory, outputs } = plan
+  const { model, about, examples, heldOut, adapter, trainable, parameters, steps, batchSize, optimizer } = plan
+  const { memory, outputs } = plan
   const share = ((100 * trainable) / parameters).toFixed(2)
   return [
     `model    ${model}`,
     `data     ${formatNumber(examples)} examples, ${formatNumber(heldOut)} held out; ${about}`,
+    `adapter  ${adapter}`,
     `trains   ${formatNumber(trainable)} of ${formatNumber(parameters)} parameters (${share} %)`,
     `training ${formatNumber(steps)} steps of ${batchSize}; ${optimizer}`,
     ...(memory?.needed

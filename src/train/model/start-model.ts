@@ -1,4 +1,4 @@
-import type { LoraOptions } from '../../adapter/lora.js'
+import type { AdapterOptions } from '../../adapter/create-adapter.js'
 import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
 import type { NamePatterns } from '../../util/pattern.js'
@@ -23,10 +23,10 @@ export interface StartOptions {
   /** Resizes the model's last layer before training; see `replaceHead`. */
   readonly head?: HeadOptions
   /**
-   * Adds a low-rank adapter before training; see `lora`. Only the adapter is trained, and with `head` also the new
-   * layer, unless `trainable` is given.
+   * Adds an adapter before training; see `lora`, and `ia3` for `kind: 'ia3'`. Only the adapter is trained, and with
+   * `head` also the new layer, unless `trainable` is given.
    */
-  readonly adapter?: LoraOptions
+  readonly adapter?: AdapterOptions
   /** Tensors to train; see `TrainingOptions`. */
   readonly trainable?: Trainable
   /** Tensors that are not trained; see `GroupOptions`. */
@@ -58,8 +58,8 @@ export async function createStartModel(
   if (!adapter) return { model: resized, ...chosen }
   const own = head ? headTensors(resized, head) : []
   const exclude = [...[adapter.exclude ?? []].flat(), ...own.slice(0, 1)]
-  const { lora } = await import('../../adapter/lora.js')
-  const adapted = lora(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
+  const { createAdapter } = await import('../../adapter/create-adapter.js')
+  const adapted = createAdapter(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
   if (!head || trainable !== undefined) return { model: adapted, ...chosen }
   return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...own] }
 }
