@@ -96,13 +96,12 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
   const { init = 'kaiming', seed = 0, qkvSizes, exclude = [], modulesToSave = [], ...settings } = options
   const { r = 16, alpha = 2 * r, targets = 'all-linear', dora, rsLora, rankPattern = {}, alphaPattern = {} } = settings
   const all = findLayers(model, options)
-  const saved = [modulesToSave].flat().length > 0 ? selectLayers(model, all, modulesToSave) : []
+  const saved = [modulesToSave].flat().length > 0 ? selectLayers(model, all, modulesToSave, [], 'modulesToSave') : []
   const layers = selectLayers(model, all, targets, exclude).filter((layer) => !saved.includes(layer))
   if (layers.length === 0)
     throw invalidOption('adapter', 'modulesToSave', [modulesToSave].flat().join(', '), 'fewer layers than targets')
   for (const [option, pattern] of Object.entries({ rankPattern, alphaPattern }))
-    for (const key of Object.keys(pattern))
-      if (!layers.some((layer) => isTarget(key, layer))) throw noTarget(model, option, key, layers)
+    for (const key of Object.keys(pattern)) checkAmongTargets(model, option, key, { all, layers })
   const random = new Random(seed).stream('lora')
   const tensors = init === 'pissa' || dora ? namedTensors(model) : new Map<string, Tensor>()
   const pairs = layers.map((layer) => {
@@ -194,14 +193,14 @@ function findPrincipal(
   const { module, kind, in: inputs, out, sites } = layer
   const reason =
     kind !== 'linear'
-      ? 'it is not linear'
+      ? `it is ${kind === 'conv' ? 'a convolution' : 'an embedding'}, not a linear layer: name '${module}' in 'exclude', or set 'init' to 'kaiming'`
       : rank > Math.min(inputs, out)
-        ? `its rank is at most ${Math.min(inputs, out)}`
+        ? `its rank is ${rank}, and its weight [${out}, ${inputs}] has ${Math.min(inputs, out)} singular values: set 'r', or 'rankPattern' of '${module}', to at most ${Math.min(inputs, out)}`
         : undefined
   if (reason)
     throw new OnnxIreError(
       'invalid-option',
-      `adapter: option 'init' is 'pissa', but module '${module}' cannot have it: ${reason}`,
+      `adapter: option 'init' is 'pissa', which module '${module}' cannot have: ${reason}`,
     )
   const { values, left, right } = principalVectors(readModuleWeight(layer, tensors), out, inputs, rank)
   const roots = values.map((value) => Math.sqrt(value / scale))
@@ -248,6 +247,7 @@ export function isTarget(
 /**
  * Selects the layers that targets name. `all-linear` is every linear layer except the output layer of a language model.
  * @param exclude names of layers that are left out
+ * @param option name of the option with the targets, for messages
  * @throws OnnxIreError `invalid-option` for a target without a layer, with the closest names, or the reason why the layer
  *   cannot be changed
  */
@@ -256,6 +256,7 @@ export function selectLayers(
   layers: readonly Layer[],
   targets: string | readonly string[],
   exclude: string | readonly string[] = [],
+  option = 'targets',
 ): readonly Layer[] {
   const selected = new Set<Layer>()
   for (const target of [targets].flat()) {
@@ -263,7 +264,7 @@ export function selectLayers(
       target === 'all-linear'
         ? layers.filter(({ isDefault }) => isDefault)
         : layers.filter((layer) => isTarget(target, layer))
-    if (matches.length === 0) throw noTarget(model, 'targets', target, layers)
+    if (matches.length === 0) throw noTarget(model, option, target, layers)
     for (const layer of matches) selected.add(layer)
   }
   for (const name of [exclude].flat()) {
@@ -276,24 +277,41 @@ export function selectLayers(
   return layers.filter((layer) => selected.has(layer))
 }
 
+/** Throws `invalid-option` for a name that none of the selected layers has. */
+export function checkAmongTargets(
+  model: Model,
+  option: string,
+  name: string,
+  { all, layers }: { readonly all: readonly Layer[]; readonly layers: readonly Layer[] },
+): void {
+  if (layers.some((layer) => isTarget(name, layer))) return
+  const other = all.find((layer) => isTarget(name, layer))
+  if (!other) throw noTarget(model, option, name, layers)
+  throw new OnnxIreError(
+    'invalid-option',
+    `adapter: option '${option}' has '${name}', but '${other.module}' is not among the layers of the adapter: add it to 'targets', or remove '${name}' from '${option}'`,
+  )
+}
+
 /** The error of a name that no layer has. */
-export function noTarget(model: Model, option: string, target: string, layers: readonly Layer[]): OnnxIreError {
+function noTarget(model: Model, option: string, target: string, layers: readonly Layer[]): OnnxIreError {
   const refused = listRefused(model).find((layer) => target === 'all-linear' || isTarget(target, layer))
   if (refused)
     return new OnnxIreError(
       'invalid-option',
-      `adapter: ${option}: the layer '${refused.module}' cannot have an adapter: ${refused.reason}`,
+      `adapter: option '${option}' has '${target}', but the layer '${refused.module}' cannot have an adapter: ${refused.reason}`,
     )
   const modules = layers.map(({ module }) => module)
   const names = [...new Set(modules.map((module) => module.split('.').at(-1)!))]
   const similar = closest(target, [...names, ...modules])
-  const listed = names.length <= 12 ? names : [...names.slice(0, 12), `... (${names.length} names)`]
-  const available =
+  const available = [...(option === 'targets' ? ['all-linear'] : []), ...names.slice(0, 12)]
+  if (names.length > 12) available.push(`... (${names.length} names)`)
+  const advice =
     names.length === 0
       ? 'the model has no layer that an adapter can change'
-      : `available: all-linear, ${listed.join(', ')}; \`onnx-ire inspect --adapter-targets\` lists all`
+      : `it must be a layer: ${available.join(', ')}; \`onnx-ire inspect --adapter-targets\` lists all`
   return new OnnxIreError(
     'invalid-option',
-    `adapter: ${option}: no layer is named '${target}'${similar ? `; did you mean '${similar}'?` : ''}; ${available}`,
+    `adapter: option '${option}' has '${target}', which no layer is named${similar ? `; did you mean '${similar}'?` : ''}; ${advice}`,
   )
 }

@@ -37,14 +37,17 @@ export function findWholeLayers(model: Model, layers: readonly Layer[]): WholeLa
     const { module, sites, source, part, kind, out } = layer
     const hasFactor = layer.alpha !== 1 || sites.some(({ attributes }) => Number(attributes['beta'] ?? 1) !== 1)
     const reason = part
-      ? 'its weight is packed with others'
+      ? `its weight is a part of '${part.of}': name '${part.of}' in 'modulesToSave'`
       : !source || source.isQuantized
-        ? 'its weight is quantized'
+        ? `its weight is quantized to ${layer.weight.bits} bits: take a model with float weights, or name '${module}' in 'targets'`
         : hasFactor
-          ? 'its node multiplies the weight or the bias by a factor'
+          ? `its node multiplies the weight or the bias by a factor (alpha, beta): name '${module}' in 'targets'`
           : undefined
     if (reason)
-      throw new OnnxIreError('invalid-option', `adapter: module '${module}' cannot be trained as a whole: ${reason}`)
+      throw new OnnxIreError(
+        'invalid-option',
+        `adapter: module '${module}' of 'modulesToSave' cannot be trained as a whole: ${reason}`,
+      )
     const places = sites.flatMap(({ node }) => findBias(node))
     const names = new Set(places.map(({ node, at }) => node.input[at]!))
     const [name] = names
@@ -92,7 +95,7 @@ export function toNodeWeight({ layer, bias }: WholeLayer, saved: SavedModule): T
   const refuse = (reason: string): never => {
     throw new OnnxIreError(
       'invalid-data',
-      `adapter: module '${saved.module}': ${reason}: the adapter belongs to another model`,
+      `adapter: module '${saved.module}': ${reason}: the adapter belongs to another model; apply it to the one that it was trained on`,
     )
   }
   if (saved.weight.dims.join() !== expected.join())

@@ -65,23 +65,29 @@ export const findBiases = ({ layer, outputs }: ScalingPair): readonly Place[] =>
     return (node.opType === 'Gemm' || node.opType === 'Conv') && node.input[2] ? [{ node, at: 2 }] : []
   })
 
-function checkScaling({ module, kind, kernel, part, sites, ...layer }: Layer, { of, factors }: ScalingLayer): void {
-  const reason =
-    kind === 'embedding' || kernel?.length === 1
-      ? 'PEFT has none'
-      : of === 'inputs' && part
-        ? 'its weight is packed with others'
-        : of === 'inputs' && sites.some(({ isInputTransposed }) => isInputTransposed)
-          ? 'its input is transposed'
-          : undefined
+function checkScaling(layer: Layer, { of, factors }: ScalingLayer): void {
+  const { module } = layer
+  const reason = reasonAgainstFactors(layer, of)
   if (reason)
     throw new OnnxIreError('invalid-option', `adapter: module '${module}' cannot have factors of its ${of}: ${reason}`)
-  const expected = scalingDims({ module, kind, part, sites, ...layer, ...(kernel && { kernel }) } as Layer, of)
+  const expected = scalingDims(layer, of)
   if (factors.dims.join() !== expected.join())
     throw new OnnxIreError(
       'invalid-data',
-      `adapter: module '${module}': its factors are [${factors.dims.join(', ')}], the layer needs [${expected.join(', ')}]: the adapter belongs to another model`,
+      `adapter: module '${module}': its factors are [${factors.dims.join(', ')}], the layer needs [${expected.join(', ')}]: the adapter belongs to another model; apply it to the one that it was trained on`,
     )
+}
+
+/** The reason why a layer cannot have factors, and what to do instead; undefined if it can. */
+function reasonAgainstFactors({ module, kind, kernel, part, sites }: Layer, of: ScalingLayer['of']): string | undefined {
+  if (kind === 'embedding' || kernel?.length === 1)
+    return `it is ${kind === 'conv' ? 'a convolution of one axis' : 'an embedding'}, and PEFT has factors of linear layers and of convolutions of two and three axes only: remove '${module}' from 'targets', or adapt it by lora`
+  if (of === 'outputs') return undefined
+  if (part)
+    return `it shares them with the other parts of '${part.of}': remove '${module}' from 'feedforward', so that its outputs are multiplied, or name '${part.of}'`
+  if (sites.some(({ isInputTransposed }) => isInputTransposed))
+    return `its node reads them transposed (transA): remove '${module}' from 'feedforward', so that its outputs are multiplied`
+  return undefined
 }
 
 /** Factors as the nodes of a layer multiply by them: [n], or [channels, 1, 1] of a convolution. */

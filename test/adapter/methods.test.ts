@@ -29,7 +29,7 @@ import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { createStartModel } from '../../src/train/model/start-model.js'
 import { Random } from '../../src/util/random.js'
 import { difference, numbers, run } from '../onnx/session.js'
-import { rejectedMessage } from '../thrown.js'
+import { rejectedMessage, thrownMessage } from '../thrown.js'
 import { startTrainers, train } from '../train/small-trainer.js'
 import { forms } from './forms.js'
 import { methodTensors, readGoldenFolder, readGoldenModel, readGoldenPeft } from './golden.js'
@@ -40,6 +40,7 @@ const golden = methodTensors()
 const base = readGoldenModel('grouped')
 const x = golden['x']!
 const targets = ['conv', 'k_proj']
+const embedding = readGoldenModel('mixed')
 const output = async (model: Model): Promise<Tensor> => (await runModel(model, { x }))['y']!
 
 /** The product B A of two matrices. */
@@ -160,6 +161,17 @@ describe('PiSSA', () => {
     expect(makeLoraReady(tuned).proto.graph!.input.length).toBe(5)
   })
 
+  it('what cannot begin with singular values > the option, the module, and what to change', () => {
+    const refusals: readonly (readonly [Parameters<typeof lora>[1], ...string[]])[] = [
+      [{ init: 'pissa', targets: 'conv', r: 2 }, "'init'", 'conv', "'exclude'"],
+      [{ init: 'pissa', targets: 'k_proj', r: 64 }, "'init'", 'k_proj', '64', "'r'"],
+      [{ init: 'pissa', targets: 'k_proj', r: 2, rankPattern: { down_proj: 2 } }, "'rankPattern'", "'down_proj'"],
+      [{ init: 'svd' as 'pissa', targets: 'k_proj' }, "'init'", "'svd'", "'pissa'"],
+    ]
+    for (const [given, ...parts] of refusals)
+      for (const part of parts) expect(thrownMessage('invalid-option', () => lora(base, given))).toContain(part)
+  })
+
   it('over a base in 4 bits > begins with its outputs', async () => {
     const quantized = quantizeModel(base, { blockSize: 16 })
     const adapted = lora(quantized, options)
@@ -257,9 +269,18 @@ describe('(IA)^3', () => {
   it('what cannot have factors, or hold them > typed errors', () => {
     const packed = forms.find(({ name }) => name === 'packed qkv_proj')!
     const refused = expect.objectContaining({ code: 'invalid-option' })
-    expect(() => ia3(packed.model, { targets: 'v_proj', feedforward: 'v_proj' })).toThrow(refused)
-    expect(() => ia3(base)).toThrow(refused)
-    expect(() => ia3(base, { ...options, feedforward: 'other' })).toThrow(refused)
+    // The option, its value, and what to change.
+    const refusals: readonly (readonly [() => unknown, ...string[]])[] = [
+      [() => ia3(packed.model, { targets: 'v_proj', feedforward: 'v_proj' }), "'feedforward'", 'v_proj', 'qkv_proj'],
+      [() => ia3(base), "'targets'", "'v_proj'"],
+      [() => ia3(base, { ...options, feedforward: 'other' }), "'feedforward'", "'other'", '--adapter-targets'],
+      [() => ia3(base, { targets: 'k_proj', feedforward: 'down_proj' }), "'feedforward'", "'down_proj'", "'targets'"],
+      [() => ia3(base, { targets: 'conv', modulesToSave: 'conv' }), "'modulesToSave'", 'conv'],
+      [() => ia3(base, { ...options, modulesToSave: 'other' }), "'modulesToSave'", "'other'"],
+      [() => ia3(embedding, { targets: 'embed' }), 'embed', "'targets'", 'lora'],
+    ]
+    for (const [action, ...parts] of refusals)
+      for (const part of parts) expect(thrownMessage('invalid-option', action)).toContain(part)
     expect(() => ia3(tuned, options)).toThrow(refused)
     expect(() => makeLoraReady(tuned)).toThrow(refused)
     const invalid = expect.objectContaining({ code: 'invalid-data' })

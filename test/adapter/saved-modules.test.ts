@@ -17,6 +17,7 @@ import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { thrownMessage } from '../thrown.js'
 import { clusters, smallMlp } from '../train/problem.js'
 import { startTrainers, train } from '../train/small-trainer.js'
+import { forms } from './forms.js'
 import { goldenTensors, readGoldenModel, readGoldenPeft } from './golden.js'
 import { runModel } from './run.js'
 
@@ -88,15 +89,16 @@ describe('modulesToSave', () => {
   it('what cannot be saved, or does not fit > typed errors', () => {
     const { adapter } = readGoldenPeft('modules-to-save')
     const [fc2] = adapter.saved!
+    const quantized = quantizeModel(mixed, { bits: 8 })
+    const packed = forms.find(({ name }) => name === 'packed qkv_proj')!.model
     const other = (change: object) => ({ ...adapter, saved: [{ ...fc2!, ...change }] })
     const refused: readonly (readonly ['invalid-option' | 'invalid-data', string, () => unknown])[] = [
       ['invalid-option', 'modulesToSave', () => lora(mixed, { targets: 'fc1', modulesToSave: 'fc1' })],
-      ['invalid-option', 'fc3', () => lora(mixed, { modulesToSave: 'fc3' })],
-      [
-        'invalid-option',
-        'quantized',
-        () => lora(quantizeModel(mixed, { bits: 8 }), { targets: 'conv', modulesToSave: 'fc1' }),
-      ],
+      ['invalid-option', "'modulesToSave' has 'fc3'", () => lora(mixed, { modulesToSave: 'fc3' })],
+      ['invalid-option', "'modulesToSave'", () => lora(quantized, { targets: 'conv', modulesToSave: 'fc1' })],
+      ['invalid-option', "'targets'", () => lora(quantized, { targets: 'conv', modulesToSave: 'fc1' })],
+      ['invalid-option', "qkv_proj'", () => lora(packed, { targets: 'k_proj', modulesToSave: 'v_proj' })],
+      ['invalid-option', '8 bits', () => lora(quantized, { targets: 'conv', modulesToSave: 'fc1' })],
       ['invalid-data', 'weight is', () => applyAdapter(mixed, other({ weight: fc2!.bias }))],
       ['invalid-data', 'no bias', () => applyAdapter(mixed, other({ bias: undefined }))],
       ['invalid-data', 'only one', () => applyAdapter(mixed, other({ module: 'block.fc1' }))],
