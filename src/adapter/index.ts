@@ -3,6 +3,7 @@
  * @module onnx-ire/adapter
  */
 
+export { inlineFunctions } from '../onnx/inline-functions.js'
 export type { Adapter, AdapterConfig, AdapterKind, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
 export { applyAdapter } from './apply-adapter.js'
 export type { AdapterOptions } from './create-adapter.js'

@@ -92,7 +92,7 @@ type Found = Omit<AdaptableLayer, 'module' | 'isDefault' | 'node' | 'operator'> 
  * Lists the layers of a model that an adapter can change: products with a stored weight (MatMul, Gemm, FusedMatMul,
  * MatMulNBits, behind DequantizeLinear, Cast, Transpose or Reshape), convolutions, and embeddings.
  * Layers in bodies of If, Loop and Scan are included unless several bodies have tensors of the same name; those in
- * functions are not.
+ * functions are not: see `inlineFunctions`.
  *
  * @example
  * for (const { module, in: inputs, out } of adaptableLayers(model)) console.log(module, inputs, out)
@@ -183,7 +183,7 @@ export function listRefused(model: Model): readonly RefusedLayer[] {
     node
       .filter(({ opType = '' }) => /^(Fused)?MatMul|^Gemm$|^Conv$|^Gather/.test(opType))
       .map((each) =>
-        refuse(each, each.input[1] ?? '', `it is in the function '${name}': inline it first (onnx.inliner)`),
+        refuse(each, each.input[1] ?? '', `it is in the function '${name}', whose calls would share one adapter: put the nodes of functions in place of their calls with \`onnx-ire adapter inline\`, or inlineFunctions of 'onnx-ire/adapter'`),
       ),
   )
   return [...inBodies, ...inFunctions]

@@ -5,6 +5,7 @@ import {
   adaptableLayers,
   adapterOf,
   applyAdapter,
+  inlineFunctions,
   type LoraOptions,
   lora,
   removeAdapter,
@@ -167,6 +168,14 @@ describe('targets', () => {
     const opsetImport = [layer.opsetImport[0]!, create('OperatorSetIdProto', { domain: 'local', version: 1n })]
     const inFunction = decodeModel(modelBytes(main, { more: { functions: [layer], opsetImport } }))
     expect(refusal(() => lora(inFunction)).message).toContain("function 'Layer'")
+    expect(refusal(() => lora(inFunction)).message).toContain('adapter inline')
+    const adapted = lora(inlineFunctions(inFunction), { r: 1 })
+    expect(adapterOf(adapted).layers.map(({ a, b }) => [a.dims, b.dims])).toEqual([
+      [
+        [1, 3],
+        [3, 1],
+      ],
+    ])
   })
 
   it('a model without layers > has nothing to adapt', () => {

@@ -7,9 +7,11 @@ import { numbersOf } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { readModel, readOnnxAdapter, readPeftFolder, writeModel } from '../../src/node/index.js'
 import type { Model } from '../../src/onnx/model.js'
+import { create } from '../../src/onnx/proto/message.js'
 import { Random } from '../../src/util/random.js'
 import { golden, goldenTensors } from '../adapter/golden.js'
 import { runModel } from '../adapter/run.js'
+import { info, modelBytes, node } from '../onnx/build.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
@@ -243,5 +245,38 @@ describe('export --as', () => {
       code: 1,
       stderr: expect.stringContaining('trained no adapter'),
     })
+  })
+})
+
+describe('adapter inline', () => {
+  it('a model with a function > one without, whose layers can be adapted', async () => {
+    const layer = create('FunctionProto', {
+      name: 'Layer',
+      domain: 'local',
+      input: ['a', 'b'],
+      output: ['c'],
+      node: [node('MatMul', 'a b', 'p'), node('Relu', 'p', 'c')],
+      opsetImport: [create('OperatorSetIdProto', { domain: '', version: 17n })],
+    })
+    const content = {
+      nodes: [node('Layer', 'x w', 'y', {}, 'local')],
+      inputs: [info('x', ['N', 2])],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: tensor('float32', [2, 2], Float32Array.of(1, 2, 3, -4)) },
+    }
+    const local = create('OperatorSetIdProto', { domain: 'local', version: 1n })
+    const opsetImport = [layer.opsetImport[0]!, local]
+    await writeFile(at('functions.onnx'), modelBytes(content, { more: { functions: [layer], opsetImport } }))
+    const inline = (path: string, to: string) => run('adapter', 'inline', path, '-o', to, '--json')
+    expect(JSON.parse((await inline(at('functions.onnx'), at('inlined.onnx'))).stdout)).toMatchObject({
+      functions: 1,
+      nodes: 2,
+    })
+    const x = tensor('float32', [1, 2], Float32Array.of(1, 1))
+    const inlined = await readModel(at('inlined.onnx'))
+    expect(numbersOf((await runModel(inlined, { x }))['y']!)).toEqual([4, 0])
+    expect(adapterOf(lora(inlined, { targets: 'w' })).layers).toHaveLength(1)
+    const again = await inline(at('inlined.onnx'), at('again.onnx'))
+    expect(JSON.parse(again.stdout).error.code).toBe('invalid-option')
   })
 })

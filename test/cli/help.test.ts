@@ -46,6 +46,7 @@ test.each([
   'adapter apply',
   'adapter merge',
   'adapter base',
+  'adapter inline',
 ])('%s --help > describes usage and --json, with an example', async (command) => {
   const { code, stdout } = await run(...command.split(' '), '--help')
   expect(code).toBe(0)

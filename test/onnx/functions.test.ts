@@ -12,10 +12,12 @@ import {
 } from '../../src/index.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { importGraph as importModel } from '../../src/onnx/import/import-graph.js'
+import { inlineFunctions } from '../../src/onnx/inline-functions.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
 import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/proto/schema.js'
 import { attributeTypes } from '../../src/onnx/proto/schema.js'
+import { thrownMessage } from '../thrown.js'
 import { float, floats32, graph, graphProto, info, int, modelBytes, node, value } from './build.js'
 import { numbers, run } from './session.js'
 
@@ -72,11 +74,25 @@ const call = (name: string, inputs: string, outputs: string, attributes = {}) =>
 const x = floats32([2, 3], [1, -2, 3, -4, 5, -6])
 const inlined = (bytes: Uint8Array) => encode('ModelProto', exportGraph(importGraph(decodeModel(bytes))))
 
-/** Runs a model with its functions inlined, and checks the result against onnxruntime, which supports functions. */
+/** A model whose nodes are those of its functions. */
+function withoutFunctions(bytes: Uint8Array): Uint8Array {
+  const read = inlineFunctions(decodeModel(bytes))
+  expect(read.proto.functions).toEqual([])
+  return encodeModel(read)
+}
+
+/**
+ * Runs a model whose functions are inlined when it is imported, and in its file, and checks the results against
+ * onnxruntime, which supports functions.
+ */
 async function compute(bytes: Uint8Array): Promise<number[]> {
   const ours = numbers((await run(inlined(bytes), { x }))['y']!)
+  const inFile = numbers((await run(withoutFunctions(bytes), { x }))['y']!)
   const theirs = numbers((await run(bytes, { x }))['y']!)
-  for (const [i, each] of ours.entries()) expect(each).toBeCloseTo(theirs[i]!, 5)
+  for (const [i, each] of ours.entries()) {
+    expect(each).toBeCloseTo(theirs[i]!, 5)
+    expect(inFile[i]).toBeCloseTo(theirs[i]!, 5)
+  }
   return ours
 }
 
@@ -157,6 +173,7 @@ describe('functions of a model', () => {
     const there = await on(importModel(read))
     expect(numbers(there['y']!)).toEqual(numbers((await on(importGraph(read)))['y']!))
     expect(numbers(there['y']!)[0]).toBeCloseTo(1 / Math.sqrt(14), 6)
+    expect(numbers((await on(importGraph(inlineFunctions(read))))['y']!)).toEqual(numbers(there['y']!))
     expect(importError(model([either('Unheard')], [call('Either', 'x', 'y')])).message).toContain(
       'Unheard x 1: Unheard_z',
     )
@@ -199,6 +216,7 @@ describe('functions of a model', () => {
     const old = fn({ name: 'Sums', inputs: 'a', outputs: 'b', nodes: [node('ReduceSum', 'a', 'b', axes)], opset: 12 })
     const bytes = model([old], [call('Sums', 'x', 's'), node('Mul', 'x s', 'y')])
     expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([2, -4, 6, 20, -25, 30])
+    expect(thrownMessage('invalid-model', () => inlineFunctions(decodeModel(bytes)))).toMatch(/'Sums'.* 12 .* 17/)
   })
 
   it('can be called without optional inputs', async () => {
@@ -209,7 +227,8 @@ describe('functions of a model', () => {
       nodes: [node('Clip', 'a low high', 'b')],
     })
     const bytes = model([clipped], [call('Clipped', 'x _ three', 'y')], { three: floats32([], [3]) })
-    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([1, -2, 3, -4, 3, -6])
+    for (const each of [inlined(bytes), withoutFunctions(bytes)])
+      expect(numbers((await run(each, { x }))['y']!)).toEqual([1, -2, 3, -4, 3, -6])
   })
 
   it('contain control flow that reads their inputs', async () => {
@@ -231,13 +250,38 @@ describe('functions of a model', () => {
       more: { attribute: ['slope'] },
     })
     const bytes = model([branching], [call('Branching', 'x', 'y', { slope: float(0.5) })])
-    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual([1, -1, 3, -2, 5, -3])
+    for (const each of [inlined(bytes), withoutFunctions(bytes)])
+      expect(numbers((await run(each, { x }))['y']!)).toEqual([1, -1, 3, -2, 5, -3])
   })
 
   it('take precedence over operators of the same name', async () => {
     const relu = { ...fn({ name: 'Relu', inputs: 'a', outputs: 'b', nodes: [node('Neg', 'a', 'b')] }), domain: '' }
     const bytes = model([relu], [node('Relu', 'x', 'y')])
-    expect(numbers((await run(inlined(bytes), { x }))['y']!)).toEqual(numbers(x).map((each) => -each))
+    for (const each of [inlined(bytes), withoutFunctions(bytes)])
+      expect(numbers((await run(each, { x }))['y']!)).toEqual(numbers(x).map((each) => -each))
+  })
+
+  it('in a body, with outputs that are inputs, unused or computed twice', async () => {
+    const several = fn({
+      name: 'Several',
+      inputs: 'a',
+      outputs: 'b a c',
+      nodes: [node('Neg', 'a', 'b'), node('Abs', 'a', 'c')],
+    })
+    const then = graphProto({ nodes: [call('Several', 'x', '_ p _')], outputs: [info('p')] })
+    const otherwise = graphProto({ nodes: [call('Several', 'x', 'q')], outputs: [info('q')] })
+    const bytes = model(
+      [several],
+      [
+        node('ReduceSum', 'x', 's', { keepdims: int(0) }),
+        node('Cast', 's', 'nonzero', { to: int(9) }),
+        node('If', 'nonzero', 'z', { then_branch: graph(then), else_branch: graph(otherwise) }),
+        call('Several', 'z', '_ _ positive'),
+        node('Add', 'z positive', 'y'),
+      ],
+    )
+    for (const each of [inlined(bytes), withoutFunctions(bytes)])
+      expect(numbers((await run(each, { x }))['y']!)).toEqual([2, 0, 6, 0, 10, 0])
   })
 })
 
@@ -261,6 +305,7 @@ describe('tensors inside functions', () => {
     const replaced = encodeModel(replaceTensors(decodeModel(bytes), new Map([['w', doubled]])))
     expect(numbers((await run(replaced, { x }))['y']!)).toEqual([4, -32, 108, -16, 80, -216])
     expect(decodeModel(replaced).proto.functions.length).toBe(1)
+    expect([...importGraph(inlineFunctions(decodeModel(bytes))).parameters.keys()]).toEqual(['w'])
   })
 
   it('are differentiated through', async () => {
@@ -282,6 +327,7 @@ describe('tensors inside functions', () => {
     const bytes = model([layer('A'), layer('B')], [call('A', 'x', 'z'), call('B', 'z', 'y')])
     expect([...importGraph(decodeModel(bytes)).parameters.keys()]).toEqual(['A/w', 'B/w'])
     expect([...namedTensors(decodeModel(bytes)).keys()]).toEqual(['A/w', 'B/w'])
+    expect([...namedTensors(inlineFunctions(decodeModel(bytes))).keys()]).toEqual(['A/w', 'B/w'])
   })
 
   it('with a name of the main graph > get another name', () => {
@@ -298,6 +344,8 @@ describe('invalid functions', () => {
       code: 'invalid-model',
       message: expect.stringContaining("'Loop' calls itself"),
     })
+    const bytes = model([loop, pool], [call('Loop', 'x', 'y')])
+    expect(thrownMessage('invalid-model', () => inlineFunctions(decodeModel(bytes)))).toContain("'Loop' calls itself")
   })
 
   it('nested calls that multiply > import > throws invalid-model without expanding them', () => {
@@ -313,6 +361,8 @@ describe('invalid functions', () => {
       code: 'invalid-model',
       message: expect.stringMatching(/\b250000 nodes/),
     })
+    const bytes = model(levels, [call('F39', 'x', 'y')])
+    expect(thrownMessage('invalid-model', () => inlineFunctions(decodeModel(bytes)))).toMatch(/\b250000 nodes/)
   })
 
   it('unsupported operators > import > throws an error that names them', () => {

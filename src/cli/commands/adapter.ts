@@ -7,6 +7,7 @@ import { findRecord } from '../../adapter/record.js'
 import { sizeOf } from '../../ir/tensor.js'
 import { writeOnnxAdapter, writePeftFolder } from '../../node/files/adapter.js'
 import { listModelFiles, readModel, writeModel } from '../../node/files/model.js'
+import { inlineFunctions } from '../../onnx/inline-functions.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatNumber, formatTable } from '../format.js'
@@ -38,6 +39,7 @@ export function defineAdapter(program: Command, io: Io): void {
   defineApply(adapter, io)
   defineMerge(adapter, io)
   defineBase(adapter, io)
+  defineInline(adapter, io)
 }
 
 interface InspectOptions {
@@ -310,6 +312,32 @@ function defineBase(parent: Command, io: Io): void {
         json,
         () =>
           `wrote ${output}: ${modelPath} with ${formatCount(inputs.length, 'input')} for A and B of ${formatCount(inputs.length / 2, 'layer')}`,
+      )
+    })
+}
+
+function defineInline(parent: Command, io: Io): void {
+  parent
+    .command('inline')
+    .description('put the nodes of functions in place of their calls, so that adapters can change the layers in them')
+    .argument('<model>', 'an ONNX file with functions')
+    .requiredOption('-o, --output <file>', 'path of the model without functions')
+    .addOption(jsonOption())
+    .addHelpText('after', examples('onnx-ire adapter inline model.onnx -o inlined.onnx'))
+    .action(async (path: string, { output, json }: { readonly output: string; readonly json?: true }) => {
+      const model = await readModel(path)
+      const functions = model.proto.functions.length
+      if (functions === 0)
+        throw new OnnxIreError('invalid-option', `${path} has no functions: use the file as it is`)
+      await prepareOutputs({ files: [output] }, async () => listModelFiles(path, model))
+      const inlined = inlineFunctions(model)
+      await writeModel(output, inlined)
+      const nodes = inlined.proto.graph!.node.length
+      print(
+        io,
+        { output, model: path, functions, nodes },
+        json,
+        () => `wrote ${output}: ${path} with ${formatCount(nodes, 'node')} and without its ${formatCount(functions, 'function')}`,
       )
     })
 }

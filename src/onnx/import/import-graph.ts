@@ -27,11 +27,13 @@ import {
   selectBranch,
 } from './declarations.js'
 import {
+  checkCall,
   checkOperators,
   findFunction,
   indexFunctions,
   isGradient,
   isStandardDomain,
+  maxInlinedNodes,
   qualifiedName,
   sortNodes,
   walkNodes,
@@ -98,19 +100,10 @@ export function importGraph(model: Model): Graph {
 }
 
 /**
- * The largest number of nodes from inlined functions. Nested calls multiply, so a small file could exhaust the
- * memory.
- */
-const maxInlinedNodes = 250_000
-
-/**
  * The largest number of elements of all sequences. An operator of a few bytes may make a sequence of thousands of
  * tensors.
  */
 const maxSequenceElements = 2 ** 20
-
-/** The longest chain of functions that call each other; each one takes part of the stack. */
-const maxCallDepth = 256
 
 class Importer {
   readonly parameters = new Map<string, Value>()
@@ -280,9 +273,7 @@ class Importer {
     given: Readonly<Record<string, Attribute>>,
     { calls }: Context,
   ): readonly (Value | null)[] {
-    if (calls.includes(callee)) throw new OnnxIreError('invalid-model', `the function '${callee.name}' calls itself`)
-    if (calls.length >= maxCallDepth)
-      throw new OnnxIreError('invalid-model', `more than ${maxCallDepth} functions call each other in a chain`)
+    checkCall(callee, calls)
     const names = new NameScope()
     for (const [index, name] of callee.input.entries()) names.set(name, inputs[index] ?? null)
     const outerContext: Context = {

@@ -98,6 +98,25 @@ export const findFunction = (
 ): FunctionProto | undefined =>
   functions.size === 0 ? undefined : functions.get(functionKey(domain, opType, overload))
 
+/**
+ * The largest number of nodes from inlined functions. Nested calls multiply, so a small file could exhaust the
+ * memory.
+ */
+export const maxInlinedNodes = 250_000
+
+/** The longest chain of functions that call each other; each one takes part of the stack. */
+const maxCallDepth = 256
+
+/**
+ * Throws `invalid-model` for a function that calls itself, or that is too deep in a chain.
+ * @param calls functions that are being inlined, outermost first
+ */
+export function checkCall(callee: FunctionProto, calls: readonly FunctionProto[]): void {
+  if (calls.includes(callee)) throw new OnnxIreError('invalid-model', `the function '${callee.name}' calls itself`)
+  if (calls.length >= maxCallDepth)
+    throw new OnnxIreError('invalid-model', `more than ${maxCallDepth} functions call each other in a chain`)
+}
+
 /** A graph, body or function. The default attributes of a function can contain bodies too. */
 type Nodes = Pick<GraphProto, 'node'> & Partial<Pick<FunctionProto, 'attributeProto'>>
 

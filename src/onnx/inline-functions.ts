@@ -1,0 +1,225 @@
+import { dtypeOf, isFloat } from '../ir/dtype.js'
+import { OnnxIreError } from '../util/errors.js'
+import { checkCall, findFunction, indexFunctions, maxInlinedNodes, walkNodes } from './import/model-nodes.js'
+import { checkModel, type Model } from './model.js'
+import { create, edit } from './proto/message.js'
+import type {
+  AttributeProto,
+  FunctionProto,
+  GraphProto,
+  ModelProto,
+  NodeProto,
+  OperatorSetIdProto,
+  TensorProto,
+  ValueInfoProto,
+} from './proto/schema.js'
+import { locateTensors, type StoredTensor } from './tensor-locations.js'
+
+/**
+ * Puts the nodes of a model's functions in place of their calls. The model computes the same and its tensors keep their
+ * names: a weight that is a Constant of a function becomes one initializer, which all calls read. Then adapters can
+ * change the layers that were in functions.
+ *
+ * @example
+ * ```ts
+ * const model = lora(inlineFunctions(await readModel('model.onnx')))
+ * ```
+ *
+ * @throws OnnxIreError `invalid-model` if functions call themselves, or import another version of an operator set than
+ *   the model
+ */
+export function inlineFunctions(model: Model): Model {
+  checkModel(model)
+  const { proto } = model
+  if (proto.functions.length === 0) return model
+  const inliner = new Inliner(model)
+  const graph = inliner.expandGraph(proto.graph!, mainScope, [])
+  const domains = new Set([...walkNodes(graph)].map(domainOf))
+  const opsetImport = inliner
+    .importedSets()
+    .filter((set) => domains.has(domainOf(set)) || !proto.functions.some((each) => domainOf(each) === domainOf(set)))
+  return {
+    ...model,
+    proto: edit(proto, {
+      graph: edit(graph, { initializer: [...graph.initializer, ...inliner.initializers] }),
+      functions: [],
+      opsetImport,
+    }),
+  }
+}
+
+const domainOf = ({ domain }: { readonly domain?: string | undefined }): string =>
+  domain === 'ai.onnx' ? '' : (domain ?? '')
+
+/** Names and attributes within the main graph, or within one call of a function. */
+interface Scope {
+  /** The name in the main graph of a value. */
+  value(name: string): string
+  /** The name in the main graph of a node. */
+  node(name: string): string
+  /** Attributes of the function, from its call and its defaults. */
+  readonly given: ReadonlyMap<string, AttributeProto>
+}
+
+const mainScope: Scope = { value: (name) => name, node: (name) => name, given: new Map() }
+
+/** Nodes with the declarations of their results. */
+interface Expanded {
+  readonly node: NodeProto[]
+  readonly valueInfo: ValueInfoProto[]
+}
+
+class Inliner {
+  /** Weights of functions. */
+  readonly initializers: TensorProto[] = []
+  readonly #proto: ModelProto
+  readonly #functions: ReadonlyMap<string, FunctionProto>
+  readonly #stored: ReadonlyMap<TensorProto | NodeProto, StoredTensor>
+  readonly #taken = new Set<string>()
+  readonly #moved = new Set<NodeProto>()
+  readonly #called = new Set<FunctionProto>()
+  #nodes = 0
+
+  constructor({ proto, external }: Model) {
+    this.#proto = proto
+    this.#functions = indexFunctions(proto)
+    this.#stored = locateTensors(proto, external)
+    for (const { name } of this.#stored.values()) this.#taken.add(name)
+    for (const { name = '' } of proto.graph!.input) this.#taken.add(name)
+    for (const { name = '', output } of walkNodes(proto.graph!))
+      for (const each of [name, ...output]) this.#taken.add(each)
+  }
+
+  /** The operator sets of the model and of the functions that it calls. */
+  importedSets(): readonly OperatorSetIdProto[] {
+    const sets = [...this.#proto.opsetImport]
+    for (const { name, opsetImport } of this.#called)
+      for (const set of opsetImport) {
+        const own = sets.find((each) => domainOf(each) === domainOf(set))
+        if (!own) sets.push(set)
+        else if (own.version !== set.version)
+          throw new OnnxIreError(
+            'invalid-model',
+            `the function '${name}' imports operator set ${set.version} of '${domainOf(set) || 'ai.onnx'}', the model ${own.version}: convert both to one version (onnx.version_converter) before the functions are inlined`,
+          )
+      }
+    return sets
+  }
+
+  /** A graph or body without calls, with the names of a scope. */
+  expandGraph(graph: GraphProto, scope: Scope, calls: readonly FunctionProto[]): GraphProto {
+    const rename = ({ name = '' }: { readonly name?: string | undefined }) => ({ name: scope.value(name) })
+    const { node, valueInfo } = this.#expand(graph.node, scope, calls)
+    return edit(graph, {
+      node,
+      valueInfo: [...graph.valueInfo.map((info) => edit(info, rename(info))), ...valueInfo],
+      input: graph.input.map((info) => edit(info, rename(info))),
+      output: graph.output.map((info) => edit(info, rename(info))),
+      initializer: graph.initializer.map((tensor) => edit(tensor, rename(tensor))),
+    })
+  }
+
+  #expand(nodes: readonly NodeProto[], scope: Scope, calls: readonly FunctionProto[]): Expanded {
+    const expanded: Expanded = { node: [], valueInfo: [] }
+    for (const each of nodes) {
+      if (this.#moved.has(each)) continue
+      if (calls.length > 0 && ++this.#nodes > maxInlinedNodes)
+        throw new OnnxIreError(
+          'invalid-model',
+          `the functions of the model have more than ${maxInlinedNodes} nodes when they are inlined`,
+        )
+      const node = edit(each, {
+        input: each.input.map(scope.value),
+        output: each.output.map(scope.value),
+        ...(each.name && { name: scope.node(each.name) }),
+        attribute: each.attribute.flatMap((attribute) => this.#resolve(attribute, scope, calls)),
+      })
+      const callee = findFunction(this.#functions, each)
+      const replaced = callee ? this.#expandCall(callee, node, calls) : { node: [node], valueInfo: [] }
+      expanded.node.push(...replaced.node)
+      expanded.valueInfo.push(...replaced.valueInfo)
+    }
+    return expanded
+  }
+
+  /** An attribute with the value of the function's attribute that it refers to; none if the call does not pass it. */
+  #resolve(attribute: AttributeProto, scope: Scope, calls: readonly FunctionProto[]): readonly AttributeProto[] {
+    const { name, refAttrName, g, graphs } = attribute
+    if (refAttrName) {
+      const given = scope.given.get(refAttrName)
+      return given ? [edit(given, { name })] : []
+    }
+    if (!g && graphs.length === 0) return [attribute]
+    return [
+      edit(attribute, {
+        ...(g && { g: this.expandGraph(g, scope, calls) }),
+        graphs: graphs.map((body) => this.expandGraph(body, scope, calls)),
+      }),
+    ]
+  }
+
+  /** The nodes of a function for a call with the names of the main graph. */
+  #expandCall(callee: FunctionProto, call: NodeProto, calls: readonly FunctionProto[]): Expanded {
+    checkCall(callee, calls)
+    this.#called.add(callee)
+    const inner = [...calls, callee]
+    const prefix = call.name || call.output.find((name) => name !== '') || callee.name || 'call'
+    // A name with '/' is read as the path of a module.
+    const separator = prefix.includes('/') ? '/' : '.'
+    const names = new Map<string, string>([['', '']])
+    for (const [index, name] of callee.input.entries()) names.set(name, call.input[index] ?? '')
+    for (const node of callee.node) this.#moveWeight(node, names)
+    const copies: NodeProto[] = []
+    for (const [index, name] of callee.output.entries()) {
+      const output = call.output[index] ?? ''
+      const known = names.get(name)
+      if (output === '') continue
+      if (known === undefined) names.set(name, output)
+      else {
+        const copy = this.#claim(`${output}/copy`)
+        copies.push(create('NodeProto', { opType: 'Identity', name: copy, input: [known], output: [output] }))
+      }
+    }
+    const given = new Map<string, AttributeProto>()
+    const scope: Scope = {
+      given,
+      node: (name) => this.#claim(`${prefix}${separator}${name}`),
+      value: (name) => {
+        const known = names.get(name)
+        if (known !== undefined) return known
+        const renamed = this.#claim(`${prefix}${separator}${name}`)
+        names.set(name, renamed)
+        return renamed
+      },
+    }
+    for (const each of callee.attributeProto)
+      for (const resolved of this.#resolve(each, scope, inner)) given.set(each.name ?? '', resolved)
+    for (const each of call.attribute) given.set(each.name ?? '', each)
+    const { node, valueInfo } = this.#expand(callee.node, scope, inner)
+    // The scopes that torch.onnx writes into the metadata of a call are the path of its module.
+    const { metadataProps } = call
+    const described = node.map((each) => (each.metadataProps.length > 0 ? each : edit(each, { metadataProps })))
+    const declared = callee.valueInfo.map((info) => edit(info, { name: scope.value(info.name ?? '') }))
+    return { node: [...described, ...copies], valueInfo: [...declared, ...valueInfo] }
+  }
+
+  /** Makes an initializer of a float Constant of a function with several elements, once for all calls. */
+  #moveWeight(node: NodeProto, names: Map<string, string>): void {
+    const stored = this.#stored.get(node)
+    const tensor = node.attribute.find(({ name }) => name === 'value')?.t
+    const dtype = dtypeOf(tensor?.dataType ?? 0)
+    if (!stored || !tensor || !dtype || !isFloat(dtype)) return
+    if (Array.from(tensor.dims, Number).reduce((size, length) => size * length, 1) <= 1) return
+    if (!this.#moved.has(node)) this.initializers.push(edit(tensor, { name: stored.name }))
+    this.#moved.add(node)
+    names.set(stored.local, stored.name)
+  }
+
+  /** A name that no value and no node of the model has yet. */
+  #claim(wanted: string): string {
+    let name = wanted
+    for (let n = 1; this.#taken.has(name); n++) name = `${wanted}_${n}`
+    this.#taken.add(name)
+    return name
+  }
+}
