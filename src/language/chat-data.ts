@@ -23,8 +23,8 @@ export interface ChatDataOptions {
   /**
    * Whether several examples share a row of a batch, up to `length` tokens, each with positions from 0 and attention to
    * itself only. Train `trainingModel(model, { pack: true })` with them. For models whose attention is
-   * GroupQueryAttention or a Softmax between two products, and those with the inputs position_ids and attention_mask
-   * [batch, 1, length, length]. Default false.
+   * GroupQueryAttention, Attention (operator set 23 and later) or a Softmax between two products, and those with the
+   * inputs position_ids and attention_mask [batch, 1, length, length]. Default false.
    */
   readonly pack?: boolean | undefined
   /**

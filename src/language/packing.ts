@@ -1,4 +1,4 @@
-import type { DType } from '../ir/dtype.js'
+import { type DType, dtypeOf } from '../ir/dtype.js'
 import { tensor } from '../ir/tensor.js'
 import { createInput } from '../onnx/import/declarations.js'
 import { isStandardDomain } from '../onnx/import/model-nodes.js'
@@ -17,7 +17,7 @@ export type Packing = { readonly kind: 'mask'; readonly dtype: DType } | ({ read
 
 /** Nodes that `segments` and positions change, by their first output. */
 export interface SegmentPlaces {
-  /** Attention: GroupQueryAttention, or the Softmax of scores. */
+  /** Attention: GroupQueryAttention, Attention, or the Softmax of scores. */
   readonly attention: readonly string[]
   /** Nodes whose first input is the position in the row, for the angles of rotary embeddings. */
   readonly positions: readonly string[]
@@ -33,6 +33,10 @@ export const pastName = /^past/
 
 /** Positions of inputs of GroupQueryAttention. */
 const [positionsAt, biasAt] = [9, 10]
+/** Position of the mask of Attention. */
+const maskAt = 3
+/** States of layers in which tokens see each other without attention, as transformers.js names them. */
+const carriedName = /conv|ssm|recurrent|compressor|indexer/
 
 /**
  * Finds how a decoder keeps packed examples apart.
@@ -60,10 +64,16 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
   const other = states.find((name) => !attention.states.has(name))
   if (other !== undefined)
     return refuse(
-      `${blocked}, and no GroupQueryAttention or Softmax reads '${other}' as keys or values, so packed examples would see each other`,
+      carriedName.test(other)
+        ? `${blocked}, and '${other}' is the state of a convolution or recurrence, which carries each example into the next without a mask`
+        : `${blocked}, and no GroupQueryAttention, Attention or Softmax reads '${other}' as keys or values, so packed examples would see each other`,
     )
+  const typeOf = createTypeFinder(graph)
+  for (const { name = '', input } of attention.nodes.filter(isStandard)) {
+    const own = input[maskAt] ?? ''
+    if (own !== '' && !typeOf(own)) return refuse(`the mask '${own}' of Attention '${name}' has an unknown type`)
+  }
   const grouped = attention.nodes.filter(isGrouped)
-  if (grouped.some(({ input }) => input[biasAt])) return refuse('its attention has a bias')
   const rotatesItself = grouped.length === attention.nodes.length && grouped.every(hasRotary)
   const positions = hasPositions || rotatesItself ? [] : findRowPositions(graph)
   if (!positions)
@@ -105,9 +115,9 @@ const stateName = /^present/
 
 /** The nodes in which tokens see each other. */
 interface Attention {
-  /** GroupQueryAttention, and each Softmax of scores [batch, heads, queries, keys]. */
+  /** GroupQueryAttention, Attention, and each Softmax of scores [batch, heads, queries, keys]. */
   readonly nodes: readonly NodeProto[]
-  /** States that these nodes read: keys before a Softmax, values multiplied by its result. */
+  /** States that these nodes read: keys and values of Attention, keys before a Softmax, values times its result. */
   readonly states: ReadonlySet<string>
 }
 
@@ -146,7 +156,7 @@ function findAttention(graph: GraphProto): Attention {
     )
     return ends.length > 0 && ends.every(isSoftmax) ? ends : undefined
   }
-  const nodes = new Set(graph.node.filter(isGrouped))
+  const nodes = new Set(graph.node.filter((node) => isGrouped(node) || isStandard(node)))
   const states = new Set([...nodes].flatMap(({ output }) => output.slice(1)))
   const softmaxes = new Set<NodeProto>()
   /** Products of keys or values, by the state that they read. */
@@ -162,6 +172,7 @@ function findAttention(graph: GraphProto): Attention {
     else products.set(name, follow(source, rearranging))
   }
   for (const [name, each] of products) {
+    if (each.size > 0 && [...each].every(isStandard)) states.add(name)
     const found = softmaxesOf(each)
     if (!found) continue
     states.add(name)
@@ -178,6 +189,37 @@ function findAttention(graph: GraphProto): Attention {
 const isGrouped = ({ opType, domain }: NodeProto): boolean =>
   opType === 'GroupQueryAttention' && domain === 'com.microsoft'
 
+/** Whether a node is Attention of ai.onnx (operator set 23 and later). */
+const isStandard = (node: NodeProto): boolean => node.opType === 'Attention' && isStandardDomain(node)
+
+const comparing = /^(And|Or|Not|Xor|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|IsNaN|IsInf)$/
+/** Operators whose result has the type of their first input. */
+const preserving =
+  /^(Identity|Reshape|Unsqueeze|Squeeze|Flatten|Transpose|Expand|Tile|Slice|Concat|Gather|GatherND|Pad|Trilu|Add|Sub|Mul|Div|Min|Max|Neg)$/
+
+/** Creates a function that finds the type of a value, from declarations, stored tensors and operators. */
+function createTypeFinder(graph: GraphProto): (name: string) => DType | undefined {
+  const declared = [...graph.input, ...graph.valueInfo].map(
+    ({ name, type }) => [name, type?.tensorType?.elemType] as const,
+  )
+  const types = new Map([...declared, ...graph.initializer.map(({ name, dataType }) => [name, dataType] as const)])
+  const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)))
+  const find = (name: string): DType | undefined => {
+    const known = dtypeOf(types.get(name) ?? 0)
+    const node = producers.get(name)
+    if (known || !node || !isStandardDomain(node)) return known
+    const { opType = '', input, attribute } = node
+    const given = (key: string) => attribute.find((each) => each.name === key)
+    if (comparing.test(opType)) return 'bool'
+    if (opType === 'Cast') return dtypeOf(Number(given('to')?.i ?? 0n))
+    if (opType === 'CastLike' || opType === 'Where') return find(input[1] ?? '')
+    if (opType === 'Constant') return dtypeOf(given('value')?.t?.dataType ?? 0)
+    if (opType === 'ConstantOfShape') return dtypeOf(given('value')?.t?.dataType ?? 0) ?? 'float32'
+    return preserving.test(opType) ? find(input[0] ?? '') : undefined
+  }
+  return find
+}
+
 /** Whether queries and keys are rotated in the node. */
 const hasRotary = ({ attribute }: NodeProto): boolean =>
   attribute.some(({ name, i = 0n }) => name === 'do_rotary' && i !== 0n)
@@ -186,6 +228,11 @@ const prefix = 'onnx-ire/pack'
 
 /** Added to the scores of tokens of other examples: in float16 too, e to this power is 0. */
 const hidden = -30000
+/**
+ * Scores of tokens that a bool mask hides. Padding sees no token of its own example, so it sees those of others, which
+ * have larger scores, instead of none, for which Softmax has no result.
+ */
+const masked = 2 * hidden
 
 /**
  * Adds the input `segments`, which takes the place of attention_mask, and renames input_ids: attention adds 0 to scores
@@ -212,10 +259,33 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
   ]
   const outputs = new Set(places.attention)
   const positions = new Set(places.positions)
+  const typeOf = createTypeFinder(graph)
+  const standard = graph.node.filter((each) => outputs.has(each.output[0] ?? '') && isStandard(each))
+  const isBool = (each: NodeProto) => typeOf(each.input[maskAt] ?? '') === 'bool'
   const attention = graph.node.flatMap((each, i) => {
     if (positions.has(each.output[0] ?? '')) return [edit(each, { input: each.input.with(0, 'position_ids') })]
     if (!outputs.has(each.output[0] ?? '')) return [each]
     const bias = `${prefix}/bias/${i}`
+    const fill = (length: number) =>
+      Array.from({ length: Math.max(each.input.length, length) }, (_, at) => each.input[at] ?? '')
+    const [query = ''] = each.input
+    /** The bias, added to one that the node has. */
+    const addTo = (own: string | undefined, sum: string) =>
+      own
+        ? [node('CastLike', [`${prefix}/bias`, own], bias), node('Add', [own, bias], sum)]
+        : [node('CastLike', [`${prefix}/bias`, query], sum)]
+    if (isStandard(each)) {
+      const sum = `${prefix}/mask/${i}`
+      const input = fill(maskAt + 1).with(maskAt, sum)
+      if (!isBool(each)) return [...addTo(each.input[maskAt], sum), edit(each, { input })]
+      const never = `${prefix}/never/${i}`
+      return [
+        node('CastLike', [`${prefix}/bias`, query], bias),
+        node('CastLike', [`${prefix}/masked`, query], never),
+        node('Where', [each.input[maskAt]!, bias, never], sum),
+        edit(each, { input }),
+      ]
+    }
     if (!isGrouped(each)) {
       const [scores = ''] = each.input
       return [
@@ -224,10 +294,9 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
         edit(each, { input: [`${prefix}/scores/${i}`] }),
       ]
     }
-    const input = Array.from({ length: Math.max(each.input.length, biasAt + 1) }, (_, at) =>
-      at === biasAt ? bias : at === positionsAt && hasRotary(each) ? 'position_ids' : (each.input[at] ?? ''),
-    )
-    return [node('CastLike', [`${prefix}/bias`, each.input[0]!], bias), edit(each, { input })]
+    const sum = `${prefix}/sum/${i}`
+    const rotated = hasRotary(each) ? fill(biasAt + 1).with(positionsAt, 'position_ids') : fill(biasAt + 1)
+    return [...addTo(each.input[biasAt], sum), edit(each, { input: rotated.with(biasAt, sum) })]
   })
   const ints = (name: string, ...values: bigint[]) =>
     toTensorProto(`${prefix}/${name}`, tensor('int64', [values.length], BigInt64Array.from(values)))
@@ -244,6 +313,7 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
       ...graph.initializer,
       ...[ints('of-queries', 1n, 3n), ints('of-keys', 1n, 2n), float('seen', 0), float('hidden', hidden)],
       ...(mask ? [ints('one', 1n)] : []),
+      ...(standard.some(isBool) ? [float('masked', masked)] : []),
     ],
     node: [...blocks, ...(maskNodes ?? []), ...attention],
   })

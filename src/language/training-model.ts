@@ -24,7 +24,8 @@ export interface TrainingModelOptions {
   /**
    * Whether rows have several examples, as in `chatData` with `pack`, which do not see each other. If attention_mask
    * is [batch, 1, length, length], it has the blocks; otherwise the inputs are `packed_input_ids`, `segments` and
-   * position_ids, and attention must be GroupQueryAttention or a Softmax between two products. Default false.
+   * position_ids, and attention must be GroupQueryAttention, Attention (operator set 23 and later), or a Softmax between
+   * two products. Default false.
    */
   readonly pack?: boolean | undefined
 }

@@ -22,7 +22,7 @@ import type { GraphProto, NodeProto } from '../../src/onnx/proto/schema.js'
 import { info, modelBytes, node } from '../onnx/build.js'
 import { needs } from '../requirements.js'
 import { thrownMessage } from '../thrown.js'
-import { committed, type Exported, exported, golden, mergeDecoder } from './models.js'
+import { attentionDecoder, committed, type Exported, exported, golden, mergeDecoder } from './models.js'
 
 interface Rendered {
   readonly name: string
@@ -264,7 +264,7 @@ describe('chatData', () => {
     // A state that is no key or value, as in models with convolutions or recurrences.
     const hybrid = [...graph.output, edit(graph.output[0]!, { name: 'present_conv.0' })]
     const copy = create('NodeProto', { opType: 'Identity', input: ['logits'], output: ['present_conv.0'] })
-    expect(refusal({ output: hybrid, node: [...graph.node, copy] })).toContain("'present_conv.0'")
+    expect(refusal({ output: hybrid, node: [...graph.node, copy] })).toMatch(/'present_conv.0'.*convolution/)
     expect(refusal({ output: [graph.output[0]!] })).toContain('no state')
     expect(refusal({ input: graph.input.filter(({ name }) => name !== 'position_ids') })).toContain('position_ids')
   })
@@ -322,6 +322,37 @@ describe('chatData > pack', () => {
   })
 
   it.each(committed)('$name > a token of another example has no effect on loss and gradients', checkPacking)
+
+  it.each(['causal', 'bool', 'float'] as const)('Attention of ai.onnx, %s > the same', (form) =>
+    checkPackingOf({ ...chat, model: attentionDecoder(form) }),
+  )
+
+  it('a mask of unknown type, or a bias of the model > refused, or added', () => {
+    const changed = (of: Model, change: (each: NodeProto) => NodeProto) => {
+      const graph = of.proto.graph!
+      return { ...of, proto: edit(of.proto, { graph: edit(graph, { node: graph.node.map(change) }) }) }
+    }
+    const untyped = changed(attentionDecoder('bool'), (each) =>
+      each.opType === 'Attention' ? edit(each, { input: each.input.with(3, 'elsewhere') }) : each,
+    )
+    expect(thrownMessage('invalid-option', () => trainingModel(untyped, { pack: true }))).toContain("'elsewhere'")
+    const { node: nodes } = trainingModel(attentionDecoder('float'), { pack: true }).proto.graph!
+    const attention = nodes.find(({ opType }) => opType === 'Attention')!
+    expect(nodes.find(({ output }) => output[0] === attention.input[3])!.opType).toBe('Add')
+  })
+
+  it('GroupQueryAttention with a bias > both are added', async () => {
+    const { model } = await readLanguageModel(modelFolder(join(golden, 'qwen2-genai')))
+    const graph = model.proto.graph!
+    const isGrouped = ({ opType }: NodeProto) => opType === 'GroupQueryAttention'
+    const biased = graph.node.map((each) =>
+      isGrouped(each) ? edit(each, { input: Array.from({ length: 11 }, (_, i) => (i === 10 ? 'own' : (each.input[i] ?? ''))) }) : each,
+    )
+    const other = { ...model, proto: edit(model.proto, { graph: edit(graph, { node: biased }) }) }
+    const packed = trainingModel(other, { pack: true }).proto.graph!.node
+    for (const each of packed.filter(isGrouped))
+      expect(packed.find(({ output }) => output[0] === each.input[10])).toMatchObject({ opType: 'Add', input: ['own', expect.any(String)] })
+  })
 
   it.each([true, false])('the data of the other form of a model > refused: pack %j', async (pack) => {
     const data = chatData(rows, chat, { pack })

@@ -3,12 +3,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { dequantizeBlocks } from '../../src/adapter/blocks.js'
 import { attributesOf } from '../../src/adapter/weight-source.js'
+import { input, modelOf, op, parameter, scalar, type Value } from '../../src/graph/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
+import { sizeOf } from '../../src/ir/tensor.js'
 import { createInput } from '../../src/onnx/import/declarations.js'
 import { type Model, namedTensors } from '../../src/onnx/model.js'
 import { create, edit } from '../../src/onnx/proto/message.js'
 import { attributeTypes, type NodeProto } from '../../src/onnx/proto/schema.js'
 import { toTensorProto } from '../../src/onnx/proto/tensor.js'
+import { Random } from '../../src/util/random.js'
 import { languageModels } from '../requirements.js'
 
 /** Folders that are committed, with one file of weights each. */
@@ -134,6 +137,51 @@ export function mergeDecoder(model: Model): Model {
     valueInfo: [],
   })
   return { ...model, proto: edit(model.proto, { graph: merged }) }
+}
+
+/**
+ * A decoder of one layer with the operator Attention of ai.onnx. 'causal' has a cache; 'bool' and 'float' hide tokens by a
+ * mask of that type, and return keys and values without reading those of the past.
+ */
+export function attentionDecoder(form: 'causal' | 'bool' | 'float', words = 320): Model {
+  const random = new Random(4).stream('decoder')
+  const weights = (name: string, ...dims: readonly number[]) =>
+    parameter(name, tensorFrom('float32', dims, random.fill(new Float64Array(sizeOf(dims)), 'normal').map((x) => x / 3)))
+  const [ids, mask, positions] = ['input_ids', 'attention_mask', 'position_ids'].map((name) =>
+    input(name, 'int64', ['batch', 'length']),
+  ) as [Value, Value, Value]
+  const pasts = ['key', 'value'].map((name) =>
+    input(`past_key_values.0.${name}`, 'float32', ['batch', 2, 'past', 8]),
+  ) as [Value, Value]
+  const hidden = op.Add(op.Gather(weights('embed', words, 16), ids), op.Gather(weights('places', 512, 16), positions))
+  const project = (name: string) =>
+    op.Transpose(op.Reshape(op.MatMul(hidden, weights(name, 16, 16)), [0, 0, 2, 8]), { perm: [0, 2, 1, 3] })
+  const [query, key, value] = ['q_proj', 'k_proj', 'v_proj'].map(project) as [Value, Value, Value]
+  const seen = op.And(
+    op.Unsqueeze(op.Cast(mask, { to: 9 }), [1, 2]),
+    op.LessOrEqual(op.Unsqueeze(positions, [1, 2]), op.Unsqueeze(positions, [1, 3])),
+  )
+  const [sum, presentKey, presentValue] =
+    form === 'causal'
+      ? op.Attention(query, key, value, null, ...pasts, { is_causal: 1 })
+      : op.Attention(query, key, value, form === 'bool' ? seen : op.Where(seen, scalar('float32', 0), scalar('float32', -1e9)))
+  const heads = op.Reshape(op.Transpose(sum, { perm: [0, 2, 1, 3] }), [0, 0, 16])
+  const state = op.Add(hidden, op.MatMul(heads, weights('o_proj', 16, 16)))
+  const [keys, values] = form === 'causal' ? [presentKey, presentValue] : [key, value]
+  return modelOf({
+    name: 'decoder',
+    inputs: new Map([
+      ['input_ids', ids],
+      ...(form === 'causal' ? [] : [['attention_mask', mask] as const]),
+      ['position_ids', positions],
+      ...(form === 'causal' ? pasts.map((past) => [past.name!, past] as const) : []),
+    ]),
+    outputs: new Map([
+      ['logits', op.MatMul(state, weights('lm_head', 16, words))],
+      ['present.0.key', keys!],
+      ['present.0.value', values!],
+    ]),
+  })
 }
 
 /** Sorts nodes topologically, which onnxruntime requires in branches only. */
