@@ -1,6 +1,5 @@
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import { walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors, replaceTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
@@ -10,8 +9,10 @@ import { OnnxIreError } from '../util/errors.js'
 import { findPairs, findSaved, findScalings } from './apply-adapter.js'
 import type { LayerPair } from './insert-adapter.js'
 import type { Layer } from './layers.js'
+import { FactorMerge, isFloatWeight } from './merge-factors.js'
 import { mergeWeight } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
+import { findReaders } from './readers.js'
 import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
 import { findBiases, type ScalingPair, scaleBias, scaleWeight } from './scalings.js'
 import { dropUnread, replaceNodes } from './scopes.js'
@@ -21,6 +22,8 @@ import { readElements, toStoredOrder } from './weight-source.js'
  * Merges the adapter of a model into its float weights, W + s B A, and removes its nodes. Everything else keeps its
  * bytes. A weight that other nodes read too (tied embeddings) remains; the layer gets a changed copy. A convolution of
  * several groups becomes one of one group, since A reads all channels: its weight is larger by the number of groups.
+ * Factors of (IA)^3 are merged into quantized weights, too: into their scales, those of inputs into the scales of the
+ * layer before.
  *
  * @example
  * await writeModel('merged.onnx', mergeAdapter(trainer.export()))
@@ -34,7 +37,7 @@ export function mergeAdapter(model: Model): Model {
   const options = qkvSizes ? { qkvSizes } : {}
   const pairs = findPairs(base, adapter, options)
   const scalings = findScalings(base, adapter, options)
-  const quantized = [...pairs, ...scalings].filter(({ layer: { source } }) => !source || source.isQuantized)
+  const quantized = pairs.filter(({ layer }) => !isFloatWeight(layer))
   if (quantized.length > 0)
     throw new OnnxIreError(
       'invalid-option',
@@ -67,15 +70,23 @@ export function mergeAdapter(model: Model): Model {
     }
   }
   const scaled = new Map<NodeProto, ScalingPair[]>()
-  for (const pair of scalings) append(scaled, pair.layer.sites[0]!.node, pair)
+  const factors = new FactorMerge(base, readers, options)
+  const isSaved = (module: string) => adapter.saved?.some((each) => each.module === module) ?? false
+  for (const pair of factors.moveInputs(scalings, isSaved)) append(scaled, pair.layer.sites[0]!.node, pair)
   const tensors = namedTensors(base)
   for (const group of scaled.values()) {
     const [{ layer }] = group as [ScalingPair]
     const biases = findBiases(group[0]!)
-    place(
-      layer,
-      group.reduce((weight, pair) => scaleWeight(pair, weight), readElements(layer.source!)),
-    )
+    if (isFloatWeight(layer))
+      place(
+        layer,
+        group.reduce((weight, pair) => scaleWeight(pair, weight), readElements(layer.source!)),
+      )
+    else {
+      const { name, tensor, places } = factors.scale(group)
+      if (readers.count(name) === places.length) replaced.set(name, tensor)
+      else copies.push({ name: `${layer.module}.merged_scales`, tensor, places })
+    }
     const outputs = group.filter(({ scaling }) => scaling.of === 'outputs')
     if (biases.length === 0 || outputs.length === 0) continue
     const names = new Set(biases.map(({ node, at }) => node.input[at]!))
@@ -108,34 +119,6 @@ interface Copy {
   readonly places: readonly Place[]
   /** Whether the nodes, convolutions of several groups, become ones of one group. */
   readonly hasOneGroup?: true
-}
-
-/** The nodes that read each value of a model, those in bodies included. */
-function findReaders({ proto }: Model): { isExclusive(layer: Layer): boolean; count(name: string): number } {
-  const graph = proto.graph!
-  const readers = new Map<string, NodeProto[]>()
-  const nodes = [...walkNodes(graph)]
-  for (const node of nodes) for (const name of node.input) append(readers, name, node)
-  const producers = new Map(nodes.flatMap((node) => node.output.map((name) => [name, node] as const)))
-  const outputs = new Set(graph.output.map(({ name = '' }) => name))
-  return {
-    /** Number of inputs and outputs that read a tensor. */
-    count: (name) => (readers.get(name)?.length ?? 0) + (outputs.has(name) ? 1 : 0),
-    /** Whether only the nodes of a layer read its weight. */
-    isExclusive: (layer) => {
-      const own = new Set(layer.sites.map(({ node }) => node))
-      const values = new Set<string>()
-      for (const { node } of layer.sites) {
-        let name = node.input[weightInput(layer)]!
-        for (; name !== layer.source!.name; name = producers.get(name)!.input[0]!) {
-          values.add(name)
-          own.add(producers.get(name)!)
-        }
-        values.add(name)
-      }
-      return [...values].every((name) => !outputs.has(name) && readers.get(name)!.every((node) => own.has(node)))
-    },
-  }
 }
 
 /** Adds tensors as initializers that nodes read instead of others, which are removed if no node reads them any more. */

@@ -134,10 +134,9 @@ export function mergeQuantized(model: Model, options: QuantizeOptions = {}): Mod
     rest.length > 0 || adapter.saved || adapter.scalings
       ? mergeAdapter(applyAdapter(base, { ...adapter, layers: rest }, layerOptions))
       : base
-  return insertBlocks(
-    merged,
-    new Map([...quantizeProducts(merged, checked), ...quantizeAgain(merged, inBlocks, checked)]),
-  )
+  const products = new Map([...quantizeProducts(merged, checked), ...quantizeAgain(merged, inBlocks, checked)])
+  // Factors are part of the scales of weights that are all quantized already.
+  return products.size === 0 && adapter.scalings ? merged : insertBlocks(merged, products)
 }
 
 /** Merges adapter layers into weights in blocks and quantizes these again. */

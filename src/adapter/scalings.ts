@@ -57,12 +57,13 @@ export function pairScalings(
   }
 }
 
-/** Where the bias of a layer with factors is read: the third input of the node itself, or that of its Add. */
+/** Where the bias of a layer with factors is read: an input of the node itself, or that of its Add. */
 export const findBiases = ({ layer, outputs }: ScalingPair): readonly Place[] =>
   layer.sites.flatMap(({ node }, i) => {
     const output = outputs[i]!
-    if (output !== node) return [{ node: output, at: 1 - output.input.indexOf(node.output[0]!) }]
-    return (node.opType === 'Gemm' || node.opType === 'Conv') && node.input[2] ? [{ node, at: 2 }] : []
+    const at = { Gemm: 2, Conv: 2, MatMulNBits: 5 }[node.opType ?? '']
+    const own = at !== undefined && node.input[at] ? [{ node, at }] : []
+    return output === node ? own : [...own, { node: output, at: 1 - output.input.indexOf(node.output[0]!) }]
   })
 
 function checkScaling(layer: Layer, { of, factors }: ScalingLayer): void {

@@ -11,27 +11,31 @@ import {
   decodeOnnxAdapter,
   encodeOnnxAdapter,
   encodePeft,
+  type Ia3Options,
   ia3,
   lora,
   makeLoraReady,
   mergeAdapter,
+  mergeQuantized,
   quantizeModel,
   removeAdapter,
+  type ScalingLayer,
 } from '../../src/adapter/index.js'
 import { findLayers } from '../../src/adapter/layers.js'
 import { readModuleWeight } from '../../src/adapter/merged-weight.js'
 import { decodePeft } from '../../src/adapter/peft.js'
 import { principalVectors } from '../../src/adapter/principal.js'
-import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
+import { buildTrainingGraphs, importGraph, input, op, parameter } from '../../src/graph/index.js'
 import { adamw, encodeModel, fromArrays, type Model, mse, namedTensors, type Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { sizeOf } from '../../src/ir/tensor.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { createStartModel } from '../../src/train/model/start-model.js'
 import { Random } from '../../src/util/random.js'
 import { difference, numbers, run } from '../onnx/session.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
 import { startTrainers, train } from '../train/small-trainer.js'
-import { forms } from './forms.js'
+import { draw, forms } from './forms.js'
 import { methodTensors, readGoldenFolder, readGoldenModel, readGoldenPeft } from './golden.js'
 import { runModel } from './run.js'
 
@@ -190,6 +194,16 @@ describe('PiSSA', () => {
   })
 })
 
+/** Factors that differ from each other and from 1. */
+const withOtherFactors = (scaling: ScalingLayer): ScalingLayer => ({
+  ...scaling,
+  factors: tensorFrom(
+    scaling.factors.dtype,
+    scaling.factors.dims,
+    numbers(scaling.factors).map((_, i) => 0.5 + 0.1 * (i % 7)),
+  ),
+})
+
 describe('(IA)^3', () => {
   const options = { targets: ['conv', 'k_proj', 'down_proj'], feedforward: 'down_proj' } as const
   const { adapter } = readGoldenPeft('ia3')
@@ -235,6 +249,9 @@ describe('(IA)^3', () => {
     for (const name of [
       'packed qkv_proj',
       'MatMulNBits of 4 bits with zero points',
+      'MatMulNBits with a bias',
+      'DequantizeLinear and MatMul, by column',
+      'DequantizeLinear in blocks, Transpose and MatMul',
       'MatMul whose module is computed twice',
     ]) {
       const { model, feeds, modules, isFloat } = forms.find((each) => each.name === name)!
@@ -244,17 +261,57 @@ describe('(IA)^3', () => {
       expect(numbers(after['y']!), name).toEqual(numbers(before['y']!))
       expect(Buffer.compare(encodeModel(removeAdapter(fresh)), encodeModel(model))).toBe(0)
       const { scalings = [], ...rest } = adapterOf(fresh)
-      const halved = scalings.map((each) => ({
-        ...each,
-        factors: { ...each.factors, data: each.factors.data.map(() => 0.5 as never) } as Tensor,
-      }))
-      const changed = applyAdapter(model, { ...rest, scalings: halved })
+      const changed = applyAdapter(model, { ...rest, scalings: scalings.map(withOtherFactors) })
       const beside = (await run(encodeModel(changed), feeds))['y']!
       expect(difference(beside, before['y']!), name).toBeGreaterThan(0.01)
-      if (isFloat)
-        expect(difference((await run(encodeModel(mergeAdapter(changed)), feeds))['y']!, beside)).toBeLessThan(1e-5)
-      else expect(() => mergeAdapter(changed)).toThrow(expect.objectContaining({ code: 'invalid-option' }))
+      const merged = mergeAdapter(changed)
+      expect(difference((await run(encodeModel(merged), feeds))['y']!, beside), name).toBeLessThan(1e-5)
+      expect(merged.proto.graph!.node.length, name).toBe(model.proto.graph!.node.length)
+      if (isFloat) continue
+      // The elements of the weight are unchanged, and not quantized again.
+      const [old, found] = [namedTensors(model), namedTensors(merged)]
+      expect(found.get('q')!.data, name).toEqual(old.get('q')!.data)
+      const scales = old.has('s') ? 's' : 'scales'
+      expect(numbers(found.get(scales)!), name).not.toEqual(numbers(old.get(scales)!))
     }
+  })
+
+  /** x -> down_proj (sigmoid(gate_proj x) up_proj x) over 4 bits. */
+  const quantizedMlp = () => {
+    const random = new Random(6).stream('mlp')
+    const weight = (name: string, ...dims: readonly number[]) =>
+      parameter(name, tensorFrom('float32', dims, random.fill(new Float64Array(sizeOf(dims)), 'normal')))
+    const x = input('x', 'float32', ['N', 32])
+    const gate = op.Sigmoid(op.MatMul(x, weight('gate_proj', 32, 48)))
+    const up = op.Add(op.MatMul(x, weight('up_proj', 32, 48)), weight('up_proj.bias', 48))
+    const y = op.MatMul(op.Mul(gate, up), weight('down_proj', 48, 16))
+    return quantizeModel(modelOf({ name: 'mlp', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }), { blockSize: 16 })
+  }
+
+  it('of inputs over 4 bits > merged into the scales of the outputs that are multiplied before', async () => {
+    const model = quantizedMlp()
+    const feeds = { x: draw('float32', [5, 32]) }
+    const { scalings = [], ...rest } = adapterOf(ia3(model, { targets: 'down_proj', feedforward: 'down_proj' }))
+    const changed = applyAdapter(model, { ...rest, scalings: scalings.map(withOtherFactors) })
+    const beside = (await runModel(changed, feeds))['y']!
+    expect(difference(beside, (await runModel(model, feeds))['y']!)).toBeGreaterThan(0.01)
+    for (const merged of [mergeAdapter(changed), mergeQuantized(changed)]) {
+      expect(difference((await runModel(merged, feeds))['y']!, beside)).toBeLessThan(1e-5)
+      const [old, found] = [namedTensors(model), namedTensors(merged)]
+      const differing = [...found].filter(([name, tensor]) => numbers(tensor).some((v, i) => v !== numbers(old.get(name)!)[i]))
+      expect(differing.map(([name]) => name).toSorted()).toEqual(['up_proj.bias', 'up_proj_scales'])
+    }
+  })
+
+  it('that scales cannot take > refused with the reason', () => {
+    const refuse = (model: Model, options: Ia3Options) => {
+      const { scalings = [], ...rest } = adapterOf(ia3(model, options))
+      const changed = applyAdapter(model, { ...rest, scalings: scalings.map(withOtherFactors) })
+      return thrownMessage('invalid-option', () => mergeAdapter(changed))
+    }
+    expect(refuse(quantizedMlp(), { targets: 'up_proj', feedforward: 'up_proj' })).toMatch(/up_proj.*several inputs.*Mul/)
+    const columns = forms.find(({ name }) => name === 'DequantizeLinear and MatMul, by column')!.model
+    expect(refuse(columns, { targets: 'layer', feedforward: 'layer' })).toMatch(/layer.*several inputs/)
   })
 
   it('of a trainer > is that of ia3, with its options only', async () => {
