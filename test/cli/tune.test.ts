@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { quantizeModel } from '../../src/adapter/index.js'
 import { input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
 import { decodeModel, encodeModel, namedTensors } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
@@ -229,6 +230,19 @@ describe('tune embed', () => {
     }
     expect(after.loss).toBeLessThan(before.loss)
     expect(after).toHaveProperty('mae')
+  })
+
+  it('LoRA of weights in 4 bits, which it cannot be merged with > refused before the training', async () => {
+    const bytes = readFileSync(path('encoder', 'onnx', 'model.onnx'))
+    writeFileSync(path('encoder', 'onnx', 'model_q4.onnx'), encodeModel(quantizeModel(decodeModel(bytes))))
+    const options = ['--dtype', 'q4', '--targets', 'dense', '--dry-run']
+    const { stdout } = await tune('pairs.jsonl', 'quantized', ...options)
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('--adapter ia3'),
+    })
+    const factors = await tune('pairs.jsonl', 'quantized', ...options, '--adapter', 'ia3')
+    expect(JSON.parse(factors.stdout).plan).toMatchObject({ adapter: '(IA)^3', trainable: 8 })
   })
 
   it('a row without a positive > invalid-data', async () => {

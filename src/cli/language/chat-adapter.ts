@@ -3,6 +3,7 @@ import type { Adapter } from '../../adapter/adapter.js'
 import { applyAdapter } from '../../adapter/apply-adapter.js'
 import { createAdapter } from '../../adapter/create-adapter.js'
 import { findLayers } from '../../adapter/layers.js'
+import { isFloatWeight } from '../../adapter/merge-factors.js'
 import { quantizeModel } from '../../adapter/quantize-model.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
 import { sizeOf } from '../../ir/tensor.js'
@@ -93,7 +94,7 @@ async function continueAdapter(
 
 /** Throws `invalid-option` for a model with quantized weights. */
 function checkFloat(model: Model, file: string): void {
-  const quantized = findLayers(model).find(({ source }) => !source || source.isQuantized)
+  const quantized = findLayers(model).find((layer) => !isFloatWeight(layer))
   if (quantized)
     throw new OnnxIreError(
       'invalid-option',

@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 import type { AdapterOptions } from '../../adapter/create-adapter.js'
+import { findLayers } from '../../adapter/layers.js'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
+import { isFloatWeight } from '../../adapter/merge-factors.js'
+import { adapterOf } from '../../adapter/read-adapter.js'
 import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Measures } from '../../metric/accumulator.js'
@@ -11,6 +14,7 @@ import { ire } from '../../optim/ire/ire.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import type { TrainerOptions } from '../../train/options.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatNumber } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
@@ -176,8 +180,20 @@ const rateOf = ({ full, adapter }: ModelTask['rates'], options: AdapterOptions |
 
 async function countParameters(model: Model, options: Omit<TrainerOptions, 'runtime'>) {
   const { model: start, trainable } = await createStartModel(model, options)
+  if (options.adapter) checkMergeable(start)
   const graph = importGraph(start)
   return { trainable: countElements(findTrainable(graph, trainable)), parameters: countElements(graph.parameters) }
+}
+
+/** Throws `invalid-option` for low-rank changes of quantized weights, with which they cannot be merged at the end. */
+function checkMergeable(model: Model): void {
+  const changed = new Set(adapterOf(model).layers.map(({ module }) => module))
+  const quantized = findLayers(model).find((layer) => changed.has(layer.module) && !isFloatWeight(layer))
+  if (quantized)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter is merged into the weights at the end, and those of ${quantized.module} have ${quantized.weight.bits} bits: take a float file with --dtype fp32 or fp16, or --adapter ia3, which is merged into their scales`,
+    )
 }
 
 /** Number of elements of parameters. */
