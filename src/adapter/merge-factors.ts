@@ -88,7 +88,7 @@ export class FactorMerge {
     if (!stored) return `its scales '${name}' are computed`
     const width = layer.part ? layer.part.sizes.reduce((sum, size) => sum + size, 0) : layer.out
     const window = sizeOf(layer.kernel ?? [])
-    const ones = new Float64Array((width * layer.in * window) / (layer.groups ?? 1)).fill(1)
+    const ones: Float64Array = new Float64Array((width * layer.in * window) / (layer.groups ?? 1)).fill(1)
     const factors = toStored(group.reduce((all, pair) => scaleWeight(pair, all), ones))
     const byScale = new Float64Array(sizeOf(stored.dims)).fill(Number.NaN)
     for (const [i, factor] of factors.entries()) {

@@ -57,11 +57,18 @@ export function pairScalings(
   }
 }
 
+/** Position of the bias among the inputs of a node. */
+const biasInputs = new Map([
+  ['Gemm', 2],
+  ['Conv', 2],
+  ['MatMulNBits', 5],
+])
+
 /** Where the bias of a layer with factors is read: an input of the node itself, or that of its Add. */
 export const findBiases = ({ layer, outputs }: ScalingPair): readonly Place[] =>
   layer.sites.flatMap(({ node }, i) => {
     const output = outputs[i]!
-    const at = { Gemm: 2, Conv: 2, MatMulNBits: 5 }[node.opType ?? '']
+    const at = biasInputs.get(node.opType ?? '')
     const own = at !== undefined && node.input[at] ? [{ node, at }] : []
     return output === node ? own : [...own, { node: output, at: 1 - output.input.indexOf(node.output[0]!) }]
   })
