@@ -285,7 +285,7 @@ describe('tune chat > kinds of adapters', () => {
     ['ia3', '--adapter ia3', '(IA)^3', 2 * (16 + 16 + 64)],
     ['ia3 of outputs', '--adapter ia3 --targets q_proj,down_proj --feedforward down_proj', '(IA)^3', 2 * (32 + 64)],
     ['pissa', '--init pissa --rs-lora --alpha 3 --r 2 --targets q_proj', 'LoRA r 2, alpha 3, rsLoRA, PiSSA', 2 * 128],
-    ['exclude', '--targets *_proj --exclude *.mlp.* --r 1', 'LoRA r 1, alpha 2', 2 * (64 + 48 + 48 + 64)],
+    ['exclude', '--targets q_proj,o_proj,up_proj --exclude *.mlp.* --r 1', 'LoRA r 1, alpha 2', 2 * (64 + 64)],
     ['dropout', '--dropout 0.1 --targets gate_proj', 'LoRA r 16, alpha 32, dropout 0.1', 2 * 16 * 96],
   ])('%s > the plan', async (_, options, adapter, trainable) => {
     expect(await plan(...options.split(' '))).toMatchObject({ adapter, trainable })

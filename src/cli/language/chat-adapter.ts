@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises'
-import type { Adapter } from '../../adapter/adapter.js'
 import { applyAdapter } from '../../adapter/apply-adapter.js'
 import { createAdapter } from '../../adapter/create-adapter.js'
 import { findLayers } from '../../adapter/layers.js'
 import { isFloatWeight } from '../../adapter/merge-factors.js'
 import { quantizeModel } from '../../adapter/quantize-model.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
+import { adapterTensors } from '../../adapter/record.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
@@ -120,22 +120,18 @@ export function countParts(base: Model, { adapted, trains }: ChatAdapter, form: 
     const trainable = countElements(findTrainable(graph))
     return { layers: {}, saved: [], trainable, parameters: countElements(graph.parameters) - trainable }
   }
-  const { layers, scalings = [], saved = [] }: Adapter = adapterOf(adapted)
+  const { layers, scalings = [], saved = [] } = adapterOf(adapted)
   const names = new Map<string, number>()
   for (const { module } of [...layers, ...scalings]) {
     const name = module.slice(module.lastIndexOf('.') + 1)
     names.set(name, (names.get(name) ?? 0) + 1)
   }
-  const tensors = [
-    ...layers.flatMap(({ a, b, magnitude }) => (magnitude ? [a, b, magnitude] : [a, b])),
-    ...scalings.map(({ factors }) => factors),
-    ...saved.flatMap(({ weight, bias }) => (bias ? [weight, bias] : [weight])),
-  ]
+  const tensors = namedTensors(adapted)
   const linear = findLayers(base).filter(({ module }) => !module.endsWith('qkv_proj'))
   return {
     layers: Object.fromEntries(names),
     saved: saved.map(({ module }) => module),
-    trainable: tensors.reduce((sum, { dims }) => sum + sizeOf(dims), 0),
+    trainable: adapterTensors(adapted).reduce((sum, name) => sum + sizeOf(tensors.get(name)!.dims), 0),
     parameters: linear.reduce((sum, layer) => sum + layer.in * layer.out, 0),
   }
 }
