@@ -183,7 +183,11 @@ export function listRefused(model: Model): readonly RefusedLayer[] {
     node
       .filter(({ opType = '' }) => /^(Fused)?MatMul|^Gemm$|^Conv$|^Gather/.test(opType))
       .map((each) =>
-        refuse(each, each.input[1] ?? '', `it is in the function '${name}', whose calls would share one adapter: put the nodes of functions in place of their calls with \`onnx-ire adapter inline\`, or inlineFunctions of 'onnx-ire/adapter'`),
+        refuse(
+          each,
+          each.input[1] ?? '',
+          `it is in the function '${name}', whose calls would share one adapter: put the nodes of functions in place of their calls with \`onnx-ire adapter inline\`, or inlineFunctions of 'onnx-ire/adapter'`,
+        ),
       ),
   )
   return [...inBodies, ...inFunctions]

@@ -116,7 +116,7 @@ export class FactorMerge {
       name,
       places: nodes.map((node) => ({ node, at: 2 })),
       toStored: (elements) => elements,
-      indexOf: (i) => Math.floor(i / K!) * blocks + Math.floor((i % K!) / size!),
+      indexOf: (i: number) => Math.floor(i / K!) * blocks + Math.floor((i % K!) / size!),
     }
   }
 

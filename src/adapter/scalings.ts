@@ -87,7 +87,10 @@ function checkScaling(layer: Layer, { of, factors }: ScalingLayer): void {
 }
 
 /** The reason why a layer cannot have factors, and what to do instead; undefined if it can. */
-function reasonAgainstFactors({ module, kind, kernel, part, sites }: Layer, of: ScalingLayer['of']): string | undefined {
+function reasonAgainstFactors(
+  { module, kind, kernel, part, sites }: Layer,
+  of: ScalingLayer['of'],
+): string | undefined {
   if (kind === 'embedding' || kernel?.length === 1)
     return `it is ${kind === 'conv' ? 'a convolution of one axis' : 'an embedding'}, and PEFT has factors of linear layers and of convolutions of two and three axes only: remove '${module}' from 'targets', or adapt it by lora`
   if (of === 'outputs') return undefined

@@ -162,7 +162,10 @@ const freeze = object<FreezeOptions>(
 )
 
 const adapter = object<AdapterOptions>({
-  kind: choice(['lora', 'ia3'], 'low-rank matrices, or factors ((IA)^3), which take no r, alpha, dropout, init and seed'),
+  kind: choice(
+    ['lora', 'ia3'],
+    'low-rank matrices, or factors ((IA)^3), which take no r, alpha, dropout, init and seed',
+  ),
   r: whole(1, 'the rank of the change of a layer', maxRank),
   alpha: real(above0, 'the numerator of the scale'),
   dropout: real({ minimum: 0, exclusiveMaximum: 1 }, 'the probability of dropping an input of A'),

@@ -285,7 +285,9 @@ describe('(IA)^3', () => {
     const gate = op.Sigmoid(op.MatMul(x, weight('gate_proj', 32, 48)))
     const up = op.Add(op.MatMul(x, weight('up_proj', 32, 48)), weight('up_proj.bias', 48))
     const y = op.MatMul(op.Mul(gate, up), weight('down_proj', 48, 16))
-    return quantizeModel(modelOf({ name: 'mlp', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }), { blockSize: 16 })
+    return quantizeModel(modelOf({ name: 'mlp', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }), {
+      blockSize: 16,
+    })
   }
 
   it('of inputs over 4 bits > merged into the scales of the outputs that are multiplied before', async () => {
@@ -298,7 +300,9 @@ describe('(IA)^3', () => {
     for (const merged of [mergeAdapter(changed), mergeQuantized(changed)]) {
       expect(difference((await runModel(merged, feeds))['y']!, beside)).toBeLessThan(1e-5)
       const [old, found] = [namedTensors(model), namedTensors(merged)]
-      const differing = [...found].filter(([name, tensor]) => numbers(tensor).some((v, i) => v !== numbers(old.get(name)!)[i]))
+      const differing = [...found].filter(([name, tensor]) =>
+        numbers(tensor).some((v, i) => v !== numbers(old.get(name)!)[i]),
+      )
       expect(differing.map(([name]) => name).toSorted()).toEqual(['up_proj.bias', 'up_proj_scales'])
     }
   })
@@ -309,7 +313,9 @@ describe('(IA)^3', () => {
       const changed = applyAdapter(model, { ...rest, scalings: scalings.map(withOtherFactors) })
       return thrownMessage('invalid-option', () => mergeAdapter(changed))
     }
-    expect(refuse(quantizedMlp(), { targets: 'up_proj', feedforward: 'up_proj' })).toMatch(/up_proj.*several inputs.*Mul/)
+    expect(refuse(quantizedMlp(), { targets: 'up_proj', feedforward: 'up_proj' })).toMatch(
+      /up_proj.*several inputs.*Mul/,
+    )
     const columns = forms.find(({ name }) => name === 'DequantizeLinear and MatMul, by column')!.model
     expect(refuse(columns, { targets: 'layer', feedforward: 'layer' })).toMatch(/layer.*several inputs/)
   })
@@ -317,7 +323,8 @@ describe('(IA)^3', () => {
   it('of a trainer > is that of ia3, with its options only', async () => {
     const { model } = await createStartModel(base, { adapter: { kind: 'ia3', ...options } })
     expect(Buffer.compare(encodeModel(model), encodeModel(ia3(base, options)))).toBe(0)
-    const refuse = (adapter: AdapterOptions) => rejectedMessage('invalid-option', () => createStartModel(base, { adapter }))
+    const refuse = (adapter: AdapterOptions) =>
+      rejectedMessage('invalid-option', () => createStartModel(base, { adapter }))
     expect(await refuse({ kind: 'ia3', r: 4 })).toContain("'r'")
     expect(await refuse({ feedforward: 'down_proj' })).toContain("'feedforward'")
     expect(await refuse({ kind: 'loha' as 'lora' })).toContain("'loha'")

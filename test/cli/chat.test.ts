@@ -297,20 +297,27 @@ describe('tune chat > kinds of adapters', () => {
     expect(JSON.parse(stdout).plan.optimizer).toContain('lr 0.002,')
     const config = JSON.parse(readFileSync(path('factors/adapter/adapter_config.json'), 'utf8'))
     expect(config).toMatchObject({ peft_type: 'IA3', task_type: 'CAUSAL_LM' })
-    expect(config.feedforward_modules.map((module: string) => module.split('.').at(-1))).toEqual(['down_proj', 'down_proj'])
+    expect(config.feedforward_modules.map((module: string) => module.split('.').at(-1))).toEqual([
+      'down_proj',
+      'down_proj',
+    ])
   }, 60_000)
 
   it.each([
     ['dora', '--adapter dora', { use_dora: true, r: 2 }],
     // What was trained and, negated, the initial values.
     ['pissa', '--init pissa', { use_dora: false, r: 4 }],
-  ])('%s > is trained and written', async (name, option, expected) => {
-    const options = [...option.split(' '), '--r', '2', '--targets', 'o_proj', '--steps', '1']
-    const { code, stdout } = await tune(model, name, ...options)
-    expect(code, stdout).toBe(0)
-    const config = JSON.parse(readFileSync(path(`${name}/adapter/adapter_config.json`), 'utf8'))
-    expect(config).toMatchObject({ peft_type: 'LORA', target_modules: ['o_proj'], ...expected })
-  }, 60_000)
+  ])(
+    '%s > is trained and written',
+    async (name, option, expected) => {
+      const options = [...option.split(' '), '--r', '2', '--targets', 'o_proj', '--steps', '1']
+      const { code, stdout } = await tune(model, name, ...options)
+      expect(code, stdout).toBe(0)
+      const config = JSON.parse(readFileSync(path(`${name}/adapter/adapter_config.json`), 'utf8'))
+      expect(config).toMatchObject({ peft_type: 'LORA', target_modules: ['o_proj'], ...expected })
+    },
+    60_000,
+  )
 
   it('--save-modules > the module is trained as a whole', async () => {
     const options = ['--dtype', 'fp16', '--r', '1', '--targets', 'o_proj', '--save-modules', 'lm_head', '--steps', '1']

@@ -164,7 +164,10 @@ describe('tune classify', () => {
     expect(after!.get('dense')!.data).not.toEqual(before!.get('dense')!.data)
     expect(after!.get('embedding')!.data).toEqual(before!.get('embedding')!.data)
     const refused = await tune('refused', '--dry-run', '--json', '--adapter', 'none', '--r', '2')
-    expect(JSON.parse(refused.stdout).error).toMatchObject({ code: 'invalid-option', message: expect.stringContaining('--r') })
+    expect(JSON.parse(refused.stdout).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('--r'),
+    })
   })
 
   it('rows without the field or with one class > invalid-data with the row', async () => {

@@ -346,12 +346,17 @@ describe('chatData > pack', () => {
     const graph = model.proto.graph!
     const isGrouped = ({ opType }: NodeProto) => opType === 'GroupQueryAttention'
     const biased = graph.node.map((each) =>
-      isGrouped(each) ? edit(each, { input: Array.from({ length: 11 }, (_, i) => (i === 10 ? 'own' : (each.input[i] ?? ''))) }) : each,
+      isGrouped(each)
+        ? edit(each, { input: Array.from({ length: 11 }, (_, i) => (i === 10 ? 'own' : (each.input[i] ?? ''))) })
+        : each,
     )
     const other = { ...model, proto: edit(model.proto, { graph: edit(graph, { node: biased }) }) }
     const packed = trainingModel(other, { pack: true }).proto.graph!.node
     for (const each of packed.filter(isGrouped))
-      expect(packed.find(({ output }) => output[0] === each.input[10])).toMatchObject({ opType: 'Add', input: ['own', expect.any(String)] })
+      expect(packed.find(({ output }) => output[0] === each.input[10])).toMatchObject({
+        opType: 'Add',
+        input: ['own', expect.any(String)],
+      })
   })
 
   it.each([true, false])('the data of the other form of a model > refused: pack %j', async (pack) => {

@@ -146,7 +146,14 @@ export function mergeDecoder(model: Model): Model {
 export function attentionDecoder(form: 'causal' | 'bool' | 'float', words = 320): Model {
   const random = new Random(4).stream('decoder')
   const weights = (name: string, ...dims: readonly number[]) =>
-    parameter(name, tensorFrom('float32', dims, random.fill(new Float64Array(sizeOf(dims)), 'normal').map((x) => x / 3)))
+    parameter(
+      name,
+      tensorFrom(
+        'float32',
+        dims,
+        random.fill(new Float64Array(sizeOf(dims)), 'normal').map((x) => x / 3),
+      ),
+    )
   const [ids, mask, positions] = ['input_ids', 'attention_mask', 'position_ids'].map((name) =>
     input(name, 'int64', ['batch', 'length']),
   ) as [Value, Value, Value]
@@ -164,7 +171,12 @@ export function attentionDecoder(form: 'causal' | 'bool' | 'float', words = 320)
   const [sum, presentKey, presentValue] =
     form === 'causal'
       ? op.Attention(query, key, value, null, ...pasts, { is_causal: 1 })
-      : op.Attention(query, key, value, form === 'bool' ? seen : op.Where(seen, scalar('float32', 0), scalar('float32', -1e9)))
+      : op.Attention(
+          query,
+          key,
+          value,
+          form === 'bool' ? seen : op.Where(seen, scalar('float32', 0), scalar('float32', -1e9)),
+        )
   const heads = op.Reshape(op.Transpose(sum, { perm: [0, 2, 1, 3] }), [0, 0, 16])
   const state = op.Add(hidden, op.MatMul(heads, weights('o_proj', 16, 16)))
   const [keys, values] = form === 'causal' ? [presentKey, presentValue] : [key, value]

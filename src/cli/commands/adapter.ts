@@ -328,8 +328,7 @@ function defineInline(parent: Command, io: Io): void {
     .action(async (path: string, { output, json }: { readonly output: string; readonly json?: true }) => {
       const model = await readModel(path)
       const functions = model.proto.functions.length
-      if (functions === 0)
-        throw new OnnxIreError('invalid-option', `${path} has no functions: use the file as it is`)
+      if (functions === 0) throw new OnnxIreError('invalid-option', `${path} has no functions: use the file as it is`)
       await prepareOutputs({ files: [output] }, async () => listModelFiles(path, model))
       const inlined = inlineFunctions(model)
       await writeModel(output, inlined)
@@ -338,7 +337,8 @@ function defineInline(parent: Command, io: Io): void {
         io,
         { output, model: path, functions, nodes },
         json,
-        () => `wrote ${output}: ${path} with ${formatCount(nodes, 'node')} and without its ${formatCount(functions, 'function')}`,
+        () =>
+          `wrote ${output}: ${path} with ${formatCount(nodes, 'node')} and without its ${formatCount(functions, 'function')}`,
       )
     })
 }

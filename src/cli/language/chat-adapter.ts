@@ -53,7 +53,10 @@ export async function createChatAdapter(
   const { adapter: kind = 'lora', anyBase, seed, folder } = request
   if (!isNewKind(kind)) return continueAdapter(kind, request, model)
   if (anyBase)
-    throw new OnnxIreError('invalid-option', `--any-base is for the path of an adapter, and --adapter is ${kind}: omit it`)
+    throw new OnnxIreError(
+      'invalid-option',
+      `--any-base is for the path of an adapter, and --adapter is ${kind}: omit it`,
+    )
   const options = readNewAdapter(kind, request, seed)
   const about = describeAdapter(options)
   if (!options) {

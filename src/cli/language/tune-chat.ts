@@ -37,9 +37,9 @@ import {
   type ChatAdapterRequest,
   countParts,
   createChatAdapter,
+  type TrainedParts,
   takeTrained,
   toWrittenForm,
-  type TrainedParts,
 } from './chat-adapter.js'
 import { openChat } from './open-chat.js'
 import { readTuningData, type TuneMethod, type TuningData, type TuningDataRequest } from './tuning-data.js'
@@ -173,9 +173,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const sized = 'pairs' in train ? train.withReference(train.pairs.map(() => [0, 0])) : train
   const form = trainingForm(adapter.adapted, method, pack)
   const memory =
-    request.provider === 'cpu'
-      ? await measureMemoryRoom(form, options, sized as DatasetOrStream, undefined)
-      : null
+    request.provider === 'cpu' ? await measureMemoryRoom(form, options, sized as DatasetOrStream, undefined) : null
   const { output } = request
   return {
     request,
@@ -300,8 +298,7 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
     )
     const tuned = takeTrained(chat.model, adapter, trained)
     const [folder, ...others] = plan.outputs.toReversed() as [string, ...string[]]
-    if (step > 0)
-      for (const of of others) await writePeftFolder(of, extractAdapter(tuned, request.folder).adapter)
+    if (step > 0) for (const of of others) await writePeftFolder(of, extractAdapter(tuned, request.folder).adapter)
     if (signal.aborted) return interrupted(step)
     const exported = toWrittenForm(request.form, adapter, tuned)
     await writeModelFolder(folder, chat, exported)
