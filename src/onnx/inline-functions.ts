@@ -1,6 +1,13 @@
 import { dtypeOf, isFloat } from '../ir/dtype.js'
 import { OnnxIreError } from '../util/errors.js'
-import { checkCall, findFunction, indexFunctions, maxInlinedNodes, walkNodes } from './import/model-nodes.js'
+import {
+  checkCall,
+  findFunction,
+  indexFunctions,
+  maxCallDepth,
+  maxInlinedNodes,
+  walkNodes,
+} from './import/model-nodes.js'
 import { checkModel, type Model } from './model.js'
 import { create, edit } from './proto/message.js'
 import type {
@@ -59,9 +66,11 @@ interface Scope {
   node(name: string): string
   /** Attributes of the function, from its call and its defaults. */
   readonly given: ReadonlyMap<string, AttributeProto>
+  /** Metadata of the call, for nodes without their own: the scopes that torch.onnx writes are the path of a module. */
+  readonly metadataProps: NodeProto['metadataProps']
 }
 
-const mainScope: Scope = { value: (name) => name, node: (name) => name, given: new Map() }
+const mainScope: Scope = { value: (name) => name, node: (name) => name, given: new Map(), metadataProps: [] }
 
 /** Nodes with the declarations of their results. */
 interface Expanded {
@@ -78,7 +87,7 @@ class Inliner {
   readonly #taken = new Set<string>()
   readonly #moved = new Set<NodeProto>()
   readonly #called = new Set<FunctionProto>()
-  #nodes = 0
+  readonly #sizes = new Map<FunctionProto, number>()
 
   constructor({ proto, external }: Model) {
     this.#proto = proto
@@ -88,6 +97,28 @@ class Inliner {
     for (const { name = '' } of proto.graph!.input) this.#taken.add(name)
     for (const { name = '', output } of walkNodes(proto.graph!))
       for (const each of [name, ...output]) this.#taken.add(each)
+    // Before the first call is expanded, so that a small file is refused at once.
+    if (this.#countNodes(proto.graph!, 0) > maxInlinedNodes)
+      throw new OnnxIreError(
+        'invalid-model',
+        `the functions of the model have more than ${maxInlinedNodes} nodes when they are inlined`,
+      )
+  }
+
+  /** Number of the nodes of functions that a graph or function calls. */
+  #countNodes(graph: GraphProto | FunctionProto, depth: number): number {
+    let count = 0
+    for (const node of walkNodes(graph)) {
+      const callee = findFunction(this.#functions, node)
+      // Functions that call themselves, and long chains, are refused when they are expanded.
+      if (!callee || depth === maxCallDepth) continue
+      if (!this.#sizes.has(callee)) {
+        this.#sizes.set(callee, 0)
+        this.#sizes.set(callee, callee.node.length + this.#countNodes(callee, depth + 1))
+      }
+      count += this.#sizes.get(callee)!
+    }
+    return count
   }
 
   /** The operator sets of the model and of the functions that it calls. */
@@ -109,7 +140,7 @@ class Inliner {
   /** A graph or body without calls, with the names of a scope. */
   expandGraph(graph: GraphProto, scope: Scope, calls: readonly FunctionProto[]): GraphProto {
     const rename = ({ name = '' }: { readonly name?: string | undefined }) => ({ name: scope.value(name) })
-    const { node, valueInfo } = this.#expand(graph.node, scope, calls)
+    const { node, valueInfo } = this.#expand(graph.node, scope, calls, { node: [], valueInfo: [] })
     return edit(graph, {
       node,
       valueInfo: [...graph.valueInfo.map((info) => edit(info, rename(info))), ...valueInfo],
@@ -119,25 +150,20 @@ class Inliner {
     })
   }
 
-  #expand(nodes: readonly NodeProto[], scope: Scope, calls: readonly FunctionProto[]): Expanded {
-    const expanded: Expanded = { node: [], valueInfo: [] }
+  /** Adds nodes without calls to `expanded`, and returns it. */
+  #expand(nodes: readonly NodeProto[], scope: Scope, calls: readonly FunctionProto[], expanded: Expanded): Expanded {
     for (const each of nodes) {
       if (this.#moved.has(each)) continue
-      if (calls.length > 0 && ++this.#nodes > maxInlinedNodes)
-        throw new OnnxIreError(
-          'invalid-model',
-          `the functions of the model have more than ${maxInlinedNodes} nodes when they are inlined`,
-        )
       const node = edit(each, {
         input: each.input.map(scope.value),
         output: each.output.map(scope.value),
         ...(each.name && { name: scope.node(each.name) }),
         attribute: each.attribute.flatMap((attribute) => this.#resolve(attribute, scope, calls)),
+        metadataProps: each.metadataProps.length > 0 ? each.metadataProps : scope.metadataProps,
       })
       const callee = findFunction(this.#functions, each)
-      const replaced = callee ? this.#expandCall(callee, node, calls) : { node: [node], valueInfo: [] }
-      expanded.node.push(...replaced.node)
-      expanded.valueInfo.push(...replaced.valueInfo)
+      if (callee) this.#expandCall(callee, node, calls, expanded)
+      else expanded.node.push(node)
     }
     return expanded
   }
@@ -158,8 +184,8 @@ class Inliner {
     ]
   }
 
-  /** The nodes of a function for a call with the names of the main graph. */
-  #expandCall(callee: FunctionProto, call: NodeProto, calls: readonly FunctionProto[]): Expanded {
+  /** Adds the nodes of a function for a call with the names of the main graph. */
+  #expandCall(callee: FunctionProto, call: NodeProto, calls: readonly FunctionProto[], expanded: Expanded): void {
     checkCall(callee, calls)
     this.#called.add(callee)
     const inner = [...calls, callee]
@@ -183,6 +209,7 @@ class Inliner {
     const given = new Map<string, AttributeProto>()
     const scope: Scope = {
       given,
+      metadataProps: call.metadataProps,
       node: (name) => this.#claim(`${prefix}${separator}${name}`),
       value: (name) => {
         const known = names.get(name)
@@ -195,12 +222,9 @@ class Inliner {
     for (const each of callee.attributeProto)
       for (const resolved of this.#resolve(each, scope, inner)) given.set(each.name ?? '', resolved)
     for (const each of call.attribute) given.set(each.name ?? '', each)
-    const { node, valueInfo } = this.#expand(callee.node, scope, inner)
-    // The scopes that torch.onnx writes into the metadata of a call are the path of its module.
-    const { metadataProps } = call
-    const described = node.map((each) => (each.metadataProps.length > 0 ? each : edit(each, { metadataProps })))
-    const declared = callee.valueInfo.map((info) => edit(info, { name: scope.value(info.name ?? '') }))
-    return { node: [...described, ...copies], valueInfo: [...declared, ...valueInfo] }
+    this.#expand(callee.node, scope, inner, expanded)
+    expanded.node.push(...copies)
+    for (const info of callee.valueInfo) expanded.valueInfo.push(edit(info, { name: scope.value(info.name ?? '') }))
   }
 
   /** Makes an initializer of a float Constant of a function with several elements, once for all calls. */

@@ -105,7 +105,7 @@ export const findFunction = (
 export const maxInlinedNodes = 250_000
 
 /** The longest chain of functions that call each other; each one takes part of the stack. */
-const maxCallDepth = 256
+export const maxCallDepth = 256
 
 /**
  * Throws `invalid-model` for a function that calls itself, or that is too deep in a chain.
