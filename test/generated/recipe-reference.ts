@@ -166,6 +166,7 @@ const facts: Readonly<Record<string, readonly [value: string, meaning?: string]>
   schedule: ['constant'],
   epochs: ['', 'Length of the run in passes over the training data. Give either this or `steps`.'],
   steps: ['', 'Length of the run in optimizer steps. Give either this or `epochs`.'],
+  'adapter.kind': ["`'lora'`"],
   'data.train': ['', 'Source of the training data.'],
   'data.train.end': ['all examples'],
   'data.train.augment[].padding': ['`4`'],
