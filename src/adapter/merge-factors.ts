@@ -5,7 +5,9 @@ import { type Model, namedTensors } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { ScalingLayer } from './adapter.js'
+import { dequantize } from './dequantize.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
+import { findOutputs } from './merged-weight.js'
 import type { Readers } from './readers.js'
 import { type Place, weightInput } from './saved-modules.js'
 import { pairScalings, type ScalingPair, scaleWeight } from './scalings.js'
@@ -23,8 +25,10 @@ export const isFloatWeight = ({ source }: Layer): boolean => source !== undefine
 
 /** The scales of a quantized weight: the tensor, where it is read, and the one that each element has. */
 interface Scales extends Omit<ScaledScales, 'tensor'> {
-  /** Position of the scale of an element, in the order in which the elements are stored. */
-  indexOf(element: number): number
+  /** Dims of the stored elements, the axis of their scales, and the elements of a block on it; 0 without blocks. */
+  readonly dims: readonly number[]
+  readonly axis: number
+  readonly blockSize: number
   /** Elements of the order in which the node reads them, in the order in which they are stored. */
   toStored(elements: Float64Array): Float64Array
 }
@@ -83,16 +87,19 @@ export class FactorMerge {
     const { layer } = group[0]!
     const scales = this.#findScales(layer)
     if (typeof scales === 'string') return scales
-    const { name, places, indexOf, toStored } = scales
+    const { name, places, dims, axis, blockSize, toStored } = scales
     const stored = this.#tensors.get(name)
     if (!stored) return `its scales '${name}' are computed`
-    const width = layer.part ? layer.part.sizes.reduce((sum, size) => sum + size, 0) : layer.out
+    const { width } = findOutputs(layer)
     const window = sizeOf(layer.kernel ?? [])
     const ones: Float64Array = new Float64Array((width * layer.in * window) / (layer.groups ?? 1)).fill(1)
     const factors = toStored(group.reduce((all, pair) => scaleWeight(pair, all), ones))
     const byScale = new Float64Array(sizeOf(stored.dims)).fill(Number.NaN)
+    // With their positions as scales, ones become the positions.
+    const form = { scales: byScale.map((_, i) => i), zeroPoints: 0, axis, blockSize }
+    const positions = dequantize(new Float64Array(factors.length).fill(1), dims, form)
     for (const [i, factor] of factors.entries()) {
-      const at = indexOf(i)
+      const at = positions[i]!
       if (Number.isNaN(byScale[at])) byScale[at] = factor
       else if (byScale[at] !== factor)
         return byScale.length === 1
@@ -110,14 +117,9 @@ export class FactorMerge {
     if (first.input[4]) return 'its weight has reordered columns (g_idx)'
     const name = first.input[2]!
     if (nodes.some(({ input }) => input[2] !== name)) return 'its nodes have different scales'
-    const { K, block_size: size } = attributesOf(first) as Readonly<Record<string, number>>
-    const blocks = Math.ceil(K! / size!)
-    return {
-      name,
-      places: nodes.map((node) => ({ node, at: 2 })),
-      toStored: (elements) => elements,
-      indexOf: (i: number) => Math.floor(i / K!) * blocks + Math.floor((i % K!) / size!),
-    }
+    const { K, N, block_size: blockSize } = attributesOf(first) as Readonly<Record<string, number>>
+    const places = nodes.map((node) => ({ node, at: 2 }))
+    return { name, places, dims: [N!, K!], axis: 1, blockSize: blockSize!, toStored: (elements) => elements }
   }
 
   /** The scales of a weight behind DequantizeLinear. */
@@ -131,18 +133,14 @@ export class FactorMerge {
         return this.#readers.producers.get(name)!
       }),
     )
-    const first = [...dequantized][0]!
-    const name = first.input[1]!
-    if ([...dequantized].some(({ input }) => input[0] !== source.name || input[1] !== name))
+    const [view, ...others] = source.views
+    if (others.some(({ kind }) => kind === 'quantize')) return 'its weight is quantized again'
+    if (view?.kind !== 'dequantize' || [...dequantized].some(({ input }) => input[1] !== view.scale.name))
       return 'its weight is not stored as DequantizeLinear reads it'
     if (!this.#readers.isComputedAlone(layer)) return 'other nodes read its dequantized weight'
-    const { axis = 1, block_size: blockSize = 0 } = attributesOf(first) as Readonly<Record<string, number>>
-    return {
-      name,
-      places: [...dequantized].map((node) => ({ node, at: 1 })),
-      toStored: (elements) => toStoredOrder(source, elements),
-      indexOf: scaleIndexer(source.stored.dims, this.#tensors.get(name)?.dims ?? [], axis, blockSize),
-    }
+    const { dims, axis, blockSize, scale } = view
+    const places = [...dequantized].map((node) => ({ node, at: 1 }))
+    return { name: scale.name, places, dims, axis, blockSize, toStored: (elements) => toStoredOrder(source, elements) }
   }
 
   /** The linear layer whose outputs, and nothing else, are multiplied by another value to the input of a layer. */
@@ -175,27 +173,6 @@ const outputScaling = ({ module, kind, out, sites }: Layer, factors: ArrayLike<n
   of: 'outputs',
   factors: tensorFrom(sites[0]!.dtype, [out, 1], factors),
 })
-
-/**
- * Creates a function from the position of an element of a quantized tensor to that of its scale: one scale for all, one by
- * position on an axis, or one by block along it.
- */
-function scaleIndexer(
-  dims: readonly number[],
-  scales: readonly number[],
-  axis: number,
-  blockSize: number,
-): (element: number) => number {
-  if (sizeOf(scales) === 1) return () => 0
-  const at = axis < 0 ? axis + dims.length : axis
-  const [length, inner] = [dims[at]!, sizeOf(dims.slice(at + 1))]
-  const positionOf = (element: number) => Math.floor(element / inner) % length
-  if (scales.length === 1) return positionOf
-  return (element) => {
-    const outer = Math.floor(element / (inner * length))
-    return (outer * scales[at]! + Math.floor(positionOf(element) / blockSize)) * inner + (element % inner)
-  }
-}
 
 const refuse = ({ module }: Layer, reason: string): OnnxIreError =>
   new OnnxIreError(

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import {
   type Adapter,
   type AdapterLayer,
-  adapterFeeds,
   type AdapterOptions,
+  adapterFeeds,
   adapterOf,
   applyAdapter,
   checksumBase,
