@@ -20,6 +20,7 @@ import type { Rules, UpdateRule } from '../optim/base-optimizer.js'
 import type { MaskRequest } from '../optim/ire/mask.js'
 import type { Optimizer } from '../optim/optimizer.js'
 import type { SamOptimizer } from '../optim/sam.js'
+import type { Shard } from '../optim/shard.js'
 import type { OptimizerState } from '../optim/state.js'
 import type { Device, DeviceTensors } from '../runtime/device.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -95,6 +96,8 @@ export interface BackendSpec {
   readonly parameters: ReadonlyMap<string, Value>
   /** The update of each parameter; needed only for an optimizer that treats tensors by shape. */
   readonly rules?: Rules
+  /** The share of this process, if the optimizer's state is divided among processes: only on the host. */
+  readonly shard?: Shard | undefined
 }
 
 /** A compiled graph of a training run. */

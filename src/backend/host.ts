@@ -16,12 +16,14 @@ import { updateAverages } from '../optim/ema.js'
 import { evaluate } from '../optim/expr/evaluate.js'
 import { ParallelEvaluation } from '../optim/expr/parallel.js'
 import { addUp } from '../optim/expr/pieces.js'
-import type { Scalars } from '../optim/expr/program.js'
+import type { Scalars, Sums } from '../optim/expr/program.js'
 import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
-import { type FlatMask, type MaskRequest, refreshMask } from '../optim/ire/mask.js'
+import { countAlone, countTogether } from '../optim/ire/counting.js'
+import { type FlatMask, type MaskRequest, maskRefresh } from '../optim/ire/mask.js'
 import { type Layers, type Optimizer, unwrap } from '../optim/optimizer.js'
 import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula, samMoment } from '../optim/sam.js'
 import { sgd } from '../optim/sgd.js'
+import type { Shard } from '../optim/shard.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -51,6 +53,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   readonly #parallel: ParallelEvaluation | undefined
   readonly #variant: SamVariant | null
   readonly #layers: Layers
+  readonly #shard: Shard | undefined
   #loaded: Loaded | undefined
   /** The mask of a step that is not applied yet. */
   #pendingMask: FlatMask | null = null
@@ -65,6 +68,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
 
   /**
    * @param parallel evaluates formulas in several threads
+   * @param shard the share of this process, if the state is divided among processes
    * @throws 'invalid-data' if the state belongs to another optimizer or other parameters, 'invalid-option' for an
    * optimizer that needs `rules`
    */
@@ -73,9 +77,11 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     state?: Pick<TrainingState, 'parameters' | 'optimizer'>,
     rules: Rules = createRules(unwrap(optimizer).base),
     parallel?: ParallelEvaluation,
+    shard?: Shard,
   ) {
     this.rules = rules
     this.#parallel = parallel
+    this.#shard = shard
     this.#layers = unwrap(optimizer)
     const { sam } = this.#layers
     this.#variant = sam && samMoment(sam) ? new SamVariant(sam, () => this.#loaded!.state) : null
@@ -87,7 +93,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     this.#loaded = {
       parameters,
       state,
-      moments: momentsOf(this.#layers, this.rules, parameters, state),
+      moments: momentsOf(this.#layers, this.rules, parameters, state, this.#shard?.holds),
       count: Object.keys(parameters).length,
     }
     this.#pendingMask = null
@@ -103,12 +109,18 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     return this.#loaded!.state.estimate ?? this.#layers.base.estimate?.initial ?? {}
   }
 
-  refreshMask(request: MaskRequest, estimates: Gradients): void {
+  /** Returns a promise only if the state is divided among processes. */
+  refreshMask(request: MaskRequest, estimates: Gradients): void | Promise<void> {
     const { parameters, state } = this.#loaded!
-    const spare = this.#spareMask
+    const shard = this.#shard
+    const settings = { parallel: this.#parallel, spare: this.#spareMask, owns: shard?.owns }
     this.#spareMask = undefined
-    this.#pendingMask = refreshMask(request, parameters, estimates, state.mask, this.#parallel, spare)
-    this.#ownMasks.add(this.#pendingMask)
+    const refresh = maskRefresh(request, parameters, estimates, state.mask, settings)
+    const finish = (mask: FlatMask) => {
+      this.#pendingMask = mask
+      this.#ownMasks.add(mask)
+    }
+    return shard ? countTogether(refresh, shard.sum).then(finish) : finish(countAlone(refresh))
   }
 
   ascend(request: AscentRequest, given: Gradients): ParameterArrays {
@@ -129,11 +141,13 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     return { ...this.parameters, ...ascended }
   }
 
-  /** Returns a promise only if a rule is a graph. */
+  /** Returns a promise only if a rule is a graph, or the state is divided among processes. */
   applyUpdate(request: UpdateRequest, given: Gradients): void | Promise<void> {
-    const { step, tensors, kappa, clipValue, clipNorm, what } = request
+    const { step, kappa, clipValue, clipNorm, what } = request
     const { state, moments } = this.#loaded!
-    const trained = this.#select(tensors.map(({ name }) => name))
+    const shard = this.#shard
+    const trained = this.#select(request.tensors.map(({ name }) => name))
+    const tensors = shard ? request.tensors.filter(({ name }) => shard.owns(name)) : request.tensors
     const whole = finiteNorm(trained, given, `step ${step}`, what, this.#parallel)
     const gradients = this.#variant?.gradients(step, Object.keys(trained), given) ?? given
     const norm = gradients === given ? whole : finiteNorm(trained, gradients, `step ${step}`, what, this.#parallel)
@@ -153,8 +167,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       const mask = enhanced && isEnhanced(name) ? flat[name]! : undefined
       return [{ name, rule, arrays, mask, scalars: { ...coefficients, ...common } }]
     })
-    const finish = () => {
-      const sums = this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
+    const finish = (sums: Sums) => {
       const { estimate } = this.#layers.base
       if (estimate) state.estimate = estimate.next(this.estimate, sums)
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
@@ -163,7 +176,25 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       this.#pendingMask = null
       this.#gradientNorm = norm
     }
-    return graphs.length === 0 ? finish() : this.#applyGraphs(graphs).then(finish)
+    const applyFormulas = () =>
+      this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
+    const sums = graphs.length === 0 ? applyFormulas() : this.#applyGraphs(graphs).then(applyFormulas)
+    if (shard) return Promise.resolve(sums).then((own) => this.#shareUpdate(shard, trained, own)).then(finish)
+    return sums instanceof Promise ? sums.then(finish) : finish(sums)
+  }
+
+  /** Gets the updates of the other processes. Returns the sums over all tensors. */
+  async #shareUpdate(shard: Shard, trained: ParameterArrays, own: Sums): Promise<Sums> {
+    const { base } = this.#layers
+    await shard.share(trained)
+    for (const moment of Object.keys(base.evaluation ?? {}))
+      await shard.share(mapArrays(trained, (_, name) => this.#loaded!.moments[moment]![name] as FloatArray))
+    const names = Object.keys(base.formula.squares)
+    if (names.length === 0) return own
+    // A process that owns none of the tensors has no sums.
+    const totals = Float64Array.from(names, (name) => own[name] ?? 0)
+    await shard.sum([totals])
+    return Object.fromEntries(names.map((name, i) => [name, totals[i]!]))
   }
 
   /** Updates one tensor after the other, so that the results of one tensor at a time are in memory. */
@@ -183,9 +214,9 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     { trained, gradients, flat }: { trained: ParameterArrays; gradients: Gradients; flat: FlatMask['flat'] },
     clipped: boolean,
     common: Scalars,
-  ): Readonly<Record<string, number>> {
+  ): Sums {
     const { moments } = this.#loaded!
-    const sums: Readonly<Record<string, number>>[] = []
+    const sums: Sums[] = []
     for (const { rule, coefficients, enhanced, names } of groupTensors(tensors, isEnhanced)) {
       const select = (arrays: Readonly<Record<string, FloatArray | Uint8Array>>) => names.map((name) => arrays[name]!)
       const arrays: Record<string, readonly (FloatArray | Uint8Array)[]> = {
@@ -231,9 +262,9 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
   readonly #freeSums = new Map<string, FloatArray[]>()
   #averages: ParameterArrays | null = null
 
-  constructor(runtime: Runtime, { optimizer, parameters, rules }: BackendSpec) {
+  constructor(runtime: Runtime, { optimizer, parameters, rules, shard }: BackendSpec) {
     const threads = runtime.helpers && new ParallelEvaluation(runtime.helpers)
-    super(optimizer, undefined, rules, threads)
+    super(optimizer, undefined, rules, threads, shard)
     this.#runtime = runtime
     this.#threads = threads
     this.#graphUpdates = new GraphUpdates(runtime)

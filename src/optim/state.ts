@@ -6,6 +6,7 @@ import { type BaseOptimizer, createMoment, createRules, type Rules } from './bas
 import type { FlatMask } from './ire/mask.js'
 import { type Layers, type Optimizer, unwrap } from './optimizer.js'
 import { samMoment } from './sam.js'
+import { holdsAll, type Shard } from './shard.js'
 
 /** State of an optimizer between steps: plain data, saved with `saveState` and loaded with `loadState`. */
 export interface OptimizerState {
@@ -22,15 +23,18 @@ export interface OptimizerState {
 /**
  * Creates the state before the first step: zero moments, no mask.
  * @param rules the rules of the tensors, for an optimizer that treats tensors by shape
+ * @param holds the arrays that this process stores; default all
  */
 export function initialState(
   optimizer: Optimizer,
   parameters: ParameterArrays,
   rules: Rules = createRules(unwrap(optimizer).base),
+  holds: Shard['holds'] = holdsAll,
 ): OptimizerState {
   const moments: Record<string, Record<string, MomentArray>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
     for (const moment of rules(name).moments) {
+      if (!holds(moment, name)) continue
       const arrays = getOwn(moments, moment) ?? emptyRecord<MomentArray>()
       arrays[name] = createMoment(rules(name), moment, parameter)
       moments[moment] = arrays
@@ -54,6 +58,7 @@ export function cloneState({ step, moments, mask, estimate }: OptimizerState): O
 
 /**
  * Returns the moments of an optimizer, with that of SAM if its variant has one.
+ * @param holds the arrays that this process stores; default all
  * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
  */
 export function momentsOf(
@@ -61,11 +66,13 @@ export function momentsOf(
   rules: Rules,
   parameters: ParameterArrays,
   state: OptimizerState,
+  holds: Shard['holds'] = holdsAll,
 ): OptimizerState['moments'] {
   const own = sam && samMoment(sam)
   const moments: Record<string, Readonly<Record<string, MomentArray>>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
     for (const moment of [...rules(name).moments, ...(own ? [own] : [])]) {
+      if (!holds(moment, name)) continue
       const arrays = getOwn(state.moments, moment) ?? {}
       const expected = createMoment(rules(name), moment, parameter)
       if (expected instanceof Uint8Array) {
@@ -126,6 +133,7 @@ export function saveState({ step, moments, mask, estimate }: OptimizerState): Sa
 /**
  * Restores a state of `saveState`, in new arrays. Training continues bit for bit.
  * @param rules as those of `initialState`
+ * @param holds the arrays that this process stores; the others of `saved` are ignored. Default all
  * @throws 'checkpoint' if an array or number is missing, unexpected, of another length or precision, or NaN
  */
 export function loadState(
@@ -133,9 +141,10 @@ export function loadState(
   parameters: ParameterArrays,
   saved: SavedState,
   rules?: Rules,
+  holds: Shard['holds'] = holdsAll,
 ): OptimizerState {
   const { ire } = unwrap(optimizer)
-  const left = new Map(Object.entries(saved.arrays))
+  const left = new Map(Object.entries(saved.arrays).filter(([key]) => holds(...splitKey(key))))
   const take = <A extends FloatArray | Uint8Array>(group: string, name: string, into: A): A => {
     const key = `${group}/${name}`
     const array = left.get(key)
@@ -149,7 +158,7 @@ export function loadState(
 
   const { step, mask: numbers, estimate } = saved.numbers
   if (!Number.isSafeInteger(step) || step < 0) throw stateError('step should be an integer >= 0', step)
-  const state = initialState(optimizer, parameters, rules)
+  const state = initialState(optimizer, parameters, rules, holds)
   state.step = step
   if (state.estimate) {
     for (const name of Object.keys(state.estimate)) {
@@ -163,17 +172,24 @@ export function loadState(
   if (ire && numbers) {
     for (const key of ['refreshedAt', 'threshold', 'flatShare', 'zeroShare'] as const)
       if (!Number.isFinite(numbers[key])) throw stateError(`mask.${key} should be a number`, numbers[key])
-    const flat = mapArrays(parameters, (array, name) => take('flat', name, new Uint8Array(array.length)))
+    const held = Object.fromEntries(Object.entries(parameters).filter(([name]) => holds('flat', name)))
+    const flat = mapArrays(held, (array, name) => take('flat', name, new Uint8Array(array.length)))
     for (const [name, mask] of Object.entries(flat))
       if (mask.some((n) => n > 1)) throw stateError(`'flat/${name}' should contain 0 and 1 only`, 'something else')
     const curvature =
-      ire.beta > 0 ? mapArrays(parameters, (array, name) => take('curvature', name, zeroArrayLike(array))) : null
+      ire.beta > 0 ? mapArrays(held, (array, name) => take('curvature', name, zeroArrayLike(array))) : null
     const { refreshedAt, threshold, flatShare, zeroShare } = numbers
     state.mask = { flat, curvature, refreshedAt, threshold, flatShare, zeroShare }
   }
   const extra = left.keys().next()
   if (!extra.done) throw stateError('there should be no array', `'${extra.value}'`, 'but there is')
   return state
+}
+
+/** Splits the key of an array into its group and the name of the parameter, which may contain a slash. */
+function splitKey(key: string): [group: string, name: string] {
+  const end = key.indexOf('/')
+  return [key.slice(0, end), key.slice(end + 1)]
 }
 
 function stateError(expectation: string, got: unknown, joint = 'but it is'): OnnxIreError {

@@ -6,12 +6,13 @@ import type { Measures } from '../metric/accumulator.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
+import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { summarizeData } from './checkpoint/checksums.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
-import { barrier, checkEqual, type Group } from './group.js'
+import { barrier, checkEqual, decidedByFirst, type Group } from './group.js'
 import {
   checkFitNames,
   type FitOptions,
@@ -43,6 +44,15 @@ export async function resolveFitOptions(
   if (validation !== undefined) checkData('fit: validation', validation)
   const stepsPerEpoch = batchCount(data, { batchSize })
   const totalSteps = resolveTotalSteps(options, stepsPerEpoch)
+  const { measureEvery } = options
+  const isSharded = trainer.shardOptimizer && (trainer.group?.size ?? 1) > 1
+  if (measureEvery !== undefined && isSharded && unwrap(trainer.optimizer).ire)
+    throw invalidOption(
+      'fit',
+      'measureEvery',
+      measureEvery,
+      'omitted with shardOptimizer and IRE: each process has the mask of some tensors only',
+    )
   if ((best || earlyStopping || schedule.kind === 'plateau') && !validation)
     throw new OnnxIreError(
       'invalid-option',
@@ -104,6 +114,8 @@ export class FitLoop {
   readonly #writer: CheckpointWriter | undefined
   /** The stage that trains on cached features, with its data; undefined for the whole model. */
   #cached: CachedStage | undefined
+  /** Whether the processes collect an optimizer state that is divided among them whenever rank 0 saves it. */
+  #collects = false
   /** Whether a callback has returned 'stop': in a group, a callback of any process before the last agreement. */
   #stopped = false
   /** Whether `signal` of any process of the group was aborted before the last agreement. */
@@ -142,6 +154,7 @@ export class FitLoop {
       await this.#agree()
       const { group } = this.#trainer
       if (group) await this.#checkReplicas(group)
+      if (group && this.#run.isSharded) this.#collects = await decidedByFirst(group, this.#writer !== undefined)
       if (this.#canRecover) await this.#takeSnapshot()
       for (;;) {
         try {
@@ -259,11 +272,12 @@ export class FitLoop {
     this.#stopped = answer === 'stop'
     if (answer === 'save' && !this.#options.checkpoints)
       throw new OnnxIreError('invalid-option', "fit: onStep returned 'save', which needs the option checkpoints")
-    // The checkpoint at the end of an interval is saved after its validation.
-    if (!complete && !this.#isOver)
-      this.#stopped = (await this.#writer?.afterStep(this.#run.step, answer === 'save')) === 'stop'
-    await this.#agree()
     const { group } = this.#trainer
+    // The checkpoint at the end of an interval is saved after its validation.
+    const due = !complete && !this.#isOver && this.#writer?.isDue(this.#run.step, answer === 'save') === true
+    if (!complete && this.#collects && (await decidedByFirst(group!, due))) await this.#run.collect()
+    if (due) this.#stopped = (await this.#writer!.save(this.#run.step)) === 'stop'
+    await this.#agree()
     if (group && (complete || this.#run.step % compareEvery === 0)) await this.#run.checkReplicas(group)
   }
 
@@ -292,6 +306,7 @@ export class FitLoop {
     const { epoch, ...others } = end
     const metrics = { ...training, epoch, step: run.step, ...(validation ? { validation } : {}), ...others }
     if ((await onEvaluate?.(metrics)) === 'stop') this.#stopped = true
+    if (this.#collects) await run.collect()
     if ((await this.#writer?.save(run.step)) === 'stop') this.#stopped = true
     await this.#agree()
     this.#intervalSteps = 0
@@ -302,8 +317,9 @@ export class FitLoop {
   /** Downloads the state and creates a checkpoint, from which the run continues after a lost device. */
   async #takeSnapshot(): Promise<Uint8Array> {
     await this.#run.sync()
-    this.#snapshot = this.#run.checkpoint()
-    return this.#snapshot
+    const snapshot = this.#run.checkpoint()
+    if (this.#canRecover) this.#snapshot = snapshot
+    return snapshot
   }
 
   /**

@@ -13,8 +13,8 @@ export interface Group {
   readonly size: number
   /** Replaces arrays by their sums over all processes, the same bits in each. Arrays have equal lengths everywhere. */
   allReduce(arrays: readonly FloatArray[]): Promise<void>
-  /** Replaces bytes by those of rank 0. */
-  broadcast(bytes: Uint8Array): Promise<void>
+  /** Replaces arrays by those of one process, by default rank 0. Arrays have equal types and lengths everywhere. */
+  broadcast(arrays: readonly (FloatArray | Uint8Array)[], root?: number): Promise<void>
 }
 
 /** Waits until every process has made the same call. */
@@ -37,7 +37,7 @@ export async function broadcastBytes(group: Group, own: Uint8Array | null): Prom
   await group.allReduce([length])
   if (length[0]! < 0) return null
   const bytes = group.rank === 0 ? own! : new Uint8Array(length[0]!)
-  await group.broadcast(bytes)
+  await group.broadcast([bytes])
   return bytes
 }
 

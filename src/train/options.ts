@@ -84,6 +84,12 @@ export interface TrainerOptions
    * docs/scale-out.md. Default: this process alone.
    */
   readonly group?: Group | undefined
+  /**
+   * Divides the optimizer's moments, and F and the mask of IRE, among the processes of `group` (ZeRO, stage 1): each
+   * stores those of some tensors, about as many elements as the others, updates these tensors, and gets the other ones.
+   * The weights are the same, a step sends half as much again, and checkpoints do not depend on it. Default false.
+   */
+  readonly shardOptimizer?: boolean
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
@@ -206,7 +212,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
     adapter: true,
     trainable: true,
   },
-  ...{ metrics: true, seed: true, group: true },
+  ...{ metrics: true, seed: true, group: true, shardOptimizer: true },
   ...{
     batchNorm: true,
     dropout: true,
@@ -255,8 +261,9 @@ export function checkTrainerOptions(options: TrainerOptions): void {
       features,
       "'cached', featureFiles(folder) of 'onnx-ire/node', or omitted",
     )
-  if (!['undefined', 'boolean'].includes(typeof options.freeBatch))
-    throw invalidOption('Trainer', 'freeBatch', options.freeBatch, 'true or false')
+  for (const name of ['freeBatch', 'shardOptimizer'] as const)
+    if (!['undefined', 'boolean'].includes(typeof options[name]))
+      throw invalidOption('Trainer', name, options[name], 'true or false')
   const { untie } = options
   if (!(['undefined', 'boolean'].includes(typeof untie) || typeof untie === 'string' || Array.isArray(untie)))
     throw invalidOption('Trainer', 'untie', untie, 'true, false, or patterns of the names of shared tensors')

@@ -33,6 +33,7 @@ import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
 import { Programs } from './programs.js'
 import { Progress } from './progress.js'
+import { GroupShard } from './shard.js'
 import { measureTensors } from './tensor-measures.js'
 import { prepareBatch } from './validate-batch.js'
 import { WeightStore } from './weight-store.js'
@@ -83,6 +84,10 @@ export class Run {
   /** Stages of training with cached features, by the names of the parameters that are trained. */
   readonly #stages = new Map<string, FeatureStage | null>()
   readonly #weights: WeightStore
+  /** The share of this process in the optimizer's state; undefined if it has all. */
+  readonly #shard: GroupShard | undefined
+  /** The whole optimizer state of the current step, after `collect` in rank 0. */
+  #collected: OptimizerState | undefined
   #progress: Progress
   #state: OptimizerState
   /** The state that the backend has. */
@@ -102,8 +107,11 @@ export class Run {
     this.#weights = new WeightStore(graphs, options, () => this.#state.moments)
     const { base } = unwrap(optimizer)
     this.#rules = createRules(base, base.ruleOf ? describeTensors(graphs.parameters, model.graph, options) : undefined)
-    this.#state = initialState(optimizer, this.#weights.parameters, this.#rules)
-    this.#backend = createBackend(runtime, { optimizer, parameters: graphs.parameters, rules: this.#rules })
+    if (options.shardOptimizer && this.#group)
+      this.#shard = new GroupShard(this.#group, this.#weights.parameters, optimizer, this.#rules)
+    this.#state = initialState(optimizer, this.#weights.parameters, this.#rules, this.#shard?.holds)
+    const spec = { optimizer, parameters: graphs.parameters, rules: this.#rules, shard: this.#shard }
+    this.#backend = createBackend(runtime, spec)
     this.programs = new Programs(graphs, this.#backend, microBatch, this.#group)
     this.#buildStage = buildStage
     this.#progress = new Progress(graphs.metrics.training, options)
@@ -159,11 +167,31 @@ export class Run {
     return this.#weights
   }
 
-  /** Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`. */
+  /** Whether the optimizer's state is divided among the processes of the group. */
+  get isSharded(): boolean {
+    return this.#shard !== undefined
+  }
+
+  /** Collects an optimizer state that is divided among processes in rank 0, for `checkpoint`. All processes call this. */
+  async collect(): Promise<void> {
+    const shard = this.#shard
+    if (shard) this.#collected = await this.#queue.run(() => shard.collect(this.#state))
+  }
+
+  /**
+   * Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`, and if the
+   * optimizer's state is not collected.
+   */
   checkpoint(): Uint8Array {
     const { groups } = this.hostWeights
+    const state = this.#shard ? this.#collected : this.#state
+    if (!state)
+      throw new OnnxIreError(
+        'runtime',
+        `the optimizer's state of step ${this.step} is divided among processes: await trainer.sync() in each of them, then call checkpoint in rank 0`,
+      )
     const sources = { ...this.#readSources(), ...(this.data ? { data: this.data } : {}) }
-    return writeCheckpoint(createFingerprint(this.#options), groups, this.#state, this.#progress.save(), sources)
+    return writeCheckpoint(createFingerprint(this.#options), groups, state, this.#progress.save(), sources)
   }
 
   /**
@@ -172,8 +200,10 @@ export class Run {
    */
   restore(checkpoint: Uint8Array): FitData | undefined {
     const run = createFingerprint(this.#options)
-    const restored = readCheckpoint(checkpoint, run, this.#weights.groups, this.#rules, () => this.#readSources())
+    const optimizer = { rules: this.#rules, holds: this.#shard?.holds }
+    const restored = readCheckpoint(checkpoint, run, this.#weights.groups, optimizer, () => this.#readSources())
     this.#state = restored.state
+    this.#collected = undefined
     this.#hostIsStale = false
     this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, restored.progress)
     this.data = restored.data
@@ -233,6 +263,7 @@ export class Run {
         'fit: another fit of this trainer is in the middle of a step: await that fit first, or create one trainer for each',
       )
     this.#stepping = true
+    this.#collected = undefined
     try {
       return await this.#queue.run(() => this.#trainBatch(batch, options))
     } finally {

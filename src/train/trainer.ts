@@ -149,10 +149,12 @@ export class Trainer {
   /**
    * Downloads parameters and optimizer state from the device, for `export` and `checkpoint`. `fit` does so at the end
    * of every interval and of training, so a call is only necessary in `onStep`. Does nothing if the host has the
-   * current state.
+   * current state. With `shardOptimizer` it collects the optimizer's state in rank 0, for `checkpoint` there: each
+   * process of the group calls it, and `fit` does so only to save a checkpoint.
    */
   async sync(): Promise<void> {
     await this.#run.sync()
+    await this.#run.collect()
   }
 
   /**
@@ -230,7 +232,8 @@ export class Trainer {
 
   /**
    * Creates a checkpoint, a safetensors file with the complete state of the run; see `writeCheckpoint`.
-   * @throws OnnxIreError `runtime` within an evaluation interval on a device: call `sync` first
+   * @throws OnnxIreError `runtime` within an evaluation interval on a device, and with `shardOptimizer`: call `sync`
+   * first
    */
   checkpoint(): Uint8Array {
     return this.#run.checkpoint()

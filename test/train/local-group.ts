@@ -33,9 +33,10 @@ export function localGroup(size: number): Group[] {
           for (const { arrays } of calls) arrays[i]!.set(sum)
         }
       }),
-    broadcast: (bytes) =>
-      meet(rank, [bytes], ([first, ...others]) => {
-        for (const { arrays } of others) arrays[0]!.set(first!.arrays[0]!)
+    broadcast: (arrays, root = 0) =>
+      meet(rank, arrays, (calls) => {
+        for (const { arrays } of calls)
+          for (const [i, array] of arrays.entries()) array.set(calls[root]!.arrays[i]!)
       }),
   }))
 }

@@ -67,6 +67,8 @@ export interface RunSize {
   readonly optimizer: TrainerOptions['optimizer']
   /** Bytes of the optimizer's moments; default that of an optimizer that treats all tensors alike. */
   readonly moments?: number
+  /** Number of processes that divide the optimizer's state; default 1. */
+  readonly shards?: number
   /** Number of additional copies of the weights, such as a moving average. */
   readonly copies: number
 }
@@ -88,12 +90,14 @@ const uncollectedBytes = 64 * MiB
 
 /** Estimates the memory of a run from its size. */
 export function runMemory(size: RunSize): RunMemory {
-  const { model, trained, nodes, batch, arenas, optimizer, copies } = size
+  const { model, trained, nodes, batch, arenas, optimizer, copies, shards = 1 } = size
   const { base, sam, ire } = unwrap(optimizer)
   const { bytes, elements } = trained
   const { moments = bytes * base.moments.length } = size
+  // Every process has the moment of SAM.
   const ascent = sam && samMoment(sam) ? bytes : 0
-  const state = moments + ascent + (ire && ire.beta > 0 ? bytes : 0) + (ire ? elements : 0)
+  const state = moments + (ire && ire.beta > 0 ? bytes : 0) + (ire ? elements : 0)
+  const own = state / shards
   const hasSecondGradient = sam !== null || (ire !== null && ire.curvature !== 'empirical')
   return {
     loaded: loadedBytes + model,
@@ -103,13 +107,14 @@ export function runMemory(size: RunSize): RunMemory {
     // Random signs are sampled as float64, written as float32 and copied in the thread.
     weights: bytes * (2 + copies + (sam ? 2 : 0)) + (ire?.curvature === 'hutchinson' ? 16 * elements : 0),
     // A refresh makes a new mask while the old one is in use.
-    optimizer: state + (ire ? elements : 0),
+    optimizer: own + ascent + (ire ? elements / shards : 0),
     // The gradient of this step, and others that are unused but not yet collected: that of the step before, and with
     // SAM or sampled curvature the first one of this step; small ones accumulate up to V8's limit.
     gradients: bytes + Math.max((hasSecondGradient ? 2 : 1) * bytes, uncollectedBytes),
     batches: 3 * batch,
     ...arenas,
-    checkpoint: bytes * (1 + copies) + state,
+    // The state of the other processes is collected before.
+    checkpoint: bytes * (1 + copies) + state + ascent + (state - own),
   }
 }
 
@@ -152,7 +157,7 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
-  const { optimizer, head, ema, best } = options
+  const { optimizer, head, ema, best, group, shardOptimizer } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
   const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
@@ -185,6 +190,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
     arenas,
     optimizer,
     moments: momentBytes(graphs.parameters, rules),
+    shards: shardOptimizer ? (group?.size ?? 1) : 1,
     copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
   })
 }

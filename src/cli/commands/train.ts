@@ -55,6 +55,7 @@ interface Options extends PathOverrides {
   readonly measureEvery?: number
   readonly tensorboard?: string
   readonly groupTimeout?: number
+  readonly shardOptimizer?: true
   readonly list?: true
   readonly schema?: true
   readonly quiet?: true
@@ -107,6 +108,10 @@ export function defineTrain(program: Command, io: Io): void {
       'seconds that a process of an MPI job waits for another before the job ends (default: 600)',
       parsePositiveNumber,
     )
+    .option(
+      '--shard-optimizer',
+      "divide the optimizer's moments and IRE's mask among the processes of an MPI job: less memory, the same weights",
+    )
     .option('--list', 'print the recipes of the package')
     .option('--schema', 'print the JSON Schema of recipes')
     .option('--quiet', 'show no progress')
@@ -129,7 +134,7 @@ Examples:
   $ onnx-ire train recipe.json --tensorboard boards/first; tensorboard --logdir boards
   $ onnx-ire train recipe.json --resume
   $ onnx-ire train recipe.json --folds 5
-  $ mpirun -n 4 npx onnx-ire train recipe.json --resume-if-started
+  $ mpirun -n 4 npx onnx-ire train recipe.json --resume-if-started --shard-optimizer
   $ onnx-ire train moved-run/recipe.json --resume --model model.onnx --data photos
   $ onnx-ire train cifar10-resnet-56-sgd-ire --set seed=1 --out runs/seed-1
   $ onnx-ire train --schema > recipe.schema.json
@@ -250,7 +255,7 @@ async function openRun(path: string, options: Options, group: Group | undefined)
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
   let resume = options.resume ?? false
   if (options.resumeIfStarted) resume = group ? await decidedByFirst(group, folder.isUsed) : folder.isUsed
-  return { recipe, folder, resume, provider: options.provider }
+  return { recipe, folder, resume, provider: options.provider, shardOptimizer: options.shardOptimizer ?? false }
 }
 
 /** Milliseconds after which a process reports an error: the first one, if it has the same error, has ended the job then. */

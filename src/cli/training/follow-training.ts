@@ -20,6 +20,7 @@ interface FollowRequest {
   readonly resume: boolean
   readonly provider: CliProvider
   readonly group: Group
+  readonly shardOptimizer: boolean
 }
 
 /**
@@ -27,13 +28,13 @@ interface FollowRequest {
  * and writes nothing. Returns whether the run was interrupted.
  */
 export async function followTraining(request: FollowRequest): Promise<boolean> {
-  const { io, recipe, folder, resume, provider, group } = request
+  const { io, recipe, folder, resume, provider, group, shardOptimizer } = request
   const { model, options, data, validation } = await openTraining(resume ? folder.withStartModel(recipe) : recipe)
   const features = options.features === undefined ? {} : { features: featureFiles(tmpdir()) }
   const runtime = await createRuntime(provider, recipe.threads)
   const interrupts = onInterrupt(io, () => {})
   try {
-    const trainer = await Trainer.create(model, { ...options, ...features, runtime, group })
+    const trainer = await Trainer.create(model, { ...options, ...features, runtime, group, shardOptimizer })
     if (resume) await trainer.resume(folder.store)
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     const { signal } = interrupts
@@ -46,6 +47,7 @@ export async function followTraining(request: FollowRequest): Promise<boolean> {
       if (!trainer.isFinished(fit)) await trainer.train(data, fit)
     } catch (error) {
       if (!(error instanceof Stopped)) throw error
+      await trainer.sync()
     }
     const interrupted = !trainer.isFinished(fit)
     if (!interrupted && validation && !(await decidedByFirst(group, false)))

@@ -65,6 +65,8 @@ interface TrainingRequest {
   readonly share?: number
   /** The processes of an MPI job, of which this is the first; the others call `followTraining`. */
   readonly group?: Group | undefined
+  /** Whether the optimizer's state is divided among these processes. */
+  readonly shardOptimizer?: boolean
 }
 
 /** Result of a training run, printed with --json. */
@@ -171,7 +173,7 @@ async function trainInFolder(
   request: TrainingRequest,
   inputs: TrainingInputs & { readonly preset: Model | undefined },
 ): Promise<TrainingResult> {
-  const { recipe, folder, progress, resume } = request
+  const { recipe, folder, progress, resume, group, shardOptimizer = false } = request
   const { model, initial, preset, options, data, validation, classes, fitted, skipped } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
@@ -181,11 +183,11 @@ async function trainInFolder(
   }
   warn(describeSkipped(skipped))
   const isOnCpu = request.provider === 'cpu'
-  const batchSize = Math.ceil((recipe.batchSize ?? 32) / (request.group?.size ?? 1))
+  const batchSize = Math.ceil((recipe.batchSize ?? 32) / (group?.size ?? 1))
   const memory = isOnCpu
     ? await measureMemoryRoom(
         model,
-        { ...options, batchSize },
+        { ...options, batchSize, group, shardOptimizer },
         firstBatch(data, { ...recipe, batchSize }),
         request.memory,
       )
@@ -199,7 +201,7 @@ async function trainInFolder(
       if (fixed !== null)
         progress.note(`the model was fixed at batches of ${fixed}, and now takes any number of examples`)
     }
-    const trainer = await Trainer.create(model, { ...options, runtime, group: request.group })
+    const trainer = await Trainer.create(model, { ...options, runtime, group, shardOptimizer })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
       progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
@@ -219,7 +221,7 @@ async function trainInFolder(
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
     progress.note(
-      `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}${describeGroup(request.group)}`,
+      `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}${describeGroup(group)}`,
     )
     if (recipe.batchNorm === undefined && hasNorms(model))
       progress.note(
@@ -241,7 +243,7 @@ async function trainInFolder(
     replaced = undefined
     const metrics = interrupted
       ? null
-      : await evaluateTrained(trainer, validation, { weights, epochs, summary: results, recipe, group: request.group })
+      : await evaluateTrained(trainer, validation, { weights, epochs, summary: results, recipe, group })
     await trainer.dispose()
     return {
       run: folder.path,
@@ -391,6 +393,7 @@ async function runSteps(
     if (!trainer.isFinished(options)) await trainer.train(data, options)
   } catch (error) {
     if (!(error instanceof Stopped)) throw error
+    await trainer.sync()
     await folder.store.save(trainer.step, trainer.checkpoint())
   } finally {
     interrupts.release()

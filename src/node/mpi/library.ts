@@ -62,8 +62,8 @@ export interface MpiLibrary {
   position(): readonly [rank: number, size: number]
   /** Sums `count` elements in place, on a thread of Node's pool. */
   allReduce(array: Float32Array | Float64Array, count: number): Promise<void>
-  /** Copies `count` bytes from rank 0, on a thread of Node's pool. */
-  broadcast(bytes: Uint8Array, count: number): Promise<void>
+  /** Copies `count` bytes from rank `root`, on a thread of Node's pool. */
+  broadcast(bytes: Uint8Array, count: number, root: number): Promise<void>
   /** Ends all processes, this one included, on a thread of Node's pool. */
   abort(code: number): void
   finalize(): void
@@ -158,7 +158,7 @@ function bind(handle: ReturnType<Koffi['load']>, path: string): MpiLibrary {
         sum,
         world,
       ),
-    broadcast: (bytes, count) => later('MPI_Bcast', broadcast, bytes, count, byte, 0, world),
+    broadcast: (bytes, count, root) => later('MPI_Bcast', broadcast, bytes, count, byte, root, world),
     abort: (code) => abort.async(world, code, () => {}),
     finalize: () => check('MPI_Finalize', finalize()),
   }

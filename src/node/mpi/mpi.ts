@@ -7,7 +7,7 @@ import { crc32 } from '../../util/checksum.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { shareCores } from '../runtime/options.js'
-import { reduceInBuckets } from './bucket.js'
+import { sendInBuckets } from './bucket.js'
 import { findLauncher, loadLibrary, type MpiLibrary } from './library.js'
 
 /** Options of `mpi`. */
@@ -23,7 +23,7 @@ export interface MpiOptions {
 const timeoutCode = 75
 /** Seconds after which a process that could not end the job by MPI kills itself, which ends the job too. */
 const abortSeconds = 5
-/** Largest number of elements of one message: MPI counts them in 32 bits. */
+/** Largest number of elements, or bytes, of one message: MPI counts them in 32 bits. */
 const messageLength = 2 ** 30
 
 let opened: MpiGroup | undefined
@@ -89,7 +89,7 @@ export class MpiGroup implements Group {
   /** As `Group.allReduce`. Small arrays are sent together, large ones are reduced in place. */
   allReduce(arrays: readonly FloatArray[]): Promise<void> {
     return this.#inTime('a sum over all processes', () =>
-      reduceInBuckets(arrays, async (array) => {
+      sendInBuckets(arrays, async (array) => {
         for (let at = 0; at < array.length; at += messageLength) {
           const part = array.subarray(at, at + messageLength)
           await this.#library.allReduce(part, part.length)
@@ -99,13 +99,15 @@ export class MpiGroup implements Group {
   }
 
   /** As `Group.broadcast`. */
-  broadcast(bytes: Uint8Array): Promise<void> {
-    return this.#inTime('bytes of rank 0', async () => {
-      for (let at = 0; at < bytes.length; at += messageLength) {
-        const part = bytes.subarray(at, at + messageLength)
-        await this.#library.broadcast(part, part.length)
-      }
-    })
+  broadcast(arrays: readonly (FloatArray | Uint8Array)[], root = 0): Promise<void> {
+    return this.#inTime(`arrays of rank ${root}`, () =>
+      sendInBuckets(arrays, async ({ buffer, byteOffset, byteLength }) => {
+        for (let at = 0; at < byteLength; at += messageLength) {
+          const part = new Uint8Array(buffer, byteOffset + at, Math.min(messageLength, byteLength - at))
+          await this.#library.broadcast(part, part.length, root)
+        }
+      }),
+    )
   }
 
   /** Ends all processes of the job with an exit code. */

@@ -1,13 +1,14 @@
 import { type FloatArray, mapArrays, zeroArrayLike, zeroMaskLike } from '../../ir/float-array.js'
-import type { OnnxIreError } from '../../util/errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { arrayOf, type Gradients, type ParameterArrays } from '../arrays.js'
 import { evaluate } from '../expr/evaluate.js'
 import { array, type Expr, type Formula, formula, scalar } from '../expr/expr.js'
 import type { ParallelEvaluation } from '../expr/parallel.js'
 import { notFiniteError } from '../gradient-norm.js'
+import { type Counting, countAlone } from './counting.js'
 import type { IreOptimizer } from './ire.js'
-import { type Selection, selectThreshold } from './radix-select.js'
+import { type Selection, select } from './radix-select.js'
 
 /** IRE's mask of flat coordinates with its statistics. Immutable; a refresh creates a new mask. */
 export interface FlatMask {
@@ -65,21 +66,38 @@ const flatByValueFormula = flatFormula(F)
  * Without smoothing, abs(g) is ranked instead of B g^2: the same selection, exact even if g^2 overflows or underflows.
  * @param parameters all parameters; only their lengths and precision are used
  * @param previous the mask before the refresh
- * @param parallel evaluates formulas in several threads
- * @param spare `flat` of a mask that is no longer used, for the arrays of the new one
  * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
  */
-export function refreshMask(
+export const refreshMask = (
   request: MaskRequest,
   parameters: ParameterArrays,
   estimates: Gradients,
   previous: FlatMask | null,
-  parallel?: ParallelEvaluation,
-  spare?: FlatMask['flat'],
-): FlatMask {
+): FlatMask => countAlone(maskRefresh(request, parameters, estimates, previous))
+
+/** How a process computes a mask. */
+export interface MaskSettings {
+  /** Evaluates formulas in several threads. */
+  readonly parallel?: ParallelEvaluation | undefined
+  /** `flat` of a mask that is no longer used, for the arrays of the new one. */
+  readonly spare?: FlatMask['flat'] | undefined
+  /** Whether this process computes the mask of a tensor; another one does so otherwise. Default: of every tensor. */
+  readonly owns?: ((name: string) => boolean) | undefined
+}
+
+/** As `refreshMask`, for a mask that may be divided among processes, which have the same estimates. */
+export function* maskRefresh(
+  request: MaskRequest,
+  parameters: ParameterArrays,
+  estimates: Gradients,
+  previous: FlatMask | null,
+  { parallel, spare, owns = () => true }: MaskSettings = {},
+): Counting<FlatMask> {
   const { ire, step, ranked, what } = request
   const signed = ire.curvature === 'hutchinson'
-  const own = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
+  const held = Object.fromEntries(Object.entries(parameters).filter(([name]) => owns(name)))
+  const all = ranked.map((name) => [name, arrayOf(estimates, name, parameters[name]!.length, what)] as const)
+  const own = all.filter(([name]) => owns(name))
   const smooth = () => {
     const F = own.map(([name]) => getOwn(previous?.curvature, name)?.slice() ?? zeroArrayLike(parameters[name]!))
     const scalars = { beta: ire.beta, take: takeOf(request) }
@@ -89,20 +107,22 @@ export function refreshMask(
   const curvature =
     ire.beta > 0
       ? {
-          ...mapArrays(parameters, (parameter, name) => getOwn(previous?.curvature, name) ?? zeroArrayLike(parameter)),
+          ...mapArrays(held, (parameter, name) => getOwn(previous?.curvature, name) ?? zeroArrayLike(parameter)),
           ...smooth(),
         }
       : null
   const values = own.map(([name, g]) => [name, getOwn(curvature, name) ?? g] as const)
-  const total = values.reduce((sum, [, { length }]) => sum + length, 0)
+  const total = all.reduce((sum, [, { length }]) => sum + length, 0)
   const arrays = values.map(([, array]) => array)
+  // F has the precision of the parameter.
+  const isSingle = all.every(([name, g]) => (curvature ? parameters[name] : g) instanceof Float32Array)
   const selection: Selection | null =
     total === 0
       ? { cut: 0, flat: 0, zero: 0 }
-      : selectThreshold(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude')
-  if (selection === null) throw findNotFinite(own, values, step, what)
+      : yield* select(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude', { total, isSingle })
+  if (selection === null) throw findNotFinite(all, values, step, what)
 
-  const flat = mapArrays(parameters, (parameter, name) => getOwn(spare, name)?.fill(0) ?? zeroMaskLike(parameter))
+  const flat = mapArrays(held, (parameter, name) => getOwn(spare, name)?.fill(0) ?? zeroMaskLike(parameter))
   const tensors = { F: arrays, n: values.map(([name]) => flat[name]!) }
   evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut: selection.cut }, parallel)
   return { flat, curvature, ...maskStats(request, total, selection) }
@@ -134,9 +154,14 @@ export function maskStats(
 
 type NamedArrays = readonly (readonly [name: string, array: FloatArray])[]
 
-/** The 'not-finite' error of the first NaN or infinity in the estimates, or else in F. */
+/** The 'not-finite' error of the first NaN or infinity in the estimates, or else in F of this process. */
 function findNotFinite(estimates: NamedArrays, F: NamedArrays, step: number, what: string): OnnxIreError {
   const find = (named: NamedArrays, what: string) =>
     named.map(([name, array]) => notFiniteError(array, name, `step ${step}`, what)).find((error) => error !== null)
-  return (find(estimates, what) ?? find(F, 'curvature estimate F'))!
+  const inOther = `step ${step}: the curvature estimate F of a tensor of another process is not finite`
+  return (
+    find(estimates, what) ??
+    find(F, 'curvature estimate F') ??
+    new OnnxIreError('not-finite', `${inOther}, which reports it; the parameters are unchanged`)
+  )
 }

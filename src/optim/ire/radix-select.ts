@@ -2,6 +2,7 @@ import type { FloatArray } from '../../ir/float-array.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set, tee } from '../expr/wasm/assembler.js'
 import { getWasm, MEMORY_BYTES } from '../expr/wasm/instance.js'
+import { type Counting, countAlone } from './counting.js'
 
 /** Result of ranking N numbers. */
 export interface Selection {
@@ -24,10 +25,34 @@ export interface Selection {
  */
 export function selectThreshold(arrays: readonly FloatArray[], k: number, order: Order): Selection | null {
   const total = arrays.reduce((sum, array) => sum + array.length, 0)
+  const isSingle = arrays.every((array) => array instanceof Float32Array)
+  return countAlone(select(arrays, k, order, { total, isSingle }))
+}
+
+/** All arrays of a ranking, of which a process may have a part. */
+export interface Ranked {
+  /** Number of elements. */
+  readonly total: number
+  /** Whether all arrays are float32. */
+  readonly isSingle: boolean
+}
+
+/**
+ * Selects as `selectThreshold`, over arrays that may be divided among processes: the histograms are added up.
+ * @param arrays those of this process
+ * @param ranked those of all processes
+ */
+export function* select(
+  arrays: readonly FloatArray[],
+  k: number,
+  order: Order,
+  { total, isSingle }: Ranked,
+): Counting<Selection | null> {
   if (!Number.isInteger(k) || k < 1 || k > total)
     throw new OnnxIreError('invalid-option', `cannot select number ${k} of ${total} values`)
-  const single = arrays.filter((array) => array instanceof Float32Array)
-  const found = single.length === arrays.length ? selectFloat32(single, k, order) : selectFloat64(arrays, k, order)
+  const found = isSingle
+    ? yield* selectFloat32(arrays as readonly Float32Array[], k, order)
+    : yield* selectFloat64(arrays, k, order)
   if (found === null) return null
   const { value, rank, ties, zero } = found
   // -0 and 0 are a tie, which 0 represents, but 0 is ranked above -0.
@@ -48,19 +73,20 @@ const INFINITY32 = 0x7f80
 const SIGN = 0x8000
 
 /** Selects among float32 numbers: counts raw bits, and orders the counts. */
-function selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): Found | null {
-  const counts = countUpperDigits(arrays)
+function* selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): Counting<Found | null> {
+  const [counts] = (yield [countUpperDigits(arrays)]) as readonly [Uint32Array]
   if ([0, SIGN].some((sign) => counts.subarray(sign | INFINITY32, sign + SIGN).some((n) => n > 0))) return null
   const bin = findBin(order === 'magnitude' ? byMagnitude(counts) : byValue(counts), k)
   const upper = order === 'magnitude' ? bin.index : bitsOfValue(bin.index)
   // As a magnitude the number may have either sign.
   const mask = order === 'magnitude' ? 0x7fff0000 : 0xffff0000 | 0
-  const { counts: lower, zero } = countLowerDigits(arrays, mask, upper << 16)
+  const own = countLowerDigits(arrays, mask, upper << 16)
+  const [lower, zeros] = (yield [own.counts, Uint32Array.of(own.zero)]) as readonly [Uint32Array, Uint32Array]
   // Of negative numbers the larger ones have the smaller bits.
   const reversed = upper >= SIGN
   const { index, rank, count } = findBin(reversed ? lower.reverse() : lower, bin.rank)
   words32[0] = (upper << 16) | (reversed ? 0xffff - index : index)
-  return { value: float32[0]!, rank, ties: count, zero }
+  return { value: float32[0]!, rank, ties: count, zero: zeros[0]! }
 }
 
 /** Counts by magnitude, from counts by raw bits; in place. */
@@ -103,7 +129,7 @@ const INFINITY64 = 0x7ff0
  * Selects among numbers of both precisions, in four passes of 16 bits. float32 numbers are converted to float64, which
  * preserves their order.
  */
-function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): Found | null {
+function* selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): Counting<Found | null> {
   const map = order === 'magnitude' ? magnitudeOrder : valueOrder
   let high = 0 // the bits of the key found so far
   let low = 0
@@ -113,8 +139,9 @@ function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): 
   for (let pass = 0; pass < 4; pass++) {
     histogram.fill(0)
     for (const array of arrays) countDigit(array, pass, high, low, map, histogram)
-    if (pass === 0 && hasNonFinite(histogram, map)) return null
-    const bin = findBin(histogram, rank)
+    const [counts] = (yield [histogram]) as readonly [Uint32Array]
+    if (pass === 0 && hasNonFinite(counts, map)) return null
+    const bin = findBin(counts, rank)
     rank = bin.rank
     ties = bin.count
     if (pass < 2) high |= bin.index << (pass === 0 ? 16 : 0)
@@ -123,8 +150,10 @@ function selectFloat64(arrays: readonly FloatArray[], k: number, order: Order): 
   const sign = signOf(high, map)
   words64[HIGH] = high ^ map.top ^ (sign & map.flip)
   words64[LOW] = low ^ (sign & (map.flip ? -1 : 0))
-  const zero = arrays.reduce((sum, array) => sum + countZeros(array), 0)
-  return { value: float64[0]!, rank, ties, zero }
+  const value = float64[0]!
+  const zeros = arrays.reduce((sum, array) => sum + countZeros(array), 0)
+  const [zero] = (yield [Uint32Array.of(zeros)]) as readonly [Uint32Array]
+  return { value, rank, ties, zero: zero[0]! }
 }
 
 function countZeros(array: FloatArray): number {

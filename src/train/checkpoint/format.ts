@@ -4,6 +4,7 @@ import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { Rules } from '../../optim/base-optimizer.js'
 import { describeOptimizer, type Optimizer, unwrap } from '../../optim/optimizer.js'
+import type { Shard } from '../../optim/shard.js'
 import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -51,6 +52,7 @@ export function writeCheckpoint(
 
 /**
  * Reads a checkpoint into the arrays of a run.
+ * @param optimizer the rules of the tensors, and the arrays of the optimizer's state that this process stores
  * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another run; nothing has changed
  * then
  */
@@ -58,7 +60,7 @@ export function readCheckpoint(
   bytes: Uint8Array,
   run: Fingerprint,
   arrays: RunArrays,
-  rules: Rules,
+  { rules, holds }: { readonly rules: Rules; readonly holds: Shard['holds'] | undefined },
   sources: () => SourceChecksums,
 ): { readonly state: OptimizerState; readonly progress: SavedProgress; readonly data: FitData | undefined } {
   const { tensors, metadata } = decodeSafetensors(bytes)
@@ -92,7 +94,7 @@ export function readCheckpoint(
     arrays: Object.fromEntries(moments),
     numbers: parseMetadata(metadata, 'numbers') as SavedState['numbers'],
   }
-  const state = loadState(run.optimizer, arrays['parameter']!, savedState, rules)
+  const state = loadState(run.optimizer, arrays['parameter']!, savedState, rules, holds)
   const progress = parseProgress(metadata)
   for (const key of ['epoch', 'batch'] as const)
     if (!Number.isSafeInteger(progress[key]) || progress[key] < 0)

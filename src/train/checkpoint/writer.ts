@@ -26,14 +26,14 @@ export class CheckpointWriter {
     this.#unlock = await this.#settings.store.lock?.()
   }
 
-  /** Saves a checkpoint if one is due or requested. Returns as `save`. */
-  async afterStep(step: number, requested: boolean): Promise<unknown> {
+  /** Whether a checkpoint is due after a step, or requested. */
+  isDue(step: number, requested: boolean): boolean {
     const { everySteps, everySeconds } = this.#settings
-    const due =
+    return (
       requested ||
       (everySteps !== undefined && step % everySteps === 0) ||
       (everySeconds !== undefined && Date.now() - this.#savedAt >= 1000 * everySeconds)
-    return due ? this.save(step) : undefined
+    )
   }
 
   /**
