@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { whyNoChromium } from '../tools/chromium.js'
@@ -71,6 +71,21 @@ export const requirements = {
     title: 'MPICH',
     install: 'apt-get install mpich',
     missing: () => (isOnPath('mpiexec.mpich') ? undefined : 'there is no mpiexec.mpich'),
+  },
+  'memory disk': {
+    title: 'permission to mount a disk of memory',
+    install: 'run the tests as root, on Linux',
+    missing: () => {
+      const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-disk-'))
+      try {
+        if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'none', folder]).status !== 0)
+          return 'mounting is not permitted'
+        spawnSync('umount', ['-l', folder])
+        return undefined
+      } finally {
+        rmdirSync(folder)
+      }
+    },
   },
   linux: {
     title: 'Linux',

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
-import { startJob } from '../node/mpi/job.js'
+import { type LauncherName, launchers, startJob } from '../node/mpi/job.js'
 import { needs } from '../requirements.js'
 import { json, program } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
@@ -30,6 +30,13 @@ async function waitForStep(folder: string, step: number): Promise<void> {
 
 /** The process of Node of a rank of the job that trains in a folder. */
 function pidOf(folder: string, rank: number): number {
+  const found = pidsOf(folder, [`OMPI_COMM_WORLD_RANK=${rank}`, `PMI_RANK=${rank}`])
+  expect(found).toHaveLength(1)
+  return found[0]!
+}
+
+/** The processes of Node that train in a folder, with one of these variables in their environment if any are given. */
+function pidsOf(folder: string, variables: readonly string[] = []): number[] {
   const node = realpathSync(process.execPath)
   const found = readdirSync('/proc').filter((name) => {
     if (!/^\d+$/.test(name)) return false
@@ -37,22 +44,22 @@ function pidOf(folder: string, rank: number): number {
       const [command, environment] = ['cmdline', 'environ'].map((file) =>
         readFileSync(`/proc/${name}/${file}`, 'latin1'),
       )
-      const ranks = [`OMPI_COMM_WORLD_RANK=${rank}`, `PMI_RANK=${rank}`]
+      const entries = environment!.split('\0')
       return (
         readlinkSync(`/proc/${name}/exe`) === node &&
         command!.split('\0').includes(folder) &&
-        environment!.split('\0').some((entry) => ranks.includes(entry))
+        (variables.length === 0 || variables.some((variable) => entries.includes(variable)))
       )
     } catch {
       return false // it has ended, or belongs to another user
     }
   })
-  expect(found).toHaveLength(1)
-  return Number(found[0])
+  return found.map(Number)
 }
 
 const openMpi = { ...(await needs('Open MPI')), timeout: 180_000 }
 const mpich = await needs('MPICH')
+const memoryDisk = await needs('memory disk')
 
 describe('train in several processes', () => {
   it('saves on SIGUSR1, ends if a rank is killed, and resumes with another number of ranks', openMpi, async () => {
@@ -60,7 +67,7 @@ describe('train in several processes', () => {
       ...{ steps: 120, epochs: undefined, evaluateEvery: 40, checkpoints: { everySteps: 10 }, best: true, ema: 0.9 },
     })
     const folder = space.path('long')
-    const args = ['train', recipe, '--out', folder, '--json', '--quiet']
+    const args = ['train', recipe, '--out', folder, '--json', '--quiet', '--shard-optimizer']
 
     const first = startJob('Open MPI', 2, [program, ...args, '--resume-if-started'])
     await waitForStep(folder, 5)
@@ -94,3 +101,21 @@ describe('train in several processes', () => {
     expect(together.best!.step).toBe(alone.best!.step)
   })
 })
+
+for (const launcher of Object.keys(launchers) as LauncherName[])
+  describe(`a full disk with ${launcher}`, await needs(launcher), () => {
+    it('ends all processes if the disk of rank 0 is full', memoryDisk, async () => {
+      const recipe = await space.writeRecipe('full.json', { epochs: 1000, checkpoints: { everySteps: 3 } })
+      const folder = await mkdtemp(space.path('full-'))
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=40k', 'none', folder])
+      try {
+        const { code, stderr } = await startJob(launcher, 2, [program, 'train', recipe, '--out', folder]).ended
+        expect(code).not.toBe(0)
+        expect(stderr).toContain('the disk is full')
+        for (let i = 0; i < 40 && pidsOf(folder).length > 0; i++) await delay(50)
+        expect(pidsOf(folder)).toEqual([])
+      } finally {
+        execFileSync('umount', ['-l', folder])
+      }
+    })
+  })

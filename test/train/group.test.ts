@@ -17,6 +17,7 @@ import {
   stream,
   type TrainerOptions,
 } from '../../src/index.js'
+import { decodeSafetensors } from '../../src/ir/safetensors.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
 import { clusters, flat, normal, smallConvnet, smallMlp } from './problem.js'
@@ -174,6 +175,29 @@ it('norms trained by the batch have the same statistics in all processes', async
   expect(together[1]!.weights).toEqual(together[0]!.weights)
   // Statistics change the validation.
   expect(together[1]!.last.validation).toEqual(together[0]!.last.validation)
+})
+
+it('norms trained by the batch have running statistics that are the means of those of the parts', async () => {
+  const statisticsOf = (size: number) =>
+    Promise.all(
+      localGroup(size).map(async (group) => {
+        // 7 examples, of which rank 0 has 4.
+        const trainer = await create({ group, batchNorm: 'trained', batchSize: 7 }, smallConvnet())
+        await trainer.train(images, { totalSteps: 1 })
+        const { tensors } = decodeSafetensors(trainer.checkpoint())
+        const statistics = Object.entries(tensors).filter(([name]) => name.startsWith('statistic/'))
+        return Object.fromEntries(statistics.map(([name, { data }]) => [name, [...(data as Float32Array)]]))
+      }),
+    )
+  const [[alone], together] = await Promise.all([statisticsOf(1), statisticsOf(2)])
+  expect(together[1]).toEqual(together[0])
+  const names = Object.keys(alone!)
+  const [mean, variance] = ['mean', 'var'].map((kind) => names.find((name) => name.includes(`running_${kind}`))!)
+  for (const [c, value] of together[0]![mean!]!.entries()) {
+    // The mean of the weighted means is that of the batch. The variance between the parts is not in their variances.
+    expect(value).toBeCloseTo(alone![mean!]![c]!, 6)
+    expect(together[0]![variance!]![c]!).not.toBeCloseTo(alone![variance!]![c]!, 6)
+  }
 })
 
 it('another number of processes continues from the checkpoint of rank 0', async () => {

@@ -29,7 +29,7 @@ export function localGroup(size: number): Group[] {
       meet(rank, arrays, (calls) => {
         for (const i of arrays.keys()) {
           const sum = calls[0]!.arrays[i]!.slice()
-          for (const { arrays } of calls.slice(1)) for (const [j, value] of arrays[i]!.entries()) sum[j]! += value
+          for (const { arrays } of calls.slice(1)) for (let j = 0; j < sum.length; j++) sum[j]! += arrays[i]![j]!
           for (const { arrays } of calls) arrays[i]!.set(sum)
         }
       }),

@@ -1,13 +1,14 @@
+import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
-import { adamw, crossEntropy, fromArrays, labelColumn, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, fromArrays, ire, labelColumn, Trainer } from 'onnx-ire'
 import { modelOf } from 'onnx-ire/graph'
 import { mlp } from 'onnx-ire/models'
 import { mpi, node } from 'onnx-ire/node'
 
 /**
- * One process of a job that main.ts measures: `node --import tsx job.ts JSON`. Rank 0 prints the median times of sums over all
- * processes and of training steps, in seconds.
+ * One process of a job that main.ts or memory.ts measures: `node --import tsx job.ts JSON`. Rank 0 prints the median times of
+ * sums over all processes and of training steps, in seconds, and the largest memory of each process.
  */
 export interface Task {
   /** Calls for sums of a step; each one gives the lengths of its float32 arrays. */
@@ -19,6 +20,9 @@ export interface Task {
   readonly steps: number
   /** Default 1. */
   readonly epochs?: number
+  /** Whether IRE with smoothed curvature is around AdamW. */
+  readonly enhanced?: boolean
+  readonly shardOptimizer?: boolean
   /** Seconds that a process waits for another. */
   readonly timeout?: number
 }
@@ -28,9 +32,12 @@ export interface Measured {
   readonly sums: number
   readonly step: number
   readonly parameters: number
+  /** Largest resident memory of each process, in bytes. */
+  readonly peaks: readonly number[]
 }
 
-const { calls, hidden, batchSize, steps, epochs = 1, timeout = 600 } = JSON.parse(process.argv[2]!) as Task
+const task = JSON.parse(process.argv[2]!) as Task
+const { calls, hidden, batchSize, steps, epochs = 1, timeout = 600, enhanced, shardOptimizer = false } = task
 const group = await mpi({ timeout })
 const runtime = node({ threads: 1 })
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
@@ -43,12 +50,14 @@ const examples = batchSize * (steps + 2)
 const numbers = Float32Array.from({ length: examples * features }, (_, i) => Math.sin(i * i))
 const labels = labelColumn(Array.from({ length: examples }, (_, i) => i % 10))
 const data = fromArrays({ x: { dims: [examples, features], data: numbers }, labels })
+const base = adamw({ lr: 1e-3 })
 const trainer = await Trainer.create(model, {
   loss: crossEntropy(),
-  optimizer: adamw({ lr: 1e-3 }),
+  optimizer: enhanced ? ire(base, { interval: 4, beta: 0.9 }) : base,
   runtime,
   batchSize,
   group,
+  shardOptimizer,
 })
 const times: number[] = []
 let last = performance.now()
@@ -64,8 +73,12 @@ await trainer.train(data, {
 })
 const parameters =
   features * hidden[0]! + hidden.slice(1).reduce((sum, width, i) => sum + width * hidden[i]!, 0) + 10 * hidden.at(-1)!
+const peaks = new Float64Array(group?.size ?? 1)
+peaks[group?.rank ?? 0] = 1024 * Number(/VmHWM:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))![1])
+await group?.allReduce([peaks])
 await measureSums()
-const measured: Measured = { sums: group ? median(sums) : 0, step: median(times.slice(2)), parameters }
+const step = median(times.slice(2))
+const measured: Measured = { sums: group ? median(sums) : 0, step, parameters, peaks: [...peaks] }
 if (!group || group.rank === 0) console.log(JSON.stringify(measured))
 await trainer.dispose()
 await runtime.dispose()

@@ -52,6 +52,12 @@ export function launch(hosts: Hosts, launcher: Launcher, size: number, task: Tas
   }
 }
 
+/** Starts a job of Open MPI with `size` processes on this machine. */
+export function launchHere(size: number, task: Task): Job {
+  const where = `--allow-run-as-root --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n ${size}`
+  return start('mpirun.openmpi', [...where.split(' '), process.execPath, ...jobArgs(task)])
+}
+
 /** Starts a job of one process, without MPI. */
 export const startAlone = (task: Task): Job => start(process.execPath, jobArgs(task))
 

@@ -24,9 +24,9 @@ export async function countTogether<T>(
   let next = counting.next()
   while (!next.done) {
     // Copies: what is yielded may be in memory that others use while this waits. float64 counts exactly.
-    const sums = next.value.map((counts) => Float64Array.from(counts))
+    const sums = next.value.map((counts) => new Float64Array(counts))
     await sum(sums)
-    next = counting.next(sums.map((counts) => Uint32Array.from(counts)))
+    next = counting.next(sums.map((counts) => new Uint32Array(counts)))
   }
   return next.value
 }

@@ -40,6 +40,16 @@ describe('memory of a run', () => {
     expect(smoothed.optimizer).toBe(3 * bytes + 2 * (bytes / 4))
   })
 
+  test('a divided optimizer > the share of one process, and the whole state for a checkpoint', () => {
+    const divided = runMemory(size(ire(adam, { ...options, beta: 0.9 }), { shards: 4 }))
+    const state = 3 * bytes + bytes / 4
+    expect(divided.optimizer).toBe((state + bytes / 4) / 4)
+    expect(divided.checkpoint).toBe(bytes + state + (3 / 4) * state)
+    // Every process has the moment of SAM.
+    const look = sam(adam, { variant: 'look' })
+    expect(runMemory(size(look, { shards: 4 })).optimizer).toBe((2 * bytes) / 4 + bytes)
+  })
+
   test('sam > the weights after the ascent, here and in the thread, and a second gradient', () => {
     const [without, with_] = [runMemory(size(plain)), runMemory(size(sam(plain, { rho: 0.1 })))]
     expect(with_.weights - without.weights).toBe(2 * bytes)

@@ -1,11 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
+import { countTogether } from '../../../src/optim/ire/counting.js'
 import { type IreOptimizer, ire } from '../../../src/optim/ire/ire.js'
-import { type FlatMask, refreshMask } from '../../../src/optim/ire/mask.js'
-import { selectThreshold } from '../../../src/optim/ire/radix-select.js'
+import { type FlatMask, maskRefresh, refreshMask } from '../../../src/optim/ire/mask.js'
+import { select, selectThreshold } from '../../../src/optim/ire/radix-select.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 import { Random } from '../../../src/util/random.js'
+import { errorWith } from '../../thrown.js'
+import { localGroup } from '../../train/local-group.js'
 
 const random = new Random(7)
 const draw = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i))
@@ -91,6 +94,22 @@ describe('selectThreshold > every k > equals sorting', () => {
           }
         })
 
+  for (const [name, values] of Object.entries(cases))
+    for (const type of [Float32Array, Float64Array])
+      for (const order of ['magnitude', 'value'] as const)
+        test(`divided among processes: ${name}, ${type.name}, by ${order}`, async () => {
+          const all = type.from([...values, ...values.slice(0, 20).map((x) => -x)])
+          const cut = random.integer(all.length + 1)
+          const parts = [[all.subarray(0, cut)], [], [new type(0), all.subarray(cut)]]
+          const ranked = { total: all.length, isSingle: type === Float32Array }
+          const group = localGroup(3)
+          for (const k of [1, Math.ceil(all.length / 3)]) {
+            const together = parts.map((own, i) => countTogether(select(own, k, order, ranked), group[i]!.allReduce))
+            const expected = selectThreshold([all], k, order)
+            expect(await Promise.all(together), `k = ${k}`).toEqual([expected, expected, expected])
+          }
+        })
+
   test('only NaN and infinities > rejects', () => {
     for (const type of [Float32Array, Float64Array])
       for (const order of ['magnitude', 'value'] as const)
@@ -149,6 +168,18 @@ describe('mask of one refresh', () => {
     expect([...mask.curvature!['w']!]).toEqual([0.5, 2, 4.5, 8])
     expect(mask.threshold).toBe(4.5 - 2.5)
     expect(() => maskOf([1, 1e25], 0.5, { beta: 0.5 })).toThrow(/curvature estimate F of 'w' is Infinity at element 1/)
+  })
+
+  test('an overflow of F in one process > rejects in all, with the parameter name in its owner', async () => {
+    const optimizer = ire(adamw(), { kappa: 1, gamma: 0.5, beta: 0.5 })
+    const tensors = { a: Float32Array.of(1, 2), b: Float32Array.of(1, 1e25) }
+    const request = { ire: optimizer, step: 3, batchSize: 1, ranked: ['a', 'b'], what: 'estimate' }
+    const results = localGroup(2).map((group) => {
+      const owns = (name: string) => name === 'ab'[group.rank]
+      return countTogether(maskRefresh(request, tensors, tensors, null, { owns }), group.allReduce)
+    })
+    await expect(results[0]).rejects.toThrow(errorWith('not-finite', 'another process'))
+    await expect(results[1]).rejects.toThrow(errorWith('not-finite', "'b'"))
   })
 
   test('diagonal of the Hessian > is ranked with its sign and stored unchanged; negative curvature is flat', () => {
