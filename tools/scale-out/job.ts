@@ -7,8 +7,8 @@ import { mlp } from 'onnx-ire/models'
 import { mpi, node } from 'onnx-ire/node'
 
 /**
- * One process of a job that main.ts or memory.ts measures: `node --import tsx job.ts JSON`. Rank 0 prints the median times of
- * sums over all processes and of training steps, in seconds, and the largest memory of each process.
+ * One process of a job that main.ts or memory.ts measures: `node --import tsx job.ts JSON`. Rank 0 prints the median
+ * times of sums over all processes and of training steps, in seconds, and the largest memory of each process.
  */
 export interface Task {
   /** Calls for sums of a step; each one gives the lengths of its float32 arrays. */
