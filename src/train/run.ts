@@ -172,15 +172,15 @@ export class Run {
     return this.#shard !== undefined
   }
 
-  /** Collects an optimizer state that is divided among processes in rank 0, for `checkpoint`. All processes call this. */
+  /** Collects an optimizer state that is divided among processes, in rank 0, for `checkpoint`. All of them call this. */
   async collect(): Promise<void> {
     const shard = this.#shard
     if (shard) this.#collected = await this.#queue.run(() => shard.collect(this.#state))
   }
 
   /**
-   * Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`, and if the
-   * optimizer's state is not collected.
+   * Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`, and if
+   * the optimizer's state is not collected.
    */
   checkpoint(): Uint8Array {
     const { groups } = this.hostWeights

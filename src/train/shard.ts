@@ -10,8 +10,8 @@ import { emptyRecord, getOwn } from '../util/record.js'
 import type { Group } from './group.js'
 
 /**
- * Divides tensors among processes, so that each has about as many elements: from the largest tensor on, each is given to
- * the process that has the fewest. Returns the rank of each tensor's owner.
+ * Divides tensors among processes, so that each has about as many elements: from the largest tensor on, each is given
+ * to the process that has the fewest. Returns the rank of each tensor's owner.
  */
 export function divideTensors(lengths: Readonly<Record<string, number>>, processes: number): Map<string, number> {
   const totals = new Array<number>(processes).fill(0)
@@ -30,7 +30,7 @@ export class GroupShard implements Shard {
   readonly #parameters: ParameterArrays
   readonly #rules: Rules
   readonly #owners: ReadonlyMap<string, number>
-  /** Moments that every process stores: evaluation reads them, or SAM computes them from the gradients of all tensors. */
+  /** Moments that every process stores: evaluation reads them, or SAM computes them from all gradients. */
   readonly #whole: ReadonlySet<string>
 
   constructor(group: Group, parameters: ParameterArrays, optimizer: Optimizer, rules: Rules) {

@@ -1,8 +1,9 @@
 import { launchHere, measure } from './launch.js'
 
 /**
- * `npx tsx tools/scale-out/memory.ts`: prints, as a table in Markdown, the largest resident memory of the processes that
- * train an MLP with AdamW and IRE on this machine, with a whole and with a divided optimizer. Needs Debian's openmpi-bin.
+ * `npx tsx tools/scale-out/memory.ts`: prints, as a table in Markdown, the largest resident memory of the processes
+ * that train an MLP with AdamW and IRE on this machine, with a whole and with a divided optimizer. Needs Debian's
+ * openmpi-bin.
  */
 const task = { calls: [], hidden: [2048, 2048, 2048, 2048, 2048], batchSize: 64, steps: 8, enhanced: true }
 

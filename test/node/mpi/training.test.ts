@@ -3,8 +3,8 @@ import { needs } from '../../requirements.js'
 import { type LauncherName, launchers, linesOf, runJob, script } from './job.js'
 
 /**
- * Trains with IRE and clipping: alone, in the group, and with a divided optimizer. Prints the largest difference from one
- * process, and a digest of the weights of each training in the group.
+ * Trains with IRE and clipping: alone, in the group, and with a divided optimizer. Prints the largest difference from
+ * one process, and a digest of the weights of each training in the group.
  */
 const training = script(`
   import { createHash } from 'node:crypto'
