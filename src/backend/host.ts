@@ -176,10 +176,12 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       this.#pendingMask = null
       this.#gradientNorm = norm
     }
-    const applyFormulas = () =>
-      this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
+    const applyFormulas = () => this.#applyFormulas(tensors, isEnhanced, { trained, gradients, flat }, clipped, common)
     const sums = graphs.length === 0 ? applyFormulas() : this.#applyGraphs(graphs).then(applyFormulas)
-    if (shard) return Promise.resolve(sums).then((own) => this.#shareUpdate(shard, trained, own)).then(finish)
+    if (shard)
+      return Promise.resolve(sums)
+        .then((own) => this.#shareUpdate(shard, trained, own))
+        .then(finish)
     return sums instanceof Promise ? sums.then(finish) : finish(sums)
   }
 

@@ -29,7 +29,7 @@ export function initialState(
   optimizer: Optimizer,
   parameters: ParameterArrays,
   rules: Rules = createRules(unwrap(optimizer).base),
-  holds: Shard['holds'] = holdsAll,
+  holds: (array: string, name: string) => boolean = holdsAll,
 ): OptimizerState {
   const moments: Record<string, Record<string, MomentArray>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
@@ -141,7 +141,7 @@ export function loadState(
   parameters: ParameterArrays,
   saved: SavedState,
   rules?: Rules,
-  holds: Shard['holds'] = holdsAll,
+  holds: (array: string, name: string) => boolean = holdsAll,
 ): OptimizerState {
   const { ire } = unwrap(optimizer)
   const left = new Map(Object.entries(saved.arrays).filter(([key]) => holds(...splitKey(key))))

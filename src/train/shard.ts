@@ -102,5 +102,5 @@ export class GroupShard implements Shard {
 }
 
 /** A zeroed array like a parameter, outside of the memory that the arrays of a trainer share until its end. */
-const likeParameter = ({ length, constructor }: FloatArray): FloatArray =>
-  constructor === Float64Array ? new Float64Array(length) : new Float32Array(length)
+const likeParameter = (parameter: FloatArray): FloatArray =>
+  parameter instanceof Float64Array ? new Float64Array(parameter.length) : new Float32Array(parameter.length)

@@ -35,8 +35,7 @@ export function localGroup(size: number): Group[] {
       }),
     broadcast: (arrays, root = 0) =>
       meet(rank, arrays, (calls) => {
-        for (const { arrays } of calls)
-          for (const [i, array] of arrays.entries()) array.set(calls[root]!.arrays[i]!)
+        for (const { arrays } of calls) for (const [i, array] of arrays.entries()) array.set(calls[root]!.arrays[i]!)
       }),
   }))
 }

@@ -19,7 +19,7 @@ import { initialState } from '../../src/optim/state.js'
 import { divideTensors, GroupShard } from '../../src/train/shard.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
-import { clusters, flat, smallMlp } from './problem.js'
+import { clusters, flat } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
 const { create } = startTrainers()
@@ -52,8 +52,8 @@ describe('a divided optimizer takes the steps of a whole one', () => {
       { optimizer: ire(adamw({ lr: 1e-2 }), { ...refreshes, beta: 0.5 }), clipNorm: 0.5, ema: 0.9 },
     ],
     [
-      "IRE on the Hessian's diagonal, smoothed, and more processes than tensors",
-      5,
+      "IRE on the Hessian's diagonal, smoothed",
+      2,
       { optimizer: ire(sgd({ lr: 0.1, momentum: 0.9 }), { ...refreshes, beta: 0.5, curvature: 'hutchinson' }) },
     ],
     ['friendly SAM', 2, { optimizer: sam(sgd({ lr: 0.1, momentum: 0.9 }), { rho: 0.1, variant: 'friendly' }) }],
