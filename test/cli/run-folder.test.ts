@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import { namedTensors, replaceTensors } from '../../src/index.js'
 import { readModel, writeModel } from '../../src/node/index.js'
-import { json, program, run, start } from './command.js'
+import { json, program, run, runInterrupted, start } from './command.js'
 import { recipe as plain, type Workspace, workspace } from './workspace.js'
 
 // Every test starts several processes.
@@ -136,10 +136,7 @@ describe('--force', () => {
     const out = await copyOfRun('kept')
     const before = await contentOf(out)
     const long = ['train', recipe, '--out', out, '--set', 'epochs=2000', '--set', 'threads=1', '--set', 'seed=1']
-    const { process, finished } = start([...long, '--force', '--checkpoint-every', '0.01'])
-    await checkpointAfter(out, 20)
-    process.kill('SIGINT')
-    const { code, stderr } = await finished
+    const { code, stderr } = await runInterrupted([...long, '--force', '--checkpoint-every', '0.01'], /^epoch 3,/m)
     expect(code).toBe(130)
     expect(stderr).toContain(`${out}/replaced-1`)
     expect(await contentOf(`${out}/replaced-1`)).toEqual(before)

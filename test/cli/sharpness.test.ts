@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Flatness } from '../../src/analysis/flatness/measure.js'
-import { json, run, start } from './command.js'
+import { json, run, runInterrupted } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
 type Result = Flatness & { readonly examples: number; readonly plots: string[] }
@@ -72,15 +72,8 @@ test('sharpness > data, loss and parameters as options > equal those of a recipe
 })
 
 test('sharpness > Ctrl-C > writes completed results', async () => {
-  const { process: child, finished } = start(call('--trace', '--landscape', '400', '--json'))
-  const seen = new Promise<void>((resolve) =>
-    child.stderr!.on('data', (text: string) => {
-      if (text.includes('landscape: at most')) resolve()
-    }),
-  )
-  await seen
-  child.kill('SIGINT')
-  const { code, stdout, stderr } = await finished
+  const args = call('--trace', '--landscape', '400', '--json')
+  const { code, stdout, stderr } = await runInterrupted(args, /landscape: at most/)
   expect(code).toBe(130)
   expect(stderr).toContain('stopping after this batch')
   const found = JSON.parse(stdout) as Result
