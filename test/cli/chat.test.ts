@@ -292,9 +292,13 @@ describe('tune chat > kinds of adapters', () => {
   })
 
   it('ia3 > is trained with its own rate, and written as PEFT does', async () => {
-    const { code, stdout } = await tune(model, 'factors', '--adapter', 'ia3', '--steps', '2')
+    const { code, stdout } = await tune(model, 'factors', '--adapter', 'ia3', '--steps', '2', '--form', 'merged')
     expect(code, stdout).toBe(0)
     expect(JSON.parse(stdout).plan.optimizer).toContain('lr 0.002,')
+    // Factors are part of the scales.
+    const [merged, base] = [path('factors/model'), model].map((from) => join(from, 'onnx/model_q4f16.onnx'))
+    expect(statSync(merged!).size).toBe(statSync(base!).size)
+    expect(readFileSync(merged!)).not.toEqual(readFileSync(base!))
     const config = JSON.parse(readFileSync(path('factors/adapter/adapter_config.json'), 'utf8'))
     expect(config).toMatchObject({ peft_type: 'IA3', task_type: 'CAUSAL_LM' })
     expect(config.feedforward_modules.map((module: string) => module.split('.').at(-1))).toEqual([
@@ -354,6 +358,7 @@ describe('tune chat > kinds of adapters', () => {
     ['layers without an adapter', '--adapter none --targets q_proj', '--targets'],
     ['all weights in 4 bits', '--adapter none', '--dtype'],
     ['whole modules in 4 bits', '--save-modules lm_head', 'lm_head'],
+    ['LoRA merged with 4 bits', '--form merged', '--adapter ia3'],
     ['a kind that does not exist', '--adapter lroa', 'lora, dora, ia3, none'],
     ['--any-base of a new adapter', '--any-base', '--any-base'],
   ])('%s > refused', async (_, options, text) => {

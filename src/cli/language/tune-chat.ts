@@ -32,6 +32,7 @@ import type { TrainingProgress } from '../progress.js'
 import { extractAdapter } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
 import { type TrackingOptions, trainResumably } from '../tuning/train-resumably.js'
+import { checkMergeable } from '../tuning/tune-model.js'
 import {
   type ChatAdapter,
   type ChatAdapterRequest,
@@ -153,6 +154,7 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   const data = await readTuningData(request, chat)
   const { method, train } = data
   const adapter = await createChatAdapter(request, chat)
+  if (request.form === 'merged' && adapter.trains === 'matrices') checkMergeable(adapter.adapted)
   const { batchSize, length, pack = false } = request
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const longest = (pack ? length : Math.min(length, train.report.longest)) * (method === 'sft' ? 1 : 2)

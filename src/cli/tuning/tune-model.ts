@@ -186,7 +186,7 @@ async function countParameters(model: Model, options: Omit<TrainerOptions, 'runt
 }
 
 /** Throws `invalid-option` for low-rank changes of quantized weights, with which they cannot be merged at the end. */
-function checkMergeable(model: Model): void {
+export function checkMergeable(model: Model): void {
   const changed = new Set(adapterOf(model).layers.map(({ module }) => module))
   const quantized = findLayers(model).find((layer) => changed.has(layer.module) && !isFloatWeight(layer))
   if (quantized)
