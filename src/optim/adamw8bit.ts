@@ -43,8 +43,8 @@ export const adamw8bitOptions: OptionSpecs<Adamw8bitOptions> = {
  *     m = s sign(q) (q / 127)^2
  *
  * The square makes small elements as exact as large ones. The second moment is float32: errors of small second moments
- * are errors of large steps. State of 5 bytes per parameter instead of 8. The update is an ONNX graph, so that
- * `adamw8bit` needs a `Trainer`; `update` and `takeStep` reject it, and so does WebGPU, which has no kernels for bytes.
+ * are errors of large steps. State of 5 bytes per parameter instead of 8, in GPU memory too. The update is an ONNX
+ * graph, so that `adamw8bit` needs a `Trainer`; `update` and `takeStep` reject it.
  * @throws 'invalid-option'
  */
 export function adamw8bit(options: Adamw8bitOptions = {}): BaseOptimizer {

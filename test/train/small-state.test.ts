@@ -1,15 +1,15 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { estimateRun } from '../../src/analysis/inspect/run-memory.js'
 import { HostBackend } from '../../src/backend/host.js'
-import { OnnxBackend } from '../../src/backend/onnx/onnx-backend.js'
 import { runStep } from '../../src/backend/step.js'
 import { input, op, parameter } from '../../src/graph/index.js'
 import { adafactor, adamw, adamw8bit, crossEntropy, ire, type Optimizer } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { type BaseOptimizer, createRules } from '../../src/optim/base-optimizer.js'
 import { initialState } from '../../src/optim/state.js'
-import type { Runtime } from '../../src/runtime/runtime.js'
+import { agreeWithOracle, onDevice } from '../backend/graph-run.js'
 import { hostDevice } from '../backend/onnx/host-device.js'
+import { graphBases, ireOptions } from '../optim/optimizers.js'
 import { modelFrom } from './problem.js'
 
 const runtime = node({ threads: 1, worker: false })
@@ -77,14 +77,9 @@ describe('AdamW with 8 bits', () => {
     expect(distance(eight)).toBeLessThan(1.02 * distance(exact))
   })
 
-  it('WebGPU > is rejected', () => {
-    const optimizer = adamw8bit()
-    const values = new Map([['w', input('w', 'float32', [64, 64])]])
-    const rules = createRules(optimizer, { w: { dims: [64, 64], matrix: null } })
-    const webgpu = { provider: 'webgpu' } as Runtime
-    expect(() => new OnnxBackend(webgpu, hostDevice(runtime), { optimizer, parameters: values, rules })).toThrow(
-      expect.objectContaining({ code: 'invalid-option' }),
-    )
+  it('graphs lowered for WebGPU > equal the reference implementation', async () => {
+    const lowered = onDevice({ ...runtime, provider: 'webgpu' }, hostDevice(runtime))
+    await agreeWithOracle(lowered, { base: graphBases['adamw-8bit']!, sam: { rho: 0.1 }, ire: ireOptions })
   })
 })
 

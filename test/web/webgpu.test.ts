@@ -127,6 +127,26 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
+    'AdamW with 8 bits > moment of one byte per element on the GPU, with the values of WebAssembly',
+    async () => {
+      const result = await browser().worker<{
+        readonly sizes: Readonly<Record<string, number>>
+        readonly [key: string]: unknown
+      }>('device', 'updateInBytes', [64, 128], 4)
+      // onnxruntime rounds sizes of buffers up to powers of two.
+      const elements = 64 * 128
+      expect(result.sizes['firstMomentBytes']).toBe(elements)
+      expect(result.sizes['secondMoment']).toBe(4 * elements)
+      expect(result['distinct']).toBeGreaterThan(200)
+      // A square root that rounds otherwise moves a byte by one where it is halfway between two.
+      expect(result['different']).toBeLessThan(elements / 1000)
+      expect(result['furthest']).toBeLessThanOrEqual(1)
+      expect(result['theta']).toBeLessThan(1e-4)
+    },
+    patience,
+  )
+
+  it(
     'lost device > pending and later calls reject, and another runtime works',
     async () => {
       put(neg)

@@ -51,7 +51,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
     this.#runtime = runtime
     this.#device = device
     this.#spec = spec
-    this.#arithmetic = new DeviceArithmetic(device)
+    this.#arithmetic = new DeviceArithmetic(runtime, device)
   }
 
   abstract readonly rules: Rules
@@ -118,7 +118,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
     if (!this.#device.recover) return false
     this.reset()
     this.#averages = null
-    this.#arithmetic = new DeviceArithmetic(this.#device)
+    this.#arithmetic = new DeviceArithmetic(this.#runtime, this.#device)
     await this.#device.recover()
     return true
   }
@@ -151,9 +151,9 @@ export class DeviceArithmetic {
   readonly #device: Device
   readonly #programs: ProgramCache
 
-  constructor(device: Device) {
+  constructor(runtime: Runtime, device: Device) {
     this.#device = device
-    this.#programs = new ProgramCache(device)
+    this.#programs = new ProgramCache(runtime, device)
   }
 
   /**

@@ -1,12 +1,5 @@
 import { sizeOf, tensor } from '../../ir/tensor.js'
-import {
-  createRules,
-  isGraphRule,
-  momentTypeOf,
-  type Rules,
-  scalarsOf,
-  type UpdateRule,
-} from '../../optim/base-optimizer.js'
+import { createRules, isGraphRule, type Rules, scalarsOf, type UpdateRule } from '../../optim/base-optimizer.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
 import type { FlatMask } from '../../optim/ire/mask.js'
 import { type MaskRequest, refreshMask } from '../../optim/ire/mask.js'
@@ -65,6 +58,7 @@ interface Ascended {
  */
 export class OnnxBackend extends DeviceBackend {
   readonly rules: Rules
+  readonly #runtime: Runtime
   readonly #device: Device
   readonly #dims: ParameterDims
   readonly #layers: Layers
@@ -84,12 +78,12 @@ export class OnnxBackend extends DeviceBackend {
   /** Throws `invalid-option` for float64 parameters. */
   constructor(runtime: Runtime, device: Device, spec: BackendSpec) {
     super(runtime, device, spec)
+    this.#runtime = runtime
     this.#device = device
     this.#layers = unwrap(spec.optimizer)
     this.rules = spec.rules ?? createRules(this.#layers.base)
     this.#dims = Object.fromEntries([...spec.parameters].map(([name, { shape }]) => [name, shape as readonly number[]]))
-    if (runtime.provider === 'webgpu') this.#rejectBytes()
-    this.#programs = new ProgramCache(device)
+    this.#programs = new ProgramCache(runtime, device)
     this.#state = this.#createState()
   }
 
@@ -125,7 +119,7 @@ export class OnnxBackend extends DeviceBackend {
   }
 
   protected reset(): void {
-    this.#programs = new ProgramCache(this.#device)
+    this.#programs = new ProgramCache(this.#runtime, this.#device)
     this.#state = this.#createState()
     this.#masks = { current: null, previous: null }
     this.#pendingMask = null
@@ -283,19 +277,6 @@ export class OnnxBackend extends DeviceBackend {
   #releaseEstimate(): void {
     for (const tensor of Object.values(this.#estimateSums)) tensor.release()
     this.#estimateSums = {}
-  }
-
-  /** Throws `invalid-option` if a moment is stored in bytes, for which WebGPU has no kernels. */
-  #rejectBytes(): void {
-    for (const [name, dims] of Object.entries(this.#dims)) {
-      const rule = this.rules(name)
-      for (const moment of rule.moments)
-        if (momentTypeOf(rule, moment, dims).dtype === 'uint8')
-          throw new OnnxIreError(
-            'invalid-option',
-            `the optimizer stores '${moment}' of '${name}' in bytes, for which WebGPU has no kernels: choose adamw or adafactor, or train on the CPU or CUDA`,
-          )
-    }
   }
 
   get #samMoment(): string | null {

@@ -1,8 +1,8 @@
 import type { DType } from '../../ir/dtype.js'
 import { input, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { type GraphSpec, modelOf } from '../../onnx/export/export-graph.js'
-import { encodeModel } from '../../onnx/model.js'
+import { compileOnDevice } from '../../lowering/compile.js'
+import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import { momentTypeOf, scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
 import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
@@ -15,6 +15,7 @@ import {
   type SamOptimizer,
 } from '../../optim/sam.js'
 import type { Device, DeviceProgram } from '../../runtime/device.js'
+import type { Runtime } from '../../runtime/runtime.js'
 import { append } from '../../util/append.js'
 import type { TensorGroup } from './tensor-groups.js'
 
@@ -227,10 +228,12 @@ function clippedNorm(gradients: readonly Value[], limit: Value): Value {
  * some devices a tensor must not outlive the session that created it.
  */
 export class ProgramCache {
+  readonly #runtime: Runtime
   readonly #device: Device
   readonly #programs = new Map<string, DeviceProgram>()
 
-  constructor(device: Device) {
+  constructor(runtime: Runtime, device: Device) {
+    this.#runtime = runtime
     this.#device = device
   }
 
@@ -238,7 +241,7 @@ export class ProgramCache {
   async get(key: string, build: () => GraphSpec): Promise<DeviceProgram> {
     const known = this.#programs.get(key)
     if (known) return known
-    const program = await this.#device.compile(encodeModel(modelOf(build())), () => true)
+    const program = await compileOnDevice(this.#runtime, this.#device, build(), () => true)
     this.#programs.set(key, program)
     return program
   }

@@ -74,6 +74,8 @@ export const elementwiseLowerings = {
   // int64 becomes int32: see `Lowerer`.
   Cast: ([x], { to }) => (to === INT64 ? cast(x, 'int32') : null),
   CastLike: ([x, target]) => cast(x, target.dtype),
+  Where: ([condition, x, y]) =>
+    x.dtype === 'uint8' ? cast(op.Where(condition, cast(x, 'float32'), cast(y, 'float32')), x.dtype) : null,
 } satisfies Lowerings<typeof elementwise>
 
 const INT64 = 7

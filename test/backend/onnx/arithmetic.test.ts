@@ -9,7 +9,7 @@ import { hostDevice } from './host-device.js'
 
 const runtime = node({ threads: 1, worker: false })
 const device = hostDevice(runtime)
-const arithmetic = new DeviceArithmetic(device)
+const arithmetic = new DeviceArithmetic(runtime, device)
 afterAll(async () => {
   await arithmetic.release()
   await runtime.dispose()

@@ -1,4 +1,12 @@
-import { webgpu } from '../../../../src/web/index.js'
+import { buildTensorUpdate, GraphUpdates } from '../../../../src/backend/graph-updates.js'
+import { tensorFrom } from '../../../../src/ir/leaf.js'
+import { sizeOf, tensor } from '../../../../src/ir/tensor.js'
+import { compileOnDevice } from '../../../../src/lowering/compile.js'
+import { adamw8bit } from '../../../../src/optim/adamw8bit.js'
+import type { MomentArray } from '../../../../src/optim/arrays.js'
+import { createMoment, type GraphRule, momentTypeOf } from '../../../../src/optim/base-optimizer.js'
+import { wasm, webgpu } from '../../../../src/web/index.js'
+import { GpuTensor } from '../../../../src/web/runtime/webgpu-sessions.js'
 import { taken } from '../exchange.js'
 import { plainsOf } from '../tensors.js'
 
@@ -66,4 +74,61 @@ export async function buffersOver(model: string, runs: number) {
   }
   await own.dispose()
   return counts
+}
+
+/**
+ * Updates a tensor by AdamW with 8 bits on the GPU and in WebAssembly. Returns the sizes of the GPU buffers of the
+ * moments, the number of bytes that differ at the end and by how much, and the largest difference of the tensors.
+ */
+export async function updateInBytes(dims: readonly number[], steps: number) {
+  const [gpu, cpu] = [await webgpu({ cpuNodes: 'forbidden' }), await wasm({ threads: 1 })]
+  const rule = adamw8bit({ lr: 0.01 }).ruleOf!({ dims, matrix: null }) as GraphRule
+  const update = buildTensorUpdate(rule, dims, { clipped: false, enhanced: false })
+  const program = await compileOnDevice(gpu, gpu.device, update, () => true)
+  const onHost = new GraphUpdates(cpu)
+  const theta = Float32Array.from({ length: sizeOf(dims) }, (_, i) => Math.cos(i))
+  let host: Record<string, MomentArray> = { theta }
+  for (const moment of rule.moments) host[moment] = createMoment(rule, moment, theta)
+  const typeOf = (name: string) => momentTypeOf(rule, name, dims)
+  const uploaded = Object.entries(host).map(async ([name, data]) => {
+    const { dtype, dims } = typeOf(name)
+    return [name, await gpu.device.upload(tensor(dtype, dims, data))] as const
+  })
+  let device = Object.fromEntries(await Promise.all(uploaded))
+  for (let t = 0; t < steps; t++) {
+    const g = theta.map((_, i) => Math.sin(i * (t + 1)) * Math.exp(4 * Math.sin(i)))
+    const scalars: Readonly<Record<string, number>> = {
+      ...rule.coefficients(t, 0.01, 0.01, {}),
+      scale: 1,
+      limit: Infinity,
+    }
+    const arrays = { ...host, g }
+    host = { ...(await onHost.compute({ name: 'w', rule, arrays, mask: undefined, scalars }, dims)) }
+    const feeds = [
+      ...Object.entries(device).map(([name, array]) => [`array/${name}`, array] as const),
+      ['array/g', tensor('float32', dims, g)] as const,
+      ...[...rule.scalars, 'scale'].map(
+        (name) => [`scalar/${name}`, tensorFrom('float32', [], [scalars[name]!])] as const,
+      ),
+    ]
+    device = (await program.run(Object.fromEntries(feeds))).device
+  }
+  const sizes = Object.fromEntries(
+    Object.entries(device).map(([name, array]) => [name, array instanceof GpuTensor ? array.buffer.size : 0]),
+  )
+  const apart = async (name: string) => {
+    const { data } = await gpu.device.download(device[name]!)
+    return Array.from(host[name]!, (x, i) => Math.abs(x - Number(data[i])))
+  }
+  const bytes = await apart('firstMomentBytes')
+  const result = {
+    sizes,
+    different: bytes.filter((difference) => difference > 0).length,
+    furthest: Math.max(...bytes),
+    theta: Math.max(...(await apart('theta'))),
+    distinct: new Set(host['firstMomentBytes']!).size,
+  }
+  await onHost.release()
+  await Promise.all([gpu.dispose(), cpu.dispose()])
+  return result
 }
