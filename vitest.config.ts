@@ -7,6 +7,9 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 /** Files whose tests use a browser. Those of one process share a Chromium. */
 const browser = ['test/web/**/*.test.ts']
 
+/** Files that only `npm run test:tools` runs. */
+export const inTools = ['test/{bench,experiments,gpu,torture}/**/*.test.ts', 'test/web/operators.test.ts']
+
 /**
  * Files whose tests start a GPU, replace functions of Node, or measure the process, and the longest ones: each has its
  * own process.
@@ -51,7 +54,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'browser', include: browser, globalSetup: './test/web/shared-build.ts', isolate: false },
+        test: {
+          name: 'browser',
+          include: browser,
+          exclude: inTools,
+          globalSetup: './test/web/shared-build.ts',
+          isolate: false,
+        },
       },
       { extends: true, test: { name: 'isolated', include: isolated } },
       {
@@ -59,7 +68,7 @@ export default defineConfig({
         test: {
           name: 'shared process',
           include: ['test/**/*.test.ts'],
-          exclude: [...browser, ...isolated, 'test/{bench,experiments,gpu,torture}/**'],
+          exclude: [...browser, ...isolated, ...inTools],
           // Half the time of a small file is that of a process and of the library's import in it.
           isolate: false,
         },

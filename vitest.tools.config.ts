@@ -1,8 +1,16 @@
 import { defineConfig } from 'vitest/config'
-import library from './vitest.config.js'
+import library, { inTools } from './vitest.config.js'
 
-/** `npm run test:tools`: tests of what measures the library, which is no part of the package. */
+/**
+ * `npm run test:tools`: tests of what measures the library, which is no part of the package, and of every operator on
+ * WebGPU in Chromium, which takes minutes.
+ */
 export default defineConfig({
   ...library,
-  test: { ...library.test, include: ['test/{bench,experiments,gpu,torture}/**/*.test.ts'], projects: undefined },
+  test: {
+    ...library.test,
+    include: inTools,
+    globalSetup: './test/web/shared-build.ts',
+    projects: undefined,
+  },
 })

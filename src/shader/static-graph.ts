@@ -1,48 +1,18 @@
 import { input } from '../ir/leaf.js'
-import { axisOf } from '../ir/shape.js'
 import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
+import { cast } from '../lowering/webgpu/via-float32.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
-import { activationExpansions } from '../op/compose/activation.js'
-import { attentionExpansions } from '../op/compose/attention.js'
-import type { AnyExpansion, Expansions } from '../op/compose/expansion.js'
-import { normalizationExpansions } from '../op/compose/normalization.js'
-import { softmaxExpansions } from '../op/compose/softmax.js'
 import { cloneNode, type Substitution } from '../op/inline.js'
-import { type Definitions, op } from '../op/op.js'
+import { definitionOf } from '../op/op.js'
+import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { contractions } from './contraction.js'
+import { expansions } from './expansions.js'
 import { kernelOperators } from './kernels.js'
 import { pointwise } from './pointwise.js'
-import { dimsOf, unsupported } from './types.js'
+import { unsupported } from './types.js'
 import { views } from './views.js'
-
-/** Operators that become others. */
-const expansions = {
-  ...activationExpansions,
-  ...attentionExpansions,
-  ...normalizationExpansions,
-  ...softmaxExpansions,
-  LogSoftmax: ([x], { axis }) => logSoftmax(x, axis),
-  RMSNormalization: ([x, scale], { axis, epsilon }) => {
-    const axes = dimsOf(x)
-      .map((_, at) => at)
-      .slice(axisOf(axis, dimsOf(x).length))
-    const squares = op.ReduceMean(op.Mul(x, x), axes, { keepdims: 1 })
-    return op.Mul(op.Div(x, op.Sqrt(op.Add(squares, epsilon))), scale)
-  },
-  Softmax: ([x], { axis }) => softmax(x, axis),
-} satisfies Expansions<Definitions>
-
-function softmax(x: Value, axis: number): Value {
-  const powers = op.Exp(op.Sub(x, op.ReduceMax(x, [axis], { keepdims: 1 })))
-  return op.Div(powers, op.ReduceSum(powers, [axis], { keepdims: 1 }))
-}
-
-function logSoftmax(x: Value, axis: number): Value {
-  const below = op.Sub(x, op.ReduceMax(x, [axis], { keepdims: 1 }))
-  return op.Sub(below, op.Log(op.ReduceSum(op.Exp(below), [axis], { keepdims: 1 })))
-}
 
 const isComputed = (operator: string): boolean =>
   [pointwise, views, contractions, kernelOperators].some((table) => Object.hasOwn(table, operator))
@@ -77,12 +47,9 @@ function copy(node: Node, copies: Substitution): readonly Value[] {
   const results = cloneNode(node, copies)
   const [{ source }] = results as [Value]
   if (source.kind !== 'node') return results
-  const { operator, domain, inputs, attributes } = source
+  const { operator, domain, inputs } = source
   if (domain === '' && isComputed(operator)) return results
-  const expansion = domain === '' ? getOwn(expansions as unknown as Record<string, AnyExpansion>, operator) : undefined
-  if (!expansion) throw unsupported(operator)
-  const made = expansion(inputs, attributes)
-  const becomes = Array.isArray(made) ? (made as readonly Value[]) : [made as Value]
+  const becomes = expand(source)
   const given = new Set(inputs)
   const inner: Substitution = new Map()
   rebuild(
@@ -90,4 +57,22 @@ function copy(node: Node, copies: Substitution): readonly Value[] {
     inner,
   )
   return becomes.map((value) => inner.get(value) ?? value)
+}
+
+/** What a node becomes. A lowering may compute in int32 instead of int64. */
+function expand({ operator, domain, inputs, attributes, outputs }: Node): readonly Value[] {
+  const expansion = domain === '' ? getOwn(expansions, operator) : undefined
+  if (!expansion) throw unsupported(operator)
+  const missing = Math.max(0, definitionOf(operator).inputs.length - inputs.length)
+  const context = { isUsed: () => true, outputCount: outputs.length }
+  let made: ReturnType<typeof expansion>
+  try {
+    made = expansion([...inputs, ...Array<null>(missing).fill(null)], attributes, context)
+  } catch (error) {
+    if (error instanceof OnnxIreError) throw unsupported(`${operator}: ${error.message}`)
+    throw error
+  }
+  if (!made) throw unsupported(`this ${operator}`)
+  const list = Array.isArray(made) ? (made as readonly Value[]) : [made as Value]
+  return outputs.map((value, i) => cast(list[i]!, value.dtype))
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
+import type { Form } from '../../tools/kernels/form.js'
 import { outcomes } from '../../tools/kernels/outcome.js'
 import { type RuntimeName, runtimes } from '../../tools/kernels/runtimes.js'
-import type { Kernel, Kernels, Result } from '../../tools/kernels/survey.js'
+import type { Kernel, Kernels, Place, Result } from '../../tools/kernels/survey.js'
 
 /** What was measured: tools/kernels/main.ts writes it. */
 export const kernels: Kernels = JSON.parse(
@@ -19,6 +20,15 @@ const words = [
 ] as const
 /** What is no exception: it runs where it is to. */
 const good: ReadonlySet<string> = new Set([outcomes.runs, outcomes.lowered])
+
+/** Whether WebGPU leaves something of a form to the CPU when it is lowered, as OPERATORS.md says. */
+export function staysOnCpu({ operator, name, dtype }: Pick<Form, 'operator' | 'name' | 'dtype'>): boolean {
+  const kernel = kernels.operators[operator]?.webgpu
+  const result = kernel && resultsOf(kernel)[dtype]
+  return result !== undefined && typeof result === 'object'
+    ? (result[outcomes.fallsBack]?.includes(name) ?? false)
+    : result === outcomes.fallsBack
+}
 
 /** One word for the forms of a type, how many of them are lowered, and how many do otherwise. */
 function wordOf(result: Result): string {
@@ -59,6 +69,18 @@ export const kernelCells = (operator: string): string[] =>
     return kernel ? cell(kernel) : byRuntime ? 'not tried' : ''
   })
 
+/** The cell of compute shaders; empty for an operator that no graph has. */
+export function shadersCell(operator: string): string {
+  const kernel = kernels.operators[operator]?.shaders
+  return kernel ? cell(kernel) : ''
+}
+
+/** Operators that WebGPU leaves to the CPU in every form. */
+export const leftToCpu = (): readonly string[] =>
+  Object.entries(kernels.operators).flatMap(([operator, { webgpu }]) =>
+    webgpu && Object.values(resultsOf(webgpu)).every((result) => result === outcomes.fallsBack) ? [operator] : [],
+  )
+
 /** The forms counted in the cells, and what comes of them: one line for each thing that happens to an operator. */
 export const exceptions = (): string =>
   Object.entries(kernels.operators)
@@ -89,12 +111,13 @@ export const ending = (runtime: RuntimeName): string =>
     .join(', ')
 
 /** The row of a runtime: with what it was measured, and how many operators run there, in some type and form. */
-export function summaryOf(runtime: RuntimeName): string {
+export function summaryOf(place: Place): string {
   const kinds = ['yes', 'lowered', 'on CPU', 'no']
-  const found = Object.values(kernels.operators).flatMap((byRuntime) => {
-    const own = Object.values(byRuntime[runtime] ? resultsOf(byRuntime[runtime]) : {}).map(wordOf)
+  const found = Object.values(kernels.operators).flatMap((byPlace) => {
+    const own = Object.values(byPlace[place] ? resultsOf(byPlace[place]) : {}).map(wordOf)
     return own.length === 0 ? [] : (kinds.find((kind) => own.some((word) => word.startsWith(kind))) ?? 'no')
   })
   const counts = kinds.map((kind) => found.filter((own) => own === kind).length)
-  return `| ${[titles[runtime], kernels.measured[runtime], ...counts].join(' | ')} |`
+  const [title, measured] = place === 'shaders' ? ['Shaders', 'this library'] : [titles[place], kernels.measured[place]]
+  return `| ${[title, measured, ...counts].join(' | ')} |`
 }

@@ -6,7 +6,7 @@ import { rewrites } from '../../src/onnx/upgrade/upgrade-node.js'
 import type { Definition } from '../../src/op/define.js'
 import { definitions } from '../../src/op/op.js'
 import { cases } from '../grad/cases/index.js'
-import { ending, exceptions, kernelCells, summaryOf } from './kernels.js'
+import { ending, exceptions, kernelCells, leftToCpu, shadersCell, summaryOf } from './kernels.js'
 import { opset26 } from './opset26.js'
 
 const microsoft = rewrites['com.microsoft']!
@@ -42,11 +42,33 @@ function row(name: string): string {
       ? `https://onnx.ai/onnx/operators/onnx__${name}.html`
       : `https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#${definition!.domain}.${name}`
   const gradient = definition ? gradientOf(name, definition) : otherwise(name)
-  return `| [${name}](${page}) | ${definition?.since ?? ''} | ${changes} | ${gradient} | ${checked} | ${kernelCells(name).join(' | ')} |`
+  return `| [${name}](${page}) | ${definition?.since ?? ''} | ${changes} | ${gradient} | ${checked} | ${[...kernelCells(name), shadersCell(name)].join(' | ')} |`
 }
 
-const head = `| Operator | Since | Upgraded at | Gradient | Checked | CPU | wasm | WebGPU |
-|---|---|---|---|---|---|---|---|`
+const head = `| Operator | Since | Upgraded at | Gradient | Checked | CPU | wasm | WebGPU | Shaders |
+|---|---|---|---|---|---|---|---|---|`
+
+/** Why WebGPU leaves operators to the CPU. */
+const reasons: readonly (readonly [reason: string, operators: readonly string[]])[] = [
+  ['they are about text', ['RegexFullMatch', 'StringConcat', 'StringNormalizer', 'StringSplit']],
+  [
+    'the length of the result depends on the data, and a GPU program has to know it before',
+    ['Compress', 'NonMaxSuppression', 'NonZero', 'Unique'],
+  ],
+  [
+    'random numbers need a state from run to run, which operators on a GPU do not have',
+    ['Bernoulli', 'Multinomial', 'RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike'],
+  ],
+  ['the host has the lengths, and nothing is copied', ['Size']],
+  ['no other operator sees the bits of a number; shaders compute it', ['BitCast']],
+]
+
+function whyOnCpu(): string {
+  const named = reasons.flatMap(([, operators]) => operators).toSorted()
+  const left = leftToCpu().toSorted()
+  if (named.join() !== left.join()) throw new Error(`WebGPU leaves ${left} to the CPU; reasons are given for ${named}`)
+  return reasons.map(([reason, operators]) => `- ${operators.join(', ')}: ${reason}.`).join('\n')
+}
 
 /** OPERATORS.md, from the tables that the library itself works by. */
 export function operatorsDocument(): string {
@@ -76,12 +98,21 @@ names. The rest carry no gradient by nature, or are replaced on import by operat
   *lowered*: the WebGPU provider has no kernel for it, or a wrong one, and it is written in operators that run there (\`src/lowering\`), as *3 lowered* of its
   forms are. *on CPU*: the WebGPU provider leaves it to the CPU, which takes a copy there and back. *yes, but 2*: two of the forms do otherwise, see
   [exceptions](#exceptions). *to 21*: operator sets after 21 have no such kernel. Empty: no graph has it.
+- **Shaders**: whether \`webgpu()\` in browsers computes it by compute shaders that are made from the graphs of training (\`src/shader\`). A graph becomes
+  shaders as a whole, for the lengths of its batches, or onnxruntime runs all of it, with the operators of the column *WebGPU*; \`runtime.description\` then
+  says why. The graphs of training are losses, gradients and evaluation in between; \`predict\`, \`compileModel\` and everything in Node run in onnxruntime.
+  Results of shaders are compared with the CPU's in Chromium.
 
-| Runtime | Measured with | Operators it runs | It runs when lowered | It leaves to the CPU | It does not run |
+| | Measured with | Operators it runs | It runs when lowered | It leaves to the CPU | It does not run |
 |---|---|---|---|---|---|
 ${summaryOf('cpu')}
 ${summaryOf('wasm')}
 ${summaryOf('webgpu')}
+${summaryOf('shaders')}
+
+WebGPU leaves these to the CPU:
+
+${whyOnCpu()}
 
 WebGPU has no float64. Whole numbers are tried where an operator takes nothing else, and in comparisons. CUDA is not measured.
 

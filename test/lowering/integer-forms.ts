@@ -70,6 +70,114 @@ const arithmetic = (['int32', 'int64'] as const).flatMap((dtype) => [
   form('Sum', dtype, operands(dtype), (a, b) => op.Equal(op.Mul(a!, 2), b!)),
 ])
 
+const signed = (dtype: DType) => of(dtype, [6], 0, 1, -1, 100, -128, 85)
+const masks = (dtype: DType) => of(dtype, [2, 1], 0x55, -2)
+const bytes = (dtype: DType, ...dims: number[]) => {
+  const length = dims.reduce((a, b) => a * b, 1)
+  const lowest = dtype === 'int8' ? -128 : 0
+  return of(dtype, dims, ...Array.from({ length }, (_, i) => ((53 * i) % 256) + lowest))
+}
+
+const bits = (['int32', 'int64'] as const).flatMap((dtype) => [
+  ...(['BitwiseAnd', 'BitwiseOr', 'BitwiseXor'] as const).map((operator) =>
+    form(operator, dtype, [signed(dtype), masks(dtype)], (a, b) => op[operator](a!, b!)),
+  ),
+  form('BitwiseNot', dtype, [signed(dtype)], (x) => op.BitwiseNot(x!)),
+])
+
+const counts = (dtype: DType) => of(dtype, [2, 1], 0, 7)
+const unsigned = (['uint8', 'uint32'] as const).flatMap((dtype) => {
+  const most = dtype === 'uint8' ? 255 : 2 ** 32 - 1
+  const numbers = of(dtype, [4], 1, most, most - 5, 129)
+  return [
+    ...(['LEFT', 'RIGHT'] as const).map((direction) =>
+      form('BitShift', dtype, [numbers, counts(dtype)], (x, y) => op.BitShift(x!, y!, { direction })),
+    ),
+    form('BitwiseNot', dtype, [numbers], (x) => op.BitwiseNot(x!)),
+    form('BitwiseXor', dtype, [numbers, counts(dtype)], (a, b) => op.BitwiseXor(a!, b!)),
+  ]
+})
+
+const one = (dtype: DType, value: number) => of(dtype, [], value)
+const scales = (length: number) => of('float32', [length], ...Array.from({ length }, (_, i) => 0.01 + 0.003 * i))
+const zeros = (dtype: DType, length: number) => of(dtype, [length], ...Array.from({ length }, (_, i) => 3 + 17 * i))
+const step = one('float32', 0.02)
+
+/** Products of few terms and of more than float32 adds exactly, with zero points and scales per column or channel. */
+const quantized = [
+  ...[3, 700].flatMap((terms) => [
+    ...(['uint8', 'int8'] as const).map((dtype) =>
+      form(
+        'MatMulInteger',
+        dtype,
+        [bytes(dtype, 4, terms), bytes('int8', terms, 4), one(dtype, 9), zeros('int8', 4)],
+        (a, b, aZero, bZero) => op.MatMulInteger(a!, b!, aZero!, bZero!),
+      ),
+    ),
+    form(
+      'QLinearMatMul',
+      'uint8',
+      [
+        ...[bytes('uint8', 2, terms), step, one('uint8', 9)],
+        ...[bytes('int8', terms, 4), scales(4), zeros('int8', 4)],
+        ...[one('float32', 5), one('uint8', 20)],
+      ],
+      (...x) => op.QLinearMatMul(x[0]!, x[1]!, x[2]!, x[3]!, x[4]!, x[5]!, x[6]!, x[7]!),
+    ),
+  ]),
+  form(
+    'ConvInteger',
+    'uint8',
+    [bytes('uint8', 2, 4, 5, 5), bytes('uint8', 4, 2, 3, 3), one('uint8', 9), one('uint8', 99)],
+    (x, w, xZero, wZero) => op.ConvInteger(x!, w!, xZero!, wZero!, { pads: [1, 0, 1, 2], strides: [2, 1], group: 2 }),
+  ),
+  form('ConvInteger', 'uint8', [bytes('uint8', 1, 40, 4, 4), bytes('uint8', 2, 40, 3, 3)], (x, w) =>
+    op.ConvInteger(x!, w!),
+  ),
+  form(
+    'QLinearConv',
+    'uint8',
+    [
+      bytes('uint8', 2, 3, 5, 5),
+      step,
+      one('uint8', 9),
+      bytes('int8', 4, 3, 3, 3),
+      scales(4),
+      of('int8', [4], 0, 0, 0, 0),
+      one('float32', 3),
+      one('uint8', 128),
+      of('int32', [4], 5000, -70000, 0, 123),
+    ],
+    (...x) => op.QLinearConv(x[0]!, x[1]!, x[2]!, x[3]!, x[4]!, x[5]!, x[6]!, x[7]!, x[8]!, { pads: [1, 1, 1, 1] }),
+  ),
+]
+
+const words = of('int64', [2, 7], 1, 2, 3, 1, 2, 2, 3, 3, 1, 3, 2, 1, 1, 2)
+/** Sequences of one and of two numbers, the latter with gaps. */
+const count = (mode: string, indexes: readonly number[], weights?: readonly number[]) =>
+  form('TfIdfVectorizer', 'int64', [words], (x) =>
+    op.TfIdfVectorizer(x!, {
+      max_gram_length: 2,
+      max_skip_count: 2,
+      min_gram_length: 1,
+      mode,
+      ngram_counts: [0, 3],
+      ngram_indexes: indexes,
+      pool_int64s: [1, 2, 3, 1, 2, 2, 3],
+      weights,
+    }),
+  )
+const sequences = [
+  count('TF', [4, 0, 1, 2, 3]),
+  count('IDF', [0, 1, 2, 3, 4], [0.5, 2, 1, 3, 0.25]),
+  count('TFIDF', [0, 1, 2, 3, 4], [0.5, 2, 1, 3, 0.25]),
+]
+
+const windows = (['HannWindow', 'HammingWindow', 'BlackmanWindow'] as const).flatMap((operator) => [
+  form(operator, 'float32', [], () => op[operator](scalar('int64', 9), { periodic: 0 })),
+  form(operator, 'float32', [one('int64', 10)], (size) => op[operator](size!, { periodic: 0 })),
+])
+
 const scores = () => of('float32', [2, 4], 0.5, 3, -1, 3, 7, 0, 1, 7)
 const counted = [false, true].flatMap((symbolic) => [
   form('ArgMax', 'float32', [scores()], (x) => op.ArgMax(x!, { axis: 1, keepdims: 0 }), symbolic),
@@ -100,5 +208,14 @@ const counted = [false, true].flatMap((symbolic) => [
   form('Cast', 'float32', [scores()], (x) => op.Cast(op.Mul(op.Cast(x!, { to: 7 }), 3), { to: 1 }), symbolic),
 ])
 
-/** Operators on integers and booleans, for which WebGPU has few kernels. */
-export const integerForms = (): readonly Form[] => [...moves, ...arithmetic, ...counted]
+/** Operators on integers and booleans, for which WebGPU has few kernels, and forms that `tools/kernels` lacks. */
+export const integerForms = (): readonly Form[] => [
+  ...moves,
+  ...arithmetic,
+  ...bits,
+  ...unsigned,
+  ...quantized,
+  ...sequences,
+  ...windows,
+  ...counted,
+]

@@ -8,18 +8,20 @@ import { forms } from './forms.js'
 import { outcomes } from './outcome.js'
 import { startProber } from './process.js'
 import { cpu, type RuntimeName, runtimes } from './runtimes.js'
-import { type Kernel, type Kernels, surveyKernel } from './survey.js'
+import { surveyShaders } from './shaders.js'
+import { type Kernel, type Kernels, type Place, surveyKernel } from './survey.js'
 
 /**
- * Tests by running which runtimes have kernels for which operators: `npx tsx tools/kernels/main.ts`, then `npm run
- * generate`, which writes them to OPERATORS.md. WebGPU needs a GPU or a software GPU: with chromium of Debian
+ * Tests by running which runtimes have kernels for which operators, and which of them become compute shaders: `npx tsx
+ * tools/kernels/main.ts`, then `npm run generate`, which writes them to OPERATORS.md. WebGPU needs a GPU or a software GPU: with chromium of Debian
  * installed, set VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR to any writable folder.
  */
+const places: readonly Place[] = [...runtimes, 'shaders']
 const program = new Command('kernels')
-  .addOption(new Option('--runtime <names...>', 'only these; the rest stays').choices(runtimes).default(runtimes))
+  .addOption(new Option('--runtime <names...>', 'only these; the rest stays').choices(places).default(places))
   .option('--operator <names...>', 'only these; the rest stays')
   .parse()
-const { runtime: chosen, operator: only } = program.opts<{ runtime: RuntimeName[]; operator?: string[] }>()
+const { runtime: chosen, operator: only } = program.opts<{ runtime: Place[]; operator?: string[] }>()
 
 const file = fileURLToPath(new URL('kernels.json', import.meta.url))
 const before: Kernels = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { measured: {}, operators: {} }
@@ -33,10 +35,15 @@ const descriptions: Record<RuntimeName, string> = {
   webgpu: `onnxruntime-node ${node}${adapter}`,
 }
 const measured = { ...before.measured }
-const operators: Record<string, Partial<Record<RuntimeName, Kernel>>> = {}
+const operators: Record<string, Partial<Record<Place, Kernel>>> = {}
 const all = forms()
 for (const name of all.keys()) operators[name] = { ...before.operators[name] }
 for (const runtime of chosen) {
+  if (runtime === 'shaders') {
+    for (const [name, ofOperator] of all)
+      if (!only || only.includes(name)) operators[name]!.shaders = surveyShaders(ofOperator)
+    continue
+  }
   const { prober, end } = startProber(runtime)
   const { outcome } = await prober(toProbe(all.get('Abs')![0]!))
   if (outcome !== outcomes.runs) throw new Error(`${runtime} does not work here: Abs ${outcome}`)

@@ -1,5 +1,5 @@
 import { type DType, dtypes } from '../../src/ir/dtype.js'
-import { input, tensorFrom } from '../../src/ir/leaf.js'
+import { input, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'
@@ -117,6 +117,20 @@ const constants = floats.flatMap((dtype) => {
       (bins, length, rate, low, high) =>
         op.MelWeightMatrix(bins!, length!, rate!, low!, high!, { output_datatype: onnx }),
     ),
+    // As models have it: onnxruntime computes it when it loads the graph.
+    {
+      ...plain('MelWeightMatrix', dtype, [], () =>
+        op.MelWeightMatrix(
+          scalar('int64', 8),
+          scalar('int64', 64),
+          scalar('int64', 8000),
+          scalar(dtype, 60),
+          scalar(dtype, 3800),
+          { output_datatype: onnx },
+        ),
+      ),
+      name: 'MelWeightMatrix of constants',
+    },
   ]
 })
 

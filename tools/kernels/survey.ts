@@ -23,8 +23,11 @@ export interface Kernel {
 export interface Kernels {
   /** Versions of packages and the device, by runtime. */
   readonly measured: Partial<Record<RuntimeName, string>>
-  readonly operators: Readonly<Record<string, Partial<Record<RuntimeName, Kernel>>>>
+  readonly operators: Readonly<Record<string, Partial<Record<Place, Kernel>>>>
 }
+
+/** Where an operator is computed: in a runtime, or in compute shaders of this library. */
+export type Place = RuntimeName | 'shaders'
 
 const newest = 26
 
@@ -88,7 +91,8 @@ async function lastSet(form: Form, prober: Prober): Promise<number> {
   return readOperatorSet(form)
 }
 
-function resultOf(byOutcome: ReadonlyMap<string, readonly string[]>): Result {
+/** The outcome of all forms, or their names by outcome. */
+export function resultOf(byOutcome: ReadonlyMap<string, readonly string[]>): Result {
   const [first] = byOutcome.keys()
   if (byOutcome.size === 1) return first!
   return Object.fromEntries(

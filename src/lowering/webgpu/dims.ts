@@ -24,6 +24,9 @@ export function dimSize(x: Value, axis: number): Value {
   return op.ReduceSum(op.Expand(scalar('int32', 1), lengthAlong(x, axis)), [0], { keepdims: 1 })
 }
 
+/** Maximal number of elements of a result that becomes a constant. */
+export const WRITTEN_OUT = 2 ** 20
+
 /** 0, 1 ... length - 1 for an axis of `x`: int32 [length]. */
 export function rangeAlong(x: Value, axis: number): Value {
   const dim = x.shape?.[axisOf(axis, x.shape.length)]

@@ -9,7 +9,7 @@ import type { indexing, selection } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
 import { narrowConstant } from '../convert.js'
 import type { Lowerings } from '../lowering.js'
-import { dynamicRange, range, rangeAlong } from './dims.js'
+import { dynamicRange, range, rangeAlong, WRITTEN_OUT } from './dims.js'
 import { cast } from './via-float32.js'
 
 /** True at the indices along a new axis of `depth` elements; negative indices count from the end. */
@@ -34,9 +34,6 @@ function reverseSequence(x: Value, lengths: Value, batchAxis: number, timeAxis: 
   const turned = op.Where(op.Less(places, ends), op.Sub(op.Sub(ends, places), 1), places)
   return op.GatherElements(x, op.Expand(turned, op.Shape(x)), { axis: time })
 }
-
-/** Maximal number of elements of a range that becomes a constant. */
-const WRITTEN_OUT = 2 ** 20
 
 /**
  * start, start + delta ...: a constant if everything is known; if only the limit is unknown, a running count from 0.

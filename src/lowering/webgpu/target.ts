@@ -3,11 +3,11 @@ import { attentionExpansions } from '../../op/compose/attention.js'
 import { recurrentExpansions } from '../../op/compose/recurrent.js'
 import { regionExpansions } from '../../op/compose/region.js'
 import { samplingExpansions } from '../../op/compose/sampling.js'
-import { signalExpansions } from '../../op/compose/signal.js'
 import type { recurrent } from '../../op/definitions/recurrent.js'
 import { type Definitions, definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
+import { bitLowerings } from './bits.js'
 import { controlLowerings } from './control.js'
 import { convolutionLowerings, downlevelConvolutions } from './convolution.js'
 import { moveLowerings, movementLowerings, slicingLowerings } from './data-movement.js'
@@ -20,6 +20,8 @@ import { downlevelPools, foldingLowerings, poolingLowerings } from './pooling.js
 import { quantizationLowerings } from './quantization.js'
 import { reductionLowerings } from './reduction.js'
 import { resizeLowerings } from './resize.js'
+import { signalLowerings } from './signal.js'
+import { textLowerings } from './text.js'
 
 /** Activations for which GRU and LSTM have kernels: the defaults of the ONNX page, without clipping. */
 const usualActivations: Readonly<Record<string, readonly string[]>> = {
@@ -54,6 +56,7 @@ const { Attention, RotaryEmbedding } = attentionExpansions
 
 const lowerings = {
   ...activationLowerings,
+  ...bitLowerings,
   ...controlLowerings,
   ...convolutionLowerings,
   ...elementwiseLowerings,
@@ -71,9 +74,10 @@ const lowerings = {
   ...regionExpansions,
   ...resizeLowerings,
   ...samplingExpansions,
-  ...signalExpansions,
+  ...signalLowerings,
   ...slicingLowerings,
   ...softmaxLowerings,
+  ...textLowerings,
   Attention,
 } satisfies Lowerings<Definitions>
 

@@ -61,6 +61,7 @@ const bitwise = () =>
     broadcasts: true,
     gradient: zero('integers'),
     elementwise: true,
+    acceptsInt32: true,
     flops: perOutput(1),
     infer: ({ inputs: [a, b] }) => broadcastType([a, b]),
   })
@@ -276,6 +277,7 @@ export const elementwise = {
     since: 18,
     gradient: zero('integers'),
     elementwise: true,
+    acceptsInt32: true,
     flops: perOutput(1),
     infer: ({ inputs: [x] }) => x,
   }),

@@ -70,6 +70,8 @@ const window = (operations: number) =>
     inputs: ['size'],
     attributes: { output_datatype: elementType(1), periodic: int(1) },
     since: 17,
+    hostInputs: ['size'],
+    enlarges: true,
     flops: perOutput(operations),
     gradient: zero('a constant of its size'),
     infer: ({ inputs: [size], attributes: { output_datatype } }) => ({

@@ -65,6 +65,7 @@ export const textual = {
       weights: floats.optional,
     },
     since: 9,
+    acceptsInt32: true,
     gradient: zero('counts of words, which are integers or text'),
     flops: noFlops,
     infer: ({ inputs: [x], attributes: { ngram_indexes } }) => ({

@@ -1,0 +1,97 @@
+import { axisOf } from '../ir/shape.js'
+import type { Value } from '../ir/value.js'
+import type { AnyLowering, Lowerings } from '../lowering/lowering.js'
+import { movementLowerings, slicingLowerings } from '../lowering/webgpu/data-movement.js'
+import { activationLowerings, downlevelActivations, elementwiseLowerings } from '../lowering/webgpu/elementwise.js'
+import { generationLowerings, indexingLowerings } from '../lowering/webgpu/indexing.js'
+import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from '../lowering/webgpu/normalization.js'
+import { reductionLowerings } from '../lowering/webgpu/reduction.js'
+import { resizeByProducts } from '../lowering/webgpu/resize.js'
+import { attentionExpansions } from '../op/compose/attention.js'
+import { channelsOf, standardize } from '../op/compose/statistics.js'
+import { type Definitions, op } from '../op/op.js'
+import { dimsOf } from './types.js'
+
+/** The axes of x from `first` on. */
+const axesFrom = (x: Value, first: number): readonly number[] =>
+  dimsOf(x)
+    .map((_, axis) => axis)
+    .slice(first)
+
+function softmax(x: Value, axis: number): Value {
+  const powers = op.Exp(op.Sub(x, op.ReduceMax(x, [axis], { keepdims: 1 })))
+  return op.Div(powers, op.ReduceSum(powers, [axis], { keepdims: 1 }))
+}
+
+/** Blocks of channels as pixels: [N, C b b, H, W] to [N, C, H b, W b]. */
+function depthToSpace(x: Value, b: number, mode: string): Value {
+  const [n, c, h, w] = dimsOf(x) as readonly [number, number, number, number]
+  const channels = c / (b * b)
+  const isFirst = mode === 'DCR'
+  const split = op.Reshape(x, isFirst ? [n, b, b, channels, h, w] : [n, channels, b, b, h, w])
+  const moved = op.Transpose(split, { perm: isFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3] })
+  return op.Reshape(moved, [n, channels, h * b, w * b])
+}
+
+/** sqrt(2 / pi) (x + 0.044715 x³), whose hyperbolic tangent is near the error function of x / sqrt(2). */
+const gauss = (x: Value): Value => op.Mul(op.Add(x, op.Mul(op.Mul(op.Mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI))
+
+const table = {
+  ...activationLowerings,
+  ...attentionExpansions,
+  ...downlevelActivations,
+  ...downlevelNormalizations,
+  ...slicingLowerings,
+  ...softmaxLowerings,
+  CastLike: elementwiseLowerings.CastLike,
+  Mean: elementwiseLowerings.Mean,
+  Mod: elementwiseLowerings.Mod,
+  SpaceToDepth: movementLowerings.SpaceToDepth,
+  Dropout: generationLowerings.Dropout,
+  EyeLike: generationLowerings.EyeLike,
+  ConstantOfShape: indexingLowerings.ConstantOfShape,
+  OneHot: indexingLowerings.OneHot,
+  Range: indexingLowerings.Range,
+  ReverseSequence: indexingLowerings.ReverseSequence,
+  CumProd: reductionLowerings.CumProd,
+  ReduceLogSumExp: reductionLowerings.ReduceLogSumExp,
+  GroupNormalization: normalizationLowerings.GroupNormalization,
+  LRN: normalizationLowerings.LRN,
+  MeanVarianceNormalization: normalizationLowerings.MeanVarianceNormalization,
+  BatchNormalization: (inputs, attributes) => {
+    const trained = normalizationLowerings.BatchNormalization(inputs, attributes)
+    if (trained) return trained
+    const [x, scale, bias, mean, variance] = inputs
+    const { column } = channelsOf(x)
+    const factor = op.Mul(scale, op.Reciprocal(op.Sqrt(op.Add(variance, attributes.epsilon))))
+    return [op.Add(op.Mul(op.Sub(x, column(mean)), column(factor)), column(bias)), mean, variance]
+  },
+  InstanceNormalization: ([x, scale, bias], { epsilon }) => {
+    const { column } = channelsOf(x)
+    const { xhat } = standardize(x, axesFrom(x, 2), epsilon)
+    return op.Add(op.Mul(xhat, column(scale)), column(bias))
+  },
+  LayerNormalization: ([x, scale, bias], { axis, epsilon }) => {
+    const axes = axesFrom(x, axisOf(axis, dimsOf(x).length))
+    const { xhat, invStd } = standardize(x, axes, epsilon)
+    const scaled = op.Mul(xhat, scale)
+    return [bias ? op.Add(scaled, bias) : scaled, op.ReduceMean(x, axes, { keepdims: 1 }), invStd]
+  },
+  Clip: ([x, min, max]) => {
+    const raised = min ? op.Max([x, min]) : x
+    return max ? op.Min([raised, max]) : raised
+  },
+  DepthToSpace: ([x], { blocksize, mode }) => depthToSpace(x, blocksize, mode),
+  Gelu: ([x], { approximate }) => {
+    const share = approximate === 'tanh' ? op.Tanh(gauss(x)) : op.Erf(op.Mul(x, Math.SQRT1_2))
+    return op.Mul(op.Mul(x, 0.5), op.Add(share, 1))
+  },
+  GlobalMaxPool: ([x]) => op.ReduceMax(x, axesFrom(x, 2), { keepdims: 1 }),
+  PRelu: ([x, slope]) => op.Where(op.Less(x, 0), op.Mul(x, slope), x),
+  ReduceLogSum: ([x, axes], attributes) => op.Log(op.ReduceSum(x, axes, attributes)),
+  Resize: ([x, roi, scales, sizes], attributes) => resizeByProducts([x, roi, scales, sizes], attributes),
+  Softmax: ([x], { axis }) => softmax(x, axis),
+} satisfies Lowerings<Definitions>
+
+/** Operators that become others, for which there are shaders: some as in the lowerings for onnxruntime's provider. */
+export const expansions = table as unknown as Readonly<Record<string, AnyLowering>>

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest'
+import { convnet, lenet, llama, mlp, resnet, vit } from '../../models/index.js'
+import { gradients } from '../../src/grad/gradient.js'
+import { input } from '../../src/ir/leaf.js'
+import type { Value } from '../../src/ir/value.js'
+import { shaderProgram } from '../../src/shader/program.js'
+
+const models = {
+  mlp: [() => mlp({ features: 6, hidden: [8], classes: 3 }), [4, 6]],
+  lenet: [() => lenet({ classes: 3 }), [2, 1, 28, 28]],
+  convnet: [() => convnet({ channels: 2, stages: [4, 6], classes: 3 }), [2, 2, 8, 8]],
+  resnet: [
+    () => resnet({ channels: 2, size: 8, stem: 'cifar', depths: [1, 1], stages: [4, 6], classes: 3 }),
+    [2, 2, 8, 8],
+  ],
+  vit: [() => vit({ channels: 1, size: 8, patch: 4, width: 8, heads: 2, layers: 1, classes: 3 }), [2, 1, 8, 8]],
+  llama: [() => llama({ vocabulary: 8, context: 4, width: 8, heads: 2, layers: 1 }), [2, 4]],
+} as const
+
+describe('a model with all of its gradients > becomes shaders', () => {
+  it.each(Object.entries(models))('%s', (_, [build, dims]) => {
+    const { inputs, outputs, parameters } = build()
+    const [y] = outputs.values()
+    const dy = input('dy', 'float32', y!.shape)
+    const dx = gradients([[y!, dy]], [...parameters.values()])
+    const results = [...parameters.keys()].flatMap((name, i) => (dx[i] ? [[`grad/${name}`, dx[i]] as const] : []))
+    const spec = {
+      name: 'model',
+      inputs: new Map([...inputs, ['dy', dy] as const]),
+      outputs: new Map([['y', y!] as const, ...results]),
+    }
+    const [[name, x]] = [...inputs] as [[string, Value]]
+    const lengths = new Map(x.shape!.map((dim, axis) => [dim, dims[axis]!] as const))
+    const known = y!.shape!.map((dim) => (typeof dim === 'number' ? dim : lengths.get(dim)!))
+    const found = shaderProgram(spec, { [name]: dims, dy: known })
+    expect([...found.outputs.keys()]).toEqual([...spec.outputs.keys()])
+    for (const [name] of results)
+      expect(found.outputs.get(name)!.value.shape).toEqual(parameters.get(name.slice('grad/'.length))!.shape)
+    expect(results.length).toBeGreaterThanOrEqual(4)
+    expect(found.kernels.every(({ reads }) => reads.length <= 7)).toBe(true)
+  })
+})
