@@ -62,13 +62,17 @@ function numberToFloat16(value: number): number {
   setFloat16(word, 0, value)
   return word.getUint16(0)
 }
-function bfloat16ToNumber(bits: number): number {
-  word.setUint32(0, bits * 0x10000)
-  return word.getFloat32(0)
+const single = new Float32Array(1)
+const singleBits = new Int32Array(single.buffer)
+/** The number of bfloat16 bits. */
+export function bfloat16ToNumber(bits: number): number {
+  singleBits[0] = bits << 16
+  return single[0]!
 }
-function numberToBfloat16(value: number): number {
-  word.setFloat32(0, value)
-  const bits = word.getUint32(0)
+/** The bits of a number rounded to bfloat16, to even if it is in the middle. */
+export function numberToBfloat16(value: number): number {
+  single[0] = value
+  const bits = singleBits[0]!
   return Number.isNaN(value) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
 }
 

@@ -72,7 +72,7 @@ const sameFields: Readonly<Record<SameField, true>> = {
   ...{ freeBatch: true, untie: true, freeze: true, decayVectors: true, features: true },
   ...{ layerDecay: true, schedule: true, clipNorm: true, clipValue: true, batchSize: true, microBatch: true },
   ...{ recompute: true, curvatureBatch: true, curvatureShare: true, ema: true, earlyStopping: true, seed: true },
-  ...{ passes: true, pooling: true },
+  ...{ passes: true, pooling: true, localSteps: true, gradientCompression: true },
 }
 
 /** The fields of a recipe that repeat passes of a model or pool its outputs. */

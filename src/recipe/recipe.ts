@@ -2,6 +2,7 @@ import type { AdapterOptions } from '../adapter/create-adapter.js'
 import type { Schedule } from '../optim/schedule.js'
 import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
 import type { Recompute } from '../train/graphs/recompute.js'
+import type { LocalStepsOptions } from '../train/local-steps.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { PassOptions } from '../train/model/repeat-model.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
@@ -65,6 +66,8 @@ export interface Recipe extends GroupOptions, PassOptions {
   readonly curvatureShare?: number
   /** 'cached': the frozen layers before the first trained one run once over the data. */
   readonly features?: 'cached'
+  readonly localSteps?: LocalStepsOptions
+  readonly gradientCompression?: 'bfloat16'
   readonly ema?: number
   /** Stores the weights that are best on the validation data; `true`: by their loss. */
   readonly best?: boolean | MonitorOptions

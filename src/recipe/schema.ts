@@ -9,6 +9,7 @@ import type {
   StepSchedule,
 } from '../optim/schedule.js'
 import { threadRange } from '../runtime/runtime.js'
+import type { LocalStepsOptions } from '../train/local-steps.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
 import type { FreezeOptions, ParameterGroup } from '../train/parameter-groups.js'
 import {
@@ -296,6 +297,15 @@ export const recipeSchema: JsonSchema = object<Recipe>(
     ),
     curvatureBatch: choice(['step', 'fixed'], "what IRE's curvature is estimated on"),
     curvatureShare: real({ exclusiveMinimum: 0, maximum: 1 }, 'the share of the batch for the curvature'),
+    localSteps: object<LocalStepsOptions>(
+      {
+        steps: whole(1, 'steps between two averages of the weights of processes'),
+        outerLr: real(nonNegative, 'the learning rate of the outer optimizer'),
+        outerMomentum: real({ minimum: 0, exclusiveMaximum: 1 }, 'the momentum of the outer optimizer'),
+      },
+      ['steps'],
+    ),
+    gradientCompression: choice(['bfloat16'], 'the type in which processes send gradients'),
     ema: real({ minimum: 0, exclusiveMaximum: 1 }, 'the decay of the average of the weights'),
     best: either([flag(), object<MonitorOptions>(watch)], 'true, false or { metric, mode, minDelta }'),
     earlyStopping: object<Exclude<Recipe['earlyStopping'], undefined>>(

@@ -110,7 +110,11 @@ export async function evaluateBatches<T extends TensorMap>(
 }
 
 /** Adds up the sums of all processes. */
-async function reduceSums(group: Group, metrics: BuiltMetrics, own: MetricAccumulator): Promise<MetricAccumulator> {
+export async function reduceSums(
+  group: Group,
+  metrics: BuiltMetrics,
+  own: MetricAccumulator,
+): Promise<MetricAccumulator> {
   const { loss, weight, count, sums } = own.save()
   const numbers = Float64Array.of(loss, weight, count)
   const arrays = Object.entries(sums).map(([name, sum]) => [name, Float64Array.from(sum)] as const)

@@ -100,7 +100,10 @@ class FeaturesAborted extends Error {}
 /** Number of recoveries from lost devices that are tried without a step in between. */
 const maxRecoveries = 3
 
-/** Steps between two comparisons of the weights of a group's processes, besides those at the ends of intervals. */
+/**
+ * Steps between two comparisons of the weights of a group's processes, besides those at the ends of intervals and of
+ * rounds of local steps.
+ */
 const compareEvery = 100
 
 /** One call of `Trainer.fit`: steps, evaluation intervals, checkpoints, and recovery from lost devices. */
@@ -118,6 +121,8 @@ export class FitLoop {
   #collects = false
   /** Whether a callback has returned 'stop': in a group, a callback of any process before the last agreement. */
   #stopped = false
+  /** Answers of `onStep` that wait for the end of a round of local steps, and the number of steps that wait. */
+  #waiting = { stop: false, save: false, steps: 0 }
   /** Whether `signal` of any process of the group was aborted before the last agreement. */
   #aborted = false
   /** Number of steps of the current interval in this call, and the time of its start. */
@@ -201,8 +206,10 @@ export class FitLoop {
       run.progress.afterBatch(batch)
       const { evaluateEvery } = this.#options
       const complete = evaluateEvery === undefined ? batch.last : run.step % evaluateEvery === 0
+      const isEnd = complete || hasReachedTotals(run, this.#resolved)
+      await run.endRound(isEnd)
       const end = this.#summarizeInterval(done)
-      if (complete || hasReachedTotals(run, this.#resolved)) run.progress.ended = end
+      if (isEnd) run.progress.ended = end
       await this.#afterStep(done, complete)
       if (!complete && !this.#isOver) continue
       // If aborted within an interval, yield training metrics now; the resumed run validates at its end.
@@ -266,27 +273,35 @@ export class FitLoop {
     return summarizeInterval(last, secondsPerStep, this.#trainer.optimizer)
   }
 
-  /** Calls `onStep`, and saves a checkpoint if one is due within an interval. */
+  /**
+   * Calls `onStep`, and saves a checkpoint if one is due within an interval. Within a round of local steps processes
+   * have different weights and do not wait for each other, so that everything but the call follows after the round.
+   */
   async #afterStep(done: StepProgress, complete: boolean): Promise<void> {
     const answer = await this.#options.onStep?.(done)
-    this.#stopped = answer === 'stop'
     if (answer === 'save' && !this.#options.checkpoints)
       throw new OnnxIreError('invalid-option', "fit: onStep returned 'save', which needs the option checkpoints")
-    const { group } = this.#trainer
+    const { stop, save, steps } = this.#waiting
+    const waiting = { stop: stop || answer === 'stop', save: save || answer === 'save', steps: steps + 1 }
+    const { isAveraged } = this.#run
+    this.#waiting = isAveraged ? { stop: false, save: false, steps: 0 } : waiting
+    if (!isAveraged) return
+    this.#stopped = waiting.stop
+    const { group, localSteps } = this.#trainer
     // The checkpoint at the end of an interval is saved after its validation.
-    const due = !complete && !this.#isOver && this.#writer?.isDue(this.#run.step, answer === 'save') === true
+    const due = !complete && !this.#isOver && this.#writer?.isDue(this.#run.step, waiting) === true
     if (!complete && this.#collects && (await decidedByFirst(group!, due))) await this.#run.collect()
     if (due) this.#stopped = (await this.#writer!.save(this.#run.step)) === 'stop'
     await this.#agree()
-    if (group && (complete || this.#run.step % compareEvery === 0)) await this.#run.checkReplicas(group)
+    if (group && (complete || localSteps || this.#run.step % compareEvery === 0)) await this.#run.checkReplicas(group)
   }
 
   /** Makes 'stop' and an aborted signal of one process those of all processes of the group. */
   async #agree(): Promise<void> {
-    const { group } = this.#trainer
-    if (!group) return
+    const { group, localSteps } = this.#trainer
+    if (!group && !localSteps) return
     const flags = Float64Array.of(Number(this.#stopped), Number(this.#options.signal?.aborted === true))
-    await group.allReduce([flags])
+    await group?.allReduce([flags])
     this.#stopped = flags[0]! > 0
     this.#aborted = flags[1]! > 0
   }
@@ -341,7 +356,8 @@ export class FitLoop {
   }
 
   get #isAborted(): boolean {
-    return this.#trainer.group ? this.#aborted : this.#options.signal?.aborted === true
+    const { group, localSteps } = this.#trainer
+    return group || localSteps ? this.#aborted : this.#options.signal?.aborted === true
   }
 
   get #isOver(): boolean {

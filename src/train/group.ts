@@ -13,9 +13,19 @@ export interface Group {
   readonly size: number
   /** Replaces arrays by their sums over all processes, the same bits in each. Arrays have equal lengths everywhere. */
   allReduce(arrays: readonly FloatArray[]): Promise<void>
+  /**
+   * Sends the i-th of `size` equal parts of `sent` to process i. `received` is then the parts from all processes, by
+   * rank. A part has less than 2 GB.
+   */
+  allToAll(sent: Uint8Array, received: Uint8Array): Promise<void>
+  /** Sends `own` to all processes. `all` is then the bytes of all processes, by rank. `own` has less than 2 GB. */
+  allGather(own: Uint8Array, all: Uint8Array): Promise<void>
   /** Replaces arrays by those of one process, by default rank 0. Arrays have equal types and lengths everywhere. */
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root?: number): Promise<void>
 }
+
+/** Replaces arrays by their sums over all processes, as `Group.allReduce`. */
+export type SumArrays = Group['allReduce']
 
 /** Waits until every process has made the same call. */
 export const barrier = (group: Group): Promise<void> => group.allReduce([new Float64Array(1)])

@@ -6,7 +6,7 @@ import type { BatchSums } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
 import { emptyRecord } from '../util/record.js'
-import type { Group } from './group.js'
+import type { Group, SumArrays } from './group.js'
 
 /** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
 export interface BatchResult<T> extends BatchSums {
@@ -64,6 +64,7 @@ export type Reduction = 'mean' | 'sampled' | 'sum'
 /**
  * Runs micro-batches and returns the result of the whole batch. At most one gradient is stored besides the sum.
  * @param group the processes that run the other micro-batches of the batch
+ * @param sumGradients adds up gradients over these processes; default `allReduce` of the group
  */
 export async function accumulate<T extends TensorMap>(
   backend: Accumulator<T>,
@@ -71,6 +72,7 @@ export async function accumulate<T extends TensorMap>(
   reduction: Reduction,
   run: (tensors: Tensors, index: number) => Promise<BatchResult<T>>,
   group?: Group,
+  sumGradients?: SumArrays,
 ): Promise<BatchResult<T>> {
   const sum = new ResultSum(backend, reduction)
   const iterator = microBatches[Symbol.iterator]()
@@ -80,7 +82,7 @@ export async function accumulate<T extends TensorMap>(
     next = iterator.next()
     await sum.add(await run(tensors, index), examples, index === 0 && next.done === true)
   }
-  if (group) await sum.reduce(group)
+  if (group) await sum.reduce(group, sumGradients)
   return sum.result()
 }
 
@@ -168,7 +170,7 @@ class ResultSum<T extends TensorMap> {
   }
 
   /** Adds the sums of the other processes, whose graphs have the same outputs. */
-  async reduce(group: Group): Promise<void> {
+  async reduce(group: Group, sumGradients: SumArrays = (arrays) => group.allReduce(arrays)): Promise<void> {
     const numbers = Float64Array.of(this.#loss, this.#count, this.#weight, this.#examples)
     await group.allReduce([numbers, ...Object.values(this.#sums), ...Object.values(this.#statistics)])
     const [loss = 0, count = 0, weight = 0, examples = 0] = numbers
@@ -177,7 +179,7 @@ class ResultSum<T extends TensorMap> {
     this.#weight = weight
     this.#examples = examples
     // The gradients of processes are in host memory: see `checkTrainerOptions`.
-    await group.allReduce(Object.values((await this.#finish()) as ParameterArrays))
+    await sumGradients(Object.values((await this.#finish()) as ParameterArrays))
   }
 
   async result(): Promise<BatchResult<T>> {

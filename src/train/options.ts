@@ -14,6 +14,7 @@ import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
 import type { Group } from './group.js'
+import { checkLocalSteps, type LocalStepsOptions } from './local-steps.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
 import type { StartOptions } from './model/start-model.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
@@ -90,6 +91,19 @@ export interface TrainerOptions
    * The weights are the same, a step sends half as much again, and checkpoints do not depend on it. Default false.
    */
   readonly shardOptimizer?: boolean
+  /**
+   * Steps that each process takes on its own part of every batch between two averages of the weights, for slow links:
+   * DiLoCo (arXiv 2311.08105). An evaluation interval and training end with an average too. Between averages no process
+   * waits for another; 'stop' and 'save' of `onStep`, `signal` and checkpoints wait for the next one. See
+   * docs/scale-out.md. Default: the gradients of all processes at every step.
+   */
+  readonly localSteps?: LocalStepsOptions
+  /**
+   * 'bfloat16': gradients, or with `localSteps` displacements of the weights, are sent between processes in 16 bits,
+   * with error feedback: what rounding takes away is added at the next step. A resumed run begins without this error,
+   * and so has other roundings. IRE's curvature is sent in 32 bits. Without effect in one process. Default: 32 bits.
+   */
+  readonly gradientCompression?: 'bfloat16'
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
   readonly seed?: number
 }
@@ -212,7 +226,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
     adapter: true,
     trainable: true,
   },
-  ...{ metrics: true, seed: true, group: true, shardOptimizer: true },
+  ...{ metrics: true, seed: true, group: true, shardOptimizer: true, localSteps: true, gradientCompression: true },
   ...{
     batchNorm: true,
     dropout: true,
@@ -244,11 +258,22 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   const { group } = options
   if (group !== undefined && typeof group?.allReduce !== 'function')
     throw invalidOption('Trainer', 'group', group, "await mpi() of 'onnx-ire/node', or omitted")
-  if (group && runtime.device)
+  const { localSteps, gradientCompression } = options
+  if (localSteps !== undefined) checkLocalSteps(localSteps)
+  if (localSteps && options.shardOptimizer)
     throw invalidOption(
       'Trainer',
-      'group',
-      group,
+      'shardOptimizer',
+      true,
+      'omitted with localSteps, in which each process updates all tensors',
+    )
+  if (gradientCompression !== undefined && gradientCompression !== 'bfloat16')
+    throw invalidOption('Trainer', 'gradientCompression', gradientCompression, "'bfloat16' or omitted")
+  if ((group || localSteps) && runtime.device)
+    throw invalidOption(
+      'Trainer',
+      group ? 'group' : 'localSteps',
+      group ?? localSteps,
       `omitted with ${runtime.description}: processes train together on the CPU`,
     )
   if (batchNorm !== 'frozen' && batchNorm !== 'trained')

@@ -21,7 +21,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
-import type { Group } from './group.js'
+import type { Group, SumArrays } from './group.js'
 import type { BatchResult } from './micro-batches.js'
 import {
   accumulate,
@@ -52,6 +52,10 @@ interface GradientInputs<T> {
   readonly share?: number
   /** Names of the parameters whose gradients are needed. Default: all. */
   readonly parameterNames?: ReadonlySet<string>
+  /** Whether the gradient is that of the examples of this process only. Default: of all processes. */
+  readonly isLocal?: boolean
+  /** Adds up gradients over the processes of the group. Default: its `allReduce`. */
+  readonly sumGradients?: SumArrays | undefined
 }
 
 /** The examples of a batch that a process computes. */
@@ -106,9 +110,9 @@ export class Programs<T extends TensorMap> {
     return size === 1 ? undefined : { index: rank, of: size, unit: this.#fixedBatch }
   }
 
-  /** Computes the gradient of a batch: of all examples, also those of other processes. */
+  /** Computes the gradient of a batch: of all examples, also those of other processes, unless it is local. */
   async gradient(inputs: GradientInputs<T>): Promise<BatchResult<T>> {
-    const { kind, random, parameterNames, first = 0 } = inputs
+    const { kind, random, parameterNames, first = 0, sumGradients } = inputs
     const share = this.#takeShare(inputs)
     const { spec, noise, probes, modeFeeds } = this.#gradientGraph(kind)
     const signs = sampleInputs(
@@ -135,10 +139,16 @@ export class Programs<T extends TensorMap> {
       return kind === 'loss' ? result : { ...result, loss: 0, sums: {}, statistics: {} }
     }
     const microBatchGraphs = this.#microBatchGraphs()
-    const group = this.#group
-    if (!microBatchGraphs) return this.#runBatch(share, noise.size > 0 ? 'sampled' : 'mean', (x) => run(x, {}), group)
-    const scales = await this.#lossScales(microBatchGraphs, this.#split(share), inputs, noise.size > 0)
-    return accumulate(this.#backend, this.#split(share), 'sum', (tensors, i) => run(tensors, scales[i]!), group)
+    const group = inputs.isLocal ? undefined : this.#group
+    const parts = () => this.#split(share)
+    if (!microBatchGraphs) {
+      const reduction = noise.size > 0 ? 'sampled' : 'mean'
+      if (!this.#group) return this.#runBatch(share, reduction, (tensors) => run(tensors, {}))
+      return accumulate(this.#backend, parts(), reduction, (tensors) => run(tensors, {}), group, sumGradients)
+    }
+    const scales = await this.#lossScales(microBatchGraphs, parts(), inputs, noise.size > 0, group)
+    const runPart = (tensors: Tensors, i: number) => run(tensors, scales[i]!)
+    return accumulate(this.#backend, parts(), 'sum', runPart, group, sumGradients)
   }
 
   /** Computes loss and metrics of a batch: of the examples of this process. */
@@ -194,6 +204,7 @@ export class Programs<T extends TensorMap> {
     microBatches: Iterable<MicroBatch>,
     at: Pick<GradientInputs<T>, 'parameters' | 'statistics'>,
     sampled: boolean,
+    group: Group | undefined,
   ): Promise<Tensors[]> {
     const program = await this.#program(divisors)
     const counts: Divisors[] = []
@@ -204,7 +215,7 @@ export class Programs<T extends TensorMap> {
       const weights = [...scaleInputs.keys()].map((name) => [name, number(`weight/${name}`)])
       counts.push({ count: number('count'), weights: Object.fromEntries(weights) })
     }
-    return lossScales(counts, await sumDivisors(counts, this.#group), sampled).map((scales) =>
+    return lossScales(counts, await sumDivisors(counts, group), sampled).map((scales) =>
       Object.fromEntries(
         [...scaleInputs].map(([name, { name: input, dtype }]) => [input!, tensorFrom(dtype, [], [scales[name]!])]),
       ),
@@ -260,10 +271,9 @@ export class Programs<T extends TensorMap> {
     share: Share,
     reduction: Reduction,
     run: (tensors: Tensors) => Promise<BatchResult<T>>,
-    group?: Group,
   ): Promise<BatchResult<T>> {
-    if (!group && this.#microBatchSize(share.size) >= share.size) return run(share.tensors)
-    return accumulate(this.#backend, this.#split(share), reduction, run, group)
+    if (this.#microBatchSize(share.size) >= share.size) return run(share.tensors)
+    return accumulate(this.#backend, this.#split(share), reduction, run)
   }
 
   *#split({ tensors, size, counts }: Share, microSize = this.#microBatchSize(size)): Generator<MicroBatch> {
@@ -273,14 +283,14 @@ export class Programs<T extends TensorMap> {
 
   /**
    * Takes the first examples of a batch: a share of them, at least one, or as many as the model's file fixes. Of these,
-   * takes those of this process.
+   * takes those of this process; if it has none, a local gradient is of those that were loaded in their place.
    */
-  #takeShare({ batch, size, whole = size, first = 0, share = 1 }: GradientInputs<T>): Share {
+  #takeShare({ batch, size, whole = size, first = 0, share = 1, isLocal = false }: GradientInputs<T>): Share {
     const unit = this.#fixedBatch ?? 1
     const end = Math.min(whole, unit * Math.max(1, Math.round((share * whole) / unit)))
     const own = Math.min(size, Math.max(0, end - first))
-    const given = { tensors: batch, size, counts: own > 0 }
-    if (own === size) return given
+    const given = { tensors: batch, size, counts: own > 0 || isLocal }
+    if (own === size || (own === 0 && isLocal)) return given
     const taken = own || Math.min(size, unit)
     const { tensors } = this.#split(given, taken).next().value as MicroBatch
     return { tensors, size: taken, counts: own > 0 }

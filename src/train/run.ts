@@ -1,6 +1,5 @@
-import type { BackendSpec, TensorMap, TrainingBackend, TrainingDevice, TrainingState } from '../backend/backend.js'
-import { HostBackend } from '../backend/host.js'
-import { OnnxBackend } from '../backend/onnx/onnx-backend.js'
+import type { TensorMap, TrainingBackend, TrainingState } from '../backend/backend.js'
+import { createBackend } from '../backend/create-backend.js'
 import { runStep, type StepReport } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
@@ -15,8 +14,7 @@ import type { FlatMask } from '../optim/ire/mask.js'
 import { unwrap } from '../optim/optimizer.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { initialState, type OptimizerState } from '../optim/state.js'
-import type { DeviceTensor, DeviceTensors } from '../runtime/device.js'
-import type { Runtime } from '../runtime/runtime.js'
+import type { DeviceTensor } from '../runtime/device.js'
 import { SerialQueue } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
@@ -25,10 +23,12 @@ import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
+import { CompressedSum } from './compressed-sum.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { checkEqual, type Group } from './group.js'
+import { LocalSteps } from './local-steps.js'
 import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
 import { Programs } from './programs.js'
@@ -88,6 +88,10 @@ export class Run {
   readonly #shard: GroupShard | undefined
   /** The whole optimizer state of the current step, after `collect` in rank 0. */
   #collected: OptimizerState | undefined
+  /** Rounds of local steps, if the run has them. */
+  readonly #local: LocalSteps | undefined
+  /** Sums of the first and the second gradient of a step, with the option gradientCompression. SAM has a second one. */
+  readonly #compressed: readonly CompressedSum[]
   #progress: Progress
   #state: OptimizerState
   /** The state that the backend has. */
@@ -113,6 +117,11 @@ export class Run {
     const spec = { optimizer, parameters: graphs.parameters, rules: this.#rules, shard: this.#shard }
     this.#backend = createBackend(runtime, spec)
     this.programs = new Programs(graphs, this.#backend, microBatch, this.#group)
+    const { localSteps, gradientCompression } = options
+    const group = this.#group
+    this.#compressed = group && gradientCompression ? [new CompressedSum(group), new CompressedSum(group)] : []
+    const metrics = graphs.metrics.training
+    this.#local = localSteps && new LocalSteps(localSteps, group, this.#weights.outer!, this.#state, metrics)
     this.#buildStage = buildStage
     this.#progress = new Progress(graphs.metrics.training, options)
   }
@@ -178,11 +187,21 @@ export class Run {
     if (shard) this.#collected = await this.#queue.run(() => shard.collect(this.#state))
   }
 
+  /** Whether the processes of the group have the same state: not within a round of local steps. */
+  get isAveraged(): boolean {
+    return (this.#local?.taken ?? 0) === 0
+  }
+
   /**
-   * Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`, and if
-   * the optimizer's state is not collected.
+   * Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`, and
+   * `runtime` within a round of local steps and if the optimizer's state is not collected.
    */
   checkpoint(): Uint8Array {
+    if (!this.isAveraged)
+      throw new OnnxIreError(
+        'runtime',
+        `step ${this.step} is within a round of local steps, from which no run can resume: return 'save' from onStep, which saves a checkpoint after the round`,
+      )
     const { groups } = this.hostWeights
     const state = this.#shard ? this.#collected : this.#state
     if (!state)
@@ -205,6 +224,8 @@ export class Run {
     this.#state = restored.state
     this.#collected = undefined
     this.#hostIsStale = false
+    this.#local?.reset()
+    for (const sum of this.#compressed) sum.reset()
     this.#progress = new Progress(this.programs.graphs.metrics.training, this.#options, restored.progress)
     this.data = restored.data
     return restored.data
@@ -278,6 +299,9 @@ export class Run {
     const { curvatureShare = 1 } = this.#options
     const { statistics } = this.#weights
     const { step, progress } = this
+    const { ire } = unwrap(optimizer)
+    // A mask is computed from the curvature of all processes, so that it is the same in each.
+    const isLocal = this.#local !== undefined && !(ire?.curvature === 'empirical' && refreshesAt(ire, step))
     const prepared = prepareFor(programs, batch)
     const parameterNames = this.#trainedAt(step, settings)
     const started = Date.now()
@@ -285,6 +309,7 @@ export class Run {
     const gradients: TensorMap[] = []
     const before = options.measured ? await this.#copyState() : undefined
     await this.#load()
+    this.#local?.beforeStep(this.#weights.parameters)
     const takeStep = () =>
       runStep(
         this.#backend,
@@ -295,6 +320,8 @@ export class Run {
             kind,
             ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
             share: kind === 'curvature' ? curvatureShare : 1,
+            isLocal: isLocal && kind === 'loss',
+            sumGradients: this.#local || kind !== 'loss' ? undefined : this.#compressed[first ? 1 : 0]?.reduce,
             parameters,
             statistics,
             // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
@@ -322,7 +349,9 @@ export class Run {
     } finally {
       for (const set of gradients) this.#backend.release(set)
     }
-    progress.interval.add(first!)
+    if (!isLocal) progress.interval.add(first!)
+    // Examples that were loaded in place of missing ones are counted by the process that they belong to.
+    this.#local?.afterStep(isLocal && batch.first < batch.whole ? first! : null)
     if (ema !== undefined) await this.#backend.updateAverages(ema)
     // Running statistics come from the loss gradient at the unperturbed parameters only.
     this.#weights.updateStatistics(first!.statistics)
@@ -336,6 +365,21 @@ export class Run {
       seconds: (Date.now() - started) / 1000,
       ...(tensors ? { tensors } : {}),
     }
+  }
+
+  /**
+   * Ends a round of local steps if it has all its steps, and in any case before an evaluation and the end of training.
+   * @param isEnd whether one of these follows
+   */
+  async endRound(isEnd: boolean): Promise<void> {
+    const local = this.#local
+    if (!local || this.isAveraged || !(isEnd || local.isComplete)) return
+    await this.#queue.run(async () => {
+      const { parameters, statistics, averages = {} } = this.#weights
+      const others = [...Object.values(statistics), ...Object.values(averages)]
+      const sums = await local.end({ parameters, optimizer: this.#state, others }, this.#compressed[0]?.reduce)
+      this.progress.interval.add(sums)
+    })
   }
 
   /** Copies what a measured step will change: the parameters, and the mask if the step refreshes it. */
@@ -442,17 +486,3 @@ const prepareFor = ({ graphs }: Programs<TensorMap>, { tensors, size, whole, fir
   batch: prepareBatch(tensors, graphs.data, graphs.loss.labels),
   ...{ size, whole, first },
 })
-
-/**
- * Creates the training backend of a runtime: the device's own backend if it has one, ONNX graphs on any other device,
- * host arrays if the runtime has no device.
- * @throws 'invalid-option' if the runtime's device cannot train these parameters
- */
-function createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<TensorMap> {
-  const device = runtime.device as TrainingDevice | undefined
-  if (!device) return new HostBackend(runtime, spec)
-  const backend: TrainingBackend<DeviceTensors> = device.createBackend
-    ? device.createBackend(runtime, spec)
-    : new OnnxBackend(runtime, device, spec)
-  return backend as TrainingBackend<TensorMap>
-}

@@ -1,4 +1,4 @@
-import { type FloatArray, mapArrays, viewFloats } from '../ir/float-array.js'
+import { type FloatArray, mapArrays, viewFloats, zeroArrayLike } from '../ir/float-array.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { allocateIn, createWasmMemory, type WasmMemory } from '../ir/wasm-memory.js'
@@ -18,13 +18,15 @@ import type { TrainerOptions } from './options.js'
 
 /** The host arrays of a run: all weights and running statistics that training changes, in memory of the runtime. */
 export class WeightStore {
-  /** Arrays by group, as in checkpoints: 'parameter', 'statistic' and, if the run has them, 'ema' and 'best'. */
+  /** Arrays by group, as in checkpoints: 'parameter', 'statistic' and, if the run has them, 'ema', 'best', 'outer'. */
   readonly groups: RunArrays
   readonly parameters: ParameterArrays
   /** Running statistics of trained norms. */
   readonly statistics: ParameterArrays
   /** Moving averages of parameters and statistics, if the run has them. */
   readonly averages: ParameterArrays | undefined
+  /** Momentum of the outer optimizer of local steps, if the run has them. */
+  readonly outer: ParameterArrays | undefined
   readonly #decay: number | undefined
   readonly #base: BaseOptimizer
   readonly #moments: () => OptimizerState['moments']
@@ -32,7 +34,7 @@ export class WeightStore {
   /** @param moments returns the current moments of the optimizer */
   constructor(
     graphs: TrainingGraphs,
-    { runtime, optimizer, ema, best }: TrainerOptions,
+    { runtime, optimizer, ema, best, localSteps }: TrainerOptions,
     moments: () => OptimizerState['moments'],
   ) {
     this.#decay = ema
@@ -51,11 +53,13 @@ export class WeightStore {
     }
     const copyAll = () => mapArrays({ ...this.parameters, ...this.statistics }, copy)
     this.averages = ema === undefined ? undefined : copyAll()
+    this.outer = localSteps && mapArrays(this.parameters, zeroArrayLike)
     this.groups = {
       parameter: this.parameters,
       statistic: this.statistics,
       ...(this.averages ? { ema: this.averages } : {}),
       ...(best ? { best: copyAll() } : {}),
+      ...(this.outer ? { outer: this.outer } : {}),
     }
   }
 

@@ -133,6 +133,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   freeze: ['FreezeOptions'],
   best: ['MonitorOptions'],
   earlyStopping: ['MonitorOptions'],
+  localSteps: ['LocalStepsOptions'],
   checkpoints: ['CheckpointsRecipe'],
   'optimizer.sam': ['SamOptions'],
   'optimizer.ire': ['IreRecipe', 'IreOptions'],

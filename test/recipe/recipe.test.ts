@@ -109,6 +109,8 @@ describe('checkRecipe', () => {
       microBatch: 1,
       curvatureBatch: 'fixed',
       curvatureShare: 0.25,
+      localSteps: { steps: 20, outerLr: 0.5, outerMomentum: 0 },
+      gradientCompression: 'bfloat16',
       ema: 0.99,
       best: { metric: 'f1-micro', mode: 'max', minDelta: 0.01 },
       earlyStopping: { metric: 'loss', patience: 3 },

@@ -33,6 +33,18 @@ export function localGroup(size: number): Group[] {
           for (const { arrays } of calls) arrays[i]!.set(sum)
         }
       }),
+    allToAll: (sent, received) =>
+      meet(rank, [sent, received], (calls) => {
+        const length = sent.length / size
+        for (const { rank: to, arrays } of calls)
+          for (const [from, { arrays: others }] of calls.entries())
+            arrays[1]!.set(others[0]!.slice(to * length, (to + 1) * length), from * length)
+      }),
+    allGather: (own, all) =>
+      meet(rank, [own, all], (calls) => {
+        for (const { arrays } of calls)
+          for (const [from, { arrays: others }] of calls.entries()) arrays[1]!.set(others[0]!, from * own.length)
+      }),
     broadcast: (arrays, root = 0) =>
       meet(rank, arrays, (calls) => {
         for (const { arrays } of calls) for (const [i, array] of arrays.entries()) array.set(calls[root]!.arrays[i]!)

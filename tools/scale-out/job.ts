@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
-import { adamw, crossEntropy, fromArrays, ire, labelColumn, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, fromArrays, ire, labelColumn, Trainer, type TrainerOptions } from 'onnx-ire'
 import { modelOf } from 'onnx-ire/graph'
 import { mlp } from 'onnx-ire/models'
 import { mpi, node } from 'onnx-ire/node'
 
 /**
- * One process of a job that main.ts or memory.ts measures: `node --import tsx job.ts JSON`. Rank 0 prints the median
- * times of sums over all processes and of training steps, in seconds, and the largest memory of each process.
+ * One process of a job that another file of this folder measures: `node --import tsx job.ts JSON`. Rank 0 prints the
+ * median times of sums over all processes and of training steps, and the mean of the latter, in seconds, and the largest
+ * memory of each process.
  */
 export interface Task {
   /** Calls for sums of a step; each one gives the lengths of its float32 arrays. */
@@ -23,6 +24,8 @@ export interface Task {
   /** Whether IRE with smoothed curvature is around AdamW. */
   readonly enhanced?: boolean
   readonly shardOptimizer?: boolean
+  /** Options that send less. */
+  readonly sending?: Pick<TrainerOptions, 'gradientCompression' | 'localSteps'>
   /** Seconds that a process waits for another. */
   readonly timeout?: number
 }
@@ -31,13 +34,15 @@ export interface Measured {
   /** All sums of a step. */
   readonly sums: number
   readonly step: number
+  /** Mean time of a step, for steps of different kinds. */
+  readonly mean: number
   readonly parameters: number
   /** Largest resident memory of each process, in bytes. */
   readonly peaks: readonly number[]
 }
 
 const task = JSON.parse(process.argv[2]!) as Task
-const { calls, hidden, batchSize, steps, epochs = 1, timeout = 600, enhanced, shardOptimizer = false } = task
+const { calls, hidden, batchSize, steps, epochs = 1, timeout = 600, enhanced, shardOptimizer = false, sending } = task
 const group = await mpi({ timeout })
 const runtime = node({ threads: 1 })
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
@@ -58,6 +63,7 @@ const trainer = await Trainer.create(model, {
   batchSize,
   group,
   shardOptimizer,
+  ...sending,
 })
 const times: number[] = []
 let last = performance.now()
@@ -77,8 +83,9 @@ const peaks = new Float64Array(group?.size ?? 1)
 peaks[group?.rank ?? 0] = 1024 * Number(/VmHWM:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))![1])
 await group?.allReduce([peaks])
 await measureSums()
-const step = median(times.slice(2))
-const measured: Measured = { sums: group ? median(sums) : 0, step, parameters, peaks: [...peaks] }
+const steady = times.slice(2)
+const [step, mean] = [median(steady), steady.reduce((sum, time) => sum + time, 0) / steady.length]
+const measured: Measured = { sums: group ? median(sums) : 0, step, mean, parameters, peaks: [...peaks] }
 if (!group || group.rank === 0) console.log(JSON.stringify(measured))
 await trainer.dispose()
 await runtime.dispose()

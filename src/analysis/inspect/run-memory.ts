@@ -157,7 +157,7 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
-  const { optimizer, head, ema, best, group, shardOptimizer } = options
+  const { optimizer, head, ema, best, localSteps, group, shardOptimizer } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
   const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}
@@ -191,7 +191,8 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
     optimizer,
     moments: momentBytes(graphs.parameters, rules),
     shards: shardOptimizer ? (group?.size ?? 1) : 1,
-    copies: [ema !== undefined, best !== undefined].filter(Boolean).length,
+    // Local steps have a momentum, and the weights at the beginning of a round.
+    copies: [ema !== undefined, best !== undefined, localSteps, localSteps].filter(Boolean).length,
   })
 }
 

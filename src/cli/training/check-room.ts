@@ -87,7 +87,7 @@ export function parseBytes(text: string): number {
 interface RunFiles {
   readonly model: Model
   readonly parameters: ParameterArrays
-  readonly options: Pick<TrainerOptions, 'optimizer' | 'ema' | 'best'>
+  readonly options: Pick<TrainerOptions, 'optimizer' | 'ema' | 'best' | 'localSteps'>
   /** Number of checkpoints that are kept. */
   readonly keep: number
   /** Bytes of the checkpoints that the run replaces. */
@@ -110,11 +110,12 @@ export async function checkDiskRoom(folder: string, files: RunFiles): Promise<st
 }
 
 /** Approximate size of a checkpoint: weights, their copies, the optimizer's moments and IRE's mask. */
-function checkpointBytes({ parameters, options: { optimizer, ema, best } }: RunFiles): number {
+function checkpointBytes({ parameters, options: { optimizer, ema, best, localSteps } }: RunFiles): number {
   const arrays = Object.values(parameters)
   const weights = arrays.reduce((sum, { byteLength }) => sum + byteLength, 0)
   const elements = arrays.reduce((sum, { length }) => sum + length, 0)
   const { base, ire } = unwrap(optimizer)
-  const copies = 1 + base.moments.length + [ema !== undefined, best, ire && ire.beta > 0].filter(Boolean).length
+  const others = [ema !== undefined, best, localSteps, ire && ire.beta > 0].filter(Boolean).length
+  const copies = 1 + base.moments.length + others
   return copies * weights + (ire ? elements : 0)
 }

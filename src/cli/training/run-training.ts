@@ -348,8 +348,9 @@ async function runSteps(
   const before = (await folder.readEvaluations()).at(-1)
   if (before && isAtShare(before)) return { epochs: [], interrupted: true }
   const board = tensorboard === undefined ? undefined : reportToTensorBoard(tensorboard, trainer, { recipe })
+  const last = recipe.localSteps ? 'round of local steps' : 'step'
   const interrupts = onInterrupt(request.io, () =>
-    progress.note('stopping after this step; press Ctrl-C again to quit at once'),
+    progress.note(`stopping after this ${last}; press Ctrl-C again to quit at once`),
   )
   const requests = new RequestReader(folder.path)
   const signal = {

@@ -62,6 +62,10 @@ export interface MpiLibrary {
   position(): readonly [rank: number, size: number]
   /** Sums `count` elements in place, on a thread of Node's pool. */
   allReduce(array: Float32Array | Float64Array, count: number): Promise<void>
+  /** Sends `count` bytes to each process and receives as many from each, on a thread of Node's pool. */
+  allToAll(sent: Uint8Array, received: Uint8Array, count: number): Promise<void>
+  /** Sends the same `count` bytes to each process and receives as many from each, on a thread of Node's pool. */
+  allGather(sent: Uint8Array, received: Uint8Array, count: number): Promise<void>
   /** Copies `count` bytes from rank `root`, on a thread of Node's pool. */
   broadcast(bytes: Uint8Array, count: number, root: number): Promise<void>
   /** Ends all processes, this one included, on a thread of Node's pool. */
@@ -113,6 +117,9 @@ function bind(handle: ReturnType<Koffi['load']>, path: string): MpiLibrary {
   const rank = handle.func('MPI_Comm_rank', 'int', [type, 'void *'])
   const size = handle.func('MPI_Comm_size', 'int', [type, 'void *'])
   const allReduce = handle.func('MPI_Allreduce', 'int', ['intptr_t', 'void *', 'int', type, type, type])
+  const exchange = ['void *', 'int', type, 'void *', 'int', type, type]
+  const allToAll = handle.func('MPI_Alltoall', 'int', exchange)
+  const allGather = handle.func('MPI_Allgather', 'int', exchange)
   const broadcast = handle.func('MPI_Bcast', 'int', ['void *', 'int', type, 'int', type])
   const abort = handle.func('MPI_Abort', 'int', [type, 'int'])
   const finalize = handle.func('MPI_Finalize', 'int', [])
@@ -158,6 +165,10 @@ function bind(handle: ReturnType<Koffi['load']>, path: string): MpiLibrary {
         sum,
         world,
       ),
+    allToAll: (sent, received, count) =>
+      later('MPI_Alltoall', allToAll, sent, count, byte, received, count, byte, world),
+    allGather: (sent, received, count) =>
+      later('MPI_Allgather', allGather, sent, count, byte, received, count, byte, world),
     broadcast: (bytes, count, root) => later('MPI_Bcast', broadcast, bytes, count, byte, root, world),
     abort: (code) => abort.async(world, code, () => {}),
     finalize: () => check('MPI_Finalize', finalize()),

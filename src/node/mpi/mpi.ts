@@ -98,6 +98,16 @@ export class MpiGroup implements Group {
     )
   }
 
+  /** As `Group.allToAll`. */
+  allToAll(sent: Uint8Array, received: Uint8Array): Promise<void> {
+    return this.#inTime('parts of an array', () => this.#library.allToAll(sent, received, sent.length / this.size))
+  }
+
+  /** As `Group.allGather`. */
+  allGather(own: Uint8Array, all: Uint8Array): Promise<void> {
+    return this.#inTime('parts of a sum', () => this.#library.allGather(own, all, own.length))
+  }
+
   /** As `Group.broadcast`. */
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root = 0): Promise<void> {
     return this.#inTime(`arrays of rank ${root}`, () =>

@@ -8,18 +8,20 @@ import type { Shard } from '../../optim/shard.js'
 import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
+import { resolveLocalSteps } from '../local-steps.js'
 import type { TrainerOptions } from '../options.js'
 import type { SavedProgress } from '../progress.js'
 import { checkSources, type FitData, type SourceChecksums } from './checksums.js'
 
-/** Arrays of a run by group: 'parameter', 'statistic' and, if the run has them, 'ema' and 'best'. */
+/** Arrays of a run by group: 'parameter', 'statistic' and, if the run has them, 'ema', 'best' and 'outer'. */
 export type RunArrays = Readonly<Record<string, ParameterArrays>>
 
 const format = 'onnx-ire checkpoint 2'
 
 /**
  * Encodes a run as a safetensors file. Tensors: `parameter/<name>`, `statistic/<name>` (running statistics of norms),
- * `ema/<name>` and `best/<name>` if the run has them, and the optimizer's moments and mask as `state/<moment>/<name>`.
+ * `ema/<name>`, `best/<name>` and `outer/<name>` (momentum of local steps) if the run has them, and the optimizer's
+ * moments and mask as `state/<moment>/<name>`.
  * Metadata, as JSON: `format`, the version; `run`, the fingerprint of the options; `numbers`, scalars of the optimizer;
  * `progress`, the position in the data and the metrics so far; `evaluation` of the optimizer, if it has any; `sources`,
  * checksums of what the run reads. Random streams depend only on the seed and the step, so the file has no random
@@ -159,9 +161,11 @@ export function createFingerprint(trainer: TrainerOptions): Fingerprint {
   const dropout = trainer.dropout === 'on' ? 'on' : undefined
   const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
   const curvatureShare = trainer.curvatureShare === 1 ? undefined : trainer.curvatureShare
+  const localSteps = trainer.localSteps && resolveLocalSteps(trainer.localSteps)
+  const { gradientCompression } = trainer
   const options = {
     ...{ groups, freeze, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
-    ...{ dropout, curvatureBatch, curvatureShare, features },
+    ...{ dropout, curvatureBatch, curvatureShare, features, localSteps, gradientCompression },
   }
   return { optimizer, seed, batchSize, options }
 }

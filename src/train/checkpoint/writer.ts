@@ -26,12 +26,15 @@ export class CheckpointWriter {
     this.#unlock = await this.#settings.store.lock?.()
   }
 
-  /** Whether a checkpoint is due after a step, or requested. */
-  isDue(step: number, requested: boolean): boolean {
+  /**
+   * Whether a checkpoint is due after a step, or requested.
+   * @param since `steps`: number of steps since the last call; `save`: whether a checkpoint was requested
+   */
+  isDue(step: number, since: { readonly steps: number; readonly save: boolean }): boolean {
     const { everySteps, everySeconds } = this.#settings
     return (
-      requested ||
-      (everySteps !== undefined && step % everySteps === 0) ||
+      since.save ||
+      (everySteps !== undefined && step % everySteps < since.steps) ||
       (everySeconds !== undefined && Date.now() - this.#savedAt >= 1000 * everySeconds)
     )
   }

@@ -6,7 +6,7 @@ import { needs } from '../../requirements.js'
 import { errorWith } from '../../thrown.js'
 import { type LauncherName, launchers, linesOf, runJob, script } from './job.js'
 
-/** Sums of arrays of several lengths and types, arrays of one rank, and the threads of a runtime; exits with code 7. */
+/** Sums of arrays, arrays and parts of ranks, and the threads of a runtime; exits with code 7. */
 const sums = script(`
   import { mpi, node } from './dist/node/index.js'
   const group = await mpi()
@@ -16,10 +16,15 @@ const sums = script(`
   const small = [new Float32Array([rank, 1]), new Float64Array([rank + 2 ** -40]), new Float32Array(0), new Float32Array([3])]
   const bytes = new Uint8Array(3).fill(rank + 7)
   const sent = [new Float32Array(50_000).fill(rank + 1), new Float32Array([rank]), new Float64Array([rank]), new Uint8Array([rank, 9])]
-  await Promise.all([group.allReduce([large, ...small, shared]), group.broadcast([bytes]), group.broadcast(sent, 1)])
+  const parts = Uint8Array.of(10 * rank, 10 * rank, 10 * rank + 1, 10 * rank + 1)
+  const [received, all] = [new Uint8Array(4), new Uint8Array(8)]
+  await Promise.all([
+    group.allReduce([large, ...small, shared]), group.broadcast([bytes]), group.broadcast(sent, 1),
+    group.allToAll(parts, received), group.allGather(parts, all),
+  ])
   const ends = [large, shared].map((array) => [array[0], array.at(-1)])
   const threads = Number(/(\\d+) thread/.exec(node().description)[1])
-  console.log(JSON.stringify({ rank, size, description, ends, small: small.map((array) => [...array]), bytes: [...bytes], sent: sent.map((array) => [array[0], array.at(-1)]), threads }))
+  console.log(JSON.stringify({ rank, size, description, ends, small: small.map((array) => [...array]), bytes: [...bytes], received: [...received], all: [...all], sent: sent.map((array) => [array[0], array.at(-1)]), threads }))
   await group.close()
   process.exitCode = 7
 `)
@@ -51,7 +56,7 @@ const joining = script(`import { mpi } from './dist/node/index.js'; await mpi()`
 
 for (const launcher of Object.keys(launchers) as LauncherName[])
   describe.concurrent(`a group of ${launcher}`, await needs(launcher), () => {
-    it('sums arrays, sends those of one rank, divides the cores, and ends with the exit code of its processes', async () => {
+    it('sums and sends arrays, divides the cores, and ends with the exit code of its processes', async () => {
       const { code, stdout } = await runJob(launcher, 2, sums)
       expect(code).toBe(7)
       const expected = {
@@ -68,9 +73,14 @@ for (const launcher of Object.keys(launchers) as LauncherName[])
           [1, 1],
           [1, 9],
         ],
+        all: [0, 0, 1, 1, 10, 10, 11, 11],
       }
       const lines = linesOf<{ rank: number; threads: number; description: string }>(stdout)
-      expect(lines).toEqual([0, 1].map((rank) => expect.objectContaining({ rank, ...expected })))
+      expect(lines).toEqual(
+        [0, 1].map((rank) =>
+          expect.objectContaining({ rank, received: [rank, rank, 10 + rank, 10 + rank], ...expected }),
+        ),
+      )
       for (const { threads, description } of lines) {
         // The launcher may have bound each process to cores of its own.
         expect(threads).toBeLessThanOrEqual(Math.max(1, Math.floor(availableParallelism() / 2)))
