@@ -101,7 +101,7 @@ export interface TrainerOptions
   /**
    * 'bfloat16': gradients, or with `localSteps` displacements of the weights, are sent between processes in 16 bits,
    * with error feedback: what rounding takes away is added at the next step. A resumed run begins without this error,
-   * and so has other roundings. IRE's curvature is sent in 32 bits. Without effect in one process. Default: 32 bits.
+   * and so has other roundings. IRE's curvature is sent in 32 bits. Without effect in one process. Default: as float32.
    */
   readonly gradientCompression?: 'bfloat16'
   /** Seed of the data order and of all random numbers. The same seed gives the same run, bit for bit. Default 0. */
