@@ -13,7 +13,8 @@ export const optionAdvice: Readonly<Record<string, string>> = {
   'TrainerOptions.earlyStopping': 'Needs validation data.',
   'TrainerOptions.gradientCompression': 'Pays off on links below 1 Gbit/s.',
   'LocalStepsOptions.steps': 'DiLoCo has 500 of them in pretraining; fine-tuning has fewer steps in all.',
-  'LocalStepsOptions.outerLr': 'With 1, and `outerMomentum` 0, the average of the weights replaces them, for few rounds.',
+  'LocalStepsOptions.outerLr':
+    'With 1, and `outerMomentum` 0, the average of the weights replaces them, for few rounds.',
   'PreparationOptions.batchNorm':
     "Compare both: with a new head 'trained' was better by 2 to 9 points, with the old one worse by 2. Small batches degrade statistics; a model trained from scratch needs 'trained'.",
   'PreparationOptions.dropout': "'on' is for models trained from scratch.",
