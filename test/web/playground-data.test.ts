@@ -69,17 +69,15 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       const first = page.tab.locator('#csv-preview tbody tr')
       expect(await first.count()).toBe(5)
       expect(await first.nth(3).locator('td').allInnerTexts()).toEqual(['bird 3', '3', '', 'short'])
-      await page.tab.click('#use-csv')
-      await expect(page.says(/^Ready/)).rejects.toThrow(/column 'size' is empty: fill it in/)
       await page.tab.selectOption('#csv-label', 'name')
       expect((await head())[0]).toBe('name class')
       expect((await head())[3]).toBe('kind texts, not learned')
-
-      const whole = rows.map((row) => row.replace(',,', ',0,'))
-      await page.tab.setInputFiles('#csv', page.file('whole.csv', ['name,age,size,kind', ...whole].join('\n')))
-      await page.says(/Choose the column/)
+      await page.tab.selectOption('#csv-label', 'kind')
       await page.tab.click('#use-csv')
-      await page.says(/^Ready/)
+      await page.says(/^Ready to train. 9 rows are left out, because values are missing.$/)
+      expect(await page.text('#data-summary')).toBe(
+        '51 examples of 2 classes: short (27), tall (24). 9 rows are left out, because values are missing.',
+      )
       const sliders = page.tab.locator('#try-row label')
       expect((await sliders.allInnerTexts()).map((text) => text.split(':')[0])).toEqual(['age', 'size'])
       // The network answers before it is trained.
@@ -87,6 +85,11 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await page.train({ epochs: '20', batch: '16' })
       await page.says(/^Done/)
       expect((await page.claimed('ire')).accuracy).toBeGreaterThan(0.8)
+      // The recipe reads the same columns and rows.
+      await page.tab.selectOption('#take-text', 'recipe')
+      await expect
+        .poll(async () => JSON.parse((await page.text('#take-code')) || '{}').data?.train)
+        .toMatchObject({ kind: 'csv', tensors: { row: ['age', 'size'] }, missing: 'skip' })
     },
     patience,
   )
@@ -161,8 +164,26 @@ describeWithChromium('training data in the playground', openPlayground, (browser
     async () => {
       const page = browser()
       await page.open()
+      // A phone, which has two cameras.
+      await page.tab.evaluate(() => {
+        const asked: unknown[] = []
+        const { mediaDevices } = navigator
+        const start = mediaDevices.getUserMedia.bind(mediaDevices)
+        mediaDevices.getUserMedia = (constraints) => {
+          asked.push((constraints!.video as MediaTrackConstraints).facingMode)
+          return start(constraints)
+        }
+        mediaDevices.enumerateDevices = async () =>
+          [{ kind: 'videoinput' }, { kind: 'videoinput' }] as MediaDeviceInfo[]
+        Object.assign(window, { asked })
+      })
       await page.tab.click('#story-camera')
       await page.says(/^Show something to the camera/)
+      const mirrored = () => page.tab.evaluate(() => document.querySelector('video')!.style.transform !== '')
+      expect(await mirrored()).toBe(true)
+      await page.tab.click('#camera-turn')
+      await expect.poll(mirrored).toBe(false)
+      expect(await page.tab.evaluate('asked')).toEqual(['user', 'environment'])
       const button = (card: number) => page.tab.locator(`#cards > li:nth-child(${card}) .record`)
       const count = async (card: number) => Number(await page.text(`#cards > li:nth-child(${card}) .count`))
       await button(1).hover()

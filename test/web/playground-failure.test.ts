@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest'
 import { OnnxIreError } from '../../src/util/errors.js'
-import { readCsv } from '../../src/web/index.js'
 import { toFailure } from '../../tools/playground/worker/failure.js'
 
 const full = [
@@ -37,17 +36,4 @@ it('other errors > shows their message', () => {
   expect(toFailure(new TypeError('x is undefined'))).toEqual({ code: 'unexpected', message: 'x is undefined' })
   expect(toFailure('a text')).toEqual({ code: 'unexpected', message: 'a text' })
   expect(toFailure(new OnnxIreError('device-lost', 'the WebGPU device was lost')).message).toMatch(/^The GPU was lost/)
-})
-
-it.each([
-  ['a column of numbers', 'a', 'number'],
-  ['a column of classes', 'b', 'class'],
-] as const)('an empty cell in %s > is named, without options that the page does not have', async (_, column, as) => {
-  const rows = new TextEncoder().encode('a,b\n1,x\n,\n')
-  const read = readCsv(rows, { tensors: { x: { columns: [column], as } } })
-  const error = await read.catch((error: unknown) => error)
-  expect((error as Error).message).toContain("'missing'")
-  const { message } = toFailure(error)
-  expect(message).toContain(`column '${column}' is empty: fill it in`)
-  expect(message).not.toMatch(/option|missing|impute/)
 })

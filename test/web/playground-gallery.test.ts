@@ -28,10 +28,9 @@ async function check(page: Playground, file: string, title: string, dark = false
   if (gallery) {
     await mkdir(gallery, { recursive: true })
     await page.tab.waitForTimeout(400)
-    // Otherwise the width of a scroll bar is missing.
-    const size = () => ({ width: innerWidth, height: document.documentElement.scrollHeight })
-    const { width, height } = await page.tab.evaluate(size)
-    await sharp(await page.tab.screenshot({ fullPage: true, clip: { x: 0, y: 0, width, height } }))
+    const picture = sharp(await page.tab.screenshot({ fullPage: true }))
+    const { width } = await picture.metadata()
+    await picture
       .resize({ width: Math.min(width, 900) })
       .webp({ quality: 70 })
       .toFile(join(gallery, `${file}.webp`))
@@ -63,6 +62,9 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
     async () => {
       const page = browser()
       await page.tab.setViewportSize(desktop)
+      // A picture of the whole page is as much narrower than the page as a scroll bar is wide.
+      const session = await page.context.newCDPSession(page.tab)
+      await session.send('Emulation.setScrollbarsHidden', { hidden: true })
       await page.open()
       await check(page, 'start', 'Start page')
       await page.tab.setViewportSize(phone)

@@ -80,6 +80,8 @@ export interface DataSummary {
   readonly counts: readonly number[]
   /** Names of files that could not be read. */
   readonly skipped: readonly string[]
+  /** Number of rows of a table that are left out, because a value is missing. */
+  readonly incomplete?: number
   /** The first pictures of each class, for examples that come from files. */
   readonly pictures?: readonly (readonly ImageData[])[]
   /** Columns of a table that are learned from. */

@@ -123,7 +123,8 @@ export class DataPanel {
     showStatus('Reading the data ...')
     const summary = await this.#calls.data(choice)
     this.show(summary)
-    showStatus(`Ready to train.${skippedText(summary.skipped)}`, summary.skipped.length > 0 ? 'warning' : 'info')
+    const omitted = omittedText(summary)
+    showStatus(`Ready to train.${omitted}`, omitted ? 'warning' : 'info')
   }
 
   /** Shows data that the worker has read. */
@@ -132,7 +133,7 @@ export class DataPanel {
     const counts = summary.classes.map((name, i) => `${name} (${summary.counts[i]})`)
     const shown = counts.length > 12 ? [...counts.slice(0, 12), `and ${counts.length - 12} more`] : counts
     byId('data-summary').textContent =
-      `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${skippedText(summary.skipped)}`
+      `${summary.examples} examples of ${summary.classes.length} classes: ${shown.join(', ')}.${omittedText(summary)}`
     showPictures(summary)
     this.#onData()
   }
@@ -218,6 +219,12 @@ export class DataPanel {
     const button = byId<HTMLButtonElement>(id)
     button.addEventListener('click', () => runGuarded(button, work))
   }
+}
+
+/** A sentence about what is not learned from, of the files that were read; empty if all is. */
+function omittedText({ skipped, incomplete = 0 }: DataSummary): string {
+  if (incomplete === 0) return skippedText(skipped)
+  return ` ${incomplete} ${incomplete === 1 ? 'row is' : 'rows are'} left out, because values are missing.`
 }
 
 function chosen(id: string): File {

@@ -32,10 +32,11 @@ export async function readExamples(
       return examples(folder, classes, labels, { skipped, pictures })
     }
     case 'csv': {
-      const table = await readCsv(choice.file, {
-        delimiter: await findDelimiter(choice.file),
-        tensors: { [input]: choice.columns ?? '*', labels: { columns: choice.label, as: 'class' } },
-      })
+      const delimiter = await findDelimiter(choice.file)
+      const tensors = { [input]: choice.columns ?? '*', labels: { columns: choice.label, as: 'class' } } as const
+      const table = await readCsv(choice.file, { delimiter, tensors, missing: 'skip' })
+      // A missing text is an empty one, so that every row counts.
+      const whole = await readCsv(choice.file, { delimiter, tensors: { row: { columns: choice.label, as: 'text' } } })
       const all = await table.batch(Uint32Array.from({ length: table.length }, (_, i) => i))
       const width = all[input]!.dims[1]!
       if (form.columns !== null && width !== form.columns)
@@ -47,7 +48,8 @@ export async function readExamples(
       const names = choice.columns ?? (await readTablePreview(choice.file)).columns.map(({ name }) => name)
       const inputs = names.filter((name) => name !== choice.label)
       const columns = summarize(inputs, all[input]!)
-      return examples(table, table.classes['labels']!, numbers(all['labels']!), { columns })
+      const incomplete = whole.length - table.length
+      return examples(table, table.classes['labels']!, numbers(all['labels']!), { columns, incomplete })
     }
     case 'idx': {
       const [shown, classes] = await Promise.all([readIdx(choice.images), readIdx(choice.labels)])
@@ -146,7 +148,7 @@ function examples(
   dataset: Dataset,
   classes: readonly string[],
   own: readonly number[],
-  { skipped = [], ...others }: Partial<Pick<DataSummary, 'skipped' | 'columns' | 'pictures'>> = {},
+  { skipped = [], ...others }: Partial<Pick<DataSummary, 'skipped' | 'columns' | 'incomplete' | 'pictures'>> = {},
 ): Examples {
   if (classes.length < 2)
     throw new OnnxIreError(

@@ -19,8 +19,5 @@ export function toFailure(error: unknown): { readonly code: string; readonly mes
       code: 'device-lost',
       message: `The GPU was lost, and no new one could be had: train again, or on WebAssembly. (${message})`,
     }
-  return { code: error.code, message: message.replace(optionsOfLibrary, '') }
+  return { code: error.code, message }
 }
-
-/** Advice about options of `readCsv`, which the page does not offer. */
-const optionsOfLibrary = /, or set (?:option )?'(?:missing|impute)'.*$/s

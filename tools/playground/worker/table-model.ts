@@ -16,6 +16,7 @@ export async function createTableModel({ file: csv, label, columns: inputs = ['*
   const table = await readCsv(csv, {
     delimiter: await findDelimiter(csv),
     tensors: { row: inputs, labels: { columns: label, as: 'class' } },
+    missing: 'skip',
   })
   const { row } = await table.batch(Uint32Array.from({ length: table.length }, (_, i) => i))
   const [rows, columns] = row!.dims as [number, number]

@@ -38,7 +38,7 @@ export async function toDataFiles(run: TrainedRun): Promise<DataFiles> {
       const delimiter = await findDelimiter(choice.file)
       const columns = choice.columns ?? '*'
       return {
-        source: { kind: 'csv', file, tensors: { [input]: columns, labels }, delimiter },
+        source: { kind: 'csv', file, tensors: { [input]: columns, labels }, delimiter, missing: 'skip' },
         files: new Map([[file, choice.file]]),
       }
     }

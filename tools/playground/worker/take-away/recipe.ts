@@ -80,7 +80,7 @@ function toReader(source: DataSource, input: string) {
         reader: 'readCsv',
         imports: [],
         lines: [
-          `const data = await readCsv(${inline(source.file)}, ${inline({ delimiter: source.delimiter, tensors: source.tensors })})`,
+          `const data = await readCsv(${inline(source.file)}, ${inline({ delimiter: source.delimiter, tensors: source.tensors, missing: source.missing })})`,
         ],
       }
     case 'idx':
