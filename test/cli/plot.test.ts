@@ -5,7 +5,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { average } from '../../src/cli/report/draw-chart.js'
 import { json, run } from './command.js'
 import { writeRun } from './stored-runs.js'
-import { recipe } from './workspace.js'
+import { recipe as plain } from './workspace.js'
+
+// The recipes of both runs have the same paths.
+const recipe = JSON.parse(JSON.stringify(plain).replaceAll(/:"(images|labels|model\.onnx)"/g, ':"/data/$1"'))
 
 let root = ''
 beforeAll(async () => {
@@ -36,6 +39,8 @@ test('plot > one file with every chart, without scripts, addresses and unescaped
   await json('plot', join(root, 'a'), '--examples', '2', '-o', join(root, 'examples.html'))
   expect(await readFile(join(root, 'examples.html'), 'utf8')).toContain('no examples: the run is not finished')
   expect(html).toContain('cats &#38; dogs')
+  // Held-out accuracies 0.8 and 0.6.
+  expect(html).toContain('<td>held-out accuracy</td><td>70.00 %</td><td>± 127.06 %</td><td>14.14 %</td>')
   expect(html).toContain('trace.value')
   expect(html).not.toContain('density.grid')
   // Both losses of run a are lines of the color of the second run: 4 steps and 2 evaluations.

@@ -101,25 +101,39 @@ function writeNumbers(runs: readonly StoredRun[]): string {
 
 const isHeldOut = (metric: string): boolean => metric.startsWith('held-out ')
 const formatValue = (metric: string, value: number | undefined): string =>
-  value === undefined ? '-' : escapeHtml(formatMetric(metric.replace('held-out ', ''), value))
+  value === undefined || Number.isNaN(value) ? '-' : escapeHtml(formatMetric(metric.replace('held-out ', ''), value))
 
 function writeGroups(runs: readonly StoredRun[]): string[] {
   const { groups, comparisons } = compareGroups(runs)
-  if (comparisons.length === 0) return []
+  if (!groups.some((group) => group.runs.length > 1)) return []
   const titles = groups.map((group, i) => `group ${i + 1}: ${group.runs.join(', ')}`)
+  const metrics = [...new Set(groups.flatMap((group) => Object.keys(group.metrics)))]
+  const means = groups.flatMap((group, i) =>
+    metrics.flatMap((metric) => {
+      const found = getOwn(group.metrics, metric)
+      if (!found) return []
+      const { value, half, deviation } = found
+      const name = [`group ${i + 1}`, escapeHtml(metric)]
+      return [[...name, formatValue(metric, value), formatHalf(metric, half), formatValue(metric, deviation)]]
+    }),
+  )
   const rows = comparisons.map(({ groups: [a, b], metric, difference: { value, half }, method, significant }) => [
     `group ${b + 1} - group ${a + 1}`,
     escapeHtml(metric),
     formatValue(metric, value),
-    Number.isNaN(half) ? '-' : `± ${formatValue(metric, half)}`,
+    formatHalf(metric, half),
     method,
     significant === null ? 'too few runs' : significant ? 'significant' : 'not significant',
   ])
   return [
-    `<h2>Groups of runs with other seeds</h2><p class="note">${titles.map(escapeHtml).join('<br>')}</p>`,
-    writeTable(['difference', 'metric', '', '95 % interval', '', ''], rows),
+    `<h2>Groups of runs with other seeds or folds</h2><p class="note">${titles.map(escapeHtml).join('<br>')}</p>`,
+    writeTable(['', 'metric', 'mean', '95 % interval', 'standard deviation'], means),
+    ...(rows.length === 0 ? [] : [writeTable(['difference', 'metric', '', '95 % interval', '', ''], rows)]),
   ]
 }
+
+const formatHalf = (metric: string, half: number): string =>
+  Number.isNaN(half) ? '-' : `± ${formatValue(metric, half)}`
 
 /** Writes a table of HTML cells. */
 const writeTable = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
