@@ -149,6 +149,7 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
 
       await page.tab.click('#home')
       await page.tab.click('#story-csv')
+      expect(await page.tab.isVisible('#sources')).toBe(false)
       await page.tab.setInputFiles('#csv', page.file('birds.csv', birds))
       await page.says(/^Choose the column/)
       await check(page, 'preview', 'The first rows of a table, dark', true)

@@ -74,7 +74,6 @@ export class DataPanel {
   onModel(summary: ModelSummary): void {
     const { kind } = summary.form
     this.#model = summary
-    byId('sources').hidden = kind === 'table'
     for (const label of document.querySelectorAll<HTMLElement>('#data-section [data-kind]'))
       label.hidden = label.dataset['kind'] !== kind
     if ((kind === 'table') !== (this.#source === 'csv')) this.choose(kind === 'table' ? 'csv' : 'draw')
@@ -89,6 +88,7 @@ export class DataPanel {
       radio.checked = radio.value === source
     for (const part of document.querySelectorAll<HTMLElement>('[data-source]'))
       part.hidden = part.dataset['source'] !== source
+    byId('sources').hidden = source === 'csv'
     const isCards = cardSources.includes(source)
     byId('cards-part').hidden = !isCards
     if (isCards) this.#cards.mode = source as CardMode
