@@ -71,7 +71,7 @@ const guides: Readonly<Record<string, Guide>> = {
     afterwards: ['again.onnx_adapter', 'from-model/README.md', 'beside.onnx', 'merged_q8.onnx', 'ready-again.onnx'],
   },
   'teach-a-chat-model': {
-    settings: { epochs: 24, lr: 0.01 },
+    settings: { epochs: 12, lr: 0.02 },
     check(printed) {
       expect(printed).toMatch(/^40 examples, \d+ of \d+ tokens are learned$/m)
       const [before, after] = numbers(printed, /^(?:before|after): perplexity ([\d.]+)/gm)
