@@ -100,6 +100,24 @@ describe('train in several processes', () => {
     expect(together.validation!.accuracy).toBe(alone.validation!.accuracy)
     expect(together.best!.step).toBe(alone.best!.step)
   })
+
+  it('trains in rounds of local steps, with gradients in 16 bits', mpich, async () => {
+    const recipe = await space.writeRecipe('rounds.json', {
+      best: true,
+      localSteps: { steps: 3 },
+      gradientCompression: 'bfloat16',
+    })
+    const args = ['train', recipe, '--json', '--quiet', '--out']
+    const alone = await json<TrainingResult>(...args, space.path('rounds-alone'))
+    const { code, stdout, stderr } = await startJob('MPICH', 2, [program, ...args, space.path('rounds-two')]).ended
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const together = JSON.parse(stdout) as TrainingResult
+    expect(together.step).toBe(alone.step)
+    expect(together.validation!.count).toBe(alone.validation!.count)
+    // Each process steps on half of each batch.
+    expect(together.validation!.loss).not.toBeCloseTo(alone.validation!.loss, 5)
+    expect(together.epochs[1]!.loss).toBeLessThan(together.epochs[0]!.loss)
+  })
 })
 
 for (const launcher of Object.keys(launchers) as LauncherName[])
