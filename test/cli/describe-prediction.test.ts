@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { describePrediction } from '../../src/cli/report/describe-prediction.js'
+import type { TableStatistics } from '../../src/data/table-statistics.js'
 import { input, modelOf, op } from '../../src/graph/index.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { TaskLoss } from '../../src/recipe/loss.js'
@@ -15,11 +16,12 @@ const integers = (dims: readonly number[], ...data: number[]): Tensor => ({
   data: BigInt64Array.from(data, BigInt),
 })
 
-function describe(loss: TaskLoss, target: Tensor, output: Tensor, isProbability = false) {
+function describe(loss: TaskLoss, target: Tensor, output: Tensor, isProbability = false, statistics?: TableStatistics) {
   const x = input('x', 'float32', ['N', 1])
   const y = isProbability ? op.Sigmoid(x) : op.Neg(x)
   const model = modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
-  return describePrediction(model, loss, { labels: target, targets: target }, { y: output }, ['a', 'b', 'c'])
+  const details = { names: ['a', 'b', 'c'], statistics }
+  return describePrediction(model, loss, { labels: target, targets: target }, { y: output }, details)
 }
 
 test('several yes-or-no questions > names of those answered with yes, by logits or probabilities', () => {
@@ -33,6 +35,11 @@ test('numbers, classes of positions, images > numbers, names, two images', () =>
   expect(describe({ kind: 'mse' }, floats([1, 2], 1, 2.5), floats([1, 2], 0.75, 3))).toEqual({
     given: '1, 2.5',
     predicted: '0.75, 3',
+  })
+  const statistics = { targets: { price: { offset: 100, divisor: 50 } } }
+  expect(describe({ kind: 'mse' }, floats([1], 2), floats([1, 1], 0.5), false, statistics)).toEqual({
+    given: '200',
+    predicted: '125',
   })
   const scores = floats([1, 2, 3], 0, 9, 1, 5, 4, 3)
   expect(describe({ kind: 'cross-entropy' }, integers([1, 2], 1, 2), scores)).toEqual({

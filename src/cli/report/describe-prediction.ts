@@ -1,4 +1,5 @@
 import { findScoreKind } from '../../analysis/snippet/score-kind.js'
+import type { FeatureStatistics, TableStatistics } from '../../data/table-statistics.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import { lossRegistry } from '../../loss/registry.js'
@@ -19,18 +20,24 @@ export interface DescribedPrediction {
 /** Largest number of elements that are written. */
 const mostNumbers = 8
 
+/** What the data of a run have besides tensors. */
+interface Described {
+  readonly names?: readonly string[] | undefined
+  /** Statistics of scaled columns, by tensor: numbers are written in the units of the columns. */
+  readonly statistics?: TableStatistics | undefined
+}
+
 /**
  * Describes the target of an example and its prediction; empty if both are neither images nor short.
  * @param tensors one example of the data
  * @param outputs outputs of the model for it
- * @param names class names
  */
 export function describePrediction(
   model: Model,
   loss: TaskLoss,
   tensors: Tensors,
   outputs: Tensors,
-  names?: readonly string[],
+  { names, statistics }: Described,
 ): DescribedPrediction {
   const options: Readonly<Record<string, unknown>> = { ...loss }
   const [only, ...others] = Object.keys(outputs)
@@ -53,7 +60,7 @@ export function describePrediction(
       ? describeClasses(given, predicted, target.dims)
       : { given: listPositives(given, names), predicted: listPositives(predicted, names) }
   }
-  return describeValues(target, scores)
+  return describeValues(target, scores, Object.values(getOwn(statistics, name) ?? {}))
 }
 
 /** Index of the largest score along an axis, for every other position. */
@@ -93,10 +100,13 @@ function listPositives(values: readonly number[], names: readonly string[] | und
   return positive.length === 0 ? 'none' : positive.join(', ')
 }
 
-function describeValues(target: Tensor, output: Tensor): DescribedPrediction {
+function describeValues(target: Tensor, output: Tensor, scaled: readonly FeatureStatistics[]): DescribedPrediction {
   const [given, predicted] = [numbersOf(target), numbersOf(output)]
-  if (given.length <= mostNumbers)
-    return { given: given.map(formatNumber).join(', '), predicted: predicted.map(formatNumber).join(', ') }
+  const list = (values: readonly number[]) => {
+    const inUnits = ({ divisor = 1, offset = 0 }: FeatureStatistics, i: number) => values[i]! * divisor + offset
+    return (scaled.length === values.length ? scaled.map(inUnits) : values).map(formatNumber).join(', ')
+  }
+  if (given.length <= mostNumbers) return { given: list(given), predicted: list(predicted) }
   const [givenImage, predictedImage] = [drawTensor(target), drawTensor(output)]
   return givenImage === undefined || predictedImage === undefined ? {} : { givenImage, predictedImage }
 }

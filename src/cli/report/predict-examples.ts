@@ -132,6 +132,8 @@ async function rankByLoss(trained: Trained, count: number): Promise<ShownExample
   const losses = taskLosses(recipe.loss).map(([, loss]) => loss)
   const targets = losses.map((loss) => lossTarget(loss)!.name)
   const nameOf = nameExamples(trained)
+  const source = recipe.data.train
+  const details = { names: classNamesOf(run), statistics: source.kind === 'csv' ? source.statistics : undefined }
   const shown = new Map<number, LossExample>()
   const samples = spread(found, count)
   // The loss of an example without a target that counts is no number.
@@ -142,7 +144,7 @@ async function rankByLoss(trained: Trained, count: number): Promise<ShownExample
   for await (const { indices, outputs } of predict(model, subset(data, which), { runtime, batchSize: 1 })) {
     const { index, loss } = chosen[indices[0]!]!
     const tensors = await data.batch([index])
-    const described = describePrediction(model, losses[0]!, tensors, outputs, classNamesOf(run))
+    const described = describePrediction(model, losses[0]!, tensors, outputs, details)
     shown.set(index, { name: nameOf(index), loss, ...drawInput(tensors, targets), ...described })
   }
   const show = ({ index }: (typeof found)[number]) => shown.get(index)!
