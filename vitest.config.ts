@@ -17,7 +17,7 @@ export const inTools = ['test/{bench,experiments,gpu,torture}/**/*.test.ts', 'te
 const isolated = [
   'test/cli/{crash,run-folder,train}.test.ts',
   'test/docs/{add-an-operator,examples,guides}.test.ts',
-  'test/lowering/*.test.ts',
+  'test/lowering/{lowerings,models,recurrent}.test.ts',
   'test/{bundlers,package}.test.ts',
   'test/backend/onnx/webgpu.test.ts',
   'test/node/{c-api*,durability,every-runtime,helper-memory,model,runtime,session-options,webgpu*}.test.ts',
