@@ -16,7 +16,7 @@ import { FormulaKernel } from './formula-kernel.js'
 import type { BoundGradient, GradientNorms } from './gradient-norms.js'
 import type { KernelCache } from './kernel-cache.js'
 import { DIGITS, FEW } from './mask-shaders.js'
-import { type ParameterBuffers, partCount, wordCount } from './parameter-buffers.js'
+import { type ParameterBuffers, wordCount } from './parameter-buffers.js'
 import type { SharedBuffers, SharedKernels } from './shared-buffers.js'
 import type { MaskCounts } from './step-state.js'
 
@@ -105,7 +105,7 @@ export class GpuMask {
       for (const { buffers, group: input } of values) {
         const few = buffers.count <= FEW
         const { kernel, group } = few ? countFew : count
-        const parts = few ? Math.ceil(buffers.count / WORKGROUP) : partCount(buffers.count)
+        const parts = few ? Math.ceil(buffers.count / WORKGROUP) : buffers.parts
         dispatches.add(kernel, [group, input], parts, { count: buffers.count, offset, stage, rest: parts })
       }
       dispatches.add(select.kernel, [select.group], 1, { count: 0, stage })

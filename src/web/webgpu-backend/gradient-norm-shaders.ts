@@ -1,11 +1,13 @@
 import { callStruct, GROUP, MAIN, WORKGROUP } from '../../optim/expr/wgsl.js'
 import { STAGES, STATE } from './step-state.js'
 
-/** Elements that one workgroup sums or counts. */
-export const PART = 8192
-
 /** Bytes of one `Part`. */
 export const PART_BYTES = 20
+
+/** WGSL of the first element of a part and the one behind its last, of `call.rest` parts of equal length. */
+export const PART_RANGE = `let size = (call.count + call.rest - 1u) / call.rest;
+  let start = part * size;
+  let end = min(call.count, start + size);`
 
 const NONE = '0xffffffffu'
 
@@ -31,7 +33,7 @@ fn gather(local: u32) {
 }`
 
 /**
- * Stage one: the sum of squares of each part of `PART` elements, and its first element that is not finite. Such an
+ * Stage one: the sum of squares of each of `call.rest` parts, and its first element that is not finite. Such an
  * element is detected by its bits, because shaders may assume that there is no NaN or infinity.
  *
  * Squares of numbers from 2^48 on overflow in sums, those below 2^-63 vanish: such numbers are scaled by 2^-76 and 2^75
@@ -50,10 +52,10 @@ ${MAIN}
   let part = ${GROUP};
   if (part >= call.rest) { return; }
   let limit = call.scalars[0].x;
-  let end = min(call.count, (part + 1u) * ${PART}u);
+  ${PART_RANGE}
   var sum = vec4f();
   var fault = ${NONE};
-  for (var i = part * ${PART}u + local; i < end; i += ${WORKGROUP}u) {
+  for (var i = start + local; i < end; i += ${WORKGROUP}u) {
     let bits = gradient[i];
     let magnitude = bits & 0x7fffffffu;
     if (magnitude >= 0x7f800000u) {

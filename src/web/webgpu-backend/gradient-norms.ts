@@ -1,7 +1,7 @@
 import type { DispatchList } from './dispatch-list.js'
 import { partsCode } from './gradient-norm-shaders.js'
 import type { KernelCache } from './kernel-cache.js'
-import { type ParameterBuffers, partCount } from './parameter-buffers.js'
+import type { ParameterBuffers } from './parameter-buffers.js'
 import type { BoundKernel, SharedBuffers, SharedKernels } from './shared-buffers.js'
 import { STAGES, type Stage } from './step-state.js'
 
@@ -64,8 +64,8 @@ export class GradientNorms {
     let offset = 0
     for (const { buffers, group: input } of tensors) {
       const { kernel, group } = kernelFor(buffers)
-      const parts = partCount(buffers.count)
-      dispatches.add(kernel, [group, input], parts, { count: buffers.count, offset, rest: parts, scalars: [limit] })
+      const { count, parts } = buffers
+      dispatches.add(kernel, [group, input], parts, { count, offset, rest: parts, scalars: [limit] })
       offset += parts
     }
     const { kernel, group } = this.#sharedKernels.conclude

@@ -1,5 +1,5 @@
 import { callStruct, GROUP, INVOCATION, MAIN, WORKGROUP } from '../../optim/expr/wgsl.js'
-import { PART } from './gradient-norm-shaders.js'
+import { PART_RANGE } from './gradient-norm-shaders.js'
 import { STATE_UNIFORM } from './step-state.js'
 
 /** Digits of a key, from the highest: 11, 11 and 10 bits. Their histograms fit a workgroup's memory. */
@@ -57,8 +57,8 @@ var<workgroup> bins: array<atomic<u32>, ${BINS}>;
 ${MAIN}
   let part = ${GROUP};
   if (part >= call.rest) { return; }
-  let end = min(call.count, (part + 1u) * ${PART}u);
-  for (var i = part * ${PART}u + local; i < end; i += ${WORKGROUP}u) {
+  ${PART_RANGE}
+  for (var i = start + local; i < end; i += ${WORKGROUP}u) {
     let bin = binOf(values[i]);
     if (bin < ${BINS}u) { atomicAdd(&bins[bin], 1u); }
   }

@@ -3,7 +3,6 @@ import type { DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import { USAGE } from './constants.js'
-import { PART } from './gradient-norm-shaders.js'
 
 /** Buffers of one parameter. */
 export interface ParameterBuffers {
@@ -13,6 +12,8 @@ export interface ParameterBuffers {
   readonly moments: Readonly<Record<string, GPUBuffer>>
   /** F of the current mask and of the pending one; null without smoothing. */
   readonly curvature: { readonly current: GPUBuffer; readonly pending: GPUBuffer } | null
+  /** Number of parts that are summed or counted by one workgroup each. */
+  readonly parts: number
   /** First word of the parameter in the mask. */
   readonly word: number
   /** Elements per invocation of a formula shader. */
@@ -22,8 +23,15 @@ export interface ParameterBuffers {
 /** The number of words for `count` bits. */
 export const wordCount = (count: number): number => Math.ceil(count / 32)
 
-/** The number of parts of `count` elements; one workgroup sums a part. */
-export const partCount = (count: number): number => Math.ceil(count / PART)
+/** Elements of a part, which one workgroup sums. */
+const PART = 2 ** 13
+
+/** The same on a GPU of software, where starting a workgroup with barriers takes as long as reading thousands. */
+const SOFTWARE_PART = 2 ** 15
+
+/** The number of parts of `count` elements. */
+const partCount = (count: number, { adapterInfo }: GPUDevice): number =>
+  Math.ceil(count / (adapterInfo.isFallbackAdapter ? SOFTWARE_PART : PART))
 
 const ALL = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
 
@@ -84,6 +92,7 @@ export class BufferAllocator {
         theta: new GpuTensor(this.#device, 'float32', dims, create('parameter')),
         moments: Object.fromEntries(moments.map((moment) => [moment, create(moment)])),
         curvature: smoothed ? { current: create('curvature'), pending: create('pending curvature') } : null,
+        parts: partCount(count, this.#device),
         word,
         width: count % 4 === 0 ? 4 : 1,
       }

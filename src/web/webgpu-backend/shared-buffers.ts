@@ -2,7 +2,7 @@ import { USAGE } from './constants.js'
 import { concludeCode, PART_BYTES, partsCode } from './gradient-norm-shaders.js'
 import type { Access, Kernel, KernelCache } from './kernel-cache.js'
 import { BINS, commitCode, countCode, countFewCode, markCode, SELECTION_BYTES, selectCode } from './mask-shaders.js'
-import { type BufferAllocator, type ParameterBuffers, partCount, wordCount } from './parameter-buffers.js'
+import { type BufferAllocator, type ParameterBuffers, wordCount } from './parameter-buffers.js'
 import { STATE_BYTES } from './step-state.js'
 
 /** Buffers that all parameters share. */
@@ -27,7 +27,7 @@ export function createSharedBuffers(
   hasMask: boolean,
 ): SharedBuffers {
   const words = hasMask ? parameters.reduce((sum, { count }) => sum + wordCount(count), 0) : 0
-  const parts = parameters.reduce((sum, { count }) => sum + partCount(count), 0)
+  const parts = parameters.reduce((sum, { parts }) => sum + parts, 0)
   return {
     state: allocator.buffer('state', STATE_BYTES, USAGE.uniform),
     selection: allocator.buffer('selection', SELECTION_BYTES),

@@ -6,7 +6,7 @@ import type { OptimizerState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { MAP_READ, USAGE } from './constants.js'
-import { type ParameterBuffers, partCount } from './parameter-buffers.js'
+import type { ParameterBuffers } from './parameter-buffers.js'
 import type { SharedBuffers } from './shared-buffers.js'
 import {
   decodeState,
@@ -179,7 +179,7 @@ export function createFaultError(fault: Fault, stages: ReadonlyMap<Stage, Checke
   const { place, what, tensors } = stages.get(fault.stage)!
   let part = fault.part
   let at = 0
-  for (; part >= partCount(tensors[at]!.count); at++) part -= partCount(tensors[at]!.count)
+  for (; part >= tensors[at]!.parts; at++) part -= tensors[at]!.parts
   const { name, count } = tensors[at]!
   return notFiniteAt(place, `${what} of '${name}'`, fault.value, fault.element, count)
 }
