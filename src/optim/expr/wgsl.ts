@@ -5,12 +5,15 @@ import type { Expr, Formula, Op } from './expr.js'
 export const WORKGROUP = 256
 
 /** WGSL of the head of an entry point that is dispatched in x and y. */
-export const MAIN = `@compute @workgroup_size(${WORKGROUP})
+export const mainOf = (invocations: number): string => `@compute @workgroup_size(${invocations})
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {`
+
+/** The head with `WORKGROUP` invocations. */
+export const MAIN = mainOf(WORKGROUP)
 
 /** WGSL of the workgroup index, in the body of the entry point. */
 export const GROUP = 'group.y * groups.x + group.x'

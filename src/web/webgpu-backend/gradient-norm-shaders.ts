@@ -1,8 +1,17 @@
-import { callStruct, GROUP, MAIN, WORKGROUP } from '../../optim/expr/wgsl.js'
+import { callStruct, GROUP, mainOf, WORKGROUP } from '../../optim/expr/wgsl.js'
 import { STAGES, STATE } from './step-state.js'
 
 /** Bytes of one `Part`. */
 export const PART_BYTES = 20
+
+/**
+ * Elements of a part, which one workgroup sums, and invocations of a workgroup. On a GPU of software, invocations that
+ * wait for each other at barriers take far longer than the sums.
+ */
+export const summingOn = ({ adapterInfo }: GPUDevice) =>
+  adapterInfo.isFallbackAdapter
+    ? ({ part: 2 ** 15, invocations: 16 } as const)
+    : ({ part: 2 ** 13, invocations: WORKGROUP } as const)
 
 /** WGSL of the first element of a part and the one behind its last, of `call.rest` parts of equal length. */
 export const PART_RANGE = `let size = (call.count + call.rest - 1u) / call.rest;
@@ -20,10 +29,10 @@ const partStruct = `struct Part {
 }`
 
 /** WGSL that sums a vec4f and takes the least u32 over a workgroup; invocation 0 has the results. */
-const together = `var<workgroup> sums: array<vec4f, ${WORKGROUP}>;
-var<workgroup> least: array<vec2u, ${WORKGROUP}>;
+const together = (invocations: number): string => `var<workgroup> sums: array<vec4f, ${invocations}>;
+var<workgroup> least: array<vec2u, ${invocations}>;
 fn gather(local: u32) {
-  for (var half = ${WORKGROUP / 2}u; half > 0u; half >>= 1u) {
+  for (var half = ${invocations / 2}u; half > 0u; half >>= 1u) {
     workgroupBarrier();
     if (local < half) {
       sums[local] += sums[local + half];
@@ -40,22 +49,23 @@ fn gather(local: u32) {
  * and summed separately (Blue 1978, A Portable Fortran Program to Find the Euclidean Norm of a Vector). `clipped` is
  * the sum of min(1, |g| / limit)^2; scalar 0 is the limit, or 0 for none.
  * @param weighted the norm is that of theta g
+ * @param invocations the number of invocations of a workgroup
  */
-export const partsCode = (weighted: boolean): string => `${callStruct(1)}
+export const partsCode = (weighted: boolean, invocations: number): string => `${callStruct(1)}
 ${partStruct}
 @group(1) @binding(0) var<storage, read_write> parts: array<Part>;
 ${weighted ? '@group(1) @binding(1) var<storage, read> theta: array<f32>;' : ''}
 @group(2) @binding(0) var<storage, read> gradient: array<u32>;
-${together}
+${together(invocations)}
 
-${MAIN}
+${mainOf(invocations)}
   let part = ${GROUP};
   if (part >= call.rest) { return; }
   let limit = call.scalars[0].x;
   ${PART_RANGE}
   var sum = vec4f();
   var fault = ${NONE};
-  for (var i = start + local; i < end; i += ${WORKGROUP}u) {
+  for (var i = start + local; i < end; i += ${invocations}u) {
     let bits = gradient[i];
     let magnitude = bits & 0x7fffffffu;
     if (magnitude >= 0x7f800000u) {
@@ -93,14 +103,14 @@ ${MAIN}
  *
  * An update without a fault makes refresh `call.rest` current, unless that is 0.
  */
-export const concludeCode = `${callStruct(2)}
+export const concludeCode = (invocations: number): string => `${callStruct(2)}
 ${partStruct}
 ${STATE}
 struct Selection { prefix: u32, rank: u32, cut: u32, flat: u32, zero: u32 }
 @group(1) @binding(0) var<storage, read> parts: array<Part>;
 @group(1) @binding(1) var<storage, read_write> state: State;
 @group(1) @binding(2) var<storage, read> selection: Selection;
-${together}
+${together(invocations)}
 
 fn norm(sum: vec4f) -> f32 {
   let middle = sqrt(sum.y) * 0x1p-76f;
@@ -110,11 +120,11 @@ fn norm(sum: vec4f) -> f32 {
   return small;
 }
 
-@compute @workgroup_size(${WORKGROUP})
+@compute @workgroup_size(${invocations})
 fn main(@builtin(local_invocation_index) local: u32) {
   var sum = vec4f();
   var first = vec2u(${NONE});
-  for (var i = local; i < call.count; i += ${WORKGROUP}u) {
+  for (var i = local; i < call.count; i += ${invocations}u) {
     let part = parts[i];
     sum += vec4f(part.small, part.middle, part.large, part.clipped);
     if (part.fault != ${NONE} && i < first.x) { first = vec2u(i, part.fault); }

@@ -1,5 +1,5 @@
 import type { DispatchList } from './dispatch-list.js'
-import { partsCode } from './gradient-norm-shaders.js'
+import { partsCode, summingOn } from './gradient-norm-shaders.js'
 import type { KernelCache } from './kernel-cache.js'
 import type { ParameterBuffers } from './parameter-buffers.js'
 import type { BoundKernel, SharedBuffers, SharedKernels } from './shared-buffers.js'
@@ -74,7 +74,8 @@ export class GradientNorms {
 
   async #compileWeighted(): Promise<(buffers: ParameterBuffers) => BoundKernel> {
     const accesses = ['write', 'read'] as const
-    const kernel = await this.#kernels.kernel('weighted norm', partsCode(true), [['call'], accesses, ['read']])
+    const code = partsCode(true, summingOn(this.#kernels.device).invocations)
+    const kernel = await this.#kernels.kernel('weighted norm', code, [['call'], accesses, ['read']])
     const groups = new Map<ParameterBuffers, BoundKernel>()
     return (buffers) => {
       const known = groups.get(buffers)

@@ -3,6 +3,7 @@ import type { DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import { USAGE } from './constants.js'
+import { summingOn } from './gradient-norm-shaders.js'
 
 /** Buffers of one parameter. */
 export interface ParameterBuffers {
@@ -22,16 +23,6 @@ export interface ParameterBuffers {
 
 /** The number of words for `count` bits. */
 export const wordCount = (count: number): number => Math.ceil(count / 32)
-
-/** Elements of a part, which one workgroup sums. */
-const PART = 2 ** 13
-
-/** The same on a GPU of software, where starting a workgroup with barriers takes as long as reading thousands. */
-const SOFTWARE_PART = 2 ** 15
-
-/** The number of parts of `count` elements. */
-const partCount = (count: number, { adapterInfo }: GPUDevice): number =>
-  Math.ceil(count / (adapterInfo.isFallbackAdapter ? SOFTWARE_PART : PART))
 
 const ALL = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
 
@@ -92,7 +83,7 @@ export class BufferAllocator {
         theta: new GpuTensor(this.#device, 'float32', dims, create('parameter')),
         moments: Object.fromEntries(moments.map((moment) => [moment, create(moment)])),
         curvature: smoothed ? { current: create('curvature'), pending: create('pending curvature') } : null,
-        parts: partCount(count, this.#device),
+        parts: Math.ceil(count / summingOn(this.#device).part),
         word,
         width: count % 4 === 0 ? 4 : 1,
       }

@@ -1,5 +1,5 @@
 import { USAGE } from './constants.js'
-import { concludeCode, PART_BYTES, partsCode } from './gradient-norm-shaders.js'
+import { concludeCode, PART_BYTES, partsCode, summingOn } from './gradient-norm-shaders.js'
 import type { Access, Kernel, KernelCache } from './kernel-cache.js'
 import { BINS, commitCode, countCode, countFewCode, markCode, SELECTION_BYTES, selectCode } from './mask-shaders.js'
 import { type BufferAllocator, type ParameterBuffers, wordCount } from './parameter-buffers.js'
@@ -57,14 +57,17 @@ export interface SharedKernels {
 }
 
 const specs = {
-  parts: [partsCode(false), ['call'], ['write'], true],
-  conclude: [concludeCode, ['call'], ['read', 'write', 'read'], false],
+  parts: [(device) => partsCode(false, summingOn(device).invocations), ['call'], ['write'], true],
+  conclude: [(device) => concludeCode(summingOn(device).invocations), ['call'], ['read', 'write', 'read'], false],
   count: [countCode, ['call'], ['write', 'read'], true],
   countFew: [countFewCode, ['call'], ['write', 'read'], true],
   select: [selectCode, ['call'], ['write', 'write'], false],
   mark: [markCode, ['call'], ['write', 'write'], true],
   commit: [commitCode, ['call', 'uniform'], ['write', 'read'], false],
-} as const satisfies Record<keyof SharedKernels, readonly [string, readonly Access[], readonly Access[], boolean]>
+} as const satisfies Record<
+  keyof SharedKernels,
+  readonly [string | ((device: GPUDevice) => string), readonly Access[], readonly Access[], boolean]
+>
 
 /**
  * Compiles the shared kernels. Without a mask, the kernels of ranking are left out.
@@ -87,7 +90,8 @@ export async function createSharedKernels(
   }
   const bind = async (name: keyof SharedKernels): Promise<readonly [string, BoundKernel]> => {
     const [code, first, second, hasInput] = specs[name]
-    const kernel = await kernels.kernel(name, code, [first, second, ...(hasInput ? [['read'] as const] : [])])
+    const text = typeof code === 'string' ? code : code(kernels.device)
+    const kernel = await kernels.kernel(name, text, [first, second, ...(hasInput ? [['read'] as const] : [])])
     return [name, { kernel, group: kernels.group(second, buffers[name]) }]
   }
   const names = hasMask ? (Object.keys(specs) as (keyof SharedKernels)[]) : (['parts', 'conclude'] as const)
