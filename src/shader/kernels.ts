@@ -13,9 +13,6 @@ type Slots = ReadonlyMap<Value, Slot>
 /** Invocations that a GPU should have at least; work is divided further below this number. */
 const ENOUGH = 512
 
-/** The largest number of rows and of columns that an invocation computes. */
-const TILE = 8
-
 /** A kernel per element of a value that needs no sums. */
 export function elementKernels(slots: Slots, root: Value, slot: Slot): readonly ShaderKernel[] {
   const writer = new KernelWriter(slots)
@@ -30,6 +27,9 @@ const labelOf = ({ source, name }: Value): string => (source.kind === 'node' ? s
 const chunkOf = (length: number, pieces: number): number =>
   length % 4 === 0 ? 4 * Math.ceil(length / 4 / pieces) : Math.ceil(length / pieces)
 
+/** Rows and columns that an invocation computes: the sums fit into the registers of most GPUs. */
+export const TILE = 8
+
 /** The number of rows or columns of a tile over a length: few of them beyond the end. */
 function tileOf(length: number, most: number): number {
   if (length <= most) return length
@@ -39,12 +39,17 @@ function tileOf(length: number, most: number): number {
   return best
 }
 
-/** A kernel of a sum of products, and of the elementwise operators behind it up to `root`. */
-function contractionKernels(slots: Slots, node: Node, root: Value, slot: Slot): readonly ShaderKernel[] {
+/**
+ * A kernel of a sum of products, and of the elementwise operators behind it up to `root`.
+ * @param tile the largest number of rows and of columns of a matrix product that an invocation computes; convolutions,
+ * whose code is longer, compute `TILE`
+ */
+function contractionKernels(slots: Slots, node: Node, root: Value, slot: Slot, tile: number): readonly ShaderKernel[] {
   const writer = new KernelWriter(slots)
   const { emitter } = writer
   const { batch, m, n, k, left, right, index, finish } = contractionOf(writer, node)
-  let [rows, columns] = [tileOf(m, TILE), tileOf(n, TILE)]
+  const most = k.length === 1 ? tile : TILE
+  let [rows, columns] = [tileOf(m, most), tileOf(n, most)]
   const tiles = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns)
   const terms = k.reduce((a, b) => a * b, 1)
   while (tiles() < ENOUGH && rows * columns > 16) {
@@ -302,7 +307,7 @@ function scatterKernels(slots: Slots, node: Node, _: Value, slot: Slot): readonl
   return [writer.finish(node.operator, slot, elementsOf(x) / dims[axis]!)]
 }
 
-type Build = (slots: Slots, node: Node, root: Value, slot: Slot) => readonly ShaderKernel[]
+type Build = (slots: Slots, node: Node, root: Value, slot: Slot, tile: number) => readonly ShaderKernel[]
 
 /** Operators that need a kernel of their own. */
 export const kernelOperators: Readonly<Record<string, { readonly build: Build; readonly allowsTail: boolean }>> = {

@@ -3,7 +3,7 @@ import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { getOwn } from '../util/record.js'
-import { elementKernels, kernelOperators } from './kernels.js'
+import { elementKernels, kernelOperators, TILE } from './kernels.js'
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
 import { staticGraph } from './static-graph.js'
 import { elementsOf, elementType, unsupported } from './types.js'
@@ -37,9 +37,17 @@ const MOST_READS = 7
 /** The largest cost of a value that is computed again at each of its uses. */
 const CHEAP = 1
 
-/** Converts a graph to shaders, for inputs of these dims. @throws 'unsupported-operator' */
-export function shaderProgram(spec: GraphSpec, dims: Readonly<Record<string, readonly number[]>>): ShaderProgram {
-  return new Scheduler(staticGraph(spec, dims)).schedule()
+/**
+ * Converts a graph to shaders, for inputs of these dims.
+ * @param tile the largest number of rows and of columns of a matrix product that an invocation computes
+ * @throws 'unsupported-operator'
+ */
+export function shaderProgram(
+  spec: GraphSpec,
+  dims: Readonly<Record<string, readonly number[]>>,
+  tile = TILE,
+): ShaderProgram {
+  return new Scheduler(staticGraph(spec, dims), tile).schedule()
 }
 
 class Scheduler {
@@ -50,9 +58,11 @@ class Scheduler {
   readonly #kernels: ShaderKernel[] = []
   readonly #constants = new Map<Slot, Tensor>()
   readonly #outputs: ReadonlySet<Value>
+  readonly #tile: number
 
-  constructor(graph: GraphSpec) {
+  constructor(graph: GraphSpec, tile: number) {
     this.#graph = graph
+    this.#tile = tile
     this.#outputs = new Set(graph.outputs.values())
   }
 
@@ -175,7 +185,7 @@ class Scheduler {
     if (slot.elements === 0) throw unsupported('a tensor without elements')
     this.#kernels.push(
       ...(anchor
-        ? kernelOperators[anchor.operator]!.build(this.#slots, anchor, value, slot)
+        ? kernelOperators[anchor.operator]!.build(this.#slots, anchor, value, slot, this.#tile)
         : elementKernels(this.#slots, value, slot)),
     )
     this.#slots.set(value, slot)

@@ -14,6 +14,9 @@ type Program = GradientProgram<DeviceTensors>
 /** Programs of one graph that are kept: usually of whole batches, and of the last one of an epoch. */
 const KEPT = 3
 
+/** Rows and columns of a tile on a GPU of software, whose registers are memory. */
+const SOFTWARE_TILE = 16
+
 /** Programs that are compiled for one graph before onnxruntime, whose kernels take any length, runs the others. */
 const MOST = 12
 
@@ -94,8 +97,9 @@ export class ShaderGraph implements Program {
 
   async #load(dims: Readonly<Record<string, readonly number[]>>): Promise<LoadedShaders | null> {
     try {
-      const program = shaderProgram(this.#spec, dims)
-      return await this.#context.run(() => LoadedShaders.load(this.#context.gpu, this.#kernels, program, isGradient))
+      const { gpu } = this.#context
+      const program = shaderProgram(this.#spec, dims, gpu.adapterInfo.isFallbackAdapter ? SOFTWARE_TILE : undefined)
+      return await this.#context.run(() => LoadedShaders.load(gpu, this.#kernels, program, isGradient))
     } catch (error) {
       if (!(error instanceof OnnxIreError) || error.code !== 'unsupported-operator') throw error
       return this.#leave(`shaders cannot compute it: ${error.message}`)
