@@ -189,12 +189,14 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   async #shareUpdate(shard: Shard, trained: ParameterArrays, own: Sums): Promise<Sums> {
     const { base } = this.#layers
     await shard.share(trained)
-    for (const moment of Object.keys(base.evaluation ?? {}))
-      await shard.share(mapArrays(trained, (_, name) => this.#loaded!.moments[moment]![name] as FloatArray))
+    for (const moment of Object.keys(base.evaluation ?? {})) {
+      const arrays = this.#loaded!.moments[moment]!
+      await shard.share(mapArrays(trained, (_, name) => getOwn(arrays, name) as FloatArray))
+    }
     const names = Object.keys(base.formula.squares)
     if (names.length === 0) return own
     // A process that owns none of the tensors has no sums.
-    const totals = Float64Array.from(names, (name) => own[name] ?? 0)
+    const totals = Float64Array.from(names, (name) => getOwn(own, name) ?? 0)
     await shard.sum([totals])
     return Object.fromEntries(names.map((name, i) => [name, totals[i]!]))
   }

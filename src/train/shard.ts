@@ -68,9 +68,10 @@ export class GroupShard implements Shard {
     for (const [name, parameter] of Object.entries(this.#parameters)) {
       const rule = this.#rules(name)
       for (const moment of rule.moments) {
-        all[moment] ??= emptyRecord()
+        const arrays = getOwn(all, moment) ?? emptyRecord()
+        all[moment] = arrays
         const create = () => createMoment(rule, moment, likeParameter(parameter))
-        await this.#collectArray(all[moment], name, getOwn(moments, moment) ?? {}, create)
+        await this.#collectArray(arrays, name, getOwn(moments, moment) ?? {}, create)
       }
     }
     for (const [moment, arrays] of Object.entries(moments)) if (!Object.hasOwn(all, moment)) all[moment] = { ...arrays }

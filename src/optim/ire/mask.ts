@@ -115,7 +115,7 @@ export function* maskRefresh(
   const total = all.reduce((sum, [, { length }]) => sum + length, 0)
   const arrays = values.map(([, array]) => array)
   // F has the precision of the parameter.
-  const isSingle = all.every(([name, g]) => (curvature ? parameters[name] : g) instanceof Float32Array)
+  const isSingle = all.every(([name, g]) => (curvature ? getOwn(parameters, name) : g) instanceof Float32Array)
   const selection: Selection | null =
     total === 0
       ? { cut: 0, flat: 0, zero: 0 }
