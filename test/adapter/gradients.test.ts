@@ -106,7 +106,7 @@ describe.each(forms.map((form) => [form.name, form] as const))('gradients of an 
   const adapter = randomAdapter(model, modules)
   const adapted = applyAdapter(model, adapter)
   const names = modules.flatMap((module) => [`${module}.lora_A.weight`, `${module}.lora_B.weight`])
-  const [step, tolerance] = dtype === 'float64' ? [1e-5, 1e-7] : [1e-2, 2e-3]
+  const [step, tolerance] = dtype === 'float64' ? [1e-4, 1e-7] : [1e-2, 2e-3]
 
   it('are those of the adapter only', async () => {
     expect(Object.keys(await gradientsOf(adapted, undefined, await feedsOf(form))).toSorted()).toEqual(names.toSorted())
@@ -140,8 +140,8 @@ describe.each(forms.map((form) => [form.name, form] as const))('gradients of an 
       ]
       return (up - down) / (2 * h)
     }
-    // In float32 steps are large; the second slope removes the third derivative.
-    const expected = dtype === 'float64' ? await slope(step) : (4 * (await slope(step)) - (await slope(2 * step))) / 3
+    // The second slope removes the third derivative, which is large for steps of float32 and for a product in a Loop.
+    const expected = (4 * (await slope(step)) - (await slope(2 * step))) / 3
     const actual = sum(Object.entries(direction).map(([name, each]) => dot(numbers(gradients[name]!), numbers(each))))
     expect(Math.abs(actual - expected)).toBeLessThan(tolerance * Math.max(1, Math.abs(expected)))
   }
