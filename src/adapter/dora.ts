@@ -1,10 +1,10 @@
 import { tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
+import { intAttribute, intsAttribute } from '../onnx/proto/attribute.js'
 import type { AttributeProto, NodeProto } from '../onnx/proto/schema.js'
 import type { AdapterLayer } from './adapter.js'
 import type { Layer, Site } from './layers.js'
 import { findOutputs, outputNorms, readWeight } from './merged-weight.js'
-import { intAttribute, intsAttribute } from './node-attributes.js'
 import { weightInput } from './saved-modules.js'
 
 /** Adds a node of an adapter, named after its role, and returns the name of its output. */

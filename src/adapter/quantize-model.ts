@@ -2,8 +2,9 @@ import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { qualifiedName, walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors } from '../onnx/model.js'
+import { intAttribute } from '../onnx/proto/attribute.js'
 import { create, edit } from '../onnx/proto/message.js'
-import { type AttributeProto, attributeTypes, type NodeProto, type TensorProto } from '../onnx/proto/schema.js'
+import type { NodeProto, TensorProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { checkNames, invalidOption } from '../util/check.js'
@@ -217,7 +218,9 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
     const block = replaced.get(each)
     if (!block) return [each]
     const { n, k, bits, blockSize } = block.form
-    const attribute = Object.entries({ K: k, N: n, bits, block_size: blockSize }).map(intAttribute)
+    const attribute = Object.entries({ K: k, N: n, bits, block_size: blockSize }).map(([name, value]) =>
+      intAttribute(name, value),
+    )
     const level = each.attribute.filter(({ name }) => name === 'accuracy_level')
     // Input 5 of a MatMulNBits is its bias; that of a Gemm is added, since not every provider has the input.
     const bias = each.opType === 'MatMulNBits' && each.input[5] ? ['', '', each.input[5]] : []
@@ -256,6 +259,3 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
     : [...opsetImport, create('OperatorSetIdProto', { domain: 'com.microsoft', version: 1n })]
   return { ...model, proto: edit(model.proto, { graph: edited, opsetImport: opsets }) }
 }
-
-const intAttribute = ([name, value]: [string, number]): AttributeProto =>
-  create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(value) })

@@ -1,7 +1,8 @@
 import { dtypes } from '../ir/dtype.js'
+import { intAttribute, stringAttribute } from '../onnx/proto/attribute.js'
 import { type DatePart, datePattern } from './formats/date.js'
 import { missingTexts } from './formats/table-features.js'
-import { integerAttribute, type NodeList, textAttribute } from './node-list.js'
+import type { NodeList } from './node-list.js'
 
 /** Lowest operator set with the operators on texts. */
 export const dateOperatorSet = 20
@@ -121,7 +122,7 @@ export class DateNodes {
   }
 
   #matches(text: string, pattern: string): string {
-    return this.#nodes.add('RegexFullMatch', [text], [textAttribute('pattern', pattern)])
+    return this.#nodes.add('RegexFullMatch', [text], [stringAttribute('pattern', pattern)])
   }
 
   #text(value: string): string {
@@ -131,12 +132,12 @@ export class DateNodes {
   /** The first parts of texts with `end` appended. @param delimiter a text, or '' for spaces */
   #split(text: string, delimiter: string, end: string, count: number): readonly string[] {
     const whole = end === '' ? text : this.#nodes.add('StringConcat', [text, this.#text(end)])
-    const attributes = delimiter === '' ? [] : [textAttribute('delimiter', delimiter)]
+    const attributes = delimiter === '' ? [] : [stringAttribute('delimiter', delimiter)]
     const outputs = [this.#nodes.unused('columns/parts'), this.#nodes.unused('columns/counts')]
     const parts = this.#nodes.add('StringSplit', [whole], attributes, outputs)
     return Array.from({ length: count }, (_, i) => {
       const index = this.#nodes.constant('int64', [], BigInt64Array.of(BigInt(i)))
-      return this.#nodes.add('Gather', [parts, index], [integerAttribute('axis', -1)])
+      return this.#nodes.add('Gather', [parts, index], [intAttribute('axis', -1)])
     })
   }
 
@@ -146,12 +147,12 @@ export class DateNodes {
   }
 
   #integer(text: string): string {
-    const to = integerAttribute('to', dtypes.int64.onnx)
+    const to = intAttribute('to', dtypes.int64.onnx)
     return this.#nodes.add('Cast', [text], [to], undefined, undefined, `${this.#column} is not a date`)
   }
 
   #toFloat(value: string): string {
-    return this.#nodes.add('Cast', [value], [integerAttribute('to', dtypes.float64.onnx)])
+    return this.#nodes.add('Cast', [value], [intAttribute('to', dtypes.float64.onnx)])
   }
 
   #add(a: string, b: string | number): string {

@@ -3,21 +3,15 @@ import { irVersionOf, modelOf } from '../onnx/export/export-graph.js'
 import { createInput, listInputs } from '../onnx/import/declarations.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
+import { intAttribute, intsAttribute, stringsAttribute } from '../onnx/proto/attribute.js'
 import { create, edit, rewrite } from '../onnx/proto/message.js'
-import {
-  type AttributeProto,
-  attributeTypes,
-  type GraphProto,
-  type NodeProto,
-  type ValueInfoProto,
-} from '../onnx/proto/schema.js'
+import type { AttributeProto, GraphProto, NodeProto, ValueInfoProto } from '../onnx/proto/schema.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
-import { encodeUtf8 } from '../util/utf8.js'
 import { DateNodes, dateOperatorSet } from './date-nodes.js'
 import type { DatePart } from './formats/date.js'
-import { encoderDomain, integerAttribute, NodeList } from './node-list.js'
+import { encoderDomain, NodeList } from './node-list.js'
 import type { FeatureStatistics, TableStatistics } from './table-statistics.js'
 
 /** Options of `takeColumns`. */
@@ -182,7 +176,7 @@ class ColumnNodes extends NodeList {
       if (each.categories) return this.#addCategory(value, each, dtype === 'int64')
       return each.part === undefined ? this.#addNumber(value, each) : this.#addDatePart(value, each, each.part)
     })
-    const joined = parts.length === 1 ? parts[0]! : this.add('Concat', parts, [integerAttribute('axis', 1)])
+    const joined = parts.length === 1 ? parts[0]! : this.add('Concat', parts, [intAttribute('axis', 1)])
     const dims = (shape ?? ['N', -1]).slice(1).map((dim) => (typeof dim === 'number' ? BigInt(dim) : -1n))
     // At most one length is left open: the number of rows, unless the width is symbolic.
     const width = dims.includes(-1n) ? [0n, ...dims] : [-1n, ...dims]
@@ -198,10 +192,10 @@ class ColumnNodes extends NodeList {
       this.constant('float64', targets.length === 1 ? [] : [targets.length], Float64Array.from(targets, value))
     const add = (opType: string, input: readonly string[], attribute = noAttributes, result?: readonly string[]) =>
       this.add(opType, input, attribute, result, this.after)
-    const wide = add('Cast', [scaled], [integerAttribute('to', dtypes.float64.onnx)])
+    const wide = add('Cast', [scaled], [intAttribute('to', dtypes.float64.onnx)])
     const product = add('Mul', [wide, list(({ divisor = 1 }) => divisor)])
     const sum = add('Add', [product, list(({ offset = 0 }) => offset)])
-    add('Cast', [sum], [integerAttribute('to', dtypes.float32.onnx)], [name])
+    add('Cast', [sum], [intAttribute('to', dtypes.float32.onnx)], [name])
     return scaled
   }
 
@@ -239,32 +233,28 @@ class ColumnNodes extends NodeList {
   #scale(value: string, { offset, divisor }: FeatureStatistics): string {
     const shifted = offset === undefined ? value : this.add('Sub', [value, this.#scalar(offset)])
     const scaled = divisor === undefined ? shifted : this.add('Div', [shifted, this.#scalar(divisor)])
-    return this.#toColumn(this.add('Cast', [scaled], [integerAttribute('to', dtypes.float32.onnx)]))
+    return this.#toColumn(this.add('Cast', [scaled], [intAttribute('to', dtypes.float32.onnx)]))
   }
 
   /** A category as its number from 1, or as zeros and a 1. */
   #addCategory(column: string, { categories = [], fill }: FeatureStatistics, isNumber: boolean): string {
     const filled = fill === undefined ? 0 : categories.indexOf(String(fill)) + 1
     const keys = [...categories, ...(filled > 0 ? [''] : [])]
-    const numbers = keys.map((_, i) => BigInt(i < categories.length ? i + 1 : filled))
+    const numbers = keys.map((_, i) => (i < categories.length ? i + 1 : filled))
     const encoded = this.add(
       'LabelEncoder',
       [column],
       [
-        create('AttributeProto', {
-          name: 'keys_strings',
-          type: attributeTypes.strings,
-          strings: keys.map((key) => encodeUtf8(key)),
-        }),
-        create('AttributeProto', { name: 'values_int64s', type: attributeTypes.ints, ints: numbers }),
-        integerAttribute('default_int64', 0),
+        stringsAttribute('keys_strings', keys),
+        intsAttribute('values_int64s', numbers),
+        intAttribute('default_int64', 0),
       ],
     )
     const number = this.#toColumn(encoded)
     if (isNumber) return number
     const positions = BigInt64Array.from(categories, (_, i) => BigInt(i + 1))
     const equal = this.add('Equal', [number, this.constant('int64', [1, categories.length], positions)])
-    return this.add('Cast', [equal], [integerAttribute('to', dtypes.float32.onnx)])
+    return this.add('Cast', [equal], [intAttribute('to', dtypes.float32.onnx)])
   }
 
   #toColumn(vector: string): string {

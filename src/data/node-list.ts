@@ -1,14 +1,7 @@
 import type { Tensor } from '../ir/tensor.js'
 import { create } from '../onnx/proto/message.js'
-import {
-  type AttributeProto,
-  attributeTypes,
-  type GraphProto,
-  type NodeProto,
-  type TensorProto,
-} from '../onnx/proto/schema.js'
+import type { AttributeProto, GraphProto, NodeProto, TensorProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
-import { encodeUtf8 } from '../util/utf8.js'
 
 /** Domain of LabelEncoder. */
 export const encoderDomain = 'ai.onnx.ml'
@@ -66,11 +59,3 @@ export class NodeList {
     return name
   }
 }
-
-/** An attribute that is an integer. */
-export const integerAttribute = (name: string, value: number): AttributeProto =>
-  create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(value) })
-
-/** An attribute that is a text. */
-export const textAttribute = (name: string, value: string): AttributeProto =>
-  create('AttributeProto', { name, type: attributeTypes.string, s: encodeUtf8(value) })

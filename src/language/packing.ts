@@ -2,8 +2,9 @@ import { type DType, dtypeOf } from '../ir/dtype.js'
 import { tensor } from '../ir/tensor.js'
 import { createInput } from '../onnx/import/declarations.js'
 import { isStandardDomain } from '../onnx/import/model-nodes.js'
+import { intAttribute } from '../onnx/proto/attribute.js'
 import { create, edit } from '../onnx/proto/message.js'
-import { attributeTypes, type GraphProto, type NodeProto } from '../onnx/proto/schema.js'
+import type { GraphProto, NodeProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -253,9 +254,7 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
   ]
   const maskNodes = mask && [
     node('Min', [segmentsName, `${prefix}/one`], `${prefix}/tokens`),
-    node('Cast', [`${prefix}/tokens`], 'attention_mask', [
-      create('AttributeProto', { name: 'to', type: attributeTypes.int, i: BigInt(mask.type!.tensorType!.elemType!) }),
-    ]),
+    node('Cast', [`${prefix}/tokens`], 'attention_mask', [intAttribute('to', mask.type!.tensorType!.elemType!)]),
   ]
   const outputs = new Set(places.attention)
   const positions = new Set(places.positions)

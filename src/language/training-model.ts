@@ -1,6 +1,7 @@
 import { dtypeOf, dtypes } from '../ir/dtype.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
 import type { Model } from '../onnx/model.js'
+import { intAttribute } from '../onnx/proto/attribute.js'
 import { create, edit } from '../onnx/proto/message.js'
 import { attributeTypes, type GraphProto, type NodeProto, type ValueInfoProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
@@ -108,7 +109,7 @@ function withPairs(graph: GraphProto, fed: ReadonlySet<string | undefined>): Gra
       type: edit(info.type!, { tensorType: edit(tensorType!, { shape }) }),
     })
   })
-  const axis = create('AttributeProto', { name: 'axis', type: attributeTypes.int, i: 2n })
+  const axis = intAttribute('axis', 2)
   const rows = inputs.map(({ name = '' }) =>
     create('NodeProto', {
       opType: 'Flatten',
@@ -170,7 +171,7 @@ function emptyPasts(pasts: readonly ValueInfoProto[]): NodeProto[] {
       const value = toTensorProto('', tensor(dtype, [1], new dtypes[dtype].array!(1)))
       return [
         node('Concat', [`${prefix}/batch`, `${prefix}/${name}/rest`], `${prefix}/${name}/shape`, [
-          create('AttributeProto', { name: 'axis', type: attributeTypes.int, i: 0n }),
+          intAttribute('axis', 0),
         ]),
         node('ConstantOfShape', [`${prefix}/${name}/shape`], name, [
           create('AttributeProto', { name: 'value', type: attributeTypes.tensor, t: value }),

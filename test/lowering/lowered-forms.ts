@@ -20,7 +20,7 @@ export const feedsOf = ({ feeds }: Form): Tensors => Object.fromEntries(feeds.ma
 export const testedForms = (): readonly Form[] =>
   [...[...forms().values()].flat(), ...integerForms()].filter(({ dtype }) => dtype !== 'float64')
 
-/** Those of them that are lowered, so that other operators replace theirs. */
+/** The forms with an operator that is lowered to others. */
 export const loweredForms = (): readonly Form[] =>
   testedForms().filter((form) => {
     const spec = specOf(form)

@@ -21,7 +21,7 @@ import { decodeSafetensors } from '../../src/ir/safetensors.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
 import { clusters, flat, normal, smallConvnet, smallMlp } from './problem.js'
-import { startTrainers, train } from './small-trainer.js'
+import { startTrainers, trainAndDispose } from './small-trainer.js'
 
 const { create } = startTrainers()
 // The last batch of an epoch has 3 examples: some of 4 processes have none of them.
@@ -37,13 +37,7 @@ async function trainTogether(
   fit: FitOptions = { totalSteps: 50 },
 ) {
   return Promise.all(
-    localGroup(size).map(async (group) => {
-      const trainer = await create({ ...options, group }, model)
-      const intervals = await train(trainer, data, fit)
-      const weights = flat(await trainer.parameters())
-      await trainer.dispose()
-      return { weights, last: intervals.at(-1)! }
-    }),
+    localGroup(size).map(async (group) => trainAndDispose(await create({ ...options, group }, model), data, fit)),
   )
 }
 

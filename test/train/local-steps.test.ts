@@ -18,7 +18,7 @@ import {
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
 import { clusters, flat, normal, smallConvnet, smallMlp, softmaxOf } from './problem.js'
-import { startTrainers, train } from './small-trainer.js'
+import { startTrainers, trainAndDispose } from './small-trainer.js'
 
 const { create } = startTrainers()
 // The last batch of an epoch has 3 examples: with 4 processes one of them has none.
@@ -35,16 +35,7 @@ const trainTogether = (
   options: Partial<TrainerOptions>,
   fit: FitOptions,
   { data = points, model = smallMlp() }: Problem = {},
-) =>
-  Promise.all(
-    groups.map(async (group) => {
-      const trainer = await create({ ...options, group }, model)
-      const intervals = await train(trainer, data, fit)
-      const weights = flat(await trainer.parameters())
-      await trainer.dispose()
-      return { weights, last: intervals.at(-1)! }
-    }),
-  )
+) => Promise.all(groups.map(async (group) => trainAndDispose(await create({ ...options, group }, model), data, fit)))
 
 /** x W, with cross-entropy. */
 const linear = (): Model => {

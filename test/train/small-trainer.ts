@@ -10,7 +10,7 @@ import {
   type TrainerOptions,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { smallMlp } from './problem.js'
+import { flat, smallMlp } from './problem.js'
 
 /** Starts a runtime for the tests of the calling file, and returns it with a function that creates trainers on it. */
 export function startTrainers(defaults: Partial<TrainerOptions> = {}) {
@@ -27,4 +27,12 @@ export async function train(trainer: Trainer, data: DatasetOrStream, options: Fi
   const intervals: IntervalMetrics[] = []
   for await (const metrics of trainer.fit(data, options)) intervals.push(metrics)
   return intervals
+}
+
+/** Trains to the end, disposes of the trainer, and returns its weights and the metrics of its last interval. */
+export async function trainAndDispose(trainer: Trainer, data: DatasetOrStream, options: FitOptions) {
+  const intervals = await train(trainer, data, options)
+  const weights = flat(await trainer.parameters())
+  await trainer.dispose()
+  return { weights, last: intervals.at(-1)! }
 }

@@ -109,7 +109,7 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
   throw new OnnxIreError('invalid-data', 'the data of the run have no example')
 }
 
-/** Replaces the inputs that are made of columns by the columns of a model that `export --columns` wrote. */
+/** Replaces the inputs that are computed from columns by the columns, as a model of `export --columns` takes them. */
 async function takeFields(run: Snippet, path: string, recipe: Recipe): Promise<Snippet> {
   const source = recipe.data.train
   const statistics: TableStatistics = (source.kind === 'csv' && source.statistics) || {}

@@ -1,5 +1,6 @@
 import { int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { intAttribute } from '../../onnx/proto/attribute.js'
 import { create } from '../../onnx/proto/message.js'
 import { attributeTypes, type NodeProto } from '../../onnx/proto/schema.js'
 import { toTensorProto } from '../../onnx/proto/tensor.js'
@@ -33,9 +34,7 @@ export class Insertion {
   apply(operator: string, operands: readonly Operand[], attributes: Readonly<Record<string, number>> = {}): Operand {
     const inputs = operands.map(({ value }) => value)
     const [value] = apply({ operator, definition: definitionOf(operator), inputs, attributes })
-    const attribute = Object.entries(attributes).map(([name, i]) =>
-      create('AttributeProto', { name, type: attributeTypes.int, i: BigInt(i) }),
-    )
+    const attribute = Object.entries(attributes).map(([name, value]) => intAttribute(name, value))
     return { value: value!, name: this.#add(operator, operands, attribute) }
   }
 
