@@ -2,6 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { diffRuns } from '../../src/cli/runs/compare-runs.js'
+import type { StoredRun } from '../../src/cli/runs/read-run.js'
 import { json, run } from './command.js'
 import { writeRun } from './stored-runs.js'
 import { recipe } from './workspace.js'
@@ -76,4 +78,12 @@ test('show > one group > its mean and spread', async () => {
 test('show > a folder without a run > io', async () => {
   const { code, stdout } = await run('show', join(root, 'nothing'), '--json')
   expect([code, JSON.parse(stdout).error.code]).toEqual([1, 'io'])
+})
+
+test('show > statistics of the training examples, which differ between splits > are no difference', () => {
+  const stored = (seed: number, fill: number) =>
+    ({
+      recipe: { seed, data: { train: { path: 'a.csv', statistics: { x: { a: { fill } } } } } },
+    }) as unknown as StoredRun
+  expect(diffRuns([stored(1, 0.25), stored(2, 0.5)])).toEqual([{ field: 'seed', values: [1, 2] }])
 })

@@ -14,6 +14,9 @@ import type { EpochLine, StoredRun } from './read-run.js'
 /** Recipe fields that do not describe a run. */
 const ignored = ['$schema', 'about', 'output', 'checkpoints', 'threads']
 
+/** Statistics of the training examples, which a run computes: other splits have other ones. */
+const computed = /^data\.\w+\.statistics$/
+
 /** Recipe fields that repeat a run: those with equal other fields form a group. */
 const repeated = ['seed', 'data.split.fold', 'data.split.seed']
 
@@ -37,7 +40,7 @@ export function diffRuns(runs: readonly StoredRun[]): RecipeDifference[] {
 function flatten(recipe: Recipe): Map<string, unknown> {
   const fields = new Map<string, unknown>()
   const add = (value: unknown, path: string) => {
-    if (ignored.includes(path)) return
+    if (ignored.includes(path) || computed.test(path)) return
     if (typeof value !== 'object' || value === null || Array.isArray(value)) fields.set(path, value)
     // {} differs from an absent field: "ire": {} switches IRE on.
     else if (Object.keys(value).length === 0) fields.set(path, {})

@@ -5,8 +5,8 @@ import { sizeOf, type Tensor, type Tensors } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { compileModel } from '../../lowering/compile.js'
 import { createInput, listInputs } from '../../onnx/import/declarations.js'
-import { type Model, namedTensors } from '../../onnx/model.js'
-import type { Program, Runtime } from '../../runtime/runtime.js'
+import { checkModel, type Model, namedTensors } from '../../onnx/model.js'
+import { checkRuntime, type Program, type Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import { getOwn } from '../../util/record.js'
@@ -36,7 +36,10 @@ const runs = 3
  *
  * @throws OnnxIreError `invalid-option` with the reason, and the node and the constant that depend on the number
  */
-export async function freeBatch(model: Model, { runtime, shapes = {} }: FreeBatchOptions): Promise<FreedBatch> {
+export async function freeBatch(model: Model, options: FreeBatchOptions): Promise<FreedBatch> {
+  checkModel(model)
+  const { runtime, shapes = {} } = options ?? {}
+  checkRuntime('freeBatch', runtime)
   const freed = freeBatchAxis(model)
   if (freed.fixed === null) return freed
   const [before, after] = [await compileModel(runtime, model), await compileModel(runtime, freed.model)]

@@ -94,6 +94,12 @@ describe('freeBatch', () => {
     },
   )
 
+  it('a path instead of a model, or no runtime > names what to pass', async () => {
+    const wrong = freeBatch as (model: unknown, options?: unknown) => Promise<unknown>
+    await expect(wrong('m.onnx', { runtime })).rejects.toThrow(errorWith('invalid-model', 'readModel'))
+    await expect(wrong(attention)).rejects.toThrow(errorWith('invalid-option', 'runtime'))
+  })
+
   it.each([
     ['a mean over the examples', (x: Value) => op.ReduceMean(x, [0], { keepdims: 1 }), /ReduceMean/],
     ['one example', (x: Value) => op.Gather(x, [0], { axis: 0 }), /Gather.* for any number/],
