@@ -28,6 +28,9 @@ export interface Outcome {
   readonly measured: readonly { readonly step: number; readonly value: number }[]
 }
 
+/** IRE's curvature is that of the whole batch, as in the stored results. */
+const wholeBatch = { curvatureShare: 1 } as const
+
 /**
  * Trains one model with one optimizer.
  * @param done receives the completed fraction of the steps
@@ -40,8 +43,7 @@ export async function trainModel(
   done: (share: number) => void,
   measure?: (trainer: Trainer, step: number) => Promise<number | undefined>,
 ): Promise<Outcome> {
-  // The stored results are those of the whole batch.
-  const trainer = await Trainer.create(model, { curvatureShare: 1, ...options, runtime })
+  const trainer = await Trainer.create(model, { ...wholeBatch, ...options, runtime })
   const curve: { step: number; loss: number; trainingLoss: number }[] = []
   const measured: { step: number; value: number }[] = []
   let last: StepProgress | undefined
@@ -71,6 +73,30 @@ export async function trainModel(
   } catch (error) {
     if (error instanceof OnnxIreError && error.code === 'not-finite') return outcome(null)
     throw error
+  } finally {
+    await trainer.dispose()
+  }
+}
+
+/**
+ * Measures the CPU time of a training step. Nothing else may run in the process.
+ * @param steps number of steps before the measurement, and of those measured
+ * @returns milliseconds per step
+ */
+export async function timeStep(
+  { model, train, validation, test, ...options }: Omit<Training, 'steps' | 'evaluateEvery'>,
+  runtime: TrainerOptions['runtime'],
+  { skipped, counted }: { readonly skipped: number; readonly counted: number },
+): Promise<number> {
+  const trainer = await Trainer.create(model, { ...wholeBatch, ...options, runtime })
+  let before = process.cpuUsage()
+  const onStep = ({ step }: StepProgress) => {
+    if (step + 1 === skipped) before = process.cpuUsage()
+  }
+  try {
+    for await (const _ of trainer.fit(train, { totalSteps: skipped + counted, onStep }));
+    const { user, system } = process.cpuUsage(before)
+    return short((user + system) / 1000 / counted)
   } finally {
     await trainer.dispose()
   }

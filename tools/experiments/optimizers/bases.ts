@@ -1,6 +1,8 @@
 import {
+  adafactor,
   adagrad,
   adamw,
+  adamw8bit,
   ademamix,
   type BaseOptimizer,
   ire,
@@ -8,10 +10,12 @@ import {
   muon,
   nadam,
   type Optimizer,
+  prodigy,
   radam,
   rmsprop,
   type Schedule,
   scheduleFreeAdamw,
+  scheduleFreeSgd,
   sgd,
 } from 'onnx-ire'
 import type { RandomMask } from '../random-mask.js'
@@ -50,6 +54,16 @@ export const bases = {
     rate: 1 / 2,
     create: (lr, { steps, weightDecay }) =>
       ademamix({ lr, weightDecay: 2 * weightDecay, alphaWarmup: steps, beta3Warmup: steps }),
+  },
+  amsgrad: { rate: 1, create: (lr, { weightDecay }) => adamw({ lr, betas: [0.9, 0.95], weightDecay, amsgrad: true }) },
+  'adamw-8bit': { rate: 1, create: (lr, { weightDecay }) => adamw8bit({ lr, betas: [0.9, 0.95], weightDecay }) },
+  adafactor: { rate: 4, create: (lr, { weightDecay }) => adafactor({ lr, weightDecay: weightDecay / 4 }) },
+  // The learning rate is a factor on the estimated step size, about 1.
+  prodigy: { rate: 256, create: (lr, { weightDecay }) => prodigy({ lr, weightDecay, safeguardWarmup: true }) },
+  'schedule-free-sgd': {
+    rate: 128,
+    scheduleFree: true,
+    create: (lr, { steps }) => scheduleFreeSgd({ lr, warmup: warmupOf(steps) }),
   },
 } satisfies Record<string, Base>
 

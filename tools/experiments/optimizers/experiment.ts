@@ -3,13 +3,16 @@ import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
 import { type RandomMask, withRandomMask } from '../random-mask.js'
 import { computeSpread, pairedSpread } from '../statistics.js'
-import { type Outcome, trainModel } from '../train.js'
+import { type Outcome, timeStep, trainModel } from '../train.js'
 import { type Trial, type TuningResult, tune, tuneRate } from '../tuning.js'
-import { type BaseName, baseNames, bases, type Contender, optimizerOf, scheduleOf } from './bases.js'
+import { type BaseName, baseNames, bases, type Contender, optimizerOf, type Plan, scheduleOf } from './bases.js'
 import { type Subject, type SubjectName, shared, subjectNames, subjects } from './subjects.js'
 
 /** Seed that settings are chosen with; it is none of those compared. */
 const tuningSeed = 100
+
+/** Steps before the CPU time of a step is measured, and those measured: four refreshes of the mask. */
+const timed = { skipped: 20, counted: 40 } as const
 
 /** Settings over which IRE is tuned; learning rates as shares of the best rate of the base. */
 const enhancements = [
@@ -28,8 +31,8 @@ const controlMasks: Readonly<Record<RandomMask, string>> = {
 
 export const optimizers: Experiment = {
   name: 'optimizers',
-  about: 'ten base optimizers, each tuned, with and without IRE, on five subjects',
-  duration: { small: '4 hours', full: '10 hours' },
+  about: 'fifteen base optimizers, each tuned, with and without IRE, on five subjects',
+  duration: { small: '3 hours', full: '6 hours' },
   seeds: { small: 3, full: 5 },
   async run(lab) {
     const pool = new Pool()
@@ -46,7 +49,7 @@ export const optimizers: Experiment = {
       await pool.dispose()
     }
     return {
-      markdown: `Each base optimizer, and IRE over it, at its best settings. Learning rates are tuned by factors of two until both neighbors are worse; IRE over ${enhancements.length} settings with ${enhancements.map(({ share, kappa, gamma }) => `(${share} lr, kappa ${kappa}, gamma ${gamma})`).join(', ')}; both by the loss on held-out data with seed ${tuningSeed}, which is none of those compared. Clipped at norm 1, cosine to lr / 20 after a tenth of the steps as warm-up (Schedule-Free: its own warm-up), IRE after the warm-up with K 10. Test losses: mean and standard deviation over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals, and negative if IRE is better.
+      markdown: `Each base optimizer, and IRE over it, at its best settings. Learning rates are tuned by factors of two until both neighbors are worse; IRE over ${enhancements.length} settings with ${enhancements.map(({ share, kappa, gamma }) => `(${share} lr, kappa ${kappa}, gamma ${gamma})`).join(', ')}; both by the loss on held-out data with seed ${tuningSeed}, which is none of those compared. Clipped at norm 1, cosine to lr / 20 after a tenth of the steps as warm-up (Schedule-Free: its own warm-up), IRE after the warm-up with K 10. Test losses: mean and standard deviation over the seeds of each subject; differences are paired by seed, with 95 % intervals, and negative if IRE is better. Time: CPU time of a step in one thread, over ${timed.counted} steps after the first ${timed.skipped}.
 
 ## Effect of IRE on the test loss
 
@@ -82,59 +85,85 @@ interface Row {
   readonly controls: readonly { readonly name: string; readonly outcomes: readonly Outcome[] }[]
 }
 
+/** A comparison with the CPU milliseconds of a step. */
+interface TimedRow extends Row {
+  readonly plainTime: number
+  readonly enhancedTime: number
+}
+
 interface Section {
   readonly name: SubjectName
-  readonly rows: readonly Row[]
+  readonly rows: readonly TimedRow[]
   readonly markdown: string
 }
 
-const announce = (lab: Lab, { weight, steps }: Subject) =>
-  lab.expect(weight * steps * baseNames.length * (4 + enhancements.length + 2 * lab.seeds.length))
+const announce = (lab: Lab, { weight, steps, moreSeeds = 0 }: Subject) =>
+  lab.expect(weight * steps * baseNames.length * (4 + enhancements.length + 2 * (lab.seeds.length + moreSeeds)))
 
 async function compareOn(name: SubjectName, lab: Lab, pool: Pool): Promise<Section> {
   const subject: Subject = subjects[name]
   let opened: ReturnType<Subject['open']> | undefined
-  const run = async (contender: Contender, seed: number): Promise<Outcome> => {
-    const { steps, batchSize, weightDecay, weight, data } = subject
-    const settings = { subject: name, steps, batchSize, weightDecay, data, ...contender, seed }
-    const plan = { steps, weightDecay }
-    const start = async (done: (share: number) => void): Promise<Outcome> => {
-      opened ??= subject.open(lab, pool)
-      const setup = await (await opened)(seed)
+  const { steps, batchSize, weightDecay, weight, data, moreSeeds = 0 } = subject
+  const seeds = Array.from({ length: lab.seeds.length + moreSeeds }, (_, seed) => seed)
+  const settingsOf = (contender: Contender) => ({ subject: name, steps, batchSize, weightDecay, data, ...contender })
+  const trainingOf = async (contender: Contender, seed: number, plan: Plan) => {
+    opened ??= subject.open(lab, pool)
+    const setup = await (await opened)(seed)
+    const optimizer = optimizerOf(contender, plan)
+    return { ...shared, ...setup, optimizer, ...scheduleOf(contender.base, plan.steps), batchSize, seed }
+  }
+  const run = (contender: Contender, seed: number): Promise<Outcome> =>
+    lab.measure({ ...settingsOf(contender), seed }, weight * steps, async (done) => {
+      const training = await trainingOf(contender, seed, { steps, weightDecay })
       return pool.use((runtime) =>
         trainModel(
-          {
-            ...shared,
-            ...setup,
-            optimizer: optimizerOf(contender, plan),
-            ...scheduleOf(contender.base, steps),
-            steps,
-            evaluateEvery: steps,
-            batchSize,
-            seed,
-          },
+          { ...training, steps, evaluateEvery: steps },
           contender.mask ? withRandomMask(runtime, contender.mask, seed) : runtime,
           lab.signal,
           done,
         ),
       )
-    }
-    return lab.measure(settings, weight * steps, start)
+    })
+  const all = (contender: Contender) => Promise.all(seeds.map((seed) => run(contender, seed)))
+  /** Measures a step; nothing else may run in the process. */
+  const time = async (contender: Contender): Promise<number> => {
+    const total = timed.skipped + timed.counted
+    const { milliseconds } = await lab.measure({ ...settingsOf(contender), timed }, weight * total, async () => {
+      const training = await trainingOf(contender, tuningSeed, { steps: total, weightDecay })
+      return { milliseconds: await pool.use((runtime) => timeStep(training, runtime, timed)) }
+    })
+    return milliseconds
   }
-  const all = (contender: Contender) => Promise.all(lab.seeds.map((seed) => run(contender, seed)))
-  const rows: Row[] = []
-  for (const base of baseNames) rows.push(await compare(base, subject.lr * bases[base].rate, run, all))
+  const rows: TimedRow[] = []
+  for (const base of baseNames) {
+    const row = await compare(base, subject.lr * bases[base].rate, run, all)
+    rows.push({
+      ...row,
+      plainTime: await time({ base, lr: row.rate.best }),
+      enhancedTime: await time(row.ire.best),
+    })
+  }
   const [reference] = rows
   return {
     name,
     rows,
     markdown: `## ${name}: ${subject.about}
 
-${subject.steps} steps of batch ${subject.batchSize}; AdamW's weight decay ${subject.weightDecay}.
+${subject.steps} steps of batch ${subject.batchSize}; AdamW's weight decay ${subject.weightDecay}; ${seeds.length} seeds.
 
 ${table(
-  ['base', 'lr', 'test loss', 'against AdamW', 'IRE: lr, kappa, gamma', 'with IRE', 'difference by IRE'],
-  rows.map(({ base, rate, ire, plain, enhanced }) => [
+  [
+    'base',
+    'lr',
+    'test loss',
+    'against AdamW',
+    'IRE: lr, kappa, gamma',
+    'with IRE',
+    'difference by IRE',
+    'ms per step',
+    'with IRE',
+  ],
+  rows.map(({ base, rate, ire, plain, enhanced, plainTime, enhancedTime }) => [
     base,
     short(rate.best),
     withDeviation(computeSpread(losses(plain)), 4),
@@ -142,6 +171,8 @@ ${table(
     describe(ire.best),
     withDeviation(computeSpread(losses(enhanced)), 4),
     withInterval(pairedSpread(losses(enhanced), losses(plain)), 4, true),
+    plainTime.toFixed(1),
+    `${enhancedTime.toFixed(1)} (${(enhancedTime / plainTime).toFixed(2)})`,
   ]),
 )}
 

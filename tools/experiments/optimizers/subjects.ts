@@ -27,6 +27,8 @@ export interface Subject {
   readonly weightDecay: number
   /** Relative duration of a step. */
   readonly weight: number
+  /** Seeds to compare beyond those of the experiment, where runs are short. */
+  readonly moreSeeds?: number
   /** Identifies data and model, with steps and batch size. */
   readonly data: Readonly<Record<string, unknown>>
   /** Loads the data once. Returns the setup of a run by its seed. */
@@ -62,6 +64,7 @@ export const subjects = {
     lr: 8e-3,
     weightDecay: 0.1,
     weight: 0.5,
+    moreSeeds: 2,
     data: { ...text, model: bytesModel },
     async open(lab) {
       const data = splits(bytesOf(reviews(lab.data, text.bytes, text.held)))
@@ -75,6 +78,7 @@ export const subjects = {
     lr: 2e-3,
     weightDecay: 0.1,
     weight: 1,
+    moreSeeds: 2,
     data: { corpus: 'fashion-mnist', ...images },
     async open() {
       const { train, validation, test } = await fashion(undefined, images)
