@@ -64,8 +64,7 @@ export interface CrossEntropyOptions extends LossWeightOptions {
  *     l = -(1 - s) sum_c w[c] t[c] log p[c] - s mean_c w[c] log p[c]
  *
  * Both follow PyTorch's cross_entropy (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
- * IRE samples labels as the arg-max of z plus standard Gumbel noise, a sample of softmax(z); with `chunk` from uniform
- * noise.
+ * IRE samples labels from softmax(z).
  *
  * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
  * @example
@@ -255,7 +254,7 @@ export function buildChunkedLoss(
     const [predicted, nll] = plain.results
     const divisor = all.weights ? op.Sqrt(oneIfZero(op.Mul(all.count, all.total))) : all.count
     const sampled = chunked(active, [noise], all.weights && op.Sqrt(all.weights), divisor, (softmax, [u]) => ({
-      labels: sampleByInverse(softmax, u!),
+      labels: sampleByInverse(softmax.e, 1, u!, op.Squeeze(softmax.sum, [1])),
       smoothing: null,
     }))
     return {
@@ -335,14 +334,18 @@ export function chunkLoss({ softmax, labels, weight, smoothing }: ChunkLabels) {
 }
 
 /**
- * Samples labels from softmax(z) by uniform noise u: the number of classes whose cumulative share is at most u. A
+ * Samples labels by uniform noise u: the number of classes whose cumulative share is at most u. This needs a random
  * number per position, where the arg-max of scores plus Gumbel noise would need one per class.
+ * @param e shares of the classes, times any factor
+ * @param total the sum of `e` over the classes, of the shape of `u`
  */
-function sampleByInverse({ e, sum: total }: ChunkSoftmax, u: Value): Value {
-  const below = op.LessOrEqual(op.CumSum(e, scalar('int64', 1)), op.Mul(op.Unsqueeze(u, [1]), total))
-  const label = op.ReduceSum(op.Cast(below, { to: dtypes.int64.onnx }), [1], { keepdims: 0 })
+function sampleByInverse(e: Value, axis: number, u: Value, total?: Value): Value {
+  const bound = op.Unsqueeze(total ? op.Mul(u, total) : u, [axis])
+  const below = op.LessOrEqual(op.CumSum(e, scalar('int64', axis)), bound)
+  const count = op.ReduceSum(op.CastLike(below, e), [axis], { keepdims: 0 })
   // The cumulative sum rounds differently than the sum.
-  return op.Min([label, op.Sub(op.Gather(op.Shape(e), scalar('int64', 1)), 1)])
+  const last = op.Sub(op.Gather(op.Shape(e), scalar('int64', axis)), 1)
+  return op.Min([op.Cast(count, { to: dtypes.int64.onnx }), last])
 }
 
 /** Options of `buildSoftLabelLoss`. */
@@ -448,18 +451,22 @@ export function findClassScores(
 export const negativeLogLikelihood = ({ logP, axis }: ClassScores, labels: Value): Value =>
   op.Neg(op.Squeeze(op.GatherElements(logP, op.Unsqueeze(labels, [axis]), { axis }), [axis]))
 
-/** Builds the loss against labels sampled from softmax(z), as the arg-max of z plus standard Gumbel noise. */
+/** Builds the loss against labels sampled from softmax(z). */
 export function sampleLabels(
   scores: ClassScores,
   name: string,
   weights: SampleWeights,
 ): NonNullable<LossGraph['sampled']> {
-  const { z, axis } = scores
-  const noise = input(`noise/${name}`, z.dtype, z.shape)
-  const nll = negativeLogLikelihood(scores, op.ArgMax(op.Add(z, noise), { axis, keepdims: 0 }))
+  const { z, logP, axis } = scores
+  const noise = input(
+    `noise/${name}`,
+    z.dtype,
+    z.shape!.filter((_, other) => other !== axis),
+  )
+  const nll = negativeLogLikelihood(scores, sampleByInverse(op.Exp(logP), axis, noise))
   return {
     loss: sampledMean(nll, weights),
-    noise: new Map([[noise.name!, { value: noise, distribution: 'gumbel' }]]),
+    noise: new Map([[noise.name!, { value: noise, distribution: 'uniform' }]]),
   }
 }
 

@@ -5,7 +5,7 @@ import { movementLowerings, slicingLowerings } from '../lowering/webgpu/data-mov
 import { activationLowerings, downlevelActivations, elementwiseLowerings } from '../lowering/webgpu/elementwise.js'
 import { generationLowerings, indexingLowerings } from '../lowering/webgpu/indexing.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from '../lowering/webgpu/normalization.js'
-import { reductionLowerings } from '../lowering/webgpu/reduction.js'
+import { accumulate, reductionLowerings } from '../lowering/webgpu/reduction.js'
 import { resizeByProducts } from '../lowering/webgpu/resize.js'
 import { attentionExpansions } from '../op/compose/attention.js'
 import { channelsOf, standardize } from '../op/compose/statistics.js'
@@ -54,6 +54,7 @@ const table = {
   Range: indexingLowerings.Range,
   ReverseSequence: indexingLowerings.ReverseSequence,
   CumProd: reductionLowerings.CumProd,
+  CumSum: (inputs, attributes) => accumulate(op.Add, 0, inputs, attributes),
   ReduceLogSumExp: reductionLowerings.ReduceLogSumExp,
   GroupNormalization: normalizationLowerings.GroupNormalization,
   LRN: normalizationLowerings.LRN,

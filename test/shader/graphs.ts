@@ -1,4 +1,4 @@
-import { input } from '../../src/ir/leaf.js'
+import { input, scalar } from '../../src/ir/leaf.js'
 import { sizeOf, type Tensor, type Tensors } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'
@@ -56,6 +56,7 @@ export const shaderGraphs: Readonly<Record<string, () => ShaderGraph>> = {
       ],
       (q, k) => softmax(op.MatMul(op.Transpose(q!, { perm: [0, 2, 1, 3] }), op.Transpose(k!, { perm: [0, 2, 3, 1] }))),
     ),
+  'cumulative sum along an axis before others': () => graph([[3, 70, 5]], (x) => op.CumSum(x!, scalar('int64', 1))),
   'long product in parts': () =>
     graph([[1000, 12], [1000, 9], [9]], (a, b, c) => op.Exp(op.Gemm(a!, b!, c!, { transA: 1, alpha: 0.01 }))),
   'long product in parts of an odd length': () => graph([[7, 1003], [1003]], (a, b) => op.MatMul(a!, b!)),

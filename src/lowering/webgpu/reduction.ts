@@ -23,7 +23,7 @@ export const reductionLowerings = {
   ReduceLogSumExp: ([x, axes], attributes) =>
     withoutAxes((x) => x)([x, axes], attributes) ?? logSumExp(x, axes, attributes.keepdims === 1),
   ReduceSumSquare: withoutAxes((x) => op.Mul(x, x)),
-  CumProd: ([x, axis], { exclusive, reverse }) => cumulativeProduct(x, axis, exclusive === 1, reverse === 1),
+  CumProd: (inputs, attributes) => accumulate(op.Mul, 1, inputs, attributes),
 } satisfies Lowerings<typeof reduction>
 
 /** log sum exp(x - m) + m, where m is the largest element, or the largest finite number if it is infinite. */
@@ -35,8 +35,16 @@ function logSumExp(x: Value, axes: Value | null, keepdims: boolean): Value {
   return keepdims ? result : op.ReduceSum(result, axes, { keepdims: 0 })
 }
 
-/** Cumulative product by doubling: pass k multiplies each element by the one 2^k positions before it, or by 1. */
-function cumulativeProduct(x: Value, axis: Value, exclusive: boolean, reverse: boolean): Value | null {
+/**
+ * Cumulative sum or product by doubling: pass k adds to each element the one 2^k positions before it, or the neutral
+ * element. Returns null if the length is unknown.
+ */
+export function accumulate(
+  combine: (a: Value, b: Value) => Value,
+  neutral: number,
+  [x, axis]: readonly [Value, Value],
+  { exclusive, reverse }: { readonly exclusive: number; readonly reverse: number },
+): Value | null {
   const [at] = knownNumbers(axis) ?? []
   if (at === undefined || !x.shape) return null
   const place = at < 0 ? at + x.shape.length : at
@@ -46,9 +54,9 @@ function cumulativeProduct(x: Value, axis: Value, exclusive: boolean, reverse: b
     const pads = x.shape!.map((_, other) => (other === place ? steps : 0))
     const none = x.shape!.map(() => 0)
     const [start, end] = reverse ? [steps, length + steps] : [0, length]
-    return op.Slice(op.Pad(y, reverse ? [...none, ...pads] : [...pads, ...none], 1), [start], [end], [place])
+    return op.Slice(op.Pad(y, reverse ? [...none, ...pads] : [...pads, ...none], neutral), [start], [end], [place])
   }
   let y = exclusive ? before(x, 1) : x
-  for (let steps = 1; steps < length; steps *= 2) y = op.Mul(y, before(y, steps))
+  for (let steps = 1; steps < length; steps *= 2) y = combine(y, before(y, steps))
   return y
 }

@@ -40,7 +40,7 @@ export function withMaskAgreement(
     mapTensors(feeds, (tensor, name) => (isNoise(name) || columns.includes(name) ? rowsOf(tensor, examples) : tensor))
   const resample = (feeds: Tensors): Tensors =>
     mapTensors(feeds, (tensor, name) =>
-      isNoise(name) ? { ...tensor, data: random.fill(new Float32Array(tensor.data.length), 'gumbel') } : tensor,
+      isNoise(name) ? { ...tensor, data: random.fill(new Float32Array(tensor.data.length), 'uniform') } : tensor,
     )
   const compiled: Runtime['compile'] = async (bytes) => {
     const program = await runtime.compile(bytes)
