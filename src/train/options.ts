@@ -48,8 +48,8 @@ export interface TrainerOptions
   /**
    * The share of this batch that the curvature is estimated on, in (0, 1]: its first examples, at least one. A refresh
    * of IRE's mask takes time in proportion. Norms trained by the batch normalize over these examples. Without effect on
-   * 'empirical' curvature. Default: 0.25 for 'sampled' curvature of the step's batch, if no norms are trained by the
-   * batch; otherwise 1.
+   * 'empirical' curvature. Default: 0.25 for 'sampled' curvature of the step's batch, with norms trained by the batch
+   * at least 8 examples; otherwise 1.
    */
   readonly curvatureShare?: number
   /** Learning-rate schedule. Default constant. */
@@ -328,20 +328,26 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   checkGroups(options, options.optimizer)
 }
 
+/** Examples of a batch that norms at least normalize over, where IRE's curvature is estimated on a share of it. */
+const normExamples = 8
+
 /**
  * The share of the batch that IRE's curvature is estimated on: `curvatureShare` or its default.
- * @param trainsNorms whether norms are trained by the batch: they would normalize over these examples
+ * @param trainsNorms whether norms are trained by the batch: they normalize over these examples
  */
-export const curvatureShareOf = (
+export function curvatureShareOf(
   {
     optimizer,
     curvatureShare,
     curvatureBatch,
-  }: Pick<TrainerOptions, 'optimizer' | 'curvatureShare' | 'curvatureBatch'>,
+    batchSize = 32,
+  }: Pick<TrainerOptions, 'optimizer' | 'curvatureShare' | 'curvatureBatch' | 'batchSize'>,
   trainsNorms: boolean,
-): number =>
-  curvatureShare ??
-  (unwrap(optimizer).ire?.curvature === 'sampled' && curvatureBatch !== 'fixed' && !trainsNorms ? 0.25 : 1)
+): number {
+  if (curvatureShare !== undefined) return curvatureShare
+  if (unwrap(optimizer).ire?.curvature !== 'sampled' || curvatureBatch === 'fixed') return 1
+  return trainsNorms ? Math.min(1, Math.max(0.25, normExamples / batchSize)) : 0.25
+}
 
 /** Throws `invalid-option` for names of options that `fit` does not have. */
 export const checkFitNames = (options: FitOptions): void => checkNames('fit', options, Object.keys(fitOptions))

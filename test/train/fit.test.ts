@@ -472,7 +472,7 @@ describe('a share of the batch for the curvature', () => {
     expectEqual(await thresholds({ curvatureShare: 0.1 }, 2, 2))
     expectEqual(await thresholds({ curvatureShare: 0.1 }, 8, 8))
   })
-  it('is a quarter by default for sampled curvature, the whole batch if norms are trained or the batch is fixed', async () => {
+  it('is a quarter by default for sampled curvature, with trained norms at least 8 examples, the whole batch if it is fixed', async () => {
     const run = async (options: Partial<TrainerOptions>, [model, dims]: [Model | undefined, number[]]) => {
       const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, interval: 1 })
       const trainer = await create({ optimizer, ...options }, model)
@@ -494,9 +494,12 @@ describe('a share of the batch for the curvature', () => {
     )
     const frozen = await run({}, normed)
     expect(frozen).toEqual(await run({ curvatureShare: 0.25 }, normed))
-    const trained = await run({ batchNorm: 'trained' }, normed)
-    expect(trained).toEqual(await run({ batchNorm: 'trained', curvatureShare: 1 }, normed))
-    expect(trained).not.toEqual(await run({ batchNorm: 'trained', curvatureShare: 0.25 }, normed))
+    const trained = (batchSize: number, curvatureShare?: number) =>
+      run({ batchNorm: 'trained', batchSize, ...(curvatureShare && { curvatureShare }) }, normed)
+    expect(await trained(8)).toEqual(await trained(8, 1))
+    const half = await trained(16)
+    expect(half).toEqual(await trained(16, 0.5))
+    expect(half).not.toEqual(await trained(16, 1))
   })
   it('rejects shares outside (0, 1]', async () => {
     for (const curvatureShare of [0, -1, 1.5, Number.NaN])

@@ -1,4 +1,5 @@
-import { adamw, ire, type Runtime } from 'onnx-ire'
+import { adamw, crossEntropy, ire, type Runtime } from 'onnx-ire'
+import { modelOf } from 'onnx-ire/graph'
 import { readModel } from 'onnx-ire/node'
 import { modelPath, readDigits } from '../../quickstart/digits.js'
 import { fineTune } from '../../quickstart/run.js'
@@ -6,8 +7,11 @@ import type { Experiment } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
 import { computeSpread, mean, pairedSpread } from '../statistics.js'
+import { trainModel } from '../train.js'
 import { type TextModel, trainText } from '../transformer/run.js'
 import { reviews, type Text, tokenized } from '../transformer/text.js'
+import { type Fashion, fashion } from '../vision/fashion.js'
+import { graphOf, optimizerOf } from '../vision/run.js'
 import { type Agreement, withMaskAgreement } from './mask-agreement.js'
 
 const shares = [1 / 2, 1 / 4, 1 / 8] as const
@@ -15,6 +19,7 @@ const gamma = 0.6
 const interval = 10
 /** Masks are compared for the first seeds only: it takes four gradients more per refresh. */
 const comparedSeeds = 3
+const images = { examples: 5000, held: 1000, tests: 2000 }
 
 /** Result of one run. */
 interface Outcome {
@@ -89,18 +94,53 @@ function llama(text: Text, steps: number): Subject {
   }
 }
 
+/** The ResNet-8 of the experiment `vision`: its norms are trained by the batch, and normalize over the share. */
+function resnet(data: Omit<Fashion, 'plain'>): Subject {
+  const [steps, batchSize] = [240, 64]
+  return {
+    name: 'resnet',
+    settings: { corpus: 'fashion-mnist', ...images, steps, lr: 0.4, kappa: 2 },
+    steps,
+    batchSize,
+    columns: ['x', 'labels'],
+    async run(curvatureShare, seed, runtime, signal, done) {
+      const contender = { base: 'sgd', lr: 0.4, kappa: 2, gamma, from: 0.1 } as const
+      const { test } = await trainModel(
+        {
+          ...data,
+          model: modelOf(graphOf('resnet', seed)),
+          loss: crossEntropy(),
+          optimizer: optimizerOf(contender, steps),
+          schedule: { kind: 'cosine' },
+          batchNorm: 'trained',
+          steps,
+          evaluateEvery: steps,
+          batchSize,
+          seed,
+          curvatureShare,
+        },
+        runtime,
+        signal,
+        done,
+      )
+      return test ?? { loss: Number.NaN, accuracy: Number.NaN }
+    },
+  }
+}
+
 export const curvatureShare: Experiment = {
   name: 'curvature-share',
   about: 'masks and losses of IRE with the curvature of a share of the batch',
-  duration: { small: '6 minutes', full: '40 minutes' },
+  duration: { small: '8 minutes', full: '45 minutes' },
   seeds: { small: 3, full: 10 },
   async run(lab) {
     const [steps, trained] = lab.scale === 'full' ? [800, shares] : [200, [1 / 4]]
     const text = tokenized(reviews(lab.data, 6_000_000, 100_000), 1024)
+    const { plain: _, ...data } = await fashion(undefined, images)
     const pool = new Pool()
     try {
       const sections = await Promise.all(
-        [digits, llama(text, steps)].map(async (subject) => {
+        [digits, llama(text, steps), resnet(data)].map(async (subject) => {
           lab.expect(subject.steps * lab.seeds.length * (trained.length + 1))
           const { name, settings, batchSize, columns } = subject
           const of = (share: number) =>
@@ -169,7 +209,7 @@ ${table(
         }),
       )
       return {
-        markdown: `IRE with gamma ${gamma} and K ${interval} on the digits of \`npm run quickstart\` and on the Llama of the experiment transformer (${steps} steps). Masks are compared at every refresh of the first ${comparedSeeds} runs with the whole batch; the shares have the same samples of the labels. Two independent masks would agree on ${fixed(0)(100 * (gamma ** 2 + (1 - gamma) ** 2))} %. Losses are means and standard deviations over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.\n\n${sections.map(({ markdown }) => markdown).join('\n\n')}`,
+        markdown: `IRE with gamma ${gamma} and K ${interval} on the digits of \`npm run quickstart\`, on the Llama of the experiment transformer (${steps} steps) and on the ResNet-8 of the experiment vision, whose norms are trained by the batch. Masks are compared at every refresh of the first ${comparedSeeds} runs with the whole batch; the shares have the same samples of the labels. Two independent masks would agree on ${fixed(0)(100 * (gamma ** 2 + (1 - gamma) ** 2))} %. Losses are means and standard deviations over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.\n\n${sections.map(({ markdown }) => markdown).join('\n\n')}`,
         charts: {},
         summary: Object.assign({}, ...sections.map(({ summary }) => summary)),
       }

@@ -36,20 +36,26 @@ export function withMaskAgreement(
   }
   const random = new Random(0).stream('other samples')
   const isNoise = (name: string) => name.startsWith('noise/')
+  /** Graphs of models whose norms are trained have no curvature beside the gradient, but a graph of its own. */
+  const isCurvature = (feeds: Tensors) =>
+    feeds[SAMPLED] ? Boolean(feeds[SAMPLED].data[0]) : Object.keys(feeds).some(isNoise)
   const take = (feeds: Tensors, examples: number): Tensors =>
     mapTensors(feeds, (tensor, name) => (isNoise(name) || columns.includes(name) ? rowsOf(tensor, examples) : tensor))
   const resample = (feeds: Tensors): Tensors =>
     mapTensors(feeds, (tensor, name) =>
       isNoise(name) ? { ...tensor, data: random.fill(new Float32Array(tensor.data.length), 'uniform') } : tensor,
     )
-  const compiled: Runtime['compile'] = async (bytes) => {
-    const program = await runtime.compile(bytes)
+  const compiled: Runtime['compile'] = async (bytes, hints) => {
+    const program = await runtime.compile(bytes, hints)
     const maskOf = async (feeds: Tensors) => flatOf(await program.run(feeds), gamma)
     return {
-      ...program,
+      // Without `runInto`, whose results this runtime does not see.
+      inputNames: program.inputNames,
+      outputNames: program.outputNames,
+      release: () => program.release(),
       run: async (feeds) => {
         const outputs = await program.run(feeds)
-        if (!feeds[SAMPLED]?.data[0] || feeds[columns[0]!]!.dims[0] !== batchSize) return outputs
+        if (!isCurvature(feeds) || feeds[columns[0]!]!.dims[0] !== batchSize) return outputs
         // The outputs are valid until the next run.
         const kept = mapTensors(outputs, (tensor) => ({ ...tensor, data: tensor.data.slice() }) as Tensor)
         const whole = flatOf(kept, gamma)
