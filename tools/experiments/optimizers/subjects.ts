@@ -78,7 +78,6 @@ export const subjects = {
     lr: 2e-3,
     weightDecay: 0.1,
     weight: 1,
-    moreSeeds: 2,
     data: { corpus: 'fashion-mnist', ...images },
     async open() {
       const { train, validation, test } = await fashion(undefined, images)
