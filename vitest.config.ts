@@ -20,7 +20,7 @@ const isolated = [
   'test/lowering/{lowerings,models,recurrent}.test.ts',
   'test/{bundlers,package}.test.ts',
   'test/backend/onnx/webgpu.test.ts',
-  'test/node/{c-api*,durability,every-runtime,helper-memory,model,runtime,session-options,webgpu*}.test.ts',
+  'test/node/{c-api*,durability,every-runtime,helper-memory,model,model-bytes,runtime,session-options,webgpu*}.test.ts',
   'test/node/data/csv.test.ts',
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',

@@ -11,8 +11,9 @@ import {
   readExternalRange,
 } from './proto/external-data.js'
 import { rewrite } from './proto/message.js'
+import { fileBytesOf } from './proto/model-file.js'
 import type { ModelProto, TensorProto } from './proto/schema.js'
-import { countRawBytes, readTensor } from './proto/tensor.js'
+import { countRawBytes, countRawData, readTensor } from './proto/tensor.js'
 
 /** A model message and the content of its data file. */
 interface ModelLayout {
@@ -100,7 +101,8 @@ function isMovable(tensor: TensorProto, threshold: number): boolean {
 }
 
 function storedBytes(tensor: TensorProto): number {
-  if (tensor.rawData) return tensor.rawData.length
+  const stored = countRawData(tensor)
+  if (stored !== undefined) return stored
   const dtype = dtypeOf(tensor.dataType ?? 0)
   if (dtype) return countRawBytes(dtype, readTensor(tensor, null).dims)
   const { length } = readExternalRange(tensor)
@@ -117,6 +119,11 @@ function storedBytes(tensor: TensorProto): number {
 const blockBytes = 2 ** 22
 
 function* readBlocks(tensor: TensorProto, length: number, external: ExternalData | null): Generator<Uint8Array> {
+  const inFile = fileBytesOf(tensor)
+  if (inFile) {
+    yield* inFile.blocks()
+    return
+  }
   if (!isExternal(tensor) || tensor.rawData || !external) {
     yield tensor.rawData ?? toRawBytes(readTensor(tensor, external))
     return
@@ -140,7 +147,7 @@ const rangeKey = (tensor: TensorProto): string => JSON.stringify(readExternalRan
 function groupByRange(tensors: readonly TensorProto[]): readonly (readonly TensorProto[])[] {
   const groups = new Map<TensorProto | string, TensorProto[]>()
   for (const tensor of tensors) {
-    const key = isExternal(tensor) && !tensor.rawData ? rangeKey(tensor) : tensor
+    const key = isExternal(tensor) && countRawData(tensor) === undefined ? rangeKey(tensor) : tensor
     const group = groups.get(key)
     if (group) group.push(tensor)
     else groups.set(key, [tensor])

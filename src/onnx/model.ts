@@ -14,8 +14,9 @@ import {
   readExternalRange,
 } from './proto/external-data.js'
 import { edit, rewrite } from './proto/message.js'
+import { minFileBytes } from './proto/model-file.js'
 import type { ModelProto, NodeProto, TensorProto } from './proto/schema.js'
-import { fileRangeOf, minFileBytes, readTensor, replaceData } from './proto/tensor.js'
+import { countRawData, fileRangeOf, readTensor, replaceData } from './proto/tensor.js'
 import { locateTensors } from './tensor-locations.js'
 
 /** A model file: its decoded message, and the source of its external data (null if it has none, or none was given). */
@@ -184,7 +185,7 @@ export function separateWeights({ proto, external }: Model): {
 function embedExcept(proto: ModelProto, external: Model['external'], excepted: ReadonlySet<TensorProto>): ModelProto {
   const isEmbedded = (tensor: TensorProto) => isExternal(tensor) && !excepted.has(tensor)
   const externalTensors = collectTensorProtos(proto).filter(isEmbedded)
-  const lengths = externalTensors.map((tensor) => tensor.rawData?.length ?? readExternalRange(tensor).length ?? 0)
+  const lengths = externalTensors.map((tensor) => countRawData(tensor) ?? readExternalRange(tensor).length ?? 0)
   checkModelSize(lengths.reduce((sum, length) => sum + length, encodeChunks('ModelProto', proto).size))
   const embed = (tensor: TensorProto) =>
     isEmbedded(tensor) ? embedRawData(tensor, toRawBytes(readTensor(tensor, external))) : tensor

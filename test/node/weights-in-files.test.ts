@@ -101,13 +101,16 @@ describe.skipIf(process.platform === 'win32')('weights in external data', () => 
     expect(sizes.filter((bytes) => bytes < small)).toHaveLength(1)
   })
 
-  it('a model whose own file changed since it was read > is trained from memory', async () => {
+  it('a model whose own file is replaced > is trained as it was read; one that is written to > io', async () => {
     const expected = await train(model)
     const inside = join(folder, 'inside.onnx')
     await writeModel(inside, model, { externalData: false })
     const stored = await readModel(inside)
-    writeFileSync(inside, 'something else')
+    await writeModel(inside, modelOf(mlp({ features: 64, hidden: [1024], classes: 4, seed: 4 })))
     expect(await train(stored)).toEqual(expected)
+    const last = await readModel(inside)
+    writeFileSync(inside, 'something else')
+    await expect(train(last)).rejects.toMatchObject({ code: 'io', message: expect.stringContaining(inside) })
   })
 
   it('a file that changed since the model was read > external-data', async () => {

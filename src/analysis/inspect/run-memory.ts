@@ -28,7 +28,10 @@ const MiB = 2 ** 20
  * difference when each cause is largest.
  */
 export interface RunMemory {
-  /** Node with this library and the model as it was read, which the exported model needs. */
+  /**
+   * Node with this library and the model as it was read, which the exported model needs. A model that `readModel` reads
+   * takes less where its large tensors stay in its file.
+   */
   readonly loaded: number
   /** onnxruntime with its thread, and the nodes of the graphs: objects while they are built, then sessions. */
   readonly runtime: number

@@ -12,14 +12,15 @@ import {
 import { type DataPiece, layOutModel } from '../../onnx/model-layout.js'
 import { encodeChunks } from '../../onnx/proto/encode.js'
 import { isExternal } from '../../onnx/proto/external-data.js'
-import { registerModelFile } from '../../onnx/proto/tensor.js'
-import { OnnxIreError } from '../../util/errors.js'
-import { codeOf, commitAll, openRegularFile, pathOf, readError, stageFile } from './files.js'
+import { registerModelFile } from '../../onnx/proto/model-file.js'
+import { codeOf, commitAll, pathOf, stageFile } from './files.js'
 import { FolderData } from './folder-data.js'
+import { readModelBytes } from './model-bytes.js'
 
 /**
- * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used.
- * `decodeModel` decodes bytes, such as those of a download.
+ * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used, and
+ * so are initializers of at least 64 KiB in the model's file, which remains open: replacing it is safe, writing to it is
+ * not. `decodeModel` decodes bytes, such as those of a download.
  * @throws 'invalid-option' for a value that is not a path, 'io' if the file cannot be read, 'invalid-model' if it is not a model
  * @example
  * const model = await readModel('model.onnx')
@@ -29,9 +30,9 @@ export async function readModel(file: string | URL): Promise<Model> {
   const external = new FolderData(path)
   const own = new FolderData(path)
   own.watch(basename(path))
-  const bytes = await readBytes(path)
-  registerModelFile(bytes, own, basename(path))
-  const model = decodeModel(bytes, external)
+  const read = await readModelBytes(path)
+  registerModelFile({ ...read, external: own, location: basename(path) })
+  const model = decodeModel(read.bytes, external)
   const outside = collectTensorProtos(model.proto).filter(isExternal)
   if (outside.length === 0) return { ...model, external: null }
   const locations = outside.flatMap(({ externalData }) => externalData.filter(({ key }) => key === 'location'))
@@ -44,24 +45,6 @@ export const listModelFiles = (path: string, { external }: Model): readonly stri
   resolve(path),
   ...(external instanceof FolderData ? external.files : []),
 ]
-
-async function readBytes(path: string): Promise<Uint8Array> {
-  const file = await openRegularFile('model', path)
-  try {
-    const { size } = await file.stat()
-    if (size > maxModelBytes) {
-      throw new OnnxIreError(
-        'invalid-model',
-        `${path} has ${size} bytes: an ONNX model file has at most 2 GiB; move tensors to external data`,
-      )
-    }
-    return await file.readFile()
-  } catch (cause) {
-    throw cause instanceof OnnxIreError ? cause : readError('model', path, cause)
-  } finally {
-    await file.close()
-  }
-}
 
 /** Options of `writeModel`. */
 export interface WriteModelOptions {

@@ -10,6 +10,7 @@ import {
   type ScalarKind,
 } from './fields.js'
 import { setOrigin } from './message.js'
+import { deferRawData } from './model-file.js'
 import type { MessageName, Messages } from './schema.js'
 import { createReader, type Reader, readEnd, readPacked, readScalar, skipValue, wireTypeOf } from './wire.js'
 
@@ -18,7 +19,8 @@ export const maxMessageDepth = 100
 
 /**
  * Decodes a message. The result is frozen. Its bytes and packed floats are views of `bytes`, which must not change
- * afterwards, and it keeps a reference to its own bytes (see `edit`).
+ * afterwards, and it keeps a reference to its own bytes (see `edit`). Raw data that a registered `ModelFile` did not
+ * read are read when they are used.
  *
  * @throws OnnxIreError `invalid-model` with the path of the field and the byte at which the input is damaged
  */
@@ -120,6 +122,7 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, state: St
       path.pop()
     }
   }
+  if (type === messageTypes.TensorProto) deferRawData(draft)
   reader.pos = end
   reader.len = outerEnd
   return Object.freeze(draft)

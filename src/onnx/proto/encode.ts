@@ -3,6 +3,7 @@ import { encodeUtf8 } from '../../util/utf8.js'
 import { maxMessageDepth } from './decode.js'
 import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind } from './fields.js'
 import { getOrigin, type Origin } from './message.js'
+import { FileBytes, fileBytesOf, partsOf } from './model-file.js'
 import type { MessageName, Messages } from './schema.js'
 import {
   createWriter,
@@ -41,16 +42,31 @@ export function joinChunks({ size, chunks }: Encoded): Uint8Array {
 interface Encoded {
   /** The number of bytes of all chunks together. */
   readonly size: number
-  /** Mostly views of tensors and of the decoded input, so that a large model is not in memory twice. */
-  readonly chunks: readonly Uint8Array[]
+  /**
+   * Mostly views of tensors and of the decoded input, so that a large model is not in memory twice. Raw data in the
+   * model's file are read when the chunk is reached.
+   */
+  readonly chunks: Iterable<Uint8Array>
 }
 
 /** Encodes a message into chunks, for a file or a stream. Like `encode`, without the copy into one array. */
 export function encodeChunks<M extends MessageName>(type: M, message: Messages[M]): Encoded {
   const out = new Output()
   encodeMessage(out, type, message, 0)
-  return { size: out.size, chunks: out.take() }
+  const { size } = out
+  const parts = out.take()
+  return { size, chunks: { [Symbol.iterator]: () => readParts(parts) } }
 }
+
+function* readParts(parts: readonly Part[]): Generator<Uint8Array> {
+  for (const part of parts) {
+    if (part instanceof FileBytes) yield* part.blocks()
+    else yield part
+  }
+}
+
+/** Bytes in memory or in the file of a model. */
+type Part = Uint8Array | FileBytes
 
 /** Byte arrays up to this length are copied, which costs less than a chunk for each of them. */
 const maxCopiedBytes = 4096
@@ -59,7 +75,7 @@ const maxCopiedBytes = 4096
 class Output {
   size = 0
   readonly #writer = createWriter()
-  #chunks: Uint8Array[] = []
+  #parts: Part[] = []
   #nested: Output | null = null
 
   write(put: (writer: Writer) => void): void {
@@ -68,10 +84,15 @@ class Output {
     this.size += this.#writer.pos - before
   }
 
-  add(bytes: Uint8Array): void {
-    if (bytes.length <= maxCopiedBytes) this.#writer.raw(bytes)
-    else this.#refer(bytes)
-    this.size += bytes.length
+  add(part: Part): void {
+    if (part instanceof FileBytes || part.length > maxCopiedBytes) this.#refer(part)
+    else this.#writer.raw(part)
+    this.size += part.length
+  }
+
+  /** Adds bytes of the decoded input. */
+  copy({ bytes }: Pick<Origin, 'bytes'>, start: number, end: number): void {
+    for (const part of partsOf(bytes.subarray(start, end))) this.add(part)
   }
 
   /** An empty output for the content of one nested message. It is valid until the next call of `nested`. */
@@ -83,31 +104,31 @@ class Output {
   /** Moves the content of `other` to the end of this output. */
   append(other: Output): void {
     this.size += other.size
-    for (const bytes of other.#chunks) this.#refer(bytes)
+    for (const part of other.#parts) this.#refer(part)
     // The content of the other writer is copied, because that writer is used again.
     this.#writer.raw(other.#writer.finish(true))
     other.#clear()
   }
 
-  take(): Uint8Array[] {
+  take(): Part[] {
     this.#flush()
-    const chunks = this.#chunks
+    const parts = this.#parts
     this.#clear()
-    return chunks
+    return parts
   }
 
-  #refer(bytes: Uint8Array): void {
+  #refer(part: Part): void {
     this.#flush()
-    this.#chunks.push(bytes)
+    this.#parts.push(part)
   }
 
   #flush(): void {
-    if (this.#writer.pos > 0) this.#chunks.push(this.#writer.finish())
+    if (this.#writer.pos > 0) this.#parts.push(this.#writer.finish())
     this.#writer.reset()
   }
 
   #clear(): void {
-    this.#chunks = []
+    this.#parts = []
     this.#writer.reset()
     this.size = 0
   }
@@ -124,7 +145,7 @@ function encodeMessage(out: Output, type: MessageName, message: object, depth: n
   if (!origin) {
     for (const field of messageTypes[type].fields) encodeField(out, field, fieldValue(message, field), depth)
   } else if (origin.message === message) {
-    out.add(origin.bytes.subarray(origin.start, origin.end))
+    out.copy(origin, origin.start, origin.end)
   } else {
     encodeEdited(out, type, message, origin, depth)
   }
@@ -141,14 +162,14 @@ function encodeEdited(out: Output, type: MessageName, message: object, origin: O
     const was = field && fieldValue(origin.message, field)
     const is = field && fieldValue(message, field)
     if (!field || Object.is(was, is)) {
-      out.add(origin.bytes.subarray(occurrence.start, occurrence.end))
+      out.copy(origin, occurrence.start, occurrence.end)
     } else if (field.form === 'many' && wireTypeOf(field.kind) === 2) {
       // Element by element: the nth is replaced by the new nth, and additional elements follow the last.
       const before = was as readonly unknown[]
       const after = is as readonly unknown[]
       const last = nth === before.length - 1
       if (nth < after.length && Object.is(before[nth], after[nth])) {
-        out.add(origin.bytes.subarray(occurrence.start, occurrence.end))
+        out.copy(origin, occurrence.start, occurrence.end)
       } else if (nth < after.length) {
         encodeDelimited(out, field, after[nth], depth, { occurrence, bytes: origin.bytes })
       }
@@ -168,8 +189,9 @@ interface Replaced {
   readonly bytes: Uint8Array
 }
 
-const fieldValue = (message: object, field: Field): unknown =>
-  (message as Readonly<Record<string, unknown>>)[field.name]
+/** The value of a field; for raw data in a file, `FileBytes`. */
+const fieldValue = (message: object, { name }: Field): unknown =>
+  (name === 'rawData' && fileBytesOf(message)) || (message as Readonly<Record<string, unknown>>)[name]
 
 function encodeField(out: Output, field: Field, value: unknown, depth: number, replaced?: Replaced): void {
   if (value === undefined) return
@@ -204,7 +226,7 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
   } else if (typeof value === 'string' && !replaced) {
     out.write((writer) => writeText(writeTag(writer, field.number, 2), value))
   } else {
-    const content = typeof value === 'string' ? encodeUtf8(value) : (value as Uint8Array)
+    const content = typeof value === 'string' ? encodeUtf8(value) : (value as Part)
     writeTagAndLength(out, field, content.length, replaced)
     out.add(content)
   }

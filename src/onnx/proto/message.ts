@@ -1,4 +1,5 @@
 import { isMessage, messageTypes } from './fields.js'
+import { fileBytesOf, setFileBytes } from './model-file.js'
 import type { MessageName, Messages } from './schema.js'
 
 /** The origin of a decoded or edited message: the message as it was decoded, and its bytes [start, end). */
@@ -75,10 +76,20 @@ export function create<M extends MessageName>(type: M, fields: Partial<Messages[
  * ```
  */
 export function edit<T extends object>(message: T, changes: Partial<T>): T {
-  const edited = { ...message, ...changes }
+  const edited = copyFields(message, changes)
   const origin = getOrigin(message)
   if (origin) setOrigin(edited, origin)
   return Object.freeze(edited)
+}
+
+/** Copies the fields of a message, without reading raw data that are in a file. */
+function copyFields<T extends object>(message: T, changes: Partial<T>): T {
+  const inFile = fileBytesOf(message)
+  if (!inFile) return { ...message, ...changes }
+  const names = Object.keys(message).filter((name) => name !== 'rawData')
+  const copy = Object.fromEntries(names.map((name) => [name, (message as Record<string, unknown>)[name]]))
+  if (!('rawData' in changes)) setFileBytes(copy, inFile)
+  return Object.assign(copy, changes) as T
 }
 
 /**

@@ -6,6 +6,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { decodeUtf8, encodeUtf8 } from '../../util/utf8.js'
 import { type ExternalData, type ExternalRange, isExternal, readExternalRange } from './external-data.js'
 import { create, edit } from './message.js'
+import { type FileBytes, fileBytesOf, modelFileOf } from './model-file.js'
 import type { TensorProto } from './schema.js'
 
 /**
@@ -36,11 +37,17 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
     )
   }
   const stored = { proto, dtype, name, label, dims, elements: countElements(dims), bytes: countRawBytes(dtype, dims) }
-  const isOutside = isExternal(proto) && !proto.rawData
-  const decodePart = isOutside ? prepareExternalRead(stored, external) : null
+  const inFile = fileBytesOf(proto)
+  const isOutside = isExternal(proto) && !inFile && !proto.rawData
+  const decodePart = isOutside
+    ? prepareExternalRead(stored, external)
+    : inFile
+      ? prepareFileRead(stored, inFile)
+      : undefined
   const decode = decodePart ? () => decodePart(0, stored.bytes) : prepareRead(stored)
-  // Elements that are not aligned in the file are copied. A copy can be made again, so the tensor does not keep it:
-  // training copies the weights, and the model would be in memory twice. External data are read from the file once.
+  // Elements that remain in the model's file, or are not aligned there, are copied. A copy can be made again, so the
+  // tensor does not keep it: training copies the weights, and the model would be in memory twice. External data are read
+  // from the file once.
   let data: TensorData | null = null
   let copy: WeakRef<TensorData & object> | null = null
   const tensor: Tensor = {
@@ -61,7 +68,7 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
   }
   if (decodePart) parts.set(tensor, decodePart)
   const place = isOutside ? readExternalRange(proto, name) : findInFile(stored)
-  const files = isOutside ? external : fileOf(stored)?.external
+  const files = isOutside ? external : fileOf(proto)?.external
   if (place && files?.folderOf) {
     const { location, offset } = place
     fileRanges.set(tensor, () => {
@@ -74,14 +81,14 @@ export function readTensor(proto: TensorProto, external: ExternalData | null, na
 
 type PartDecoder = (at: number, length: number) => TensorData
 
-/** Decoders of parts of external tensors that are not decoded yet, by byte offset and length. */
+/** Decoders of parts of tensors in files that are not in memory, by byte offset and length. */
 const parts = new WeakMap<Tensor, PartDecoder>()
 
-/** Bytes of an external tensor that `copyElements` reads at once. */
+/** Bytes of a file that `copyElements` reads at once. */
 const blockBytes = 2 ** 23
 
 /**
- * Copies the elements of a tensor of floats to an array of its type. External data are read in blocks: the tensor is
+ * Copies the elements of a tensor of floats to an array of its type. Those in a file are read in blocks: the tensor is
  * not in memory twice.
  */
 export function copyElements(tensor: Tensor, into: FloatArray): void {
@@ -95,31 +102,19 @@ export function copyElements(tensor: Tensor, into: FloatArray): void {
     into.set(decodePart(at, Math.min(blockBytes, into.byteLength - at)) as FloatArray, at / width)
 }
 
-/** The bytes of a model's file. */
-interface ModelFile {
-  readonly bytes: Uint8Array
-  readonly external: ExternalData
-  readonly location: string
-}
-
-const modelFiles = new WeakMap<ArrayBufferLike, ModelFile>()
-
-/** Records that `bytes`, which are decoded as a model, are those of a file in the folder of its external data. */
-export const registerModelFile = (bytes: Uint8Array, external: ExternalData, location: string): unknown =>
-  modelFiles.set(bytes.buffer, { bytes, external, location })
-
-const fileOf = ({ proto: { rawData } }: Stored): ModelFile | undefined => rawData && modelFiles.get(rawData.buffer)
+/** The file of the model that a tensor's raw data are from. */
+const fileOf = (proto: TensorProto) => fileBytesOf(proto)?.file ?? (proto.rawData && modelFileOf(proto.rawData))
 
 /** The place of a tensor's raw data in the file of its model; undefined if its elements are not aligned there. */
-function findInFile(stored: Stored): Pick<ExternalRange, 'location' | 'offset'> | undefined {
-  const file = fileOf(stored)
+function findInFile({ proto, dtype }: Stored): Pick<ExternalRange, 'location' | 'offset'> | undefined {
+  const file = fileOf(proto)
   if (!file) return undefined
-  const offset = stored.proto.rawData!.byteOffset - file.bytes.byteOffset
-  return offset % Math.ceil(dtypes[stored.dtype].bits / 8) === 0 ? { location: file.location, offset } : undefined
+  const offset = fileBytesOf(proto)?.start ?? proto.rawData!.byteOffset - file.bytes.byteOffset
+  return offset % Math.ceil(dtypes[dtype].bits / 8) === 0 ? { location: file.location, offset } : undefined
 }
 
-/** Number of bytes from which on a tensor stays in its file: mapping a file costs more than a small copy. */
-export const minFileBytes = 2 ** 16
+/** The number of bytes of a tensor's raw data; undefined if it has none. */
+export const countRawData = (proto: TensorProto): number | undefined => (fileBytesOf(proto) ?? proto.rawData)?.length
 
 /** Range of a file with the elements of a tensor. */
 export interface FileRange extends ExternalRange {
@@ -226,24 +221,42 @@ function prepareExternalRead({ proto, dtype, name, label, bytes }: Stored, exter
   }
 }
 
-function prepareRead(stored: Stored): () => TensorData {
-  const { proto, dtype, label, dims, elements, bytes } = stored
-  const expect = (found: number, needed: number, unit: string) => {
-    if (found === needed) return
-    const what = `${label}, ${dtype} [${dims.join(', ')}], needs ${needed} ${unit} and has ${found}`
-    throw new OnnxIreError('invalid-model', `${what}: the model is damaged, or its dimensions are wrong`)
+function prepareFileRead(stored: Stored, inFile: FileBytes): PartDecoder {
+  checkRawData(stored, inFile.length)
+  const { dtype, label } = stored
+  return (at, length) => {
+    try {
+      return viewElements(dtype, inFile.read(at, length))
+    } catch (cause) {
+      if (!(cause instanceof OnnxIreError)) throw cause
+      throw new OnnxIreError(cause.code, `${label}: ${cause.message}`, { cause })
+    }
   }
+}
+
+function checkRawData(stored: Stored, found: number): void {
+  if (stored.dtype === 'string')
+    throw new OnnxIreError('invalid-model', `${stored.label} is of type string, which cannot be raw data`)
+  checkCount(stored, found, stored.bytes, 'bytes')
+}
+
+function checkCount({ dtype, label, dims }: Stored, found: number, needed: number, unit: string): void {
+  if (found === needed) return
+  const what = `${label}, ${dtype} [${dims.join(', ')}], needs ${needed} ${unit} and has ${found}`
+  throw new OnnxIreError('invalid-model', `${what}: the model is damaged, or its dimensions are wrong`)
+}
+
+function prepareRead(stored: Stored): () => TensorData {
+  const { proto, dtype, elements, bytes } = stored
   const { rawData } = proto
   if (rawData) {
-    if (dtype === 'string')
-      throw new OnnxIreError('invalid-model', `${label} is of type string, which cannot be raw data`)
-    expect(rawData.length, bytes, 'bytes')
+    checkRawData(stored, rawData.length)
     return () => viewElements(dtype, rawData)
   }
   const field = dataFieldOf(dtype)
   const values = proto[field]
   // Two 4-bit integers share one element of int32_data.
-  expect(values.length, dtypes[dtype].bits === 4 ? bytes : elements, `elements of ${field}`)
+  checkCount(stored, values.length, dtypes[dtype].bits === 4 ? bytes : elements, `elements of ${field}`)
   return () => {
     if (field === 'stringData') return proto.stringData.map(decodeUtf8)
     if (field === 'floatData' || field === 'doubleData' || field === 'int64Data') return proto[field]
@@ -310,7 +323,7 @@ export function toTensorProto(name: string, tensor: Tensor): TensorProto {
  */
 export function replaceData(proto: TensorProto, tensor: Tensor): TensorProto {
   const { data } = tensor
-  if (isExternal(proto) || proto.rawData) return edit(proto, { rawData: toRawBytes(tensor) })
+  if (isExternal(proto) || countRawData(proto) !== undefined) return edit(proto, { rawData: toRawBytes(tensor) })
   const field = dataFieldOf(tensor.dtype)
   if (field === 'stringData') return edit(proto, { stringData: (data as readonly string[]).map(encodeUtf8) })
   if (field === 'uint64Data' && tensor.dtype === 'uint32') {
