@@ -16,7 +16,8 @@ import { pairScalings, type ScalingPair } from './scalings.js'
  * `<module>.lora_A.weight` and `<module>.lora_B.weight`, and have the type of the layer's activations.
  *
  * @example
- * const model = applyAdapter(base, await readPeft('adapter'))
+ * const { adapter } = await readPeftFolder('my-lora')
+ * const model = applyAdapter(base, adapter)
  *
  * @throws OnnxIreError `invalid-data` if the model has no such module, or one of another shape; `invalid-option` if the
  *   model already has an adapter

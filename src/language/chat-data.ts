@@ -76,7 +76,7 @@ const batchesSorted = 32
  *   `pack` with a model that cannot keep packed examples apart
  * @example
  * ```ts
- * const data = chatData(await readRows('support.jsonl'), chat, { length: 512, batchSize: 8 })
+ * const data = chatData(await readJsonRows('support.jsonl'), chat, { length: 512, batchSize: 8 })
  * for (const warning of data.report.warnings) console.warn(warning)
  * ```
  */

@@ -15,8 +15,9 @@ export interface FeatureFilesOptions {
  * Stores cached features in temporary files of a folder if they take more than `memory` bytes (default 1 GiB); see
  * `features` of `TrainerOptions`. `trainer.dispose` removes the files.
  *
- * @example const trainer = await Trainer.create(model, { freeze: { except: 'head' }, features: featureFiles('/tmp'),
- * ...options })
+ * @example
+ * const features = featureFiles('/tmp')
+ * const trainer = await Trainer.create(model, { ...options, freeze: { except: 'head' }, features })
  *
  * @throws OnnxIreError `io` when a file cannot be created, written or read
  */

@@ -67,8 +67,11 @@ export interface ClassFolder extends Dataset {
  * Creates a data set of JPEG, PNG, WebP, GIF or AVIF images in one sub-folder per class, from a folder that was picked.
  * An image is decoded when its batch is requested and not cached, so the folder may be larger than memory.
  * @throws 'invalid-option', or 'invalid-data' naming the folder without images; a batch throws naming the damaged file
- * @example const train = imageFolder(input.files, { image: { size: 224, fit: 'cover' } }) // <input type="file"
- * webkitdirectory> const other = imageFolder(await filesIn(await showDirectoryPicker()), { image: { size: 224 } })
+ *
+ * @example
+ * const input = document.querySelector('input')! // <input type="file" webkitdirectory>
+ * const train = imageFolder(input.files!, { image: { size: 224, fit: 'cover' } })
+ * const other = imageFolder(await listFiles(await showDirectoryPicker()), { image: { size: 224 } })
  */
 export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
