@@ -11,14 +11,14 @@ import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
+import { groupsOf } from './convolution-groups.js'
 import { type Additions, type AddNode, addNormalized } from './dora.js'
-import { groupsOf } from './groups.js'
 import type { Layer, LayerOptions, Site } from './layers.js'
-import { transpose } from './names.js'
 import { addRecord, type LayerRecord, type SavedRecord, type ScalingRecord, type SiteRecord } from './record.js'
 import { type Place, type Redirections, redirect, toNodeWeight, type WholeLayer } from './saved-modules.js'
 import { type ScalingPair, toNodeFactors } from './scalings.js'
 import { replaceNodes } from './scopes.js'
+import { transpose } from './stored-layers.js'
 
 /** An adapter layer and the layer of the model that it changes. */
 export interface LayerPair {

@@ -13,10 +13,10 @@ import { findPairs } from './apply-adapter.js'
 import { insertAdapter, type LayerPair } from './insert-adapter.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
 import { selectLayers } from './lora.js'
-import { chooseAbsentRank, suffixes } from './names.js'
 import { adapterOf, removeAdapter } from './read-adapter.js'
 import { findRecord, removeRecord } from './record.js'
 import { replaceNodes } from './scopes.js'
+import { chooseAbsentRank, suffixes } from './stored-layers.js'
 
 /** Options of `makeLoraReady`. */
 export interface LoraReadyOptions extends LayerOptions {

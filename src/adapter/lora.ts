@@ -13,8 +13,8 @@ import { checkBase } from './apply-adapter.js'
 import { insertAdapter } from './insert-adapter.js'
 import { findLayers, type Layer, type LayerOptions, listRefused, nameOf } from './layers.js'
 import { outputNorms, readModuleWeight, readWeight } from './merged-weight.js'
-import { principalVectors } from './principal.js'
 import { findWholeLayers, readWhole } from './saved-modules.js'
+import { computeSingularVectors } from './singular-vectors.js'
 
 /** Initial values of a new adapter; see `LoraOptions.init`. */
 export type AdapterInit = 'kaiming' | 'gaussian' | 'pissa'
@@ -202,7 +202,7 @@ function findPrincipal(
       'invalid-option',
       `adapter: option 'init' is 'pissa', which module '${module}' cannot have: ${reason}`,
     )
-  const { values, left, right } = principalVectors(readModuleWeight(layer, tensors), out, inputs, rank)
+  const { values, left, right } = computeSingularVectors(readModuleWeight(layer, tensors), out, inputs, rank)
   const roots = values.map((value) => Math.sqrt(value / scale))
   const { dtype } = sites[0]!
   return {

@@ -2,9 +2,9 @@ import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { AdapterLayer } from './adapter.js'
 import { readBlocks } from './blocks.js'
-import { joinGroups, joinLayerGroups } from './groups.js'
+import { joinGroups, joinLayerGroups } from './convolution-groups.js'
 import type { Layer } from './layers.js'
-import { transpose } from './names.js'
+import { transpose } from './stored-layers.js'
 import { readElements } from './weight-source.js'
 
 /** The outputs of a layer in the weight that the base node reads, which has more if it is packed. */

@@ -4,7 +4,7 @@ import { checkNames, checkNumber, invalidOption } from '../util/check.js'
 import { getOwn } from '../util/record.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
 import { decodeAdapterFile, encodeAdapterFile } from './adapter-file.js'
-import { joinLayerGroups } from './groups.js'
+import { joinLayerGroups } from './convolution-groups.js'
 import {
   checkLayer,
   checkLayers,
@@ -15,7 +15,7 @@ import {
   suffixes,
   toAdapterType,
   transpose,
-} from './names.js'
+} from './stored-layers.js'
 
 /** Options of `encodeOnnxAdapter`. */
 export interface OnnxAdapterOptions {

@@ -2,7 +2,7 @@ import type { Tensor } from '../ir/tensor.js'
 import type { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import type { Adapter, AdapterConfig, ScalingLayer } from './adapter.js'
-import { toAdapterType } from './names.js'
+import { toAdapterType } from './stored-layers.js'
 
 /** Suffix of PEFT's name of the factors of a module. */
 export const factorSuffix = '.ia3_l'

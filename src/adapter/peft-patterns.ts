@@ -1,4 +1,4 @@
-import { invalidAdapter } from './names.js'
+import { invalidAdapter } from './stored-layers.js'
 
 /**
  * The value of the first pattern that matches a module, as in PEFT: a regular expression that matches the module's path

@@ -4,6 +4,8 @@ import { type OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
 import type { Adapter, AdapterConfig, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
+import { readIa3Config, toIa3Config, toNamedFactors, toScaling } from './peft-ia3.js'
+import { createPatterns, matchPattern } from './peft-patterns.js'
 import {
   checkLayer,
   checkLayers,
@@ -13,9 +15,7 @@ import {
   type StoredLayer,
   suffixes,
   toAdapterType,
-} from './names.js'
-import { readIa3Config, toIa3Config, toNamedFactors, toScaling } from './peft-ia3.js'
-import { createPatterns, matchPattern } from './peft-patterns.js'
+} from './stored-layers.js'
 
 /** Names of the files of a PEFT folder. */
 export const peftFiles = {

@@ -8,9 +8,9 @@ import { append } from '../util/append.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Adapter, AdapterLayer } from './adapter.js'
-import { transpose } from './names.js'
 import { type AdapterRecord, createInsertedMatcher, findRecord, removeRecord } from './record.js'
 import { replaceNodes } from './scopes.js'
+import { transpose } from './stored-layers.js'
 
 /**
  * Reads the adapter of a model, trained or not. One that began with PiSSA has twice the rank: what was trained and,

@@ -8,7 +8,7 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { SavedModule } from './adapter.js'
 import type { Layer } from './layers.js'
-import { transpose } from './names.js'
+import { transpose } from './stored-layers.js'
 import { readElements } from './weight-source.js'
 
 /** Input of a node that reads a tensor. */

@@ -29,8 +29,8 @@ export function parseThreads(text: string): number {
   throw new InvalidArgumentError(`It must be an integer from ${threadRange.min} to ${threadRange.max}.`)
 }
 
-/** Parses an integer of at least 0: the seed of a random generator. */
-export function parseSeed(text: string): number {
+/** Parses an integer of at least 0. */
+export function parseNonNegativeInteger(text: string): number {
   const value = parseInteger(text)
   if (value !== null) return value
   throw new InvalidArgumentError('It must be an integer of at least 0.')
@@ -138,3 +138,7 @@ export function listNames(names: readonly string[]): string {
   }
   return lines.join(',\n')
 }
+
+/** The section of a command's help with examples. */
+export const formatExamples = (...commands: readonly string[]): string =>
+  `\nExamples:\n${commands.map((command) => `  $ ${command}`).join('\n')}`

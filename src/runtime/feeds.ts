@@ -15,12 +15,12 @@ export interface InputInfo {
  * @throws 'invalid-data' naming the input
  */
 export function checkFeeds(inputs: readonly InputInfo[], feeds: Tensors): Tensor[] {
-  checkNames(inputs, feeds)
+  checkFeedNames(inputs, feeds)
   return inputs.map((input) => checkFeed(input, feeds[input.name]!))
 }
 
 /** Throws `invalid-data` for missing names and for names that are not inputs of the model. */
-export function checkNames(inputs: readonly InputInfo[], feeds: Readonly<Record<string, unknown>>): void {
+export function checkFeedNames(inputs: readonly InputInfo[], feeds: Readonly<Record<string, unknown>>): void {
   const expected = new Set(inputs.map(({ name }) => name))
   const missing = inputs.filter(({ name }) => !Object.hasOwn(feeds, name)).map(({ name }) => name)
   const unknown = Object.keys(feeds).filter((name) => !expected.has(name))

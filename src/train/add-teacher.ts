@@ -16,7 +16,7 @@ import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
-import { prepareBatch } from './validate-batch.js'
+import { prepareBatch } from './prepare-batch.js'
 
 /** Options of `addTeacher`. */
 export interface TeacherOptions {

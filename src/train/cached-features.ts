@@ -20,8 +20,8 @@ import { checksumGraph } from './checkpoint/checksums.js'
 import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
 import { divideGraph } from './graphs/divide-graph.js'
 import { prepareForTraining } from './model/prepare-model.js'
+import { prepareBatch } from './prepare-batch.js'
 import type { Programs } from './programs.js'
-import { prepareBatch } from './validate-batch.js'
 
 /** Files for features that take more memory than they may, from `featureFiles(folder)` for instance. */
 export interface FeatureStore {
@@ -161,18 +161,18 @@ export class FeatureCache {
    * @param onBatch called after every batch of the frozen part
    * @throws OnnxIreError `invalid-data` for a stream, for data that are augmented, and for examples of several shapes
    */
-  async ofTraining(stage: FeatureStage, data: DatasetOrStream, onBatch?: OnFeatures): Promise<Dataset> {
+  async trainingFeaturesOf(stage: FeatureStage, data: DatasetOrStream, onBatch?: OnFeatures): Promise<Dataset> {
     if (!('batch' in data))
       throw new OnnxIreError(
         'invalid-data',
         "features are 'cached', but the training data are a stream, which cannot be read by index: load the examples into a data set, or omit the option features",
       )
     await checkNotAugmented(data, this.#batchSize)
-    return this.of(stage, data, onBatch)
+    return this.featuresOf(stage, data, onBatch)
   }
 
   /** Returns the data of a stage as `ofTraining` does, without a check of augmentation: evaluations do not augment. */
-  async of(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
+  async featuresOf(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
     const all = this.#known.get(data) ?? new Set<ComputedFeatures>()
     this.#known.set(data, all)
     for (;;) {

@@ -18,8 +18,8 @@ import { lossOutputs } from './graphs/build.js'
 import type { Group } from './group.js'
 import { disableDropout } from './model/prepare-model.js'
 import { type PassOptions, repeatModel } from './model/repeat-model.js'
+import { prepareBatch } from './prepare-batch.js'
 import { Programs } from './programs.js'
-import { prepareBatch } from './validate-batch.js'
 
 /** Options of `evaluateModel`. */
 export interface EvaluateOptions extends PassOptions {

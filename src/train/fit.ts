@@ -246,7 +246,7 @@ export class FitLoop {
   /** Computes the features of the training data; returns null if aborted meanwhile. */
   async #computeFeatures(stage: FeatureStage): Promise<Dataset | null> {
     try {
-      return await this.#features.ofTraining(stage, this.#data, async (progress) => {
+      return await this.#features.trainingFeaturesOf(stage, this.#data, async (progress) => {
         await this.#options.onFeatures?.(progress)
         if (this.#isAborted) throw new FeaturesAborted()
       })
@@ -262,7 +262,7 @@ export class FitLoop {
     const stage = run.stageAt(Math.max(0, run.step - 1), this.#resolved.settings)
     if (!stage || !('batch' in data)) return run.evaluate(data, run.validatedWeights)
     return run.evaluate(
-      await this.#features.of(stage, data, this.#options.onFeatures),
+      await this.#features.featuresOf(stage, data, this.#options.onFeatures),
       run.validatedWeights,
       stage.programs,
     )

@@ -9,7 +9,7 @@ import { checkModel, type Model } from '../onnx/model.js'
 import { checkRuntime, type Program, type Runtime } from '../runtime/runtime.js'
 import { matchNames, type NamePatterns } from '../util/pattern.js'
 import { fixedBatchSize } from './micro-batches.js'
-import { prepareBatch } from './validate-batch.js'
+import { prepareBatch } from './prepare-batch.js'
 
 /** Options of `predict`. */
 export interface PredictOptions {

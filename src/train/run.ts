@@ -21,7 +21,7 @@ import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
-import { createFingerprint, readCheckpoint, writeCheckpoint } from './checkpoint/format.js'
+import { createFingerprint, decodeCheckpoint, encodeCheckpoint } from './checkpoint/format.js'
 import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { CompressedSum } from './compressed-sum.js'
 import { describeTensors } from './describe-tensors.js'
@@ -31,11 +31,11 @@ import { checkEqual, type Group } from './group.js'
 import { LocalSteps } from './local-steps.js'
 import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
+import { prepareBatch } from './prepare-batch.js'
 import { Programs } from './programs.js'
 import { Progress } from './progress.js'
 import { GroupShard } from './shard.js'
 import { measureTensors } from './tensor-measures.js'
-import { prepareBatch } from './validate-batch.js'
 import { WeightStore } from './weight-store.js'
 
 /** The model of a run, for the checksums in its checkpoints. */
@@ -193,7 +193,7 @@ export class Run {
   }
 
   /**
-   * Creates a checkpoint of the host arrays and the progress; see `writeCheckpoint`. Throws as `hostWeights`, and
+   * Creates a checkpoint of the host arrays and the progress; see `encodeCheckpoint`. Throws as `hostWeights`, and
    * `runtime` within a round of local steps and if the optimizer's state is not collected.
    */
   checkpoint(): Uint8Array {
@@ -210,7 +210,7 @@ export class Run {
         `the optimizer's state of step ${this.step} is divided among processes: await trainer.sync() in each of them, then call checkpoint in rank 0`,
       )
     const sources = { ...this.#readSources(), ...(this.data ? { data: this.data } : {}) }
-    return writeCheckpoint(createFingerprint(this.#options), groups, state, this.#progress.save(), sources)
+    return encodeCheckpoint(createFingerprint(this.#options), groups, state, this.#progress.save(), sources)
   }
 
   /**
@@ -220,7 +220,7 @@ export class Run {
   restore(checkpoint: Uint8Array): FitData | undefined {
     const run = createFingerprint(this.#options)
     const optimizer = { rules: this.#rules, holds: this.#shard?.holds }
-    const restored = readCheckpoint(checkpoint, run, this.#weights.groups, optimizer, () => this.#readSources())
+    const restored = decodeCheckpoint(checkpoint, run, this.#weights.groups, optimizer, () => this.#readSources())
     this.#state = restored.state
     this.#collected = undefined
     this.#hostIsStale = false

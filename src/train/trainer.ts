@@ -231,7 +231,8 @@ export class Trainer {
   }
 
   /**
-   * Creates a checkpoint, a safetensors file with the complete state of the run; see `writeCheckpoint`.
+   * Creates a checkpoint, a safetensors file with the complete state of the run; docs/checkpoints.md has the
+   * format.
    * @throws OnnxIreError `runtime` within an evaluation interval on a device, and with `shardOptimizer`: call `sync`
    * first
    */

@@ -24,7 +24,7 @@ import {
 import { findLayers } from '../../src/adapter/layers.js'
 import { readModuleWeight } from '../../src/adapter/merged-weight.js'
 import { decodePeft } from '../../src/adapter/peft.js'
-import { principalVectors } from '../../src/adapter/principal.js'
+import { computeSingularVectors } from '../../src/adapter/singular-vectors.js'
 import { buildTrainingGraphs, importGraph, input, op, parameter } from '../../src/graph/index.js'
 import { adamw, encodeModel, fromArrays, type Model, mse, namedTensors, type Tensor } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
@@ -355,14 +355,14 @@ describe('(IA)^3', () => {
   })
 })
 
-describe('principalVectors', () => {
+describe('computeSingularVectors', () => {
   it.each([
     [7, 5, 5],
     [5, 40, 3],
     [60, 50, 4],
   ])('of a matrix [%i, %i] > %i values and vectors that W maps to each other', (rows, columns, count) => {
     const w = new Random(2).stream('w').fill(new Float64Array(rows * columns), 'normal')
-    const { values, left, right } = principalVectors(w, rows, columns, count)
+    const { values, left, right } = computeSingularVectors(w, rows, columns, count)
     expect(values).toHaveLength(count)
     expect(values).toEqual([...values].sort((a, b) => b - a))
     for (const [k, value] of values.entries()) {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type Adapter, type AdapterLayer, adapterOf, applyAdapter } from '../../src/adapter/index.js'
-import { suffixes } from '../../src/adapter/names.js'
+import { suffixes } from '../../src/adapter/stored-layers.js'
 import { buildTrainingGraphs, importGraph, modelOf } from '../../src/graph/index.js'
 import {
   adamw,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { dequantizeBlocks, quantizeBlocks } from '../../src/adapter/blocks.js'
-import { transpose } from '../../src/adapter/names.js'
 import { quantizeModel } from '../../src/adapter/quantize-model.js'
+import { transpose } from '../../src/adapter/stored-layers.js'
 import { exportGraph, input, op, parameter } from '../../src/graph/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { decodeSafetensors } from '../../src/ir/safetensors.js'

@@ -38,7 +38,7 @@ test('plot > one file with every chart, without scripts, addresses and unescaped
   expect(html).not.toContain('no examples')
   await json('plot', join(root, 'a'), '--examples', '2', '-o', join(root, 'examples.html'))
   expect(await readFile(join(root, 'examples.html'), 'utf8')).toContain('no examples: the run is not finished')
-  expect(html).toContain('cats &#38; dogs')
+  expect(html).toContain('cats &amp; dogs')
   // Held-out accuracies 0.8 and 0.6.
   expect(html).toContain('<td>held-out accuracy</td><td>70.00 %</td><td>± 127.06 %</td><td>14.14 %</td>')
   expect(html).toContain('trace.value')

@@ -83,7 +83,7 @@ test('watch > paths are no files, and requests reach running runs among the give
 test('watch > the page contains commands and recipe; an event announces new lines', async () => {
   const { text } = await send('GET', '/runs', authorized())
   expect(text).toContain(`onnx-ire train &#39;${stored}&#39;/recipe.json --resume`)
-  expect(text).toContain('&#34;kappa&#34;: 2')
+  expect(text).toContain('&quot;kappa&quot;: 2')
   expect(text).toContain('<td>4</td>')
   const hidden = await send('GET', `/runs?hide=${encodeURIComponent(stored)}`, authorized())
   expect(hidden.text).not.toContain('<svg')

@@ -1,7 +1,7 @@
 import { checkNumber, positiveCount } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
 import { eigenDecomposition, lanczos, type SymmetricOperator } from './lanczos.js'
-import { estimateMean, type MeanEstimate } from './trace.js'
+import { computeMeanEstimate, type MeanEstimate } from './trace.js'
 
 /** Options of `spectralDensity`. */
 export interface DensityOptions {
@@ -75,7 +75,7 @@ function smooth(found: readonly Quadrature[], width: number, points: number): Om
   const step = (most + 5 * sigma - from) / Math.max(1, points - 1)
   const grid = Array.from({ length: points }, (_, k) => from + k * step)
   const at = (t: number) =>
-    estimateMean(found.map((each) => quadratureMean(each, (node) => gaussian((t - node) / sigma) / sigma)))
+    computeMeanEstimate(found.map((each) => quadratureMean(each, (node) => gaussian((t - node) / sigma) / sigma)))
   const estimates = grid.map(at)
   return {
     grid,
@@ -84,8 +84,8 @@ function smooth(found: readonly Quadrature[], width: number, points: number): Om
     nodes,
     weights: found.flatMap(({ weights }) => weights.map((weight) => weight / found.length)),
     sigma,
-    mean: estimateMean(found.map((each) => quadratureMean(each, (node) => node))),
-    meanSquare: estimateMean(found.map((each) => quadratureMean(each, (node) => node * node))),
+    mean: computeMeanEstimate(found.map((each) => quadratureMean(each, (node) => node))),
+    meanSquare: computeMeanEstimate(found.map((each) => quadratureMean(each, (node) => node * node))),
   }
 }
 

@@ -1,7 +1,7 @@
 import { checkNumber, count, nonNegative } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
 import type { LossSurface, ProgressCallback } from './surface.js'
-import { estimateMean, type MeanEstimate } from './trace.js'
+import { computeMeanEstimate, type MeanEstimate } from './trace.js'
 import { addScaledCopy, norm, type ParameterVector } from './vector.js'
 
 /** Options of `sharpness`. */
@@ -54,5 +54,11 @@ export async function sharpness(
     const factor = rho / norm(u)
     samples.push(((await rise(u, factor)) + (await rise(u, -factor))) / 2)
   }
-  return { rho, loss, gradientNorm: length, ascent, ...(directions === 0 ? {} : { average: estimateMean(samples) }) }
+  return {
+    rho,
+    loss,
+    gradientNorm: length,
+    ascent,
+    ...(directions === 0 ? {} : { average: computeMeanEstimate(samples) }),
+  }
 }

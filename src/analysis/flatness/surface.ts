@@ -20,8 +20,8 @@ import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
 import type { PassOptions } from '../../train/model/repeat-model.js'
 import type { Trainable } from '../../train/model/trainable.js'
+import { prepareBatch } from '../../train/prepare-batch.js'
 import { type Trainer, trainerInternals } from '../../train/trainer.js'
-import { prepareBatch } from '../../train/validate-batch.js'
 import { checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -80,7 +80,7 @@ export class LossSurface {
   readonly size: number
   /** The axes of each parameter that count its filters. */
   readonly filters: FilterAxes
-  readonly #ground: SurfaceSource
+  readonly #source: SurfaceSource
   readonly #graphs: SurfaceGraphs
   /** The requested method, and the method in use. */
   readonly #requested: SurfaceOptions['method']
@@ -91,10 +91,10 @@ export class LossSurface {
   readonly #point: Readonly<Record<string, FloatArray>>
   readonly #direction: Readonly<Record<string, FloatArray>>
 
-  private constructor(ground: SurfaceSource, { batchSize = 32, method }: SurfaceOptions) {
-    const { graphs, data, runtime } = ground
+  private constructor(source: SurfaceSource, { batchSize = 32, method }: SurfaceOptions) {
+    const { graphs, data, runtime } = source
     checkNumber('LossSurface', 'batchSize', batchSize, positiveCount)
-    this.#ground = ground
+    this.#source = source
     this.#graphs = buildSurfaceGraphs(graphs)
     if (method === 'exact' && this.#graphs.obstacle) throw this.#graphs.obstacle
     this.#requested = method
@@ -151,7 +151,7 @@ export class LossSurface {
 
   /** A copy of the current weights theta. */
   here(): ParameterVector {
-    return this.layout.gather(this.#ground.arrays)
+    return this.layout.gather(this.#source.arrays)
   }
 
   /** L(theta); may be infinite or NaN far away. */
@@ -206,7 +206,7 @@ export class LossSurface {
     onBatch: ProgressCallback | undefined,
   ): Promise<ParameterVector> {
     this.layout.scatter(u, this.#direction)
-    const us = this.#tensors(this.#direction, this.#ground.graphs.parameters, 'v/')
+    const us = this.#tensors(this.#direction, this.#source.graphs.parameters, 'v/')
     return (await this.#pass(this.#graphs.product!, theta, 'hv/', us, onBatch)).mean
   }
 
@@ -235,7 +235,7 @@ export class LossSurface {
     onBatch: ProgressCallback | undefined,
   ): Promise<{ readonly loss: number; readonly mean: ParameterVector }> {
     const program = await this.#program(spec)
-    const { graphs, arrays } = this.#ground
+    const { graphs, arrays } = this.#source
     this.layout.scatter(theta, this.#point)
     const fixed = {
       ...this.#tensors(this.#point, graphs.parameters),
@@ -282,7 +282,7 @@ export class LossSurface {
   #program(spec: GraphSpec): Promise<Program> {
     let program = this.#compiled.get(spec)
     if (!program) {
-      program = compileGraph(this.#ground.runtime, spec)
+      program = compileGraph(this.#source.runtime, spec)
       this.#compiled.set(spec, program)
     }
     return program
@@ -336,7 +336,7 @@ export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, t
     ]),
   })
   const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))
-  if (!(second instanceof OnnxIreError)) checkNames(second.vectors, evaluation)
+  if (!(second instanceof OnnxIreError)) checkInputNames(second.vectors, evaluation)
   return {
     loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
     gradient: spec('gradient', 'grad/', dLoss),
@@ -357,7 +357,7 @@ function attempt<T>(differentiate: () => T): T | OnnxIreError {
   }
 }
 
-function checkNames(added: Leaves, { inputs }: GraphSpec): void {
+function checkInputNames(added: Leaves, { inputs }: GraphSpec): void {
   const clash = [...added.keys()].find((name) => inputs.has(name))
   if (clash !== undefined)
     throw new OnnxIreError(

@@ -11,7 +11,7 @@ export interface MeanEstimate {
 }
 
 /** Mean and standard error of independent samples. */
-export function estimateMean(samples: readonly number[]): MeanEstimate {
+export function computeMeanEstimate(samples: readonly number[]): MeanEstimate {
   const n = samples.length
   const value = samples.reduce((sum, x) => sum + x, 0) / n
   const squares = samples.reduce((sum, x) => sum + (x - value) ** 2, 0)
@@ -50,10 +50,10 @@ export async function hutchinsonTrace(
   checkNumber('trace', 'tolerance', tolerance, { min: 0, max: Number.MAX_VALUE })
   const samples: number[] = []
   const isAccurate = ({ value, error }: MeanEstimate) => error <= tolerance * Math.abs(value)
-  while (samples.length < probes && (samples.length < minProbes || !isAccurate(estimateMean(samples)))) {
+  while (samples.length < probes && (samples.length < minProbes || !isAccurate(computeMeanEstimate(samples)))) {
     const v = random.fill(new Float64Array(operator.size), 'sign')
     samples.push(dot(v, await operator.times(v)))
   }
-  const estimate = estimateMean(samples)
+  const estimate = computeMeanEstimate(samples)
   return { ...estimate, probes: samples.length, converged: isAccurate(estimate) }
 }

@@ -12,14 +12,11 @@ import { OnnxIreError } from '../../util/errors.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatNumber, formatTable } from '../format.js'
 import { type Io, print, writeText } from '../io.js'
-import { jsonOption, parseList } from '../options.js'
+import { formatExamples, jsonOption, parseList } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 import { applyStored, formFiles, isOwnBase, readAdapter, type StoredAdapter } from '../stored-adapter.js'
 
 const adapterArgument = ['<adapter>', 'a PEFT folder, an .onnx_adapter file, or an .onnx file with an adapter'] as const
-
-const examples = (...commands: readonly string[]): string =>
-  `\nExamples:\n${commands.map((command) => `  $ ${command}`).join('\n')}`
 
 /** Defines `onnx-ire adapter`. */
 export function defineAdapter(program: Command, io: Io): void {
@@ -28,7 +25,7 @@ export function defineAdapter(program: Command, io: Io): void {
     .description('inspect, convert and merge adapters (LoRA, (IA)^3)')
     .addHelpText(
       'after',
-      examples(
+      formatExamples(
         'onnx-ire adapter inspect my-lora --base model.onnx',
         'onnx-ire adapter convert my-lora -o my-lora.onnx_adapter',
         'onnx-ire adapter merge model.onnx my-lora -o merged.onnx',
@@ -56,7 +53,10 @@ function defineInspect(parent: Command, io: Io): void {
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      examples('onnx-ire adapter inspect my-lora', 'onnx-ire adapter inspect my-lora.onnx_adapter --base model.onnx'),
+      formatExamples(
+        'onnx-ire adapter inspect my-lora',
+        'onnx-ire adapter inspect my-lora.onnx_adapter --base model.onnx',
+      ),
     )
     .action(async (path: string, { base, json }: InspectOptions) => {
       const stored = await readAdapter(path)
@@ -169,7 +169,7 @@ function defineConvert(parent: Command, io: Io): void {
       'after',
       `
 An .onnx_adapter file holds no alpha: it is multiplied into B. Converted to PEFT, alpha is the rank.
-${examples('onnx-ire adapter convert my-lora -o my-lora.onnx_adapter --dtype float16', 'onnx-ire adapter convert tuned.onnx -o my-lora --base-model HuggingFaceTB/SmolLM2-135M-Instruct')}`,
+${formatExamples('onnx-ire adapter convert my-lora -o my-lora.onnx_adapter --dtype float16', 'onnx-ire adapter convert tuned.onnx -o my-lora --base-model HuggingFaceTB/SmolLM2-135M-Instruct')}`,
     )
     .action(async (path: string, options: ConvertOptions) => {
       const { output, dtype, baseModel, json } = options
@@ -211,7 +211,7 @@ function defineApply(parent: Command, io: Io): void {
     .requiredOption('-o, --output <file>', 'path of the model with the adapter')
     .addOption(anyBaseOption())
     .addOption(jsonOption())
-    .addHelpText('after', examples('onnx-ire adapter apply model_q4.onnx my-lora -o tuned.onnx'))
+    .addHelpText('after', formatExamples('onnx-ire adapter apply model_q4.onnx my-lora -o tuned.onnx'))
     .action(async (modelPath: string, path: string, { output, anyBase = false, json }: ApplyOptions) => {
       const stored = await readAdapter(path)
       warn(io, stored)
@@ -253,7 +253,7 @@ function defineMerge(parent: Command, io: Io): void {
       `
 LoRA over a quantized weight can only be merged with --bits, which rounds the sum: compare the loss with onnx-ire evaluate.
 (IA)^3 is merged into the scales of a quantized weight.
-${examples('onnx-ire adapter merge model.onnx my-lora -o merged.onnx', 'onnx-ire adapter merge tuned.onnx -o merged.onnx', 'onnx-ire adapter merge model_q4.onnx my-lora --bits 4 -o merged_q4.onnx')}`,
+${formatExamples('onnx-ire adapter merge model.onnx my-lora -o merged.onnx', 'onnx-ire adapter merge tuned.onnx -o merged.onnx', 'onnx-ire adapter merge model_q4.onnx my-lora --bits 4 -o merged_q4.onnx')}`,
     )
     .action(async (modelPath: string, path: string | undefined, options: MergeOptions) => {
       const { output, bits, anyBase = false, json } = options
@@ -295,7 +295,7 @@ function defineBase(parent: Command, io: Io): void {
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      examples(
+      formatExamples(
         'onnx-ire adapter base tuned.onnx -o base.onnx',
         'onnx-ire adapter base model.onnx --targets q_proj,v_proj --required -o base.onnx',
       ),
@@ -324,7 +324,7 @@ function defineInline(parent: Command, io: Io): void {
     .argument('<model>', 'an ONNX file with functions')
     .requiredOption('-o, --output <file>', 'path of the model without functions')
     .addOption(jsonOption())
-    .addHelpText('after', examples('onnx-ire adapter inline model.onnx -o inlined.onnx'))
+    .addHelpText('after', formatExamples('onnx-ire adapter inline model.onnx -o inlined.onnx'))
     .action(async (path: string, { output, json }: { readonly output: string; readonly json?: true }) => {
       const model = await readModel(path)
       const functions = model.proto.functions.length

@@ -11,9 +11,9 @@ import {
   type CliProvider,
   createRuntime,
   jsonOption,
+  parseNonNegativeInteger,
   parsePositiveInteger,
   parsePositiveNumber,
-  parseSeed,
   parseThreads,
   providerOption,
 } from '../options.js'
@@ -55,7 +55,7 @@ export function defineChat(program: Command, io: Io): void {
     )
     .option('--top-p <share>', 'sample among the most probable tokens of this share', parsePositiveNumber)
     .option('--top-k <n>', 'sample among this many most probable tokens', parsePositiveInteger)
-    .option('--seed <n>', 'seed of the samples', parseSeed, 0)
+    .option('--seed <n>', 'seed of the samples', parseNonNegativeInteger, 0)
     .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
     .addOption(jsonOption())

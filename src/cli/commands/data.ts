@@ -7,7 +7,7 @@ import { type Io, print } from '../io.js'
 import { dtypeOption, openChat } from '../language/open-chat.js'
 import { formatShown, showExamples } from '../language/show-examples.js'
 import { type TuneMethod, tuneMethods } from '../language/tuning-data.js'
-import { jsonOption, parseFraction, parsePositiveInteger, parseSeed } from '../options.js'
+import { formatExamples, jsonOption, parseFraction, parseNonNegativeInteger, parsePositiveInteger } from '../options.js'
 import type { ImageReport } from '../prepare/image-set.js'
 import { runPreparation } from '../prepare/preparation.js'
 import { prepareCifar, prepareImages } from '../prepare/prepare-images.js'
@@ -48,7 +48,7 @@ export function defineData(program: Command, io: Io): void {
     .description('prepare data sets, and show chat data')
     .addHelpText(
       'after',
-      examples(
+      formatExamples(
         'onnx-ire data prepare text corpus.txt -o corpus',
         'onnx-ire data show SmolLM2-135M-Instruct support.jsonl',
       ),
@@ -61,7 +61,7 @@ export function defineData(program: Command, io: Io): void {
       `
 Every preparation writes report.json last: counts, sizes and SHA-256 checksums of its files. Run the same command again to resume
 an interrupted preparation after its last finished part; a complete data set is left unchanged.
-${examples(
+${formatExamples(
   'onnx-ire data prepare text corpus.txt -o corpus',
   'onnx-ire data prepare images flowers --size 64 -o flowers-64',
   'onnx-ire data prepare cifar cifar-10-batches-bin -o cifar-10',
@@ -72,9 +72,6 @@ ${examples(
   defineCifar(prepare, io)
   defineShow(data, io)
 }
-
-const examples = (...commands: readonly string[]): string =>
-  `\nExamples:\n${commands.map((command) => `  $ ${command}`).join('\n')}`
 
 function addCommonOptions(command: Command): void {
   command
@@ -110,7 +107,7 @@ function defineText(prepare: Command, io: Io): void {
     .option('--no-separator', 'put no token between documents')
     .option('--validation <fraction>', 'random documents for validation (default: 0.01)', parseFraction)
     .option('--validation-input <path...>', 'files or folders for validation, in place of random documents')
-    .option('--seed <n>', 'seed of the random selection', parseSeed, 0)
+    .option('--seed <n>', 'seed of the random selection', parseNonNegativeInteger, 0)
   addCommonOptions(command)
   command
     .addHelpText(
@@ -153,7 +150,7 @@ function defineImages(prepare: Command, io: Io): void {
     )
     .option('--grey', 'one channel in place of RGB')
     .option('--validation <fraction>', 'random images for validation, if the folder has none', parseFraction)
-    .option('--seed <n>', 'seed of the random selection', parseSeed, 0)
+    .option('--seed <n>', 'seed of the random selection', parseNonNegativeInteger, 0)
   addCommonOptions(command)
   command
     .addHelpText(
@@ -181,7 +178,7 @@ function defineCifar(prepare: Command, io: Io): void {
     .argument('<folder>', 'folder of the unpacked binary version: cifar-10-batches-bin or cifar-100-binary')
   addCommonOptions(command)
   command
-    .addHelpText('after', examples('onnx-ire data prepare cifar cifar-10-batches-bin -o cifar-10'))
+    .addHelpText('after', formatExamples('onnx-ire data prepare cifar cifar-10-batches-bin -o cifar-10'))
     .action(async (folder: string, options: CommonOptions) => {
       await runPreparation(io, options, async (monitor) => {
         const report = await prepareCifar({ ...options, folder }, monitor)
@@ -218,7 +215,7 @@ function defineShow(data: Command, io: Io): void {
       new Option('--loss <tokens>', 'tokens that are learned').choices(['assistant', 'all']).default('assistant'),
     )
     .addOption(jsonOption())
-    .addHelpText('after', examples('onnx-ire data show SmolLM2-135M-Instruct support.jsonl'))
+    .addHelpText('after', formatExamples('onnx-ire data show SmolLM2-135M-Instruct support.jsonl'))
     .action(async (folder: string, path: string, { dtype, json, ...options }: ShowOptions) => {
       const chat = await openChat(folder, dtype)
       const shown = showExamples(await readJsonRows(path), chat, options)

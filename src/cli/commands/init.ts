@@ -8,7 +8,7 @@ import { usageError } from '../errors.js'
 import { formatNumber, formatTable } from '../format.js'
 import { isPresetFile, presetNames, presetTitle, readPreset } from '../inputs/read-preset.js'
 import { type Io, print } from '../io.js'
-import { jsonOption, parseSeed, setOption } from '../options.js'
+import { jsonOption, parseNonNegativeInteger, setOption } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 
 interface Options {
@@ -27,7 +27,11 @@ export function defineInit(program: Command, io: Io): void {
     .argument('[preset]', 'a name from --list, or a preset of your own (.json)')
     .option('-o, --output <file>', 'path of the model (default: <preset>.onnx)')
     .addOption(setOption('change an option of the preset'))
-    .option('--seed <n>', 'seed of the weights; the same seed writes the same file (default: 0)', parseSeed)
+    .option(
+      '--seed <n>',
+      'seed of the weights; the same seed writes the same file (default: 0)',
+      parseNonNegativeInteger,
+    )
     .option('--list', 'print the presets')
     .addOption(jsonOption())
     .addHelpText(

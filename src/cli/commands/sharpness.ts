@@ -27,9 +27,9 @@ import {
   addRuntimeOptions,
   createRuntime,
   parseList,
+  parseNonNegativeInteger,
   parsePositiveInteger,
   parsePositiveNumber,
-  parseSeed,
   type RuntimeOptions,
 } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
@@ -69,7 +69,7 @@ export function defineSharpness(program: Command, io: Io): void {
         'differences',
       ]),
     )
-    .option('--seed <n>', 'seed of probes, directions and random examples (default: 0)', parseSeed)
+    .option('--seed <n>', 'seed of probes, directions and random examples (default: 0)', parseNonNegativeInteger)
   addDataOptions(command, 'train')
   addRuntimeOptions(command)
   command

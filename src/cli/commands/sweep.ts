@@ -9,8 +9,8 @@ import {
   type CliProvider,
   jsonOption,
   parseList,
+  parseNonNegativeInteger,
   parsePositiveInteger,
-  parseSeed,
   providerOption,
   repeatedOption,
   setOption,
@@ -60,7 +60,7 @@ export function defineSweep(program: Command, io: Io): void {
       'successive halving: train all combinations for a share of the run, and 1 of <factor> of them longer, until the end',
       parsePositiveInteger,
     )
-    .option('--seed <n>', 'seed of the choice of --trials', parseSeed, 0)
+    .option('--seed <n>', 'seed of the choice of --trials', parseNonNegativeInteger, 0)
     .option(
       '--metric <name>',
       'validation metric to compare (default: that of best, earlyStopping or the schedule, else loss)',

@@ -5,9 +5,9 @@ import {
   jsonOption,
   parseFraction,
   parseList,
+  parseNonNegativeInteger,
   parsePositiveInteger,
   parsePositiveNumber,
-  parseSeed,
   parseThreads,
   providerOption,
 } from '../options.js'
@@ -128,8 +128,13 @@ const addOptions = (
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
     .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.6)
     .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.1)
-    .option('--samples <n>', 'held-out examples whose predictions are shown before and after', parseSeed, 3)
-    .option('--seed <n>', 'seed of all random numbers', parseSeed, 0)
+    .option(
+      '--samples <n>',
+      'held-out examples whose predictions are shown before and after',
+      parseNonNegativeInteger,
+      3,
+    )
+    .option('--seed <n>', 'seed of all random numbers', parseNonNegativeInteger, 0)
     .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
     .option('--dry-run', 'show the plan and end')

@@ -7,9 +7,9 @@ import { tuneMethods } from '../language/tuning-data.js'
 import {
   jsonOption,
   parseFraction,
+  parseNonNegativeInteger,
   parsePositiveInteger,
   parsePositiveNumber,
-  parseSeed,
   parseThreads,
   providerOption,
 } from '../options.js'
@@ -94,7 +94,7 @@ Examples:
     .option('--kappa <k>', 'enhancement of IRE', parsePositiveNumber, 1)
     .option('--gamma <share>', 'share of coordinates that IRE treats as flat', parseFraction, 0.6)
     .option('--validation <fraction>', 'share of the examples that is held out', parseFraction, 0.05)
-    .option('--samples <n>', 'answers to compare before and after', parseSeed, 3)
+    .option('--samples <n>', 'answers to compare before and after', parseNonNegativeInteger, 3)
     .addOption(
       new Option(
         '--form <form>',
@@ -103,7 +103,7 @@ Examples:
         .choices(['beside', 'merged', 'q4', 'q8'])
         .default('beside'),
     )
-    .option('--seed <n>', 'seed of all random numbers', parseSeed, 0)
+    .option('--seed <n>', 'seed of all random numbers', parseNonNegativeInteger, 0)
     .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
     .option('--dry-run', 'show the plan and end')

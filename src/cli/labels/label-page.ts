@@ -1,5 +1,6 @@
 import { requirePackage } from '../../node/runtime/packages.js'
 import { mapConcurrently } from '../../util/concurrent.js'
+import { escapeHtml } from '../report/escape-html.js'
 import type { MeasuredLabel } from './measure-labels.js'
 
 /** Pixels of the longer side of a thumbnail. */
@@ -23,7 +24,7 @@ figure { margin: 0; overflow-wrap: anywhere }
 img { max-width: 100%; min-width: 4rem; image-rendering: auto }
 </style>
 <h1>${escapeHtml(title)}</h1>
-<p>The label is in bold, behind it the class that the model preferred over the course of training.</p>
+<p>The label is in bold; the class after it is the one that the model preferred over the course of training.</p>
 <main>
 ${figures.join('\n')}
 </main>
@@ -38,8 +39,3 @@ async function createThumbnail(file: string | undefined): Promise<string | undef
   const image = sharp(file, { autoOrient: true }).resize(side, side, { fit: 'inside' }).flatten({ background: '#888' })
   return `data:image/jpeg;base64,${(await image.jpeg().toBuffer()).toString('base64')}`
 }
-
-const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
-
-const escapeHtml = (text: string | number): string =>
-  String(text).replace(/[&<>"]/g, (character) => entities[character]!)

@@ -7,6 +7,7 @@ import { compareGroups, diffRuns, summarizeNumbers } from '../runs/compare-runs.
 import type { StoredRun } from '../runs/read-run.js'
 import { type Chart, chartStyle, colorCount } from './draw-chart.js'
 import { drawCurves, drawTensors } from './draw-runs.js'
+import { escapeHtml } from './escape-html.js'
 import type { ClassExample, LossExample, ShownExamples } from './predict-examples.js'
 
 /**
@@ -167,7 +168,7 @@ function writeExamples(examples: ShownExamples): string[] {
 /** Writes an example. @param caption HTML about its prediction */
 function writeExample({ name, image, text }: ClassExample | LossExample, caption: string): string {
   const shown = text === undefined ? '' : `${escapeHtml(text)}<br>`
-  return `<figure>${writeImage(image)}<figcaption>${shown}${caption}<br><span class="note">${escapeHtml(String(name))}</span></figcaption></figure>`
+  return `<figure>${writeImage(image)}<figcaption>${shown}${caption}<br><span class="note">${escapeHtml(name)}</span></figcaption></figure>`
 }
 
 const writeImage = (address: string | undefined, alt = ''): string =>
@@ -176,8 +177,8 @@ const writeImage = (address: string | undefined, alt = ''): string =>
 function writeClass(example: ClassExample): string {
   const { given, predicted, probability, givenProbability } = example
   const percent = (share: number) => `${Math.round(100 * share)} %`
-  const label = given === predicted ? '' : `, label ${escapeHtml(String(given))} ${percent(givenProbability)}`
-  return writeExample(example, `<b>${escapeHtml(String(predicted))}</b> ${percent(probability)}${label}`)
+  const label = given === predicted ? '' : `, label ${escapeHtml(given)} ${percent(givenProbability)}`
+  return writeExample(example, `<b>${escapeHtml(predicted)}</b> ${percent(probability)}${label}`)
 }
 
 function writeLoss(example: LossExample): string {
@@ -250,7 +251,3 @@ function listNumbers(value: unknown, path = ''): [path: string, value: number][]
     listNumbers(getOwn(value as Record<string, unknown>, name), path === '' ? name : `${path}.${name}`),
   )
 }
-
-/** Escapes text for HTML, attributes included. */
-export const escapeHtml = (text: string): string =>
-  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)

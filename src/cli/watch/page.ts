@@ -1,4 +1,5 @@
-import { escapeHtml, writePage, writeSections } from '../report/write-report.js'
+import { escapeHtml } from '../report/escape-html.js'
+import { writePage, writeSections } from '../report/write-report.js'
 import type { StoredRun } from '../runs/read-run.js'
 
 /** The page that follows runs. @param nonce allows its script; @param token of the requests that the script sends */

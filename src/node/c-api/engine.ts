@@ -1,6 +1,6 @@
 import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
-import { skipNeedlessPasses } from '../../runtime/optimizers.js'
+import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
 import { identityModel } from '../../runtime/ort.js'
 import type { CompileHints } from '../../runtime/runtime.js'
 import { SerialQueue } from '../../util/concurrent.js'

@@ -1,7 +1,7 @@
 import { type DType, isFloat } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
-import { checkFeed, checkNames } from '../../runtime/feeds.js'
+import { checkFeed, checkFeedNames } from '../../runtime/feeds.js'
 import { checkDeviceType, identityModel, readOutputNames } from '../../runtime/ort.js'
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -114,7 +114,7 @@ export class NodeDevice implements Device {
   }
 
   #operands({ inputs }: Session, feeds: Feeds): Operand[] {
-    checkNames(inputs, feeds)
+    checkFeedNames(inputs, feeds)
     return inputs.map((info) => {
       const given = feeds[info.name]!
       if ('data' in given) return checkFeed(info, given)

@@ -27,7 +27,7 @@ const format = 'onnx-ire checkpoint 2'
  * checksums of what the run reads. Random streams depend only on the seed and the step, so the file has no random
  * state.
  */
-export function writeCheckpoint(
+export function encodeCheckpoint(
   run: Fingerprint,
   arrays: RunArrays,
   state: OptimizerState,
@@ -53,12 +53,12 @@ export function writeCheckpoint(
 }
 
 /**
- * Reads a checkpoint into the arrays of a run.
+ * Decodes a checkpoint into the arrays of a run.
  * @param optimizer the rules of the tensors, and the arrays of the optimizer's state that this process stores
  * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another run; nothing has changed
  * then
  */
-export function readCheckpoint(
+export function decodeCheckpoint(
   bytes: Uint8Array,
   run: Fingerprint,
   arrays: RunArrays,

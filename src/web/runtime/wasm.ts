@@ -1,5 +1,5 @@
 import { checkFeeds } from '../../runtime/feeds.js'
-import { skipNeedlessPasses } from '../../runtime/optimizers.js'
+import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
 import { fromOrtTensor } from '../../runtime/ort.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError } from '../../runtime/runtime.js'

@@ -12,7 +12,7 @@ import { compileGraph } from '../../src/lowering/compile.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { walkNodes } from '../../src/onnx/import/model-nodes.js'
 import type { GraphProto } from '../../src/onnx/proto/schema.js'
-import { skipNeedlessPasses } from '../../src/runtime/optimizers.js'
+import { skipNeedlessPasses } from '../../src/runtime/graph-passes.js'
 import { smallConvnet } from '../train/problem.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'optimizers-'))

@@ -1,7 +1,7 @@
 import { Random } from '../util/random.js'
 
 /** The largest singular values of a matrix with their vectors: W is nearly the sum of s_i u_i v_i^T. */
-export interface Principal {
+export interface SingularVectors {
   /** Descending. */
   readonly values: readonly number[]
   /** Left singular vectors, each of `rows` elements. */
@@ -20,13 +20,13 @@ const tolerance = 1e-6
  * random vectors, until the values change by less than a millionth of the largest, or 20 passes. Vectors of values that
  * are nearly equal may be mixed.
  */
-export function principalVectors(w: Float64Array, rows: number, columns: number, count: number): Principal {
+export function computeSingularVectors(w: Float64Array, rows: number, columns: number, count: number): SingularVectors {
   const size = Math.min(count + extra, rows, columns)
   const random = new Random(0).stream('principal')
   let right: readonly Float64Array[] = Array.from({ length: size }, () =>
     random.fill(new Float64Array(columns), 'normal'),
   )
-  let found: Principal = { values: [], left: [], right: [] }
+  let found: SingularVectors = { values: [], left: [], right: [] }
   for (let pass = 0; pass < maxPasses; pass++) {
     const left = orthonormalize(right.map((v) => multiply(w, rows, columns, v)))
     const images = left.map((u) => multiplyTransposed(w, rows, columns, u))
@@ -80,7 +80,7 @@ function orthonormalize(vectors: readonly Float64Array[]): Float64Array[] {
  * The singular vectors within a subspace, of the rows of `images` = `left`^T W: rotates pairs of them until they are
  * orthogonal (Jacobi), and `left` in the same way.
  */
-function rotate(left: readonly Float64Array[], images: readonly Float64Array[]): Principal {
+function rotate(left: readonly Float64Array[], images: readonly Float64Array[]): SingularVectors {
   for (let sweep = 0, isDone = false; sweep < 50 && !isDone; sweep++) {
     isDone = true
     for (let p = 0; p < images.length; p++)
