@@ -9,7 +9,7 @@ import { environmentsFolder, isInstalled, pythonOf } from '../tools/python/envir
 export const languageModels = join(environmentsFolder(), 'language-models')
 
 /**
- * Everything that a test may require besides Node and the packages that `npm ci` installs. A test that requires one of
+ * Requirements that a test may have besides Node and the packages that `npm ci` installs. A test that requires one of
  * these passes `await needs(name)` as its options: if the machine lacks it, the test is skipped, and the closing report
  * of the run (`skipped-reporter.ts`) lists the test, the reason, and `install`.
  */

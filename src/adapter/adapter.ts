@@ -58,7 +58,7 @@ export interface ScalingLayer {
   /** PEFT's module path. */
   readonly module: string
   readonly kind: AdapterKind
-  /** What is multiplied: the layer's outputs, after its bias, or its inputs. */
+  /** Values that are multiplied: the layer's outputs, after its bias, or its inputs. */
   readonly of: 'outputs' | 'inputs'
   /** Outputs [out, 1], inputs [1, in]; convolution [1, channels, 1, 1]. */
   readonly factors: Tensor

@@ -64,7 +64,7 @@ const biasInputs = new Map([
   ['MatMulNBits', 5],
 ])
 
-/** Where the bias of a layer with factors is read: an input of the node itself, or that of its Add. */
+/** Finds the places where the bias of a layer with factors is read: an input of the node itself, or of its Add. */
 export const findBiases = ({ layer, outputs }: ScalingPair): readonly Place[] =>
   layer.sites.flatMap(({ node }, i) => {
     const output = outputs[i]!

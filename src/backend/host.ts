@@ -61,7 +61,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   readonly #ownMasks = new WeakSet<FlatMask>()
   /**
    * Arrays of the mask before the current one, for the next refresh. New arrays in shared memory would be freed late:
-   * neither thread sees how much memory its garbage refers to.
+   * the garbage collector of neither thread counts the memory that its garbage refers to.
    */
   #spareMask: FlatMask['flat'] | undefined
   #gradientNorm = 0

@@ -4,7 +4,7 @@ import { create, edit } from '../onnx/proto/message.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { ImageOptions } from './image/image-column.js'
 
-/** What a program needs besides a model file to use it. */
+/** Class names and the conversion of images, which a program needs besides a model file to use it. */
 export interface ModelUsage {
   /** Names of the classes, in the order of the scores. */
   readonly classes?: readonly string[]

@@ -51,7 +51,7 @@ export class NodeList {
     return name
   }
 
-  /** The name, or the name with a number behind it if a value of the graph has it; reserves the result. */
+  /** The name, or the name followed by a number if a value of the graph has it; reserves the result. */
   unused(wanted: string): string {
     let name = wanted
     for (let n = 1; this.#taken.has(name); n++) name = `${wanted}_${n}`

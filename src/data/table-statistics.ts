@@ -2,7 +2,7 @@ import type { DatePart } from './formats/date.js'
 
 /** Statistics of one feature. A number becomes (x - offset) / divisor, with x = fill if it is missing. */
 export interface FeatureStatistics {
-  /** The part of a date that the feature is; its name is then that of the column with the part behind a dot. */
+  /** The part of a date that the feature is; its name is then that of the column, a dot and the part. */
   readonly part?: DatePart
   readonly fill?: number | string
   readonly offset?: number

@@ -18,7 +18,7 @@ export const ignoredLabel = -100
 export interface ChatDataOptions {
   /** Largest number of tokens of an example; longer ones are cut at their end, and counted. Default 1024. */
   readonly length?: number | undefined
-  /** Which tokens are learned: the answers of the assistant (default), or all. */
+  /** Tokens that are learned: the answers of the assistant (default), or all. */
   readonly loss?: 'assistant' | 'all' | undefined
   /**
    * Whether several examples share a row of a batch, up to `length` tokens, each with positions from 0 and attention to
@@ -48,11 +48,11 @@ export interface ChatDataReport {
   readonly longest: number
   /** Examples that were cut at `length`. */
   readonly cut: number
-  /** Examples that were left out because all counted tokens were behind the cut. */
+  /** Examples that were left out because all counted tokens were after the cut. */
   readonly leftOut: number
   /** Rows of preference data, of which only the chosen answer is learned. */
   readonly preferences: number
-  /** What a person should know: a sentence for each of the above that loses data. */
+  /** Warnings for people: a sentence for each of the above counts that loses data. */
   readonly warnings: readonly string[]
 }
 
@@ -278,8 +278,8 @@ function collate(
 }
 
 /**
- * The mask [batch, 1, length, length] under which a token sees the tokens of its own example up to itself: true, 1, or
- * for floats 0 where it sees and a large negative number elsewhere.
+ * The mask [batch, 1, length, length] under which a token attends to the tokens of its own example up to itself: true, 1,
+ * or for floats 0 where it attends, and a large negative number elsewhere.
  */
 export function blockMask(segments: Tensor, dtype: Tensor['dtype']): Tensor {
   const [batch, length] = segments.dims as readonly [number, number]

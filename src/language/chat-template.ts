@@ -21,7 +21,7 @@ export interface RenderedChat {
   readonly answers: readonly TextSpan[]
 }
 
-/** What a template reads besides the messages. */
+/** Values that a template reads besides the messages. */
 export interface ChatTemplateContext {
   /** Special tokens by name, such as `bos_token`. */
   readonly specialTokens: Readonly<Record<string, string>>
@@ -124,7 +124,7 @@ export class ChatTemplate {
     return spans.length === count ? spans : null
   }
 
-  /** The end of an answer, with the token that ends the turn and without white space behind it. */
+  /** The end of an answer, with the token that ends the turn and without white space after it. */
   #endOfTurn(text: string, start: number, end: number): number {
     const { turnEnds } = this.#context
     const answer = text.slice(start, end)

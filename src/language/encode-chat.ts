@@ -15,7 +15,7 @@ export interface TokenExample {
   readonly preference: boolean
 }
 
-/** What `encodeChat` needs of a language model. */
+/** The parts of a language model that `encodeChat` reads. */
 export type ChatEncoder = Pick<LanguageModel, 'tokenizer' | 'chatTemplate' | 'specialTokens' | 'endTokens'>
 
 const templates = new WeakMap<ChatEncoder, ChatTemplate>()
@@ -146,6 +146,6 @@ function encodeParts(
   if (tokenizer.decode(tokens) === tokenizer.decode(whole)) return { tokens, starts }
   throw new OnnxIreError(
     'invalid-data',
-    "the tokenizer joins the start of an answer with the text before it, so the tokens of the answer cannot be told apart: learn all tokens with loss: 'all'",
+    "the tokenizer joins the start of an answer with the text before it, so the tokens of the answer cannot be separated: learn all tokens with loss: 'all'",
   )
 }

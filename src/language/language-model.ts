@@ -56,7 +56,7 @@ export interface LanguageModel {
 
 /** Options of `readLanguageModel`. */
 export interface LanguageModelOptions {
-  /** Which file of the folder to read. Default: that of config.json, or the first that exists of fp32, q4, fp16, q4f16. */
+  /** File of the folder to read. Default: that of config.json, or the first that exists of fp32, q4, fp16, q4f16. */
   readonly dtype?: LanguageDtype | undefined
 }
 

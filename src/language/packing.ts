@@ -10,7 +10,7 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * How a model keeps packed examples apart: by an input attention_mask [batch, 1, length, length], which the data fill
+ * Way in which a model keeps packed examples apart: by an input attention_mask [batch, 1, length, length], which the data fill
  * with blocks; or by an input `segments`, from which `trainingModel` with `pack` computes them. Then the tokens are
  * the input `packed_input_ids`, so that a model without `pack` rejects the data.
  */
@@ -36,7 +36,7 @@ export const pastName = /^past/
 const [positionsAt, biasAt] = [9, 10]
 /** Position of the mask of Attention. */
 const maskAt = 3
-/** States of layers in which tokens see each other without attention, as transformers.js names them. */
+/** States of layers that carry tokens to later ones without attention, as transformers.js names them. */
 const carriedName = /conv|ssm|recurrent|compressor|indexer/
 
 /**
@@ -114,7 +114,7 @@ function findRowPositions(graph: GraphProto): readonly string[] | undefined {
 /** Names of the states that a decoder returns. */
 const stateName = /^present/
 
-/** The nodes in which tokens see each other. */
+/** The nodes in which tokens attend to each other. */
 interface Attention {
   /** GroupQueryAttention, Attention, and each Softmax of scores [batch, heads, queries, keys]. */
   readonly nodes: readonly NodeProto[]
@@ -230,8 +230,8 @@ const prefix = 'onnx-ire/pack'
 /** Added to the scores of tokens of other examples: in float16 too, e to this power is 0. */
 const hidden = -30000
 /**
- * Scores of tokens that a bool mask hides. Padding sees no token of its own example, so it sees those of others, which
- * have larger scores, instead of none, for which Softmax has no result.
+ * Scores of tokens that a bool mask hides. Padding attends to no token of its own example, so it attends to those of
+ * others, which have larger scores, instead of none, for which Softmax has no result.
  */
 const masked = 2 * hidden
 

@@ -1,7 +1,7 @@
 import { checkNumber, positiveCount } from '../util/check.js'
 import type { Random } from '../util/random.js'
 
-/** How the next token is chosen. */
+/** Options of the choice of the next token. */
 export interface SamplingOptions {
   /** Divisor of the logits; 0 takes the most probable token. Default 0. */
   readonly temperature?: number | undefined

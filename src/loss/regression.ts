@@ -60,7 +60,7 @@ export interface L1Options extends RegressionOptions {}
  *     l = |e|,   e = y - t
  *
  * Follows PyTorch's L1Loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.L1Loss.html). Implied likelihood:
- * exp(-|e|) / 2, a Laplace distribution around the output. Only the sign of a sample decides the slope, so IRE samples
+ * exp(-|e|) / 2, a Laplace distribution around the output. The slope depends on the sign of a sample only, so IRE samples
  * signs.
  *
  * @throws 'invalid-option' when built onto a model
@@ -123,7 +123,7 @@ export interface QuantileOptions extends RegressionOptions {
  *         -q e           else
  *
  * Implied likelihood: exp(-l) up to a factor, an asymmetric Laplace distribution in which the target lies below the
- * output with probability q. Only the side decides the slope, so IRE samples sides.
+ * output with probability q. The slope depends on the side only, so IRE samples sides.
  *
  * @throws 'invalid-option'
  * @example

@@ -83,7 +83,7 @@ export interface Estimate {
   ): Readonly<Record<string, number>>
 }
 
-/** A trained tensor as an optimizer sees it. */
+/** A trained tensor as it is described to an optimizer. */
 export interface TrainedTensor {
   readonly dims: readonly number[]
   /** The tensor as the matrix of a hidden layer; null for embeddings, the last layer, norms, biases and others. */

@@ -61,7 +61,7 @@ export interface SamOptimizer extends Readonly<Required<SamOptions>> {
  *     e = rho theta^2 g / (||abs(theta) g|| + 1e-12)       adaptive
  *
  * Friendly SAM ascends along d = g - sigma m instead of g, and m <- meanDecay m + (1 - meanDecay) g; at first m = g, d
- * = g. LookSAM takes the gradient s after the ascent at every `interval`-th step, and remembers its component c = s -
+ * = g. LookSAM takes the gradient s after the ascent at every `interval`-th step, and stores its component c = s -
  * (s g / ||g||^2) g; at the other steps it takes one gradient, and uses g + alpha ||g|| / ||c|| c. Both store one array
  * per parameter.
  * @throws 'invalid-option'

@@ -291,7 +291,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       [
         whole(1, 'bytes that the activations of a batch may take'),
         text("'blocks', or a pattern of names"),
-        list(text(), { minItems: 1 }, 'patterns of names of nodes or values behind which a block ends'),
+        list(text(), { minItems: 1 }, 'patterns of names of nodes or values after which a block ends'),
       ],
       'activations that the backward pass computes again',
     ),

@@ -2,7 +2,7 @@ import type { ModelUsage } from '../data/model-usage.js'
 import type { Recipe } from './recipe.js'
 
 /**
- * What a program needs to use the model that a recipe trains.
+ * Class names and the conversion of images of the model that a recipe trains, for its metadata.
  * @param classes class names of the data by tensor
  */
 export function usageOf({ data }: Recipe, classes: Readonly<Record<string, readonly string[]>>): ModelUsage {

@@ -52,7 +52,7 @@ export interface FeatureProgress {
 /** Called after every batch of such a pass. */
 export type OnFeatures = (progress: FeatureProgress) => void | Promise<void>
 
-/** Training of the layers behind a frozen part of the model, on the features that the frozen part computes. */
+/** Training of the layers after a frozen part of the model, on the features that the frozen part computes. */
 export interface FeatureStage {
   /** Programs of the layers that are trained. */
   readonly programs: Programs<TensorMap>
@@ -61,7 +61,7 @@ export interface FeatureStage {
 }
 
 /**
- * Builds the graphs of the layers behind the frozen part of a model. Returns null if no part is frozen. Norms and
+ * Builds the graphs of the layers after the frozen part of a model. Returns null if no part is frozen. Norms and
  * Dropout nodes of the frozen part are in inference mode.
  * @param whole graphs of the whole model
  * @param trained names of the parameters that are trained

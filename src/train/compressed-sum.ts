@@ -34,7 +34,7 @@ export class CompressedSum {
     this.#maxPiece = piece
   }
 
-  /** Forgets the errors. */
+  /** Sets the errors to 0. */
   reset(): void {
     this.#lengths = ''
   }

@@ -1,4 +1,4 @@
-/** How sure a model was of the given label of an example over the course of training. */
+/** Margin of the given label of an example over the course of training. */
 export interface LabelMargin {
   /** Position of the example. */
   readonly index: number

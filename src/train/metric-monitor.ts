@@ -3,7 +3,7 @@ import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/che
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 
-/** A validation metric that decides which model is better, for `best` and `earlyStopping`. */
+/** A validation metric by which models are compared, for `best` and `earlyStopping`. */
 export interface MonitorOptions {
   /** Name of the metric. Default 'loss'. */
   readonly metric?: string
@@ -25,7 +25,7 @@ export interface MonitorState {
 /** Metrics that are better when smaller, also as `<task>/<metric>`. */
 const smallerIsBetter = /(^|\/)(loss|mae|rmse|mse|perplexity|cer|wer|ece)$/
 
-/** Which values of a metric are better, unless an option sets it. */
+/** Whether smaller or larger values of a metric are better, unless an option sets it. */
 export const defaultMode = (metric: string): 'min' | 'max' => (smallerIsBetter.test(metric) ? 'min' : 'max')
 
 /** Checks monitor options. Throws `invalid-option`. */

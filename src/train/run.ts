@@ -47,7 +47,7 @@ interface RunModel {
 }
 
 /**
- * Builds the graphs of the layers behind the frozen part of a model, and the features that they read; null if no part
+ * Builds the graphs of the layers after the frozen part of a model, and the features that they read; null if no part
  * of the model is frozen.
  * @param trained names of the parameters that are trained
  */

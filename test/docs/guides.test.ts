@@ -12,7 +12,7 @@ const docs = join(root, 'docs')
 const page = (name: string) => readFileSync(join(docs, `${name}.md`), 'utf8')
 
 /**
- * What each guide is run with instead of its own numbers, so that it ends in seconds, and what it has to print.
+ * Numbers of each guide in place of its own, so that it ends in seconds, and the text that it has to print.
  * Accuracies are those of so little training: well above chance, far below what the guide says of its own numbers.
  */
 const guides: Readonly<Record<string, Guide>> = {

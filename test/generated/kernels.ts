@@ -4,7 +4,7 @@ import { outcomes } from '../../tools/kernels/outcome.js'
 import { type RuntimeName, runtimes } from '../../tools/kernels/runtimes.js'
 import type { Kernel, Kernels, Place, Result } from '../../tools/kernels/survey.js'
 
-/** What was measured: tools/kernels/main.ts writes it. */
+/** Measurements that tools/kernels/main.ts writes. */
 export const kernels: Kernels = JSON.parse(
   readFileSync(new URL('../../tools/kernels/kernels.json', import.meta.url), 'utf8'),
 )
@@ -18,7 +18,7 @@ const words = [
   [outcomes.lowered, 'lowered'],
   [outcomes.fallsBack, 'on CPU'],
 ] as const
-/** What is no exception: it runs where it is to. */
+/** Results that are no exception: the operator runs where it should. */
 const good: ReadonlySet<string> = new Set([outcomes.runs, outcomes.lowered])
 
 /** Whether WebGPU leaves something of a form to the CPU when it is lowered, as OPERATORS.md says. */

@@ -11,7 +11,7 @@ import { opset26 } from './opset26.js'
 
 const microsoft = rewrites['com.microsoft']!
 
-/** What happens to a gradient that reaches the operator. */
+/** Treatment of a gradient that reaches the operator. */
 function gradientOf(name: string, { gradient }: Definition): string {
   if (gradient) return gradient.none === 'zero' ? `none: ${gradient.reason}` : `**not offered**: ${gradient.reason}`
   return gradientTables.rules[name] || gradientTables.control[name] ? 'rule' : 'expansion'
@@ -21,7 +21,7 @@ const known: Readonly<Record<string, Definition>> = Object.fromEntries(
   Object.entries(definitions) as [string, Definition][],
 )
 
-/** What becomes of an operator that has no definition of its own. */
+/** Treatment of an operator that has no definition of its own. */
 function otherwise(name: string): string {
   if (name === 'Constant') return 'none: a constant'
   if (upgrades[name]) return 'replaced on import by what ONNX has in its place'

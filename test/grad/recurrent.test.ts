@@ -59,7 +59,7 @@ async function run(values: readonly Value[], feeds: Record<string, ort.Tensor>, 
 interface Form {
   readonly name: string
   readonly attributes?: Attributes
-  /** Which of the optional operands (b, lens, h, c, p) are there. */
+  /** Optional operands (b, lens, h, c, p) that are present. */
   readonly with?: string
 }
 

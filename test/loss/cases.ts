@@ -31,7 +31,7 @@ export interface Case {
   readonly data: Tensors & { readonly x: Tensor }
   readonly count: number
   readonly weight: number
-  /** Of the rows of z, one per example or position: the value to be divided by `weight`. */
+  /** Value to be divided by `weight`, of the rows of z, one per example or position. */
   readonly total: (z: Rows) => number
   /**
    * E of the squared slope by each logit of each row against sampled targets, times what the row or element weighs;

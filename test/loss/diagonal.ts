@@ -6,7 +6,7 @@ import type { Tensors } from '../../src/ir/tensor.js'
 import { type Problem, sum } from './problem.js'
 
 /**
- * That B g^2 of gradients against sampled targets has this mean, by many draws, and their sum the sum.
+ * Checks by many samples that B g^2 of gradients against sampled targets has this mean, and their sum the sum.
  * @param positions dims of what is sampled
  */
 export async function expectDiagonal(

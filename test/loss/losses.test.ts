@@ -10,7 +10,7 @@ import { classes, differences, features, Problem, type Result, rowsOf } from './
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())
 
-/** What the loss's graphs take of the data; a program refuses names it has not. */
+/** The tensors of the data that the graphs of the loss read; a program rejects other names. */
 const needed = async (of: Case): Promise<{ problem: Problem; data: Tensors }> => {
   const problem = await Problem.create(runtime, of.loss, of.shape)
   return { problem, data: Object.fromEntries(Object.entries(of.data).filter(([name]) => problem.takes.has(name))) }

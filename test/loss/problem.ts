@@ -25,7 +25,7 @@ export const w = float(
   numbersOf(normals(6)(features, classes)).map((v) => v / 3),
 )
 
-/** What a loss's graphs give at w. */
+/** Results of the graphs of a loss at w. */
 export interface Result {
   readonly loss: number
   readonly count: number

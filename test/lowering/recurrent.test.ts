@@ -8,7 +8,7 @@ const gpuNeeded = await needs('webgpu')
 const gpu = gpuNeeded.skip ? undefined : lastingWebgpu()
 afterAll(() => gpu?.dispose())
 
-/** Their gradients go through the rounds of a Scan, which the host drives. */
+// Gradients of recurrent operators are rounds of a Scan, which the host runs.
 describe('training recurrent models on WebGPU', gpuNeeded, () => {
   it.each(cells)('%s > losses equal those on the CPU', { timeout: 300_000 }, async (cell) => {
     const expected = await lossesOf(cell, cpu)

@@ -79,12 +79,12 @@ const selectBases = (isGraph: boolean) =>
  */
 export const bases = selectBases(false)
 
-/** Those that the compute shaders of WebGPU update: they have no sums over tensors. */
+/** Optimizers that the compute shaders of WebGPU update: they have no sums over tensors. */
 export const shaderBases = Object.fromEntries(
   Object.entries(bases).filter(([, recipe]) => createBaseOptimizer(recipe).estimate === undefined),
 )
 
-/** Those whose rules are graphs. */
+/** Optimizers whose rules are graphs. */
 export const graphBases = selectBases(true)
 
 export const sams: Readonly<Record<string, Pick<OptimizerSpec, 'sam'>>> = {

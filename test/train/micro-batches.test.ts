@@ -18,7 +18,7 @@ const linear = (examples: Dim): Model => {
   return modelOf({ name: 'linear', inputs: new Map([['x', x]]), outputs })
 }
 
-/** Its first input has eight layers of state, the same for all examples. */
+/** A model whose first input has eight layers of state, the same for all examples. */
 const stateful = (): Model => {
   const [h, x] = [input('h', 'float32', [8, 1, 6]), input('x', 'float32', ['N', 6])]
   const moved = op.Add(x, op.ReduceSum(h, [0], { keepdims: 0 }))

@@ -12,7 +12,7 @@ export interface Card {
   readonly capability: string
 }
 
-/** What CUDA needs on this machine; `missing` says what is absent, with the remedy. */
+/** State of CUDA on this machine; `missing` lists what is absent, with the remedy. */
 export interface CudaMachine {
   readonly cards: readonly Card[]
   /** Libraries that onnxruntime's provider was linked with, and where the loader finds them. */

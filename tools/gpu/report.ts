@@ -1,7 +1,7 @@
 import type { Agreement, AgreementReport } from './agreement.js'
 import type { CudaMachine, VulkanDriver } from './machine.js'
 
-/** What a run of the tests found. */
+/** Findings of a run of the tests. */
 export interface TestReport {
   readonly command: string
   readonly passed: number

@@ -5,8 +5,8 @@ import { outcomes } from './outcome.js'
 import { type Kernel, resultOf } from './survey.js'
 
 /**
- * Which forms of an operator become compute shaders, by type; there are none of float64. No GPU is needed: a test in
- * the browser runs them.
+ * Finds the forms of an operator that become compute shaders, by type; there are none of float64. No GPU is needed: a
+ * test in the browser runs them.
  */
 export function surveyShaders(forms: readonly Form[]): Kernel {
   const types: Record<string, Kernel['types'][string]> = {}

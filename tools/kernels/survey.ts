@@ -26,7 +26,7 @@ export interface Kernels {
   readonly operators: Readonly<Record<string, Partial<Record<Place, Kernel>>>>
 }
 
-/** Where an operator is computed: in a runtime, or in compute shaders of this library. */
+/** Place where an operator is computed: a runtime, or compute shaders of this library. */
 export type Place = RuntimeName | 'shaders'
 
 const newest = 26

@@ -38,7 +38,7 @@ export interface Limits {
   readonly wall: number
 }
 
-/** What a campaign may use while it runs in a worker process. */
+/** Folders and settings of a campaign in a worker process. */
 export interface Workplace {
   /** A folder of this worker process. It is removed when the process ends. */
   readonly folder: string

@@ -27,7 +27,7 @@ export interface Reply {
   readonly shrunk?: string
 }
 
-/** What a worker process sends: that it begins to make or to run the case, the stages of the case, and the reply. */
+/** Message of a worker process: that it begins to make or to run the case, the stages of the case, and the reply. */
 export type Message =
   | { readonly kind: 'ready' }
   | { readonly kind: 'stage'; readonly stage: string; readonly title?: string; readonly file?: string }

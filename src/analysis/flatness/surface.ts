@@ -307,9 +307,9 @@ function checkFinite(what: string, vector: ParameterVector): ParameterVector {
  */
 interface SurfaceGraphs {
   readonly loss: GraphSpec
-  /** Also outputs `grad/<parameter>`. */
+  /** The graph of the loss that also has the outputs `grad/<parameter>`. */
   readonly gradient: GraphSpec
-  /** Also has inputs `v/<parameter>` and outputs `hv/<parameter>`; null if the gradient is not differentiable again. */
+  /** The graph of Hessian products, with inputs `v/<parameter>` and outputs `hv/<parameter>`; null if there is none. */
   readonly product: GraphSpec | null
   /** The reason why `product` is null. */
   readonly obstacle: OnnxIreError | null

@@ -3,7 +3,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { ScoreKind } from './score-kind.js'
 
-/** Where a snippet runs. */
+/** Platform that a snippet runs on. */
 export type SnippetTarget = 'node' | 'web' | 'python'
 
 /** An input of a model: images, which are read from a file, or the values of an example. */

@@ -63,7 +63,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
   abstract stats(): Promise<StepStats>
   abstract checkFinite(names: readonly string[], gradients: DeviceTensors, place: string, what: string): Promise<void>
 
-  /** Forgets everything that a lost device stored. */
+  /** Drops the references to everything that a lost device stored. */
   protected abstract reset(): void
 
   get averages(): DeviceTensors | null {

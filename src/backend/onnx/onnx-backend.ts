@@ -43,7 +43,7 @@ interface Ascended {
   readonly norms: GradientNorms
   /** theta + e of the trained tensors, and `total`, the sum of squares of the gradient. */
   readonly outputs: DeviceTensors
-  /** What a variant of SAM passes from the ascent to the update, by parameter. */
+  /** Tensors that a variant of SAM passes from the ascent to the update, by parameter. */
   readonly carried: DeviceTensors
 }
 

@@ -62,7 +62,7 @@ export function defineBuild(program: Command, io: Io): void {
     )
     .option('--trainable <pattern...>', 'tensors to train, by name (default: all weights)')
     .addOption(new Option('--batch-norm <mode>', 'statistics of BatchNormalization').choices(['frozen', 'trained']))
-    .option('--recompute <pattern...>', "activations to compute again: 'blocks', or names behind which a block ends")
+    .option('--recompute <pattern...>', "activations to compute again: 'blocks', or names after which a block ends")
     .addOption(setOption('change a field of the recipe'))
     .addOption(jsonOption())
     .addHelpText(

@@ -38,7 +38,7 @@ export function defineInspect(program: Command, io: Io): void {
     )
     .option(
       '--recompute <pattern...>',
-      "activations that are computed again: 'blocks', or names behind which a block ends",
+      "activations that are computed again: 'blocks', or names after which a block ends",
     )
     .option('--all', 'list operators without weights, too')
     .option('--tensors', 'list every tensor')

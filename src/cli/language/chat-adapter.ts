@@ -31,7 +31,7 @@ export interface ChatAdapterRequest extends NewAdapterOptions {
   readonly anyBase?: true
 }
 
-/** What of a chat model is trained. */
+/** The trained part of a chat model. */
 export interface ChatAdapter {
   /** The model of the file with the adapter; without one the model itself. */
   readonly adapted: Model
@@ -112,7 +112,7 @@ export interface TrainedParts {
   /** Modules that are trained as a whole beside the adapter. */
   readonly saved: readonly string[]
   readonly trainable: number
-  /** Other parameters: those of linear layers. */
+  /** Parameters of linear layers that are not trained. */
   readonly parameters: number
 }
 

@@ -8,7 +8,7 @@ import { findMethod, type TuneMethod } from './tuning-data.js'
 /** An example as text, the counted tokens in marks. */
 export interface ShownExample {
   readonly row: number
-  /** Which answer of a pair it has. */
+  /** The answer of a pair that the example has. */
   readonly answer?: 'chosen' | 'rejected'
   readonly tokens: number
   readonly counted: number

@@ -96,7 +96,7 @@ export interface TuneRequest extends TuningDataRequest, TrackingOptions, ChatAda
   readonly threads?: number
 }
 
-/** What a run will do, before it does it. */
+/** Plan of a fine-tuning of a chat model. */
 export interface TunePlan extends TrainedParts {
   readonly model: string
   readonly method: TuneMethod
@@ -138,7 +138,7 @@ export interface TuneResult {
   readonly samples: readonly Sample[]
 }
 
-/** Everything that is read and decided before the first step. */
+/** A plan with the model, the data and the options that it was made of. */
 export interface PreparedTuning {
   readonly request: TuneRequest
   readonly chat: LanguageModel

@@ -10,7 +10,7 @@ import { Random } from '../../util/random.js'
 export const tuneMethods = ['sft', 'dpo', 'orpo'] as const
 export type TuneMethod = (typeof tuneMethods)[number]
 
-/** What decides how the data of a tuning are read. */
+/** Options about the data of a tuning. */
 export interface TuningDataRequest {
   readonly data: string
   /** Default: 'dpo' if every row has a rejected answer, otherwise 'sft'. */

@@ -20,7 +20,7 @@ export interface DescribedPrediction {
 /** Largest number of elements that are written. */
 const mostNumbers = 8
 
-/** What the data of a run have besides tensors. */
+/** Descriptions of the data of a run: class names, and statistics of columns. */
 interface Described {
   readonly names?: readonly string[] | undefined
   /** Statistics of scaled columns, by tensor: numbers are written in the units of the columns. */

@@ -102,7 +102,7 @@ export function summarizeNumbers({ name, status, steps, epochs }: StoredRun): Ru
 /** Runs whose recipes differ in the seed or the fold only. */
 export interface RunGroup {
   readonly runs: readonly string[]
-  /** What the recipes of the group have in the fields in which groups differ. */
+  /** Values of the group's recipes in the fields in which groups differ. */
   readonly recipe: Readonly<Record<string, unknown>>
   /** Means of the metrics of the last evaluation, and the standard deviations of the runs. */
   readonly metrics: Readonly<Record<string, Estimate & { readonly deviation: number }>>

@@ -11,7 +11,7 @@ import type { SweepAxes } from '../../sweep/search.js'
 import type { SweepTrial } from '../../sweep/sweep.js'
 import { OnnxIreError } from '../../util/errors.js'
 
-/** What a sweep tries. An interrupted sweep continues only with the same plan. */
+/** Values that a sweep tries, and how. An interrupted sweep continues only with the same plan. */
 export interface SweepPlan {
   readonly over: SweepAxes
   readonly trials?: number

@@ -47,7 +47,7 @@ process.on('message', (message: TrialRequest | 'stop') => {
 // The sweep has ended or was killed: the run is saved, and can be resumed.
 process.on('disconnect', endRun)
 process.on('SIGTERM', endRun)
-// Ctrl-C reaches every process of a terminal; the sweep decides what it means.
+// Ctrl-C reaches every process of a terminal; the process of the sweep handles it.
 process.on('SIGINT', () => {})
 process.on('SIGHUP', () => {})
 

@@ -39,7 +39,7 @@ export function reportToTensorBoard(
   }
 }
 
-/** Draws a confusion matrix: the bluer a cell, the larger its share of the true class, whose row it is in. */
+/** Draws a confusion matrix: the bluer a cell, the larger its share of the true class, which is its row. */
 export function drawMatrix(matrix: readonly (readonly number[])[]) {
   const scale = Math.max(1, Math.floor(256 / matrix.length))
   const size = scale * matrix.length

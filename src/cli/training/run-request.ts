@@ -2,12 +2,12 @@ import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../../node/files/files.js'
 
-/** What another process may ask the process that trains in a folder: to save a checkpoint, or to save one and end. */
+/** Request of another process to the process that trains in a folder: to save a checkpoint, or to save one and end. */
 export type RunRequest = 'save' | 'stop'
 
 const requestPath = (folder: string): string => join(folder, 'request')
 
-/** Asks the process that trains in a folder, by a file that it looks for after every step. */
+/** Sends a request to the process that trains in a folder, as a file that it looks for after every step. */
 export const sendRequest = (folder: string, request: RunRequest): Promise<void> =>
   writeFileAtomic(requestPath(folder), request)
 

@@ -126,7 +126,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
   }
 }
 
-/** What a training run reads. */
+/** Everything that a training run reads. */
 export interface TrainingInputs {
   /** The model with its new head and its adapter. */
   readonly model: Model

@@ -10,7 +10,7 @@ import { parsePositiveInteger } from '../options.js'
 import { createTrainingProgress, type TrainingProgress } from '../progress.js'
 import type { TrackingOptions } from './train-resumably.js'
 
-/** Options of every `tune` command that say what to do with the plan. */
+/** Options of every `tune` command besides those of its task. */
 export interface TuneOptions extends TrackingOptions {
   readonly resume?: boolean
   readonly dryRun?: boolean
@@ -19,7 +19,7 @@ export interface TuneOptions extends TrackingOptions {
   readonly json?: true
 }
 
-/** What the plans of all tasks have. */
+/** Fields of the plans of all tasks. */
 interface Plan {
   readonly outputs: readonly string[]
   /** Folder of the checkpoints. */
@@ -91,7 +91,7 @@ async function clearOutputs({ outputs, checkpoints }: Plan, force: boolean): Pro
       )
 }
 
-/** What the results of all tasks have. */
+/** Fields of the results of all tasks. */
 interface TuningResult extends Result {
   readonly plan: Plan
   readonly step: number

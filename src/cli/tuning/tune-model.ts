@@ -73,7 +73,7 @@ export interface ModelTask {
   write(tuned: Model): Promise<void>
 }
 
-/** Everything that a fine-tuning will do, before it does it. */
+/** Plan of a fine-tuning. */
 export interface ModelPlan {
   readonly task: ModelTask['task']
   readonly model: string

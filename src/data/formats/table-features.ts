@@ -44,7 +44,7 @@ type ParseNumber = (text: string, field: TableField) => number
 /** Texts that usual table exports write for a missing value. */
 export const missingTexts: ReadonlySet<string> = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None'])
 
-/** Whether options ask for features: numbers that depend on other examples, or several per column. */
+/** Whether options describe features: numbers that depend on other examples, or several per column. */
 export const hasFeatures = ({
   as = 'number',
   impute,

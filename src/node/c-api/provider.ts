@@ -11,7 +11,7 @@ export interface Provider {
   readonly name: string
   /** Value of `Runtime.provider`. */
   readonly kind: 'cpu' | 'cuda'
-  /** Its memory, by onnxruntime's name. */
+  /** Memory of the provider, by onnxruntime's name. */
   readonly memory: { readonly name: string; readonly device: number }
   /** Adds the provider before the CPU to session options. Throws 'runtime' naming what is missing. */
   append(ort: Ort, sessionOptions: bigint): void

@@ -105,8 +105,8 @@ const statOf = (path: string) =>
 const limitedCharacters = 2 ** 16
 
 /**
- * Encodes documents in groups, each with a time limit: a regular expression of a tokenizer.json can take time without
- * end.
+ * Encodes documents in groups, each with a time limit: a regular expression of a tokenizer.json can take exponential
+ * time.
  * @param seconds the limit, for up to 1 MiB of text, which takes a tokenizer a few seconds
  * @throws 'invalid-data' if a group takes longer
  */

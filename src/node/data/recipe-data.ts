@@ -125,7 +125,7 @@ export interface LabeledTrain {
   readonly positions: Uint32Array
   /** Path of each example, if every example is a file. */
   readonly files: readonly string[] | undefined
-  /** What `data.exclude` calls each example: its path relative to the folder of the source, or its position. */
+  /** Each example as `data.exclude` names it: by its path relative to the folder of the source, or its position. */
   readonly names: readonly (string | number)[]
 }
 

@@ -107,7 +107,7 @@ async function findFreeName(path: string): Promise<string> {
   return candidate
 }
 
-/** Those of the data files `names` that no file of the folder names, except the files in `ignored`. */
+/** Finds the data files among `names` that no file of the folder names, except the files in `ignored`. */
 export async function findUnusedData(
   folder: string,
   names: readonly string[],
@@ -124,7 +124,7 @@ export async function findUnusedData(
 }
 
 /**
- * Those of `names` whose bytes occur in a file that may be a model: a regular file of at most 2 GiB. A model holds the
+ * Finds the `names` whose bytes occur in a file that may be a model: a regular file of at most 2 GiB. A model holds the
  * names of its data files as they are, so it need not be decoded. Case is ignored, as some file systems do.
  * @param otherwise result for a file that cannot be read
  */

@@ -85,7 +85,7 @@ export interface MaskSettings {
   readonly owns?: ((name: string) => boolean) | undefined
 }
 
-/** As `refreshMask`, for a mask that may be divided among processes, which have the same estimates. */
+/** Refreshes a mask as `refreshMask` does, which may be divided among processes with the same estimates. */
 export function* maskRefresh(
   request: MaskRequest,
   parameters: ParameterArrays,

@@ -67,7 +67,7 @@ export interface TrainingOptions extends PreparationOptions {
   readonly provider?: Provider
   /**
    * Activations that the backward pass computes again instead of storing them: 'blocks' for all blocks of the model;
-   * patterns of names of nodes or values behind which a block ends; or the bytes that the activations of a batch may
+   * patterns of names of nodes or values after which a block ends; or the bytes that the activations of a batch may
    * take. Default: none.
    */
   readonly recompute?: Recompute

@@ -134,7 +134,7 @@ class Plan {
     this.#apply(division, again)
   }
 
-  /** Divides the forward pass behind the named nodes and values. */
+  /** Divides the forward pass after the named nodes and values. */
   endBlocksAt(patterns: NamePatterns): void {
     const positions = new Map<string, number>()
     for (const [position, { name, outputs }] of this.order.entries())
@@ -241,7 +241,7 @@ class Plan {
     return change
   }
 
-  /** Keeps the values that are computed before and read behind an end of a block. */
+  /** Keeps the values that are computed before, and read after, an end of a block. */
   #keep(ends: readonly number[]): Division {
     const kept = new Set<Value>()
     let next = 0

@@ -10,7 +10,7 @@ const attend = (name: string, operands: readonly Operand[], attributes: Record<s
     op.Attention(q!, k!, v!, mask ?? null, pastKey ?? null, pastValue ?? null, attributes)[0],
 })
 
-/** Of each row of the batch only so many keys count. */
+/** A case in which only the first keys of each row of the batch count: `lengths` of them. */
 const attendWithin = (
   name: string,
   operands: readonly Operand[],

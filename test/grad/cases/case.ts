@@ -22,7 +22,7 @@ export interface Case {
   readonly name: string
   readonly operands: readonly Operand[]
   readonly build: (...x: readonly Value[]) => Value | readonly Value[]
-  /** What the gradient is the derivative of, where the operator rounds. */
+  /** Function whose derivative the gradient is, for an operator that rounds. */
   readonly unrounded?: (...x: readonly Value[]) => Value
   /** Why it is checked in float32: the operator without a float64 kernel in onnxruntime's CPU provider. */
   readonly float32?: string

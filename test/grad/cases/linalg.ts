@@ -26,7 +26,7 @@ const einsum = (equation: string, ...operands: readonly (readonly number[])[]): 
 
 const invertible: Operand = { shape: [3, 3], values: [2, 0.3, -0.4, 0.5, 1.5, 0.2, -0.1, 0.6, -1.8] }
 
-/** Its second row is twice the first. */
+/** A matrix whose second row is twice the first. */
 const singular: Operand = { shape: [3, 3], values: [1, -0.5, 0.8, 2, -1, 1.6, 0.5, 1.2, -1] }
 
 export const linalgCases = {

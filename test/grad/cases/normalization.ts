@@ -12,7 +12,7 @@ const frozen = (name: string, channels: number, ...dims: readonly number[]): Cas
     op.BatchNormalization(x!, scale!, bias!, mean!, variance!, { epsilon: 1e-3 }),
 })
 
-/** Also of the running statistics it gives. */
+/** A case in training mode, whose outputs may include the running statistics. */
 const running = (
   outputs: readonly (0 | 1 | 2)[],
   momentum: number,

@@ -17,7 +17,7 @@ export interface Operand {
   readonly dtype?: DType
   /** Fed, but not differentiated. */
   readonly fixed?: boolean
-  /** Its lengths are not declared, as far as `symbolic` has no names for them. */
+  /** Declared dims, with names in place of some lengths. Default: the lengths. */
   readonly symbolic?: readonly (string | number)[]
 }
 

@@ -4,7 +4,7 @@ import { Random } from 'onnx-ire/data'
 /** Input of a training graph that selects the curvature gradient. */
 const SAMPLED = 'choice/sampled'
 
-/** What masks are compared with that of a refresh: shares of its batch, with the same labels. */
+/** Masks that are compared with that of a refresh: from shares of its batch, with the same labels. */
 export interface Comparison {
   readonly shares: readonly number[]
   /** Share of coordinates treated as flat. */

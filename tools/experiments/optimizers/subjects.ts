@@ -12,7 +12,7 @@ import { type Documents, encodeDocuments, learnTokenizer, reviews, windows } fro
 import { fashion } from '../vision/fashion.js'
 import { graphOf as imageGraphOf } from '../vision/run.js'
 
-/** What all runs of a subject have in common. */
+/** Settings that all runs of a subject have in common. */
 type Setup = Pick<Training, 'train' | 'validation' | 'test' | 'batchNorm' | 'adapter' | 'head'> & {
   readonly model: Model
 }

@@ -1,4 +1,4 @@
-/** What may change the speed-up of IRE over AdamW: one run of the comparison differs from the reference in one of them. */
+/** Settings that may change the speed-up of IRE over AdamW: each run of the comparison differs from the reference in one. */
 export interface Setting {
   readonly width: number
   readonly layers: number

@@ -9,7 +9,7 @@ import { installKit, type Kit } from './page.js'
 
 const dist = dirname(createRequire(import.meta.url).resolve('onnxruntime-web/wasm'))
 
-/** What threads of WebAssembly need. */
+/** Headers that threads of WebAssembly need. */
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 /** Serves an empty page, and the files of onnxruntime-web below /ort/. */

@@ -19,7 +19,7 @@ export interface Scenario {
 
 const features = 12
 
-/** What all recipes of the scenarios have. */
+/** Fields of all recipes of the scenarios. */
 const common = {
   model: 'model.onnx',
   data: {

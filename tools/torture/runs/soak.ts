@@ -102,7 +102,7 @@ const count = (path: string): number => {
   }
 }
 
-/** What this process holds after a garbage collection. */
+/** Memory and handles of this process after a garbage collection. */
 async function measure(): Promise<Holdings> {
   for (let i = 0; i < 4; i++) {
     globalThis.gc?.()

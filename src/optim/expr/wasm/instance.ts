@@ -56,7 +56,7 @@ const instantiateOver =
 
 const shared = new WeakMap<WasmMemory, Wasm | null>()
 
-/** As `getWasm` for memory that contains the arrays of a trainer. Every thread has its own bytes for kernels there. */
+/** `getWasm` for memory that contains the arrays of a trainer. Every thread has its own bytes for kernels there. */
 export function getSharedWasm(memory: WasmMemory): Wasm | null {
   let found = shared.get(memory)
   if (found === undefined) {
