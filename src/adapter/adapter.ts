@@ -44,7 +44,9 @@ export interface AdapterConfig {
   readonly taskType?: string
 }
 
-/** Module that is trained as a whole beside the low-rank changes (PEFT's `modules_to_save`), in the layout of PyTorch. */
+/**
+ * Module that is trained as a whole beside the low-rank changes (PEFT's `modules_to_save`), in the layout of PyTorch.
+ */
 export interface SavedModule {
   /** PEFT's module path, for instance `classifier`. */
   readonly module: string

@@ -33,8 +33,8 @@ export function joinLayerGroups(layer: AdapterLayer): AdapterLayer {
 }
 
 /**
- * The adapter layer with groups from which `joinLayerGroups` made one whose B has one group, which may be filled up with
- * zeros; undefined if outputs read from other groups.
+ * The adapter layer with groups from which `joinLayerGroups` made one whose B has one group, which may be filled up
+ * with zeros; undefined if outputs read from other groups.
  */
 export function splitLayerGroups(layer: AdapterLayer, groups: number): AdapterLayer | undefined {
   const { a, b } = layer

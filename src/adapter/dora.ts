@@ -203,8 +203,9 @@ function addMatrices(pair: Pair, site: Site, additions: Additions): readonly [we
 }
 
 /**
- * The weight of a convolution as [out, in / groups * window], and s B A in the same layout. As in PEFT, whose magnitudes
- * belong to its norms, B of several groups is read as [out / groups, r], and the product in the order of its elements.
+ * The weight of a convolution as [out, in / groups * window], and s B A in the same layout. As in PEFT, whose
+ * magnitudes belong to its norms, B of several groups is read as [out / groups, r], and the product in the order of its
+ * elements.
  */
 function addWindows({ layer, adapter }: Pair, { node }: Site, { add, constant }: Additions): readonly [string, string] {
   const { module, a } = adapter

@@ -1,6 +1,6 @@
 /**
- * Adapters of a model: low-rank changes of its layers (LoRA, DoRA) or factors ((IA)^3), which are trained while the model
- * itself remains unchanged.
+ * Adapters of a model: low-rank changes of its layers (LoRA, DoRA) or factors ((IA)^3), which are trained while the
+ * model itself remains unchanged.
  * @module onnx-ire/adapter
  */
 

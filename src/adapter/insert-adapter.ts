@@ -215,7 +215,9 @@ class Insertion {
     return [product, edit(base, { input: base.input.with(0, name) })]
   }
 
-  /** A node with a renamed output, and the product of that and factors; those of a packed layer's parts side by side. */
+  /**
+   * A node with a renamed output, and the product of that and factors; those of a packed layer's parts side by side.
+   */
   scaleOutput(base: NodeProto, pairs: readonly ScalingPair[]): readonly NodeProto[] {
     const { layer, scaling } = pairs[0]!
     const { module } = scaling

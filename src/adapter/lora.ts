@@ -48,9 +48,10 @@ export interface LoraOptions extends LayerOptions {
   readonly alphaPattern?: Readonly<Record<string, number>>
   /**
    * Initial values of A: 'kaiming' (default) is uniform in +-1 / sqrt(inputs), 'gaussian' normal with standard
-   * deviation 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT. 'pissa' (Meng et al. 2024) trains the
-   * largest singular values of the weight: s B A begins as their part W0 of it, over W - W0. The weight itself is not
-   * changed; the layer subtracts W0, and `adapterOf` returns an ordinary adapter of twice the rank. For linear layers.
+   * deviation 1 / r. B is 0. In embeddings A is 0 and B standard normal, as in PEFT. 'pissa' (Meng et al. 2024) trains
+   * the largest singular values of the weight: s B A begins as their part W0 of it, over W - W0. The weight itself is
+   * not changed; the layer subtracts W0, and `adapterOf` returns an ordinary adapter of twice the rank. For linear
+   * layers.
    */
   readonly init?: AdapterInit
   /** Seed of the initial values. Default 0. */
@@ -248,8 +249,8 @@ export function isTarget(
  * Selects the layers that targets name. `all-linear` is every linear layer except the output layer of a language model.
  * @param exclude names of layers that are left out
  * @param option name of the option with the targets, for messages
- * @throws OnnxIreError `invalid-option` for a target without a layer, with the closest names, or the reason why the layer
- *   cannot be changed
+ * @throws OnnxIreError `invalid-option` for a target without a layer, with the closest names, or the reason why the
+ *   layer cannot be changed
  */
 export function selectLayers(
   model: Model,

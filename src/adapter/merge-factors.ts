@@ -34,10 +34,10 @@ interface Scales extends Omit<ScaledScales, 'tensor'> {
 }
 
 /**
- * Multiplies factors into the scales of quantized weights: (q - zero point) scale factor is exact but for the rounding of
- * the scale, because every output has scales of its own. Factors of inputs differ within a block of inputs with one scale;
- * if the input of the layer is a product with the outputs of another linear layer, as in the MLP of a Llama, they become
- * factors of those outputs.
+ * Multiplies factors into the scales of quantized weights: (q - zero point) scale factor is exact but for the rounding
+ * of the scale, because every output has scales of its own. Factors of inputs differ within a block of inputs with one
+ * scale; if the input of the layer is a product with the outputs of another linear layer, as in the MLP of a Llama,
+ * they become factors of those outputs.
  */
 export class FactorMerge {
   readonly #base: Model

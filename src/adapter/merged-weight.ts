@@ -61,9 +61,9 @@ export function readModuleWeight(layer: Layer, tensors: ReadonlyMap<string, Tens
 }
 
 /**
- * The weight with an adapter layer: W + s B A / alpha with the node's factor alpha. With DoRA, the elements of an output
- * are multiplied by its magnitude and divided by its norm. A convolution of several groups becomes one of one group,
- * [out, in, ...], since A reads all channels.
+ * The weight with an adapter layer: W + s B A / alpha with the node's factor alpha. With DoRA, the elements of an
+ * output are multiplied by its magnitude and divided by its norm. A convolution of several groups becomes one of one
+ * group, [out, in, ...], since A reads all channels.
  */
 export function mergeWeight(layer: Layer, adapter: AdapterLayer, weight: Float64Array): Float64Array {
   const add = (to: Float64Array, product: Float64Array) => to.map((w, i) => w + product[i]! / layer.alpha)

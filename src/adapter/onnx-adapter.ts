@@ -29,9 +29,9 @@ export interface OnnxAdapterOptions {
 
 /**
  * Encodes an adapter as an `.onnx_adapter` file, which onnxruntime and onnxruntime-genai feed to a model made by
- * `makeLoraReady`, or by Olive. The tensors have Olive's names and layout; the scale is multiplied into B, and zeros fill
- * all layers up to one rank. B of a convolution of several groups gets zeros where an output does not read the rank, so
- * that it has one group. The file must have a layer for every input of the model.
+ * `makeLoraReady`, or by Olive. The tensors have Olive's names and layout; the scale is multiplied into B, and zeros
+ * fill all layers up to one rank. B of a convolution of several groups gets zeros where an output does not read the
+ * rank, so that it has one group. The file must have a layer for every input of the model.
  *
  * @throws OnnxIreError `invalid-data` for DoRA, which the format cannot express
  *
@@ -148,9 +148,9 @@ export interface AdapterInput {
 export type TensorClass<T> = new (type: 'float32' | 'float16', data: never, dims: readonly number[]) => T
 
 /**
- * The tensors of an adapter as inputs of a model made by `makeLoraReady` with `optional: false`: feed them along with the
- * model's own inputs. Another adapter needs no other session. Layers that the adapter does not change get zeros of its rank;
- * `null` is no adapter: tensors of rank 0, or zeros of rank 1 if the model has convolutions among the layers.
+ * The tensors of an adapter as inputs of a model made by `makeLoraReady` with `optional: false`: feed them along with
+ * the model's own inputs. Another adapter needs no other session. Layers that the adapter does not change get zeros of
+ * its rank; `null` is no adapter: tensors of rank 0, or zeros of rank 1 if the model has convolutions among the layers.
  *
  * @param inputs `session.inputMetadata` of the session
  * @param OrtTensor the class `Tensor` of onnxruntime-node or onnxruntime-web

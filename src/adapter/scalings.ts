@@ -26,7 +26,10 @@ export function scalingDims(layer: Layer, of: ScalingLayer['of']): readonly numb
   return of === 'outputs' ? [length, 1] : [1, length]
 }
 
-/** Pairs factors with layers. Throws `invalid-option` for a layer that cannot have them, `invalid-data` for other shapes. */
+/**
+ * Pairs factors with layers. Throws `invalid-option` for a layer that cannot have them, `invalid-data` for other
+ * shapes.
+ */
 export function pairScalings(
   model: Model,
   found: readonly { readonly layer: Layer; readonly scaling: ScalingLayer }[],

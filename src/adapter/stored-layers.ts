@@ -90,7 +90,9 @@ const describe = ({ dtype, dims }: Tensor): string => `${dtype} [${dims.join(', 
 /** The error of adapter data that cannot be used. */
 export const invalidAdapter = (reason: string): OnnxIreError => new OnnxIreError('invalid-data', `adapter: ${reason}`)
 
-/** A floating-point tensor as float32 or float16: bfloat16 and float64 become float32. Throws `invalid-data` for others. */
+/**
+ * A floating-point tensor as float32 or float16: bfloat16 and float64 become float32. Throws `invalid-data` for others.
+ */
 export function toAdapterType(name: string, tensor: Tensor): Tensor {
   const { dtype, dims } = tensor
   if (dtype === 'float32' || dtype === 'float16') return tensor

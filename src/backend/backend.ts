@@ -119,7 +119,9 @@ export interface TrainingBackend<T extends TensorMap> {
   readonly rules: Rules
   /** The current parameters. Valid after `load`; read-only, until the next `applyUpdate`. */
   readonly parameters: T
-  /** The current numbers of the base optimizer's `estimate`; empty without it. They change in `stats`, at the latest. */
+  /**
+   * The current numbers of the base optimizer's `estimate`; empty without it. They change in `stats`, at the latest.
+   */
   readonly estimate: Readonly<Record<string, number>>
   /** The current moving averages; null if `load` got none. */
   readonly averages: T | null

@@ -14,8 +14,8 @@ interface Interrupts {
 }
 
 /**
- * Handles SIGINT, SIGTERM, SIGHUP and SIGUSR1: the first sets `signal.aborted`, and the second SIGINT or SIGTERM ends the
- * process at once. The others never do: a closed terminal sends several, also together with a SIGTERM.
+ * Handles SIGINT, SIGTERM, SIGHUP and SIGUSR1: the first sets `signal.aborted`, and the second SIGINT or SIGTERM ends
+ * the process at once. The others never do: a closed terminal sends several, also together with a SIGTERM.
  * @param onFirst called at the first signal
  */
 export function onInterrupt(io: Pick<Io, 'onSignal' | 'exit'>, onFirst: () => void): Interrupts {

@@ -32,8 +32,8 @@ export interface EpochOptions extends BatchOptions {
 }
 
 /**
- * One of several consecutive parts of a batch, of about equal size. Augmentation of each part has a random stream of its
- * own. A part without examples is loaded as the last ones of the batch, with `first` at its end.
+ * One of several consecutive parts of a batch, of about equal size. Augmentation of each part has a random stream of
+ * its own. A part without examples is loaded as the last ones of the batch, with `first` at its end.
  */
 export interface BatchPart {
   /** Index of the part, from 0. */

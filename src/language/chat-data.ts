@@ -278,8 +278,8 @@ function collate(
 }
 
 /**
- * The mask [batch, 1, length, length] under which a token attends to the tokens of its own example up to itself: true, 1,
- * or for floats 0 where it attends, and a large negative number elsewhere.
+ * The mask [batch, 1, length, length] under which a token attends to the tokens of its own example up to itself: true,
+ * 1, or for floats 0 where it attends, and a large negative number elsewhere.
  */
 export function blockMask(segments: Tensor, dtype: Tensor['dtype']): Tensor {
   const [batch, length] = segments.dims as readonly [number, number]

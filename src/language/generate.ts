@@ -79,8 +79,8 @@ export class TextGenerator {
   /**
    * Generates an answer to messages, or a continuation of a text, and yields it in pieces of whole characters. The
    * value that the iterator returns at the end has the whole answer; `complete` returns it at once.
-   * @throws OnnxIreError `invalid-option`; `invalid-data` if the chat template refuses the messages, or if the prompt is
-   *   empty or fills the context; `runtime`
+   * @throws OnnxIreError `invalid-option`; `invalid-data` if the chat template refuses the messages, or if the prompt
+   *   is empty or fills the context; `runtime`
    */
   async *generate(
     prompt: string | readonly ChatMessage[],

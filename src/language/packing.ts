@@ -10,9 +10,9 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /**
- * Way in which a model keeps packed examples apart: by an input attention_mask [batch, 1, length, length], which the data fill
- * with blocks; or by an input `segments`, from which `trainingModel` with `pack` computes them. Then the tokens are
- * the input `packed_input_ids`, so that a model without `pack` rejects the data.
+ * Way in which a model keeps packed examples apart: by an input attention_mask [batch, 1, length, length], which the
+ * data fill with blocks; or by an input `segments`, from which `trainingModel` with `pack` computes them. Then the
+ * tokens are the input `packed_input_ids`, so that a model without `pack` rejects the data.
  */
 export type Packing = { readonly kind: 'mask'; readonly dtype: DType } | ({ readonly kind: 'segments' } & SegmentPlaces)
 

@@ -60,8 +60,8 @@ export interface L1Options extends RegressionOptions {}
  *     l = |e|,   e = y - t
  *
  * Follows PyTorch's L1Loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.L1Loss.html). Implied likelihood:
- * exp(-|e|) / 2, a Laplace distribution around the output. The slope depends on the sign of a sample only, so IRE samples
- * signs.
+ * exp(-|e|) / 2, a Laplace distribution around the output. The slope depends on the sign of a sample only, so IRE
+ * samples signs.
  *
  * @throws 'invalid-option' when built onto a model
  */

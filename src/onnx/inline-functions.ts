@@ -23,9 +23,9 @@ import type {
 import { locateTensors, type StoredTensor } from './tensor-locations.js'
 
 /**
- * Puts the nodes of a model's functions in place of their calls, so that adapters can change the layers in them. The model
- * computes the same, and weights keep their names: one that is a Constant of a function becomes an initializer, which all
- * calls read.
+ * Puts the nodes of a model's functions in place of their calls, so that adapters can change the layers in them. The
+ * model computes the same, and weights keep their names: one that is a Constant of a function becomes an initializer,
+ * which all calls read.
  *
  * @example
  * ```ts

@@ -125,8 +125,9 @@ function withRate(optimizer: Optimizer, lr: number): Optimizer {
 }
 
 /**
- * Finds the least smoothed loss, and the rate before it at which the smoothed loss falls fastest in the logarithm of the
- * rate. @param width steps on each side that a step is smoothed by
+ * Finds the least smoothed loss, and the rate before it at which the smoothed loss falls fastest in the logarithm of
+ * the rate.
+ * @param width steps on each side that a step is smoothed by
  */
 export function suggestRate(
   rates: readonly number[],

@@ -81,8 +81,8 @@ export async function* evaluateExamples(
 }
 
 /**
- * Evaluates loss and metrics over a data set with the given parameters. The processes of a group evaluate parts of every
- * batch, and return the same measures.
+ * Evaluates loss and metrics over a data set with the given parameters. The processes of a group evaluate parts of
+ * every batch, and return the same measures.
  */
 export async function evaluateBatches<T extends TensorMap>(
   programs: Programs<T>,

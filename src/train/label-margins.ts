@@ -14,8 +14,8 @@ export interface LabelMargin {
 }
 
 /**
- * The area under the margin of every example (Pleiss et al. 2020, arXiv 2001.10528). A network learns wrong labels last:
- * until then other examples of the true class pull the score of that class up.
+ * The area under the margin of every example (Pleiss et al. 2020, arXiv 2001.10528). A network learns wrong labels
+ * last: until then other examples of the true class pull the score of that class up.
  */
 export class LabelMargins {
   readonly #labels: readonly number[]

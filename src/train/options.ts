@@ -79,9 +79,9 @@ export interface TrainerOptions
    */
   readonly features?: 'cached' | FeatureStore
   /**
-   * The processes that train the model together: `await mpi()` of 'onnx-ire/node'. Each computes the gradient of its part
-   * of every batch, and all get the sum, so that the weights are those of one process with the same `batchSize`, which
-   * counts the examples of all. Every process makes the same calls with the same options and data. See
+   * The processes that train the model together: `await mpi()` of 'onnx-ire/node'. Each computes the gradient of its
+   * part of every batch, and all get the sum, so that the weights are those of one process with the same `batchSize`,
+   * which counts the examples of all. Every process makes the same calls with the same options and data. See
    * docs/scale-out.md. Default: this process alone.
    */
   readonly group?: Group | undefined
@@ -353,7 +353,8 @@ export function curvatureShareOf(
 export const checkFitNames = (options: FitOptions): void => checkNames('fit', options, Object.keys(fitOptions))
 
 /**
- * Checks the values of fit options, and returns the total number of steps; undefined for epochs over data of unknown length.
+ * Checks the values of fit options, and returns the total number of steps; undefined for epochs over data of unknown
+ * length.
  * @throws OnnxIreError `invalid-option` for an option that is missing or out of range
  */
 export function resolveTotalSteps(options: FitOptions, stepsPerEpoch: number | undefined): number | undefined {

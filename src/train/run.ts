@@ -181,7 +181,9 @@ export class Run {
     return this.#shard !== undefined
   }
 
-  /** Collects an optimizer state that is divided among processes, in rank 0, for `checkpoint`. All of them call this. */
+  /**
+   * Collects an optimizer state that is divided among processes, in rank 0, for `checkpoint`. All of them call this.
+   */
   async collect(): Promise<void> {
     const shard = this.#shard
     if (shard) this.#collected = await this.#queue.run(() => shard.collect(this.#state))

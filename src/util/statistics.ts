@@ -39,8 +39,8 @@ export function estimateDifference(a: readonly number[], b: readonly number[]): 
 
 /**
  * The number t with |T| < t in 95 % of cases, for Student's distribution with `freedom` degrees of freedom, integer or
- * not; NaN below 1. With T = sqrt(freedom) tan(angle), the angle has a density in proportion to cos(angle)^(freedom - 1)
- * on (-pi/2, pi/2), which is summed at midpoints.
+ * not; NaN below 1. With T = sqrt(freedom) tan(angle), the angle has a density in proportion to cos(angle)^(freedom -
+ * 1) on (-pi/2, pi/2), which is summed at midpoints.
  */
 export function studentQuantile(freedom: number): number {
   if (!(freedom >= 1)) return Number.NaN

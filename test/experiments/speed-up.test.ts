@@ -14,7 +14,8 @@ describe('fit', () => {
     expect(coefficients[0]).toBeCloseTo(1.03, 12)
     expect(coefficients[1]).toBeCloseTo(0.98, 12)
     expect(coefficients[2]).toBeNaN()
-    // Residuals -0.03, 0.09, -0.09, 0.03: s^2 = 0.018 / 2, of the slope s^2 / sum (x - 1.5)^2 = 0.009 / 5; t(2) = 4.302652729911.
+    // Residuals -0.03, 0.09, -0.09, 0.03: s^2 = 0.018 / 2, of the slope s^2 / sum (x - 1.5)^2 = 0.009 / 5; t(2) =
+    // 4.302652729911.
     expect(halves[1]).toBeCloseTo(4.302652729911 * Math.sqrt(0.009 / 5), 7)
     const { mean, half } = predict([1, 5, 0])
     expect(mean).toBeCloseTo(1.03 + 5 * 0.98, 12)

@@ -140,8 +140,8 @@ export function mergeDecoder(model: Model): Model {
 }
 
 /**
- * A decoder of one layer with the operator Attention of ai.onnx. 'causal' has a cache; 'bool' and 'float' hide tokens by a
- * mask of that type, and return keys and values without reading those of the past.
+ * A decoder of one layer with the operator Attention of ai.onnx. 'causal' has a cache; 'bool' and 'float' hide tokens
+ * by a mask of that type, and return keys and values without reading those of the past.
  */
 export function attentionDecoder(form: 'causal' | 'bool' | 'float', words = 320): Model {
   const random = new Random(4).stream('decoder')

@@ -159,7 +159,9 @@ export const checkpointAfter = (page: Playground, step: number): Promise<number>
     { timeout: 120_000, interval: 200 },
   )
 
-/** Step of the newest checkpoint of a run that both contenders have; 0 if there is none. Runs in the worker of a page. */
+/**
+ * Step of the newest checkpoint of a run that both contenders have; 0 if there is none. Runs in the worker of a page.
+ */
 async function findCheckpoint(): Promise<number> {
   const newest = async (run: FileSystemDirectoryHandle, contender: string) => {
     const folder = await run.getDirectoryHandle(contender).catch(() => null)

@@ -7,7 +7,9 @@ import { describeWithChromium } from './browser.js'
 import { openPlayground, type Playground, patience } from './playground.js'
 import { drawFolder, small } from './playground-examples.js'
 
-/** Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png. */
+/**
+ * Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png.
+ */
 const gallery = process.env['PLAYGROUND_GALLERY']
 
 interface State {

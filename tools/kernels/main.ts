@@ -13,8 +13,9 @@ import { type Kernel, type Kernels, type Place, surveyKernel } from './survey.js
 
 /**
  * Tests by running which runtimes have kernels for which operators, and which of them become compute shaders: `npx tsx
- * tools/kernels/main.ts`, then `npm run generate`, which writes them to OPERATORS.md. WebGPU needs a GPU or a software GPU: with chromium of Debian
- * installed, set VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and XDG_RUNTIME_DIR to any writable folder.
+ * tools/kernels/main.ts`, then `npm run generate`, which writes them to OPERATORS.md. WebGPU needs a GPU or a software
+ * GPU: with chromium of Debian installed, set VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json and
+ * XDG_RUNTIME_DIR to any writable folder.
  */
 const places: readonly Place[] = [...runtimes, 'shaders']
 const program = new Command('kernels')

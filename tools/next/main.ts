@@ -8,8 +8,9 @@ import { blocksOf } from '../../test/docs/program.js'
 import { launchChromium } from '../chromium.js'
 
 /**
- * Trains in Chromium with the worker of docs/examples/web-app and the component of docs/browser.md, built with the newest
- * Next.js: `npm run build && npx tsx tools/next/main.ts`. It is no test of the suite because Next.js takes 400 MB.
+ * Trains in Chromium with the worker of docs/examples/web-app and the component of docs/browser.md, built with the
+ * newest Next.js: `npm run build && npx tsx tools/next/main.ts`. It is no test of the suite because Next.js takes 400
+ * MB.
  */
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-next-'))

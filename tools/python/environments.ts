@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 
 /**
  * Python environments of the tools, by name: `torch` serves tools/bench and tools/torch, `jax` serves tools/bench,
- * `language` serves tools/language, `tensorboard` serves tools/trackers. The file NAME.txt next to this one pins the packages.
+ * `language` serves tools/language, `tensorboard` serves tools/trackers. The file NAME.txt next to this one pins the
+ * packages.
  */
 export const environments = ['torch', 'jax', 'language', 'tensorboard'] as const
 export type Environment = (typeof environments)[number]

@@ -2,7 +2,8 @@ import type { Campaign } from './campaign.js'
 
 /**
  * Limits of a model. A graph of 300,000 nodes takes 3.5 s of processor time, in proportion to their number, and twice
- * as long on a busy machine; a walk in proportion to its square would take minutes. Its memory, 2 KiB per node, is 600 MiB.
+ * as long on a busy machine; a walk in proportion to its square would take minutes. Its memory, 2 KiB per node, is 600
+ * MiB.
  */
 const modelLimits = { cpu: 15, memory: 1200, wall: 120 }
 

@@ -54,9 +54,10 @@ export const coefficientName = (coefficients: number, scalar: string): string =>
  * for the g after clipping by value. If the sum of squares is not finite, all outputs equal the inputs.
  *
  * Inputs: `g/<group>/<part>`, `theta/<group>`, `<moment>/<group>`, `n/<group>`, `coefficient/<number>/<scalar>`,
- * `kappa`, `clipValue`, `clipNorm`, `ascent`, `alpha`, `carried/<group>/<part>`. Outputs: `next/theta/<group>`, `next/<moment>/<group>`; for groups of
- * several tensors `parameter/<group>/<part>` and the gradients `flat/<group>`; `sums`, the sum of squares of every
- * group's gradient, followed by `ascent`; `applied`, that of the gradient with LookSAM's component; `estimate/<name>`, the sums of squares of the formulas over all groups.
+ * `kappa`, `clipValue`, `clipNorm`, `ascent`, `alpha`, `carried/<group>/<part>`. Outputs: `next/theta/<group>`,
+ * `next/<moment>/<group>`; for groups of several tensors `parameter/<group>/<part>` and the gradients `flat/<group>`;
+ * `sums`, the sum of squares of every group's gradient, followed by `ascent`; `applied`, that of the gradient with
+ * LookSAM's component; `estimate/<name>`, the sums of squares of the formulas over all groups.
  */
 export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const { updates, clipsValue, clipsNorm, ascended } = form
@@ -139,8 +140,8 @@ const quotient = (a: Value, b: Value): Value =>
  *
  * Inputs: `g/<group>/<part>`, `theta/<group>`, `rho`; for friendly SAM `gradientMean/<group>`, `sigma` and
  * `oneMinusDecay`. Outputs: `ascended/<group>/<part>`; for groups of several tensors the gradients `flat/<group>`;
- * `sums`, the sum of squares of every group's gradient, and `total`, their sum; `carried/<group>/<part>`, what the update
- * needs: the next mean of friendly SAM, or the gradient for LookSAM.
+ * `sums`, the sum of squares of every group's gradient, and `total`, their sum; `carried/<group>/<part>`, what the
+ * update needs: the next mean of friendly SAM, or the gradient for LookSAM.
  * @param isFirst whether no earlier step trained the tensors of a group
  */
 export function buildAscentGraph(

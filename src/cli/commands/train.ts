@@ -258,7 +258,9 @@ async function openRun(path: string, options: Options, group: Group | undefined)
   return { recipe, folder, resume, provider: options.provider, shardOptimizer: options.shardOptimizer ?? false }
 }
 
-/** Milliseconds after which a process reports an error: the first one, if it has the same error, has ended the job then. */
+/**
+ * Milliseconds after which a process reports an error: the first one, if it has the same error, has ended the job then.
+ */
 const reportDelay = 1000
 
 async function follow(io: Io, group: Group, path: string, options: Options): Promise<boolean> {

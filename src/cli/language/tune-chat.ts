@@ -52,8 +52,8 @@ import { readTuningData, type TuneMethod, type TuningData, type TuningDataReques
 const tokensAtOnce = 1024
 
 /**
- * Learning rates of AdamW. Those of matrices are ten times those of full fine-tuning, those of factors ten times those of
- * matrices: Liu et al. (2022) train (IA)^3 with 3e-3.
+ * Learning rates of AdamW. Those of matrices are ten times those of full fine-tuning, those of factors ten times those
+ * of matrices: Liu et al. (2022) train (IA)^3 with 3e-3.
  */
 const learningRates: Readonly<Record<ChatAdapter['trains'], Readonly<Record<TuneMethod, number>>>> = {
   weights: { sft: 2e-5, dpo: 1e-6, orpo: 8e-6 },

@@ -63,7 +63,9 @@ ${body}
 </html>
 `
 
-/** Writes the sections about runs: recipes and numbers, curves, and for each run its tensors, confusion and flatness. */
+/**
+ * Writes the sections about runs: recipes and numbers, curves, and for each run its tensors, confusion and flatness.
+ */
 export async function writeSections(runs: readonly StoredRun[], examples?: readonly ShownExamples[]): Promise<string> {
   const details = await Promise.all(runs.map((run, i) => writeRun(run, i, examples?.[i])))
   return [

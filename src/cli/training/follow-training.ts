@@ -24,8 +24,8 @@ interface FollowRequest {
 }
 
 /**
- * Trains a recipe as a process of an MPI job other than the first: makes the same calls to the trainer as `runTraining`,
- * and writes nothing. Returns whether the run was interrupted.
+ * Trains a recipe as a process of an MPI job other than the first: makes the same calls to the trainer as
+ * `runTraining`, and writes nothing. Returns whether the run was interrupted.
  */
 export async function followTraining(request: FollowRequest): Promise<boolean> {
   const { io, recipe, folder, resume, provider, group, shardOptimizer } = request

@@ -431,8 +431,8 @@ function checkpointSchedule({ recipe: { checkpoints = {} }, checkpointSeconds }:
 }
 
 /**
- * Data that throw `Stopped` after an interrupt, since a whole evaluation may take too long to wait for: in all processes
- * of a group at the same batch.
+ * Data that throw `Stopped` after an interrupt, since a whole evaluation may take too long to wait for: in all
+ * processes of a group at the same batch.
  */
 export const stopOnAbort = (
   data: DatasetOrStream,

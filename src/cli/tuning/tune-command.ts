@@ -78,8 +78,8 @@ export async function runTuneCommand<Prepared extends { readonly plan: Plan }, O
 }
 
 /**
- * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run that
- * is replaced.
+ * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run
+ * that is replaced.
  */
 async function clearOutputs({ outputs, checkpoints }: Plan, force: boolean): Promise<void> {
   if (force) return rm(checkpoints, { recursive: true, force: true })
@@ -99,7 +99,10 @@ interface TuningResult extends Result {
   readonly after: Measures | null
 }
 
-/** A result as text. @param saved what an interrupted run has written besides its checkpoint, as a part of the sentence */
+/**
+ * A result as text.
+ * @param saved what an interrupted run has written besides its checkpoint, as a part of the sentence
+ */
 export function formatTuningResult({ plan, step, interrupted, before, after }: TuningResult, saved = ''): string {
   if (interrupted)
     return step === 0

@@ -12,8 +12,8 @@ import { type DatePart, dateParts, parseDate } from './date.js'
 export interface FeatureOptions {
   /**
    * 'number'; 'date' for parts of a date; 'one-hot' for a 1 in the place of the category among zeros, all zeros if the
-   * category is missing or not among those of the training data; 'category' for the int64 number of the category from 1,
-   * 0 if it is missing or unknown, for an embedding.
+   * category is missing or not among those of the training data; 'category' for the int64 number of the category from
+   * 1, 0 if it is missing or unknown, for an embedding.
    */
   readonly as?: 'number' | 'date' | 'one-hot' | 'category' | undefined
   /**

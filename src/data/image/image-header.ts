@@ -7,8 +7,8 @@ export const maxImagePixels = 2 ** 25
 const maxSide = 2 ** 16
 
 /**
- * Checks the header of a JPEG, PNG, WebP, GIF or AVIF image and returns its size. A small file can declare an image that takes
- * gigabytes, so the header is checked before the image is decoded.
+ * Checks the header of a JPEG, PNG, WebP, GIF or AVIF image and returns its size. A small file can declare an image
+ * that takes gigabytes, so the header is checked before the image is decoded.
  * @returns columns and rows as stored, before the orientation is applied
  * @throws 'invalid-data' naming a file of another format, or of an image that is too large
  */

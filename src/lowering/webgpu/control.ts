@@ -12,8 +12,8 @@ import type { Lowerings } from '../lowering.js'
 const LARGEST = 2048
 
 /**
- * Writes the iterations of a Scan one after the other, so that none waits for the CPU. Null if their number is not known
- * or they have too many nodes.
+ * Writes the iterations of a Scan one after the other, so that none waits for the CPU. Null if their number is not
+ * known or they have too many nodes.
  */
 function unrollScan(
   values: readonly Value[],

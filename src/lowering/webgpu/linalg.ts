@@ -54,8 +54,8 @@ function rowsOf({ shape }: Value): number | null {
 }
 
 /**
- * Gauss-Jordan elimination with partial pivoting of matrices [..., n, m] to the identity in the first n columns, and the
- * determinant of those: [..., 1, 1]. The matrices are singular where it is 0; elements there are not defined.
+ * Gauss-Jordan elimination with partial pivoting of matrices [..., n, m] to the identity in the first n columns, and
+ * the determinant of those: [..., 1, 1]. The matrices are singular where it is 0; elements there are not defined.
  */
 function eliminate(x: Value, n: number): { readonly reduced: Value; readonly determinant: Value } {
   const rows = (has: (row: number) => boolean) =>

@@ -5,8 +5,9 @@ import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
 /**
- * Whether onnxruntime's kernel resizes x to y correctly: it has no antialiasing and no tensors of one axis, and computes
- * other values if all lengths stay, and if axis 1 changes, which may then be the rows of images with channels last.
+ * Whether onnxruntime's kernel resizes x to y correctly: it has no antialiasing and no tensors of one axis, and
+ * computes other values if all lengths stay, and if axis 1 changes, which may then be the rows of images with channels
+ * last.
  */
 function isRight(x: Value, y: Value, { antialias, mode, coordinate_transformation_mode }: ResizeAttributes): boolean {
   const rank = x.shape!.length
@@ -18,8 +19,8 @@ function isRight(x: Value, y: Value, { antialias, mode, coordinate_transformatio
 type Operands = readonly [x: Value, roi: Value | null, scales: Value | null, sizes: Value | null]
 
 /**
- * Resize as products with the interpolation matrix of each axis, which is constant if lengths and factors are. Null if a
- * length that changes is not known.
+ * Resize as products with the interpolation matrix of each axis, which is constant if lengths and factors are. Null if
+ * a length that changes is not known.
  */
 export function resizeByProducts([x, roi, scales, sizes]: Operands, attributes: ResizeAttributes): Value | null {
   const y = op.Resize(x, roi, scales, sizes, attributes)

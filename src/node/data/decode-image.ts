@@ -6,10 +6,12 @@ import { readRegularFile } from '../files/files.js'
 import { requirePackage } from '../runtime/packages.js'
 
 /**
- * Decodes a JPEG, PNG, WebP, AVIF or GIF file (its first frame). Gray and palette images become RGB, 16 bits become 8. The EXIF orientation is
- * applied, color profiles are not (like PIL and torchvision). Shrinking averages over all source pixels of a target
- * pixel (libvips, linear kernel), like bilinear resizing in PIL. Runs outside of the JavaScript thread.
- * @throws 'io', 'runtime' if sharp is not installed, or 'invalid-data' naming a file that is damaged, of another format, or larger than 2^25 pixels
+ * Decodes a JPEG, PNG, WebP, AVIF or GIF file (its first frame). Gray and palette images become RGB, 16 bits become 8.
+ * The EXIF orientation is applied, color profiles are not (like PIL and torchvision). Shrinking averages over all
+ * source pixels of a target pixel (libvips, linear kernel), like bilinear resizing in PIL. Runs outside of the
+ * JavaScript thread.
+ * @throws 'io', 'runtime' if sharp is not installed, or 'invalid-data' naming a file that is damaged, of another
+ * format, or larger than 2^25 pixels
  */
 export async function decodeImage(
   path: string,

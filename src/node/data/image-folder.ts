@@ -32,8 +32,9 @@ export interface ImageFolderOptions extends ImageFilesOptions {
 }
 
 /**
- * Opens JPEG, PNG, WebP, GIF (the first frame) or AVIF images in one sub-folder per class, the layout of ImageNet. Images
- * are decoded per batch and not cached, so the folder may be larger than memory. Files of other formats are in `skipped`.
+ * Opens JPEG, PNG, WebP, GIF (the first frame) or AVIF images in one sub-folder per class, the layout of ImageNet.
+ * Images are decoded per batch and not cached, so the folder may be larger than memory. Files of other formats are in
+ * `skipped`.
  *
  * ```ts
  * const image = { size: 224, fit: 'cover', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }

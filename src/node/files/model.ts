@@ -18,10 +18,11 @@ import { FolderData } from './folder-data.js'
 import { readModelBytes } from './model-bytes.js'
 
 /**
- * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used, and
- * so are initializers of at least 64 KiB in the model's file, which remains open: replacing it is safe, writing to it is
- * not. `decodeModel` decodes bytes, such as those of a download.
- * @throws 'invalid-option' for a value that is not a path, 'io' if the file cannot be read, 'invalid-model' if it is not a model
+ * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used,
+ * and so are initializers of at least 64 KiB in the model's file, which remains open: replacing it is safe, writing to
+ * it is not. `decodeModel` decodes bytes, such as those of a download.
+ * @throws 'invalid-option' for a value that is not a path, 'io' if the file cannot be read, 'invalid-model' if it is
+ * not a model
  * @example
  * const model = await readModel('model.onnx')
  */

@@ -35,8 +35,8 @@ type NodeSessionOptions = Omit<SessionOptions, 'freeDimensionOverrides' | 'logVe
  * Creates a runtime with onnxruntime-node, on the CPU or a GPU. It executes one run at a time, outside of the calling
  * thread. On the CPU it is `cApi`, which trains with less time and memory than onnxruntime's binding; outside of Linux,
  * if koffi does not load, or with the option `worker`, it is the binding, and `description` contains the reason. The
- * binding's worker thread starts with the first `compile`; a bundle that does not find its file runs in process. Nothing keeps the process alive while no call is pending.
- * With the provider 'webgpu' the runtime has a `device`.
+ * binding's worker thread starts with the first `compile`; a bundle that does not find its file runs in process.
+ * Nothing keeps the process alive while no call is pending. With the provider 'webgpu' the runtime has a `device`.
  * @throws 'invalid-option'
  * @example
  * const runtime = node()

@@ -26,8 +26,8 @@ function commonJsFile(): string | undefined {
 }
 
 /**
- * Loads a package that is installed beside this library. Bundlers do not follow this call: native libraries stay outside
- * of a bundle.
+ * Loads a package that is installed beside this library. Bundlers do not follow this call: native libraries stay
+ * outside of a bundle.
  * @param name name of the package, with the path of a file in it if need be
  * @param need beginning of the message: who needs the package
  * @throws 'runtime' with the command that installs it, or with the reason why it does not load

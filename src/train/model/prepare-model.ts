@@ -110,8 +110,9 @@ function checkReachable(
 const describeNode = ({ operator, name, outputs }: Node): string => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`
 
 /**
- * The parameter that holds a running statistic, which exporters may also write as the input of an Identity. Throws `invalid-option`
- * if the statistic is no parameter, or if something else reads it too: exporters store equal tensors once.
+ * The parameter that holds a running statistic, which exporters may also write as the input of an Identity. Throws
+ * `invalid-option` if the statistic is no parameter, or if something else reads it too: exporters store equal tensors
+ * once.
  * @param reads number of operands that read a parameter
  */
 function statisticOf(

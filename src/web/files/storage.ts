@@ -147,7 +147,8 @@ const reasons: Readonly<Record<string, string>> = {
   NotFoundError: 'there is no such file',
   TypeMismatchError: 'a folder was found instead of a file, or a file instead of a folder',
   QuotaExceededError: `the browser's storage for this site is full; ${makeRoom}`,
-  // Chromium's name for some writes beyond the quota; its `navigator.storage.estimate()` does not contain the real quota.
+  // Chromium's name for some writes beyond the quota; its `navigator.storage.estimate()` does not contain the real
+  // quota.
   AbortError: `the browser ended the access, as it does if its storage for this site is full; ${makeRoom}`,
   NoModificationAllowedError: 'another page or worker has it open; close it there',
   InvalidModificationError: 'another page or worker has it open; close it there',

@@ -17,8 +17,8 @@ export interface WebGpuOptions extends WasmSettings {
   readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /**
    * What computes losses and gradients of a training run: 'shaders', compute shaders generated from the graph, or
-   * onnxruntime. A graph that the shaders cannot compute runs in onnxruntime, and so do batches of more than 12 different
-   * lengths; the runtime's `description` says so. Default 'shaders'.
+   * onnxruntime. A graph that the shaders cannot compute runs in onnxruntime, and so do batches of more than 12
+   * different lengths; the runtime's `description` says so. Default 'shaders'.
    */
   readonly gradients?: 'onnxruntime' | 'shaders' | undefined
   /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */

@@ -66,9 +66,9 @@ interface Allocation {
 /**
  * Training state in buffers of onnxruntime's WebGPU device, updated in place by compute shaders: one submit per method
  * of a step, and `stats` reads 48 bytes back. Arithmetic is float32, and a GPU may treat numbers below 1.2e-38 as 0;
- * estimates without smoothing are ranked exactly even then. Optimizers whose rules are graphs, or that need sums over all
- * tensors, train in an `OnnxBackend` instead. `load` throws 'runtime' if the GPU's memory is too small, or if WebGPU
- * rejects a shader.
+ * estimates without smoothing are ranked exactly even then. Optimizers whose rules are graphs, or that need sums over
+ * all tensors, train in an `OnnxBackend` instead. `load` throws 'runtime' if the GPU's memory is too small, or if
+ * WebGPU rejects a shader.
  */
 export class WebGpuBackend extends DeviceBackend {
   readonly rules: Rules

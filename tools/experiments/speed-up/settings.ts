@@ -1,4 +1,7 @@
-/** Settings that may change the speed-up of IRE over AdamW: each run of the comparison differs from the reference in one. */
+/**
+ * Settings that may change the speed-up of IRE over AdamW: each run of the comparison differs from the reference in
+ * one.
+ */
 export interface Setting {
   readonly width: number
   readonly layers: number

@@ -27,7 +27,8 @@ export const MEMORY_BYTES = PAGES * PAGE
 let host: Wasm<ArrayBuffer> | null | undefined
 
 /**
- * Returns the memory of this thread's modules; null if WebAssembly with vectors is unavailable or forbidden by a content security policy.
+ * Returns the memory of this thread's modules; null if WebAssembly with vectors is unavailable or forbidden by a
+ * content security policy.
  */
 export function getWasm(): Wasm<ArrayBuffer> | null {
   if (host === undefined) host = startWasm()
