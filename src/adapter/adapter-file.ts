@@ -16,7 +16,7 @@ import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
  * then the uint16 offset of each field, 0 if it is absent. References are uint32 distances forward; strings and vectors
  * begin with their uint32 length.
  */
-export interface AdapterFile {
+interface AdapterFile {
   readonly adapterVersion: number
   readonly modelVersion: number
   /** Tensors by the names of graph inputs. */

@@ -23,7 +23,7 @@ export interface BlockWeight {
 }
 
 /** Elements of a weight, and the distances in them from one output, and from one input, to the next. */
-export interface WeightElements {
+interface WeightElements {
   readonly elements: Float32Array | Float64Array
   readonly outputStride: number
   readonly inputStride: number

@@ -4,7 +4,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { rangeOf } from '../op/compose/quantization.js'
 
 /** Scales and zero points: one for all elements, one for each index of an axis, or one for each block along it. */
-export interface Quantization {
+interface Quantization {
   readonly scales: ArrayLike<number>
   readonly zeroPoints: ArrayLike<number> | number
   readonly axis: number

@@ -55,7 +55,7 @@ export interface Site {
 }
 
 /** Part of a packed layer. */
-export interface Part {
+interface Part {
   /** Module of the packed layer. */
   readonly of: string
   /** Position among the parts, and the number of outputs of each. */
@@ -158,7 +158,7 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
 }
 
 /** Layer that an adapter cannot change, by the names that a target can have. */
-export interface RefusedLayer extends Pick<Layer, 'module'> {
+interface RefusedLayer extends Pick<Layer, 'module'> {
   readonly weight: { readonly tensor: string }
   readonly sites: readonly { readonly node: NodeProto }[]
   readonly reason: string

@@ -126,7 +126,7 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
 }
 
 /** Throws `invalid-option` for options out of range. */
-export function checkLoraOptions(options: LoraOptions): void {
+function checkLoraOptions(options: LoraOptions): void {
   const owner = 'adapter'
   checkNames(owner, options, names)
   const { r, alpha, dropout, seed, init, rsLora, dora, targets } = options

@@ -14,7 +14,7 @@ import { pairScalings, type ScalingPair, scaleWeight } from './scalings.js'
 import { attributesOf, toStoredOrder } from './weight-source.js'
 
 /** Scales of a quantized weight with factors of (IA)^3, and where they are read. */
-export interface ScaledScales {
+interface ScaledScales {
   readonly name: string
   readonly tensor: Tensor
   readonly places: readonly Place[]

@@ -21,7 +21,7 @@ export function findOutputs({ out, part }: Pick<Layer, 'out' | 'part'>): {
  * The product s B A of an adapter layer in the layout of the weight that the base node reads. If B has groups, the
  * product is that of B's elements as [out / groups, r], of which PEFT computes the norms of DoRA.
  */
-export function lowRankProduct(layer: Layer, { a, b, scale }: AdapterLayer): Float64Array {
+function lowRankProduct(layer: Layer, { a, b, scale }: AdapterLayer): Float64Array {
   const r = a.dims[0]!
   const [inputs, outputs] = [sizeOf(a.dims) / r, sizeOf(b.dims) / r]
   const [down, up] = [numbersOf(a), numbersOf(transpose({ ...b, dims: [outputs, r] }))]

@@ -5,7 +5,7 @@ import type { Adapter, AdapterConfig, ScalingLayer } from './adapter.js'
 import { toAdapterType } from './stored-layers.js'
 
 /** Suffix of PEFT's name of the factors of a module. */
-export const factorSuffix = '.ia3_l'
+const factorSuffix = '.ia3_l'
 
 /** The settings of PEFT's adapter_config.json for (IA)^3. */
 export function toIa3Config({ scalings = [], saved = [], config }: Adapter): Record<string, unknown> {

@@ -1,7 +1,7 @@
 import { Random } from '../util/random.js'
 
 /** The largest singular values of a matrix with their vectors: W is nearly the sum of s_i u_i v_i^T. */
-export interface SingularVectors {
+interface SingularVectors {
   /** Descending. */
   readonly values: readonly number[]
   /** Left singular vectors, each of `rows` elements. */

@@ -12,7 +12,7 @@ import type { Model } from '../onnx/model.js'
 import { OnnxIreError, prefixError } from '../util/errors.js'
 
 /** Forms in which an adapter is stored: alone in a PEFT folder or an .onnx_adapter file, or in a model. */
-export type AdapterFormat = 'peft' | 'onnx-adapter' | 'model'
+type AdapterFormat = 'peft' | 'onnx-adapter' | 'model'
 
 /** An adapter with where it was read from. */
 export interface StoredAdapter {

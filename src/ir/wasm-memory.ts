@@ -44,7 +44,7 @@ export const wasmMemoryOf = (buffer: ArrayBufferLike): WasmMemory | undefined =>
 const counted = new WeakMap<WasmMemory, readonly ArrayBuffer[]>()
 
 /** A zeroed range of shared memory. */
-export interface SharedRange {
+interface SharedRange {
   readonly buffer: SharedArrayBuffer
   readonly offset: number
 }

@@ -17,7 +17,7 @@ import { OnnxIreError } from '../util/errors.js'
 export type Packing = { readonly kind: 'mask'; readonly dtype: DType } | ({ readonly kind: 'segments' } & SegmentPlaces)
 
 /** Nodes that `segments` and positions change, by their first output. */
-export interface SegmentPlaces {
+interface SegmentPlaces {
   /** Attention: GroupQueryAttention, Attention, or the Softmax of scores. */
   readonly attention: readonly string[]
   /** Nodes whose first input is the position in the row, for the angles of rotary embeddings. */

@@ -126,7 +126,7 @@ const answers = (x: Value): [chosen: Value, rejected: Value] => [
 ]
 
 /** Answers in pairs with their log-probabilities. */
-export interface AnswerPairs {
+interface AnswerPairs {
   /** Labels of the data: int64 [pairs, 2, length]. */
   readonly labels: Value
   /** Number of classes of a label. */

@@ -22,7 +22,7 @@ export const automaticChunk = (classes: number): number =>
  * The end of a model that computes the scores of one position from few features of the same position: matrix products
  * and what follows them.
  */
-export interface ScoreHead {
+interface ScoreHead {
   /** Features of all positions: [..., k], where the scores are [..., classes]. */
   readonly features: readonly Value[]
   /** Values that are the same for all positions: weights and biases. */
@@ -126,7 +126,7 @@ export interface ChunkedLoss {
 }
 
 /** Results of a chunked loss. */
-export interface ChunkedResult {
+interface ChunkedResult {
   readonly loss: Value
   /** Results per position, with the shape of the first tensor of `perPosition`. */
   readonly results: readonly Value[]

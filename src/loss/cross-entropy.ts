@@ -164,7 +164,7 @@ function buildLabelLoss(scores: ClassScores, name: string, options: CrossEntropy
 }
 
 /** Term that is added to the loss of the labels in every chunk. */
-export interface ChunkTerm extends Pick<ChunkedLoss, 'others' | 'perRow'> {
+interface ChunkTerm extends Pick<ChunkedLoss, 'others' | 'perRow'> {
   /** Factor of the loss of the labels. */
   readonly labelShare: number
   /**

@@ -17,7 +17,7 @@ import {
 } from './sample-weights.js'
 
 /** Options of every loss that compares embeddings of several passes. */
-export interface EmbeddingOptions {
+interface EmbeddingOptions {
   /**
    * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: all
    * outputs of all passes.

@@ -40,7 +40,7 @@ export function trainerOptions(
 }
 
 /** The head of a recipe whose number of classes is known. Throws `invalid-option` for classes 'data'. */
-export function resolvedHead({ head }: Pick<Recipe, 'head'>): HeadOptions | undefined {
+function resolvedHead({ head }: Pick<Recipe, 'head'>): HeadOptions | undefined {
   if (head?.classes === 'data')
     throw new OnnxIreError(
       'invalid-option',

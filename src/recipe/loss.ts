@@ -10,7 +10,7 @@ type WithBalance<Options> = Options extends { readonly classWeights?: readonly n
   : Options
 
 /** Loss of one output, of a given kind. */
-export type TaskLossOf<Kind extends LossKind> = { readonly kind: Kind } & WithBalance<LossOptions[Kind]>
+type TaskLossOf<Kind extends LossKind> = { readonly kind: Kind } & WithBalance<LossOptions[Kind]>
 
 /** Loss of one output. */
 export type TaskLoss = { [Kind in LossKind]: TaskLossOf<Kind> }[LossKind]

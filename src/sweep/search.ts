@@ -52,7 +52,7 @@ export function listCombinations(over: SweepAxes, trials?: number, seed = 0): Sw
 }
 
 /** Whether an axis is a range. */
-export const isRange = (axis: SweepAxis): axis is SampledRange => !Array.isArray(axis)
+const isRange = (axis: SweepAxis): axis is SampledRange => !Array.isArray(axis)
 
 function checkAxis(name: string, axis: SweepAxis, trials: number | undefined): void {
   if (!isRange(axis)) {

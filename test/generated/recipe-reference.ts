@@ -10,7 +10,7 @@ import { type DeclaredOption, declaredInterfaces } from './declared-options.js'
 import { describeOption, table } from './options.js'
 
 /** Field of a recipe. */
-export interface RecipeField {
+interface RecipeField {
   readonly name: string
   /** Allowed values. */
   readonly takes: string
@@ -20,7 +20,7 @@ export interface RecipeField {
 }
 
 /** Fields that stand together: those of the recipe, of one of its objects, or of one kind of an object. */
-export interface RecipeSection {
+interface RecipeSection {
   /** Path of the object, with its kind: `optimizer (adamw)`. */
   readonly title: string
   readonly depth: number

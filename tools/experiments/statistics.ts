@@ -52,7 +52,7 @@ export function solveLinear(system: readonly (readonly number[])[]): number[] {
 }
 
 /** A least-squares fit y = x . c, with standard errors by the residuals. */
-export interface LinearFit {
+interface LinearFit {
   readonly coefficients: readonly number[]
   /** Half widths of the 95 % intervals of the coefficients. */
   readonly halves: readonly number[]

@@ -1,12 +1,12 @@
 /** A model of onnx-ire/models, its options and the batch. */
-export interface Point {
+interface Point {
   readonly model: 'mlp' | 'resnet' | 'vit' | 'llama'
   readonly options: object
   readonly batch: number
 }
 
 /** Training steps of one family of models along one axis. */
-export interface StepCurve {
+interface StepCurve {
   readonly name: string
   readonly title: string
   /** Label of the horizontal axis. */

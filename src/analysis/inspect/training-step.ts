@@ -39,7 +39,7 @@ export interface StepMemory {
 }
 
 /** The forward pass and the gradients of the trained tensors, without a loss. */
-export interface TrainingStep {
+interface TrainingStep {
   /** Outputs of the model, then gradients. */
   readonly outputs: readonly Value[]
   /** Number of outputs of the model. */

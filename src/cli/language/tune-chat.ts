@@ -97,7 +97,7 @@ export interface TuneRequest extends TuningDataRequest, TrackingOptions, ChatAda
 }
 
 /** Plan of a fine-tuning of a chat model. */
-export interface TunePlan extends TrainedParts {
+interface TunePlan extends TrainedParts {
   readonly model: string
   readonly method: TuneMethod
   /** Folder of the model that is imitated. */
@@ -121,7 +121,7 @@ export interface TunePlan extends TrainedParts {
 }
 
 /** Answer to a prompt of the data. */
-export interface Sample {
+interface Sample {
   readonly prompt: string
   readonly before: string
   readonly after: string
@@ -139,7 +139,7 @@ export interface TuneResult {
 }
 
 /** A plan with the model, the data and the options that it was made of. */
-export interface PreparedTuning {
+interface PreparedTuning {
   readonly request: TuneRequest
   readonly chat: LanguageModel
   readonly adapter: ChatAdapter

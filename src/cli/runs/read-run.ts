@@ -18,7 +18,7 @@ export type StepLine = Pick<
 export type EpochLine = IntervalMetrics & { readonly memory?: number; readonly time?: string }
 
 /** A line with measures of the trained tensors. */
-export interface TensorsLine {
+interface TensorsLine {
   readonly step: number
   readonly tensors: NonNullable<StepProgress['tensors']>
 }

@@ -13,13 +13,13 @@ import { assign, type FinishedSweep, runSweep, type SweepRequest } from './run-s
 import { TrialPool } from './trial-pool.js'
 
 /** A comparison of a recipe with and without IRE. */
-export interface CompareRequest extends SweepRequest {
+interface CompareRequest extends SweepRequest {
   /** Number of seeds of the comparison. */
   readonly seeds: number
 }
 
 /** One side of a comparison. */
-export interface ComparedSide {
+interface ComparedSide {
   /** Tuned values. */
   readonly values: SweepValues
   /** Score of the tuned values with the seed of the search. */

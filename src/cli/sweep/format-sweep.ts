@@ -26,7 +26,7 @@ export function formatTrials({ trials, metric, mode }: Pick<FinishedSweep, 'tria
 }
 
 /** The best scores by the values of two axes; null where all trials have failed, or none was tried. */
-export interface HeatMap {
+interface HeatMap {
   /** Names of the settings: of the rows, of the columns. */
   readonly axes: readonly [rows: string, columns: string]
   readonly rows: readonly unknown[]

@@ -36,7 +36,7 @@ export interface SweepRequest {
 }
 
 /** A finished trial with its run folder. */
-export interface FinishedTrial extends SweepTrial {
+interface FinishedTrial extends SweepTrial {
   readonly run: string
 }
 

@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../../node/files/files.js'
 import { type DataSummary, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
 
 /** Content of `run.json` in a run folder. */
-export interface RunRecord {
+interface RunRecord {
   /** Absolute path of the run folder when it was written, for paths of the recipe after the folder was moved. */
   readonly folder: string
   /** Number of examples and checksum of the data. */

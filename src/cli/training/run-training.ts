@@ -127,7 +127,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
 }
 
 /** Everything that a training run reads. */
-export interface TrainingInputs {
+interface TrainingInputs {
   /** The model with its new head and its adapter. */
   readonly model: Model
   /** The model before these changes. */

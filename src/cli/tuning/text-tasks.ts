@@ -19,7 +19,7 @@ import { compareEmbeddings, predictClasses } from './samples.js'
 import type { ModelTask, TuneModelRequest } from './tune-model.js'
 
 /** Options of the tasks with text. */
-export interface TextRequest extends TuneModelRequest {
+interface TextRequest extends TuneModelRequest {
   readonly folder: string
   readonly data: string
   readonly dtype?: string

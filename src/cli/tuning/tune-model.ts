@@ -74,7 +74,7 @@ export interface ModelTask {
 }
 
 /** Plan of a fine-tuning. */
-export interface ModelPlan {
+interface ModelPlan {
   readonly task: ModelTask['task']
   readonly model: string
   readonly about: string
@@ -95,7 +95,7 @@ export interface ModelPlan {
   readonly warnings: readonly string[]
 }
 
-export interface ModelTuningResult {
+interface ModelTuningResult {
   readonly plan: ModelPlan
   readonly step: number
   readonly interrupted: boolean
@@ -105,7 +105,7 @@ export interface ModelTuningResult {
 }
 
 /** A task with its plan. */
-export interface PreparedModelTuning {
+interface PreparedModelTuning {
   readonly request: TuneModelRequest
   readonly task: ModelTask
   readonly train: Dataset

@@ -46,7 +46,7 @@ export interface ImageMasks extends Dataset {
 }
 
 /** A mask as its file holds it, and the palette of a PNG file with one. */
-export interface DecodedMask extends DecodedImage {
+interface DecodedMask extends DecodedImage {
   readonly palette: readonly number[] | undefined
 }
 

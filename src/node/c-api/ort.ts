@@ -148,10 +148,10 @@ interface Crossing {
 type Kind = keyof Crossing
 
 /** Index of a function in `OrtApi` and the types of its arguments. The table only grows at its end. */
-export type Slot = readonly [index: number, ...takes: Kind[]]
+type Slot = readonly [index: number, ...takes: Kind[]]
 
 /** Functions of `OrtApi` that return an `OrtStatus`, null for success. */
-export const calls = {
+const calls = {
   CreateEnv: [3, 'int', 'str', 'ptr'],
   CreateSessionFromArray: [8, 'ptr', 'ptr', 'size', 'ptr', 'ptr'],
   CreateSessionOptions: [10, 'ptr'],
@@ -203,7 +203,7 @@ export const calls = {
 } as const satisfies Record<string, Slot>
 
 /** Functions of `OrtApi` that return nothing. */
-export const procedures = {
+const procedures = {
   ReleaseEnv: [92, 'ptr'],
   ReleaseStatus: [93, 'ptr'],
   ReleaseMemoryInfo: [94, 'ptr'],
@@ -219,13 +219,11 @@ export const procedures = {
 } as const satisfies Record<string, Slot>
 
 /** Functions of `OrtApi` that describe a status or the library. */
-export const queries = {
+const queries = {
   GetErrorCode: [1, 'ptr'],
   GetErrorMessage: [2, 'ptr'],
   GetBuildInfoString: [254],
 } as const satisfies Record<string, Slot>
 
 /** Argument types of a function. */
-export type Takes<S extends Slot> = S extends readonly [number, ...infer K]
-  ? { [I in keyof K]: Crossing[K[I] & Kind] }
-  : never
+type Takes<S extends Slot> = S extends readonly [number, ...infer K] ? { [I in keyof K]: Crossing[K[I] & Kind] } : never

@@ -165,7 +165,7 @@ export interface JsonField {
 export type JsonTensor = string | JsonField
 
 /** A checked `JsonTensor`. */
-export interface FieldPlan {
+interface FieldPlan {
   readonly name: string
   readonly field: string
   readonly as: NonNullable<JsonField['as']>
@@ -175,7 +175,7 @@ export interface FieldPlan {
 const kinds = ['number', 'integer', 'class', 'text']
 
 /** Checks the tensors of the options. Throws 'invalid-option'. */
-export function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPlan[] {
+function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPlan[] {
   const plans = Object.entries(tensors).map(([name, given]): FieldPlan => {
     const options = typeof given === 'string' ? { field: given } : given
     const owner = `jsonl: tensor '${name}'`
@@ -193,7 +193,7 @@ export function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): 
 /**
  * Converts the field of one line to a tensor. Throws 'invalid-data' naming the field; the caller adds file and line.
  */
-export function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
+function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
   const fieldError = (what: string) => new OnnxIreError('invalid-data', `field '${field}' ${what}`)
   const value = findField(line, field)
   if (value === undefined) throw fieldError('is missing')

@@ -20,7 +20,7 @@ import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
 import { openData } from './open-data.js'
 
 /** A recipe whose head has a number of classes. */
-export type ResolvedHead = Omit<Recipe, 'head'> & { readonly head?: HeadOptions }
+type ResolvedHead = Omit<Recipe, 'head'> & { readonly head?: HeadOptions }
 
 /**
  * Resolves the number of classes of a new head, 'data' becoming the number of class names of the training data, or

@@ -117,7 +117,7 @@ function findInFile({ proto, dtype }: Stored): Pick<ExternalRange, 'location' | 
 export const countRawData = (proto: TensorProto): number | undefined => (fileBytesOf(proto) ?? proto.rawData)?.length
 
 /** Range of a file with the elements of a tensor. */
-export interface FileRange extends ExternalRange {
+interface FileRange extends ExternalRange {
   readonly folder: string
   readonly length: number
 }

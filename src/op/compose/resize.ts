@@ -7,7 +7,7 @@ import { nullIfEmpty, type ResizeAttributes, resolveAxes, resolveScales } from '
 import { op } from '../op.js'
 
 /** One resized axis at run time: float32 scalars, as onnxruntime computes with. */
-export interface ResizedAxis {
+interface ResizedAxis {
   readonly scale: Value
   readonly inputLength: Value
   readonly outputLength: Value
@@ -197,7 +197,7 @@ interface Tap {
 type WeightedTap = Required<Tap>
 
 /** The taps of elements at `coordinates` of an axis of `length` elements. */
-export function interpolationTaps(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
+function interpolationTaps(coordinates: Value, length: Value, attributes: ResizeAttributes): readonly Tap[] {
   const last = op.Sub(length, 1)
   const onAxis = (index: Value) => op.Clip(index, float(0), last)
   if (attributes.mode === 'nearest') return [{ index: nearestIndex(coordinates, length, attributes.nearest_mode) }]
@@ -240,10 +240,10 @@ function roundCoordinate(x: Value, mode: string): Value {
  * Keys' cubic f(d) = (a + 2) d^3 - (a + 3) d^2 + 1 up to distance 1 ("Cubic convolution interpolation for digital image
  * processing", 1981).
  */
-export const keysNearer = (d: Value, a: number): Value => polynomial(d, [a + 2, -(a + 3), 0, 1])
+const keysNearer = (d: Value, a: number): Value => polynomial(d, [a + 2, -(a + 3), 0, 1])
 
 /** Keys' cubic f(d) = a d^3 - 5a d^2 + 8a d - 4a from distance 1 to 2. */
-export const keysFarther = (d: Value, a: number): Value => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
+const keysFarther = (d: Value, a: number): Value => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
 
 /** Weights of the neighbours at distances 1 + t, t, 1 - t, 2 - t. */
 export function cubicWeights(t: Value, a: number): readonly Value[] {

@@ -4,7 +4,7 @@ import { op } from '../op.js'
 import { swapFirst } from './shape.js'
 
 /** Zeros around an image: before its columns, after its rows and after its columns. */
-export interface Margins {
+interface Margins {
   readonly left: number
   readonly below: number
   readonly right: number

@@ -76,7 +76,7 @@ export const refreshMask = (
 ): FlatMask => countAlone(maskRefresh(request, parameters, estimates, previous))
 
 /** How a process computes a mask. */
-export interface MaskSettings {
+interface MaskSettings {
   /** Evaluates formulas in several threads. */
   readonly parallel?: ParallelEvaluation | undefined
   /** `flat` of a mask that is no longer used, for the arrays of the new one. */

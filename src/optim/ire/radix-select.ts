@@ -30,7 +30,7 @@ export function selectThreshold(arrays: readonly FloatArray[], k: number, order:
 }
 
 /** All arrays of a ranking, of which a process may have a part. */
-export interface Ranked {
+interface Ranked {
   /** Number of elements. */
   readonly total: number
   /** Whether all arrays are float32. */

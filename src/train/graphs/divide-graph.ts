@@ -5,7 +5,7 @@ import { fixedBatchSize } from '../micro-batches.js'
 import { rewriteGraph } from '../model/prepare-model.js'
 
 /** A model divided at the border between its frozen part and the layers after it. */
-export interface DividedGraph {
+interface DividedGraph {
   /**
    * The layers from the first trained one on. Its inputs are features, and the inputs of the model, of which it reads
    * those that the layers need themselves.

