@@ -51,3 +51,14 @@ it('every loss and metric has a row in docs/losses-and-metrics.md', () => {
   const kinds = [...Object.keys(lossRegistry), ...Object.keys(metricRegistry)]
   expect(kinds.filter((kind) => !named.has(kind === 'topK' ? 'top<k>' : kind))).toEqual([])
 })
+
+it('every folder of tools > has a row in tools/README.md', () => {
+  const tools = join(source, '../tools')
+  const folders = readdirSync(tools, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? entry.name : [],
+  )
+  const rows = [...readFileSync(join(tools, 'README.md'), 'utf8').matchAll(/^\| `([\w-]+)` \|/gm)].map(
+    ([, name]) => name,
+  )
+  expect(rows).toEqual(folders.filter((name) => name !== 'node_modules').sort())
+})

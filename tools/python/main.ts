@@ -1,7 +1,7 @@
 import { Argument, Command } from 'commander'
 import { environments, environmentsFolder, install, installCommand, isInstalled, pythonOf } from './environments.js'
 
-/** `npm run python`: installs the Python environments that tools/bench, tools/torch and tools/language use. */
+/** `npm run python`: installs the Python environments that tools/bench, torch, language and trackers use. */
 const program = new Command('python')
   .description('Install Python environments for the tools, from PyPI, with the versions of tools/python/*.txt.')
   .addArgument(new Argument('[names...]', 'environments to install; none: list them').choices(environments))
