@@ -18,7 +18,7 @@ export interface BatchOptions {
 export interface EpochOptions extends BatchOptions {
   /**
    * Generator that shuffles the examples; without it they keep the order of the data set. Epoch e is a permutation
-   * sampled from the generator's stream 'epoch e', which depends only on the seed and e, so that a resumed run sees the
+   * sampled from the generator's stream 'epoch e', which depends only on the seed and e, so that a resumed run reads the
    * same batches as an uninterrupted one. A stream of examples is shuffled through its buffer. Augmentation of batch b
    * of epoch e uses the stream 'batch e/b'.
    */
