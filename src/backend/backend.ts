@@ -131,7 +131,7 @@ export interface TrainingBackend<T extends TensorMap> {
 
   /**
    * Takes over a training state.
-   * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
+   * @throws OnnxIreError `invalid-data` if the state belongs to another optimizer or other parameters
    */
   load(state: TrainingState): Awaitable<void>
   /** Writes the current training state to host arrays: those of `load`, or of the same lengths. */
@@ -143,12 +143,12 @@ export interface TrainingBackend<T extends TensorMap> {
 
   /**
    * Computes the mask of IRE for the next `applyUpdate` of the same step, as `refreshMask` of src/optim/ire.
-   * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
+   * @throws OnnxIreError `not-finite` naming the step and the tensor, `invalid-data` for missing or misshapen estimates
    */
   refreshMask(request: MaskRequest, estimates: T): Awaitable<void>
   /**
    * Computes theta + e for all parameters, valid until the next `ascend` or `applyUpdate`.
-   * @throws 'not-finite', 'invalid-data'
+   * @throws OnnxIreError `not-finite`, `invalid-data`
    */
   ascend(request: AscentRequest, gradients: T): Awaitable<T>
   /** Updates parameters and moments. Throws as `ascend`. */
@@ -159,7 +159,7 @@ export interface TrainingBackend<T extends TensorMap> {
    */
   stats(): Awaitable<StepStats>
   /**
-   * Throws 'not-finite' if one of these gradients has NaN or infinite elements.
+   * Throws `not-finite` if one of these gradients has NaN or infinite elements.
    * @param place the position in training, for the message: 'step 3: the loss is NaN'
    */
   checkFinite(names: readonly string[], gradients: T, place: string, what: string): Awaitable<void>
@@ -187,7 +187,7 @@ export type StepBackend<T extends TensorMap> = Pick<
 
 /** A device with its own training backend. The training state of other devices is in an `OnnxBackend`. */
 export interface TrainingDevice extends Device {
-  /** @throws 'invalid-option' if the device cannot train these parameters */
+  /** @throws OnnxIreError `invalid-option` if the device cannot train these parameters */
   createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<DeviceTensors>
 }
 

@@ -7,7 +7,7 @@ import { OnnxBackend } from './onnx/onnx-backend.js'
 /**
  * Creates the training backend of a runtime: the device's own backend if it has one, ONNX graphs on any other device,
  * host arrays if the runtime has no device.
- * @throws 'invalid-option' if the runtime's device cannot train these parameters
+ * @throws OnnxIreError `invalid-option` if the runtime's device cannot train these parameters
  */
 export function createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<TensorMap> {
   const device = runtime.device as TrainingDevice | undefined

@@ -38,7 +38,7 @@ export class GraphUpdates {
 
   /**
    * Computes the next `theta` and moments of a tensor, in new arrays.
-   * @throws 'invalid-option' for float64, 'runtime'
+   * @throws OnnxIreError `invalid-option` for float64, `runtime`
    */
   async compute(
     { name, rule, arrays, mask, scalars }: TensorGraph,

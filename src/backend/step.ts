@@ -92,7 +92,7 @@ export interface StepReport {
  * Requests, in this order: 'curvature' if a mask refresh is due; 'loss' at the parameters; with SAM 'loss' at theta +
  * e.
  * @param t the step, from 0
- * @throws 'not-finite' naming the step and the tensor; 'invalid-data' for missing or misshapen gradients
+ * @throws OnnxIreError `not-finite` naming the step and the tensor; `invalid-data` for missing or misshapen gradients
  */
 export function* optimizerStep<T extends TensorMap>(
   backend: StepBackend<T>,
@@ -147,7 +147,7 @@ export function* optimizerStep<T extends TensorMap>(
 /**
  * Takes one step on a backend.
  * @param step the step, from 0; the caller counts
- * @throws 'not-finite', 'invalid-data', 'invalid-option', and errors of `gradient` and of the backend
+ * @throws OnnxIreError `not-finite`, `invalid-data`, `invalid-option`, and errors of `gradient` and of the backend
  */
 export async function runStep<T extends TensorMap>(
   backend: StepBackend<T>,
@@ -169,7 +169,7 @@ export async function runStep<T extends TensorMap>(
  * Takes one step on plain arrays, in place. Calls `gradient` for 'curvature' if a refresh of IRE's mask is due, for
  * 'loss' at the parameters, and with SAM for 'loss' at theta + e. If `gradient` throws or returns values that are not
  * finite, `parameters` and `state` remain as before.
- * @throws 'not-finite', 'invalid-data', 'invalid-option', and errors of `gradient`
+ * @throws OnnxIreError `not-finite`, `invalid-data`, `invalid-option`, and errors of `gradient`
  */
 export async function takeStep(
   optimizer: Optimizer,
@@ -214,8 +214,8 @@ export interface Update {
 /**
  * Computes one optimizer step on plain arrays, without a model. A pure function: nothing given is written to.
  *
- * @throws 'invalid-option' if curvature gradients are due and missing, or SAM gets arrays instead of a function;
- *   'invalid-data' for missing or misshapen arrays; 'not-finite' naming the step and the tensor
+ * @throws OnnxIreError `invalid-option` if curvature gradients are due and missing, or SAM gets arrays instead of a
+ *   function; `invalid-data` for missing or misshapen arrays; `not-finite` naming the step and the tensor
  */
 export function update(input: UpdateInput): Update {
   const { optimizer, batchSize = 1 } = input

@@ -24,7 +24,7 @@ export interface Outputs {
  * and none of the files that the command reads, by whatever path or hard link. Removes temporary files that killed
  * processes left beside the outputs.
  * @param listInputs lists the files that the command reads; called only if an output exists
- * @throws 'io', or 'invalid-option' for an output that is an input
+ * @throws OnnxIreError `io`, or `invalid-option` for an output that is an input
  */
 export async function prepareOutputs(
   { files, folders = [] }: Outputs,

@@ -63,7 +63,7 @@ export const isOwnBase = ({ config }: Adapter, model: Model): boolean | undefine
  * Inserts a stored adapter into a model.
  * @param path of the adapter, for messages
  * @param anyBase whether the checksum of the base is ignored
- * @throws 'invalid-data' for an adapter of another model
+ * @throws OnnxIreError `invalid-data` for an adapter of another model
  */
 export function applyStored({ adapter }: StoredAdapter, path: string, model: Model, anyBase: boolean): Model {
   if (!anyBase && isOwnBase(adapter, model) === false)

@@ -32,7 +32,8 @@ export type ColumnSource =
 
 /**
  * Creates a data set from arrays in memory, by tensor name. Dtypes are preserved, and arrays are copied batch by batch.
- * @throws 'invalid-data' if the data of a column do not fit its dims, or two columns have different numbers of examples
+ * @throws OnnxIreError `invalid-data` if the data of a column do not fit its dims, or two columns have different
+ * numbers of examples
  * @example
  * ```ts
  * fromArrays({ image: imageColumn(pixels, { size: 48, channels: 3 }), label: labelColumn(digits) })
@@ -75,7 +76,7 @@ export function fromArrays(columns: Readonly<Record<string, ColumnSource>>): Dat
 /**
  * Converts class numbers to an int64 tensor [n], as classification losses expect.
  * @param values integers, or a tensor of integers, whose shape is preserved
- * @throws 'invalid-data' with the first value that is not an integer
+ * @throws OnnxIreError `invalid-data` with the first value that is not an integer
  */
 export function labelColumn(values: ArrayLike<number | bigint> | Tensor): Tensor {
   const { dims, data } = 'dtype' in values ? values : { dims: [values.length], data: values }

@@ -18,9 +18,9 @@ export interface BatchOptions {
 export interface EpochOptions extends BatchOptions {
   /**
    * Generator that shuffles the examples; without it they keep the order of the data set. Epoch e is a permutation
-   * sampled from the generator's stream 'epoch e', which depends only on the seed and e, so that a resumed run reads the
-   * same batches as an uninterrupted one. A stream of examples is shuffled through its buffer. Augmentation of batch b
-   * of epoch e uses the stream 'batch e/b'.
+   * sampled from the generator's stream 'epoch e', which depends only on the seed and e, so that a resumed run reads
+   * the same batches as an uninterrupted one. A stream of examples is shuffled through its buffer. Augmentation of
+   * batch b of epoch e uses the stream 'batch e/b'.
    */
   readonly shuffle?: Random | undefined
   /** Index of the epoch, from 0. Default 0. */
@@ -64,7 +64,7 @@ export interface Batch {
 /**
  * Number of batches in an epoch; undefined for a stream of unknown length.
  * @param data the data, or their number of examples
- * @throws 'invalid-data' if the epoch has no batch
+ * @throws OnnxIreError `invalid-data` if the epoch has no batch
  */
 export function batchCount(data: number | Dataset, options: BatchOptions): number
 export function batchCount(data: number | DatasetOrStream, options: BatchOptions): number | undefined
@@ -96,8 +96,8 @@ const tooFewExamples = (length: number, batchSize: number) =>
  *
  * A stream is read one example (with dropLast, one batch) ahead, to detect the last batch; for `start` > 0 the
  * preceding examples are read and dropped.
- * @throws 'invalid-option', or 'invalid-data' if the epoch has no batch or the data set returns a wrong number of
- * examples
+ * @throws OnnxIreError `invalid-option`, or `invalid-data` if the epoch has no batch or the data set returns a wrong
+ * number of examples
  * @example
  * ```ts
  * for await (const { tensors } of batches(data, { batchSize: 32, shuffle: new Random(0), epoch: 1 })) {

@@ -10,7 +10,7 @@ export type ClassLabels = ArrayLike<number | bigint> | Tensor
 
 /**
  * One-hot encoding of class numbers: y[i, c] = 1 for c = labels[i], else 0; float32 [..., classes].
- * @throws 'invalid-data' with the first label outside [0, classes)
+ * @throws OnnxIreError `invalid-data` with the first label outside [0, classes)
  */
 export function oneHot(labels: ClassLabels, classes: number): Tensor {
   const numbers = toClassNumbers(labels, classes)
@@ -23,7 +23,7 @@ export function oneHot(labels: ClassLabels, classes: number): Tensor {
 /**
  * Class weights that give every class the same total weight: w_c = N / (C n_c), with n_c of N labels in class c
  * ('balanced' in scikit-learn's compute_class_weight). Their mean over the labels is 1.
- * @throws 'invalid-data' with a label outside [0, classes), or the classes without an example
+ * @throws OnnxIreError `invalid-data` with a label outside [0, classes), or the classes without an example
  */
 export function classWeights(labels: ClassLabels, classes: number): Float32Array {
   const counts = countLabels(labels, classes)
@@ -45,7 +45,7 @@ function countLabels(labels: ClassLabels, classes: number): number[] {
  * are repeated as a whole, and the remainder is sampled without replacement. Examples are not copied.
  * @param labels one class number per example of the data set
  * @param options `seed` of the sampled remainder, default 0
- * @throws 'invalid-data' if the number of labels is not the number of examples
+ * @throws OnnxIreError `invalid-data` if the number of labels is not the number of examples
  * @example
  * ```ts
  * const train = oversample(data, labels)
@@ -164,7 +164,8 @@ export class ClassNames {
  * Adds a weight per example to a data set, as a float32 tensor [n].
  * @param weights one per example, finite and >= 0
  * @param name name of the tensor, for the option `sampleWeights` of a loss. Default 'weight'
- * @throws 'invalid-data' for a wrong number of weights, an invalid weight, or a name that the data set already has
+ * @throws OnnxIreError `invalid-data` for a wrong number of weights, an invalid weight, or a name that the data set
+ * already has
  * @example
  * ```ts
  * const weighted = withSampleWeights(data, weights)

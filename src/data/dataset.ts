@@ -76,7 +76,7 @@ export function deriveChecksum(
 /**
  * Subset of a data set: the examples of the given indices in the given order (repeated indices are allowed), or from
  * `start` up to, but excluding, `end`. Examples are not copied.
- * @throws 'invalid-data' with the first index that the data set does not have
+ * @throws OnnxIreError `invalid-data` with the first index that the data set does not have
  */
 export function subset(
   dataset: Dataset,
@@ -156,7 +156,7 @@ export interface SplitOptions {
  * within its folder; without keys its position) and the seed, so that the parts hold when files are added or removed:
  * at most one other example of each class then changes its part. No class is held out as a whole. Statistics of table
  * columns are then those of the training part.
- * @throws 'invalid-option' for an invalid share, or one that leaves a part empty
+ * @throws OnnxIreError `invalid-option` for an invalid share, or one that leaves a part empty
  * @example
  * ```ts
  * const { train, validation } = split(data, { validation: 0.1, seed: 0 })
@@ -273,7 +273,7 @@ function allocate(share: number, sizes: readonly number[]): number[] {
   return counts
 }
 
-/** Throws 'invalid-data' unless every index is an integer in [0, length). */
+/** Throws `invalid-data` unless every index is an integer in [0, length). */
 export function checkIndices(indices: ArrayLike<number>, length: number): void {
   for (let i = 0; i < indices.length; i++) {
     const index = indices[i]!

@@ -17,7 +17,7 @@ export type DataExample = Readonly<Record<string, Tensor | TypedArray | number |
 
 /**
  * Stacks examples along a new leading axis to a batch; tensors with `padding` may differ in length.
- * @throws 'invalid-data' with the tensor and the two examples that differ
+ * @throws OnnxIreError `invalid-data` with the tensor and the two examples that differ
  */
 export function stackExamples(
   examples: readonly DataExample[],
@@ -114,7 +114,7 @@ const contentsOf = (example: DataExample, i: number, name: string): readonly [st
 
 /**
  * Creates a data set from a list of examples in memory, which may differ in length.
- * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' with the example that differs
+ * @throws OnnxIreError `invalid-option`; when a batch is loaded, `invalid-data` with the example that differs
  * @example
  * ```ts
  * fromExamples(rows.map(({ tokens, label }) => ({ input_ids: BigInt64Array.from(tokens), label: BigInt(label) })), {

@@ -34,7 +34,8 @@ export function checkPad(owner: string, options: PadOptions): void {
 /**
  * Pads rows [t_i, ...] to a tensor [n, T, ...] under `name`, with its mask if requested. T is at least 1.
  * @param label describes row i in errors
- * @throws 'invalid-data' with the row that is longer than `length`, or differs from the first in more than its length
+ * @throws OnnxIreError `invalid-data` with the row that is longer than `length`, or differs from the first in more than
+ * its length
  */
 export function padRows(
   name: string,
@@ -111,7 +112,7 @@ export type PaddedRow = Tensor | TypedArray | readonly number[]
  * [n, T, ...] for rows [t, ...] such as spectrogram frames. With `mask`, an attention mask is a further column of that
  * name.
  * @param rows lists of integers become int64; typed arrays and tensors keep their dtype
- * @throws 'invalid-option', or 'invalid-data' with the row
+ * @throws OnnxIreError `invalid-option`, or `invalid-data` with the row
  * @example
  * ```ts
  * fromArrays({ input_ids: paddedColumn([[5, 6, 7], [8]], { mask: 'attention_mask' }), label: labelColumn([0, 1]) })

@@ -52,7 +52,7 @@ export type ExampleIterable = AsyncIterable<DataExample> | Iterable<DataExample>
 /**
  * Creates a stream of examples from an array, an async iterable that restarts on each iteration, or a function that
  * returns an iterable for an epoch, such as an async generator function.
- * @throws 'invalid-option'; when iterated, 'invalid-data' if a generator is read a second time
+ * @throws OnnxIreError `invalid-option`; when iterated, `invalid-data` if a generator is read a second time
  * @example
  * ```ts
  * stream(async function* () {

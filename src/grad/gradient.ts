@@ -23,7 +23,7 @@ export type Seed = readonly [y: Value, dy: Value]
  * @param seeds outputs `y` with their incoming gradients `dy`
  * @returns one value per `x`, of its shape; `null` if no `y` depends on `x` differentiably, so that its gradient is
  *   `zerosLike(x)`
- * @throws 'not-differentiable' listing every operator between `wrt` and the outputs that has no gradient
+ * @throws OnnxIreError `not-differentiable` listing every operator between `wrt` and the outputs that has no gradient
  * @example
  * const x = input('x', 'float32', ['N'])
  * const y = op.ReduceSum(op.Mul(x, x), { keepdims: 0 })

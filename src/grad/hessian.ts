@@ -14,7 +14,7 @@ interface HessianProducts {
 /**
  * Builds exact Hessian-vector products: Hv is the gradient of <g, v>, where g is the gradient (Pearlmutter 1994).
  * @param gradient g, one per parameter; null if zero
- * @throws 'not-differentiable' if the gradient cannot be differentiated again
+ * @throws OnnxIreError `not-differentiable` if the gradient cannot be differentiated again
  */
 export function hessianProducts(
   gradient: readonly (Value | null)[],

@@ -11,9 +11,9 @@ export interface ModelFolder {
   readonly name: string
   /** Whether the folder has a file. */
   has(path: string): Promise<boolean>
-  /** Reads a file. @throws 'io' with the reason */
+  /** Reads a file. @throws OnnxIreError `io` with the reason */
   read(path: string): Promise<Uint8Array>
-  /** Reads a model, with its external data. @throws 'io', 'invalid-model', 'external-data' */
+  /** Reads a model, with its external data. @throws OnnxIreError `io`, `invalid-model`, `external-data` */
   readModel(path: string): Promise<Model>
 }
 

@@ -29,7 +29,7 @@ export interface ArcFaceOptions extends LossWeightOptions {
  * angle. Metrics use the cosines without margin. `head: { classes }` of the trainer replaces the last layer by one of
  * as many identities. IRE samples labels as in `crossEntropy`.
  *
- * @throws 'invalid-option', when built onto a model also if its last layer is no product with a weight
+ * @throws OnnxIreError `invalid-option`, when built onto a model also if its last layer is no product with a weight
  */
 export function arcFace(options: ArcFaceOptions = {}): Loss {
   const { margin = 0.5, scale = 64, labels: name = 'labels' } = options

@@ -43,7 +43,7 @@ export interface BinaryCrossEntropyOptions extends LossWeightOptions {
  * (https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html), with Keras's label smoothing.
  * IRE samples targets as z + standard logistic noise > 0, a sample of Bernoulli(sigmoid(z)).
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  * @example
  * ```ts
  * binaryCrossEntropy({ posWeight: 3 })

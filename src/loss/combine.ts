@@ -25,7 +25,7 @@ type BuiltTask = { readonly task: string; readonly weight: number; readonly grap
  * counts B_k and their sum B, so that E[B g^2] = sum_k w_k E[B_k g_k^2]. It exists if every task with a weight above 0
  * has one.
  *
- * @throws 'invalid-option', when built onto a model also if two tasks give an input the same name
+ * @throws OnnxIreError `invalid-option`, when built onto a model also if two tasks give an input the same name
  * @example
  * ```ts
  * combine({

@@ -66,7 +66,7 @@ export interface CrossEntropyOptions extends LossWeightOptions {
  * Both follow PyTorch's cross_entropy (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
  * IRE samples labels from softmax(z).
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  * @example
  * ```ts
  * const trainer = await Trainer.create(model, { runtime, loss: crossEntropy({ labelSmoothing: 0.1 }), optimizer: adamw() })

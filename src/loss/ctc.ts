@@ -51,7 +51,7 @@ const never = -1e30
  * 'none', averaged. An example with more labels than its steps can spell is ignored. No targets are sampled: IRE needs
  * `curvature: 'hutchinson'` or 'empirical'.
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  */
 export function ctc(options: CtcOptions = {}): Loss {
   const { labels: name = 'labels', blank = 0, timeFirst = false, divideByLength = false } = options

@@ -44,7 +44,7 @@ export interface MultipleNegativesOptions extends EmbeddingOptions {
  * micro-batch. For metrics the candidates are classes: `accuracy` is the recall at 1, `top5` the recall at 5. IRE
  * samples positives from p.
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-option' for a single pass
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-option` for a single pass
  * @example
  * ```ts
  * const loss = multipleNegatives()
@@ -109,7 +109,7 @@ export interface TripletOptions extends EmbeddingOptions, Pick<LossWeightOptions
  * For metrics a triplet is a yes-or-no question: `accuracy` is the share of triplets whose positive is closer. It is no
  * log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function triplet(options: TripletOptions = {}): Loss {
   const { margin = 1, distance = 'euclidean' } = options
@@ -148,7 +148,7 @@ export interface CosineSimilarityOptions extends EmbeddingOptions, LossWeightOpt
  *
  * Follows sentence-transformers' CosineSimilarityLoss. IRE samples targets as in `mse`.
  *
- * @throws 'invalid-option' when built onto a model
+ * @throws OnnxIreError `invalid-option` when built onto a model
  */
 export const cosineSimilarity = (options: CosineSimilarityOptions = {}): Loss => ({
   name: 'cosine-similarity',
@@ -193,7 +193,7 @@ export interface CosineEmbeddingOptions extends EmbeddingOptions, LossWeightOpti
  * (https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html). For metrics the cosine minus the
  * margin is a logit of t > 0. It is no log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function cosineEmbedding(options: CosineEmbeddingOptions = {}): Loss {
   const { targets: name = 'targets', margin = 0 } = options

@@ -52,7 +52,7 @@ export interface FocalOptions extends LossWeightOptions {
  * (https://docs.pytorch.org/vision/stable/generated/torchvision.ops.sigmoid_focal_loss.html) with reduction 'mean'. It
  * is no log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  */
 export function focal(options: FocalOptions = {}): Loss {
   const { binary = false, gamma = 2, alpha, classWeights } = options

@@ -24,7 +24,7 @@ export interface KlOptions extends LossWeightOptions {
  * (https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html); for [N, T, C] the mean over all N T
  * positions. Its gradient equals the gradient of the cross-entropy against t; IRE samples labels in the same way.
  *
- * @throws 'invalid-option' and 'invalid-shape' when built onto a model
+ * @throws OnnxIreError `invalid-option` and `invalid-shape` when built onto a model
  * @example
  * ```ts
  * kl({ logits: 'logits', targets: 'teacher_probabilities' }) // distillation

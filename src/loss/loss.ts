@@ -21,7 +21,7 @@ export interface Loss {
   readonly name: string
   /**
    * Builds the loss onto outputs, by name.
-   * @throws 'invalid-option' or 'invalid-shape' if the outputs do not fit
+   * @throws OnnxIreError `invalid-option` or `invalid-shape` if the outputs do not fit
    */
   build(outputs: ReadonlyMap<string, Value>): LossGraph
 }

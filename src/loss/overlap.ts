@@ -48,7 +48,7 @@ export interface OverlapOptions extends LossWeightOptions {
  * summed over the pixels of the example, with probabilities p and targets t of 0 and 1. `mask` weighs pixels;
  * `sampleWeights` weigh examples. It is no log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  * @example
  * ```ts
  * combine({ pixels: { loss: crossEntropy({ axis: 1 }) }, shape: { loss: dice({ axis: 1, labels: 'masks' }) } })
@@ -65,7 +65,7 @@ export const dice = (options: OverlapOptions = {}): Loss =>
  *
  * with sums, weights and curvature as in `dice`.
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  */
 export const jaccard = (options: OverlapOptions = {}): Loss =>
   overlapLoss('jaccard', (both, p, t) => [both, op.Sub(op.Add(p, t), both)], options)

@@ -34,7 +34,7 @@ export interface MseOptions extends RegressionOptions {}
  * Implied likelihood: exp(-e^2) up to a factor, a normal distribution around the output. IRE samples targets as the
  * output plus normal noise of variance 1/2, so that its curvature is the Gauss-Newton diagonal, 2 (dy)^2.
  *
- * @throws 'invalid-option' when built onto a model
+ * @throws OnnxIreError `invalid-option` when built onto a model
  * @example
  * ```ts
  * mse({ output: 'price', targets: 'price' })
@@ -63,7 +63,7 @@ export interface L1Options extends RegressionOptions {}
  * exp(-|e|) / 2, a Laplace distribution around the output. The slope depends on the sign of a sample only, so IRE
  * samples signs.
  *
- * @throws 'invalid-option' when built onto a model
+ * @throws OnnxIreError `invalid-option` when built onto a model
  */
 export const l1 = (options: L1Options = {}): Loss =>
   regressionLoss(
@@ -87,7 +87,7 @@ export interface HuberOptions extends RegressionOptions {
  * likelihood: exp(-l) up to a factor, normal in the middle with exponential tails; IRE samples from exactly that
  * (`Random.huber`).
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function huber(options: HuberOptions = {}): Loss {
   const { delta = 1 } = options
@@ -125,7 +125,7 @@ export interface QuantileOptions extends RegressionOptions {
  * Implied likelihood: exp(-l) up to a factor, an asymmetric Laplace distribution in which the target lies below the
  * output with probability q. The slope depends on the side only, so IRE samples sides.
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  * @example
  * ```ts
  * quantile({ quantile: [0.1, 0.5, 0.9] }) // for an output and targets [N, 3]
@@ -176,7 +176,7 @@ export interface CharbonnierOptions extends RegressionOptions {
  * Implied likelihood: exp(-l) up to a factor, a symmetric hyperbolic distribution around the output. IRE samples signs,
  * times the root of the mean squared slope under this distribution.
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function charbonnier(options: CharbonnierOptions = {}): Loss {
   const { epsilon = 1e-3 } = options
@@ -227,7 +227,7 @@ export interface PoissonOptions extends LossWeightOptions {
  * (https://docs.pytorch.org/docs/stable/generated/torch.nn.PoissonNLLLoss.html). Metrics compare the rates with the
  * counts. IRE samples signs times exp(z / 2), which have the variance of a count.
  *
- * @throws 'invalid-option' when built onto a model
+ * @throws OnnxIreError `invalid-option` when built onto a model
  */
 export const poisson = (options: PoissonOptions = {}): Loss =>
   regressionLoss(

@@ -34,7 +34,7 @@ const SIGMA = 1.5
  * with the weighted means mu, variances s^2 and covariance s_yt of output and target in the window, C1 = (0.01 range)^2
  * and C2 = (0.03 range)^2. It is no log-likelihood: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
- * @throws 'invalid-option'; when built onto a model also 'invalid-shape'
+ * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  * @example
  * ```ts
  * ssim({ output: 'image', targets: 'sharp', range: 255 })

@@ -44,7 +44,7 @@ const int64 = (values: readonly number[]): Value => constant(tensorFrom('int64',
 /**
  * Top-k accuracy: the share of labels whose class has one of the k highest scores, the first of equal ones. Reported as
  * `top<k>`.
- * @throws 'invalid-option', when built onto a model also if it has fewer classes than k
+ * @throws OnnxIreError `invalid-option`, when built onto a model also if it has fewer classes than k
  */
 export function topK(k: number): Metric {
   checkNumber('topK', 'k', k, positiveCount)

@@ -17,7 +17,7 @@ export interface EceOptions {
  * Expected calibration error (Guo et al. 2017, arXiv 1706.04599): the mean difference of confidence and accuracy over
  * intervals of the confidence, weighted by their share of the predictions. The confidence of a class is its softmax
  * probability; of a yes-or-no answer the probability of the answer that is given. Reported as `ece`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function ece({ bins = 15 }: EceOptions = {}): Metric {
   checkNumber('ece', 'bins', bins, positiveCount)
@@ -75,7 +75,7 @@ const distances = {
  * Cohen's kappa: 1 minus the disagreement of predicted and true classes over the disagreement that is expected by
  * chance from how often each class is predicted and true. Follows scikit-learn's `cohen_kappa_score`. Reported as
  * `kappa`, with weights as `kappa-linear` or `kappa-quadratic`.
- * @throws 'invalid-option', when built onto a model also for more than 2,000 classes
+ * @throws OnnxIreError `invalid-option`, when built onto a model also for more than 2,000 classes
  */
 export function kappa({ weights = 'none' }: KappaOptions = {}): Metric {
   const distance = distances[weights]

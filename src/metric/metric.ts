@@ -64,7 +64,8 @@ export function readSums(outputs: Tensors, { parts }: BuiltMetrics): Record<stri
 /**
  * Builds every metric onto every comparison of the loss that it applies to.
  * @param required whether a metric that applies to no comparison is an error
- * @throws 'invalid-option' if two metrics have the same name, or a required metric applies to no comparison
+ * @throws OnnxIreError `invalid-option` if two metrics have the same name, or a required metric applies to no
+ * comparison
  */
 export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, required: boolean): BuiltMetrics {
   if (!Array.isArray(metrics))

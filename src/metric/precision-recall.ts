@@ -25,7 +25,7 @@ export interface ConfusionOptions {
 /**
  * Confusion matrix: how often each true class was predicted as each class, `confusion[true][predicted]`; for yes-or-no
  * [[true no, false yes], [false no, true yes]] over all elements. Reported as `confusion`.
- * @throws 'invalid-option', when built onto a model also for more than 2,000 classes
+ * @throws OnnxIreError `invalid-option`, when built onto a model also for more than 2,000 classes
  */
 export function confusion({ threshold = 0.5 }: ConfusionOptions = {}): Metric {
   checkThreshold('confusion', threshold)
@@ -88,7 +88,7 @@ const scores = {
  * Precision: the share of the predictions of a class that are correct. Follows scikit-learn's `precision_score` with
  * `zero_division=0`. Reported as `precision`, for another average than 'macro' as `precision-micro` or
  * `precision-weighted`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export const precision = (options: ClassAverageOptions = {}): Metric => averageMetric('precision', options)
 
@@ -96,14 +96,14 @@ export const precision = (options: ClassAverageOptions = {}): Metric => averageM
  * Recall: the share of the examples of a class that are predicted as that class. Follows scikit-learn's `recall_score`
  * with `zero_division=0`. Reported as `recall`, for another average than 'macro' as `recall-micro` or
  * `recall-weighted`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export const recall = (options: ClassAverageOptions = {}): Metric => averageMetric('recall', options)
 
 /**
  * F1 score: 2 precision recall / (precision + recall). Follows scikit-learn's `f1_score` with `zero_division=0`.
  * Reported as `f1`, for another average than 'macro' as `f1-micro` or `f1-weighted`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export const f1 = (options: ClassAverageOptions = {}): Metric => averageMetric('f1', options)
 
@@ -111,7 +111,7 @@ export const f1 = (options: ClassAverageOptions = {}): Metric => averageMetric('
  * Mean intersection over union, for segmentation: the pixels that are predicted as a class and are of that class over
  * those that are either. Follows scikit-learn's `jaccard_score`. Reported as `iou`, for another average than 'macro' as
  * `iou-micro` or `iou-weighted`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export const iou = (options: ClassAverageOptions = {}): Metric => averageMetric('iou', options)
 
@@ -119,7 +119,7 @@ export const iou = (options: ClassAverageOptions = {}): Metric => averageMetric(
  * Precision, recall, F1 and support of every class: reported as the lists `precisionPerClass`, `recallPerClass`,
  * `f1PerClass` and `supportPerClass` (how often the class is true). For several yes-or-no labels per example, [N, L],
  * the lists have one number per label.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
   checkThreshold('perClass', threshold)

@@ -23,7 +23,7 @@ const maxCounters = 2 ** 22
  * Area under the ROC curve: the probability that a true answer has a higher score than a false one, where equal scores
  * count one half. For several classes or yes-or-no labels the mean over those that have both true and false answers,
  * each class against all others, as scikit-learn's `roc_auc_score` with `multi_class='ovr'`. Reported as `rocAuc`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export const rocAuc = (options: RankingOptions = {}): Metric =>
   rankingMetric('rocAuc', options, (positives, negatives) => {
@@ -40,7 +40,7 @@ export const rocAuc = (options: RankingOptions = {}): Metric =>
  * Average precision, the area under the precision-recall curve: the mean over true answers of the precision among all
  * scores that are at least as high. Several classes or labels as in `rocAuc`. Follows scikit-learn's
  * `average_precision_score`. Reported as `averagePrecision`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export const averagePrecision = (options: RankingOptions = {}): Metric =>
   rankingMetric('averagePrecision', options, (positives, negatives) => {

@@ -92,7 +92,7 @@ export const metrics: Readonly<Record<string, () => Metric>> = Object.fromEntrie
 
 /**
  * Creates a metric by name: one of `metrics`, or `top<k>` for any k.
- * @throws 'invalid-option' with the available names
+ * @throws OnnxIreError `invalid-option` with the available names
  * @example
  * ```ts
  * createMetric('f1-weighted')

@@ -48,7 +48,7 @@ export interface R2Options {
  * Coefficient of determination, 1 - sum (t - y)^2 / sum (t - mean t)^2, with the definition of scikit-learn's
  * `r2_score`. For outputs with several columns ([N, D], D static) the mean over the columns; a column whose targets are
  * all equal counts 1 if every output equals them, else 0. Reported as `r2`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function r2({ shift = 0, precision = 'float64' }: R2Options = {}): Metric {
   if (!Number.isFinite(shift)) throw invalidOption('r2', 'shift', shift, 'a number')

@@ -10,7 +10,7 @@ import type { Metric } from './metric.js'
  * without blanks.
  * @param logits scores [N, T, C]
  * @returns the labels of every example
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function decodeGreedily(logits: Tensor, { blank = 0 }: { readonly blank?: number } = {}): number[][] {
   checkNumber('decodeGreedily', 'blank', blank, count)
@@ -45,7 +45,7 @@ export interface WerOptions {
 
 /**
  * Word error rate of `ctc`: as `cer`, of words, which are separated by a class. Reported as `wer`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function wer({ space }: WerOptions): Metric {
   checkNumber('wer', 'space', space, count)

@@ -9,7 +9,7 @@ const stackBytes = 8 * 2 ** 20
 /**
  * Loads koffi, with stacks that are large enough for every library.
  * @param need beginning of the message if koffi is missing: who needs the package
- * @throws 'runtime'
+ * @throws OnnxIreError `runtime`
  */
 export function loadKoffi(need: string): Koffi {
   const koffi = requirePackage<Koffi>('koffi', need)

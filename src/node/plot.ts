@@ -38,7 +38,7 @@ export interface CurveOptions extends PlotOptions {
 
 /**
  * Plots curves over a common x axis, as SVG. A long legend is placed to the right.
- * @throws 'runtime' if echarts is not installed
+ * @throws OnnxIreError `runtime` if echarts is not installed
  */
 export function plotCurves(series: readonly Curve[], options: CurveOptions = {}): Promise<string> {
   const { logX = false, logY = false } = options
@@ -73,7 +73,7 @@ export function plotCurves(series: readonly Curve[], options: CurveOptions = {})
 /**
  * Plots a spectral density on a logarithmic scale with its error band, and known eigenvalues as marks on the axis, as
  * SVG.
- * @throws 'runtime' if echarts is not installed
+ * @throws OnnxIreError `runtime` if echarts is not installed
  */
 export function plotSpectrum(
   { grid, density, errors }: Pick<SpectralDensity, 'grid' | 'density' | 'errors'>,
@@ -111,7 +111,7 @@ export interface LandscapePlotOptions extends PlotOptions {
 /**
  * Plots a loss landscape as a color map with level lines, as SVG. The scale is logarithmic if all losses are positive.
  * Cells that are not finite stay empty.
- * @throws 'runtime' if echarts is not installed
+ * @throws OnnxIreError `runtime` if echarts is not installed
  */
 export function plotLandscape({ axis: at, losses }: Landscape, options: LandscapePlotOptions = {}): Promise<string> {
   const { levels = 12, width = 620, height = 540 } = options

@@ -58,7 +58,7 @@ export const adafactorOptions: OptionSpecs<AdafactorOptions> = {
  *
  * The state of a matrix is one number per row and per column. The update is an ONNX graph, so that `adafactor` needs a
  * `Trainer`; `update` and `takeStep` reject it.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function adafactor(options: AdafactorOptions = {}): BaseOptimizer {
   const resolved = readOptions('adafactor', adafactorOptions, options)

@@ -37,7 +37,7 @@ export const adagradOptions: OptionSpecs<AdagradOptions> = {
  *     s <- s + g^2
  *     d = -lr / (1 + t lrDecay) g / (sqrt(initialAccumulator + s) + eps)
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function adagrad(options: AdagradOptions = {}): BaseOptimizer {
   const resolved = readOptions('adagrad', adagradOptions, options)

@@ -55,7 +55,7 @@ export const adamwOptions: OptionSpecs<AdamOptions> = {
  *     d = -lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * With amsgrad the v of d is the largest v so far.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function adam(options: AdamOptions = {}): BaseOptimizer {
   const resolved = readOptions('adam', adamL2Options, options)
@@ -81,7 +81,7 @@ export function adam(options: AdamOptions = {}): BaseOptimizer {
  *
  *     d = -lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) - lr weightDecay theta
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function adamw(options: AdamOptions = {}): BaseOptimizer {
   const resolved = readOptions('adamw', adamwOptions, options)

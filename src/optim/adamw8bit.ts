@@ -45,7 +45,7 @@ export const adamw8bitOptions: OptionSpecs<Adamw8bitOptions> = {
  * The square makes small elements as exact as large ones. The second moment is float32: errors of small second moments
  * are errors of large steps. State of 5 bytes per parameter instead of 8, in GPU memory too. The update is an ONNX
  * graph, so that `adamw8bit` needs a `Trainer`; `update` and `takeStep` reject it.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function adamw8bit(options: Adamw8bitOptions = {}): BaseOptimizer {
   const resolved = readOptions('adamw8bit', adamw8bitOptions, options)

@@ -48,7 +48,7 @@ export const ademamixOptions: OptionSpecs<AdemamixOptions> = {
  *
  * with a = min(1, t / alphaWarmup) alpha, and b between beta1 and beta3 such that its half-life, proportional to
  * 1 / ln(1 / b), grows linearly over beta3Warmup updates.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function ademamix(options: AdemamixOptions = {}): BaseOptimizer {
   const resolved = readOptions('ademamix', ademamixOptions, options)

@@ -14,7 +14,7 @@ export type Gradients = Readonly<Record<string, FloatArray>>
 /**
  * The array that belongs to parameter `name`.
  * @param what what `arrays` holds, for the message: 'loss gradient', 'curvature gradient', 'momentum'
- * @throws 'invalid-data' when it is missing, not a float array, or not `length` long
+ * @throws OnnxIreError `invalid-data` when it is missing, not a float array, or not `length` long
  */
 export function arrayOf(
   arrays: Readonly<Record<string, FloatArray>>,

@@ -145,7 +145,7 @@ export const isGraphRule = (rule: UpdateRule): rule is GraphRule => 'build' in r
 /**
  * Creates the rules of a run.
  * @param tensors the trained tensors, which only an optimizer with `ruleOf` needs
- * @throws 'invalid-option' if it needs them and they are not given
+ * @throws OnnxIreError `invalid-option` if it needs them and they are not given
  */
 export function createRules(base: BaseOptimizer, tensors?: Readonly<Record<string, TrainedTensor>>): Rules {
   if (!base.ruleOf) return () => base
@@ -201,7 +201,7 @@ export const scalarsOf = (rule: UpdateRule): readonly string[] =>
 /**
  * Returns the scalars of a rule for one update.
  * @param optimizer the name of the optimizer, for messages
- * @throws 'invalid-option' if a scalar is missing or not finite
+ * @throws OnnxIreError `invalid-option` if a scalar is missing or not finite
  */
 export function coefficientsOf(
   optimizer: string,

@@ -34,7 +34,7 @@ export const lionOptions: OptionSpecs<LionOptions> = {
  *     m <- beta2 m + (1 - beta2) g
  *
  * One array of state, half of Adam's.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function lion(options: LionOptions = {}): BaseOptimizer {
   const resolved = readOptions('lion', lionOptions, options)

@@ -76,7 +76,7 @@ export const muonOptions: OptionSpecs<MuonOptions> = {
  *
  * The matrix products run as ONNX graphs on the runtime, so that `muon` needs a `Trainer`; `update` and `takeStep`
  * reject it.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function muon(options: MuonOptions = {}): BaseOptimizer {
   const resolved = readOptions('muon', muonOptions, options)

@@ -35,7 +35,7 @@ export const nadamOptions: OptionSpecs<NadamOptions> = {
  *     u = (1 - mu_t) / (1 - M) g + mu_(t + 1) / (1 - M mu_(t + 1)) m
  *     d = -lr u / (sqrt(v / (1 - beta2^t)) + eps)     decoupled: - lr weightDecay theta
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function nadam(options: NadamOptions = {}): BaseOptimizer {
   const resolved = readOptions('nadam', nadamOptions, options)

@@ -17,7 +17,7 @@ export type OptionSpecs<Options extends object> = { readonly [Name in keyof Opti
 /**
  * Fills in the defaults of options and checks their values.
  * @param owner the optimizer, for messages
- * @throws 'invalid-option' naming the option, its value and the allowed values
+ * @throws OnnxIreError `invalid-option` naming the option, its value and the allowed values
  */
 export function readOptions<Options extends object>(
   owner: string,

@@ -43,7 +43,7 @@ interface StepPlan {
 /**
  * Resolves the settings of all tensors at step `step`.
  * @param parameters the names of all tensors
- * @throws 'invalid-option' for a name that is not a parameter, and for a misspelt or out-of-range field
+ * @throws OnnxIreError `invalid-option` for a name that is not a parameter, and for a misspelt or out-of-range field
  */
 export function planStep(
   base: BaseOptimizer,

@@ -43,7 +43,7 @@ export const plateauStart: PlateauState = Object.freeze({ factor: 1, best: null,
  * The state after an evaluation. The learning rate is base lr * `learningRateFactor(...)` * `state.factor`. A value
  * that is not finite is no improvement. For negative values, of which PyTorch takes `best * (1 - threshold)`, the
  * threshold is a share of the magnitude.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function plateauStep(schedule: PlateauSchedule, state: PlateauState, value: number): PlateauState {
   const { mode, factor, patience, threshold, cooldown, floor } = checkPlateau(schedule)
@@ -62,7 +62,7 @@ function improves(mode: 'min' | 'max', value: number, best: number, threshold: n
 
 /**
  * A plateau schedule with its defaults filled in.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function checkPlateau(schedule: PlateauSchedule) {
   const owner = 'schedule plateau'

@@ -52,7 +52,7 @@ export const prodigyOptions: OptionSpecs<ProdigyOptions> = {
  *     D <- max(D, dCoefficient r / sum(abs(q)))          for the next step
  *
  * The state is m, v, q and theta - x0. With IRE, theta is the enhanced one, and so is the distance.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function prodigy(options: ProdigyOptions = {}): BaseOptimizer {
   const resolved = readOptions('prodigy', prodigyOptions, options)

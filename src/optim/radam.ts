@@ -34,7 +34,7 @@ export const radamOptions: OptionSpecs<RadamOptions> = {
  *     d = -lr m / (1 - beta1^t)                                         otherwise
  *     d <- d - lr weightDecay theta                                decoupled
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function radam(options: RadamOptions = {}): BaseOptimizer {
   const resolved = readOptions('radam', radamOptions, options)

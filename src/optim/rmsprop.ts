@@ -40,7 +40,7 @@ export const rmspropOptions: OptionSpecs<RmspropOptions> = {
  *     d = -lr b                                     -lr u without momentum
  *
  * v - a^2 below 0, which only rounding produces, counts as 0; PyTorch returns NaN then.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function rmsprop(options: RmspropOptions = {}): BaseOptimizer {
   const resolved = readOptions('rmsprop', rmspropOptions, options)

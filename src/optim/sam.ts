@@ -64,7 +64,7 @@ export interface SamOptimizer extends Readonly<Required<SamOptions>> {
  * = g. LookSAM takes the gradient s after the ascent at every `interval`-th step, and stores its component c = s -
  * (s g / ||g||^2) g; at the other steps it takes one gradient, and uses g + alpha ||g|| / ||c|| c. Both store one array
  * per parameter.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function sam(base: BaseOptimizer, options: SamOptions = {}): SamOptimizer {
   if (base?.kind !== 'base')

@@ -81,7 +81,7 @@ export const scheduleFreeSgdOptions: OptionSpecs<ScheduleFreeSgdOptions> = {
  * The model is trained at y, and evaluated and exported at the average x = y + (1 - 1 / beta1) (z - y). The state is z
  * - y and v; W follows from t. IRE multiplies u, in y and in z, so that x, y and z keep their relation. `schedule` and
  * `ema` of a trainer are rejected: x is the average, and takes the place of a decay.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function scheduleFreeAdamw(options: ScheduleFreeAdamwOptions = {}): BaseOptimizer {
   const resolved = readOptions('scheduleFreeAdamw', scheduleFreeAdamwOptions, options)
@@ -112,7 +112,7 @@ export function scheduleFreeAdamw(options: ScheduleFreeAdamwOptions = {}): BaseO
 /**
  * Schedule-Free SGD (Defazio et al. 2024, arXiv 2405.15682), as the authors' `SGDScheduleFree`: `scheduleFreeAdamw`
  * with u = g + weightDecay y, and momentum for beta1.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function scheduleFreeSgd(options: ScheduleFreeSgdOptions = {}): BaseOptimizer {
   const resolved = readOptions('scheduleFreeSgd', scheduleFreeSgdOptions, options)

@@ -91,7 +91,7 @@ export type Schedule =
  * @param totalSteps the steps of the whole run, which `cosine`, `linear` and `one-cycle` need; Infinity if the run has
  * no end
  * @param stepsPerEpoch for `per: 'epoch'`; undefined if the length of the data is unknown
- * @throws 'invalid-option', also if the schedule needs a number that is unknown
+ * @throws OnnxIreError `invalid-option`, also if the schedule needs a number that is unknown
  */
 export function learningRateFactor(
   schedule: Schedule,
@@ -108,7 +108,7 @@ export function learningRateFactor(
 
 /**
  * Checks a schedule before it is used.
- * @throws 'invalid-option' for an unknown kind, a misspelt or out-of-range field
+ * @throws OnnxIreError `invalid-option` for an unknown kind, a misspelt or out-of-range field
  */
 export function checkSchedule(schedule: Schedule): void {
   curveOf(schedule)

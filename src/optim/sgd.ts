@@ -32,7 +32,7 @@ export const sgdOptions: OptionSpecs<SgdOptions> = {
  *     b <- g on the first step, then momentum b + (1 - dampening) g
  *     d = -lr (nesterov ? g + momentum b : b)
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function sgd(options: SgdOptions = {}): BaseOptimizer {
   const resolved = readOptions('sgd', sgdOptions, options)

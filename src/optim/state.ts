@@ -59,7 +59,7 @@ export function cloneState({ step, moments, mask, estimate }: OptimizerState): O
 /**
  * Returns the moments of an optimizer, with that of SAM if its variant has one.
  * @param holds the arrays that this process stores; default all
- * @throws 'invalid-data' if the state belongs to another optimizer or other parameters
+ * @throws OnnxIreError `invalid-data` if the state belongs to another optimizer or other parameters
  */
 export function momentsOf(
   { sam }: Layers,
@@ -134,7 +134,8 @@ export function saveState({ step, moments, mask, estimate }: OptimizerState): Sa
  * Restores a state of `saveState`, in new arrays. Training continues bit for bit.
  * @param rules as those of `initialState`
  * @param holds the arrays that this process stores; the others of `saved` are ignored. Default all
- * @throws 'checkpoint' if an array or number is missing, unexpected, of another length or precision, or NaN
+ * @throws OnnxIreError `checkpoint` if an array or number is missing, unexpected, of another length or precision, or
+ * NaN
  */
 export function loadState(
   optimizer: Optimizer,

@@ -15,7 +15,7 @@ import type { Recipe } from './recipe.js'
 /**
  * Creates the options of `Trainer.create` from a recipe, except the runtime.
  * @param models `teacher`: the model of `recipe.teacher`, if the recipe has one
- * @throws 'invalid-option', also if the recipe has a teacher and its model is not given
+ * @throws OnnxIreError `invalid-option`, also if the recipe has a teacher and its model is not given
  * @example
  * ```ts
  * const trainer = await Trainer.create(model, { runtime, ...trainerOptions(recipe) })

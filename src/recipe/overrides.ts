@@ -4,7 +4,7 @@ import { OnnxIreError } from '../util/errors.js'
  * Returns a copy of a JSON value with some fields changed. An assignment is `path=value`: the path is field names (and
  * indices of list elements) separated by dots; the value is JSON, or a string if it is not valid JSON; `null` removes
  * the field. Missing objects on the path are created.
- * @throws 'invalid-option' for an invalid assignment, or a path through a value without fields
+ * @throws OnnxIreError `invalid-option` for an invalid assignment, or a path through a value without fields
  */
 export function applyOverrides(value: unknown, assignments: readonly string[]): unknown {
   return assignments.reduce((whole, assignment) => {

@@ -12,7 +12,7 @@ import { findSourceProblems, findTextProblems, sourceSchema } from './sources/so
 /**
  * Parses and checks the text of a recipe file.
  * @param assignments changes applied before the check, each `path=value`, as in `onnx-ire train --set`
- * @throws 'invalid-recipe' with every invalid field, its value and the allowed values
+ * @throws OnnxIreError `invalid-recipe` with every invalid field, its value and the allowed values
  * @example
  * ```ts
  * const recipe = parseRecipe(await readFile('recipe.json', 'utf8'), ['optimizer.lr=0.001'])
@@ -26,7 +26,7 @@ export function parseRecipe(text: string, assignments: readonly string[] = []): 
 
 /**
  * Checks that a value is a recipe.
- * @throws 'invalid-recipe' with every invalid field, its value and the allowed values
+ * @throws OnnxIreError `invalid-recipe` with every invalid field, its value and the allowed values
  */
 export const checkRecipe = (value: unknown): Recipe =>
   checkAgainst<Recipe>('recipe', recipeSchema, value, findRecipeProblems)

@@ -40,7 +40,7 @@ interface RecipeContext {
 /**
  * Resolves the fields of a recipe that depend on the model or the data: balanced class weights become numbers, mixup
  * gets the number of classes and the inputs to mix, and the loss of mixed examples compares probabilities.
- * @throws 'invalid-option', 'invalid-data'
+ * @throws OnnxIreError `invalid-option`, `invalid-data`
  */
 export async function resolveRecipe<R extends Pick<Recipe, 'loss' | 'mixup'>>(
   recipe: R,

@@ -12,7 +12,7 @@ export interface InputInfo {
 /**
  * Returns the feeds in the order of `inputs`. Checks what onnxruntime ignores silently or reports without the name of
  * the input: missing and unknown names, dtypes, array classes and lengths. onnxruntime checks shapes itself.
- * @throws 'invalid-data' naming the input
+ * @throws OnnxIreError `invalid-data` naming the input
  */
 export function checkFeeds(inputs: readonly InputInfo[], feeds: Tensors): Tensor[] {
   checkFeedNames(inputs, feeds)

@@ -28,7 +28,8 @@ export interface Program {
    * Runs the model once. Every graph input must be fed, and no other name (onnxruntime silently ignores unknown names;
    * here they are an `invalid-data` error). The arrays of `feeds` are read when the run starts: do not change them
    * until the promise settles. Outputs never share memory with them.
-   * @throws 'invalid-data' naming the input, and 'runtime' with onnxruntime's own message; the program stays usable
+   * @throws OnnxIreError `invalid-data` naming the input, and `runtime` with onnxruntime's own message; the program
+   * stays usable
    */
   run(feeds: Tensors): Promise<Tensors>
   /**
@@ -63,12 +64,13 @@ export interface Runtime {
   readonly helpers?: Helpers
   /**
    * Compiles serialized ONNX.
-   * @throws 'runtime' with onnxruntime's own message if it rejects the model
+   * @throws OnnxIreError `runtime` with onnxruntime's own message if it rejects the model
    */
   compile(model: Uint8Array, hints?: CompileHints): Promise<Program>
   /**
    * Creates a zeroed array of `length` elements in memory that this runtime reads fastest, for tensors that are fed
-   * repeatedly, such as parameters that the optimizer updates between runs. @throws 'invalid-data' for strings
+   * repeatedly, such as parameters that the optimizer updates between runs. @throws OnnxIreError `invalid-data` for
+   * strings
    */
   allocate(dtype: DType, length: number): TypedArray
   /** Frees every program and stops workers after the calls made before. New calls are rejected immediately. */
@@ -93,12 +95,15 @@ export interface Helpers {
   /**
    * Executes the pieces 0 to `pieces - 1` of some work, each once: in the calling thread by `execute`, or in a helper,
    * in the way that `message` describes. Returns when all are executed.
-   * @throws 'runtime' if a helper fails; pieces may have been executed then
+   * @throws OnnxIreError `runtime` if a helper fails; pieces may have been executed then
    */
   run(message: unknown, pieces: number, execute: (piece: number) => void): void
 }
 
-/** Creates a zeroed array of `length` elements; 4-bit types pack two to a byte. @throws 'invalid-data' for strings */
+/**
+ * Creates a zeroed array of `length` elements; 4-bit types pack two to a byte. @throws OnnxIreError `invalid-data` for
+ * strings
+ */
 export function allocate(dtype: DType, length: number, memory: 'own' | 'shared' = 'own'): TypedArray {
   const { array, bits } = dtypes[dtype]
   if (array === null) throw new OnnxIreError('invalid-data', 'string tensors have no typed array')

@@ -25,8 +25,8 @@ const maxCombinations = 100_000
 /**
  * Lists the combinations of values that a sweep tries: all of them, the last axis fastest; or `trials` of them, chosen
  * by the seed, without repetition if no axis is a range.
- * @throws 'invalid-option' for no axis, an empty one or an impossible range; a range without `trials`; a grid of more
- * than 100,000 combinations
+ * @throws OnnxIreError `invalid-option` for no axis, an empty one or an impossible range; a range without `trials`; a
+ * grid of more than 100,000 combinations
  */
 export function listCombinations(over: SweepAxes, trials?: number, seed = 0): SweepValues[] {
   const axes = Object.entries(over)

@@ -18,7 +18,7 @@ interface Reader {
  * Describes the trained tensors for an optimizer that treats tensors by shape or role. A hidden matrix is a weight that
  * only matrix products and convolutions read, in one layer that is not the last; a group's `matrix` changes that.
  * @param graph the model, with parameters of the same names
- * @throws 'invalid-option' for a group with `matrix: true` and a tensor that is no matrix
+ * @throws OnnxIreError `invalid-option` for a group with `matrix: true` and a tensor that is no matrix
  */
 export function describeTensors(
   parameters: ReadonlyMap<string, Value>,

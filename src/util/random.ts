@@ -32,7 +32,7 @@ export class Random {
 
   /**
    * @param seed an integer in [0, 2^53)
-   * @throws 'invalid-option'
+   * @throws OnnxIreError `invalid-option`
    */
   constructor(seed: number)
   /** @param state result of `state()`; the new generator continues from there */
@@ -98,7 +98,7 @@ export class Random {
    * Samples from the density exp(-H(x)) up to a factor, with the Huber loss H: x^2 / 2 for |x| <= delta, else delta
    * (|x| - delta / 2). The tails are exponential beyond delta; the middle is normal samples inside [-delta, delta].
    * Their masses are 2 exp(-delta^2 / 2) / delta and sqrt(2 pi) before the rejection.
-   * @throws 'invalid-option' unless delta is positive
+   * @throws OnnxIreError `invalid-option` unless delta is positive
    */
   huber(delta: number): number {
     if (!(delta > 0 && Number.isFinite(delta)))
@@ -119,7 +119,7 @@ export class Random {
   /**
    * Samples a gamma variable with the given shape and scale 1, by Marsaglia and Tsang (2000), A simple method for
    * generating gamma variables.
-   * @throws 'invalid-option' unless the shape is positive
+   * @throws OnnxIreError `invalid-option` unless the shape is positive
    */
   gamma(shape: number): number {
     return Math.exp(this.#logGamma(shape))
@@ -128,7 +128,7 @@ export class Random {
   /**
    * Samples Beta(a, b) as x / (x + y) of two gamma variables, from their logarithms, which do not underflow for small
    * shapes.
-   * @throws 'invalid-option' unless both are positive
+   * @throws OnnxIreError `invalid-option` unless both are positive
    */
   beta(a: number, b: number): number {
     const x = this.#logGamma(a)
@@ -154,7 +154,7 @@ export class Random {
 
   /**
    * Samples a uniform integer in [0, n).
-   * @throws 'invalid-option' unless n is an integer in [1, 2^53)
+   * @throws OnnxIreError `invalid-option` unless n is an integer in [1, 2^53)
    */
   integer(n: number): number {
     if (!Number.isSafeInteger(n) || n < 1)

@@ -46,7 +46,7 @@ interface Quadrature {
  *
  * v has random signs over sqrt(size), theta_i are the eigenvalues of the Lanczos matrix T and w_i the squared first
  * components of its eigenvectors. The quadrature is exact for polynomials f up to degree 2 steps - 1.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export async function spectralDensity(
   operator: SymmetricOperator,

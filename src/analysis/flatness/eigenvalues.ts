@@ -35,7 +35,7 @@ export interface Eigenvalues {
  * eigenvector s_i, the matrix has an eigenvalue within beta |s_mi| (Parlett 1998, section 13.2). The bounds do not
  * include the error of the products, about 1e-6 of the largest eigenvalue in float32. One copy of a multiple eigenvalue
  * is found, unless the steps exhaust the matrix.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export async function topEigenvalues(
   operator: SymmetricOperator,

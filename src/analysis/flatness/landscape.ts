@@ -23,7 +23,7 @@ export interface Landscape {
 /**
  * The loss L(theta + a d + b e) over a plane spanned by two random directions d and e, normalized per filter (Li et al.
  * 2018, arXiv 1712.09913), so that the picture does not depend on the relative scale of layers.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export async function lossLandscape(
   surface: LossSurface,

@@ -32,7 +32,7 @@ export interface Sharpness {
  *
  * `average` is the mean over random unit vectors. u and -u are evaluated in pairs, which cancels the first-order term
  * and leaves about rho^2 tr H / (2 size).
- * @throws 'invalid-option', 'not-finite'
+ * @throws OnnxIreError `invalid-option`, `not-finite`
  */
 export async function sharpness(
   surface: LossSurface,

@@ -39,7 +39,7 @@ const minProbes = 10
 /**
  * Hutchinson's estimator of a trace (Hutchinson 1990): tr A = E[v^T A v] for v with independent random signs. Its
  * variance 2 (||A||_F^2 - sum_i a_ii^2) is the smallest among probes with independent entries.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export async function hutchinsonTrace(
   operator: SymmetricOperator,

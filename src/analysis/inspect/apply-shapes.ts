@@ -29,7 +29,7 @@ interface SizedModel {
 /**
  * The model with the lengths of its inputs filled in: those given, and `batch` for a leading length that the file
  * leaves open. A length that the file names is the same at every occurrence of the name.
- * @throws 'invalid-option' if a shape is given for an unknown input or contradicts the file
+ * @throws OnnxIreError `invalid-option` if a shape is given for an unknown input or contradicts the file
  */
 export function applyShapes(model: Model, given: InputShapes, batch: number): SizedModel {
   const inputs = listInputs(model.proto)

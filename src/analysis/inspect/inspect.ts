@@ -76,8 +76,8 @@ const largerBatch = 32
 
 /**
  * Inspects a model without running it. Faults of the model are reported, not thrown.
- * @throws 'invalid-option' if `shapes` names no input or contradicts the file, or if `recompute` has a name that the
- *   model does not have
+ * @throws OnnxIreError `invalid-option` if `shapes` names no input or contradicts the file, or if `recompute` has a
+ *   name that the model does not have
  *
  * @example
  * ```ts

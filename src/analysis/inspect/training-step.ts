@@ -50,7 +50,7 @@ interface TrainingStep {
 
 /**
  * Builds a training step without a loss.
- * @throws 'not-differentiable', and 'invalid-option' for names in `recompute` that the model does not have
+ * @throws OnnxIreError `not-differentiable`, and `invalid-option` for names in `recompute` that the model does not have
  */
 export function buildTrainingStep(graph: Graph, names: ReadonlySet<string>, recompute?: Recompute): TrainingStep {
   const { parameters, outputs } = toFloat32(graph)

@@ -201,7 +201,7 @@ export const scalarFeed = (x: number): Tensor => tensorFrom('float32', [], [x])
 
 /**
  * Returns the gradient of a parameter.
- * @throws 'invalid-data' if it is missing or misshapen
+ * @throws OnnxIreError `invalid-data` if it is missing or misshapen
  */
 export function gradientOf(
   gradients: DeviceTensors,

@@ -37,7 +37,7 @@ export interface MeasuredLabels {
 /**
  * Trains a recipe, without a run folder, and measures after every evaluation interval by how much the score of the
  * given class of every training example exceeds those of the others.
- * @throws 'invalid-recipe' if the loss does not compare one output with class numbers
+ * @throws OnnxIreError `invalid-recipe` if the loss does not compare one output with class numbers
  */
 export async function measureLabels(
   recipe: Recipe,

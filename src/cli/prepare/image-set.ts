@@ -35,7 +35,7 @@ export interface ImageReport extends Report {
 /** Largest number of pixels in an IDX file, which is read into memory as a whole. */
 const maxBytes = 2 ** 31 - 1024
 
-/** Throws 'invalid-data' if an IDX file cannot hold so many images. */
+/** Throws `invalid-data` if an IDX file cannot hold so many images. */
 export function checkImageCount(images: number, size: readonly number[]): void {
   const bytes = size.reduce((a, b) => a * b, images)
   if (bytes <= maxBytes) return

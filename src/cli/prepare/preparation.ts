@@ -48,7 +48,7 @@ export class Preparation {
    * Begins a preparation, or resumes one of the same plan.
    * @param plan everything that determines the data set, as plain data
    * @returns the report if the data set is already complete
-   * @throws 'io', or 'invalid-option' if the folder holds a data set of another plan
+   * @throws OnnxIreError `io`, or `invalid-option` if the folder holds a data set of another plan
    */
   static async open(
     output: string,

@@ -39,7 +39,7 @@ interface HeatMap {
  * those of runs of different length.
  * @param names the two settings. Default: the last two with several values
  * @returns null for fewer than two axes
- * @throws 'invalid-option' for an unknown name
+ * @throws OnnxIreError `invalid-option` for an unknown name
  */
 export function createHeatMap(
   trials: readonly SweepTrial[],

@@ -4,7 +4,7 @@ import { OnnxIreError } from '../../util/errors.js'
 /**
  * Parses the values of `--over`, each `path=values`: values separated by commas, as JSON or as words, or a range
  * `from..to`, of integers if both ends are written as integers.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function parseOver(given: readonly string[]): SweepAxes {
   const axes = new Map<string, SweepAxis>()

@@ -55,8 +55,8 @@ export class SweepFolder {
 
   /**
    * Begins a sweep, or continues the one in the folder. Returns a function that unlocks the folder.
-   * @throws 'invalid-option' if the folder holds a sweep and neither `resume` nor `force` is set, or another sweep;
-   * 'locked'
+   * @throws OnnxIreError `invalid-option` if the folder holds a sweep and neither `resume` nor `force` is set, or
+   * another sweep; `locked`
    */
   async begin(
     recipe: Recipe,

@@ -37,7 +37,7 @@ export interface AugmentedMasksOptions {
  * Augments the images of a data set in training: float32 [n, C, rows, columns] (or NHWC) are converted back to pixel
  * values, augmented, and normalized again. Random numbers come from the batch's `context.random`. In evaluation images
  * are unchanged, except by augmentations that change the size.
- * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' for a tensor that does not hold images
+ * @throws OnnxIreError `invalid-option`; when a batch is loaded, `invalid-data` for a tensor that does not hold images
  * @example
  * ```ts
  * const image = { mean: [0.491, 0.482, 0.447], std: [0.247, 0.243, 0.262] }

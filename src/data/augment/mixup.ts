@@ -28,7 +28,7 @@ export interface MixupOptions {
  *
  * and its one-hot label in the same way. In evaluation inputs are unchanged. Labels are float32 [n, classes] in both
  * cases, for a loss with probabilities.
- * @throws 'invalid-option'; when a batch is loaded, 'invalid-data' with the tensor that cannot be mixed
+ * @throws OnnxIreError `invalid-option`; when a batch is loaded, `invalid-data` with the tensor that cannot be mixed
  * @example
  * ```ts
  * const train = mixup(data, { alpha: 0.2, classes: 10, labels: 'labels' })

@@ -17,7 +17,7 @@ export interface RandAugmentOptions {
  * RandAugment (Cubuk et al. 2020) as defined by torchvision: random operations out of 14, applied one after the other,
  * all with the strength m = magnitude / (bins - 1), and a random sign for signed operations. Pixels are rounded to
  * bytes first; geometric operations use the nearest pixel and fill with black.
- * @throws 'invalid-option'; 'invalid-data' for images that are neither gray nor RGB
+ * @throws OnnxIreError `invalid-option`; `invalid-data` for images that are neither gray nor RGB
  */
 export function randAugment(options: RandAugmentOptions = {}): Augmentation {
   const owner = 'randAugment'

@@ -21,7 +21,7 @@ export type AugmentationSpec =
 
 /**
  * Creates an augmentation from plain data.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  * @example
  * ```ts
  * createAugmentation({ kind: 'crop', padding: 4 })

@@ -24,7 +24,7 @@ export interface RandomCropOptions {
 /**
  * Crops the padded image at a random position, all equally likely (torchvision's RandomCrop); in evaluation at the
  * center.
- * @throws 'invalid-option', also for a crop larger than the image
+ * @throws OnnxIreError `invalid-option`, also for a crop larger than the image
  */
 export function randomCrop(options: RandomCropOptions = {}): Augmentation {
   const owner = 'randomCrop'
@@ -91,7 +91,7 @@ export interface RandomResizedCropOptions {
  * Crops a random part of the image and resizes it (Szegedy et al. 2015; torchvision's RandomResizedCrop). Its share of
  * the area and the logarithm of its width / height are uniform; resizing is bilinear, as in `imageColumn`. In
  * evaluation, crops the center, of the enlarged image if the image is smaller.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function randomResizedCrop(options: RandomResizedCropOptions): Augmentation {
   const owner = 'randomResizedCrop'
@@ -177,7 +177,7 @@ function resizeBilinear(image: FloatImage, rows: number, columns: number): Float
 
 /**
  * Flips the image horizontally with a probability, by default 1/2.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function randomFlip(options: { readonly probability?: number | undefined } = {}): Augmentation {
   checkNames('randomFlip', options, ['probability'])
@@ -203,7 +203,7 @@ export interface CutoutOptions {
 /**
  * Cutout (DeVries and Taylor 2017): replaces a random square by the mean of the data set. Its center is a random pixel,
  * all equally likely, so that part of the square may be outside the image.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function cutout(options: CutoutOptions): Augmentation {
   checkNames('cutout', options, ['size', 'count'])

@@ -21,7 +21,7 @@ const labelBytes = { 10: [10], 100: [20, 100] } as const
  * Parses a file of CIFAR's binary version: per image the class in one byte (CIFAR-10), or superclass and class in two
  * bytes (CIFAR-100), then 1024 bytes each of red, green and blue, row by row
  * (https://www.cs.toronto.edu/~kriz/cifar.html).
- * @throws 'invalid-data' with the offset of the error
+ * @throws OnnxIreError `invalid-data` with the offset of the error
  */
 export function parseCifar(bytes: Uint8Array, classes: 10 | 100): CifarImages {
   const limits = labelBytes[classes]

@@ -309,7 +309,7 @@ const columnOptions = ['columns', 'as', 'classes', 'dims', 'impute', 'scale', 'p
 /**
  * Resolves the fields of every tensor from the header.
  * @param substitute replacement of missing numbers
- * @throws 'invalid-option' for columns that the header does not have
+ * @throws OnnxIreError `invalid-option` for columns that the header does not have
  */
 function planTensors(
   header: readonly string[],

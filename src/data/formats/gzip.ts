@@ -8,7 +8,7 @@ const maxRatio = 200
 
 /**
  * Checks the decompressed length of gzip data, which a small file can make larger than any memory.
- * @throws 'invalid-data' if it exceeds 64 MiB and 200 times the compressed size
+ * @throws OnnxIreError `invalid-data` if it exceeds 64 MiB and 200 times the compressed size
  */
 export function checkExpansion(path: string, compressed: number, decompressed: number): void {
   if (decompressed > smallBytes && decompressed > maxRatio * compressed)

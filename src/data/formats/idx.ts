@@ -16,7 +16,7 @@ const types: Readonly<Record<number, DType>> = {
  * Parses a file in IDX format, the format of MNIST (http://yann.lecun.com/exdb/mnist): two zero bytes, the element
  * type, the rank, then each dimension as 32 bits and the elements, all big-endian. Byte tensors are views of the file,
  * not copies.
- * @throws 'invalid-data' with the offset of the error
+ * @throws OnnxIreError `invalid-data` with the offset of the error
  * @example
  * ```ts
  * const pixels = parseIdx(new Uint8Array(await file.arrayBuffer()))

@@ -35,7 +35,7 @@ export function encodeTokenHeader(header: TokenFileHeader): Uint8Array {
  * Parses the header of a token file.
  * @param bytes the first 32 bytes of the file, or all bytes of a shorter one
  * @param size size of the whole file in bytes
- * @throws 'invalid-data' with the offset of the error
+ * @throws OnnxIreError `invalid-data` with the offset of the error
  */
 export function parseTokenHeader(bytes: Uint8Array, size: number): TokenFileHeader {
   if (magic !== String.fromCharCode(...bytes.subarray(0, magic.length)))

@@ -37,7 +37,7 @@ const optionNames = ['size', 'fit', 'channels', 'scale', 'mean', 'std', 'backgro
  * Creates a column of images from bytes: (scale * pixel - mean) / std, resized bilinearly, as float32 [N, C, rows,
  * columns] or [N, rows, columns, C]. Images are converted batch by batch; the data set stays in bytes.
  * @param pixels uint8, [N, rows, columns] or [N, rows, columns, channels]
- * @throws 'invalid-data' if `pixels` has another dtype or rank, 'invalid-option'
+ * @throws OnnxIreError `invalid-data` if `pixels` has another dtype or rank, `invalid-option`
  * @example
  * ```ts
  * fromArrays({ image: imageColumn(pixels, { size: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }), label })

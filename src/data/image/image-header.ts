@@ -10,7 +10,7 @@ const maxSide = 2 ** 16
  * Checks the header of a JPEG, PNG, WebP, GIF or AVIF image and returns its size. A small file can declare an image
  * that takes gigabytes, so the header is checked before the image is decoded.
  * @returns columns and rows as stored, before the orientation is applied
- * @throws 'invalid-data' naming a file of another format, or of an image that is too large
+ * @throws OnnxIreError `invalid-data` naming a file of another format, or of an image that is too large
  */
 export function checkImageHeader(name: string, bytes: Uint8Array): readonly [columns: number, rows: number] {
   const size = readSize(bytes)

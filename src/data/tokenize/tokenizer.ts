@@ -24,7 +24,7 @@ export class Tokenizer {
 
   /**
    * @param json the parsed content of a tokenizer.json
-   * @throws 'invalid-data' if the content is not a tokenizer.json
+   * @throws OnnxIreError `invalid-data` if the content is not a tokenizer.json
    */
   constructor(json: unknown) {
     if (!isTokenizer(json))

@@ -25,7 +25,7 @@ export interface BpeVocabulary {
  * within the words is merged to a new token, repeatedly. Of equally frequent pairs the one with the smallest token
  * numbers is merged first, as in HuggingFace's trainer.
  * @param words words with their number of occurrences, such as a WordCounts
- * @throws 'invalid-option', or 'invalid-data' if there are no words
+ * @throws OnnxIreError `invalid-option`, or `invalid-data` if there are no words
  * @example
  * ```ts
  * const counts = new WordCounts()

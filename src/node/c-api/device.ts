@@ -31,7 +31,7 @@ class NativeTensor implements DeviceTensor {
   }
 
   /**
-   * onnxruntime's value, for calls on `engine`; `what` names the tensor in messages. Throws 'invalid-data', 'runtime'.
+   * onnxruntime's value, for calls on `engine`; `what` names the tensor in messages. Throws `invalid-data`, `runtime`.
    */
   value(engine: Engine, what: string): Value {
     if (this.engine !== engine) throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
@@ -119,7 +119,7 @@ function deviceProgram(
   }
 }
 
-/** Returns the feeds in the order of the model's inputs. Throws 'invalid-data' naming the input. */
+/** Returns the feeds in the order of the model's inputs. Throws `invalid-data` naming the input. */
 function orderFeeds(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
   const known = new Set(inputs.map(({ name }) => name))
   const onHost: Record<string, Tensor> = emptyRecord()

@@ -60,7 +60,7 @@ export class Engine {
   #busy = false
   #lost: OnnxIreError | undefined
 
-  /** @throws 'runtime' if the provider cannot start, with the reason; 'invalid-option' */
+  /** @throws OnnxIreError `runtime` if the provider cannot start, with the reason; `invalid-option` */
   constructor(ort: Ort, provider: Provider, options: EngineOptions) {
     this.#ort = ort
     this.#invoke = options.blocking ? (call, ...args) => call(...args) : (call, ...args) => call.later(...args)
@@ -227,7 +227,7 @@ const levels = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 }
 
 const modes = { sequential: 0, parallel: 1 }
 
-/** Creates `OrtSessionOptions` from the options of `node`, with the defaults of `node`. Throws 'invalid-option'. */
+/** Creates `OrtSessionOptions` from the options of `node`, with the defaults of `node`. Throws `invalid-option`. */
 function sessionOptions(ort: Ort, options: NodeOptions & { readonly threads: number }): Handle {
   const session = options.session ?? {}
   const handle = new Handle(

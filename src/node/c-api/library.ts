@@ -31,7 +31,7 @@ let loaded: Library | undefined
 /**
  * Loads the libonnxruntime inside onnxruntime-node, once per thread, and never unloads it. The official binding uses
  * the same file, so both share one copy in memory.
- * @throws 'runtime' if koffi or onnxruntime-node is missing or has an unsupported version
+ * @throws OnnxIreError `runtime` if koffi or onnxruntime-node is missing or has an unsupported version
  */
 export function library(): Library {
   loaded ??= load()
@@ -83,7 +83,7 @@ function load(): Library {
   }
 }
 
-/** Throws 'runtime' for another release: its function table may differ, and a wrong call crashes the process. */
+/** Throws `runtime` for another release: its function table may differ, and a wrong call crashes the process. */
 function checkRelease(version: string, what: string) {
   if (version.startsWith(`${release}.`)) return
   throw new OnnxIreError(

@@ -46,7 +46,7 @@ export interface Ort extends Api {
 
 let ready: Ort | undefined
 
-/** Returns onnxruntime's C API in this thread; the first call loads it. Throws 'runtime'. */
+/** Returns onnxruntime's C API in this thread; the first call loads it. Throws `runtime`. */
 export function ort(): Ort {
   ready ??= open()
   return ready

@@ -13,7 +13,7 @@ export interface Provider {
   readonly kind: 'cpu' | 'cuda'
   /** Memory of the provider, by onnxruntime's name. */
   readonly memory: { readonly name: string; readonly device: number }
-  /** Adds the provider before the CPU to session options. Throws 'runtime' naming what is missing. */
+  /** Adds the provider before the CPU to session options. Throws `runtime` naming what is missing. */
   append(ort: Ort, sessionOptions: bigint): void
 }
 
@@ -77,7 +77,7 @@ function requireLibraries(folder: string) {
   )
 }
 
-/** Number of NVIDIA GPUs that this process may use. Throws 'runtime' if the driver is missing or fails. */
+/** Number of NVIDIA GPUs that this process may use. Throws `runtime` if the driver is missing or fails. */
 function cudaDevices(): number {
   const { load } = library()
   const name = process.platform === 'win32' ? 'nvcuda.dll' : 'libcuda.so.1'

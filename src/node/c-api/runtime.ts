@@ -34,7 +34,7 @@ export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | '
  * memory between runs (`Runtime.device`), so that CUDA trains without copying parameters to the GPU and gradients back,
  * and arrays in shared memory are read in place. Several threads update the parameters of a trainer. It needs the
  * package koffi, an optional dependency of this one. One run at a time. On the CPU `node()` creates it if koffi loads.
- * @throws 'runtime' naming what is missing, 'invalid-option'
+ * @throws OnnxIreError `runtime` naming what is missing, `invalid-option`
  * @example
  * const runtime = cApi({ provider: 'cuda' })
  */

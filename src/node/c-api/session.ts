@@ -25,7 +25,7 @@ export class Session implements Owner {
 
   /**
    * Compiles a model, whose bytes must not change meanwhile, and releases `options`. Throws `OrtFailure` with
-   * onnxruntime's message, and 'runtime' for inputs and outputs that are not tensors.
+   * onnxruntime's message, and `runtime` for inputs and outputs that are not tensors.
    */
   static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<Session> {
     const out = new BigUint64Array(1)

@@ -24,7 +24,7 @@ const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
 /**
  * Iterates over the bytes of a file in blocks. Gzip data are decompressed, whatever the name of the file. The file is
  * closed when the iteration ends.
- * @throws 'io' if the file cannot be read, 'invalid-data' if its gzip data are damaged
+ * @throws OnnxIreError `io` if the file cannot be read, `invalid-data` if its gzip data are damaged
  */
 export async function* iterateBytes(path: string): AsyncGenerator<Uint8Array, void, undefined> {
   try {
@@ -66,7 +66,7 @@ async function openBytes(path: string): Promise<Readable | AsyncGenerator<Uint8A
 /**
  * Reads a whole file into memory, decompressed like `iterateBytes`.
  * @param limit largest number of bytes, after decompression; Node has the same default for reading a file
- * @throws like `iterateBytes`, and 'invalid-data' for a larger file
+ * @throws OnnxIreError like `iterateBytes`, and `invalid-data` for a larger file
  */
 export async function readBytes(path: string, limit = 2 ** 31): Promise<Uint8Array> {
   const blocks: Uint8Array[] = []

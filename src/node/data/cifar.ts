@@ -32,7 +32,7 @@ const files = {
 
 /**
  * Reads CIFAR-10 from the folder of its binary version, cifar-10-batches-bin: 50,000 training or 10,000 test images.
- * @throws 'io', or 'invalid-data' naming file and offset
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and offset
  * @example
  * const { pixels, labels } = await readCifar10('cifar-10-batches-bin', 'train')
  * const normalization = { mean: [0.491, 0.482, 0.447], std: [0.247, 0.243, 0.262] }

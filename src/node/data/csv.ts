@@ -25,7 +25,7 @@ import { addClassNames, type OpenContext, type OpenedSource } from './data-sourc
  * const iris = await readCsv('iris.csv', { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
  * iris.classes.label // ['setosa', 'versicolor', 'virginica']
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` naming file, line and column
  */
 export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & WithClassNames> =>
   parseCsvDataset(csvFile(path), options)
@@ -33,7 +33,7 @@ export const readCsv = (path: string, options: CsvOptions): Promise<Dataset & Wi
 /**
  * Streams a CSV file of any size during training. If class names are missing from the options, the file is read once
  * first to collect the names and count the examples.
- * @throws like `readCsv`; errors of a record when it is reached
+ * @throws OnnxIreError like `readCsv`; errors of a record when it is reached
  */
 export const streamCsv = async (path: string, options: StreamCsvOptions): Promise<ExampleStream & WithClassNames> => ({
   ...(await parseCsvStream(csvFile(path), options)),
@@ -49,7 +49,7 @@ const csvFile = (path: string): CsvFile => ({
 /**
  * Iterates over the records of a CSV file (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark),
  * starting with the header. Empty lines are skipped. All records have the same number of fields.
- * @throws 'io', or 'invalid-data' naming file and line
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  */
 async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
   yield* parseRecords<string[]>(path, delimiter, {})

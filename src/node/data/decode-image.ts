@@ -10,8 +10,8 @@ import { requirePackage } from '../runtime/packages.js'
  * The EXIF orientation is applied, color profiles are not (like PIL and torchvision). Shrinking averages over all
  * source pixels of a target pixel (libvips, linear kernel), like bilinear resizing in PIL. Runs outside of the
  * JavaScript thread.
- * @throws 'io', 'runtime' if sharp is not installed, or 'invalid-data' naming a file that is damaged, of another
- * format, or larger than 2^25 pixels
+ * @throws OnnxIreError `io`, `runtime` if sharp is not installed, or `invalid-data` naming a file that is damaged, of
+ * another format, or larger than 2^25 pixels
  */
 export async function decodeImage(
   path: string,

@@ -26,7 +26,7 @@ const extensions = ['.txt', '.text', '.md', '.jsonl', '.ndjson', '.parquet', '.g
 const chunkBytes = 2 ** 16
 
 /**
- * Lists the corpus files at paths, with sizes; a folder represents its files. Throws 'io', or 'invalid-data' for a
+ * Lists the corpus files at paths, with sizes; a folder represents its files. Throws `io`, or `invalid-data` for a
  * folder without files.
  */
 export async function listCorpusFiles(
@@ -49,7 +49,7 @@ export async function listCorpusFiles(
 /**
  * Iterates over the documents of a corpus file. The format follows from the name: .jsonl and .ndjson, .parquet,
  * otherwise plain UTF-8; all except parquet optionally gzipped. Documents of white space alone are skipped.
- * @throws 'io', or 'invalid-data' naming the file and the line, offset or row
+ * @throws OnnxIreError `io`, or `invalid-data` naming the file and the line, offset or row
  */
 export async function* iterateDocuments(
   path: string,
@@ -108,7 +108,7 @@ const limitedCharacters = 2 ** 16
  * Encodes documents in groups, each with a time limit: a regular expression of a tokenizer.json can take exponential
  * time.
  * @param seconds the limit, for up to 1 MiB of text, which takes a tokenizer a few seconds
- * @throws 'invalid-data' if a group takes longer
+ * @throws OnnxIreError `invalid-data` if a group takes longer
  */
 export async function* encodeDocuments<D extends { readonly text: string }>(
   tokenizer: Tokenizer,
@@ -130,7 +130,7 @@ export async function* encodeDocuments<D extends { readonly text: string }>(
   yield* encodeGroup()
 }
 
-/** Runs a synchronous function. Throws 'invalid-data' if it takes longer than the limit. */
+/** Runs a synchronous function. Throws `invalid-data` if it takes longer than the limit. */
 function limitTime<T>(seconds: number, encode: () => T): T {
   try {
     return runInNewContext('encode()', { encode }, { timeout: 1000 * seconds }) as T

@@ -31,7 +31,7 @@ const splitNames = new Set(['train', 'training', 'val', 'valid', 'validation', '
  * listed, at any depth, except names that begin with a dot.
  * @param classes the sub-folders in the order of their class numbers, of which some may be missing or empty. Default:
  * all, sorted by name, like ImageFolder of torchvision
- * @throws 'io', or 'invalid-data' naming a folder without classes or without files
+ * @throws OnnxIreError `io`, or `invalid-data` naming a folder without classes or without files
  */
 export async function listLabeledFiles(
   path: string,

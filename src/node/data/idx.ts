@@ -12,7 +12,8 @@ import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type Open
 
 /**
  * Reads a file in IDX format, the format of MNIST and Fashion-MNIST, optionally gzipped.
- * @throws 'io' if the file cannot be read, 'invalid-data' if it is damaged or not an IDX file; both name the file
+ * @throws OnnxIreError `io` if the file cannot be read, `invalid-data` if it is damaged or not an IDX file; both name
+ * the file
  */
 export async function readIdx(path: string): Promise<Tensor> {
   const bytes = await readBytes(path)

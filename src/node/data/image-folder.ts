@@ -41,8 +41,8 @@ export interface ImageFolderOptions extends ImageFilesOptions {
  * const train = await imageFolder('flowers/train', { image })
  * train.classes // ['daisy', 'rose', ...]
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without images or, when its batch is read, a
- * damaged file
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` naming a folder without images or, when its batch is
+ * read, a damaged file
  */
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
@@ -69,7 +69,7 @@ export const imageFiles = (paths: readonly string[], options: ImageFilesOptions 
 
 /**
  * Opens images without labels in the form of a source: files, or folders with all images in them.
- * @throws 'io', or 'invalid-data' for a folder without images
+ * @throws OnnxIreError `io`, or `invalid-data` for a folder without images
  */
 export async function openImages(
   source: ImageFolderSource | ImageMasksSource,

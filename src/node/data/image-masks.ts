@@ -24,8 +24,8 @@ import { imageFiles, openImages } from './image-folder.js'
  * ```ts
  * const data = await imageMasks('photos', 'masks', { image: { size: 256 } })
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' for a mask without an image and, when its batch is read, a damaged
- * file or a color that is no class
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` for a mask without an image and, when its batch is
+ * read, a damaged file or a color that is no class
  */
 export async function imageMasks(images: string, masks: string, options: ImageMasksOptions = {}): Promise<ImageMasks> {
   checkMaskOptions(options)

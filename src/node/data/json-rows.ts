@@ -6,7 +6,7 @@ import { iterateLines } from './lines.js'
 /**
  * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json. Blank lines are
  * skipped. For `chatData`.
- * @throws 'io', or 'invalid-data' naming file and line
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  * @example
  * const data = chatData(await readJsonRows('support.jsonl'), chat)
  */

@@ -41,7 +41,7 @@ const optionNames = ['tensors', 'map', 'padding']
  *   padding: { input_ids: { mask: 'attention_mask' } },
  * })
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and field
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` naming file, line and field
  */
 export async function readJsonl(path: string, options: JsonlOptions): Promise<Dataset & WithClassNames> {
   const plans = checkOptions(options, optionNames)
@@ -59,7 +59,7 @@ export async function readJsonl(path: string, options: JsonlOptions): Promise<Da
 /**
  * Streams a file with a JSON value per line, of any size, during training. If class names are missing from the options,
  * the file is read once first to collect the names and count the examples.
- * @throws like `readJsonl`; errors of a line when it is reached
+ * @throws OnnxIreError like `readJsonl`; errors of a line when it is reached
  */
 export async function streamJsonl(path: string, options: StreamJsonlOptions): Promise<ExampleStream & WithClassNames> {
   const plans = checkOptions(options, [...optionNames, 'shuffleBuffer'])
@@ -174,7 +174,7 @@ interface FieldPlan {
 
 const kinds = ['number', 'integer', 'class', 'text']
 
-/** Checks the tensors of the options. Throws 'invalid-option'. */
+/** Checks the tensors of the options. Throws `invalid-option`. */
 function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPlan[] {
   const plans = Object.entries(tensors).map(([name, given]): FieldPlan => {
     const options = typeof given === 'string' ? { field: given } : given
@@ -191,7 +191,7 @@ function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPl
 }
 
 /**
- * Converts the field of one line to a tensor. Throws 'invalid-data' naming the field; the caller adds file and line.
+ * Converts the field of one line to a tensor. Throws `invalid-data` naming the field; the caller adds file and line.
  */
 function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
   const fieldError = (what: string) => new OnnxIreError('invalid-data', `field '${field}' ${what}`)

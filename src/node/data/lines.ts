@@ -20,7 +20,7 @@ const maxLineBytes = 2 ** 26
 /**
  * Iterates over the lines of a UTF-8 file, without line ends (LF or CRLF) and without a byte order mark.
  * @param limit largest number of bytes of a line
- * @throws 'io', or 'invalid-data' naming file and line that is not UTF-8 or too long
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and line that is not UTF-8 or too long
  */
 export async function* iterateLines(path: string, limit = maxLineBytes): AsyncGenerator<Line, void, undefined> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -64,7 +64,7 @@ export async function* iterateLines(path: string, limit = maxLineBytes): AsyncGe
 /**
  * Iterates over a UTF-8 file of any size in chunks that end at line ends, or between two characters if a line is longer
  * than 1 MiB. Every chunk except the last has at least `size` bytes. A byte order mark is removed.
- * @throws 'io', or 'invalid-data' naming file and offset of a byte that is not UTF-8
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and offset of a byte that is not UTF-8
  */
 export async function* iterateTextChunks(path: string, size: number): AsyncGenerator<string, void, undefined> {
   let blocks: Uint8Array[] = []

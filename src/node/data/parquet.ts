@@ -23,7 +23,7 @@ export interface ParquetText {
 /**
  * Iterates over the texts in a column of a parquet file of any size, with one row group in memory at a time. Null
  * values are skipped. Compression may be Snappy, gzip, Zstandard, Brotli or LZ4.
- * @throws 'io', or 'invalid-data' naming a column that is missing or holds no text, or damaged rows
+ * @throws OnnxIreError `io`, or `invalid-data` naming a column that is missing or holds no text, or damaged rows
  */
 export async function* parquetTexts(path: string, column: string): AsyncGenerator<ParquetText, void, undefined> {
   await (await openRegularFile('data file', path)).close()

@@ -75,7 +75,8 @@ export class RecipeData {
 
   /**
    * The training data without balancing and mixup, with the class number of every example.
-   * @throws 'invalid-option' for a stream, or a loss that does not compare exactly one tensor of class numbers
+   * @throws OnnxIreError `invalid-option` for a stream, or a loss that does not compare exactly one tensor of class
+   * numbers
    */
   labeledTrain(): Promise<LabeledTrain> {
     return this.#sources.labeledTrain()

@@ -22,7 +22,7 @@ const maxTextBytes = 2 ** 28
 
 /**
  * Reads a UTF-8 file, optionally gzipped, as one string without a byte order mark.
- * @throws 'io', or 'invalid-data' if the file is not UTF-8 or larger than 256 MiB
+ * @throws OnnxIreError `io`, or `invalid-data` if the file is not UTF-8 or larger than 256 MiB
  */
 export async function readText(path: string): Promise<string> {
   const bytes = await readBytes(path, maxTextBytes)
@@ -35,7 +35,7 @@ export async function readText(path: string): Promise<string> {
 
 /**
  * Reads the lines of a UTF-8 file, including empty lines, without line ends.
- * @throws 'io', or 'invalid-data' naming file and line that is not UTF-8
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and line that is not UTF-8
  */
 export async function readLines(path: string): Promise<string[]> {
   const lines: string[] = []
@@ -76,7 +76,8 @@ export interface TextFolderOptions {
 
 /**
  * Opens documents, one UTF-8 file each, in one sub-folder per class. Documents are read per batch.
- * @throws 'io', 'invalid-option', or 'invalid-data' naming a folder without documents or a file that is not UTF-8
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` naming a folder without documents or a file that is
+ * not UTF-8
  */
 export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
   checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])

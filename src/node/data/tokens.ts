@@ -23,7 +23,8 @@ export type TokenBlocks = Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<
 /**
  * Writes a token file atomically. `encodeTokenHeader` documents the format.
  * @param header vocabulary and number of tokens
- * @throws 'io', 'invalid-option', or 'invalid-data' for a token outside of the vocabulary or another number of tokens
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` for a token outside of the vocabulary or another
+ * number of tokens
  */
 export async function writeTokens(path: string, blocks: TokenBlocks, header: TokenFileHeader): Promise<void> {
   checkNumber('writeTokens', 'vocabulary', header.vocabulary, { min: 1, max: 2 ** 32 - 1, integer: true })
@@ -46,7 +47,7 @@ async function* encodeFile(path: string, blocks: TokenBlocks, header: TokenFileH
 }
 
 /**
- * Encodes tokens as little-endian uint16, or uint32 for a large vocabulary. Throws 'invalid-data' for an unknown token.
+ * Encodes tokens as little-endian uint16, or uint32 for a large vocabulary. Throws `invalid-data` for an unknown token.
  */
 export function encodeTokens(tokens: ArrayLike<number>, vocabulary: number): Uint8Array {
   const width = tokenBytes({ vocabulary })
@@ -82,7 +83,8 @@ export interface TokenWindowOptions {
  * const train = await readTokens('corpus/train.tokens', { context: 256 })
  * train.vocabulary // 8192
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming file and offset, for a damaged token when its batch is read
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` naming file and offset, for a damaged token when its
+ * batch is read
  */
 export async function readTokens(path: string, options: TokenWindowOptions): Promise<Dataset & TokenFileHeader> {
   const owner = 'readTokens'
@@ -168,7 +170,7 @@ async function withFile<T>(path: string, action: (file: FileHandle) => Promise<T
 
 /**
  * Reads a tokenizer.json of Hugging Face.
- * @throws 'io', or 'invalid-data' naming a file that is not a tokenizer
+ * @throws OnnxIreError `io`, or `invalid-data` naming a file that is not a tokenizer
  */
 export async function readTokenizer(path: string): Promise<Tokenizer> {
   const bytes = await readRegularFile('tokenizer', path)

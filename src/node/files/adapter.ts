@@ -9,7 +9,7 @@ import { makeFolder } from './make-folder.js'
 
 /**
  * Reads an adapter from a folder that PEFT or `writePeftFolder` wrote.
- * @throws 'io' if a file cannot be read, 'invalid-data' or 'damaged' as `decodePeft`
+ * @throws OnnxIreError `io` if a file cannot be read, `invalid-data` or `damaged` as `decodePeft`
  * @example
  * const { adapter } = await readPeftFolder('my-lora')
  */
@@ -40,7 +40,7 @@ const isMissing = (error: unknown): boolean => error instanceof Error && codeOf(
 /**
  * Writes an adapter as a PEFT folder: adapter_model.safetensors, adapter_config.json and README.md. Creates the folder
  * if it does not exist; other files in it remain.
- * @throws 'io' with the reason, 'invalid-data' as `encodePeft`
+ * @throws OnnxIreError `io` with the reason, `invalid-data` as `encodePeft`
  * @example
  * await writePeftFolder('my-lora', adapterOf(model))
  */
@@ -62,7 +62,7 @@ export async function writePeftFolder(
 
 /**
  * Reads an adapter from an `.onnx_adapter` file.
- * @throws 'io' if the file cannot be read, 'invalid-data' or 'damaged' as `decodeOnnxAdapter`
+ * @throws OnnxIreError `io` if the file cannot be read, `invalid-data` or `damaged` as `decodeOnnxAdapter`
  * @example
  * const adapter = await readOnnxAdapter('my-lora.onnx_adapter')
  */
@@ -77,7 +77,7 @@ export async function readOnnxAdapter(path: string): Promise<Adapter> {
 
 /**
  * Writes an adapter as an `.onnx_adapter` file, for a model made by `makeLoraReady`.
- * @throws 'io' with the reason, 'invalid-data' as `encodeOnnxAdapter`
+ * @throws OnnxIreError `io` with the reason, `invalid-data` as `encodeOnnxAdapter`
  * @example
  * await writeOnnxAdapter('my-lora.onnx_adapter', adapterOf(model))
  */

@@ -12,7 +12,7 @@ import { makeFolder } from './make-folder.js'
  * removed, and those of later steps, which belong to another run: use one folder per run. The folder is created when it
  * is needed. A file `lock.json` keeps other processes from writing to the folder during a `fit`; the lock of a process
  * that no longer exists is taken over.
- * @throws 'io' with the reason, 'locked' naming the process that writes to the folder, from its methods
+ * @throws OnnxIreError `io` with the reason, `locked` naming the process that writes to the folder, from its methods
  * @example
  * const store = checkpointFolder('runs/digits', { keep: 3 })
  * await trainer.train(data, { totalEpochs: 10, checkpoints: { store, everySeconds: 60 } })

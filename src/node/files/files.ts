@@ -20,7 +20,7 @@ export interface StagedFile {
 
 /**
  * Writes a file atomically: its path holds either the previous content or all of `content`, never a part.
- * @throws 'io' with the reason, leaving no temporary file; an error thrown by `content` passes through
+ * @throws OnnxIreError `io` with the reason, leaving no temporary file; an error thrown by `content` passes through
  */
 export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
   const staged = await stageFile(path, content)

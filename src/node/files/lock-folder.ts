@@ -33,7 +33,7 @@ const expiry = 120
  * Locks a folder for this process, by a file `lock.json`, and returns a function that unlocks it. The lock of a process
  * that no longer exists is taken over. Processes of another machine, or in another container, cannot be looked up:
  * their lock is taken over if it has not been renewed for two minutes.
- * @throws 'locked' naming the process that holds the lock, 'io' if the folder is not writable
+ * @throws OnnxIreError `locked` naming the process that holds the lock, `io` if the folder is not writable
  */
 export async function lockFolder(folder: string): Promise<() => void> {
   const path = join(folder, lockName)

@@ -27,7 +27,7 @@ const weights = /\.(onnx|safetensors|bin|gguf|pt|pth|h5|msgpack|onnx_adapter)([.
  * Writes a trained language model as a folder that transformers.js and `readLanguageModel` load: the model under the
  * name of its file, and copies of the other files next to config.json. The model is one file without external data, and
  * config.json names its type.
- * @throws 'io' with the reason; 'external-data' for a model above 2 GiB
+ * @throws OnnxIreError `io` with the reason; `external-data` for a model above 2 GiB
  */
 export async function writeModelFolder(path: string, chat: LanguageModel, model: Model): Promise<void> {
   const source = chat.folder.name

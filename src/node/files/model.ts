@@ -21,8 +21,8 @@ import { readModelBytes } from './model-bytes.js'
  * Reads an ONNX model. Tensors in external data are read from the model's folder when their elements are first used,
  * and so are initializers of at least 64 KiB in the model's file, which remains open: replacing it is safe, writing to
  * it is not. `decodeModel` decodes bytes, such as those of a download.
- * @throws 'invalid-option' for a value that is not a path, 'io' if the file cannot be read, 'invalid-model' if it is
- * not a model
+ * @throws OnnxIreError `invalid-option` for a value that is not a path, `io` if the file cannot be read,
+ * `invalid-model` if it is not a model
  * @example
  * const model = await readModel('model.onnx')
  */
@@ -63,7 +63,7 @@ export interface WriteModelOptions {
  * complete, so a failure or a crash leaves the old model intact. Afterwards the data file of the old model is removed,
  * unless its name occurs in another file of the folder, such as a copy of the old model. Tensors are read and written
  * one at a time.
- * @throws 'io' with the reason, 'external-data' if a tensor cannot be read
+ * @throws OnnxIreError `io` with the reason, `external-data` if a tensor cannot be read
  * @example
  * await writeModel('tuned.onnx', trainer.export())
  */

@@ -37,7 +37,7 @@ type NodeSessionOptions = Omit<SessionOptions, 'freeDimensionOverrides' | 'logVe
  * if koffi does not load, or with the option `worker`, it is the binding, and `description` contains the reason. The
  * binding's worker thread starts with the first `compile`; a bundle that does not find its file runs in process.
  * Nothing keeps the process alive while no call is pending. With the provider 'webgpu' the runtime has a `device`.
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  * @example
  * const runtime = node()
  */
@@ -45,7 +45,7 @@ export function node(options?: NodeOptions & { readonly fallback?: undefined }):
 /**
  * Creates a runtime and starts its provider. If the provider cannot start, resolves to the runtime of `fallback`, whose
  * `description` contains the reason.
- * @throws 'invalid-option', and 'runtime' if the provider cannot start and `fallback` is null
+ * @throws OnnxIreError `invalid-option`, and `runtime` if the provider cannot start and `fallback` is null
  * @example
  * const runtime = await node({ provider: 'webgpu', fallback: node })
  */

@@ -30,13 +30,16 @@ function commonJsFile(): string | undefined {
  * outside of a bundle.
  * @param name name of the package, with the path of a file in it if need be
  * @param need beginning of the message: who needs the package
- * @throws 'runtime' with the command that installs it, or with the reason why it does not load
+ * @throws OnnxIreError `runtime` with the command that installs it, or with the reason why it does not load
  */
 export function requirePackage<T>(name: string, need: string): T {
   return find(name, need, (load) => load(name))
 }
 
-/** Path of a file of a package that is installed beside this library. @throws 'runtime' like `requirePackage` */
+/**
+ * Path of a file of a package that is installed beside this library. @throws OnnxIreError `runtime` like
+ * `requirePackage`
+ */
 export const resolvePackage = (name: string, need: string): string => find(name, need, (load) => load.resolve(name))
 
 function find<T>(name: string, need: string, attempt: (load: NodeJS.Require) => T): T {

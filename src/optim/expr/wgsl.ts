@@ -79,7 +79,8 @@ export const CALL_HEAD = 16
 /**
  * Converts a formula to a compute shader in float32. Each of `call.count` invocations computes `width` elements, and
  * writes results to the arrays of their names.
- * @throws 'invalid-option' for a constant beyond float32, and for sums of squares, which need more than one pass
+ * @throws OnnxIreError `invalid-option` for a constant beyond float32, and for sums of squares, which need more than
+ * one pass
  */
 export function formulaToWgsl(formula: Formula, options: ShaderOptions): Shader {
   const { width, fed = [], bits = [], preamble = '', found = {}, unless } = options

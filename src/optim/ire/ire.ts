@@ -55,7 +55,7 @@ export interface IreOptimizer extends Readonly<Required<IreOptions>> {
  * or without SAM: theta <- theta + (1 + kappa n) d, with d the base's displacement and n = 1 on the flat coordinates.
  * The enhancement does not affect the moments; decoupled weight decay is part of d and is enhanced with it.
  *
- * @throws 'invalid-option'
+ * @throws OnnxIreError `invalid-option`
  */
 export function ire(inner: BaseOptimizer | SamOptimizer, options: IreOptions = {}): IreOptimizer {
   if (inner?.kind !== 'base' && inner?.kind !== 'sam')

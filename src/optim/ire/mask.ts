@@ -66,7 +66,7 @@ const flatByValueFormula = flatFormula(F)
  * Without smoothing, abs(g) is ranked instead of B g^2: the same selection, exact even if g^2 overflows or underflows.
  * @param parameters all parameters; only their lengths and precision are used
  * @param previous the mask before the refresh
- * @throws 'not-finite' naming the step and the tensor, 'invalid-data' for missing or misshapen estimates
+ * @throws OnnxIreError `not-finite` naming the step and the tensor, `invalid-data` for missing or misshapen estimates
  */
 export const refreshMask = (
   request: MaskRequest,

@@ -21,7 +21,7 @@ export interface Selection {
  * IEEE bit patterns of magnitudes order like the magnitudes. A histogram of the upper 16 bits finds the bin of the k-th
  * largest number, and a second histogram, of the lower 16 bits in this bin, the number itself; float64 needs four.
  * @param k from 1 (the largest) to the number of elements
- * @throws 'invalid-option' if k is out of range
+ * @throws OnnxIreError `invalid-option` if k is out of range
  */
 export function selectThreshold(arrays: readonly FloatArray[], k: number, order: Order): Selection | null {
   const total = arrays.reduce((sum, array) => sum + array.length, 0)

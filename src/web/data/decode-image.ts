@@ -6,7 +6,7 @@ import { OnnxIreError } from '../../util/errors.js'
 /**
  * Decodes an image like Node's reader: gray and palette images become RGB, 16 bits become 8, the camera's orientation
  * is applied, color profiles are not. Downscaling averages all pixels that fall into one.
- * @throws 'invalid-data' naming a file that is damaged, of another format, or larger than 2^25 pixels
+ * @throws OnnxIreError `invalid-data` naming a file that is damaged, of another format, or larger than 2^25 pixels
  */
 export async function decodeImage(name: string, blob: Blob, decoding: DecodeOptions): Promise<DecodedImage> {
   checkImageHeader(name, new Uint8Array(await blob.arrayBuffer()))
@@ -33,7 +33,7 @@ export interface PixelsOptions {
 /**
  * Reads the pixels of a canvas, a video frame or an image file, in the form that `imageColumn` expects: uint8
  * [1, rows, columns, channels].
- * @throws 'invalid-data'
+ * @throws OnnxIreError `invalid-data`
  * @example
  * const x = await pixels(canvas, { channels: 3 })
  */

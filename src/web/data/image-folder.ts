@@ -66,7 +66,8 @@ export interface ClassFolder extends Dataset {
 /**
  * Creates a data set of JPEG, PNG, WebP, GIF or AVIF images in one sub-folder per class, from a folder that was picked.
  * An image is decoded when its batch is requested and not cached, so the folder may be larger than memory.
- * @throws 'invalid-option', or 'invalid-data' naming the folder without images; a batch throws naming the damaged file
+ * @throws OnnxIreError `invalid-option`, or `invalid-data` naming the folder without images; a batch throws naming the
+ * damaged file
  *
  * @example
  * const input = document.querySelector('input')! // <input type="file" webkitdirectory>

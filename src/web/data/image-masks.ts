@@ -13,7 +13,8 @@ import { type FolderFile, type FolderFiles, imageFiles, withPaths } from './imag
 /**
  * Creates a data set of images with masks for segmentation, from two folders with files of the same names. Masks are
  * resized to the size of the images by the nearest pixel. Images without a mask are left out.
- * @throws 'invalid-option', or 'invalid-data' for a mask without an image; a batch throws naming the damaged file
+ * @throws OnnxIreError `invalid-option`, or `invalid-data` for a mask without an image; a batch throws naming the
+ * damaged file
  *
  * @example
  * const data = imageMasks(await listFiles(photos), await listFiles(masks), { image: { size: 256 } })

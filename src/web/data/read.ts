@@ -15,7 +15,7 @@ import { nameOf, readData, type Source, withSourceName } from '../files/source.j
  * const iris = await readCsv(file, { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
  * iris.classes.label // ['setosa', 'versicolor', 'virginica']
  * ```
- * @throws 'io', 'invalid-option', or 'invalid-data' naming file, line and column
+ * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` naming file, line and column
  */
 export async function readCsv(source: Source, options: CsvOptions): Promise<Dataset & WithClassNames> {
   const [bytes, parse] = await Promise.all([readData(source), parser()])
@@ -58,7 +58,7 @@ function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
 
 /**
  * Reads a file in IDX format (MNIST, Fashion-MNIST). gzip is detected by the content, not by the name.
- * @throws 'io' if it cannot be read, 'invalid-data' if it is damaged or not an IDX file, both naming it
+ * @throws OnnxIreError `io` if it cannot be read, `invalid-data` if it is damaged or not an IDX file, both naming it
  */
 export async function readIdx(source: Source): Promise<Tensor> {
   const bytes = await readData(source)
@@ -68,7 +68,7 @@ export async function readIdx(source: Source): Promise<Tensor> {
 /**
  * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json. Blank lines are
  * skipped, and gzip is detected by the content. For `chatData`.
- * @throws 'io', or 'invalid-data' naming file and line
+ * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  * @example
  * const data = chatData(await readJsonRows(input.files[0]), chat) // <input type="file" accept=".jsonl">
  */

@@ -7,7 +7,7 @@ import { lockPath, storage } from './storage.js'
  * appears only when it has been written completely, so a closed tab or a full disk leaves the earlier ones intact.
  * Afterwards the oldest checkpoints beyond `keep` are removed, and those of later steps, which belong to another run:
  * use one folder per run. A Web Lock keeps other pages and workers from writing to the folder during a `fit`.
- * @throws 'io' with the reason, 'locked' if another page or worker writes to the folder, from its methods
+ * @throws OnnxIreError `io` with the reason, `locked` if another page or worker writes to the folder, from its methods
  * @example
  * const store = checkpointFolder('runs/digits')
  * await trainer.resume(store)

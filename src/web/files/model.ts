@@ -15,7 +15,7 @@ export interface ReadModelOptions {
 
 /**
  * Loads an ONNX model and its external data into memory.
- * @throws 'io', 'invalid-model', or 'external-data' naming the missing file
+ * @throws OnnxIreError `io`, `invalid-model`, or `external-data` naming the missing file
  * @example
  * const model = await readModel('models/mobilenet.onnx')       // and models/mobilenet.onnx.data, if it is used
  * const dropped = await readModel(file, { external: files })   // from a drop or an <input type="file" multiple>
@@ -67,7 +67,7 @@ async function externalBytes(source: Source, location: string, { external }: Rea
 /**
  * Writes a model with its external data embedded, to a path of the origin's private file system or to a file from
  * `showSaveFilePicker`. An existing file is replaced when all bytes are written.
- * @throws 'io', and 'external-data' if the model exceeds 2 GiB
+ * @throws OnnxIreError `io`, and `external-data` if the model exceeds 2 GiB
  */
 export async function writeModel(model: Model, to: string | FileSystemFileHandle): Promise<void> {
   const bytes = encodeModel(embedExternalData(model))

@@ -18,7 +18,7 @@ export function nameOf(source: Source): string {
 /** Bytes of a file that browsers do not read at once. */
 const longest = 2 ** 31
 
-/** Reads all bytes of a source. @throws 'io' with the reason */
+/** Reads all bytes of a source. @throws OnnxIreError `io` with the reason */
 export async function readBytes(what: string, source: Source): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source
   if (typeof source === 'string' || source instanceof URL) return fetchBytes(what, source)
@@ -53,7 +53,8 @@ async function fetchBytes(what: string, address: string | URL): Promise<Uint8Arr
 }
 
 /**
- * Reads a data file and decompresses it if its content is gzip, regardless of its name. @throws 'io', 'invalid-data'
+ * Reads a data file and decompresses it if its content is gzip, regardless of its name. @throws OnnxIreError `io`,
+ * `invalid-data`
  */
 export async function readData(source: Source): Promise<Uint8Array> {
   const bytes = await readBytes('data file', source)

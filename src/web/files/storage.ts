@@ -13,7 +13,7 @@ export type Content = Uint8Array | Blob
  * const model = await readModel(await storage.read('models/digits.onnx'))
  */
 export const storage = {
-  /** Returns a file in its current state. @throws 'io' with the reason */
+  /** Returns a file in its current state. @throws OnnxIreError `io` with the reason */
   async read(path: string): Promise<File> {
     const { folder, name } = splitPath(path)
     try {
@@ -26,7 +26,7 @@ export const storage = {
   /**
    * Writes a file and creates its folders. An existing file is replaced atomically when all bytes are written: a
    * failure or a crash leaves it intact.
-   * @throws 'io' with the reason
+   * @throws OnnxIreError `io` with the reason
    */
   async write(path: string, content: Content): Promise<void> {
     const { folder, name } = splitPath(path)
@@ -46,7 +46,9 @@ export const storage = {
     }
   },
 
-  /** Returns the sorted names of the entries of a folder; empty if the folder does not exist. @throws 'io' */
+  /**
+   * Returns the sorted names of the entries of a folder; empty if the folder does not exist. @throws OnnxIreError `io`
+   */
   async list(path: string): Promise<string[]> {
     try {
       const names: string[] = []
@@ -58,7 +60,7 @@ export const storage = {
     }
   },
 
-  /** Removes a file, or a folder with its content; does nothing if it does not exist. @throws 'io' */
+  /** Removes a file, or a folder with its content; does nothing if it does not exist. @throws OnnxIreError `io` */
   async remove(path: string): Promise<void> {
     const { folder, name } = splitPath(path)
     try {
@@ -116,7 +118,7 @@ const lockTimeout = 2000
 /**
  * Locks a path for writing across all pages and workers of the origin, and returns a function that unlocks it. The end
  * of the page or worker unlocks it too. Without Web Locks, in old browsers, nothing is locked.
- * @throws 'locked' if another page or worker has locked it
+ * @throws OnnxIreError `locked` if another page or worker has locked it
  */
 export async function lockPath(path: string): Promise<() => void> {
   const { locks } = navigator as Partial<Navigator>

@@ -92,7 +92,7 @@ const features: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timesta
 /**
  * Requests a GPU device with all limits of its adapter: onnxruntime's own device has fewer and ends with its last
  * session.
- * @throws 'runtime' with the reason
+ * @throws OnnxIreError `runtime` with the reason
  */
 export async function requestDevice(powerPreference: GPUPowerPreference | undefined): Promise<GPUDevice> {
   // TypeScript declares both as always present.

@@ -27,7 +27,7 @@ function threadsOf({ threads }: WasmSettings): number {
 /**
  * Loads one of onnxruntime-web's modules. Its settings apply to all of its sessions, from the first one on.
  * @param bundled its files, as `new URL(..., import.meta.url)`
- * @throws 'runtime' if it cannot be loaded
+ * @throws OnnxIreError `runtime` if it cannot be loaded
  */
 export async function loadOrt(
   name: string,
@@ -57,7 +57,7 @@ const isUnbundled = (mjs: string | URL): boolean => /\/onnxruntime-web\/ort-wasm
 
 /**
  * Starts a provider with a model of one node: onnxruntime starts it only with its first model.
- * @throws 'runtime' naming the provider that does not start, and the reason
+ * @throws OnnxIreError `runtime` naming the provider that does not start, and the reason
  */
 export async function startProvider(
   ort: Ort,
@@ -87,7 +87,7 @@ export const withData = (
     ? { ...options, externalData: Array.from(externalData, ([path, data]) => ({ path, data })) }
     : options
 
-/** Creates a session. @throws 'runtime' with onnxruntime's own message */
+/** Creates a session. @throws OnnxIreError `runtime` with onnxruntime's own message */
 export async function createSession(
   ort: Ort,
   model: Uint8Array,
@@ -102,7 +102,7 @@ export async function createSession(
   }
 }
 
-/** Runs a session. @throws 'runtime' with onnxruntime's own message */
+/** Runs a session. @throws OnnxIreError `runtime` with onnxruntime's own message */
 export async function runSession(
   session: InferenceSession,
   feeds: Readonly<Record<string, OrtTensor>>,
@@ -118,7 +118,7 @@ export async function runSession(
 const messageOf = (cause: unknown): string =>
   cause instanceof Error ? cause.message : `it failed within WebAssembly (${cause}); out of memory is the likely cause`
 
-/** Names and types of a session's inputs. @throws 'runtime' for an input that is not a tensor */
+/** Names and types of a session's inputs. @throws OnnxIreError `runtime` for an input that is not a tensor */
 export const inputsOf = (session: InferenceSession): InputInfo[] =>
   session.inputMetadata.map((input) => {
     if (input.isTensor) return { name: input.name, dtype: input.type as DType }

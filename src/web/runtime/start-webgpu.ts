@@ -22,7 +22,7 @@ interface OpenDevice {
   readonly sessions: WebGpuSessions
 }
 
-/** Starts onnxruntime-web's WebGPU provider. @throws 'runtime' with the reason */
+/** Starts onnxruntime-web's WebGPU provider. @throws OnnxIreError `runtime` with the reason */
 export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
   // The device first: without one, 17 or 27 MB need not be loaded.
   const gpu = await requestDevice(options.powerPreference)

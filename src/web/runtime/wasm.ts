@@ -29,7 +29,7 @@ export interface WasmOptions extends WasmSettings {
 /**
  * Creates a runtime with onnxruntime-web in WebAssembly, on the CPU. A run blocks the calling thread: use it in a Web
  * Worker to keep the page responsive.
- * @throws 'invalid-option', and 'runtime' if it cannot start, with the reason
+ * @throws OnnxIreError `invalid-option`, and `runtime` if it cannot start, with the reason
  * @example
  * const runtime = await wasm()
  */

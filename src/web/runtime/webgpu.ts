@@ -15,8 +15,8 @@ const optionNames = [
 /**
  * Creates a runtime with onnxruntime-web's WebGPU provider. If its GPU device is lost, pending and later calls fail
  * with `device-lost` until `device.recover()` has replaced it.
- * @throws 'invalid-option', and 'runtime' if it cannot start, with the reason. With a `fallback` that runtime is
- * returned instead, and its `description` contains the reason.
+ * @throws OnnxIreError `invalid-option`, and `runtime` if it cannot start, with the reason. With a `fallback` that
+ * runtime is returned instead, and its `description` contains the reason.
  * @example
  * const runtime = await webgpu({ fallback: wasm })
  */

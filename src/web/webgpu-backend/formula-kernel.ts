@@ -36,7 +36,7 @@ export class FormulaKernel {
   /**
    * Adds the dispatch of one parameter.
    * @param input the bind group of `g`; null if the formula does not read it
-   * @throws 'runtime' if WebGPU rejects the shader
+   * @throws OnnxIreError `runtime` if WebGPU rejects the shader
    */
   async add(
     dispatches: DispatchList,

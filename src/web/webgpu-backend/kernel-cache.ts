@@ -44,7 +44,7 @@ export class KernelCache {
 
   /**
    * Returns the kernel of this WGSL code.
-   * @throws 'runtime' with the compiler's message, or with the number of buffers if they are too many
+   * @throws OnnxIreError `runtime` with the compiler's message, or with the number of buffers if they are too many
    */
   kernel(label: string, code: string, groups: readonly (readonly Access[])[]): Promise<Kernel> {
     const key = `${groups.join(';')} ${code}`

@@ -37,7 +37,7 @@ export class BufferAllocator {
 
   /**
    * Creates a zeroed storage buffer, of a multiple of 16 bytes.
-   * @throws 'runtime' if the device cannot bind a buffer of this size
+   * @throws OnnxIreError `runtime` if the device cannot bind a buffer of this size
    */
   buffer(label: string, bytes: number, usage = 0): GPUBuffer {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits
@@ -52,7 +52,7 @@ export class BufferAllocator {
 
   /**
    * Runs `create`, which creates buffers.
-   * @throws 'runtime' if the GPU's memory is too small
+   * @throws OnnxIreError `runtime` if the GPU's memory is too small
    */
   async allocate<T>(create: () => T): Promise<T> {
     this.#device.pushErrorScope('out-of-memory')

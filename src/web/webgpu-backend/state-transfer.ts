@@ -34,7 +34,7 @@ function* pairBuffers(
 /**
  * Copies parameters and optimizer state to the device.
  * @param refresh the id of the mask's refresh on the device; 0 for none
- * @throws 'invalid-data' if they belong to another optimizer or other parameters
+ * @throws OnnxIreError `invalid-data` if they belong to another optimizer or other parameters
  */
 export function uploadState(
   device: GPUDevice,
@@ -59,7 +59,7 @@ export function uploadState(
 /**
  * Copies parameters and optimizer state from the device.
  * @param statsOf returns the mask statistics of a refresh by id; null without IRE
- * @throws 'device-lost'; 'invalid-data' if the arrays belong to another optimizer or other parameters
+ * @throws OnnxIreError `device-lost`; `invalid-data` if the arrays belong to another optimizer or other parameters
  */
 export async function downloadState(
   device: GPUDevice,
@@ -148,12 +148,12 @@ export class StateReadback {
 
 /** A copy of the state that is not on the host yet. Call one of the methods, once. */
 export interface PendingRead {
-  /** @throws 'device-lost' */
+  /** @throws OnnxIreError `device-lost` */
   finish(): Promise<StepState>
   discard(): void
 }
 
-/** Maps a buffer for reading. Throws 'device-lost' if the device is lost, otherwise 'runtime'. */
+/** Maps a buffer for reading. Throws `device-lost` if the device is lost, otherwise `runtime`. */
 async function mapForReading({ lost }: Life, buffer: GPUBuffer): Promise<void> {
   try {
     await buffer.mapAsync(MAP_READ)

@@ -67,7 +67,7 @@ interface Allocation {
  * Training state in buffers of onnxruntime's WebGPU device, updated in place by compute shaders: one submit per method
  * of a step, and `stats` reads 48 bytes back. Arithmetic is float32, and a GPU may treat numbers below 1.2e-38 as 0;
  * estimates without smoothing are ranked exactly even then. Optimizers whose rules are graphs, or that need sums over
- * all tensors, train in an `OnnxBackend` instead. `load` throws 'runtime' if the GPU's memory is too small, or if
+ * all tensors, train in an `OnnxBackend` instead. `load` throws `runtime` if the GPU's memory is too small, or if
  * WebGPU rejects a shader.
  */
 export class WebGpuBackend extends DeviceBackend {
@@ -377,7 +377,7 @@ export class GradientBindings {
   /**
    * Binds the gradients of these parameters.
    * @param what 'loss gradient', for messages
-   * @throws 'invalid-data' naming the parameter if a gradient is missing, misshapen or on another device
+   * @throws OnnxIreError `invalid-data` naming the parameter if a gradient is missing, misshapen or on another device
    */
   bind(names: readonly string[], tensors: DeviceTensors, what: string): BoundGradient[] {
     return names.map((name) => {
