@@ -10,24 +10,34 @@ import {
   accuracy,
   adamw,
   addTeacher,
+  addUsage,
   combine,
+  compileModel,
   crossEntropy,
+  crossValidate,
   decodeModel,
   embedExternalData,
   encodeModel,
   evaluateModel,
+  findLearningRate,
+  findScoreKind,
+  freeBatch,
   fromArrays,
   gradientModel,
   inspectModel,
   ire,
   labelColumn,
+  modelFromCheckpoint,
   mse,
   namedTensors,
   predict,
+  readUsage,
   replaceHead,
+  replaceTensors,
   sam,
   split,
   Trainer,
+  takeColumns,
   untieTensors,
 } from '../src/index.js'
 import { node, plotCurves, readModel, writeModel } from '../src/node/index.js'
@@ -81,6 +91,7 @@ describe('in place of a model', () => {
     replaceHead: (given) => replaceHead(given, { classes: 2 }),
     untieTensors: (given) => untieTensors(given, true),
     namedTensors,
+    readUsage,
     encodeModel,
     embedExternalData,
     lora,
@@ -203,6 +214,41 @@ describe('options that are missing', () => {
     const second = await failureOf(() => trainer.train(data, { totalEpochs: 1 }))
     expect(second).toMatchObject({ code: 'invalid-option', message: expect.stringContaining('totalEpochs') })
     await trainer.dispose()
+  })
+})
+
+describe('a call without one of its arguments', () => {
+  type Call = (...given: never[]) => unknown
+  const cases: Readonly<Record<string, readonly [missing: string, call: Call, given: readonly unknown[]]>> = {
+    'compileModel with the model alone': ['model', compileModel, [model]],
+    'compileModel with the runtime alone': ['model', compileModel, [runtime]],
+    'evaluateModel without data': ['options', evaluateModel, [model, options]],
+    'evaluateModel with the model alone': ['data', evaluateModel, [model]],
+    'predict without data': ['options', (...given) => drain(predict(...(given as [never, never, never]))), [model, {}]],
+    'findLearningRate without data': ['options', findLearningRate, [model, options]],
+    'crossValidate without options': ['options', crossValidate, [data]],
+    'Trainer.create with the model alone': ['options', Trainer.create, [model]],
+    freeBatch: ['options', freeBatch, [model]],
+    replaceHead: ['options', replaceHead, [model]],
+    untieTensors: ['which', untieTensors, [model]],
+    replaceTensors: ['replacements', replaceTensors, [model]],
+    modelFromCheckpoint: ['checkpoint', modelFromCheckpoint, [model]],
+    'addTeacher without data': ['options', addTeacher, [model, { runtime }]],
+    addUsage: ['usage', addUsage, [model]],
+    takeColumns: ['statistics', takeColumns, [model]],
+    findScoreKind: ['output', findScoreKind, [model]],
+  }
+  it.each(Object.entries(cases))('%s > names the argument and the call', async (name, [missing, call, given]) => {
+    const { code, message } = await failureOf(() => call(...(given as never[])))
+    expect(code).toBe('invalid-option')
+    expect(message).toMatch(new RegExp(`^${name.split(' ')[0]}: the argument '${missing}' is missing; .*\\(`))
+  })
+
+  it('fit without options', async () => {
+    const trainer = await Trainer.create(model, options)
+    const failure = await failureOf(() => trainer.train(data, any(undefined)))
+    await trainer.dispose()
+    expect(failure).toMatchObject({ code: 'invalid-option', message: expect.stringContaining('fit(data, ') })
   })
 })
 

@@ -2,11 +2,11 @@ import { dtypes } from '../ir/dtype.js'
 import { irVersionOf, modelOf } from '../onnx/export/export-graph.js'
 import { createInput, listInputs } from '../onnx/import/declarations.js'
 import { importGraph } from '../onnx/import/import-graph.js'
-import type { Model } from '../onnx/model.js'
+import { checkModel, type Model } from '../onnx/model.js'
 import { intAttribute, intsAttribute, stringsAttribute } from '../onnx/proto/attribute.js'
 import { create, edit, rewrite } from '../onnx/proto/message.js'
 import type { AttributeProto, GraphProto, NodeProto, ValueInfoProto } from '../onnx/proto/schema.js'
-import { invalidOption } from '../util/check.js'
+import { checkArguments, invalidOption } from '../util/check.js'
 import { OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { DateNodes, dateOperatorSet } from './date-nodes.js'
@@ -40,6 +40,8 @@ export interface ColumnOptions {
  * ```
  */
 export function takeColumns(model: Model, statistics: TableStatistics, { outputs = {} }: ColumnOptions = {}): Model {
+  checkArguments('takeColumns(model, statistics)', { statistics })
+  checkModel(model)
   const found = listInputs(model.proto).map(({ name = '' }) => getOwn(statistics, name))
   const features = found.filter((each) => each !== undefined)
   const hasDates = features.some((each) => Object.values(each).some(({ part }) => part !== undefined))

@@ -1,6 +1,7 @@
 import { listInputs } from '../onnx/import/declarations.js'
-import type { Model } from '../onnx/model.js'
+import { checkModel, type Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
+import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { ImageOptions } from './image/image-column.js'
 
@@ -25,6 +26,8 @@ const fields = ['classes', 'image'] as const
  * ```
  */
 export function addUsage(model: Model, usage: ModelUsage): Model {
+  checkArguments('addUsage(model, { classes, image })', { usage })
+  checkModel(model)
   const others = model.proto.metadataProps.filter(({ key }) => !fields.some((field) => key === prefix + field))
   const own = fields.flatMap((field) => {
     const value = usage[field]
@@ -40,7 +43,9 @@ export function addUsage(model: Model, usage: ModelUsage): Model {
  * @throws OnnxIreError `invalid-model` if it is not JSON of the form that `addUsage` writes, or if it describes images
  *   and the model has several inputs
  */
-export function readUsage({ proto }: Model): ModelUsage {
+export function readUsage(model: Model): ModelUsage {
+  checkModel(model)
+  const { proto } = model
   const found = fields.flatMap((field) => {
     const text = proto.metadataProps.find(({ key }) => key === prefix + field)?.value
     return text === undefined ? [] : [[field, parse(field, text)] as const]

@@ -6,10 +6,11 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { exportBesideFiles, exportGraph } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
-import { embedBesideFiles, embedExternalData, type Model, separateWeights } from '../onnx/model.js'
+import { checkModel, embedBesideFiles, embedExternalData, type Model, separateWeights } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { Device, DeviceProgram } from '../runtime/device.js'
-import type { CompileHints, Program, Provider, Runtime } from '../runtime/runtime.js'
+import { type CompileHints, checkRuntime, type Program, type Provider, type Runtime } from '../runtime/runtime.js'
+import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { convertTensor } from './convert.js'
 import { cpuTargetOf, hasBlockedForms } from './cpu/block.js'
@@ -54,7 +55,7 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  * The program takes and returns tensors of the model's types. A model with an operator that this library does not
  * support is compiled as it is.
  *
- * @throws OnnxIreError `runtime` with onnxruntime's own message
+ * @throws OnnxIreError `runtime` with onnxruntime's own message; `invalid-option`, `invalid-model` for other arguments
  *
  * @example
  * ```ts
@@ -64,6 +65,9 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  * ```
  */
 export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
+  checkArguments('compileModel(runtime, model)', { runtime, model })
+  checkRuntime('compileModel', runtime)
+  checkModel(model)
   const file = () => {
     const { proto, ...hints }: Prepared = runtime.readsFiles
       ? embedBesideFiles(model)

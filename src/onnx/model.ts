@@ -1,6 +1,6 @@
 import { dtypes } from '../ir/dtype.js'
 import { sizeOf, type Tensor, toRawBytes } from '../ir/tensor.js'
-import { describeValue } from '../util/check.js'
+import { checkArguments, describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { replaceConstant } from './proto/constant.js'
@@ -232,6 +232,7 @@ export function namedTensors(model: Model): Map<string, Tensor> {
  * ```
  */
 export function replaceTensors(model: Model, replacements: ReadonlyMap<string, Tensor>): Model {
+  checkArguments('replaceTensors(model, replacements)', { replacements })
   const tensors = namedTensors(model)
   for (const [name, tensor] of replacements) checkReplacement(name, tensors.get(name), tensor)
   const stored = locateTensors(model.proto, model.external)

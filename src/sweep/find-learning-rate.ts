@@ -4,7 +4,7 @@ import type { BaseOptimizer } from '../optim/base-optimizer.js'
 import { type Optimizer, unwrap } from '../optim/optimizer.js'
 import type { Callback, StepProgress, TrainerOptions } from '../train/options.js'
 import { Trainer } from '../train/trainer.js'
-import { checkNumber, type Range } from '../util/check.js'
+import { checkArguments, checkNumber, type Range } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** Options of `findLearningRate` in addition to those of `Trainer.create`. */
@@ -66,6 +66,7 @@ export async function findLearningRate(
   data: DatasetOrStream,
   options: TrainerOptions & LearningRateRange,
 ): Promise<LearningRateTest> {
+  checkArguments('findLearningRate(model, data, { loss, optimizer, runtime })', { data, options })
   const { from = 1e-7, to = 10, steps = 100, onStep, signal, ...given } = options
   const owner = 'findLearningRate'
   checkNumber(owner, 'from', from, positive)

@@ -12,7 +12,7 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import { op } from '../op/op.js'
 import type { Runtime } from '../runtime/runtime.js'
-import { checkNames, checkNumber, positiveCount } from '../util/check.js'
+import { checkArguments, checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
@@ -62,6 +62,7 @@ export async function addTeacher(
   teacher: Model,
   options: TeacherOptions,
 ): Promise<DatasetOrStream> {
+  checkArguments('addTeacher(data, teacher, { runtime })', { options })
   checkNames('addTeacher', options, ['runtime', 'classes', 'logits', 'axis', 'batchSize'])
   const { batchSize = 32 } = options
   checkNumber('addTeacher', 'batchSize', batchSize, positiveCount)

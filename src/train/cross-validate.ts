@@ -1,6 +1,6 @@
 import { type Dataset, type DatasetSplit, type SplitOptions, split } from '../data/dataset.js'
 import type { Measures } from '../metric/accumulator.js'
-import { checkNames } from '../util/check.js'
+import { checkArguments, checkNames } from '../util/check.js'
 import { getOwn } from '../util/record.js'
 import { deviation, mean } from '../util/statistics.js'
 
@@ -57,6 +57,7 @@ export interface CrossValidation {
  * @throws OnnxIreError `invalid-option`; the first error of `train`
  */
 export async function crossValidate(data: Dataset, options: CrossValidateOptions): Promise<CrossValidation> {
+  checkArguments('crossValidate(data, { folds, train })', { options })
   checkNames('crossValidate', options, ['folds', 'seed', 'stratify', 'train'])
   const { train, ...choice } = options
   const folds: Measures[] = []

@@ -13,6 +13,7 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
+import { checkArguments } from '../util/check.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
 import type { Group } from './group.js'
@@ -46,7 +47,8 @@ export interface EvaluateOptions extends PassOptions {
  * @throws OnnxIreError `unsupported-operator`, `invalid-model`, `invalid-data`, `invalid-option`, `runtime`
  */
 export async function evaluateModel(model: Model, data: DatasetOrStream, options: EvaluateOptions): Promise<Measures> {
-  checkLoss('evaluateModel', options?.loss)
+  checkArguments('evaluateModel(model, data, { loss, runtime })', { data, options })
+  checkLoss('evaluateModel', options.loss)
   checkRuntime('evaluateModel', options.runtime)
   const { batchSize = 32, runtime, onBatch } = options
   const programs = new Programs(buildEvaluation(model, options), HostBackend.forEvaluation(runtime))

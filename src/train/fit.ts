@@ -6,7 +6,7 @@ import type { Measures } from '../metric/accumulator.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
-import { invalidOption } from '../util/check.js'
+import { checkArguments, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
@@ -39,6 +39,7 @@ export async function resolveFitOptions(
 ): Promise<ResolvedFitOptions> {
   const { batchSize = 32, schedule = { kind: 'constant' }, best, earlyStopping } = trainer
   checkData('fit: the data', data)
+  checkArguments('fit(data, { totalEpochs })', { options })
   checkFitNames(options)
   const { validation, totalEpochs } = options
   if (validation !== undefined) checkData('fit: validation', validation)

@@ -7,6 +7,7 @@ import { compileModel } from '../lowering/compile.js'
 import { createInput, listInputs } from '../onnx/import/declarations.js'
 import { checkModel, type Model } from '../onnx/model.js'
 import { checkRuntime, type Program, type Runtime } from '../runtime/runtime.js'
+import { checkArguments } from '../util/check.js'
 import { matchNames, type NamePatterns } from '../util/pattern.js'
 import { fixedBatchSize } from './micro-batches.js'
 import { prepareBatch } from './prepare-batch.js'
@@ -45,8 +46,9 @@ export async function* predict(
   data: DatasetOrStream,
   options: PredictOptions,
 ): AsyncGenerator<Prediction, void, undefined> {
+  checkArguments('predict(model, data, { runtime })', { data, options })
   checkModel(model)
-  checkRuntime('predict', options?.runtime)
+  checkRuntime('predict', options.runtime)
   const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', createInput(info)]))
   const fixedSize = fixedBatchSize(inputs)
   const batchSize = fixedSize ?? options.batchSize ?? 32

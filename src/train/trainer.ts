@@ -7,6 +7,7 @@ import type { ParameterArrays } from '../optim/arrays.js'
 import { unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { buildFeatureStage, checkFeatures, FeatureCache } from './cached-features.js'
 import { checkFitData, type FitData, summarizeData } from './checkpoint/checksums.js'
@@ -95,6 +96,7 @@ export class Trainer {
    * @throws OnnxIreError `not-differentiable`, `unsupported-operator`, `invalid-model`, `invalid-option`, `runtime`
    */
   static async create(model: Model, given: TrainerOptions): Promise<Trainer> {
+    checkArguments('Trainer.create(model, { loss, optimizer, runtime })', { options: given })
     checkTrainerOptions(given)
     // Loaded when needed, as in `createStartModel`.
     const { freeBatch } = given.freeBatch ? await import('./model/compare-batches.js') : {}

@@ -53,6 +53,18 @@ export function checkBoolean(owner: string, name: string, value: boolean): boole
   return value
 }
 
+/**
+ * Throws 'invalid-option' for a call without one of its arguments.
+ * @param call the complete call, for the message
+ * @param given the arguments to check, by name
+ */
+export function checkArguments(call: string, given: Readonly<Record<string, unknown>>): void {
+  const missing = Object.entries(given).find(([, value]) => value === undefined)
+  if (!missing) return
+  const owner = call.slice(0, call.indexOf('('))
+  throw new OnnxIreError('invalid-option', `${owner}: the argument '${missing[0]}' is missing; the call is ${call}`)
+}
+
 /** Throws 'invalid-option' for misspelled options, which would otherwise be ignored silently. */
 export function checkNames(owner: string, options: object, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null)

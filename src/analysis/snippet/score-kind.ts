@@ -1,4 +1,5 @@
-import type { Model } from '../../onnx/model.js'
+import { checkModel, type Model } from '../../onnx/model.js'
+import { checkArguments } from '../../util/check.js'
 import { getOwn } from '../../util/record.js'
 
 /** Meaning of the scores that an output holds per class. */
@@ -14,8 +15,12 @@ const kindByOperator: Readonly<Record<string, ScoreKind>> = {
 const views = new Set(['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Cast', 'Dropout'])
 
 /** Finds the meaning of scores from the operator that computes the output. Works for models that cannot be imported. */
-export function findScoreKind({ proto }: Model, output: string): ScoreKind {
-  const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
+export function findScoreKind(model: Model, output: string): ScoreKind {
+  checkArguments('findScoreKind(model, output)', { output })
+  checkModel(model)
+  const nodes = new Map(
+    (model.proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)),
+  )
   let node = nodes.get(output)
   while (node && views.has(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
   return getOwn(kindByOperator, node?.opType ?? '') ?? 'logits'

@@ -3,6 +3,7 @@ import type { FloatArray } from '../../ir/float-array.js'
 import { decodeSafetensors } from '../../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
+import { checkArguments } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { replaceWeights } from '../model/replace-weights.js'
@@ -30,6 +31,7 @@ const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['be
  * weights
  */
 export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
+  checkArguments('modelFromCheckpoint(original, checkpoint)', { checkpoint })
   const { tensors, metadata } = decodeSafetensors(checkpoint)
   const trainsStatistics = Object.keys(tensors).some((key) => key.startsWith('statistic/'))
   const model = trainsStatistics ? separateStatistics(original) : original

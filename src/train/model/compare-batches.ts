@@ -7,6 +7,7 @@ import { compileModel } from '../../lowering/compile.js'
 import { createInput, listInputs } from '../../onnx/import/declarations.js'
 import { checkModel, type Model, namedTensors } from '../../onnx/model.js'
 import { checkRuntime, type Program, type Runtime } from '../../runtime/runtime.js'
+import { checkArguments } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import { getOwn } from '../../util/record.js'
@@ -37,8 +38,9 @@ const runs = 3
  * @throws OnnxIreError `invalid-option` with the reason, and the node and the constant that depend on the number
  */
 export async function freeBatch(model: Model, options: FreeBatchOptions): Promise<FreedBatch> {
+  checkArguments('freeBatch(model, { runtime })', { options })
   checkModel(model)
-  const { runtime, shapes = {} } = options ?? {}
+  const { runtime, shapes = {} } = options
   checkRuntime('freeBatch', runtime)
   const freed = freeBatchAxis(model)
   if (freed.fixed === null) return freed

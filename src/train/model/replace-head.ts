@@ -14,7 +14,7 @@ import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProt
 import { toTensorProto } from '../../onnx/proto/tensor.js'
 
 import { definitionOf } from '../../op/op.js'
-import { checkNames, checkNumber, count, positiveCount } from '../../util/check.js'
+import { checkArguments, checkNames, checkNumber, count, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 
@@ -49,6 +49,7 @@ interface Head {
  * downstream of the layer fixes the number of classes
  */
 export function replaceHead(model: Model, options: HeadOptions): Model {
+  checkArguments('replaceHead(model, { classes })', { options })
   checkNames('head', options, ['output', 'classes', 'seed'])
   const { classes, seed = 0 } = options
   checkNumber('head', 'classes', classes, positiveCount)

@@ -7,6 +7,7 @@ import { edit } from '../../onnx/proto/message.js'
 import { inputsWith } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { append } from '../../util/append.js'
+import { checkArguments } from '../../util/check.js'
 import { OnnxIreError, prefixError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
 import { addCopies, findCopies, separateCopies } from './separate-statistics.js'
@@ -43,6 +44,7 @@ export function findSharedTensors(graph: Graph): readonly SharedTensor[] {
  * separated
  */
 export function untieTensors(model: Model, which: true | NamePatterns): Model {
+  checkArguments('untieTensors(model, true)', { which })
   const graph = importGraph(model)
   const shared = findSharedTensors(graph).map(({ tensor }) => tensor)
   const names = which === true ? shared : selectShared(which, shared)
