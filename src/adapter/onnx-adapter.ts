@@ -33,7 +33,7 @@ export interface OnnxAdapterOptions {
  * fill all layers up to one rank. B of a convolution of several groups gets zeros where an output does not read the
  * rank, so that it has one group. The file must have a layer for every input of the model.
  *
- * @throws OnnxIreError `invalid-data` for DoRA, which the format cannot express
+ * @throws OnnxIreError `invalid-data` for DoRA and (IA)^3, which the format cannot express
  *
  * @example
  * ```ts
@@ -103,7 +103,7 @@ function toInputs({ layers, saved, scalings }: Adapter, dtype?: 'float32' | 'flo
     )
   if (scalings?.length)
     throw invalidAdapter(
-      'it has factors, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights',
+      'it has (IA)^3 factors, which adapters as inputs cannot hold: merge the adapter, or keep it beside the weights',
     )
   checkLayers(layers)
   const rank = Math.max(...layers.map(({ a }) => a.dims[0]!))
@@ -154,7 +154,7 @@ export type TensorClass<T> = new (type: 'float32' | 'float16', data: never, dims
  *
  * @param inputs `session.inputMetadata` of the session
  * @param OrtTensor the class `Tensor` of onnxruntime-node or onnxruntime-web
- * @throws OnnxIreError `invalid-data` for an adapter of another model (modules or shapes), and for DoRA
+ * @throws OnnxIreError `invalid-data` for an adapter of another model (modules or shapes), and for DoRA and (IA)^3
  *
  * @example
  * ```ts

@@ -10,6 +10,8 @@ export function usageOf({ data }: Recipe, classes: Readonly<Record<string, reado
   const [names, ...others] = Object.values(classes)
   return {
     ...(names && others.length === 0 ? { classes: names } : {}),
-    ...(train.kind === 'image-folder' && train.image?.size !== undefined ? { image: train.image } : {}),
+    ...(train.kind === 'image-folder' && train.image?.size !== undefined && train.dims === undefined
+      ? { image: train.image }
+      : {}),
   }
 }

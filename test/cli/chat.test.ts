@@ -66,6 +66,11 @@ describe('tune chat', () => {
     })
     expect(readdirSync(folder)).not.toContain('out')
     expect((await tune('--dry-run')).stdout).toMatch(/trains .* of .* parameters/)
+    // Only what is written needs a folder.
+    const without = (...more: readonly string[]) => run('tune', 'chat', model, path('data.jsonl'), ...more)
+    expect(await without('--dry-run')).toMatchObject({ code: 0, stdout: expect.stringContaining('<output>') })
+    for (const more of [[], ['--dry-run', '--resume']])
+      expect(await without(...more)).toMatchObject({ code: 2, stderr: expect.stringContaining('--output') })
   })
 
   it('--pack > fewer rows, which are trained; with an 8-bit first moment', async () => {

@@ -46,6 +46,20 @@ const hasPython = spawnSync(python, ['-c', 'import onnxruntime, PIL, numpy']).st
 const snippet = async (target: string) =>
   (await json<{ code: string }>('snippet', space.path('run'), '--for', target)).code
 
+test('snippet > a model without its run folder > the same lines, from its metadata', async () => {
+  for (const target of ['node', 'web', 'python'])
+    expect(await json('snippet', space.path('run/tuned.onnx'), '--for', target)).toEqual({
+      for: target,
+      code: await snippet(target),
+    })
+  const [bare, columns] = [
+    await run('snippet', space.path('net.onnx')),
+    await run('snippet', space.path('run/tuned.onnx'), '--columns', space.path('net.onnx')),
+  ]
+  expect([bare.code, bare.stderr]).toEqual([1, expect.stringMatching(/^error \(invalid-option\): .*net\.onnx/)])
+  expect([columns.code, columns.stderr]).toEqual([2, expect.stringContaining('--columns')])
+})
+
 test.each([
   ['fill', {}],
   ['cover', { fit: 'cover', layout: 'NCHW' }],
@@ -92,7 +106,7 @@ test('snippet > web and python > contain preprocessing, classes and outputs; wro
   }
   await writeFile(space.path('web.mjs'), await snippet('web'))
   execFileSync(process.execPath, ['--check', space.path('web.mjs')])
-  expect((await run('snippet', space.path('photos'))).stderr).toMatch(/^error \(io\): .*photos is not a run folder/)
+  expect((await run('snippet', space.path('photos'))).stderr).toMatch(/^error \(io\): .*photos: it is a folder/)
   const path = space.path('run/recipe.json')
   await writeFile(path, (await readFile(path, 'utf8')).replace('"contain"', '"none"'))
   expect((await run('snippet', space.path('run'))).stderr).toMatch(/^error \(invalid-option\): image.fit/)

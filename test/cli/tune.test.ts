@@ -5,7 +5,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { quantizeModel } from '../../src/adapter/index.js'
 import { input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
-import { decodeModel, encodeModel, namedTensors } from '../../src/index.js'
+import { decodeModel, encodeModel, namedTensors, readUsage } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { Random } from '../../src/util/random.js'
 import { golden } from '../language/models.js'
@@ -103,8 +103,18 @@ describe('tune classify', () => {
     expect(after.loss).toBeLessThan(before.loss)
     expect(after.accuracy).toBe(1)
     expect(after.f1).toBe(1)
-    const config = JSON.parse(readFileSync(path('moods', 'model', 'config.json'), 'utf8'))
-    expect(config).toMatchObject({ id2label: { 0: 'bad', 1: 'good' }, label2id: { bad: 0, good: 1 } })
+    const [config, bytes] = ['config.json', 'onnx/model.onnx'].map((file) => readFileSync(path('moods', 'model', file)))
+    expect(readUsage(decodeModel(bytes!))).toEqual({ classes: ['bad', 'good'] })
+    expect(JSON.parse(config!.toString())).toMatchObject({
+      id2label: { 0: 'bad', 1: 'good' },
+      label2id: { bad: 0, good: 1 },
+    })
+    // A folder is no model, but its models are named.
+    const named = await run('predict', path('moods'), path('reviews.jsonl'))
+    expect([named.code, named.stderr]).toEqual([
+      1,
+      expect.stringContaining(join('moods', 'model', 'onnx', 'model.onnx')),
+    ])
     // The result is a model of these classes, which a second run continues with its own last layer.
     const again = await run(
       'tune',
@@ -273,6 +283,26 @@ describe('tune image', () => {
       expect(after.split(' ')[0]).toBe(expected)
     }
     expect(JSON.parse(readFileSync(path('colors', 'classes.json'), 'utf8'))).toEqual(['blue', 'green', 'red'])
+    // Another image of the size and the format that are not the model's.
+    const photo = path('photo.jpeg')
+    await sharp({ create: { width: 30, height: 20, channels: 3, background: { r: 180, g: 0, b: 0 } } }).toFile(photo)
+    const predicted = await run('predict', path('colors'), photo)
+    expect([predicted.code, predicted.stdout]).toEqual([0, expect.stringMatching(/photo\.jpeg: red \d+\.\d %$/m)])
+    const file = path('colors', 'model.onnx')
+    expect((await run('predict', file, photo)).stdout).toBe(predicted.stdout)
+    expect(readUsage(decodeModel(readFileSync(file)))).toEqual({
+      classes: ['blue', 'green', 'red'],
+      image: { size: [8, 8], fit: 'cover', layout: 'NCHW', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+    })
+    expect((await run('snippet', path('colors'))).stdout).toContain('["blue","green","red"]')
+    const untuned = await run('predict', path('images.onnx'), photo)
+    expect([untuned.code, untuned.stderr]).toEqual([2, expect.stringContaining('--data')])
+    const folder = await run('predict', path('images'), photo)
+    expect([folder.code, folder.stderr]).toEqual([1, expect.stringMatching(/^error \(io\): .*images/)])
+    writeFileSync(path('images', 'red', 'scan.bmp'), 'BM')
+    const { plan } = JSON.parse((await tune('--dry-run', '--force', '--json')).stdout)
+    rmSync(path('images', 'red', 'scan.bmp'))
+    expect(plan.warnings).toEqual([expect.stringContaining('.bmp')])
   })
 
   it('a model without images > invalid-model', async () => {

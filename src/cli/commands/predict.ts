@@ -1,7 +1,9 @@
+import { statSync } from 'node:fs'
 import { extname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { findScoreKind } from '../../analysis/snippet/score-kind.js'
 import type { ImageOptions } from '../../data/image/image-column.js'
+import { imageExtensions } from '../../data/image/image-files.js'
 import { readUsage } from '../../data/model-usage.js'
 import type { OpenContext } from '../../node/data/data-source.js'
 import { openImages } from '../../node/data/image-folder.js'
@@ -26,6 +28,7 @@ import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions, setOp
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
 import { findRunFiles } from '../training/run-record.js'
+import { findTunedModel } from '../tuning/image-task.js'
 import { type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
 
 interface Options extends RuntimeOptions, Pick<DataOptions, 'on' | 'set' | 'data'> {
@@ -40,7 +43,7 @@ export function definePredict(program: Command, io: Io): void {
   const command = program
     .command('predict')
     .description('write the outputs of a model for every example of a data set')
-    .argument('<model>', 'an ONNX file, or a run folder')
+    .argument('<model>', 'an ONNX file, a run folder, or the output folder of tune image')
     .argument(
       '[inputs...]',
       'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images',
@@ -72,12 +75,13 @@ A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --clas
 Infinity and NaN are written as strings. A CSV file has a column per element, y[0], y[1], ..., or class and probability.
 Scores of a model that does not end in Softmax or Sigmoid are read as logits. The file appears when it is complete.
 A run folder gives the model, the form of its inputs and the names of its classes, which imply --classes; so do the
-metadata of a model that train or export wrote from image data.
+metadata of a model that train, export or tune image wrote from image data.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png
   $ onnx-ire predict runs/recipe -o held-out.jsonl
   $ onnx-ire predict tuned.onnx photo.jpg
+  $ onnx-ire predict tuned photo.jpg
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire predict tuned.onnx --data '{ "kind": "image-folder", "folder": "photos", "image": { "size": 224 } }' \\
       --classes --class-names runs/recipe/classes.json -o photos.jsonl
@@ -86,15 +90,20 @@ Examples:
     .action(async (given: string, inputs: readonly string[], typed: Options) => {
       const run = findRunFiles(given)
       const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
-      const model = await readModel(run?.model ?? given)
+      const path = run?.model ?? findTunedModel(given)
+      const model = await readModel(path)
       const usage = run ? {} : readUsage(model)
       const describesImages =
         !run && !isRecipe && inputs.length > 0 && typed.data === undefined && usage.image !== undefined
       const options = run
         ? await withRunClasses(typed, run.classes)
         : { ...typed, ...(describesImages && usage.classes ? { classes: true as const } : {}) }
-      if (!run && !describesImages && inputs.length > 1)
-        usageError(command, 'give one recipe; or a run folder, or a model whose metadata describe images, and files')
+      if (!run && !describesImages && !isRecipe && inputs.some(isImageOrFolder))
+        usageError(
+          command,
+          `the metadata of ${path} do not describe its images, as train, export and tune image write them: give a recipe, or --data with the images and their form`,
+        )
+      if (!run && !describesImages && inputs.length > 1) usageError(command, 'give one recipe')
       const recipePath = run && !isRecipe ? run.recipe : describesImages ? undefined : inputs[0]
       const { output } = options
       const writers = { '.jsonl': writeJsonLines, '.csv': writeCsv }
@@ -110,16 +119,13 @@ Examples:
       const selected = describesImages
         ? imagesOf(usage.image, inputs)
         : await selectSource(recipePath, files, options, command)
-      await writePredictions(
-        io,
-        { path: run?.model ?? given, model, names: usage.classes },
-        recipePath,
-        selected,
-        options,
-        writer,
-      )
+      await writePredictions(io, { path, model, names: usage.classes }, recipePath, selected, options, writer)
     })
 }
+
+const isImageOrFolder = (path: string): boolean =>
+  imageExtensions.includes(extname(path).toLowerCase()) ||
+  statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
 /** Adds the class names of a run, unless the command line has others. */
 async function withRunClasses(options: Options, path: string | undefined): Promise<Options> {

@@ -6,6 +6,7 @@ import { batches } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
 import { missingTexts } from '../../data/formats/table-features.js'
 import { listColumns } from '../../data/model-columns.js'
+import { readUsage } from '../../data/model-usage.js'
 import { takeExamples } from '../../data/stream.js'
 import type { TableStatistics } from '../../data/table-statistics.js'
 import type { Tensor } from '../../ir/tensor.js'
@@ -19,10 +20,12 @@ import type { Recipe } from '../../recipe/recipe.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
+import { usageError } from '../errors.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
 import { findRunFiles } from '../training/run-record.js'
+import { findTunedModel } from '../tuning/image-task.js'
 
 interface Options {
   readonly for: SnippetTarget
@@ -32,10 +35,13 @@ interface Options {
 
 /** Defines `onnx-ire snippet`. */
 export function defineSnippet(program: Command, io: Io): void {
-  program
+  const command = program
     .command('snippet')
-    .description('print the lines of code that run the trained model of a run without this library')
-    .argument('<run>', 'a run folder')
+    .description('print the lines of code that run a trained model without this library')
+    .argument(
+      '<model>',
+      'a run folder, the output folder of tune image, or an ONNX file whose metadata describe its images',
+    )
     .addOption(
       new Option('--for <platform>', 'onnxruntime-node, onnxruntime-web, or onnxruntime of Python')
         .choices(['node', 'web', 'python'])
@@ -52,40 +58,61 @@ export function defineSnippet(program: Command, io: Io): void {
 The lines contain the preprocessing of the run's images, the names of its classes, and the inputs and outputs of its model. In Node
 they need sharp and print what predict prints; in Python they need numpy and Pillow. Inputs that are not images have the values of
 an example of the run's data, as the run reads them: after scaling, encoding and padding. With --columns they have the fields of a
-row of the CSV file, and the outputs are in the units of the targets.
+row of the CSV file, and the outputs are in the units of the targets. A model without its run folder is described by the metadata
+that train, export and tune image write for images.
 
 Examples:
   $ onnx-ire snippet runs/recipe > predict.mjs && cd runs/recipe && node ../../predict.mjs photo.jpg
   $ onnx-ire snippet runs/recipe --for python > predict.py
+  $ onnx-ire snippet tuned/model.onnx > tuned/predict.mjs
   $ onnx-ire export runs/houses --columns -o houses.onnx && onnx-ire snippet runs/houses --columns houses.onnx > price.mjs`,
     )
     .action(async (path: string, { for: target, columns, json }: Options) => {
       const run = findRunFiles(path)
-      if (!run)
-        throw new OnnxIreError(
-          'io',
-          `${path} is not a run folder: it has no recipe.json; name a folder that train wrote`,
-        )
-      const model = await readModel(run.model)
-      const recipe = await readRecipe(run.recipe)
-      const described = await describeRun(basename(run.model), model, recipe)
+      if (!run && columns !== undefined) usageError(command, '--columns needs the run folder of the model')
       const code = writeSnippet(
         target,
-        columns === undefined ? described : await takeFields(described, columns, recipe),
+        run ? await describeRun(run, columns) : await describeModel(findTunedModel(path)),
       )
       print(io, { for: target, code }, json, () => code.trimEnd())
     })
 }
 
-async function describeRun(file: string, model: Model, recipe: Recipe): Promise<Snippet> {
+/** Describes the model of a run by its recipe and its data. */
+async function describeRun(run: { readonly model: string; readonly recipe: string }, columns: string | undefined) {
+  const model = await readModel(run.model)
+  const recipe = await readRecipe(run.recipe)
   const data = await RecipeData.open(recipe, model, model)
   const [names, ...others] = Object.values(await data.classes())
-  const outputs = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
-  const hasClasses = names !== undefined && others.length === 0 && outputs.length === 1
-  return {
-    ...{ model: file, outputs, inputs: await describeInputs(model, recipe, data) },
-    classes: hasClasses ? { scores: findScoreKind(model, outputs[0]!), names } : null,
+  const described: Snippet = {
+    ...{ model: basename(run.model), inputs: await describeInputs(model, recipe, data) },
+    ...describeOutputs(model, others.length === 0 ? names : undefined),
   }
+  return columns === undefined ? described : takeFields(described, columns, recipe)
+}
+
+/** Describes a model by its metadata alone. Throws `invalid-option` if they do not describe its images. */
+async function describeModel(path: string): Promise<Snippet> {
+  const model = await readModel(path)
+  const { classes, image } = readUsage(model)
+  if (image?.size === undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the metadata of ${path} do not describe its images, as train, export and tune image write them: name the folder of the run`,
+    )
+  const { size, channels = 3, layout = 'NCHW' } = image
+  const [rows, columns] = typeof size === 'number' ? [size, size] : size
+  const dims = layout === 'NHWC' ? [rows, columns, channels] : [channels, rows, columns]
+  const inputs = listInputs(model.proto).map(
+    ({ name = '' }): SnippetInput => ({ kind: 'image', name, image: { ...image, size }, dims }),
+  )
+  return { model: basename(path), inputs, ...describeOutputs(model, classes) }
+}
+
+function describeOutputs(model: Model, names: readonly string[] | undefined): Pick<Snippet, 'outputs' | 'classes'> {
+  const outputs = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
+  const hasClasses = names !== undefined && outputs.length === 1
+  return { outputs, classes: hasClasses ? { scores: findScoreKind(model, outputs[0]!), names } : null }
 }
 
 /** Describes the inputs of a model by its first training example. */

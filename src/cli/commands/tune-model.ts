@@ -14,7 +14,7 @@ import {
 import { adapterKinds, addAdapterOptions } from '../tuning/adapter-options.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
 import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
-import { addTracking, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
+import { addTracking, outputOption, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import {
   formatModelPlan,
   formatModelResult,
@@ -43,7 +43,7 @@ The last layer is replaced by one of as many classes as the data have, unless co
 written to config.json of the result.
 
 Examples:
-  $ onnx-ire tune classify distilbert reviews.jsonl -o moods --dry-run
+  $ onnx-ire tune classify distilbert reviews.jsonl --dry-run
   $ onnx-ire tune classify distilbert reviews.jsonl -o moods --label mood --r 16
   $ onnx-ire tune classify distilbert reviews.jsonl -o moods --adapter ia3 --targets k_lin,v_lin,lin2 --feedforward lin2`,
     )
@@ -75,7 +75,7 @@ Rows with a score from -1 to 1 are trained to have that cosine similarity. accur
 1 and at 5 among the candidates of a batch.
 
 Examples:
-  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --dry-run
+  $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl --dry-run
   $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --batch-size 64
   $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl -o search --adapter dora --r 8 --targets query,value`,
     )
@@ -95,7 +95,7 @@ Examples:
       'after',
       `
 Examples:
-  $ onnx-ire tune image mobilenet.onnx flowers -o tuned --dry-run
+  $ onnx-ire tune image mobilenet.onnx flowers --dry-run
   $ onnx-ire tune image mobilenet.onnx flowers -o tuned --size 224 --epochs 10`,
     )
     .action((model: string, folder: string, options: Options<ImageRequest>) =>
@@ -103,7 +103,7 @@ Examples:
     )
 }
 
-type Options<Request> = Omit<Request, 'folder' | 'data' | 'model' | 'resume'> & TuneOptions
+type Options<Request> = Omit<Request, 'folder' | 'data' | 'model' | 'output' | 'resume'> & TuneOptions
 
 /** Adds the options of every task. */
 const addOptions = (
@@ -112,7 +112,7 @@ const addOptions = (
   { epochs, batchSize }: { readonly epochs: number; readonly batchSize: number },
 ): Command =>
   addAdapterOptions(addTracking(command))
-    .requiredOption('-o, --output <folder>', `folder for the ${writes}`)
+    .addOption(outputOption(writes))
     .addOption(
       new Option(
         '--adapter <kind>',
@@ -156,8 +156,9 @@ function run<Request extends TuneModelRequest>(
   prepare: (request: Omit<Request, 'folder' | 'data' | 'model'>) => Promise<ModelTask>,
 ): Promise<void> {
   return runTuneCommand(command, io, options, {
-    async prepare(resume) {
-      const request = { ...options, resume } as unknown as Omit<Request, 'folder' | 'data' | 'model'> & TuneModelRequest
+    async prepare(given) {
+      const request = { ...options, ...given } as unknown as Omit<Request, 'folder' | 'data' | 'model'> &
+        TuneModelRequest
       return prepareModelTuning(request, await prepare(request))
     },
     formatPlan: formatModelPlan,

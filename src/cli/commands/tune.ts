@@ -14,10 +14,16 @@ import {
   providerOption,
 } from '../options.js'
 import { addAdapterOptions } from '../tuning/adapter-options.js'
-import { addTracking, formatTuningResult, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
+import {
+  addTracking,
+  formatTuningResult,
+  outputOption,
+  runTuneCommand,
+  type TuneOptions,
+} from '../tuning/tune-command.js'
 import { defineModelTuning } from './tune-model.js'
 
-type Options = Omit<TuneRequest, 'folder' | 'data' | 'resume'> & TuneOptions
+type Options = Omit<TuneRequest, 'folder' | 'data' | 'output' | 'resume'> & TuneOptions
 
 /** Defines `onnx-ire tune`. */
 export function defineTune(program: Command, io: Io): void {
@@ -38,7 +44,7 @@ Examples:
     .description('teach a chat model the answers of a data file, with an adapter (LoRA)')
     .argument('<folder>', 'folder of a language model, as for transformers.js')
     .argument('<data>', 'conversations: a JSON object per line; see docs/teach-a-chat-model.md')
-    .requiredOption('-o, --output <folder>', 'folder for adapter (PEFT) and model')
+    .addOption(outputOption('adapter (PEFT) and the model'))
     .addOption(dtypeOption())
     .addOption(
       new Option(
@@ -118,7 +124,7 @@ Checkpoints are written every minute and after every epoch, to <output>/checkpoi
 step, writes a checkpoint and the adapter that it has by then. The same command with --resume continues.
 
 Examples:
-  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --dry-run
+  $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl --dry-run
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned
   $ onnx-ire tune chat Qwen2.5-0.5B-Instruct support.jsonl -o tuned --dtype q4 --length 512 --ire
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl -o tuned --adapter dora --r 8 --targets q_proj,v_proj
@@ -129,7 +135,7 @@ Examples:
     )
     .action((folder: string, data: string, options: Options) =>
       runTuneCommand(chat, io, options, {
-        prepare: (resume) => prepareTuning({ ...options, resume, folder, data }),
+        prepare: (request) => prepareTuning({ ...options, ...request, folder, data }),
         formatPlan,
         run: runTuning,
         formatResult,

@@ -1,5 +1,9 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { subset } from '../../data/dataset.js'
+import type { ImageOptions } from '../../data/image/image-column.js'
+import { describeSkipped } from '../../data/image/image-files.js'
+import { addUsage } from '../../data/model-usage.js'
 import { formatShape } from '../../ir/shape.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
 import { accuracy } from '../../metric/accuracy.js'
@@ -23,6 +27,15 @@ export interface ImageRequest extends TuneModelRequest {
   readonly std: readonly number[]
 }
 
+/** Paths of the files that `tune image` writes. */
+const filesIn = (folder: string) => ({ model: join(folder, 'model.onnx'), names: join(folder, 'classes.json') })
+
+/** The model in the output folder of `tune image`; any other path as it is. */
+export function findTunedModel(path: string): string {
+  const { model, names } = filesIn(path)
+  return existsSync(model) && existsSync(names) ? model : path
+}
+
 /** Prepares the training of an image classifier on a folder with one sub-folder per class. */
 export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
   const model = await readModel(request.model)
@@ -42,18 +55,16 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     throw new OnnxIreError('invalid-option', `${request.model} accepts images of any size: set --size`)
   const channels = isLast ? shape[3] : shape[1]
   const { mean, std } = request
-  const found = await imageFolder(request.folder, {
-    image: {
-      size: typeof size === 'number' ? size : [...size],
-      fit: 'cover',
-      layout: isLast ? 'NHWC' : 'NCHW',
-      ...(channels === 1 ? { channels: 1 } : { mean: [...mean], std: [...std] }),
-    },
-    input: input!.name!,
-  })
+  const image: ImageOptions = {
+    size,
+    fit: 'cover',
+    layout: isLast ? 'NHWC' : 'NCHW',
+    ...(channels === 1 ? { channels: 1 } : { mean, std }),
+  }
+  const found = await imageFolder(request.folder, { image, input: input!.name! })
   const { classes } = found
-  const output = join(request.output, 'model.onnx')
-  const names = join(request.output, 'classes.json')
+  const { model: output, names } = filesIn(request.output)
+  const skipped = describeSkipped(found.skipped)
   return {
     task: 'image',
     file: request.model,
@@ -63,7 +74,7 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     rates: { full: 3e-4, adapter: 1e-3 },
     about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}`,
     outputs: [output, names],
-    warnings: [],
+    warnings: skipped === undefined ? [] : [skipped],
     sampling: {
       input: (i) => found.files[i]!,
       expected: (i) => classes[found.labels[i]!]!,
@@ -71,7 +82,7 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     },
     async write(tuned) {
       await makeFolder(request.output)
-      await writeModel(output, tuned)
+      await writeModel(output, addUsage(tuned, { classes, image }))
       await writeFileAtomic(names, `${JSON.stringify(classes, null, 2)}\n`)
     },
   }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
 import { subset } from '../../data/dataset.js'
+import { addUsage } from '../../data/model-usage.js'
 import { paddedColumn } from '../../data/padding.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
@@ -93,7 +94,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
       expected: (i) => labels[i]!,
       predict: (tuned, indices, runtime) => predictClasses(tuned, subset(data, indices), classes, runtime),
     },
-    write: (tuned) => writeModelFolder(folder, labelled, tuned),
+    write: (tuned) => writeModelFolder(folder, labelled, addUsage(tuned, { classes })),
   }
 }
 

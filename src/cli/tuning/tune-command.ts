@@ -1,5 +1,5 @@
 import { rm, stat } from 'node:fs/promises'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Measures } from '../../metric/accumulator.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { usageError } from '../errors.js'
@@ -12,6 +12,8 @@ import type { TrackingOptions } from './train-resumably.js'
 
 /** Options of every `tune` command besides those of its task. */
 export interface TuneOptions extends TrackingOptions {
+  /** Folder of the results; a dry run needs none. */
+  readonly output?: string
   readonly resume?: boolean
   readonly dryRun?: boolean
   readonly force?: boolean
@@ -33,11 +35,15 @@ interface Result {
 
 /** The parts of a `tune` command that depend on its task. */
 interface TuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result> {
-  prepare(resume: boolean): Promise<Prepared>
+  prepare(request: { readonly output: string; readonly resume: boolean }): Promise<Prepared>
   formatPlan(plan: Prepared['plan']): string
   run(prepared: Prepared, io: Io, progress: TrainingProgress): Promise<Outcome>
   formatResult(result: Outcome): string
 }
+
+/** The option --output. @param contents what the folder will contain */
+export const outputOption = (contents: string): Option =>
+  new Option('-o, --output <folder>', `folder for the ${contents}; not needed with --dry-run`)
 
 /** Adds the options about the numbers of a fine-tuning. */
 export const addTracking = (command: Command): Command =>
@@ -56,14 +62,16 @@ export const addTracking = (command: Command): Command =>
 export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
   command: Command,
   io: Io,
-  { dryRun, force = false, quiet = false, json, resume = false, tensorboard, measureEvery }: TuneOptions,
+  { output, dryRun, force = false, quiet = false, json, resume = false, tensorboard, measureEvery }: TuneOptions,
   { prepare, formatPlan, run, formatResult }: TuneCommand<Prepared, Outcome>,
 ): Promise<void> {
   if (resume && force)
     return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
+  if (output === undefined && (!dryRun || resume))
+    return usageError(command, "required option '-o, --output <folder>' not specified")
   if (measureEvery !== undefined && tensorboard === undefined)
     return usageError(command, '--measure-every writes its measures for TensorBoard: add --tensorboard <folder>')
-  const prepared = await prepare(resume)
+  const prepared = await prepare({ output: output ?? '<output>', resume })
   const plan: Prepared['plan'] = prepared.plan
   if (!resume && !(force && dryRun)) await clearOutputs(plan, force)
   if (dryRun)

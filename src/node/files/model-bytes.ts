@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
-import type { FileHandle } from 'node:fs/promises'
+import { type FileHandle, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { maxModelBytes } from '../../onnx/model.js'
 import { type ByteRange, type ModelFile, minFileBytes } from '../../onnx/proto/model-file.js'
 import { readOccurrences } from '../../onnx/proto/wire.js'
@@ -15,7 +16,9 @@ type ModelBytes = Pick<ModelFile, 'bytes' | 'unread'>
  * replaced, so everything is read.
  */
 export async function readModelBytes(path: string): Promise<ModelBytes> {
-  const file = await openRegularFile('model', path)
+  const models = await listModels(path)
+  const advice = models.length > 0 ? `; name a file in it: ${models.join(', ')}` : ', which holds no .onnx file'
+  const file = await openRegularFile('model', path, { EISDIR: `it is a folder${advice}` })
   try {
     const { size } = await file.stat()
     if (size > maxModelBytes) {
@@ -32,6 +35,15 @@ export async function readModelBytes(path: string): Promise<ModelBytes> {
   } finally {
     await file.close()
   }
+}
+
+/** Paths of the models in a folder, and where folders of transformers.js have them; none for a file. */
+async function listModels(path: string): Promise<string[]> {
+  const places = ['', 'onnx', 'model/onnx'].map(async (place) => {
+    const names = await readdir(join(path, place)).catch((): string[] => [])
+    return names.filter((name) => name.endsWith('.onnx')).map((name) => join(path, place, name))
+  })
+  return (await Promise.all(places)).flat()
 }
 
 /** Reads all but large initializers; null if the file is damaged or unusual. */
