@@ -1,5 +1,7 @@
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
+import { closest } from '../util/closest.js'
+import { getOwn } from '../util/record.js'
 import { defineAdapter } from './commands/adapter.js'
 import { defineBatch } from './commands/batch.js'
 import { defineBuild } from './commands/build.js'
@@ -21,7 +23,7 @@ import { defineSweep } from './commands/sweep.js'
 import { defineTrain } from './commands/train.js'
 import { defineTune } from './commands/tune.js'
 import { defineWatch } from './commands/watch.js'
-import { reportError } from './errors.js'
+import { reportError, usageError } from './errors.js'
 import { type Io, processIo, writeText } from './io.js'
 
 const { version, description } = createRequire(import.meta.url)('../../package.json')
@@ -41,6 +43,7 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
     })
     .showHelpAfterError('(--help shows how it is used)')
     .addHelpText('after', help)
+    .on('command:*', ([name = '']: readonly string[]) => refuseCommand(program, name))
   for (const define of commands) define(program, io)
   try {
     await program.parseAsync(args, { from: 'user' })
@@ -48,6 +51,27 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
   } catch (error) {
     return reportError(io, error, args.includes('--json'))
   }
+}
+
+/** Ends with usage error for a command that does not exist, naming the one that is probably meant. */
+function refuseCommand(program: Command, name: string): never {
+  const names = program.commands.map((command) => command.name())
+  const meant = getOwn(otherNames, name) ?? closest(name, names)
+  return usageError(program, `unknown command '${name}'${meant === undefined ? '' : `\n(Did you mean ${meant}?)`}`)
+}
+
+/** Commands under names that other programs have for them. */
+const otherNames: Readonly<Record<string, string>> = {
+  compare: 'show',
+  dashboard: 'watch',
+  eval: 'evaluate',
+  'fine-tune': 'tune',
+  finetune: 'tune',
+  infer: 'predict',
+  search: 'sweep',
+  serve: 'snippet',
+  'serve-snippet': 'snippet',
+  test: 'evaluate',
 }
 
 const commands = [

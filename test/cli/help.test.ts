@@ -73,6 +73,24 @@ test('wrong usage > exits with 2 and explains the usage', async () => {
   expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'usage' } })
 })
 
+test.each([
+  ['serve-snippet runs/a', 'snippet'],
+  ['eval runs/a', 'evaluate'],
+  ['evalute runs/a', 'evaluate'],
+  ['train recipe.json --resum', '--resume'],
+  ['tune images a.onnx b', 'image'],
+  ['adapter convrt a', 'convert'],
+])('%s > names what is probably meant', async (args, meant) => {
+  const { code, stderr } = await run(...args.split(' '))
+  expect([code, stderr]).toEqual([2, expect.stringContaining(`(Did you mean ${meant}?)`)])
+})
+
+test('an unknown command like no other > is refused without a guess', async () => {
+  const { code, stderr } = await run('zzzzzz')
+  expect([code, stderr]).toEqual([2, expect.stringContaining("unknown command 'zzzzzz'\n(--help")])
+  expect(await run('constructor')).toMatchObject({ code: 2 })
+})
+
 test('--version > prints the version of the package', async () => {
   const { stdout } = await run('--version')
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'))
