@@ -67,6 +67,20 @@ test('moved model and data > are named by --model and --data', async () => {
     const paths = ['--model', space.path('elsewhere.onnx'), '--data', space.path('pictures')]
     const refused = await run('export', space.path('left'), '-o', space.path('none.onnx'))
     expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/^error \(io\): .*two\.onnx/)])
+    const data = /data\.train\.folder \(.*photos\) by --data /
+    for (const field of [/model \(.*two\.onnx\) by --model /, data]) expect(refused.stderr).toMatch(field)
+    for (const args of [
+      ['train', `${space.path('left')}/recipe.json`, '--resume', '--set', 'epochs=3', '--model', paths[1]!],
+      ['evaluate', space.path('left')],
+      ['predict', space.path('left')],
+    ]) {
+      const { code, stderr } = await run(...args)
+      expect([args[0], code, stderr]).toEqual([args[0], 1, expect.stringMatching(data)])
+      expect(stderr).not.toContain('--model')
+    }
+    // Files on the command line do not need the data, and are not those of the run.
+    const photo = await run('predict', space.path('left'), space.path('none.png'))
+    expect([photo.code, photo.stderr]).toEqual([1, expect.not.stringContaining('--data')])
     await json('train', `${space.path('left')}/recipe.json`, '--resume', '--set', 'epochs=3', ...paths)
     expect(await tuned('left')).toEqual(await tuned('whole'))
     await json('export', space.path('left'), ...paths, '-o', space.path('named.onnx'))

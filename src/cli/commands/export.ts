@@ -18,6 +18,7 @@ import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { formatCount, formatNumber } from '../format.js'
+import { pathsOfTraining, withPathAdvice } from '../inputs/moved-paths.js'
 import {
   dataPathOption,
   loadModel,
@@ -27,12 +28,13 @@ import {
   type PathOverrides,
 } from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
-import { createRuntime, jsonOption } from '../options.js'
+import { createRuntime, jsonOption, setOption } from '../options.js'
 import { listInitialFiles, prepareOutputs } from '../outputs.js'
 import { type ExportForm, exportForms, exportFormsHelp, formFiles, toModelForm, writeForm } from '../stored-adapter.js'
 import { RunFolder } from '../training/run-folder.js'
 
 interface Options extends PathOverrides {
+  readonly set: readonly string[]
   readonly output: string
   readonly weights?: WhichWeights
   readonly as?: ExportForm
@@ -70,6 +72,7 @@ export function defineExport(program: Command, io: Io): void {
     .option('--columns', 'write a model that takes the columns of the CSV file, and converts them as in training')
     .addOption(modelPathOption())
     .addOption(dataPathOption())
+    .addOption(setOption('change a field of the recipe of the run, such as a path'))
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -89,71 +92,72 @@ Examples:
   $ onnx-ire export runs/lora --as q4 -o model_q4.onnx`,
     )
     .action(async (run: string, options: Options) => {
-      const { output, weights: requested, as: form, for: provider, columns, json, ...paths } = options
       const folder = new RunFolder(run)
-      const recipe = overridePaths(await folder.readRecipe(), paths)
-      const started = folder.withStartModel(recipe)
-      const initial = await loadModel(started)
-      await prepareOutputs({ files: formFiles(form ?? 'beside', output) }, async () => [
-        ...(await folder.listFiles()),
-        ...listInitialFiles(started, initial),
-      ])
-      const { model: original } = await createStartModel(initial, await resolveHead(recipe, initial))
-      const weights = requested ?? finalWeights(recipe)
-      const usage = usageOf(started, await folder.readClasses())
-      const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
-        const tuned = addUsage(modelFromCheckpoint(original, bytes, weights), usage)
-        if (weights === 'best') checkEvaluated(decodeSafetensors(bytes).metadata)
-        return tuned
-      })
-      for (const { step, error } of skipped)
-        writeText(io.stderr, `skipping the checkpoint of step ${step}: ${error.message}\n`)
-      if (form !== undefined && !findRecord(model.proto))
-        throw new OnnxIreError('invalid-option', `--as ${form}: the run trained no adapter; leave out --as`)
-      if ((form === 'peft' || form === 'onnx-adapter') && checksumBase(model) !== checksumBase(original))
-        throw new OnnxIreError(
-          'invalid-option',
-          `--as ${form}: the run also trained tensors of the model itself, such as a new head, which an adapter cannot hold: export with --as beside or merged`,
-        )
-      if (provider && form !== undefined && form !== 'merged')
-        throw new OnnxIreError(
-          'invalid-option',
-          `--for ${provider} applies to a whole model in float: omit --as ${form}`,
-        )
-      if (columns && (provider || (form !== undefined && form !== 'merged')))
-        throw new OnnxIreError(
-          'invalid-option',
-          `--columns applies to a whole model in float: omit ${provider ? `--for ${provider}` : `--as ${form}`}`,
-        )
-      const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
-      if (provider) await writeModel(output, lowerForWebgpu(form === 'merged' ? toModelForm(form, model) : model))
-      else if (columns)
-        await writeModel(output, takeTableColumns(form === 'merged' ? toModelForm(form, model) : model, started))
-      else if (!measured) await writeForm(form ?? 'beside', output, model)
-      print(
-        io,
-        {
-          output,
-          run,
-          model: modelTitle(started),
-          step,
-          weights,
-          ...(form && { form }),
-          ...(provider && { for: provider }),
-          ...(measured && { measured }),
-        },
-        json,
-        () => {
-          const wrote = `wrote ${output}: ${modelTitle(recipe)} trained in ${run}, ${formatCount(step, 'step')}, ${weightsText[weights]}`
-          if (!measured) return form ? `${wrote}, form ${form}` : wrote
-          const losses =
-            'before' in measured
-              ? `loss ${formatNumber(measured.before)} before, ${formatNumber(measured.after)} after`
-              : measured.reason
-          return `${wrote}, form ${form}: ${losses}`
-        },
-      )
+      const recipe = overridePaths(await folder.readRecipe(options.set), options)
+      await withPathAdvice(pathsOfTraining(recipe), () => exportRun(io, run, folder, recipe, options))
     })
+}
+
+async function exportRun(io: Io, run: string, folder: RunFolder, recipe: Recipe, options: Options): Promise<void> {
+  const { output, weights: requested, as: form, for: provider, columns, json } = options
+  const started = folder.withStartModel(recipe)
+  const initial = await loadModel(started)
+  await prepareOutputs({ files: formFiles(form ?? 'beside', output) }, async () => [
+    ...(await folder.listFiles()),
+    ...listInitialFiles(started, initial),
+  ])
+  const { model: original } = await createStartModel(initial, await resolveHead(recipe, initial))
+  const weights = requested ?? finalWeights(recipe)
+  const usage = usageOf(started, await folder.readClasses())
+  const { model, step, skipped } = await folder.readCheckpoint((bytes) => {
+    const tuned = addUsage(modelFromCheckpoint(original, bytes, weights), usage)
+    if (weights === 'best') checkEvaluated(decodeSafetensors(bytes).metadata)
+    return tuned
+  })
+  for (const { step, error } of skipped)
+    writeText(io.stderr, `skipping the checkpoint of step ${step}: ${error.message}\n`)
+  if (form !== undefined && !findRecord(model.proto))
+    throw new OnnxIreError('invalid-option', `--as ${form}: the run trained no adapter; leave out --as`)
+  if ((form === 'peft' || form === 'onnx-adapter') && checksumBase(model) !== checksumBase(original))
+    throw new OnnxIreError(
+      'invalid-option',
+      `--as ${form}: the run also trained tensors of the model itself, such as a new head, which an adapter cannot hold: export with --as beside or merged`,
+    )
+  if (provider && form !== undefined && form !== 'merged')
+    throw new OnnxIreError('invalid-option', `--for ${provider} applies to a whole model in float: omit --as ${form}`)
+  if (columns && (provider || (form !== undefined && form !== 'merged')))
+    throw new OnnxIreError(
+      'invalid-option',
+      `--columns applies to a whole model in float: omit ${provider ? `--for ${provider}` : `--as ${form}`}`,
+    )
+  const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
+  if (provider) await writeModel(output, lowerForWebgpu(form === 'merged' ? toModelForm(form, model) : model))
+  else if (columns)
+    await writeModel(output, takeTableColumns(form === 'merged' ? toModelForm(form, model) : model, started))
+  else if (!measured) await writeForm(form ?? 'beside', output, model)
+  print(
+    io,
+    {
+      output,
+      run,
+      model: modelTitle(started),
+      step,
+      weights,
+      ...(form && { form }),
+      ...(provider && { for: provider }),
+      ...(measured && { measured }),
+    },
+    json,
+    () => {
+      const wrote = `wrote ${output}: ${modelTitle(recipe)} trained in ${run}, ${formatCount(step, 'step')}, ${weightsText[weights]}`
+      if (!measured) return form ? `${wrote}, form ${form}` : wrote
+      const losses =
+        'before' in measured
+          ? `loss ${formatNumber(measured.before)} before, ${formatNumber(measured.after)} after`
+          : measured.reason
+      return `${wrote}, form ${form}: ${losses}`
+    },
+  )
 }
 
 /** The model with the conversion of the columns, and with outputs in the units of the targets that they predict. */

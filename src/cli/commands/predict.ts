@@ -20,6 +20,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatDuration } from '../format.js'
+import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
 import { type DataOptions, isJsonObject, onOption, withDataPath } from '../inputs/select-data.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
@@ -119,7 +120,15 @@ Examples:
       const selected = describesImages
         ? imagesOf(usage.image, inputs)
         : await selectSource(recipePath, files, options, command)
-      await writePredictions(io, { path, model, names: usage.classes }, recipePath, selected, options, writer)
+      const { source, train } = selected
+      const paths = [
+        ...pathsOfSource(selected.path, source, true),
+        ...(train && train !== source ? pathsOfSource('data.train', train, false) : []),
+      ]
+      const isOfRecipe = recipePath !== undefined && files.length === 0
+      await withPathAdvice(isOfRecipe ? paths : [], () =>
+        writePredictions(io, { path, model, names: usage.classes }, recipePath, selected, options, writer),
+      )
     })
 }
 

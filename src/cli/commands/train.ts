@@ -12,6 +12,7 @@ import { prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatMetric, formatMetricTables, formatTable, scalarMetrics } from '../format.js'
+import { pathsOfTraining, withPathAdvice } from '../inputs/moved-paths.js'
 import {
   dataPathOption,
   defaultRunFolder,
@@ -39,7 +40,7 @@ import { parseBytes } from '../training/check-room.js'
 import { followTraining } from '../training/follow-training.js'
 import { formatFolds, summarizeRuns } from '../training/format-folds.js'
 import { RunFolder } from '../training/run-folder.js'
-import type { TrainingResult } from '../training/run-training.js'
+import type { TrainingRequest, TrainingResult } from '../training/run-training.js'
 import { runTraining } from '../training/run-training.js'
 
 interface Options extends PathOverrides {
@@ -280,7 +281,7 @@ async function lead(io: Io, group: Group | undefined, path: string, options: Opt
   // The recipe of the folder itself may be trained again, if no field is changed.
   const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
   await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
-  return runTraining({
+  const request: TrainingRequest = {
     io,
     ...run,
     group,
@@ -290,7 +291,8 @@ async function lead(io: Io, group: Group | undefined, path: string, options: Opt
     memory: options.memory,
     measureEvery: options.measureEvery,
     tensorboard: options.tensorboard,
-  })
+  }
+  return withPathAdvice(pathsOfTraining(recipe), () => runTraining(request))
 }
 
 /** The validation metric that selects the best weights, stops the run or lowers the learning rate. */

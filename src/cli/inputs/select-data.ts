@@ -14,6 +14,7 @@ import { usageError } from '../errors.js'
 import { setOption } from '../options.js'
 import { listDataFiles, listRecipeFile } from '../outputs.js'
 import { describeOtherData, readRunRecord } from '../training/run-record.js'
+import { pathsOfSource, withPathAdvice } from './moved-paths.js'
 import { overrideSource, readRecipe } from './read-recipe.js'
 
 /** Values of the options that select data and loss. */
@@ -61,12 +62,16 @@ type OpenSelectedData = (model: Model) => Promise<{
 export const isJsonObject = (data: string | undefined): boolean => data?.trimStart().startsWith('{') === true
 
 /** Replaces the path of the data that the options select by the path in --data, if any. */
-export function withDataPath(recipe: Recipe, { data: path, on }: Pick<DataOptions, 'data' | 'on'>): Recipe {
+export function withDataPath(recipe: Recipe, options: Pick<DataOptions, 'data' | 'on'>): Recipe {
   const { data } = recipe
-  if (path === undefined) return recipe
-  const source = on === 'validation' && data.validation ? 'validation' : 'train'
-  return { ...recipe, data: { ...data, [source]: overrideSource(`data.${source}`, data[source]!, path) } }
+  if (options.data === undefined) return recipe
+  const name = replacedSource(recipe, options)
+  return { ...recipe, data: { ...data, [name]: overrideSource(`data.${name}`, data[name]!, options.data) } }
 }
+
+/** The source whose path --data replaces. */
+const replacedSource = ({ data }: Pick<Recipe, 'data'>, { on }: Pick<DataOptions, 'on'>): DataOptions['on'] =>
+  on === 'validation' && data.validation ? 'validation' : 'train'
 
 /** Selects data and loss from a recipe or from options. Wrong usage is reported here, before any file is opened. */
 export const selectData = (
@@ -83,7 +88,7 @@ async function selectFromRecipe(path: string, options: DataOptions, command: Com
   const record = await readRunRecord(path)
   if (options.on === 'validation' && !recipe.data.validation && !recipe.data.split)
     usageError(command, `${path} has neither data.validation nor data.split; add one, or use --on train`)
-  return async (model) => {
+  const open: OpenSelectedData = async (model) => {
     const recipeData = await RecipeData.open(recipe, model, model)
     const data = (options.on === 'validation' && (await recipeData.validation())) || (await recipeData.train())
     // Class names appear in tables only, and reading them may mean reading the training data.
@@ -97,6 +102,12 @@ async function selectFromRecipe(path: string, options: DataOptions, command: Com
       warning: await describeOtherData(record, options.on === 'train' ? 'training' : 'validation', data),
     }
   }
+  const replaced = replacedSource(recipe, options)
+  const paths = (['train', 'validation'] as const).flatMap((name) => {
+    const source = recipe.data[name]
+    return source ? pathsOfSource(`data.${name}`, source, name === replaced) : []
+  })
+  return (model) => withPathAdvice(paths, () => open(model))
 }
 
 async function selectFromOptions(options: DataOptions, command: Command): Promise<OpenSelectedData> {

@@ -105,15 +105,15 @@ export class RunFolder {
     )
   }
 
-  /** Reads the recipe of the run. Throws `io` if the folder holds no run. */
-  async readRecipe(): Promise<Recipe> {
+  /** Reads the recipe of the run. Throws `io` if the folder holds no run. @param assignments `path=value` changes */
+  async readRecipe(assignments: readonly string[] = []): Promise<Recipe> {
     if (!existsSync(this.recipe)) {
       throw new OnnxIreError(
         'io',
         `${this.path} is not a run folder: it has no recipe.json; name a folder that train wrote`,
       )
     }
-    return readRecipe(this.recipe)
+    return readRecipe(this.recipe, assignments)
   }
 
   /** Replaces the preset of a recipe by the initial model in this folder, if any. */

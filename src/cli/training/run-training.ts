@@ -40,7 +40,7 @@ import type { RunFolder } from './run-folder.js'
 import { RequestReader } from './run-request.js'
 
 /** A training run to carry out. */
-interface TrainingRequest {
+export interface TrainingRequest {
   /** Signals that interrupt the run. */
   readonly io: Pick<Io, 'onSignal' | 'exit'>
   readonly recipe: Recipe

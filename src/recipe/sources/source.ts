@@ -51,15 +51,16 @@ const pathFields = {
   tokens: ['file'],
 } as const satisfies { readonly [Kind in DataSource['kind']]: readonly (keyof SourceOf<Kind>)[] }
 
-/** Paths of the files or the folder of a source. */
-export function sourcePaths(source: DataSource): string[] {
-  const paths: string[] = []
-  mapSourcePaths(source, (path) => {
-    paths.push(path)
-    return path
-  })
-  return paths
+/** Paths of the files or the folder of a source, each with its field. */
+export function sourceFields(source: DataSource): (readonly [field: string, path: string])[] {
+  const fields: readonly string[] = pathFields[source.kind]
+  return Object.entries(source).flatMap(([field, value]: [string, unknown]) =>
+    fields.includes(field) ? [value].flat().map((path) => [field, String(path)] as const) : [],
+  )
 }
+
+/** Paths of the files or the folder of a source. */
+export const sourcePaths = (source: DataSource): string[] => sourceFields(source).map(([, path]) => path)
 
 /** Maps every path of a source by `f`. */
 export function mapSourcePaths(source: DataSource, f: (path: string) => string): DataSource {
