@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { convnet } from '../../models/convnet.js'
@@ -73,6 +73,7 @@ test('moved model and data > are named by --model and --data', async () => {
       ['train', `${space.path('left')}/recipe.json`, '--resume', '--set', 'epochs=3', '--model', paths[1]!],
       ['evaluate', space.path('left')],
       ['predict', space.path('left')],
+      ['snippet', space.path('left')],
     ]) {
       const { code, stderr } = await run(...args)
       expect([args[0], code, stderr]).toEqual([args[0], 1, expect.stringMatching(data)])
@@ -83,6 +84,7 @@ test('moved model and data > are named by --model and --data', async () => {
     expect([photo.code, photo.stderr]).toEqual([1, expect.not.stringContaining('--data')])
     await json('train', `${space.path('left')}/recipe.json`, '--resume', '--set', 'epochs=3', ...paths)
     expect(await tuned('left')).toEqual(await tuned('whole'))
+    await json('snippet', space.path('left'), ...paths.slice(2))
     await json('export', space.path('left'), ...paths, '-o', space.path('named.onnx'))
     expect(await readFile(space.path('named.onnx'))).toEqual(await tuned('whole'))
     const other = await run(
@@ -93,6 +95,15 @@ test('moved model and data > are named by --model and --data', async () => {
   } finally {
     await move('elsewhere.onnx', 'two.onnx')
     await move('pictures', 'photos')
+  }
+})
+
+test('a run that has not ended > has no model yet', async () => {
+  await mkdir(space.path('begun'))
+  await copyFile(space.path('whole/recipe.json'), space.path('begun/recipe.json'))
+  for (const command of ['predict', 'evaluate', 'snippet']) {
+    const { code, stderr } = await run(command, space.path('begun'))
+    expect([command, code, stderr]).toEqual([command, 1, expect.stringMatching(/^error \(io\): .*onnx-ire export/)])
   }
 })
 

@@ -9,7 +9,7 @@ import { addDataOptions, type DataOptions, selectData } from '../inputs/select-d
 import { type Io, print, writeText } from '../io.js'
 import { addRuntimeOptions, createRuntime, listNames, parseList, type RuntimeOptions } from '../options.js'
 import { createExampleCounter } from '../progress.js'
-import { findRunFiles } from '../training/run-record.js'
+import { findRunFiles, readTrainedModel } from '../training/run-record.js'
 
 /** Defines `onnx-ire evaluate`. */
 export function defineEvaluate(program: Command, io: Io): void {
@@ -42,7 +42,7 @@ Examples:
       const run = findRunFiles(given)
       const path = run?.model ?? given
       const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
-      const model = await readModel(path)
+      const model = await (run ? readTrainedModel(run) : readModel(path))
       const { data, classes, recipe, warning } = await openSelectedData(model)
       if (warning !== undefined) writeText(io.stderr, `warning: ${warning}\n`)
       const metrics = createMetrics(options.metrics ? { metrics: options.metrics } : recipe)

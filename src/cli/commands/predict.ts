@@ -28,7 +28,7 @@ import { type Io, print, writeText } from '../io.js'
 import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions, setOption } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
-import { findRunFiles } from '../training/run-record.js'
+import { findRunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 import { type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
 
@@ -92,7 +92,7 @@ Examples:
       const run = findRunFiles(given)
       const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
       const path = run?.model ?? findTunedModel(given)
-      const model = await readModel(path)
+      const model = await (run ? readTrainedModel(run) : readModel(path))
       const usage = run ? {} : readUsage(model)
       const describesImages =
         !run && !isRecipe && inputs.length > 0 && typed.data === undefined && usage.image !== undefined

@@ -21,15 +21,22 @@ import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
-import { readRecipe } from '../inputs/read-recipe.js'
+import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
+import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
-import { jsonOption } from '../options.js'
-import { findRunFiles } from '../training/run-record.js'
+import { jsonOption, setOption } from '../options.js'
+import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 
-interface Options {
-  readonly for: SnippetTarget
+/** Options about the run of a model. */
+interface RunOptions {
   readonly columns?: string
+  readonly data?: string
+  readonly set: readonly string[]
+}
+
+interface Options extends RunOptions {
+  readonly for: SnippetTarget
   readonly json?: true
 }
 
@@ -51,6 +58,8 @@ export function defineSnippet(program: Command, io: Io): void {
       '--columns <model>',
       'run the model that export --columns wrote from the run, on the columns of the CSV file',
     )
+    .addOption(dataPathOption())
+    .addOption(setOption('change a field of the recipe of the run, such as a path'))
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -67,28 +76,29 @@ Examples:
   $ onnx-ire snippet tuned/model.onnx > tuned/predict.mjs
   $ onnx-ire export runs/houses --columns -o houses.onnx && onnx-ire snippet runs/houses --columns houses.onnx > price.mjs`,
     )
-    .action(async (path: string, { for: target, columns, json }: Options) => {
+    .action(async (path: string, { for: target, json, ...options }: Options) => {
       const run = findRunFiles(path)
-      if (!run && columns !== undefined) usageError(command, '--columns needs the run folder of the model')
-      const code = writeSnippet(
-        target,
-        run ? await describeRun(run, columns) : await describeModel(findTunedModel(path)),
-      )
+      if (!run && (options.columns !== undefined || options.data !== undefined || options.set.length > 0))
+        usageError(command, '--columns, --data and --set need the run folder of the model')
+      const described = await (run ? describeRun(run, options) : describeModel(findTunedModel(path)))
+      const code = writeSnippet(target, described)
       print(io, { for: target, code }, json, () => code.trimEnd())
     })
 }
 
 /** Describes the model of a run by its recipe and its data. */
-async function describeRun(run: { readonly model: string; readonly recipe: string }, columns: string | undefined) {
-  const model = await readModel(run.model)
-  const recipe = await readRecipe(run.recipe)
-  const data = await RecipeData.open(recipe, model, model)
-  const [names, ...others] = Object.values(await data.classes())
-  const described: Snippet = {
-    ...{ model: basename(run.model), inputs: await describeInputs(model, recipe, data) },
-    ...describeOutputs(model, others.length === 0 ? names : undefined),
-  }
-  return columns === undefined ? described : takeFields(described, columns, recipe)
+async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptions): Promise<Snippet> {
+  const model = await readTrainedModel(run)
+  const recipe = overridePaths(await readRecipe(run.recipe, set), path === undefined ? {} : { data: path })
+  return withPathAdvice(pathsOfSource('data.train', recipe.data.train, true), async () => {
+    const data = await RecipeData.open(recipe, model, model)
+    const [names, ...others] = Object.values(await data.classes())
+    const described: Snippet = {
+      ...{ model: basename(run.model), inputs: await describeInputs(model, recipe, data) },
+      ...describeOutputs(model, others.length === 0 ? names : undefined),
+    }
+    return columns === undefined ? described : takeFields(described, columns, recipe)
+  })
 }
 
 /** Describes a model by its metadata alone. Throws `invalid-option` if they do not describe its images. */

@@ -3,7 +3,10 @@ import { readFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { writeFileAtomic } from '../../node/files/files.js'
+import { readModel } from '../../node/files/model.js'
+import type { Model } from '../../onnx/model.js'
 import { type DataSummary, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** Content of `run.json` in a run folder. */
 interface RunRecord {
@@ -14,7 +17,7 @@ interface RunRecord {
 }
 
 /** Files of a run folder that other commands read. */
-interface RunFiles {
+export interface RunFiles {
   readonly model: string
   readonly recipe: string
   /** Class names, if the run has some. */
@@ -26,6 +29,15 @@ export function findRunFiles(path: string): RunFiles | undefined {
   const [recipe, classes] = [join(path, 'recipe.json'), join(path, 'classes.json')]
   if (!existsSync(recipe)) return undefined
   return { model: join(path, 'tuned.onnx'), recipe, classes: existsSync(classes) ? classes : undefined }
+}
+
+/** Reads the trained model of a run. Throws `io`, with advice if the run has not ended. */
+export async function readTrainedModel({ model }: RunFiles): Promise<Model> {
+  if (existsSync(model)) return readModel(model)
+  throw new OnnxIreError(
+    'io',
+    `cannot read the model ${model}: the run has not ended. Continue it with onnx-ire train --resume, or write the model of its newest checkpoint with onnx-ire export`,
+  )
 }
 
 const fileName = 'run.json'
