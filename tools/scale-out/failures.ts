@@ -33,7 +33,7 @@ const events: Readonly<Record<string, (hosts: Hosts) => void>> = {
 export async function observeFailures(hosts: Hosts, launcher: Launcher): Promise<Failure[]> {
   const failures: Failure[] = []
   for (const [event, cause] of Object.entries(events)) {
-    const task = { calls: [], hidden: [64], batchSize: 8, steps: 50, epochs: 1e6, timeout }
+    const task = { hidden: [64], batchSize: 8, steps: 50, epochs: 1e6, timeout }
     const { child, onLine, ended } = launch(hosts, launcher, 2, task)
     await new Promise<void>((resolve, reject) => {
       onLine(() => resolve())

@@ -1,7 +1,9 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** Network namespaces that serve as machines, each with its own name, address and ssh server. */
 export interface Hosts {
@@ -28,9 +30,15 @@ const bridge = 'ire-bridge'
 const namespaceOf = (host: number) => `ire-host${host}`
 /** The end of a host's cable that is in the bridge. */
 const portOf = (host: number) => `ire-port${host}`
+/** The other end of a cable with a delay, until the host has it as eth0. */
+const endOf = (host: number) => `ire-end${host}`
 
-/** Creates `count` hosts on one bridge. Needs root, and Debian's iproute2, openssh-client and openssh-server. */
-export async function createHosts(count: number): Promise<Hosts> {
+/**
+ * Creates `count` hosts on one bridge. Needs root, and Debian's iproute2, openssh-client and openssh-server, and python3
+ * for a delay.
+ * @param roundTrip seconds that a message to another host and its answer take, besides the time in this computer's network
+ */
+export async function createHosts(count: number, roundTrip = 0): Promise<Hosts> {
   const numbers = Array.from({ length: count }, (_, i) => i)
   const folder = mkdtempSync(join(tmpdir(), 'ire-hosts-'))
   const key = join(folder, 'key')
@@ -40,10 +48,13 @@ export async function createHosts(count: number): Promise<Hosts> {
   removeHosts(count)
   run('ip', 'link', 'add', bridge, 'type', 'bridge')
   run('ip', 'link', 'set', bridge, 'up')
+  // A message and its answer pass four cables.
+  const cables = roundTrip > 0 ? await createCables(count, roundTrip / 4) : undefined
   for (const host of numbers) {
     const [namespace, port] = [namespaceOf(host), portOf(host)]
     run('ip', 'netns', 'add', namespace)
-    run('ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace)
+    if (cables) run('ip', 'link', 'set', endOf(host), 'netns', namespace, 'name', 'eth0')
+    else run('ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace)
     run('ip', 'link', 'set', port, 'master', bridge, 'up')
     run('ip', '-n', namespace, 'addr', 'add', `${addressOf(host)}/24`, 'dev', 'eth0')
     run('ip', '-n', namespace, 'link', 'set', 'eth0', 'up')
@@ -106,10 +117,24 @@ export async function createHosts(count: number): Promise<Hosts> {
     nodesOf: (host) => processesIn(namespaceOf(host)).filter(isNode),
     folder,
     remove() {
+      cables?.kill('SIGKILL')
       removeHosts(count)
       rmSync(folder, { recursive: true })
     },
   }
+}
+
+/** Creates a cable from each host to its port, on which messages take some seconds. */
+async function createCables(count: number, seconds: number): Promise<ChildProcess> {
+  const names = Array.from({ length: count }, (_, host) => [endOf(host), portOf(host)]).flat()
+  const script = fileURLToPath(new URL('delay.py', import.meta.url))
+  const child = spawn('python3', [script, String(seconds), ...names], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`delay.py ended with exit code ${code}`)
+  })
+  await Promise.race([once(child.stdout, 'data'), ended])
+  ended.catch(() => {}) // It is killed in the end.
+  return child
 }
 
 const addressOf = (host: number) => `10.77.0.${host + 1}`

@@ -1,19 +1,23 @@
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
-import { adamw, crossEntropy, fromArrays, ire, labelColumn, Trainer, type TrainerOptions } from 'onnx-ire'
+import { adamw, crossEntropy, fromArrays, type Group, ire, labelColumn, Trainer, type TrainerOptions } from 'onnx-ire'
 import { modelOf } from 'onnx-ire/graph'
 import { mlp } from 'onnx-ire/models'
 import { mpi, node } from 'onnx-ire/node'
 
 /**
  * One process of a job that another file of this folder measures: `node --import tsx job.ts JSON`. Rank 0 prints the
- * median times of sums over all processes and of training steps, and the mean of the latter, in seconds, and the largest
- * memory of each process.
+ * median times of training steps, with and without the sums of the gradients, and of these sums alone, and the mean time
+ * of steps, in seconds, and the largest memory of each process.
  */
 export interface Task {
-  /** Calls for sums of a step; each one gives the lengths of its float32 arrays. */
-  readonly calls: readonly (readonly number[])[]
+  /**
+   * Lengths of the gradients. If given, blocks of whole steps, of steps without the sums of the gradients, and of these
+   * sums without steps follow each other, so that a change of the machine's load concerns all alike. Otherwise all steps
+   * are whole.
+   */
+  readonly gradients?: readonly number[]
   /** Widths of the hidden layers. */
   readonly hidden: readonly number[]
   readonly batchSize: number
@@ -31,9 +35,13 @@ export interface Task {
 }
 
 export interface Measured {
-  /** All sums of a step. */
-  readonly sums: number
   readonly step: number
+  /** A step without the sums of the gradients: the processes wait for each other as in a whole one. */
+  readonly partialStep: number
+  /** The sums of the gradients alone. */
+  readonly sums: number
+  /** The sum of one number alone. */
+  readonly smallSum: number
   /** Mean time of a step, for steps of different kinds. */
   readonly mean: number
   readonly parameters: number
@@ -41,40 +49,71 @@ export interface Measured {
   readonly peaks: readonly number[]
 }
 
+/** Steps in a block. The first is not measured: what it finds in caches and links belongs to the block before. */
+const blockSteps = 4
+/** Times that a block sums the gradients alone. */
+const blockSums = 3
+
 const task = JSON.parse(process.argv[2]!) as Task
-const { calls, hidden, batchSize, steps, epochs = 1, timeout = 600, enhanced, shardOptimizer = false, sending } = task
+const {
+  gradients,
+  hidden,
+  batchSize,
+  steps,
+  epochs = 1,
+  timeout = 600,
+  enhanced,
+  shardOptimizer = false,
+  sending,
+} = task
 const group = await mpi({ timeout })
 const runtime = node({ threads: 1 })
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
+const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
 
-const sums: number[] = []
-await measureSums()
+/** Whether the current step sums the gradients. */
+let isWhole = true
 const features = 256
 const model = modelOf(mlp({ features, hidden, classes: 10 }))
 const examples = batchSize * (steps + 2)
-const numbers = Float32Array.from({ length: examples * features }, (_, i) => Math.sin(i * i))
-const labels = labelColumn(Array.from({ length: examples }, (_, i) => i % 10))
-const data = fromArrays({ x: { dims: [examples, features], data: numbers }, labels })
-const base = adamw({ lr: 1e-3 })
+// All examples are alike, and so are the gradients of all processes: they have the same weights without sums, too.
+const numbers = Float32Array.from({ length: examples * features }, (_, i) => Math.sin((i % features) ** 2))
+const data = fromArrays({
+  x: { dims: [examples, features], data: numbers },
+  labels: labelColumn(Array(examples).fill(3)),
+})
+// Larger steps soon fit such examples, and calculate with numbers near 0.
+const base = adamw({ lr: 1e-6 })
 const trainer = await Trainer.create(model, {
   loss: crossEntropy(),
   optimizer: enhanced ? ire(base, { interval: 4, beta: 0.9 }) : base,
   runtime,
   batchSize,
-  group,
+  group: group && leaveOutGradients(group),
   shardOptimizer,
   ...sending,
 })
-const times: number[] = []
+const whole: number[] = []
+const partial: number[] = []
+const sums: number[] = []
+const smallSums: number[] = []
+/** Arrays like the gradients. */
+const arrays = (gradients ?? []).map((length) => new Float32Array(length))
+let count = 0
 let last = performance.now()
 await trainer.train(data, {
   totalEpochs: epochs,
-  onStep: () => {
-    const now = performance.now()
+  onStep: async () => {
+    const seconds = (performance.now() - last) / 1000
+    const isMeasured = gradients ? count % blockSteps > 0 : count >= 2
+    if (isMeasured) (isWhole ? whole : partial).push(seconds)
     // The job is running: main.ts may disturb it.
-    if (times.length === 5 && epochs > 1 && group?.rank === 0) console.log('{}')
-    times.push((now - last) / 1000)
-    last = now
+    if (count === 5 && epochs > 1 && group?.rank === 0) console.log('{}')
+    count++
+    if (gradients && group && count % blockSteps === 0) {
+      if (!isWhole) await measureSums(group)
+      isWhole = !isWhole
+    }
+    last = performance.now()
   },
 })
 const parameters =
@@ -82,23 +121,46 @@ const parameters =
 const peaks = new Float64Array(group?.size ?? 1)
 peaks[group?.rank ?? 0] = 1024 * Number(/VmHWM:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))![1])
 await group?.allReduce([peaks])
-await measureSums()
-const steady = times.slice(2)
-const [step, mean] = [median(steady), steady.reduce((sum, time) => sum + time, 0) / steady.length]
-const measured: Measured = { sums: group ? median(sums) : 0, step, mean, parameters, peaks: [...peaks] }
+const measured: Measured = {
+  step: median(whole),
+  partialStep: median(partial),
+  sums: median(sums),
+  smallSum: median(smallSums),
+  mean: whole.reduce((sum, time) => sum + time, 0) / whole.length,
+  parameters,
+  peaks: [...peaks],
+}
 if (!group || group.rank === 0) console.log(JSON.stringify(measured))
 await trainer.dispose()
 await runtime.dispose()
 
-/** Measures the sums of steps without training. A connection may take longer at its start than later. */
-async function measureSums(): Promise<void> {
-  if (!group) return
-  const arrays = calls.map((lengths) => lengths.map((length) => new Float32Array(length)))
-  for (let i = 0; i < 9; i++) {
-    // As long as a step computes in between.
-    await setTimeout(20)
+/** Returns the group of the trainer, which leaves out the sums of the gradients unless the step is a whole one. */
+function leaveOutGradients(group: Group): Group {
+  return {
+    rank: group.rank,
+    size: group.size,
+    allReduce: async (arrays) => {
+      const isGradient = arrays.some(({ length }) => length > 1000)
+      if (isWhole || !isGradient) await group.allReduce(arrays)
+    },
+    allToAll: (sent, received) => group.allToAll(sent, received),
+    allGather: (own, all) => group.allGather(own, all),
+    broadcast: (arrays, root) => group.broadcast(arrays, root),
+  }
+}
+
+async function measureSums(group: Group): Promise<void> {
+  const measure = async (arrays: readonly Float32Array[]) => {
     const start = performance.now()
-    for (const each of arrays) await group.allReduce(each)
-    if (i > 0) sums.push((performance.now() - start) / 1000)
+    await group.allReduce(arrays)
+    return (performance.now() - start) / 1000
+  }
+  for (let i = 0; i < blockSums; i++) {
+    // A link rests for as long as during a step.
+    await setTimeout(1000 * median(partial))
+    // Until all processes are here.
+    await measure([new Float32Array(1)])
+    smallSums.push(await measure([new Float32Array(1)]))
+    sums.push(await measure(arrays))
   }
 }

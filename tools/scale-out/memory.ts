@@ -5,7 +5,7 @@ import { launchHere, measure } from './launch.js'
  * that train an MLP with AdamW and IRE on this machine, with a whole and with a divided optimizer. Needs Debian's
  * openmpi-bin.
  */
-const task = { calls: [], hidden: [2048, 2048, 2048, 2048, 2048], batchSize: 64, steps: 8, enhanced: true }
+const task = { hidden: [2048, 2048, 2048, 2048, 2048], batchSize: 64, steps: 8, enhanced: true }
 
 const rows: string[] = []
 let weights = 0

@@ -6,7 +6,7 @@ import { launch, measure } from './launch.js'
  * processes in two network namespaces, by the rate of their link and by what they send. Needs what main.ts needs.
  */
 // 22 steps of an epoch are two rounds of 11; the first two steps are not measured.
-const task = { calls: [], hidden: [1024, 1024], batchSize: 256, steps: 20 }
+const task = { hidden: [1024, 1024], batchSize: 256, steps: 20 }
 const settings = {
   gradients: {},
   'in 16 bits': { gradientCompression: 'bfloat16' },
