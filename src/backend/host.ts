@@ -3,21 +3,14 @@ import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { compileGraph } from '../lowering/compile.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
-import {
-  addScaled,
-  arrayOf,
-  type Gradients,
-  type MomentArray,
-  type ParameterArrays,
-  scaleArrays,
-} from '../optim/arrays.js'
+import { addScaled, type Gradients, type MomentArray, type ParameterArrays, scaleArrays } from '../optim/arrays.js'
 import { createRules, type FormulaRule, isGraphRule, type Rules, updateFormula } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
 import { evaluate } from '../optim/expr/evaluate.js'
 import { ParallelEvaluation } from '../optim/expr/parallel.js'
 import { addUp } from '../optim/expr/pieces.js'
 import type { Scalars, Sums } from '../optim/expr/program.js'
-import { clipFactor, clippedNorm, finiteNorm, requireFinite } from '../optim/gradient-norm.js'
+import { clipFactor, clippedNorm, finiteNorm, finiteNormTogether } from '../optim/gradient-norm.js'
 import { countAlone, countTogether } from '../optim/ire/counting.js'
 import { type FlatMask, type MaskRequest, maskRefresh } from '../optim/ire/mask.js'
 import { type Layers, type Optimizer, unwrap } from '../optim/optimizer.js'
@@ -143,12 +136,31 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
 
   /** Returns a promise only if a rule is a graph, or the state is divided among processes. */
   applyUpdate(request: UpdateRequest, given: Gradients): void | Promise<void> {
+    const norm = this.#norm(
+      request.tensors.map(({ name }) => name),
+      given,
+      `step ${request.step}`,
+      request.what,
+    )
+    return norm instanceof Promise
+      ? norm.then((whole) => this.#applyUpdate(request, given, whole))
+      : this.#applyUpdate(request, given, norm)
+  }
+
+  /** Computes the norm of gradients, of which this process may have a part. Throws 'not-finite'. */
+  #norm(names: readonly string[], gradients: Gradients, place: string, what: string): number | Promise<number> {
+    const all = [this.#select(names), gradients, place, what, this.#parallel] as const
+    const shard = this.#shard
+    return shard?.dividesGradients ? finiteNormTogether(shard, ...all) : finiteNorm(...all)
+  }
+
+  /** @param whole the norm of the gradients */
+  #applyUpdate(request: UpdateRequest, given: Gradients, whole: number): void | Promise<void> {
     const { step, kappa, clipValue, clipNorm, what } = request
     const { state, moments } = this.#loaded!
     const shard = this.#shard
     const trained = this.#select(request.tensors.map(({ name }) => name))
     const tensors = shard ? request.tensors.filter(({ name }) => shard.owns(name)) : request.tensors
-    const whole = finiteNorm(trained, given, `step ${step}`, what, this.#parallel)
     const gradients = this.#variant?.gradients(step, Object.keys(trained), given) ?? given
     const norm = gradients === given ? whole : finiteNorm(trained, gradients, `step ${step}`, what, this.#parallel)
     const normAfterClipValue =
@@ -240,9 +252,10 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     return { gradientNorm: this.#gradientNorm, flatShare, zeroShare, threshold }
   }
 
-  checkFinite(names: readonly string[], gradients: Gradients, place: string, what: string): void {
-    for (const [name, { length }] of Object.entries(this.#select(names)))
-      requireFinite(arrayOf(gradients, name, length, what), name, place, what)
+  /** Returns a promise only if the gradients are divided among processes. */
+  checkFinite(names: readonly string[], gradients: Gradients, place: string, what: string): void | Promise<void> {
+    const norm = this.#norm(names, gradients, place, what)
+    if (norm instanceof Promise) return norm.then(() => {})
   }
 
   #select(names: readonly string[]): Readonly<Record<string, FloatArray>> {

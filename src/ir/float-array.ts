@@ -43,3 +43,21 @@ export const isShared = (buffer: ArrayBufferLike): boolean =>
 export function mapArrays<In, Out>(arrays: Readonly<Record<string, In>>, f: (array: In, name: string) => Out) {
   return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, f(array, name)]))
 }
+
+/**
+ * Calls `f` with the parts of arrays that make up a range of all their elements in a row.
+ * @param f gets a part, and the position of its first element in the range
+ */
+export function eachPart<A extends FloatArray | Uint8Array>(
+  arrays: readonly A[],
+  from: number,
+  length: number,
+  f: (part: A, at: number) => void,
+): void {
+  let first = 0
+  for (const array of arrays) {
+    const [start, end] = [Math.max(0, from - first), Math.min(array.length, from + length - first)]
+    if (start < end) f(array.subarray(start, end) as A, first + start - from)
+    first += array.length
+  }
+}

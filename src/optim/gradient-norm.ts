@@ -5,6 +5,7 @@ import { evaluate, evaluateEach, SMALL_TENSOR } from './expr/evaluate.js'
 import { array, type Formula, formula, scalar } from './expr/expr.js'
 import { sumOfSquares } from './expr/interpreter.js'
 import type { ParallelEvaluation } from './expr/parallel.js'
+import type { Shard } from './shard.js'
 
 const g = array('g')
 
@@ -15,12 +16,32 @@ export const squaresFormula: Formula = formula({}, { squares: g })
 export const clippedSquaresFormula: Formula = formula({}, { squares: g.abs().div(scalar('limit')).min(1) })
 
 /**
- * Computes the Euclidean norm of all gradients together in double precision.
+ * Computes the squared norm of each gradient in double precision.
  * @param place the position in training, for messages: 'step 12'
  * @param what the kind of gradients, for messages: 'loss gradient', 'curvature gradient'
  * @param parallel evaluates formulas in several threads, with the same result bit for bit
  * @throws 'not-finite' naming the step, the tensor and the element; 'invalid-data' if an array is missing or too short
  */
+function finiteSquares(
+  parameters: ParameterArrays,
+  gradients: Gradients,
+  place: string,
+  what: string,
+  parallel?: ParallelEvaluation,
+): number[] {
+  const arrays = Object.entries(parameters).map(([name, { length }]) => arrayOf(gradients, name, length, what))
+  const large = evaluateEach(squaresFormula, { g: arrays.filter((g) => !isSmall(g)) }, {}, parallel)
+  let seen = 0
+  return Object.keys(parameters).map((name, i) => {
+    const g = arrays[i]!
+    // Small tensors are summed without a kernel call, which costs as much as some hundred elements.
+    const squares = isSmall(g) ? sumOfSquares(g, g.length) : large[seen++]!['squares']!
+    if (!Number.isFinite(squares)) requireFinite(g, name, place, what)
+    return squares
+  })
+}
+
+/** Computes the Euclidean norm of all gradients together. Arguments and errors are those of `finiteSquares`. */
 export function finiteNorm(
   parameters: ParameterArrays,
   gradients: Gradients,
@@ -28,17 +49,47 @@ export function finiteNorm(
   what: string,
   parallel?: ParallelEvaluation,
 ): number {
-  const arrays = Object.entries(parameters).map(([name, { length }]) => arrayOf(gradients, name, length, what))
-  const large = evaluateEach(squaresFormula, { g: arrays.filter((g) => !isSmall(g)) }, {}, parallel)
-  let [sum, seen] = [0, 0]
-  for (const [i, name] of Object.keys(parameters).entries()) {
-    const g = arrays[i]!
-    // Small tensors are summed without a kernel call, which costs as much as some hundred elements.
-    const squares = isSmall(g) ? sumOfSquares(g, g.length) : large[seen++]!['squares']!
-    if (!Number.isFinite(squares)) requireFinite(g, name, place, what)
-    sum += squares
-  }
+  const sum = addUp(finiteSquares(parameters, gradients, place, what, parallel))
   return Number.isFinite(sum) ? Math.sqrt(sum) : scaledNorm(parameters, gradients)
+}
+
+/**
+ * As `finiteNorm`, for processes that have the gradients of their own tensors only. The result has the same bits.
+ * @throws 'not-finite' or 'invalid-data' in all processes, if one has such gradients
+ */
+export async function finiteNormTogether(
+  { owns, sum }: Pick<Shard, 'owns' | 'sum'>,
+  parameters: ParameterArrays,
+  gradients: Gradients,
+  place: string,
+  what: string,
+  parallel?: ParallelEvaluation,
+): Promise<number> {
+  const own = Object.fromEntries(Object.entries(parameters).filter(([name]) => owns(name)))
+  const squares = new Float64Array(Object.keys(parameters).length)
+  let failure: unknown
+  try {
+    const found = finiteSquares(own, gradients, place, what, parallel)[Symbol.iterator]()
+    // The squares of other tensors are 0 here.
+    for (const [i, name] of Object.keys(parameters).entries()) if (owns(name)) squares[i] = found.next().value!
+  } catch (error) {
+    failure = error
+    squares.fill(Number.NaN)
+  }
+  await sum([squares])
+  if (failure) throw failure
+  const total = addUp(squares)
+  if (Number.isFinite(total)) return Math.sqrt(total)
+  const problem = Number.isNaN(total)
+    ? `the ${what} of a tensor of another process is not finite, which reports it`
+    : `the ${what} has a norm above 1e154`
+  throw new OnnxIreError('not-finite', `${place}: ${problem}; the parameters are unchanged`)
+}
+
+const addUp = (numbers: Iterable<number>): number => {
+  let sum = 0
+  for (const value of numbers) sum += value
+  return sum
 }
 
 const isSmall = (g: FloatArray): boolean => g.length <= SMALL_TENSOR && g instanceof Float32Array

@@ -1,4 +1,4 @@
-import type { FloatArray } from '../ir/float-array.js'
+import { eachPart, type FloatArray } from '../ir/float-array.js'
 import { bfloat16ToNumber, numberToBfloat16 } from '../ir/leaf.js'
 import type { Group, SumArrays } from './group.js'
 
@@ -106,21 +106,3 @@ export class CompressedSum {
 const finite = (error: number): number => (Number.isFinite(error) ? error : 0)
 
 const bytesOf = ({ buffer }: Uint16Array, length: number): Uint8Array => new Uint8Array(buffer, 0, 2 * length)
-
-/**
- * Calls `f` with the parts of arrays that make up a range of all their elements in a row.
- * @param f gets a part, and the position of its first element in the range
- */
-function eachPart(
-  arrays: readonly FloatArray[],
-  from: number,
-  length: number,
-  f: (part: FloatArray, at: number) => void,
-): void {
-  let first = 0
-  for (const array of arrays) {
-    const [start, end] = [Math.max(0, from - first), Math.min(array.length, from + length - first)]
-    if (start < end) f(array.subarray(start, end), first + start - from)
-    first += array.length
-  }
-}

@@ -1,4 +1,5 @@
 import type { FloatArray } from '../ir/float-array.js'
+import type { ParameterArrays } from '../optim/arrays.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 
@@ -20,12 +21,22 @@ export interface Group {
   allToAll(sent: Uint8Array, received: Uint8Array): Promise<void>
   /** Sends `own` to all processes. `all` is then the bytes of all processes, by rank. `own` has less than 2 GB. */
   allGather(own: Uint8Array, all: Uint8Array): Promise<void>
+  /**
+   * Replaces the arrays of `parts[rank]` by their sums over all processes. `parts` has the arrays of each process, of equal
+   * types and lengths everywhere. The others are undefined afterwards.
+   */
+  reduceScatter(parts: readonly (readonly FloatArray[])[]): Promise<void>
+  /** Replaces the arrays of every `parts[r]` by those of process r. They have equal types and lengths everywhere. */
+  gatherParts(parts: readonly (readonly FloatArray[])[]): Promise<void>
   /** Replaces arrays by those of one process, by default rank 0. Arrays have equal types and lengths everywhere. */
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root?: number): Promise<void>
 }
 
 /** Replaces arrays by their sums over all processes, as `Group.allReduce`. */
 export type SumArrays = Group['allReduce']
+
+/** Replaces gradients, by parameter name, by their sums over all processes. */
+export type SumGradients = (gradients: ParameterArrays) => Promise<void>
 
 /** Waits until every process has made the same call. */
 export const barrier = (group: Group): Promise<void> => group.allReduce([new Float64Array(1)])

@@ -6,7 +6,7 @@ import type { BatchSums } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
 import { emptyRecord } from '../util/record.js'
-import type { Group, SumArrays } from './group.js'
+import type { Group, SumGradients } from './group.js'
 
 /** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
 export interface BatchResult<T> extends BatchSums {
@@ -72,7 +72,7 @@ export async function accumulate<T extends TensorMap>(
   reduction: Reduction,
   run: (tensors: Tensors, index: number) => Promise<BatchResult<T>>,
   group?: Group,
-  sumGradients?: SumArrays,
+  sumGradients?: SumGradients,
 ): Promise<BatchResult<T>> {
   const sum = new ResultSum(backend, reduction)
   const iterator = microBatches[Symbol.iterator]()
@@ -170,7 +170,7 @@ class ResultSum<T extends TensorMap> {
   }
 
   /** Adds the sums of the other processes, whose graphs have the same outputs. */
-  async reduce(group: Group, sumGradients: SumArrays = (arrays) => group.allReduce(arrays)): Promise<void> {
+  async reduce(group: Group, sumGradients: SumGradients = (all) => group.allReduce(Object.values(all))): Promise<void> {
     const numbers = Float64Array.of(this.#loss, this.#count, this.#weight, this.#examples)
     await group.allReduce([numbers, ...Object.values(this.#sums), ...Object.values(this.#statistics)])
     const [loss = 0, count = 0, weight = 0, examples = 0] = numbers
@@ -179,7 +179,7 @@ class ResultSum<T extends TensorMap> {
     this.#weight = weight
     this.#examples = examples
     // The gradients of processes are in host memory: see `checkTrainerOptions`.
-    await sumGradients(Object.values((await this.#finish()) as ParameterArrays))
+    await sumGradients((await this.#finish()) as ParameterArrays)
   }
 
   async result(): Promise<BatchResult<T>> {

@@ -88,7 +88,8 @@ export interface TrainerOptions
   /**
    * Divides the optimizer's moments, and F and the mask of IRE, among the processes of `group` (ZeRO, stage 1): each
    * stores those of some tensors, about as many elements as the others, updates these tensors, and gets the other ones.
-   * The weights are the same, a step sends half as much again, and checkpoints do not depend on it. Default false.
+   * The weights are the same, and checkpoints do not depend on it. A step sends as much, and half as much again with SAM,
+   * `clipValue`, `gradientCompression` or empirical curvature. Default false.
    */
   readonly shardOptimizer?: boolean
   /**

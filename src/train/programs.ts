@@ -21,7 +21,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
-import type { Group, SumArrays } from './group.js'
+import type { Group, SumGradients } from './group.js'
 import type { BatchResult } from './micro-batches.js'
 import {
   accumulate,
@@ -55,7 +55,7 @@ interface GradientInputs<T> {
   /** Whether the gradient is that of the examples of this process only. Default: of all processes. */
   readonly isLocal?: boolean
   /** Adds up gradients over the processes of the group. Default: its `allReduce`. */
-  readonly sumGradients?: SumArrays | undefined
+  readonly sumGradients?: SumGradients | undefined
 }
 
 /** The examples of a batch that a process computes. */

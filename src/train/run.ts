@@ -27,7 +27,7 @@ import { CompressedSum } from './compressed-sum.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
-import { checkEqual, type Group } from './group.js'
+import { checkEqual, type Group, type SumGradients } from './group.js'
 import { LocalSteps } from './local-steps.js'
 import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
@@ -112,7 +112,7 @@ export class Run {
     const { base } = unwrap(optimizer)
     this.#rules = createRules(base, base.ruleOf ? describeTensors(graphs.parameters, model.graph, options) : undefined)
     if (options.shardOptimizer && this.#group)
-      this.#shard = new GroupShard(this.#group, this.#weights.parameters, optimizer, this.#rules)
+      this.#shard = new GroupShard(this.#group, this.#weights.parameters, options, this.#rules)
     this.#state = initialState(optimizer, this.#weights.parameters, this.#rules, this.#shard?.holds)
     const spec = { optimizer, parameters: graphs.parameters, rules: this.#rules, shard: this.#shard }
     this.#backend = createBackend(runtime, spec)
@@ -323,7 +323,7 @@ export class Run {
             ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
             share: kind === 'curvature' ? curvatureShare : 1,
             isLocal: isLocal && kind === 'loss',
-            sumGradients: this.#local || kind !== 'loss' ? undefined : this.#compressed[first ? 1 : 0]?.reduce,
+            sumGradients: kind === 'loss' ? this.#lossSum(first !== undefined, options.measured) : undefined,
             parameters,
             statistics,
             // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
@@ -332,7 +332,8 @@ export class Run {
           })
           gradients.push(result.gradients)
           if (kind === 'loss') first ??= result
-          return kind === 'loss' ? result : { gradients: result.gradients, batchSize: Math.max(1, result.count) }
+          if (kind === 'curvature') return { gradients: result.gradients, batchSize: Math.max(1, result.count) }
+          return this.#shard ? { ...result, gradients: this.#shard.selectOwn(result.gradients) } : result
         },
         {
           lrFactor: learningRateFactor(schedule, step, totalSteps ?? Infinity, stepsPerEpoch) * progress.lrFactor,
@@ -367,6 +368,15 @@ export class Run {
       seconds: (Date.now() - started) / 1000,
       ...(tensors ? { tensors } : {}),
     }
+  }
+
+  /** How a step adds up its loss gradients over all processes; undefined: by `allReduce`. */
+  #lossSum(isSecond: boolean, isMeasured: boolean): SumGradients | undefined {
+    if (this.#local) return undefined
+    const compressed = this.#compressed[isSecond ? 1 : 0]
+    if (compressed) return (gradients) => compressed.reduce(Object.values(gradients))
+    // All gradients are measured.
+    return this.#shard?.dividesGradients && !isMeasured ? this.#shard.sumOwn : undefined
   }
 
   /**

@@ -2,12 +2,13 @@ import { type FloatArray, mapArrays } from '../ir/float-array.js'
 import type { MomentArray, ParameterArrays } from '../optim/arrays.js'
 import { createMoment, type Rules } from '../optim/base-optimizer.js'
 import type { FlatMask } from '../optim/ire/mask.js'
-import { type Optimizer, unwrap } from '../optim/optimizer.js'
+import { unwrap } from '../optim/optimizer.js'
 import { samMoment } from '../optim/sam.js'
 import type { Shard } from '../optim/shard.js'
 import type { OptimizerState } from '../optim/state.js'
 import { emptyRecord, getOwn } from '../util/record.js'
-import type { Group } from './group.js'
+import type { Group, SumGradients } from './group.js'
+import type { TrainerOptions } from './options.js'
 
 /**
  * Divides tensors among processes, so that each has about as many elements: from the largest tensor on, each is given
@@ -33,13 +34,22 @@ export class GroupShard implements Shard {
   /** Moments that every process stores: evaluation reads them, or SAM computes them from all gradients. */
   readonly #whole: ReadonlySet<string>
 
-  constructor(group: Group, parameters: ParameterArrays, optimizer: Optimizer, rules: Rules) {
+  readonly dividesGradients: boolean
+
+  constructor(
+    group: Group,
+    parameters: ParameterArrays,
+    { optimizer, clipValue }: Pick<TrainerOptions, 'optimizer' | 'clipValue'>,
+    rules: Rules,
+  ) {
     this.#group = group
     this.#parameters = parameters
     this.#rules = rules
     const lengths = mapArrays(parameters, ({ length }) => length)
     this.#owners = divideTensors(lengths, group.size)
-    const { base, sam } = unwrap(optimizer)
+    const { base, sam, ire } = unwrap(optimizer)
+    // SAM and empirical curvature read all gradients, and so does the norm of clipped ones.
+    this.dividesGradients = sam === null && ire?.curvature !== 'empirical' && clipValue === undefined
     const own = sam && samMoment(sam)
     this.#whole = new Set([...Object.keys(base.evaluation ?? {}), ...(own ? [own] : [])])
   }
@@ -50,12 +60,22 @@ export class GroupShard implements Shard {
 
   readonly sum = (arrays: readonly FloatArray[]): Promise<void> => this.#group.allReduce(arrays)
 
-  readonly share = async (tensors: ParameterArrays): Promise<void> => {
-    const named = Object.entries(tensors)
-    for (let owner = 0; owner < this.#group.size; owner++) {
-      const own = named.filter(([name]) => this.#owners.get(name) === owner).map(([, array]) => array)
-      if (own.length > 0) await this.#group.broadcast(own, owner)
-    }
+  readonly share = (tensors: ParameterArrays): Promise<void> => this.#group.gatherParts(this.#divide(tensors))
+
+  /** Replaces the gradients of the tensors that this process owns by their sums over all processes. */
+  readonly sumOwn: SumGradients = (gradients) => this.#group.reduceScatter(this.#divide(gradients))
+
+  /** Returns the gradients that a step gets: those of the tensors that this process owns, unless it needs all. */
+  selectOwn<T>(gradients: Readonly<Record<string, T>>): Readonly<Record<string, T>> {
+    if (!this.dividesGradients) return gradients
+    return Object.fromEntries(Object.entries(gradients).filter(([name]) => this.owns(name)))
+  }
+
+  /** Divides arrays by the owners of their tensors. */
+  #divide(tensors: ParameterArrays): FloatArray[][] {
+    const parts = Array.from({ length: this.#group.size }, (): FloatArray[] => [])
+    for (const [name, array] of Object.entries(tensors)) parts[this.#owners.get(name)!]!.push(array)
+    return parts
   }
 
   /**

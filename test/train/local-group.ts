@@ -45,6 +45,24 @@ export function localGroup(size: number): Group[] {
         for (const { arrays } of calls)
           for (const [from, { arrays: others }] of calls.entries()) arrays[1]!.set(others[0]!, from * own.length)
       }),
+    reduceScatter: (parts) =>
+      meet(rank, parts.flat(), (calls) => {
+        let at = 0
+        for (const [owner, { length }] of parts.entries())
+          for (const end = at + length; at < end; at++) {
+            const sum = calls[0]!.arrays[at]!.slice()
+            for (const { arrays } of calls.slice(1)) for (let j = 0; j < sum.length; j++) sum[j]! += arrays[at]![j]!
+            // What other processes have must not be read.
+            for (const { rank, arrays } of calls) arrays[at]!.set(rank === owner ? sum : sum.map(() => Number.NaN))
+          }
+      }),
+    gatherParts: (parts) =>
+      meet(rank, parts.flat(), (calls) => {
+        let at = 0
+        for (const [owner, { length }] of parts.entries())
+          for (const end = at + length; at < end; at++)
+            for (const { arrays } of calls) arrays[at]!.set(calls[owner]!.arrays[at]!)
+      }),
     broadcast: (arrays, root = 0) =>
       meet(rank, arrays, (calls) => {
         for (const { arrays } of calls) for (const [i, array] of arrays.entries()) array.set(calls[root]!.arrays[i]!)

@@ -4,13 +4,18 @@ import {
   adamw,
   adamw8bit,
   type CheckpointStore,
+  type Dataset,
   type FitOptions,
+  type Group,
   ire,
   muon,
   prodigy,
+  type StepProgress,
   sam,
   scheduleFreeAdamw,
   sgd,
+  type Tensor,
+  type Tensors,
   type TrainerOptions,
 } from '../../src/index.js'
 import { decodeSafetensors } from '../../src/ir/safetensors.js'
@@ -42,6 +47,12 @@ const trainTogether = (size: number, options: Partial<TrainerOptions>, fit: FitO
 const distance = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0)
 
+/** Replaces the numbers of a batch. */
+const spoil = (batch: Tensors): Tensors => ({
+  ...batch,
+  x: { ...batch['x']!, data: new Float32Array(batch['x']!.data.length).fill(Number.NaN) } as Tensor,
+})
+
 const refreshes = { kappa: 2, gamma: 0.7, interval: 3 }
 
 describe('a divided optimizer takes the steps of a whole one', () => {
@@ -57,6 +68,12 @@ describe('a divided optimizer takes the steps of a whole one', () => {
       { optimizer: ire(sgd({ lr: 0.1, momentum: 0.9 }), { ...refreshes, beta: 0.5, curvature: 'hutchinson' }) },
     ],
     ['friendly SAM', 2, { optimizer: sam(sgd({ lr: 0.1, momentum: 0.9 }), { rho: 0.1, variant: 'friendly' }) }],
+    [
+      'IRE on empirical curvature',
+      3,
+      { optimizer: ire(adamw({ lr: 1e-2 }), { ...refreshes, beta: 0.5, curvature: 'empirical' }) },
+    ],
+    ['clipping by value and norm, in micro-batches', 3, { clipValue: 0.05, clipNorm: 0.1, microBatch: 2 }],
     ['Schedule-Free AdamW', 2, { optimizer: scheduleFreeAdamw({ lr: 1e-2 }) }],
     ['Muon', 2, { optimizer: muon({ lr: 1e-2 }) }],
     ['Adafactor', 2, { optimizer: adafactor({ lr: 1e-2 }) }],
@@ -76,6 +93,52 @@ describe('a divided optimizer takes the steps of a whole one', () => {
     for (const [name, { data }] of Object.entries(expected))
       expect(distance(collected[name]!.data as Float32Array, data as Float32Array), name).toBeLessThan(1e-6)
   })
+})
+
+it('a step adds up the gradient of a tensor in the process that updates it', async () => {
+  let summed = 0
+  const counting = (group: Group): Group => ({
+    ...group,
+    allReduce: (arrays) => {
+      summed += arrays.reduce((sum, { length }) => sum + length, 0)
+      return group.allReduce(arrays)
+    },
+  })
+  const steps = async (options: Partial<TrainerOptions>) => {
+    summed = 0
+    await Promise.all(
+      localGroup(2).map(async (group) => {
+        const trainer = await create({ group: counting(group), ...options })
+        await trainer.train(points, { totalSteps: 2 })
+        await trainer.dispose()
+      }),
+    )
+    return summed
+  }
+  const parameters = flat(await (await create()).parameters()).length
+  // In two steps of two processes.
+  expect(await steps({ clipNorm: 1 })).toBeGreaterThan(4 * parameters)
+  expect(await steps({ clipNorm: 1, shardOptimizer: true })).toBeLessThan(parameters)
+})
+
+it('measures of a step are those of all gradients', async () => {
+  const measure = (shardOptimizer: boolean) =>
+    Promise.all(
+      localGroup(2).map(async (group) => {
+        const trainer = await create({ group, shardOptimizer })
+        const measures: StepProgress['tensors'][] = []
+        await trainer.train(points, {
+          totalSteps: 4,
+          measureEvery: 2,
+          onStep: ({ tensors }) => void measures.push(tensors),
+        })
+        await trainer.dispose()
+        return measures
+      }),
+    )
+  const divided = await measure(true)
+  expect(divided[0]!.filter(Boolean)).toHaveLength(2)
+  expect(divided).toEqual(await measure(false))
 })
 
 it('other numbers of processes, and one, continue from a checkpoint within an interval', async () => {
@@ -125,7 +188,7 @@ describe('shares of processes', () => {
     const base = adamw()
     const optimizer = ire(sam(base, { variant: 'look' }))
     const rules = createRules(base)
-    const shards = localGroup(3).map((group) => new GroupShard(group, parameters, optimizer, rules))
+    const shards = localGroup(3).map((group) => new GroupShard(group, parameters, { optimizer }, rules))
     const states = shards.map(({ holds }) => initialState(optimizer, parameters, rules, holds))
     for (const moment of ['firstMoment', 'secondMoment'])
       expect(states.flatMap(({ moments }) => Object.keys(moments[moment]!)).sort()).toEqual(['a', 'b', 'c', 'd'])
@@ -136,6 +199,32 @@ describe('shares of processes', () => {
 })
 
 describe('errors', () => {
+  it.each([0, 1])('a gradient that is not finite in a tensor of process %i > is an error in all', async (owner) => {
+    const results = localGroup(2).map(async (group) => {
+      const parts = group.reduceScatter
+      const reduceScatter: Group['reduceScatter'] = async (tensors) => {
+        await parts(tensors)
+        if (group.rank === owner) tensors[owner]![0]![0] = Number.NaN
+      }
+      const trainer = await create({ group: { ...group, reduceScatter }, shardOptimizer: true })
+      await trainer.train(points, { totalSteps: 1 })
+    })
+    for (const [rank, result] of results.entries())
+      await expect(result).rejects.toThrow(errorWith('not-finite', rank === owner ? 'at element 0' : 'another process'))
+  })
+
+  it('a loss that is not finite > is an error in all processes', async () => {
+    const infinite: Dataset = {
+      length: points.length,
+      batch: async (indices) => spoil(await points.batch(indices)),
+    }
+    const results = localGroup(2).map(async (group) => {
+      const trainer = await create({ group, shardOptimizer: true })
+      await trainer.train(infinite, { totalSteps: 1 })
+    })
+    for (const result of results) await expect(result).rejects.toThrow(errorWith('not-finite', 'step 0'))
+  })
+
   it('checkpoint > before sync, and in another process than rank 0 > is refused', async () => {
     await Promise.all(
       localGroup(2).map(async (group) => {

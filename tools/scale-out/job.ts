@@ -145,6 +145,8 @@ function leaveOutGradients(group: Group): Group {
     },
     allToAll: (sent, received) => group.allToAll(sent, received),
     allGather: (own, all) => group.allGather(own, all),
+    reduceScatter: (parts) => group.reduceScatter(parts),
+    gatherParts: (parts) => group.gatherParts(parts),
     broadcast: (arrays, root) => group.broadcast(arrays, root),
   }
 }

@@ -66,6 +66,13 @@ export interface MpiLibrary {
   allToAll(sent: Uint8Array, received: Uint8Array, count: number): Promise<void>
   /** Sends the same `count` bytes to each process and receives as many from each, on a thread of Node's pool. */
   allGather(sent: Uint8Array, received: Uint8Array, count: number): Promise<void>
+  /**
+   * Sums arrays that have the elements of each process one after the other, on a thread of Node's pool. The array then
+   * begins with the sums of this process's elements.
+   */
+  reduceScatter(array: Float32Array | Float64Array, counts: Int32Array): Promise<void>
+  /** Gets the bytes at the offset of each process from it, on a thread of Node's pool. */
+  allGatherParts(bytes: Uint8Array, counts: Int32Array, offsets: Int32Array): Promise<void>
   /** Copies `count` bytes from rank `root`, on a thread of Node's pool. */
   broadcast(bytes: Uint8Array, count: number, root: number): Promise<void>
   /** Ends all processes, this one included, on a thread of Node's pool. */
@@ -120,9 +127,13 @@ function bind(handle: ReturnType<Koffi['load']>, path: string): MpiLibrary {
   const exchange = ['void *', 'int', type, 'void *', 'int', type, type]
   const allToAll = handle.func('MPI_Alltoall', 'int', exchange)
   const allGather = handle.func('MPI_Allgather', 'int', exchange)
+  const reduceScatter = handle.func('MPI_Reduce_scatter', 'int', ['intptr_t', 'void *', 'void *', type, type, type])
+  const gatherTypes = ['intptr_t', 'int', type, 'void *', 'void *', 'void *', type, type]
+  const allGatherParts = handle.func('MPI_Allgatherv', 'int', gatherTypes)
   const broadcast = handle.func('MPI_Bcast', 'int', ['void *', 'int', type, 'int', type])
   const abort = handle.func('MPI_Abort', 'int', [type, 'int'])
   const finalize = handle.func('MPI_Finalize', 'int', [])
+  const typeOf = (array: Float32Array | Float64Array) => (array instanceof Float64Array ? double : float)
   const check = (name: string, code: number) => {
     if (code !== 0) throw new OnnxIreError('runtime', `${name} of ${version} failed with code ${code}`)
   }
@@ -154,21 +165,15 @@ function bind(handle: ReturnType<Koffi['load']>, path: string): MpiLibrary {
         throw new OnnxIreError('runtime', `${version} does not support calls of several threads (MPI_THREAD_MULTIPLE)`)
     },
     position: () => [readInteger('MPI_Comm_rank', rank), readInteger('MPI_Comm_size', size)],
-    allReduce: (array, count) =>
-      later(
-        'MPI_Allreduce',
-        allReduce,
-        inPlace,
-        array,
-        count,
-        array instanceof Float64Array ? double : float,
-        sum,
-        world,
-      ),
+    allReduce: (array, count) => later('MPI_Allreduce', allReduce, inPlace, array, count, typeOf(array), sum, world),
     allToAll: (sent, received, count) =>
       later('MPI_Alltoall', allToAll, sent, count, byte, received, count, byte, world),
     allGather: (sent, received, count) =>
       later('MPI_Allgather', allGather, sent, count, byte, received, count, byte, world),
+    reduceScatter: (array, counts) =>
+      later('MPI_Reduce_scatter', reduceScatter, inPlace, array, counts, typeOf(array), sum, world),
+    allGatherParts: (bytes, counts, offsets) =>
+      later('MPI_Allgatherv', allGatherParts, inPlace, 0, byte, bytes, counts, offsets, byte, world),
     broadcast: (bytes, count, root) => later('MPI_Bcast', broadcast, bytes, count, byte, root, world),
     abort: (code) => abort.async(world, code, () => {}),
     finalize: () => check('MPI_Finalize', finalize()),

@@ -9,6 +9,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { shareCores } from '../runtime/options.js'
 import { sendInBuckets } from './bucket.js'
 import { findLauncher, loadLibrary, type MpiLibrary } from './library.js'
+import { isBalanced, type PartsMessage, sendParts } from './parts.js'
 
 /** Options of `mpi`. */
 export interface MpiOptions {
@@ -70,6 +71,7 @@ export class MpiGroup implements Group {
   readonly #timeout: number
   /** MPI matches the calls of processes by their order. */
   readonly #queue = new SerialQueue()
+  #buffer = new ArrayBuffer(0)
   #closed = false
 
   /** @param timeout in seconds */
@@ -108,6 +110,44 @@ export class MpiGroup implements Group {
     return this.#inTime('parts of a sum', () => this.#library.allGather(own, all, own.length))
   }
 
+  /** As `Group.reduceScatter`. */
+  reduceScatter(parts: readonly (readonly FloatArray[])[]): Promise<void> {
+    const isOwn = (rank: number) => rank === this.rank
+    const send = async (message: PartsMessage<FloatArray>) => {
+      const { array, counts, offsets } = message
+      if (!isBalanced(message)) return this.#library.allReduce(array, array.length)
+      await this.#library.reduceScatter(array, counts)
+      array.copyWithin(offsets[this.rank]!, 0, counts[this.rank]!)
+    }
+    return this.#inTime('sums of parts', async () => {
+      for (const type of [Float32Array, Float64Array]) {
+        const ofType = parts.map((arrays) => arrays.filter((array) => array instanceof type))
+        const create = (length: number) => new type(this.#messageBuffer(length * type.BYTES_PER_ELEMENT), 0, length)
+        await sendParts<FloatArray>(ofType, create, { packs: () => true, send, unpacks: isOwn })
+      }
+    })
+  }
+
+  /** As `Group.gatherParts`. */
+  gatherParts(parts: readonly (readonly FloatArray[])[]): Promise<void> {
+    const bytes = parts.map((arrays) =>
+      arrays.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
+    )
+    const send = async (message: PartsMessage<Uint8Array>) => {
+      const { array, counts, offsets } = message
+      if (isBalanced(message)) return this.#library.allGatherParts(array, counts, offsets)
+      for (const [rank, count] of counts.entries()) {
+        const at = offsets[rank]!
+        if (count > 0) await this.#library.broadcast(array.subarray(at, at + count), count, rank)
+      }
+    }
+    const isOwn = (rank: number) => rank === this.rank
+    const create = (length: number) => new Uint8Array(this.#messageBuffer(length), 0, length)
+    return this.#inTime('arrays of all processes', () =>
+      sendParts(bytes, create, { packs: isOwn, send, unpacks: (rank) => !isOwn(rank) }),
+    )
+  }
+
   /** As `Group.broadcast`. */
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root = 0): Promise<void> {
     return this.#inTime(`arrays of rank ${root}`, () =>
@@ -118,6 +158,12 @@ export class MpiGroup implements Group {
         }
       }),
     )
+  }
+
+  /** Memory for the messages of one call at a time. */
+  #messageBuffer(bytes: number): ArrayBuffer {
+    if (this.#buffer.byteLength < bytes) this.#buffer = new ArrayBuffer(bytes)
+    return this.#buffer
   }
 
   /** Ends all processes of the job with an exit code. */

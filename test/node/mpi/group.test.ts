@@ -18,15 +18,31 @@ const sums = script(`
   const sent = [new Float32Array(50_000).fill(rank + 1), new Float32Array([rank]), new Float64Array([rank]), new Uint8Array([rank, 9])]
   const parts = Uint8Array.of(10 * rank, 10 * rank, 10 * rank + 1, 10 * rank + 1)
   const [received, all] = [new Uint8Array(4), new Uint8Array(8)]
+  // The large one fills two messages, the second of which has no elements of rank 1.
+  const parted = () => [[new Float32Array(2_500_000).fill(rank + 1), Float64Array.of(rank + 2 ** -40)], [Float32Array.of(rank + 5, 1)]]
+  const [summed, gathered] = [parted(), parted()]
   await Promise.all([
     group.allReduce([large, ...small, shared]), group.broadcast([bytes]), group.broadcast(sent, 1),
     group.allToAll(parts, received), group.allGather(parts, all),
+    group.reduceScatter(summed), group.gatherParts(gathered),
   ])
   const ends = [large, shared].map((array) => [array[0], array.at(-1)])
+  const edges = (arrays) => arrays.map((array) => [array[0], array.at(-1)])
   const threads = Number(/(\\d+) thread/.exec(node().description)[1])
-  console.log(JSON.stringify({ rank, size, description, ends, small: small.map((array) => [...array]), bytes: [...bytes], received: [...received], all: [...all], sent: sent.map((array) => [array[0], array.at(-1)]), threads }))
+  console.log(JSON.stringify({ rank, size, description, ends, small: small.map((array) => [...array]), bytes: [...bytes], received: [...received], all: [...all], summed: edges(summed[rank]), gathered: gathered.map(edges), sent: sent.map((array) => [array[0], array.at(-1)]), threads }))
   await group.close()
   process.exitCode = 7
+`)
+
+/** Parts of three ranks, of which one has elements. */
+const unequal = script(`
+  import { mpi } from './dist/node/index.js'
+  const group = await mpi()
+  const parts = () => [[], [Float32Array.of(group.rank + 1, 10 * (group.rank + 1))], []]
+  const [summed, gathered] = [parts(), parts()]
+  await group.reduceScatter(summed)
+  await group.gatherParts(gathered)
+  console.log(JSON.stringify({ rank: group.rank, summed: [...summed[1][0]], gathered: [...gathered[1][0]] }))
 `)
 
 const hanging = script(`
@@ -75,10 +91,17 @@ for (const launcher of Object.keys(launchers) as LauncherName[])
         ],
         all: [0, 0, 1, 1, 10, 10, 11, 11],
       }
+      const both = (value: number) => [value, value]
       const lines = linesOf<{ rank: number; threads: number; description: string }>(stdout)
       expect(lines).toEqual(
         [0, 1].map((rank) =>
-          expect.objectContaining({ rank, received: [rank, rank, 10 + rank, 10 + rank], ...expected }),
+          expect.objectContaining({
+            rank,
+            received: [rank, rank, 10 + rank, 10 + rank],
+            summed: rank === 0 ? [both(3), both(1 + 2 ** -39)] : [[11, 2]],
+            gathered: [[both(1), both(2 ** -40)], [[6, 1]]],
+            ...expected,
+          }),
         ),
       )
       for (const { threads, description } of lines) {
@@ -86,6 +109,14 @@ for (const launcher of Object.keys(launchers) as LauncherName[])
         expect(threads).toBeLessThanOrEqual(Math.max(1, Math.floor(availableParallelism() / 2)))
         expect(description).toMatch(new RegExp(`^${launcher} v?\\d`))
       }
+    })
+
+    it('sums and sends parts that few processes have', async () => {
+      const { code, stdout } = await runJob(launcher, 3, unequal)
+      expect(code).toBe(0)
+      const numbers = linesOf<{ rank: number; summed: number[]; gathered: number[] }>(stdout)
+      expect(numbers[1]!.summed).toEqual([6, 30])
+      for (const { gathered } of numbers) expect(gathered).toEqual([2, 20])
     })
 
     it('ends with code 75 if a process hangs', async () => {
