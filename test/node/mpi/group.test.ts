@@ -115,7 +115,7 @@ for (const launcher of Object.keys(launchers) as LauncherName[])
       const { code, stdout } = await runJob(launcher, 3, unequal)
       expect(code).toBe(0)
       const numbers = linesOf<{ rank: number; summed: number[]; gathered: number[] }>(stdout)
-      expect(numbers[1]!.summed).toEqual([6, 30])
+      expect(numbers[1]!.summed).toEqual([6, 60])
       for (const { gathered } of numbers) expect(gathered).toEqual([2, 20])
     })
 
