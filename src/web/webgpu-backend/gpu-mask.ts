@@ -73,7 +73,7 @@ export class GpuMask {
     const { beta } = request.ire
     const total = ranked.reduce((sum, { buffers }) => sum + buffers.count, 0)
     const k = rankOf(request.ire, total)
-    this.#kernels.device.queue.writeBuffer(this.#shared.selection, 0, Uint32Array.of(0, k, 0, 0, 0))
+    this.#kernels.device.queue.writeBuffer(this.#shared.selection, 0, Uint32Array.of(0, k, 0, total - k, 0))
 
     this.#norms.add(dispatches, 'estimate', ranked)
     let values = ranked

@@ -1,5 +1,5 @@
 import { callStruct, GROUP, mainOf, WORKGROUP } from '../../optim/expr/wgsl.js'
-import { STAGES, STATE } from './step-state.js'
+import { SELECTION, STAGES, STATE } from './step-state.js'
 
 /** Bytes of one `Part`. */
 export const PART_BYTES = 20
@@ -106,7 +106,7 @@ ${mainOf(invocations)}
 export const concludeCode = (invocations: number): string => `${callStruct(2)}
 ${partStruct}
 ${STATE}
-struct Selection { prefix: u32, rank: u32, cut: u32, flat: u32, zero: u32 }
+${SELECTION}
 @group(1) @binding(0) var<storage, read> parts: array<Part>;
 @group(1) @binding(1) var<storage, read_write> state: State;
 @group(1) @binding(2) var<storage, read> selection: Selection;

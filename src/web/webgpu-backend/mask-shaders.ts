@@ -1,6 +1,6 @@
-import { callStruct, GROUP, INVOCATION, MAIN, WORKGROUP } from '../../optim/expr/wgsl.js'
+import { callStruct, GROUP, INVOCATION, MAIN, mainOf, WORKGROUP } from '../../optim/expr/wgsl.js'
 import { PART_RANGE } from './gradient-norm-shaders.js'
-import { STATE_UNIFORM } from './step-state.js'
+import { SELECTION, STATE_UNIFORM } from './step-state.js'
 
 /** Digits of a key, from the highest: 11, 11 and 10 bits. Their histograms fit a workgroup's memory. */
 export const DIGITS = 3
@@ -11,16 +11,8 @@ export const BINS = 2048
 /** Largest number of elements that are counted without a histogram in workgroup memory. */
 export const FEW = 2048
 
-/** Bytes of `Selection`. */
-export const SELECTION_BYTES = 20
-
-const selection = (element: 'u32' | 'atomic<u32>') => `struct Selection {
-  prefix: u32,
-  rank: u32,
-  cut: u32,
-  flat: ${element},
-  zero: ${element},
-}`
+/** Words of the histogram: behind its bins, the number of elements that are 0. */
+export const HISTOGRAM_WORDS = BINS + 1
 
 /**
  * The key of a number: an integer that orders like its magnitude or, with `call.offset` = 1, like its value. -0 is 0.
@@ -35,35 +27,43 @@ const digit = `fn lowest(digit: u32) -> u32 { return select(select(0u, 10u, digi
 fn width(digit: u32) -> u32 { return select(11u, 10u, digit == 2u); }`
 
 const counting = `${callStruct(0)}
-${selection('u32')}
-@group(1) @binding(0) var<storage, read_write> histogram: array<atomic<u32>, ${BINS}>;
+${SELECTION}
+@group(1) @binding(0) var<storage, read_write> histogram: array<atomic<u32>, ${HISTOGRAM_WORDS}>;
 @group(1) @binding(1) var<storage, read> selection: Selection;
 @group(2) @binding(0) var<storage, read> values: array<u32>;
 ${key}
 ${digit}
-// The bin of a number; ${BINS} where its higher digits are not the prefix.
+// The bin of a number; none if its higher digits are not the prefix.
+const NONE = ${BINS + 1}u;
 fn binOf(bits: u32) -> u32 {
   let key = keyOf(bits) >> lowest(call.stage);
   let width = width(call.stage);
-  if (call.stage != 0u && key >> width != selection.prefix) { return ${BINS}u; }
+  if (call.stage != 0u && key >> width != selection.prefix) { return NONE; }
   return key & ((1u << width) - 1u);
 }
+fn isZero(bits: u32) -> bool { return call.stage == 0u && (bits & 0x7fffffffu) == 0u; }
 `
 
-/** Counts digit `call.stage` of the keys whose higher digits equal the prefix; each part first in workgroup memory. */
-export const countCode = `${counting}
-var<workgroup> bins: array<atomic<u32>, ${BINS}>;
+/**
+ * Counts digit `call.stage` of the keys whose higher digits equal the prefix, and at the first digit the zeros; each
+ * part first in workgroup memory.
+ * @param invocations the number of invocations of a workgroup
+ */
+export const countCode = (invocations: number): string => `${counting}
+var<workgroup> bins: array<atomic<u32>, ${HISTOGRAM_WORDS}>;
 
-${MAIN}
+${mainOf(invocations)}
   let part = ${GROUP};
   if (part >= call.rest) { return; }
   ${PART_RANGE}
-  for (var i = start + local; i < end; i += ${WORKGROUP}u) {
-    let bin = binOf(values[i]);
-    if (bin < ${BINS}u) { atomicAdd(&bins[bin], 1u); }
+  for (var i = start + local; i < end; i += ${invocations}u) {
+    let bits = values[i];
+    let bin = binOf(bits);
+    if (bin != NONE) { atomicAdd(&bins[bin], 1u); }
+    if (isZero(bits)) { atomicAdd(&bins[${BINS}], 1u); }
   }
   workgroupBarrier();
-  for (var bin = local; bin < ${BINS}u; bin += ${WORKGROUP}u) {
+  for (var bin = local; bin < ${HISTOGRAM_WORDS}u; bin += ${invocations}u) {
     let n = atomicLoad(&bins[bin]);
     if (n > 0u) { atomicAdd(&histogram[bin], n); }
   }
@@ -76,77 +76,77 @@ export const countFewCode = `${counting}
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
   let i = group.x * ${WORKGROUP}u + local;
   if (i >= call.count) { return; }
-  let bin = binOf(values[i]);
-  if (bin < ${BINS}u) { atomicAdd(&histogram[bin], 1u); }
+  let bits = values[i];
+  let bin = binOf(bits);
+  if (bin != NONE) { atomicAdd(&histogram[bin], 1u); }
+  if (isZero(bits)) { atomicAdd(&histogram[${BINS}], 1u); }
 }
 `
 
-/** Appends to the prefix the digit of the key of rank `rank` (1 is the largest), and clears the histogram. */
-export const selectCode = `${callStruct(0)}
-${selection('u32')}
-@group(1) @binding(0) var<storage, read_write> histogram: array<u32, ${BINS}>;
+/**
+ * Appends to the prefix the digit of the key of rank `rank` (1 is the largest), and clears the histogram. Behind the
+ * last digit, k - rank elements are larger than the cut, and all others are flat.
+ * @param invocations the number of invocations of the workgroup
+ */
+export const selectCode = (invocations: number): string => `${callStruct(0)}
+${SELECTION}
+@group(1) @binding(0) var<storage, read_write> histogram: array<u32, ${HISTOGRAM_WORDS}>;
 @group(1) @binding(1) var<storage, read_write> selection: Selection;
-var<workgroup> bins: array<u32, ${BINS}>;
-var<workgroup> sums: array<u32, ${WORKGROUP}>;
+var<workgroup> sums: array<u32, ${invocations}>;
 ${digit}
 
-@compute @workgroup_size(${WORKGROUP})
+@compute @workgroup_size(${invocations})
 fn main(@builtin(local_invocation_index) local: u32) {
   // From the highest bin down.
-  let start = local * ${BINS / WORKGROUP}u;
+  let start = local * ${BINS / invocations}u;
+  let end = start + ${BINS / invocations}u;
   var sum = 0u;
-  for (var i = start; i < start + ${BINS / WORKGROUP}u; i++) {
-    let n = histogram[${BINS - 1}u - i];
-    histogram[${BINS - 1}u - i] = 0u;
-    bins[i] = n;
-    sum += n;
-  }
+  for (var i = start; i < end; i++) { sum += histogram[${BINS - 1}u - i]; }
   sums[local] = sum;
   workgroupBarrier();
-  if (local != 0u) { return; }
-  var left = selection.rank;
-  var i = 0u;
-  for (; i < ${WORKGROUP - 1}u && sums[i] < left; i++) { left -= sums[i]; }
-  i *= ${BINS / WORKGROUP}u;
-  for (; i < ${BINS - 1}u && bins[i] < left; i++) { left -= bins[i]; }
-  let prefix = (selection.prefix << width(call.stage)) | (${BINS - 1}u - i);
-  selection.prefix = prefix;
-  selection.rank = left;
-  if (call.stage == ${DIGITS - 1}u) { selection.cut = prefix; }
+  if (local == 0u) {
+    var left = selection.rank;
+    var i = 0u;
+    for (; i < ${invocations - 1}u && sums[i] < left; i++) { left -= sums[i]; }
+    i *= ${BINS / invocations}u;
+    for (; i < ${BINS - 1}u; i++) {
+      let n = histogram[${BINS - 1}u - i];
+      if (n >= left) { break; }
+      left -= n;
+    }
+    let prefix = (selection.prefix << width(call.stage)) | (${BINS - 1}u - i);
+    selection.prefix = prefix;
+    selection.rank = left;
+    if (call.stage == 0u) { selection.zero = histogram[${BINS}]; }
+    if (call.stage == ${DIGITS - 1}u) {
+      selection.cut = prefix;
+      selection.flat += left;
+    }
+    histogram[${BINS}] = 0u;
+  }
+  storageBarrier();
+  for (var i = start; i < end; i++) { histogram[${BINS - 1}u - i] = 0u; }
 }
 `
 
-/** Marks and counts the elements that are at most the cut, one invocation per word of 32 elements. */
+/** Marks the elements that are at most the cut, one invocation per word of 32 elements. */
 export const markCode = `${callStruct(0)}
-${selection('atomic<u32>')}
+${SELECTION}
 @group(1) @binding(0) var<storage, read_write> flat: array<u32>;
-@group(1) @binding(1) var<storage, read_write> selection: Selection;
+@group(1) @binding(1) var<storage, read> selection: Selection;
 @group(2) @binding(0) var<storage, read> values: array<u32>;
-var<workgroup> flats: atomic<u32>;
-var<workgroup> zeros: atomic<u32>;
 ${key}
 
 ${MAIN}
   let word = ${INVOCATION};
   let start = word * 32u;
+  if (start >= call.count) { return; }
   let cut = selection.cut;
-  if (start < call.count) {
-    var bits = 0u;
-    var zero = 0u;
-    for (var i = 0u; i < min(32u, call.count - start); i++) {
-      let value = values[start + i];
-      if (keyOf(value) <= cut) { bits |= 1u << i; }
-      if ((value & 0x7fffffffu) == 0u) { zero++; }
-    }
-    flat[call.rest + word] = bits;
-    atomicAdd(&flats, countOneBits(bits));
-    atomicAdd(&zeros, zero);
+  var bits = 0u;
+  for (var i = 0u; i < min(32u, call.count - start); i++) {
+    if (keyOf(values[start + i]) <= cut) { bits |= 1u << i; }
   }
-  workgroupBarrier();
-  if (local == 0u) {
-    atomicAdd(&selection.flat, atomicLoad(&flats));
-    atomicAdd(&selection.zero, atomicLoad(&zeros));
-  }
+  flat[call.rest + word] = bits;
 }
 `
 

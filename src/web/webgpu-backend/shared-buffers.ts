@@ -1,9 +1,9 @@
 import { USAGE } from './constants.js'
 import { concludeCode, PART_BYTES, partsCode, summingOn } from './gradient-norm-shaders.js'
 import type { Access, Kernel, KernelCache } from './kernel-cache.js'
-import { BINS, commitCode, countCode, countFewCode, markCode, SELECTION_BYTES, selectCode } from './mask-shaders.js'
+import { commitCode, countCode, countFewCode, HISTOGRAM_WORDS, markCode, selectCode } from './mask-shaders.js'
 import { type BufferAllocator, type ParameterBuffers, wordCount } from './parameter-buffers.js'
-import { STATE_BYTES } from './step-state.js'
+import { SELECTION_BYTES, STATE_BYTES } from './step-state.js'
 
 /** Buffers that all parameters share. */
 export interface SharedBuffers {
@@ -31,7 +31,7 @@ export function createSharedBuffers(
   return {
     state: allocator.buffer('state', STATE_BYTES, USAGE.uniform),
     selection: allocator.buffer('selection', SELECTION_BYTES),
-    histogram: allocator.buffer('histogram', hasMask ? 4 * BINS : 0),
+    histogram: allocator.buffer('histogram', hasMask ? 4 * HISTOGRAM_WORDS : 0),
     parts: allocator.buffer('sums of squares', PART_BYTES * parts),
     flat: allocator.buffer('mask', 4 * words),
     pending: allocator.buffer('pending mask', 4 * words),
@@ -57,16 +57,16 @@ export interface SharedKernels {
 }
 
 const specs = {
-  parts: [(device) => partsCode(false, summingOn(device).invocations), ['call'], ['write'], true],
-  conclude: [(device) => concludeCode(summingOn(device).invocations), ['call'], ['read', 'write', 'read'], false],
+  parts: [(invocations) => partsCode(false, invocations), ['call'], ['write'], true],
+  conclude: [concludeCode, ['call'], ['read', 'write', 'read'], false],
   count: [countCode, ['call'], ['write', 'read'], true],
-  countFew: [countFewCode, ['call'], ['write', 'read'], true],
+  countFew: [() => countFewCode, ['call'], ['write', 'read'], true],
   select: [selectCode, ['call'], ['write', 'write'], false],
-  mark: [markCode, ['call'], ['write', 'write'], true],
-  commit: [commitCode, ['call', 'uniform'], ['write', 'read'], false],
+  mark: [() => markCode, ['call'], ['write', 'read'], true],
+  commit: [() => commitCode, ['call', 'uniform'], ['write', 'read'], false],
 } as const satisfies Record<
   keyof SharedKernels,
-  readonly [string | ((device: GPUDevice) => string), readonly Access[], readonly Access[], boolean]
+  readonly [code: (invocations: number) => string, readonly Access[], readonly Access[], hasInput: boolean]
 >
 
 /**
@@ -88,10 +88,11 @@ export async function createSharedKernels(
     mark: [pending, selection],
     commit: [flat, pending],
   }
+  const { invocations } = summingOn(kernels.device)
   const bind = async (name: keyof SharedKernels): Promise<readonly [string, BoundKernel]> => {
     const [code, first, second, hasInput] = specs[name]
-    const text = typeof code === 'string' ? code : code(kernels.device)
-    const kernel = await kernels.kernel(name, text, [first, second, ...(hasInput ? [['read'] as const] : [])])
+    const groups = [first, second, ...(hasInput ? [['read'] as const] : [])]
+    const kernel = await kernels.kernel(name, code(invocations), groups)
     return [name, { kernel, group: kernels.group(second, buffers[name]) }]
   }
   const names = hasMask ? (Object.keys(specs) as (keyof SharedKernels)[]) : (['parts', 'conclude'] as const)

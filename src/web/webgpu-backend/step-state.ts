@@ -42,6 +42,21 @@ export const FAULT_WORDS = 3
 export const STATE_UNIFORM = `${STATE}
 @group(0) @binding(1) var<uniform> state: State;`
 
+/**
+ * The state of the selection of the k-th largest. Before the first digit `rank` is k, and `flat` the number of elements
+ * minus k.
+ */
+export const SELECTION = `struct Selection {
+  prefix: u32,
+  rank: u32,
+  cut: u32,
+  flat: u32,
+  zero: u32,
+}`
+
+/** Bytes of `SELECTION`. */
+export const SELECTION_BYTES = 20
+
 /** An element that is not finite. */
 export interface Fault {
   readonly stage: Stage
