@@ -10,8 +10,19 @@ import { INVOCATION, KernelWriter, type ShaderKernel, type Slot } from './writer
 /** The arrays of the values in memory. */
 type Slots = ReadonlyMap<Value, Slot>
 
-/** Invocations that a GPU should have at least; work is divided further below this number. */
-const ENOUGH = 512
+/** How much an invocation computes. */
+export interface Division {
+  /** The largest number of rows and of columns of a matrix product that an invocation computes. */
+  readonly tile: number
+  /** Invocations that a kernel should have at least; work is divided further below this number. */
+  readonly invocations: number
+}
+
+/** Convolutions, whose code is longer, have tiles of at most this size. */
+const CONVOLUTION_TILE = 8
+
+/** The division for a GPU: the sums of a tile fit into the registers of most. */
+export const gpuDivision: Division = { tile: 8, invocations: 512 }
 
 /** A kernel per element of a value that needs no sums. */
 export function elementKernels(slots: Slots, root: Value, slot: Slot): readonly ShaderKernel[] {
@@ -27,9 +38,6 @@ const labelOf = ({ source, name }: Value): string => (source.kind === 'node' ? s
 const chunkOf = (length: number, pieces: number): number =>
   length % 4 === 0 ? 4 * Math.ceil(length / 4 / pieces) : Math.ceil(length / pieces)
 
-/** Rows and columns that an invocation computes: the sums fit into the registers of most GPUs. */
-export const TILE = 8
-
 /** The number of rows or columns of a tile over a length: few of them beyond the end. */
 function tileOf(length: number, most: number): number {
   if (length <= most) return length
@@ -39,25 +47,28 @@ function tileOf(length: number, most: number): number {
   return best
 }
 
-/**
- * A kernel of a sum of products, and of the elementwise operators behind it up to `root`.
- * @param tile the largest number of rows and of columns of a matrix product that an invocation computes; convolutions,
- * whose code is longer, compute `TILE`
- */
-function contractionKernels(slots: Slots, node: Node, root: Value, slot: Slot, tile: number): readonly ShaderKernel[] {
+/** A kernel of a sum of products, and of the elementwise operators behind it up to `root`. */
+function contractionKernels(
+  slots: Slots,
+  node: Node,
+  root: Value,
+  slot: Slot,
+  { tile, invocations }: Division,
+): readonly ShaderKernel[] {
   const writer = new KernelWriter(slots)
   const { emitter } = writer
   const { batch, m, n, k, left, right, index, finish } = contractionOf(writer, node)
-  const most = k.length === 1 ? tile : TILE
+  const most = k.length === 1 ? tile : CONVOLUTION_TILE
   let [rows, columns] = [tileOf(m, most), tileOf(n, most)]
   const tiles = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns)
   const terms = k.reduce((a, b) => a * b, 1)
-  while (tiles() < ENOUGH && rows * columns > 16) {
+  while (tiles() < invocations && rows * columns > 16) {
     if (rows >= columns) rows = tileOf(m, Math.ceil(rows / 2))
     else columns = tileOf(n, Math.ceil(columns / 2))
   }
   const longest = k.indexOf(Math.max(...k))
-  const wanted = tiles() < ENOUGH && terms >= 256 ? Math.min(Math.ceil(ENOUGH / tiles()), Math.ceil(terms / 64)) : 1
+  const isDivided = tiles() < invocations && terms >= 256
+  const wanted = isDivided ? Math.min(Math.ceil(invocations / tiles()), Math.ceil(terms / 64)) : 1
   const chunk = chunkOf(k[longest]!, Math.min(wanted, k[longest]!))
   const parts = Math.ceil(k[longest]! / chunk)
   const size = batch * m * n
@@ -203,14 +214,21 @@ function fresh({ emitter }: KernelWriter, variable: string): Code {
 }
 
 /** A kernel of a reduction, and of the elementwise operators behind it up to `root`. */
-function reductionKernels(slots: Slots, node: Node, root: Value, slot: Slot): readonly ShaderKernel[] {
+function reductionKernels(
+  slots: Slots,
+  node: Node,
+  root: Value,
+  slot: Slot,
+  { invocations }: Division,
+): readonly ShaderKernel[] {
   const writer = new KernelWriter(slots)
   const { emitter } = writer
   const anchor = node.outputs[0]!
   const { shape, loops, initial, term, combine, finish } = reductions[node.operator]!(writer, node)
   const size = elementsOf(anchor)
   const terms = loops.reduce((a, b) => a * b, 1)
-  const wanted = size < ENOUGH / 2 && terms >= 512 ? Math.min(Math.ceil(ENOUGH / size), Math.ceil(terms / 32)) : 1
+  const isDivided = size < invocations / 2 && terms >= 512
+  const wanted = isDivided ? Math.min(Math.ceil(invocations / size), Math.ceil(terms / 32)) : 1
   const chunk = Math.ceil(terms / wanted)
   const parts = Math.ceil(terms / chunk)
   const all = emitter.variable(initial)
@@ -307,7 +325,7 @@ function scatterKernels(slots: Slots, node: Node, _: Value, slot: Slot): readonl
   return [writer.finish(node.operator, slot, elementsOf(x) / dims[axis]!)]
 }
 
-type Build = (slots: Slots, node: Node, root: Value, slot: Slot, tile: number) => readonly ShaderKernel[]
+type Build = (slots: Slots, node: Node, root: Value, slot: Slot, division: Division) => readonly ShaderKernel[]
 
 /** Operators that need a kernel of their own. */
 export const kernelOperators: Readonly<Record<string, { readonly build: Build; readonly allowsTail: boolean }>> = {

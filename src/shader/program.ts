@@ -3,7 +3,7 @@ import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { getOwn } from '../util/record.js'
-import { elementKernels, kernelOperators, TILE } from './kernels.js'
+import { type Division, elementKernels, gpuDivision, kernelOperators } from './kernels.js'
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
 import { staticGraph } from './static-graph.js'
 import { elementsOf, elementType, unsupported } from './types.js'
@@ -39,15 +39,14 @@ const CHEAP = 1
 
 /**
  * Converts a graph to shaders, for inputs of these dims.
- * @param tile the largest number of rows and of columns of a matrix product that an invocation computes
  * @throws 'unsupported-operator'
  */
 export function shaderProgram(
   spec: GraphSpec,
   dims: Readonly<Record<string, readonly number[]>>,
-  tile = TILE,
+  division: Division = gpuDivision,
 ): ShaderProgram {
-  return new Scheduler(staticGraph(spec, dims), tile).schedule()
+  return new Scheduler(staticGraph(spec, dims), division).schedule()
 }
 
 class Scheduler {
@@ -58,11 +57,11 @@ class Scheduler {
   readonly #kernels: ShaderKernel[] = []
   readonly #constants = new Map<Slot, Tensor>()
   readonly #outputs: ReadonlySet<Value>
-  readonly #tile: number
+  readonly #division: Division
 
-  constructor(graph: GraphSpec, tile: number) {
+  constructor(graph: GraphSpec, division: Division) {
     this.#graph = graph
-    this.#tile = tile
+    this.#division = division
     this.#outputs = new Set(graph.outputs.values())
   }
 
@@ -185,7 +184,7 @@ class Scheduler {
     if (slot.elements === 0) throw unsupported('a tensor without elements')
     this.#kernels.push(
       ...(anchor
-        ? kernelOperators[anchor.operator]!.build(this.#slots, anchor, value, slot, this.#tile)
+        ? kernelOperators[anchor.operator]!.build(this.#slots, anchor, value, slot, this.#division)
         : elementKernels(this.#slots, value, slot)),
     )
     this.#slots.set(value, slot)

@@ -2,6 +2,7 @@ import { type GradientProgram, gradientsByParameter, isGradient } from '../../ba
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import type { DeviceTensors } from '../../runtime/device.js'
+import { type Division, gpuDivision } from '../../shader/kernels.js'
 import { shaderProgram } from '../../shader/program.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
@@ -14,8 +15,8 @@ type Program = GradientProgram<DeviceTensors>
 /** Programs of one graph that are kept: usually of whole batches, and of the last one of an epoch. */
 const KEPT = 3
 
-/** Rows and columns of a tile on a GPU of software, whose registers are memory. */
-const SOFTWARE_TILE = 16
+/** The work of an invocation on a GPU of software, which has few threads, and whose registers are memory. */
+const softwareDivision: Division = { tile: 16, invocations: 128 }
 
 /** Programs that are compiled for one graph before onnxruntime, whose kernels take any length, runs the others. */
 const MOST = 12
@@ -98,7 +99,8 @@ export class ShaderGraph implements Program {
   async #load(dims: Readonly<Record<string, readonly number[]>>): Promise<LoadedShaders | null> {
     try {
       const { gpu } = this.#context
-      const program = shaderProgram(this.#spec, dims, gpu.adapterInfo.isFallbackAdapter ? SOFTWARE_TILE : undefined)
+      const division = gpu.adapterInfo.isFallbackAdapter ? softwareDivision : gpuDivision
+      const program = shaderProgram(this.#spec, dims, division)
       return await this.#context.run(() => LoadedShaders.load(gpu, this.#kernels, program, isGradient))
     } catch (error) {
       if (!(error instanceof OnnxIreError) || error.code !== 'unsupported-operator') throw error
