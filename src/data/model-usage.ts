@@ -7,6 +7,8 @@ import type { ImageOptions } from './image/image-column.js'
 
 /** Class names and the conversion of images, which a program needs besides a model file to use it. */
 export interface ModelUsage {
+  /** Name of the task, as Hugging Face names it: 'image-classification', 'tabular-classification'. */
+  readonly task?: string
   /** Names of the classes, in the order of the scores. */
   readonly classes?: readonly string[]
   /** Conversion of images to the only input of the model, as for `imageColumn`. */
@@ -14,7 +16,13 @@ export interface ModelUsage {
 }
 
 const prefix = 'onnx-ire.'
-const fields = ['classes', 'image'] as const
+const forms = {
+  task: 'the name of a task',
+  classes: 'a list of class names',
+  image: 'an object with options of imageColumn',
+} as const
+type Field = keyof typeof forms
+const fields = Object.keys(forms) as Field[]
 
 /**
  * Adds usage to the metadata of a model (`metadata_props` of the file), where `readUsage`, `onnx-ire predict` and other
@@ -60,18 +68,19 @@ export function readUsage(model: Model): ModelUsage {
   return usage
 }
 
-function parse(field: (typeof fields)[number], text: string): unknown {
+function parse(field: Field, text: string): unknown {
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch {
     value = undefined
   }
-  const isValid =
-    field === 'classes'
-      ? Array.isArray(value) && value.every((name) => typeof name === 'string')
-      : typeof value === 'object' && value !== null && !Array.isArray(value)
-  if (isValid) return value
-  const form = field === 'classes' ? 'a list of class names' : 'an object with options of imageColumn'
-  throw new OnnxIreError('invalid-model', `metadata ${prefix}${field} is ${text}; it must be JSON, ${form}`)
+  if (isOf(field, value)) return value
+  throw new OnnxIreError('invalid-model', `metadata ${prefix}${field} is ${text}; it must be JSON, ${forms[field]}`)
+}
+
+function isOf(field: Field, value: unknown): boolean {
+  if (field === 'task') return typeof value === 'string'
+  if (field === 'classes') return Array.isArray(value) && value.every((name) => typeof name === 'string')
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

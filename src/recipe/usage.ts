@@ -1,17 +1,41 @@
 import type { ModelUsage } from '../data/model-usage.js'
 import type { Recipe } from './recipe.js'
+import type { DataSource } from './sources/source.js'
 
 /**
- * Class names and the conversion of images of the model that a recipe trains, for its metadata.
+ * Task, class names and the conversion of images of the model that a recipe trains, for its metadata.
  * @param classes class names of the data by tensor
  */
-export function usageOf({ data }: Recipe, classes: Readonly<Record<string, readonly string[]>>): ModelUsage {
+export function usageOf(
+  { data }: Pick<Recipe, 'data'>,
+  classes: Readonly<Record<string, readonly string[]>>,
+): ModelUsage {
   const { train } = data
   const [names, ...others] = Object.values(classes)
+  const task = classificationTask(train)
   return {
-    ...(names && others.length === 0 ? { classes: names } : {}),
+    ...(names && others.length === 0 ? { ...(task ? { task } : {}), classes: names } : {}),
     ...(train.kind === 'image-folder' && train.image?.size !== undefined && train.dims === undefined
       ? { image: train.image }
       : {}),
+  }
+}
+
+/** Name of the task of classifying examples of a source; undefined if the source does not determine it. */
+function classificationTask(source: DataSource): string | undefined {
+  switch (source.kind) {
+    case 'image-folder':
+    case 'cifar-10':
+    case 'cifar-100':
+      return 'image-classification'
+    case 'text':
+      return 'text-classification'
+    case 'csv': {
+      const columns = Object.values(source.tensors).flat()
+      const hasTexts = columns.some((each) => typeof each === 'object' && 'as' in each && each.as === 'text')
+      return hasTexts ? 'text-classification' : 'tabular-classification'
+    }
+    default:
+      return undefined
   }
 }

@@ -8,14 +8,23 @@ function model(...names: string[]): Model {
   return modelOf({ name: 'm', inputs, outputs: new Map([['y', op.Relu(y)]]), metadata: { author: 'someone' } })
 }
 const saved = (each: Model) => decodeModel(encodeModel(each))
-const usage = { classes: ['cat', 'dog'], image: { size: [32, 48], mean: [0.5, 0.4, 0.3] } } as const
+const usage = {
+  task: 'image-classification',
+  classes: ['cat', 'dog'],
+  image: { size: [32, 48], mean: [0.5, 0.4, 0.3] },
+} as const
 
 test('usage > is in the file, beside other metadata, and replaces earlier usage', () => {
   const first = saved(addUsage(model('x'), { classes: ['a'] }))
   expect(readUsage(first)).toEqual({ classes: ['a'] })
   const second = saved(addUsage(first, usage))
   expect(readUsage(second)).toEqual(usage)
-  expect(second.proto.metadataProps.map(({ key }) => key)).toEqual(['author', 'onnx-ire.classes', 'onnx-ire.image'])
+  expect(second.proto.metadataProps.map(({ key }) => key)).toEqual([
+    'author',
+    'onnx-ire.task',
+    'onnx-ire.classes',
+    'onnx-ire.image',
+  ])
   expect(encodeModel(addUsage(second, {}))).toEqual(encodeModel(model('x')))
 })
 
@@ -26,6 +35,7 @@ test('a model without usage > is not changed, and has none', () => {
 })
 
 test.each([
+  ['a number for a name', 'task', '3'],
   ['damaged JSON', 'classes', '["cat"'],
   ['numbers for names', 'classes', '[1, 2]'],
   ['a list for options', 'image', '[32]'],

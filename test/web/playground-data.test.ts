@@ -101,6 +101,10 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       const { keyboard } = page.tab
       const thumbs = (card: number) => page.tab.locator(`#cards > li:nth-child(${card}) .thumbs li`).count()
       await openSmall(page)
+      // Without classes there is nothing to answer yet.
+      await page.draw('#try-pad', [[0.2, 0.5], [0.8, 0.5]]) // biome-ignore format: a line
+      expect(await page.text('#seen')).toBe('Give at least two classes some examples first.')
+      await page.tab.click('#clear-try')
       await page.tab.check('input[name=source][value=draw]')
       const add = (card: number) => page.tab.click(`#cards > li:nth-child(${card}) .add-drawn`)
       await add(1)
@@ -109,7 +113,7 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       for (let i = 0; i < 4; i++) {
         await page.draw('#pad', [[0.2 + 0.1 * i, 0.2], [0.3 + 0.1 * i, 0.8]]) // biome-ignore format: a line
         await add(1)
-        await page.says(new RegExp(`^${2 * i + 1} examples? shown`))
+        await page.says(new RegExp(`^${2 * i + 1} ${i === 0 ? 'example' : 'examples'} shown\\.$`))
         await page.tab.focus('#pad')
         await keyboard.press('ArrowUp')
         expect(await page.ink('#pad')).toBe(0)
@@ -232,6 +236,9 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await expect(page.says(/^Done/)).rejects.toThrow(/notes.jpg could not be read as a picture/)
       await page.tab.setInputFiles('#try-photo', files[0]!)
       await page.tab.waitForSelector('#seen-untrained meter')
+      await page.train({ epochs: '1' })
+      await page.says(/^Done/)
+      await page.tab.waitForSelector('#seen-ire meter')
     },
     patience,
   )

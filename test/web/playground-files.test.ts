@@ -25,7 +25,10 @@ describeWithChromium('files opened in the playground', openPlayground, (browser)
           (error: Error) => error.message,
         )
       }
-      expect(await refused('notes.onnx', 'Dear diary, this is no model.')).toMatch(/notes.onnx: /)
+      expect(await refused('notes.onnx', 'Dear diary, this is no model.')).toMatch(
+        /^the page says: notes.onnx: not an ONNX model: it is a text file/,
+      )
+      expect(await refused('rows.csv', csv)).toMatch(/rows.csv: not an ONNX model: it is a text file/)
       expect(await refused('cut.onnx', small.subarray(0, small.length / 2))).toMatch(/cut.onnx: /)
       const shape = { name: 'x', dtype: 'float32', dims: ['N', 2, 5, 7] } as const
       const odd = { name: 'odd', inputs: new Map([['x', input('x', shape.dtype, shape.dims)]]) }

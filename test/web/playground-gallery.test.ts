@@ -95,6 +95,8 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.tab.waitForTimeout(500)
       // The drawn circle is a zero for both models.
       for (const contender of ['base', 'ire']) expect(await page.text(`#seen-${contender} b`)).toBe('0')
+      // Of an example of the page nothing is lost, so leaving does not ask.
+      expect(await page.tab.evaluate(() => dispatchEvent(new Event('beforeunload', { cancelable: true })))).toBe(true)
       const accuracy = (await page.claimed('ire')).accuracy
       expect(accuracy).toBeGreaterThan(0.85)
       await check(page, 'digits', 'Handwriting, trained')
@@ -137,6 +139,7 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.tab.waitForSelector('#seen-ire meter')
       expect(await page.text('#seen-ire b')).toBe('Adelie')
       await check(page, 'table', 'Table, trained')
+      await check(page, 'table-dark', 'Table, trained, dark', true)
 
       await page.tab.click('#home')
       await page.openModel('small.onnx', small)
@@ -146,6 +149,15 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.unfold()
       await page.tab.check('input[name=source][value=draw]')
       await check(page, 'own-draw', "A model of one's own, with all settings: draw")
+      await page.tab.check('input[name=source][value=idx]')
+      await check(page, 'own-idx', "A model of one's own: MNIST files")
+      await page.tab.check('input[name=source][value=photos]')
+      const photo = join(await drawFolder(page), 'light/3.png')
+      for (const card of [1, 2]) await page.tab.setInputFiles(`#cards > li:nth-child(${card}) input[type=file]`, photo)
+      await page.tab.check('input[name=try][value=photo]')
+      await page.tab.setInputFiles('#try-photo', photo)
+      await page.tab.waitForSelector('#seen-untrained meter')
+      await check(page, 'own-photos', "A model of one's own: photos, before training")
       await page.tab.check('input[name=source][value=folder]')
       await page.tab.setInputFiles('#folder', await drawFolder(page))
       await page.says(/^Ready/)
@@ -153,7 +165,9 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
 
       await page.tab.click('#home')
       await page.tab.click('#story-csv')
-      expect(await page.tab.isVisible('#sources')).toBe(false)
+      // The open model is of no use for a table.
+      for (const part of ['#sources', '#model-section', '#try-section'])
+        expect(await page.tab.isVisible(part)).toBe(false)
       await page.tab.setInputFiles('#csv', page.file('birds.csv', birds))
       await page.says(/^Choose the column/)
       await check(page, 'preview', 'The first rows of a table, dark', true)

@@ -16,7 +16,7 @@ const settings = { epochs: '1000', batch: '2' }
 
 describeWithChromium('work kept by the playground', openPlayground, (browser) => {
   it(
-    'reload and crash > model, data, settings and weights are there again',
+    'reload, back and crash > model, data, settings and weights are there again',
     async () => {
       const page = browser()
       const stepOf = async (each: typeof page) => Number(/\d+/.exec(await each.text('#progress-text')))
@@ -41,8 +41,19 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       expect(summary).toMatch(/above.*below/)
       expect(await page.tab.inputValue('#epochs')).toBe(settings.epochs)
 
+      // Away and back again.
+      const kept = await checkpointAfter(page, first)
+      await page.tab.goto('about:blank')
+      await page.tab.goBack()
+      expect(asked).toEqual(['beforeunload', 'beforeunload'])
+      await page.tab.waitForSelector('#unfinished:not([hidden])')
+      await page.tab.click('#go-on')
+      await page.says(/^Training/)
+      const second = await stepOf(page)
+      expect(second).toBeGreaterThan(kept)
+
       // A crash gives no chance to store anything: the next checkpoint has more steps.
-      const later = await checkpointAfter(page, first)
+      const later = await checkpointAfter(page, second)
       const next = await page.openTab()
       const session = await page.context.newCDPSession(page.tab)
       const crashed = page.tab.waitForEvent('crash')
@@ -99,7 +110,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
   )
 
   it(
-    'finished models > are listed after leaving and coming back, can be opened and tried, until they are deleted',
+    'finished models > leaving asks until they are downloaded; they are listed after leaving and coming back, can be opened and tried, until they are deleted',
     async () => {
       const page = await browser().openTab()
       await openSmall(page)
@@ -107,21 +118,28 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await useDigits(page, [3, 7], 60)
       await page.train({ epochs: '3', batch: '8' })
       await page.says(/^Done/)
+      expect(await page.text('#kept')).toMatch(
+        /^Both models are stored in this browser until you delete them.* download/,
+      )
+      const asked: string[] = []
+      let isLeaving = false
+      page.tab.on('dialog', (dialog) => {
+        asked.push(dialog.type())
+        return isLeaving ? dialog.accept() : dialog.dismiss()
+      })
+      await expect(page.tab.reload({ timeout: 2000 })).rejects.toThrow()
+      expect(asked).toEqual(['beforeunload'])
+      isLeaving = true
       const bytes = await page.downloadModel('ire')
       const held = await page.claimed('ire')
       const items = page.tab.locator('#finished-list > li')
       await expect.poll(() => items.count()).toBeGreaterThan(0)
 
-      // Nothing is lost, so nothing is asked.
-      const asked: string[] = []
-      page.tab.on('dialog', (dialog) => {
-        asked.push(dialog.type())
-        return dialog.accept()
-      })
+      // They are among the downloads, so nothing is asked.
       await page.tab.goto('about:blank')
       await page.tab.goBack()
       await page.tab.waitForSelector('#finished:not([hidden])')
-      expect(asked).toEqual([])
+      expect(asked).toHaveLength(1)
       const [newest] = await items.allInnerTexts()
       expect(newest).toContain('0, 1')
       expect(newest).toContain(`AdamW + IRE ${(100 * held.accuracy).toFixed(1)} %`)
@@ -131,7 +149,30 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       expect(Buffer.compare(await page.downloadModel('ire'), bytes)).toBe(0)
       await page.draw('#try-pad', [[0.3, 0.2], [0.7, 0.2], [0.4, 0.8]]) // biome-ignore format: a line
       await page.tab.waitForSelector('#seen-ire meter')
-      expect(await page.tab.isEnabled('#train')).toBe(true)
+      expect(await page.tab.isVisible('#kept')).toBe(true)
+
+      // Models that were deleted, or that the browser has promised to keep, are not asked for.
+      const isAsked = () => page.tab.evaluate(() => !dispatchEvent(new Event('beforeunload', { cancelable: true })))
+      expect(await isAsked()).toBe(false)
+      await page.train({ epochs: '1' })
+      await page.says(/^Done/)
+      expect(await isAsked()).toBe(true)
+      await page.tab.click('#home')
+      await items
+        .first()
+        .getByRole('button', { name: /^Delete/ })
+        .click()
+      await page.says(/^It is deleted/)
+      expect(await isAsked()).toBe(false)
+      await items.first().getByRole('button', { name: /^Open/ }).click()
+      await page.says(/^The tuned models are open/)
+      await page.tab.evaluate(() => {
+        navigator.storage.persist = async () => true
+      })
+      await page.train({ epochs: '1' })
+      await page.says(/^Done/)
+      expect(await page.text('#kept')).not.toMatch(/download/)
+      expect(await isAsked()).toBe(false)
       await page.tab.click('#home')
       for (let left = (await items.count()) - 1; left >= 0; left--) {
         await items

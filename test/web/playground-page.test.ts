@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { chooseSettings, type ModelKind } from '../../tools/playground/page/automatic-settings.js'
+import { drawnValue, scaleOf, tickText, valueText } from '../../tools/playground/page/axis.js'
 import { Progress } from '../../tools/playground/page/progress.js'
 import { smooth } from '../../tools/playground/page/smooth.js'
 
@@ -21,6 +22,22 @@ it('smoothing > averages without a bias towards the first value, and skips missi
   const [first, second, missing, third] = smooth([1, 1, null, 4], 0.5)
   expect([first, second, missing]).toEqual([1, 1, null])
   expect(third).toBeCloseTo((0.125 * 1 + 0.25 * 1 + 0.5 * 4) / 0.875)
+})
+
+it('axes > percentages have all of 0 to 100 %, a loss of 0 is drawn, and short labels fit', () => {
+  expect(scaleOf('percent')).toEqual({ range: [0, 1] })
+  expect([0, 0.5, 1].map((share) => tickText(share, 'percent'))).toEqual(['0 %', '50 %', '100 %'])
+  expect(drawnValue(0, 'logarithmic')).toBeGreaterThan(0)
+  expect([drawnValue(0, 'linear'), drawnValue(0.3, 'logarithmic')]).toEqual([0, 0.3])
+  const ticks = [1e-8, 1e-4, 0.001, 0.01, 0.1, 1, 10, 0.125, 20_000]
+  expect(ticks.map((tick) => tickText(tick, 'logarithmic'))).toEqual(
+    ['1e-8', '1e-4', '1e-3', '0.01', '0.1', '1', '10', '0.125', '2e+4'], // biome-ignore format: a list
+  )
+  expect([valueText(0.875, 'percent'), valueText(0.0123456, 'linear'), valueText(null, 'linear')]).toEqual([
+    '87.5 %',
+    '0.0123',
+    '',
+  ])
 })
 
 it('time left > needs two steps of each run, also after a resume, and does not count a pause', () => {

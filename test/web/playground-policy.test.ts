@@ -155,8 +155,8 @@ describeWithChromium('content security policy of the playground', openPlayground
 })
 
 describeWithChromium(
-  'playground on a server without headers',
-  () => openPlayground({}),
+  'playground below a path of a server without headers, as on GitHub Pages',
+  () => openPlayground({}, undefined, '/repository/'),
   (browser) => {
     it(
       'request of the worker to another origin > is blocked, and a model opens',
@@ -203,6 +203,11 @@ describeWithChromium(
         expect(await page.tab.evaluate('crossOriginIsolated')).toBe(true)
         await page.tab.click('#bundled')
         await page.says(/is open/)
+        // It trains there, with the threads that the headers of the service worker allow.
+        await page.tab.click('#home')
+        await page.tab.click('#story-table')
+        await page.says(/^Done/)
+        expect(await page.text('#runtime')).toMatch(/wasm, [2-9]\d* threads/)
       },
       patience,
     )

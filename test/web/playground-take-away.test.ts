@@ -171,7 +171,7 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       await openSmall(page)
       await page.set({ epochs: '17', lr: '0.05' })
       await page.tab.uncheck('#flatness')
-      await page.tab.click('#take-link')
+      await page.tab.click('#copy-link')
       await page.says(/^The link is copied/)
       const link = new URL(await page.tab.evaluate(() => navigator.clipboard.readText()))
       await page.tab.goto('about:blank')

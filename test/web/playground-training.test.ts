@@ -11,6 +11,8 @@ import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
 import { checkExport, openSmall, openTable, small, tableData, useDigits } from './playground-examples.js'
 
+const labelsOf = (all: readonly Element[]) => all.map((each) => each.ariaLabel)
+
 describeWithChromium('training in the playground', openPlayground, (browser) => {
   it(
     'bundled model, MNIST files, no network > fine-tunes, and the downloaded model has the accuracy shown',
@@ -63,15 +65,31 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       })
       await checkExport(page, 'base', data)
       await checkExport(page, 'ire', data)
-      // The file says what it was trained for, and the page reads it again.
+      // The file contains what it was trained for, and the page reads it again.
       const tuned = await page.downloadModel('ire')
+      await page.says(/contains the names of the classes and how to read pictures/)
       expect(readUsage(decodeModel(tuned))).toEqual({
+        task: 'image-classification',
         classes: ['0', '1', '2'],
         image: { size: 32, channels: 3, layout: 'NCHW', fit: 'cover', mean: 0.5, std: 0.5 },
       })
       await page.openModel('tuned.onnx', tuned)
-      await page.says(/^tuned.onnx is open/)
+      await page.says(/^tuned.onnx is open, with the classes 0, 1, 2: /)
       expect(await page.tab.inputValue('#size')).toBe('32')
+      expect(await page.tab.inputValue('#normalisation')).toBe('signed')
+      expect(await page.text('#model-facts')).toMatch(/task\s*image-classification\s*classes\s*0, 1, 2/)
+      await page.tab.check('input[name=source][value=draw]')
+      const cards = page.tab.locator('#cards .class-head input')
+      expect(await cards.evaluateAll((all) => all.map((each) => (each as HTMLInputElement).value))).toEqual([
+        '0',
+        '1',
+        '2',
+      ])
+      // It answers with these names before there are examples, and as it did where it was trained.
+      await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
+      await page.tab.waitForSelector('#seen-untrained meter')
+      expect(await page.text('#seen-untrained h3')).toBe('The opened model')
+      expect(await page.tab.locator('#seen-untrained meter').evaluateAll(labelsOf)).toEqual(['0', '1', '2'])
       await page.context.setOffline(false)
       // Everything was loaded before, and no other server received a request.
       expect(loaded).toBeGreaterThan(5)
@@ -134,6 +152,17 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.says(/^Training/)
       expect(await page.tab.isDisabled('#train')).toBe(true)
       expect(await page.tab.evaluate('document.querySelector("#model-section").inert')).toBe(true)
+      // Progress, time left and Stop stay in sight.
+      await expect.poll(() => page.text('#progress-text')).toMatch(/^Step \d+ of \d+, .* left$/)
+      const rolled = await page.tab.evaluate(() => {
+        scrollTo(0, document.body.scrollHeight)
+        const places = ['progress', 'progress-text', 'stop'].map((id) =>
+          document.getElementById(id)!.getBoundingClientRect(),
+        )
+        return { by: scrollY, places: places.map(({ top, bottom }) => top >= 0 && bottom <= innerHeight) }
+      })
+      expect(rolled).toEqual({ by: expect.any(Number), places: [true, true, true] })
+      expect(rolled.by).toBeGreaterThan(100)
       await page.tab.click('#pause')
       await page.tab.click('#pause')
       expect(await page.text('#pause')).toBe('Pause')

@@ -98,6 +98,32 @@ describeWithChromium('accessibility and layout of the playground', openPlaygroun
           expect.stringMatching(/^Held-out accuracy; AdamW [\d.]+ % at step \d+; AdamW \+ IRE [\d.]+ % at step \d+$/),
           expect.stringMatching(/^Sharpness; AdamW \S+ at step \d+; AdamW \+ IRE \S+ at step \d+$/),
         ])
+      // The legend has the last values while nothing is pointed at.
+      expect(await page.text('#accuracy-chart .u-legend')).toMatch(
+        /step:?\s*\d+\s*AdamW:?\s*[\d.]+ %\s*AdamW \+ IRE:?\s*[\d.]+ %/,
+      )
+      // Charts have the colors of the page, light and dark.
+      const lookOf = () =>
+        page.tab.evaluate(() => {
+          const { width, height } = document.querySelector<HTMLCanvasElement>('#loss-chart canvas')!
+          const context = document.querySelector<HTMLCanvasElement>('#loss-chart canvas')!.getContext('2d')!
+          const { data } = context.getImageData(0, 0, width, height)
+          let [total, count] = [0, 0]
+          for (let i = 0; i < data.length; i += 4)
+            if (data[i + 3] === 255) [total, count] = [total + (data[i]! + data[i + 1]! + data[i + 2]!) / 3, count + 1]
+          const backgrounds = ['.charts', '.charts > div', '.uplot'].map(
+            (part) => getComputedStyle(document.querySelector(part)!).backgroundColor,
+          )
+          return { brightness: total / count, backgrounds }
+        })
+      const none = Array<string>(3).fill('rgba(0, 0, 0, 0)')
+      await page.tab.emulateMedia({ colorScheme: 'light' })
+      const light = await lookOf()
+      await page.tab.emulateMedia({ colorScheme: 'dark' })
+      await expect.poll(async () => (await lookOf()).brightness).not.toBe(light.brightness)
+      const dark = await lookOf()
+      expect([light.backgrounds, dark.backgrounds]).toEqual([none, none])
+      await page.tab.emulateMedia({ colorScheme: null })
     },
     patience,
   )

@@ -9,10 +9,11 @@ import { sharedBuild } from './shared-build.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
 
-/** Chromium with the playground as `npm run playground:build` makes it, served with these headers. */
+/** Chromium with the playground as `npm run playground:build` makes it, served with these headers below a path. */
 export async function openPlayground(
   headers?: Readonly<Record<string, string>>,
   start = launch,
+  base?: string,
 ): Promise<{ browser: Playground; close: () => Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
   const page = await sharedBuild('playground', async (outDir) => {
@@ -20,7 +21,7 @@ export async function openPlayground(
     return build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir } })
   })
   const exchange: Exchange = new Map()
-  const server = await serve(page, exchange, headers)
+  const server = await serve(page, exchange, headers, base)
   const { context, tab, close } = await start()
   await tab.setViewportSize({ width: 1100, height: 900 })
   tab.setDefaultTimeout(60_000)

@@ -16,11 +16,25 @@ const types: Readonly<Record<string, string>> = {
 /** Headers required for threads. */
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
-/** A plain static server; it has no headers to choose where `headers` says so. */
-export async function serve(folder: string, exchange: Exchange, headers: Readonly<Record<string, string>> = isolation) {
+/**
+ * Starts a plain static server.
+ * @param headers headers of every response; by default those that threads need
+ * @param base path of the folder on the server
+ */
+export async function serve(
+  folder: string,
+  exchange: Exchange,
+  headers: Readonly<Record<string, string>> = isolation,
+  base = '/',
+) {
   const server = createServer((request, response) => {
     response.setHeaders(new Map(Object.entries(headers)))
-    const { pathname } = new URL(request.url!, 'http://localhost')
+    const address = new URL(request.url!, 'http://localhost').pathname
+    if (!address.startsWith(base)) {
+      response.writeHead(404).end()
+      return
+    }
+    const pathname = address.slice(base.length - 1)
     if (pathname.startsWith('/exchange/'))
       return handOver(exchange, pathname.slice('/exchange/'.length), request, response)
     sendFile(join(folder, normalize(pathname === '/' ? '/index.html' : pathname)), response)
@@ -31,7 +45,7 @@ export async function serve(folder: string, exchange: Exchange, headers: Readonl
     server.closeAllConnections()
     return new Promise((resolve) => server.close(resolve))
   }
-  return { url: `http://127.0.0.1:${address.port}/`, close }
+  return { url: `http://127.0.0.1:${address.port}${base}`, close }
 }
 
 function sendFile(path: string, response: ServerResponse): void {

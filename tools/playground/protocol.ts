@@ -33,6 +33,8 @@ export interface ModelSummary {
   readonly classes: number | null
   /** Names of the classes, if the file has them. */
   readonly labels: readonly string[] | null
+  /** Name of the task, if the file has it. */
+  readonly task: string | null
   readonly form: Form
 }
 
@@ -325,8 +327,8 @@ interface KeptEvent {
 /** A training run has ended. */
 interface EndedEvent {
   readonly kind: 'ended'
-  /** Whether there are tuned models, which `exported` returns. */
-  readonly hasModels: boolean
+  /** Id of the run, if it has tuned models, which `exported` returns. */
+  readonly run: string | null
   /** Why the models are not stored in this browser; null if they are, or if there are none. */
   readonly reason: string | null
 }

@@ -94,7 +94,7 @@ export class ClassCards {
   addClass(name = this.#freeName()): { readonly field: HTMLInputElement } & Card {
     const field = createElement('input', { value: name, ariaLabel: 'Name of the class', autocomplete: 'off' })
     const count = createElement('span', { className: 'count' }, '0')
-    const remove = createElement('button', { type: 'button', className: 'quiet' }, 'Delete')
+    const remove = createElement('button', { type: 'button', className: 'quiet', title: 'Delete this class' }, '×')
     const record = createElement('button', { type: 'button', className: 'record' }, 'Hold to record')
     const drawn = createElement('button', { type: 'button', className: 'add-drawn' }, 'Add the drawing')
     const files = createElement('input', { type: 'file', accept: 'image/*', multiple: true })

@@ -1,6 +1,7 @@
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { type ContenderName, contenders } from '../protocol.js'
+import { type Axis, drawnValue, scaleOf, tickText, valueText } from './axis.js'
 import { smooth } from './smooth.js'
 
 const names = Object.keys(contenders) as ContenderName[]
@@ -9,9 +10,6 @@ const dashes: Readonly<Record<ContenderName, number[]>> = { base: [6, 4], ire: [
 
 /** Milliseconds between two redraws of a chart; steps may be faster. */
 const pace = 200
-
-/** Smallest value of a logarithmic axis: a loss of 0 is drawn here. */
-const smallest = 1e-8
 
 const dark = matchMedia('(prefers-color-scheme: dark)')
 
@@ -27,16 +25,18 @@ export function colorOf(property: string): string {
 /** A chart over steps, with a line per contender. */
 export class Curves {
   readonly #place: HTMLElement
-  readonly #options: { readonly title: string; readonly isLogarithmic: boolean; readonly isPercent: boolean }
+  readonly #title: string
+  readonly #axis: Axis
   #plot: uPlot
   readonly #points = new Map<number, Partial<Record<ContenderName, number>>>()
   #drawing = 0
   /** Weight of the values before in the mean that is drawn, from 0 to 1. */
   #smoothing = 0
 
-  constructor(place: HTMLElement, title: string, { logarithmic = false, percent = false } = {}) {
+  constructor(place: HTMLElement, title: string, axis: Axis) {
     this.#place = place
-    this.#options = { title, isLogarithmic: logarithmic, isPercent: percent }
+    this.#title = title
+    this.#axis = axis
     place.setAttribute('role', 'img')
     this.#describe([])
     this.#plot = this.#create()
@@ -58,7 +58,7 @@ export class Curves {
   add(contender: ContenderName, step: number, value: number): void {
     if (!Number.isFinite(value)) return
     const point = this.#points.get(step) ?? {}
-    point[contender] = this.#options.isLogarithmic ? Math.max(value, smallest) : value
+    point[contender] = drawnValue(value, this.#axis)
     this.#points.set(step, point)
     this.#drawing ||= window.setTimeout(() => this.#draw(), pace)
   }
@@ -69,29 +69,32 @@ export class Curves {
   }
 
   #create(): uPlot {
-    const { title, isLogarithmic, isPercent } = this.#options
     const [ink, line] = [colorOf('--faint'), colorOf('--line')]
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } }
-    const y: uPlot.Scale = isLogarithmic ? { distr: 3 } : isPercent ? { range: [0, 1] } : {}
     return new uPlot(
       {
-        title,
+        title: this.#title,
         width: this.#place.clientWidth || 320,
         height: 220,
-        scales: { x: { time: false }, y },
+        scales: { x: { time: false }, y: scaleOf(this.#axis) },
         axes: [
           { ...axis, label: 'step', labelSize: 20 },
-          { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : this.#tickText(tick))) },
+          {
+            ...axis,
+            size: 56,
+            values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : tickText(tick, this.#axis))),
+          },
         ],
         series: [
-          { label: 'step' },
+          { label: 'step', value: (plot, step) => stepText(step ?? plot.data[0].at(-1)) },
           ...names.map((name) => ({
             label: contenders[name],
             stroke: colorOf(`--${name}`),
             dash: dashes[name],
             width: 2,
             spanGaps: true,
-            value: (_: uPlot, value: number | null) => this.#text(value),
+            value: (plot: uPlot, _: number, series: number, at: number | null) =>
+              valueText(lastValue(plot.data[series]!, at), this.#axis),
           })),
         ],
       },
@@ -109,25 +112,23 @@ export class Curves {
     this.#describe(
       names.flatMap((name, i) => {
         const at = columns[i]!.findLastIndex((value) => value !== null)
-        return at < 0 ? [] : `${contenders[name]} ${this.#text(columns[i]![at]!)} at step ${steps[at]! + 1}`
+        return at < 0 ? [] : `${contenders[name]} ${valueText(columns[i]![at], this.#axis)} at step ${steps[at]! + 1}`
       }),
     )
   }
 
   /** Sets the text alternative of the chart: its title and the current values. */
   #describe(latest: readonly string[]): void {
-    this.#place.setAttribute('aria-label', [this.#options.title, ...latest].join('; '))
-  }
-
-  #text(value: number | null | undefined): string {
-    if (value === null || value === undefined) return ''
-    return this.#options.isPercent ? `${(100 * value).toFixed(1)} %` : value.toPrecision(3)
-  }
-
-  #tickText(value: number): string {
-    if (this.#options.isPercent) return `${Math.round(100 * value)} %`
-    return value !== 0 && (Math.abs(value) < 1e-2 || Math.abs(value) >= 1e4)
-      ? value.toExponential(0)
-      : String(Number(value.toPrecision(3)))
+    this.#place.setAttribute('aria-label', [this.#title, ...latest].join('; '))
   }
 }
+
+/** The last value of a column up to a place in it, or to its end; the runs do not report the same steps. */
+function lastValue(column: ArrayLike<number | null | undefined>, at: number | null): number | null | undefined {
+  let i = at ?? column.length - 1
+  while (i >= 0 && (column[i] === null || column[i] === undefined)) i--
+  return column[i]
+}
+
+/** The number of a step in the legend; empty before the first one. */
+const stepText = (step: number | undefined): string => (step === undefined ? '' : String(step + 1))

@@ -9,6 +9,9 @@ import { runGuarded, showStatus } from './status.js'
 /** Sources of examples that fill the class cards; the others are files. */
 const cardSources: readonly string[] = ['camera', 'draw', 'photos'] satisfies CardMode[]
 
+/** Number of classes of a model up to which each gets a card. */
+const mostCards = 20
+
 /** The data of a training run before they are read: the classes and the number of examples of each. */
 export interface DataOutline {
   readonly classes: readonly string[]
@@ -72,8 +75,11 @@ export class DataPanel {
   }
 
   onModel(summary: ModelSummary): void {
-    const { kind } = summary.form
+    const { labels, form } = summary
+    const { kind } = form
     this.#model = summary
+    if (kind === 'image' && labels && labels.length <= mostCards && this.#cards.classes.length === 0)
+      this.#cards.reset(labels)
     for (const label of document.querySelectorAll<HTMLElement>('#data-section [data-kind]'))
       label.hidden = label.dataset['kind'] !== kind
     if ((kind === 'table') !== (this.#source === 'csv')) this.choose(kind === 'table' ? 'csv' : 'draw')
@@ -175,8 +181,7 @@ export class DataPanel {
   async previewTable(file: File, label?: string): Promise<void> {
     const select = byId<HTMLSelectElement>('csv-label')
     const use = byId<HTMLButtonElement>('use-csv')
-    use.disabled = byId('csv-column').hidden = true
-    this.#table = undefined
+    this.closeTable()
     showStatus('Reading the table ...')
     const preview = await this.#calls.previewTable(file)
     this.#table = { file, preview }
@@ -186,6 +191,12 @@ export class DataPanel {
     this.#showTable()
     use.disabled = byId('csv-column').hidden = false
     showStatus('Choose the column that holds the class.')
+  }
+
+  /** Hides the table that was chosen last. */
+  closeTable(): void {
+    byId<HTMLButtonElement>('use-csv').disabled = byId('csv-column').hidden = true
+    this.#table = undefined
   }
 
   /** Reads the table that is shown, with a model made for it if none is open. */

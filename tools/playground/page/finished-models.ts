@@ -1,18 +1,26 @@
 import { type Calls, type ContenderName, contenders, type FinishedRun, type Reopened } from '../protocol.js'
 import { byId, createElement } from './dom.js'
 import { download } from './download.js'
+import { titleOf } from './model-panel.js'
 import { runGuarded, showStatus } from './status.js'
 
 const names = Object.keys(contenders) as ContenderName[]
 
+/** What happens after an action on a run, which is given by its id. */
+interface Actions {
+  onOpen(run: string, reopened: Reopened): void
+  onDownload(run: string): void
+  onDelete(run: string): void
+}
+
 /** The list of finished runs, whose tuned models stay in this browser until they are deleted. */
 export class FinishedModels {
   readonly #calls: Calls
-  readonly #onOpen: (reopened: Reopened) => void
+  readonly #actions: Actions
 
-  constructor(calls: Calls, onOpen: (reopened: Reopened) => void) {
+  constructor(calls: Calls, actions: Actions) {
     this.#calls = calls
-    this.#onOpen = onOpen
+    this.#actions = actions
   }
 
   /** Lists the runs again. */
@@ -28,7 +36,7 @@ export class FinishedModels {
       return result ? [`${contenders[name]} ${(100 * result.heldAccuracy).toFixed(1)} %`] : []
     })
     const title = `${run.classes.slice(0, 6).join(', ')}${run.classes.length > 6 ? ', ...' : ''}`
-    const facts = [run.model, new Date(run.at).toLocaleString(), ...results].join(' · ')
+    const facts = [titleOf(run.model), new Date(run.at).toLocaleString(), ...results].join(' · ')
     const button = (text: string, work: () => Promise<void>) => {
       const made = createElement('button', { type: 'button', textContent: text, ariaLabel: `${text}: ${title}` })
       made.addEventListener('click', () => runGuarded(made, work))
@@ -43,6 +51,7 @@ export class FinishedModels {
       ...names.map((name) =>
         button(`Download ${contenders[name]}`, async () => {
           download(name === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx', await this.#calls.tuned(run.id, name))
+          this.#actions.onDownload(run.id)
           showStatus('The tuned model is among your downloads.')
         }),
       ),
@@ -52,11 +61,12 @@ export class FinishedModels {
 
   async #open(run: FinishedRun): Promise<void> {
     showStatus('Reading the model and the data again ...')
-    this.#onOpen(await this.#calls.reopen(run.id))
+    this.#actions.onOpen(run.id, await this.#calls.reopen(run.id))
   }
 
   async #delete(run: FinishedRun): Promise<void> {
     await this.#calls.forget(run.id)
+    this.#actions.onDelete(run.id)
     await this.list()
     showStatus('It is deleted.')
   }

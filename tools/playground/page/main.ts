@@ -9,7 +9,7 @@ import { KeptExamples, showChoice } from './kept-examples.js'
 import { isGeneral, ModelPanel } from './model-panel.js'
 import { offerResume } from './offer-resume.js'
 import { installOffline, storeRuntime } from './offline.js'
-import { applySettingsLink, settingsLink } from './settings-link.js'
+import { applySettingsLink, offerSettingsLink } from './settings-link.js'
 import { runGuarded, showStatus } from './status.js'
 import { tellStories } from './stories.js'
 import { TakeAwayPanel } from './take-away.js'
@@ -19,12 +19,13 @@ import { showView } from './view.js'
 
 const calls = startWorker(
   (event) => {
-    if (event.kind === 'begun' || event.kind === 'kept' || event.kind === 'ended') keeping.onEvent(event)
+    if (event.kind === 'begun' || event.kind === 'kept' || event.kind === 'ended')
+      keeping.onEvent(event, training.isExample)
     else training.onEvent(event)
     if (event.kind === 'runtime') void storeRuntime(event.provider)
     if (event.kind === 'begun') taken.offer(false)
     else if (event.kind === 'ended') {
-      taken.offer(event.hasModels)
+      taken.offer(event.run !== null)
       void finished.list()
     }
   },
@@ -53,6 +54,11 @@ const data: DataPanel = new DataPanel(
     await model.open(await calls.createTableModel(choice))
   },
 )
+/** Shows or hides what belongs to the open model. */
+function showModelParts(shown: boolean): void {
+  for (const id of ['model-section', 'try-section']) byId(id).hidden = !shown
+  if (!shown) for (const id of ['curves-section', 'take-away-section']) byId(id).hidden = true
+}
 /** Kind of the open model, and of its input. */
 let kind: 'general' | 'table' | 'file' | undefined
 let opened: 'image' | 'table' | undefined
@@ -63,13 +69,23 @@ const model: ModelPanel = new ModelPanel(calls, (summary, isOpened) => {
   if (isOpened) {
     tried.onModel(summary)
     taken.offer(false)
+    showModelParts(true)
   }
   data.onModel(summary)
   showView('work')
 })
 const examples: KeptExamples | undefined = new KeptExamples(calls, data)
 data.cards.reset(['Class 1', 'Class 2'])
-tellStories({ model, data, training, tried })
+tellStories({
+  model,
+  data,
+  training,
+  tried,
+  closeModel: () => {
+    opened = undefined
+    showModelParts(false)
+  },
+})
 byId('home').addEventListener('click', () => {
   camera.stop()
   void data.onCamera()
@@ -88,16 +104,22 @@ const open = (reopened: Reopened) => {
   training.show(reopened.training.settings)
   training.showHistory(reopened.training.history)
 }
-/** Opens a run with its tuned models. */
-const openFinished = (reopened: Reopened) => {
+/** Opens a run with its tuned models, which is stored or from a project file. */
+const openFinished = (run: string | null, reopened: Reopened) => {
   open(reopened)
+  keeping.onOpen(run)
   tried.onStart(reopened.training?.data.classes ?? [])
   tried.onWeights(true)
   taken.offer(true)
   showStatus('The tuned models are open: try them, download them, or train again.')
 }
-const taken = new TakeAwayPanel(calls, () => keeping.onDownload(), settingsLink)
-const finished = new FinishedModels(calls, openFinished)
+const taken = new TakeAwayPanel(calls, () => keeping.onDownload())
+offerSettingsLink()
+const finished = new FinishedModels(calls, {
+  onOpen: openFinished,
+  onDownload: (run) => keeping.onDownload(run),
+  onDelete: (run) => keeping.onDelete(run),
+})
 void finished.list()
 const project = createFileInput('project-file')
 project.addEventListener('change', () =>
@@ -105,12 +127,12 @@ project.addEventListener('change', () =>
     const [file] = project.files ?? []
     if (!file) return
     showStatus('Reading the project ...')
-    openFinished(await calls.openProject(file))
+    openFinished(null, await calls.openProject(file))
   }),
 )
 if (applySettingsLink()) showStatus('The settings of the link are chosen. Choose a story, or open a model of your own.')
 void offerResume(calls, async (reopened) => {
   open(reopened)
-  if (reopened.training) await training.goOn()
+  if (reopened.training) await training.train({ resume: true })
   else showStatus('Your examples are here again: add more, or train.')
 })

@@ -5,6 +5,12 @@ import { runGuarded, showStatus } from './status.js'
 
 const generalName = 'General picture model'
 
+/** The name of a model as people read it: that of its file, if it is not the model of the page. */
+export const titleOf = (name: string): string => (isGeneral({ name }) ? generalName : name)
+
+const listText = (classes: readonly string[]): string =>
+  classes.length > 12 ? `${classes.slice(0, 12).join(', ')}, ...` : classes.join(', ')
+
 /** The model: opening it, its layers, and the form of its input. */
 export class ModelPanel {
   readonly #calls: Calls
@@ -46,8 +52,7 @@ export class ModelPanel {
 
   /** Shows a model that the worker has opened. */
   show(summary: ModelSummary): void {
-    const name = isGeneral(summary) ? generalName : summary.name
-    this.#summary = { ...summary, name }
+    this.#summary = { ...summary, name: titleOf(summary.name) }
     this.#show(this.#summary)
     this.#onModel(this.#summary, true)
   }
@@ -71,7 +76,12 @@ export class ModelPanel {
   #offer(control: HTMLInputElement | null, source: File): void {
     void runGuarded(control, async () => {
       await this.open(source)
-      showStatus(`${this.#summary!.name} is open: now choose data.`)
+      const { name, labels } = this.#summary!
+      showStatus(
+        labels
+          ? `${name} is open, with the classes ${listText(labels)}: try it, or choose data.`
+          : `${name} is open: now choose data.`,
+      )
     })
   }
 
@@ -85,19 +95,22 @@ export class ModelPanel {
     showStatus('The input size has changed: choose the data again.')
   }
 
-  #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form }: ModelSummary): void {
+  #show({ name, bytes, inputs, outputs, parameters, trainable, layers, form, task, labels }: ModelSummary): void {
     byId('model-name').textContent = `${name}, ${parameters.toLocaleString('en')} parameters`
-    const facts: readonly (readonly [string, string])[] = [
+    const origin = 'the first 11 blocks of EfficientNet-Lite0, trained on ImageNet (Apache License 2.0)'
+    const facts: readonly (readonly [string, string | null])[] = [
       ['file', `${name}, ${sizeText(bytes)}`],
-      ...(name === generalName
-        ? ([['origin', 'the first 11 blocks of EfficientNet-Lite0, trained on ImageNet (Apache License 2.0)']] as const)
-        : []),
+      ['origin', name === generalName ? origin : null],
+      ['task', task],
+      ['classes', labels && listText(labels)],
       ['inputs', inputs.join(', ')],
       ['outputs', outputs.join(', ')],
       ['parameters', `${parameters.toLocaleString('en')}, of which ${trainable.toLocaleString('en')} can be trained`],
     ]
     byId('model-facts').replaceChildren(
-      ...facts.flatMap(([term, fact]) => [createElement('dt', {}, term), createElement('dd', {}, fact)]),
+      ...facts.flatMap(([term, fact]) =>
+        fact === null ? [] : [createElement('dt', {}, term), createElement('dd', {}, fact)],
+      ),
     )
     byId('layers').replaceChildren(
       ...layers.map((layer) =>

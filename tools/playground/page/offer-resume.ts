@@ -1,5 +1,6 @@
 import type { Calls, Reopened } from '../protocol.js'
 import { byId } from './dom.js'
+import { titleOf } from './model-panel.js'
 import { runGuarded, showStatus } from './status.js'
 
 /**
@@ -15,7 +16,7 @@ export async function offerResume(calls: Calls, goOn: (reopened: Reopened) => Pr
     if (found === null) return
     id = found.id
     byId('unfinished-text').textContent = found.isBegun
-      ? `A training run of ${found.model} was unfinished when its page was closed. It is stored in this browser.`
+      ? `A training run of ${titleOf(found.model)} was unfinished when its page was closed. It is stored in this browser.`
       : 'The examples that you showed in an earlier visit are stored in this browser. No model has learned them yet.'
   }
   byId('go-on').addEventListener('click', () =>
@@ -29,7 +30,7 @@ export async function offerResume(calls: Calls, goOn: (reopened: Reopened) => Pr
     runGuarded(null, async () => {
       panel.hidden = true
       await calls.forget(id)
-      showStatus('It is forgotten. Open a model to begin.')
+      showStatus('It is forgotten. Choose a story, or open a model of your own.')
       await offer()
     }),
   )

@@ -1,9 +1,12 @@
+import { byId } from './dom.js'
+import { runGuarded, showStatus } from './status.js'
+
 /** Controls of the settings, whose ids are their names in a link. */
 const controls = () =>
   document.querySelectorAll<HTMLInputElement | HTMLSelectElement>('#settings input, #settings select')
 
 /** A link to this page with the settings that are chosen in it. */
-export function settingsLink(): string {
+function settingsLink(): string {
   const values = [...controls()].map((control): [string, string] => [
     control.id,
     control.type === 'checkbox' ? String((control as HTMLInputElement).checked) : control.value,
@@ -11,6 +14,17 @@ export function settingsLink(): string {
   const link = new URL(location.href)
   link.hash = new URLSearchParams(values).toString()
   return link.href
+}
+
+/** Copies the link when its button is pressed. */
+export function offerSettingsLink(): void {
+  const button = byId<HTMLButtonElement>('copy-link')
+  button.addEventListener('click', () =>
+    runGuarded(button, async () => {
+      await navigator.clipboard.writeText(settingsLink())
+      showStatus('The link is copied: it opens this page with these settings, without model and data.')
+    }),
+  )
 }
 
 /**

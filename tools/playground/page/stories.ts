@@ -12,13 +12,15 @@ interface Panels {
   readonly data: DataPanel
   readonly training: TrainingPanel
   readonly tried: TryPanel
+  /** Hides the open model: a network is created for the next table. */
+  readonly closeModel: () => void
 }
 
 /** Side of the pictures that the general model reads: drawings have less detail than photos. */
 const sides = { drawings: 64, photos: 128 } as const
 
 /** The stories of the start page, each of which starts by one click. */
-export function tellStories({ model, data, training, tried }: Panels): void {
+export function tellStories({ model, data, training, tried, closeModel }: Panels): void {
   const tell = (id: string, story: () => Promise<void>) => {
     const button = byId<HTMLButtonElement>(id)
     button.addEventListener('click', () => runGuarded(button, story))
@@ -45,7 +47,7 @@ export function tellStories({ model, data, training, tried }: Panels): void {
     await tried.choose('draw')
     showTrying()
     await tried.showDrawing(digits[4]!.at(-1)!)
-    await training.train()
+    await training.train({ isExample: true })
     showStatus('Done: now draw a digit under "Try it".')
   })
   tell('story-draw', async () => {
@@ -67,15 +69,18 @@ export function tellStories({ model, data, training, tried }: Panels): void {
   tell('story-table', async () => {
     showStatus('Reading the table ...')
     const file = new File([await (await fetch(penguins)).blob()], 'penguins.csv', { type: 'text/csv' })
+    closeModel()
     await data.previewTable(file, 'species')
     await data.useTable()
     showTrying()
-    await training.train()
+    await training.train({ isExample: true })
     showStatus('Done: now move the sliders under "Try it".')
   })
   tell('story-csv', async () => {
+    closeModel()
     showView('work')
     data.choose('csv')
+    data.closeTable()
     showStatus('Choose a CSV file.')
   })
 }

@@ -8,7 +8,7 @@ const names = Object.keys(contenders) as ContenderName[]
 /** What is shown as text. */
 const texts = (Object.keys(takeAways) as TakeAway[]).filter((what) => what !== 'project' && what !== 'demo')
 
-/** Things to take away from a run beside its models: code, its project, a picture of its curves, its settings. */
+/** Things to take away from a run beside its models: code, its project, a picture of its curves. */
 export class TakeAwayPanel {
   readonly #calls: Calls
   readonly #onDownload: () => void
@@ -18,28 +18,23 @@ export class TakeAwayPanel {
   readonly #shown = createElement('pre', { id: 'take-code', tabIndex: 0, ariaLabel: 'Code' }, this.#code)
   readonly #place = byId<HTMLElement>('take-away')
 
-  /** @param settings the settings as they are in the page */
-  constructor(calls: Calls, onDownload: () => void, link: () => string) {
+  constructor(calls: Calls, onDownload: () => void) {
     this.#calls = calls
     this.#onDownload = onDownload
     this.#contender.value = 'ire'
     this.#shown.setAttribute('role', 'region')
     const row = (...children: readonly HTMLElement[]) => createElement('div', { className: 'actions' }, ...children)
     this.#place.append(
-      createElement('label', {}, 'Of the model of ', this.#contender),
+      createElement('label', {}, 'Which model ', this.#contender),
       row(
-        this.#button('take-demo', 'Page that runs the model, in one file', () => this.#save('demo')),
-        this.#button('take-project', 'Project: data, models and programs in a ZIP file', () => this.#save('project')),
+        this.#button('take-demo', 'A page that runs it, without a network', () => this.#save('demo')),
+        this.#button('take-project', 'Everything, as a project (ZIP)', () => this.#save('project')),
         this.#button('take-card', 'Picture of the curves', async () => {
           download('curves.png', await drawCard())
           showStatus('The picture is among your downloads.')
         }),
-        this.#button('take-link', 'Copy a link with these settings', async () => {
-          await navigator.clipboard.writeText(link())
-          showStatus('The link is copied: it opens this page with these settings, without model and data.')
-        }),
       ),
-      createElement('label', {}, 'Code ', this.#text),
+      createElement('label', {}, 'Code that uses it, or trains it ', this.#text),
       row(
         this.#button('take-copy', 'Copy', async () => {
           await navigator.clipboard.writeText(this.#code.textContent ?? '')
@@ -55,9 +50,7 @@ export class TakeAwayPanel {
 
   /** Offers what can be taken away, or nothing while there are no tuned models. */
   offer(there: boolean): void {
-    for (const each of this.#place.querySelectorAll<HTMLButtonElement | HTMLSelectElement>(
-      '[id^=take-]:not(#take-link, pre)',
-    ))
+    for (const each of this.#place.querySelectorAll<HTMLButtonElement | HTMLSelectElement>('button, select'))
       each.disabled = !there
     this.#shown.hidden = !there
     if (there) this.#show()

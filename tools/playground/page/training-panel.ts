@@ -51,9 +51,9 @@ export class TrainingPanel {
   readonly #tried: TryPanel
   /** Reads the data, if they have changed. */
   readonly #prepare: () => Promise<DataSummary>
-  readonly #loss = new Curves(byId('loss-chart'), 'Training loss', { logarithmic: true })
-  readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', { percent: true })
-  readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness')
+  readonly #loss = new Curves(byId('loss-chart'), 'Training loss', 'logarithmic')
+  readonly #accuracy = new Curves(byId('accuracy-chart'), 'Held-out accuracy', 'percent')
+  readonly #sharpness = new Curves(byId('sharpness-chart'), 'Sharpness', 'linear')
   readonly #latest = new Map<ContenderName, RoundEvent>()
   /** Ids of the fields that a person has changed. */
   readonly #chosen = new Set<string>()
@@ -62,6 +62,7 @@ export class TrainingPanel {
   #data: DataOutline | null = null
   #running = false
   #paused = false
+  #isExample = false
 
   constructor(calls: Calls, tried: TryPanel, prepare: () => Promise<DataSummary>) {
     this.#calls = calls
@@ -90,6 +91,11 @@ export class TrainingPanel {
     select('provider').value = 'wasm'
     select('provider').disabled = true
     byId('no-webgpu').hidden = false
+  }
+
+  /** Whether the run that was started last trains on data of this page. */
+  get isExample(): boolean {
+    return this.#isExample
   }
 
   /** @param isOpened whether it is another model, and not another form of its input */
@@ -165,12 +171,11 @@ export class TrainingPanel {
     byId('results-body').replaceChildren()
   }
 
-  /** Resumes the stored training run that was reopened. */
-  async goOn(): Promise<void> {
-    await this.train(true)
-  }
-
-  async train(resume = false): Promise<void> {
+  /**
+   * @param options.resume whether it is the stored training run that was reopened
+   * @param options.isExample whether the data are those of this page
+   */
+  async train({ resume = false, isExample = false } = {}): Promise<void> {
     const settings = this.#settings()
     const { classes } = await this.#prepare()
     if (!resume) this.#clear()
@@ -180,6 +185,7 @@ export class TrainingPanel {
     byId('curves-section').hidden = false
     byId('runtime').hidden = true
     this.#running = true
+    this.#isExample = isExample
     this.#buttons()
     this.#tried.onStart(classes)
     showStatus(building)

@@ -20,7 +20,7 @@ const pace = { training: 500, camera: 120 } as const
 const shownClasses = 10
 
 const names = Object.keys(contenders) as ContenderName[]
-const titles: Readonly<Record<Looker, string>> = { ...contenders, untrained: 'Not trained yet' }
+const lookers: readonly Looker[] = [...names, 'untrained']
 
 type Mode = 'draw' | 'camera' | 'photo' | 'row'
 
@@ -33,6 +33,8 @@ export class TryPanel {
   #form: ModelSummary['form'] | undefined
   #mode: Mode = 'draw'
   #isTrained = false
+  /** Whether the model that was opened has names for its classes, and so was trained before. */
+  #isLabelled = false
   readonly #pad: Pad
   #photo: ImageData | undefined
   #columns: NonNullable<DataSummary['columns']> = []
@@ -76,6 +78,7 @@ export class TryPanel {
   onModel({ form, labels }: Pick<ModelSummary, 'form' | 'labels'>): void {
     this.#form = form
     this.#classes = labels ?? []
+    this.#isLabelled = labels !== null
     this.#photo = undefined
     if (this.#pad.isExample) this.#pad.clear()
     this.#offer(false)
@@ -128,6 +131,7 @@ export class TryPanel {
 
   #offer(there: boolean): void {
     this.#isTrained = there
+    byId('take-away-section').hidden = !there
     for (const name of names) byId<HTMLButtonElement>(`download-${name}`).disabled = !there
   }
 
@@ -208,11 +212,12 @@ export class TryPanel {
   }
 
   #show(seen: Partial<Record<Looker, readonly number[]>>): void {
-    const lookers = (Object.keys(titles) as Looker[]).filter((looker) => seen[looker])
+    const found = lookers.filter((looker) => seen[looker])
     // While training is prepared there is no answer; the last one stays.
-    if (lookers.length === 0) return
+    if (found.length === 0) return
+    const titles = { ...contenders, untrained: this.#isLabelled ? 'The opened model' : 'Not trained yet' }
     byId('seen').replaceChildren(
-      ...lookers.map((looker) => {
+      ...found.map((looker) => {
         const shares = seen[looker]!
         let rows = shares.map((share, i) => ({ share, name: this.#classes[i] ?? String(i) }))
         if (rows.length > shownClasses) rows = rows.sort((a, b) => b.share - a.share).slice(0, 5)
@@ -235,17 +240,22 @@ export class TryPanel {
 
   #invite(): void {
     const texts: Readonly<Record<Mode, string>> = {
-      draw: 'Draw here: the models say what they see, also while they train.',
-      camera: 'The models say what the webcam sees, also while they train.',
-      photo: 'Choose a photo: the models say what they see.',
+      draw: 'Draw here: the answers appear below, also while the models train.',
+      camera: 'The answers for what the webcam shows appear below, also while the models train.',
+      photo: 'Choose a photo: the answers appear below.',
       row: 'Read a table first; then move the sliders.',
     }
-    byId('seen').replaceChildren(createElement('p', { className: 'quiet' }, texts[this.#mode]))
+    // Without classes no answer has a name.
+    const isNamed = this.#classes.length > 0 || this.#mode === 'row'
+    const text = isNamed ? texts[this.#mode] : 'Give at least two classes some examples first.'
+    byId('seen').replaceChildren(createElement('p', { className: 'quiet' }, text))
   }
 
   async #download(contender: ContenderName): Promise<void> {
     download(contender === 'ire' ? 'tuned-ire.onnx' : 'tuned.onnx', await this.#calls.exported(contender))
     this.#onDownload()
-    showStatus('The tuned model is among your downloads.')
+    const parts =
+      this.#form?.kind === 'image' ? 'the names of the classes and how to read pictures' : 'the names of the classes'
+    showStatus(`The tuned model is among your downloads. Its file contains ${parts}.`)
   }
 }

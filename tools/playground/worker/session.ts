@@ -136,6 +136,7 @@ export class Session implements Calls {
       trainable: training.elements,
       classes,
       labels: usage.classes?.length === classes ? usage.classes! : null,
+      task: usage.task ?? null,
       form,
     }
   }
@@ -230,7 +231,7 @@ export class Session implements Calls {
       if (own && own === draft && !this.#kept) this.#draft = own
       else own?.unlock()
       this.#kept = undefined
-      this.#tell({ kind: 'ended', hasModels: this.#race !== undefined, reason: unkept })
+      this.#tell({ kind: 'ended', run: (this.#race && own?.id) ?? null, reason: unkept })
     }
     return { stopped: control.stopped }
   }
@@ -388,12 +389,13 @@ export class Session implements Calls {
     const [input, { shape }] = findInput(graph)
     const parts = split(dataset, { validation: settings.held, seed: settings.seed })
     const image = form.kind === 'image' ? { image: toImageOptions(form) } : {}
+    const task = form.kind === 'image' ? 'image-classification' : 'tabular-classification'
     const fits = summary.classes.length === classes
     // Runs that were stored before there was a choice kept a head that fits.
     const keepsHead = fits && (settings.head ?? 'kept') === 'kept'
     return {
       ...{ original, name: nameOf(source), form, choice, summary, settings, parts, input },
-      usage: { classes: summary.classes, ...image },
+      usage: { task, classes: summary.classes, ...image },
       newHead: keepsHead ? null : summary.classes.length,
       trained: parts.train.length,
       output: [...graph.outputs.keys()][0]!,

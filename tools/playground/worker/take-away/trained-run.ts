@@ -10,8 +10,8 @@ export interface TrainedRun {
   readonly choice: DataChoice
   readonly summary: DataSummary
   readonly settings: Settings
-  /** Classes, and images if the model takes images. */
-  readonly usage: { readonly classes: readonly string[]; readonly image?: ImageOptions }
+  /** Task and classes, and images if the model takes images. */
+  readonly usage: { readonly task: string; readonly classes: readonly string[]; readonly image?: ImageOptions }
   /** Number of classes of a new last layer; null if the last layer of the file was kept. */
   readonly newHead: number | null
   /** Number of examples for training. */

@@ -1,0 +1,42 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpus, loadavg, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { serve } from '../../test/web/server.js'
+import { timeStories } from './stories.js'
+import { checkWorkflow, runWorkflow } from './workflow.js'
+
+/**
+ * Executes .github/workflows/pages.yml as far as that is possible without GitHub: checks it with actionlint, runs its
+ * commands in a fresh clone of the last commit, and serves the folder that it publishes as GitHub Pages does, below a path
+ * and without headers. In Chromium the three stories are started there and timed.
+ */
+const command = new Command('pages')
+  .option('--folder <path>', 'serve this folder, and run nothing of the workflow')
+  .parse()
+const { folder: given } = command.opts<{ readonly folder?: string }>()
+const temporary = mkdtempSync(join(tmpdir(), 'onnx-ire-pages-'))
+try {
+  let folder = given
+  if (folder === undefined) {
+    const tools = join(temporary, 'tools')
+    mkdirSync(tools)
+    const problems = await checkWorkflow(tools)
+    console.log(problems.length === 0 ? 'actionlint finds nothing in the workflow' : problems.join('\n'))
+    if (problems.length > 0) process.exitCode = 1
+    folder = runWorkflow(join(temporary, 'clone'))
+  }
+  const server = await serve(folder, new Map(), {}, '/repository/')
+  try {
+    const load = loadavg()[0]!.toFixed(1)
+    console.log(
+      `Served at ${server.url}, ${cpus().length} cores, load ${load}. Seconds from the click; webcam: from Train`,
+    )
+    for (const { story, answer, step, end } of await timeStories(server.url))
+      console.log(`${story}: first answer ${answer.toFixed(1)}, first step ${step.toFixed(1)}, end ${end.toFixed(1)}`)
+  } finally {
+    await server.close()
+  }
+} finally {
+  rmSync(temporary, { recursive: true, force: true, maxRetries: 5 })
+}
