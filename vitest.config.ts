@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('.', import.meta.url))
 const browser = ['test/web/**/*.test.ts']
 
 /** Files that only `npm run test:tools` runs. */
-export const inTools = ['test/{bench,experiments,gpu,torture}/**/*.test.ts', 'test/web/operators.test.ts']
+export const inTools = ['test/{bench,experiments,gpu,torture}/**/*.test.ts', 'test/web/{next,operators}.test.ts']
 
 /**
  * Files whose tests start a GPU, replace functions of Node, or measure the process, and the longest ones: each has its

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { whyNoChromium } from '../tools/chromium.js'
+import { isNextInstalled, nextFolder } from '../tools/next/project.js'
 import { environmentsFolder, isInstalled, pythonOf } from '../tools/python/environments.js'
 
 /** Folder of the models that tools/language/export.py writes. */
@@ -56,6 +57,17 @@ export const requirements = {
     title: 'exported language models',
     install: `npm run python -- language, then ${pythonOf('language')} tools/language/export.py ${languageModels}`,
     missing: () => (existsSync(languageModels) ? undefined : `there is no folder ${languageModels}`),
+  },
+  'Next.js': {
+    title: 'Next.js',
+    install: 'npx tsx tools/next/main.ts',
+    missing: () => (isNextInstalled() ? undefined : `there is no ${nextFolder()}`),
+  },
+  'onnxruntime in Python': {
+    title: 'onnxruntime in Python',
+    install: 'npm run python -- language',
+    missing: () =>
+      pythonWith('onnxruntime', 'numpy') ? undefined : 'neither python3 nor the environment of tools/language has it',
   },
   TensorBoard: {
     title: 'TensorBoard of PyPI',
@@ -137,6 +149,12 @@ async function examine(requirement: RequirementName): Promise<Needs> {
   const why = fastLane ? 'the fast lane leaves it out' : await requirements[requirement].missing()
   return { skip: why !== undefined, meta: why === undefined ? {} : { missing: { requirement, why } }, why }
 }
+
+/** A Python interpreter that has these modules: $PYTHON, python3 or that of tools/language; undefined if none has. */
+export const pythonWith = (...modules: readonly string[]): string | undefined =>
+  [process.env['PYTHON'] ?? 'python3', pythonOf('language')].find(
+    (python) => spawnSync(python, ['-c', `import ${modules.join()}`]).status === 0,
+  )
 
 const isOnPath = (program: string): boolean => spawnSync(program, ['--version']).status === 0
 

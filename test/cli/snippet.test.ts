@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
@@ -7,6 +7,7 @@ import { convnet } from '../../models/convnet.js'
 import { Random } from '../../src/data/index.js'
 import { modelOf } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
+import { needs, pythonWith } from '../requirements.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
@@ -39,9 +40,6 @@ async function writePhoto(folder: string, i: number, width: number, height: numb
   )
   await sharp(pixels, { raw: { width, height, channels } }).png().toFile(`${folder}/${i}.png`)
 }
-
-const python = process.env['PYTHON'] ?? 'python3'
-const hasPython = spawnSync(python, ['-c', 'import onnxruntime, PIL, numpy']).status === 0
 
 const snippet = async (target: string) =>
   (await json<{ code: string }>('snippet', space.path('run'), '--for', target)).code
@@ -78,11 +76,12 @@ test.each([
   }
 })
 
-test.skipIf(!hasPython)('snippet --for python > prints what predict prints, to a fifth of a percent', async () => {
+const imaging = pythonWith('onnxruntime', 'PIL', 'numpy')
+test.skipIf(!imaging)('snippet --for python > prints what predict prints, to a fifth of a percent', async () => {
   await writeFile(space.path('run/use.py'), await snippet('python'))
   const file = space.path('photos/smooth/1.png')
   const { stdout } = await run('predict', space.path('run'), file)
-  const own = execFileSync(python, ['use.py', file], { cwd: space.path('run'), encoding: 'utf8' })
+  const own = execFileSync(imaging!, ['use.py', file], { cwd: space.path('run'), encoding: 'utf8' })
   const [, name, percent] = /^(.*) ([\d.]+) %$/.exec(own.trim())!
   expect(stdout).toContain(`: ${name} `)
   expect(Math.abs(Number(percent) - Number(/ ([\d.]+) %/.exec(stdout)![1]))).toBeLessThan(0.2)
@@ -96,6 +95,24 @@ test('snippet > a model of numbers > has the values of an example', async () => 
   const predicted = (await run('predict', space.path('digits'), '--on', 'train')).stdout.split('\n')[0]!
   const [first] = JSON.parse(predicted).outputs.y
   expect(own).toContain(String(first).slice(0, 8))
+})
+
+test('snippet --for python > a model of numbers > has the output that Node has', await needs('onnxruntime in Python'), async () => {
+  await json('train', space.path('recipe.json'), '--out', space.path('python'), '--force')
+  const outputs = []
+  for (const [target, program, file] of [
+    ['node', process.execPath, 'use.mjs'],
+    ['python', pythonWith('onnxruntime', 'numpy')!, 'use.py'],
+  ] as const) {
+    const { stdout } = await run('snippet', space.path('python'), '--for', target)
+    await writeFile(space.path(`python/${file}`), stdout)
+    const printed = execFileSync(program, [file], { cwd: space.path('python'), encoding: 'utf8' })
+    outputs.push([...printed.matchAll(/-?\d+\.\d+(e-?\d+)?/g)].map(([number]) => Number(number)))
+  }
+  const [fromNode, fromPython] = outputs
+  expect(fromNode!.length).toBeGreaterThan(0)
+  expect(fromPython!.length).toBe(fromNode!.length)
+  for (const [i, value] of fromPython!.entries()) expect(value).toBeCloseTo(fromNode![i]!, 3)
 })
 
 test('snippet > web and python > contain preprocessing, classes and outputs; wrong folders are errors', async () => {

@@ -86,6 +86,9 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.says(/^Training/)
       await page.tab.click('#pause')
       await page.says(/^Paused/)
+      // Both ways to train are explained beside their curves, and the other settings are folded.
+      expect(await page.text('.explained')).toMatch(/AdamW\s+The usual way.*AdamW \+ IRE\s+The same, but faster/s)
+      expect(await page.tab.isVisible('#epochs')).toBe(false)
       await check(page, 'digits-training', 'Handwriting, while it trains')
       await page.tab.click('#pause')
       await page.says(/^Done: now draw/)

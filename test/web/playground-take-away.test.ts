@@ -151,6 +151,18 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       expect(demo.requests.filter((url) => !/^(file|blob):/.test(url))).toEqual([])
       await demo.tab.close()
 
+      // The code for a page gives the answer that the code for Node gives.
+      expect(await page.tab.inputValue('#take-text')).toBe('web')
+      const picture = await photo(64, 64)
+      const own = await execute(process.execPath, ['predict.mjs', page.file('picture.png', picture)], { cwd: at('') })
+      const answerOf = (printed: string) => {
+        const [, name, share] = /^(.+) ([\d.]+) %$/m.exec(printed) ?? []
+        return { name, share: Math.round(Number(share)) }
+      }
+      const inPage = await runInPage(page, await code(page), unzipSync(zip)['tuned-ire.onnx']!, picture)
+      expect(answerOf(own.stdout).name).toMatch(/^(a\/b|A_B)$/)
+      expect(answerOf(inPage)).toEqual(answerOf(own.stdout))
+
       // The code does not widen the page. Charts follow its width a frame later.
       const width = () => page.tab.evaluate(() => document.documentElement.scrollWidth - innerWidth)
       await expect.poll(width).toBeLessThanOrEqual(1)
@@ -233,7 +245,27 @@ async function openDemo(page: Playground, name: string, html: Uint8Array) {
 }
 
 /** A photo of noise. */
-const photo = () =>
-  sharp(randomBytes(40 * 30 * 3), { raw: { width: 40, height: 30, channels: 3 } })
+const photo = (width = 40, height = 30) =>
+  sharp(randomBytes(width * height * 3), { raw: { width, height, channels: 3 } })
     .png()
     .toBuffer()
+
+/** Runs code for a page, beside its model and onnxruntime; `file` is a picture. Returns the first line that it prints. */
+async function runInPage(page: Playground, snippet: string, model: Uint8Array, picture: Uint8Array): Promise<string> {
+  const ort = (name: string) => readFile(join(root, 'node_modules/onnxruntime-web/dist', name))
+  for (const name of ['ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm']) page.exchange.set(name, await ort(name))
+  page.exchange.set('tuned-ire.onnx', model)
+  page.exchange.set('picture.png', picture)
+  const html = `<!doctype html>
+<script type="importmap">{ "imports": { "onnxruntime-web": "./ort.wasm.bundle.min.mjs" } }</script>
+<script type="module">const file = await (await fetch('picture.png')).blob()
+${snippet}</script>`
+  page.exchange.set('snippet.html', Buffer.from(html))
+  const { tab } = await page.openTab()
+  const [printed] = await Promise.all([
+    tab.waitForEvent('console', { predicate: (message) => message.type() === 'log' }),
+    tab.goto(`${page.url}exchange/snippet.html`),
+  ])
+  await tab.close()
+  return printed.text()
+}
