@@ -97,23 +97,27 @@ test('snippet > a model of numbers > has the values of an example', async () => 
   expect(own).toContain(String(first).slice(0, 8))
 })
 
-test('snippet --for python > a model of numbers > has the output that Node has', await needs('onnxruntime in Python'), async () => {
-  await json('train', space.path('recipe.json'), '--out', space.path('python'), '--force')
-  const outputs = []
-  for (const [target, program, file] of [
-    ['node', process.execPath, 'use.mjs'],
-    ['python', pythonWith('onnxruntime', 'numpy')!, 'use.py'],
-  ] as const) {
-    const { stdout } = await run('snippet', space.path('python'), '--for', target)
-    await writeFile(space.path(`python/${file}`), stdout)
-    const printed = execFileSync(program, [file], { cwd: space.path('python'), encoding: 'utf8' })
-    outputs.push([...printed.matchAll(/-?\d+\.\d+(e-?\d+)?/g)].map(([number]) => Number(number)))
-  }
-  const [fromNode, fromPython] = outputs
-  expect(fromNode!.length).toBeGreaterThan(0)
-  expect(fromPython!.length).toBe(fromNode!.length)
-  for (const [i, value] of fromPython!.entries()) expect(value).toBeCloseTo(fromNode![i]!, 3)
-})
+test(
+  'snippet --for python > a model of numbers > has the output that Node has',
+  await needs('onnxruntime in Python'),
+  async () => {
+    await json('train', space.path('recipe.json'), '--out', space.path('python'), '--force')
+    const outputs = []
+    for (const [target, program, file] of [
+      ['node', process.execPath, 'use.mjs'],
+      ['python', pythonWith('onnxruntime', 'numpy')!, 'use.py'],
+    ] as const) {
+      const { stdout } = await run('snippet', space.path('python'), '--for', target)
+      await writeFile(space.path(`python/${file}`), stdout)
+      const printed = execFileSync(program, [file], { cwd: space.path('python'), encoding: 'utf8' })
+      outputs.push([...printed.matchAll(/-?\d+\.\d+(e-?\d+)?/g)].map(([number]) => Number(number)))
+    }
+    const [fromNode, fromPython] = outputs
+    expect(fromNode!.length).toBeGreaterThan(0)
+    expect(fromPython!.length).toBe(fromNode!.length)
+    for (const [i, value] of fromPython!.entries()) expect(value).toBeCloseTo(fromNode![i]!, 3)
+  },
+)
 
 test('snippet > web and python > contain preprocessing, classes and outputs; wrong folders are errors', async () => {
   for (const target of ['web', 'python']) {

@@ -18,7 +18,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 /** The sizes of a row of the table of docs/browser.md, in bytes: uncompressed, gzip, brotli. */
 function documented(row: string): readonly [number, number, number] {
   const lines = readFileSync(`${root}docs/browser.md`, 'utf8').split('\n')
-  const cells = lines.find((line) => line.startsWith(`| ${row} |`))!.split('|').slice(2, 5)
+  const cells = lines
+    .find((line) => line.startsWith(`| ${row} |`))!
+    .split('|')
+    .slice(2, 5)
   return cells.map((cell) => 1000 * Number(cell.replace(',', ''))) as [number, number, number]
 }
 
@@ -65,10 +68,7 @@ it("onnxruntime's builds > docs/browser.md has the sizes of the files that are d
     )
   for (const [row, files] of [
     ['onnxruntime for `wasm()`', filesOf('', 'wasm')],
-    [
-      'onnxruntime for `webgpu()` in browsers that can suspend WebAssembly (JSPI)',
-      filesOf('.jspi', 'jspi'),
-    ],
+    ['onnxruntime for `webgpu()` in browsers that can suspend WebAssembly (JSPI)', filesOf('.jspi', 'jspi')],
     ['onnxruntime for `webgpu()` in other browsers', filesOf('.asyncify', 'webgpu')],
   ] as const) {
     const size = files.reduce((sum, file) => sum + statSync(file).size, 0)

@@ -162,7 +162,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
         .first()
         .getByRole('button', { name: /^Delete/ })
         .click()
-      await page.says(/^It is deleted/)
+      await page.says(/^Both models are deleted/)
       expect(await isAsked()).toBe(false)
       await items.first().getByRole('button', { name: /^Open/ }).click()
       await page.says(/^The tuned models are open/)

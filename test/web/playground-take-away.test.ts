@@ -253,7 +253,8 @@ const photo = (width = 40, height = 30) =>
 /** Runs code for a page, beside its model and onnxruntime; `file` is a picture. Returns the first line that it prints. */
 async function runInPage(page: Playground, snippet: string, model: Uint8Array, picture: Uint8Array): Promise<string> {
   const ort = (name: string) => readFile(join(root, 'node_modules/onnxruntime-web/dist', name))
-  for (const name of ['ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm']) page.exchange.set(name, await ort(name))
+  for (const name of ['ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm'])
+    page.exchange.set(name, await ort(name))
   page.exchange.set('tuned-ire.onnx', model)
   page.exchange.set('picture.png', picture)
   const html = `<!doctype html>

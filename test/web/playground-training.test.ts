@@ -114,7 +114,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.train({ 'trained-layers': 'head', epochs: '3', batch: '10', lr: '0.05' })
       await page.says(/^Done/)
       const said = (await page.tab.evaluate('said')) as string[]
-      const pass = /^Running the frozen layers once .* (\d+) of 45 examples/
+      const pass = /^Computing the features of the examples, once for both models: (\d+) of 45/
       const passed = said.flatMap((text) => pass.exec(text)?.[1] ?? [])
       expect(passed).toEqual(['10', '20', '30', '40', '45'])
       const tensors = (file: Uint8Array) => {

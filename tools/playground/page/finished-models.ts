@@ -68,6 +68,6 @@ export class FinishedModels {
     await this.#calls.forget(run.id)
     this.#actions.onDelete(run.id)
     await this.list()
-    showStatus('It is deleted.')
+    showStatus('Both models are deleted.')
   }
 }

@@ -36,7 +36,7 @@ const numberFields: Readonly<Record<keyof Numbers, string>> = {
   interval: 'interval',
 }
 
-const building = 'Building and compiling the training graphs ...'
+const building = 'Preparing the training ...'
 
 /** Describes the runtime of a training run, and why it was chosen. */
 function runtimeText(event: Extract<WorkerEvent, { kind: 'runtime' }>): string {
@@ -117,7 +117,7 @@ export class TrainingPanel {
     if (event.kind === 'features') {
       // What was asked for before a pause may end after it.
       if (!this.#paused)
-        showStatus(`Running the frozen layers once for both models: ${event.done} of ${event.total} examples.`)
+        showStatus(`Computing the features of the examples, once for both models: ${event.done} of ${event.total}.`)
     } else if (event.kind === 'timing') {
       if (!this.#paused) showStatus(`Timing a step on ${providers[event.provider]}, to choose what is faster here ...`)
     } else if (event.kind === 'reading') showStatus(`Reading the pictures, ${event.done} of ${event.total} ...`)
