@@ -213,7 +213,8 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
 
       // There is room again.
       await session.send('Storage.overrideQuotaForOrigin', { origin })
-      await page.tab.waitForSelector('#unstored', { state: 'hidden' })
+      // A busy machine takes longer between two checkpoints.
+      await page.tab.waitForSelector('#unstored', { state: 'hidden', timeout: patience })
       expect(await page.tab.title()).toBe(title)
       await expect.poll(() => countStored(page)).toEqual(stored(1, before.finished))
 

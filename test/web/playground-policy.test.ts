@@ -198,7 +198,7 @@ describeWithChromium(
         await page.tab.click('#bundled')
         await page.says(/is open/)
         await page.set({ provider: 'webgpu' })
-        await expect.poll(stored).toEqual(['.jspi', '.wasm'])
+        await expect.poll(stored, { timeout: 60_000 }).toEqual(['.jspi', '.wasm'])
         await page.open()
         expect(await page.tab.evaluate('crossOriginIsolated')).toBe(true)
         await page.tab.click('#bundled')

@@ -258,6 +258,7 @@ async function runInPage(page: Playground, snippet: string, model: Uint8Array, p
   page.exchange.set('tuned-ire.onnx', model)
   page.exchange.set('picture.png', picture)
   const html = `<!doctype html>
+<link rel="icon" href="data:,">
 <script type="importmap">{ "imports": { "onnxruntime-web": "./ort.wasm.bundle.min.mjs" } }</script>
 <script type="module">const file = await (await fetch('picture.png')).blob()
 ${snippet}</script>`

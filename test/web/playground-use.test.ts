@@ -98,6 +98,9 @@ describeWithChromium('accessibility and layout of the playground', openPlaygroun
           expect.stringMatching(/^Held-out accuracy; AdamW [\d.]+ % at step \d+; AdamW \+ IRE [\d.]+ % at step \d+$/),
           expect.stringMatching(/^Sharpness; AdamW \S+ at step \d+; AdamW \+ IRE \S+ at step \d+$/),
         ])
+      // Losses and evaluations are at the same number of steps.
+      const steps = await charts.evaluateAll((all) => all.map((each) => /\d+$/.exec(each.ariaLabel!)![0]))
+      expect(new Set(steps).size).toBe(1)
       // The legend has the last values while nothing is pointed at.
       expect(await page.text('#accuracy-chart .u-legend')).toMatch(
         /step:?\s*\d+\s*AdamW:?\s*[\d.]+ %\s*AdamW \+ IRE:?\s*[\d.]+ %/,

@@ -3,7 +3,7 @@ import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { serve } from '../../test/web/server.js'
-import { timeStories } from './stories.js'
+import { type Moment, timeStories } from './stories.js'
 import { checkWorkflow, runWorkflow } from './workflow.js'
 
 /**
@@ -30,10 +30,13 @@ try {
   try {
     const load = loadavg()[0]!.toFixed(1)
     console.log(
-      `Served at ${server.url}, ${cpus().length} cores, load ${load}. Seconds from the click; webcam: from Train`,
+      `Served at ${server.url}, ${cpus().length} cores, load ${load}. Seconds since the click (of processors):`,
     )
-    for (const { story, answer, step, end } of await timeStories(server.url))
-      console.log(`${story}: first answer ${answer.toFixed(1)}, first step ${step.toFixed(1)}, end ${end.toFixed(1)}`)
+    const text = ({ clock, cpu }: Moment) => `${clock.toFixed(1)} (${cpu.toFixed(1)})`
+    for (const { story, answer, step, end } of await timeStories(server.url)) {
+      const note = story === 'camera' ? '; steps since pressing Train' : ''
+      console.log(`${story}: first answer ${text(answer)}, first step ${text(step)}, end ${text(end)}${note}`)
+    }
   } finally {
     await server.close()
   }

@@ -112,7 +112,7 @@ export class Curves {
     this.#describe(
       names.flatMap((name, i) => {
         const at = columns[i]!.findLastIndex((value) => value !== null)
-        return at < 0 ? [] : `${contenders[name]} ${valueText(columns[i]![at], this.#axis)} at step ${steps[at]! + 1}`
+        return at < 0 ? [] : `${contenders[name]} ${valueText(columns[i]![at], this.#axis)} at step ${steps[at]}`
       }),
     )
   }
@@ -130,5 +130,5 @@ function lastValue(column: ArrayLike<number | null | undefined>, at: number | nu
   return column[i]
 }
 
-/** The number of a step in the legend; empty before the first one. */
-const stepText = (step: number | undefined): string => (step === undefined ? '' : String(step + 1))
+/** The number of steps in the legend; empty before the first one. */
+const stepText = (step: number | undefined): string => (step === undefined ? '' : String(step))

@@ -8,6 +8,7 @@ import {
   providers,
   type RoundEvent,
   type Settings,
+  type StepEvent,
   type WorkerEvent,
 } from '../protocol.js'
 import { chooseSettings, type ModelKind } from './automatic-settings.js'
@@ -123,7 +124,7 @@ export class TrainingPanel {
     } else if (event.kind === 'reading') showStatus(`Reading the pictures, ${event.done} of ${event.total} ...`)
     else if (event.kind === 'step') {
       if (!this.#progress.begun && !this.#paused) showStatus('Training.')
-      this.#loss.add(event.contender, event.step, event.loss)
+      this.#addLoss(event)
       const { share, text } = this.#progress.after(event)
       byId<HTMLProgressElement>('progress').value = share
       byId('progress-text').textContent = text
@@ -161,7 +162,12 @@ export class TrainingPanel {
     byId('curves-section').hidden = history.length === 0
     for (const event of history)
       if (event.kind === 'round') this.#onRound(event)
-      else this.#loss.add(event.contender, event.step, event.loss)
+      else this.#addLoss(event)
+  }
+
+  /** Adds a loss at the number of steps so far, which evaluations are reported with. */
+  #addLoss({ contender, step, loss }: StepEvent): void {
+    this.#loss.add(contender, step + 1, loss)
   }
 
   #clear(): void {
