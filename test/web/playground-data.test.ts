@@ -237,6 +237,10 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await page.tab.setInputFiles('#try-photo', files[0]!)
       await page.tab.waitForSelector('#seen-untrained meter')
       await page.train({ epochs: '1' })
+      await expect(page.says(/^Done/)).rejects.toThrow(/Every class has one example only: add more/)
+      await page.tab.setInputFiles('#cards > li:nth-child(2) input[type=file]', files[0]!)
+      await page.says(/^1 picture added/)
+      await page.train({ epochs: '1' })
       await page.says(/^Done/)
       await page.tab.waitForSelector('#seen-ire meter')
     },

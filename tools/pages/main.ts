@@ -33,7 +33,7 @@ try {
       `Served at ${server.url}, ${cpus().length} cores, load ${load}. Seconds since the click (of processors):`,
     )
     const text = ({ clock, cpu }: Moment) => `${clock.toFixed(1)} (${cpu.toFixed(1)})`
-    for (const { story, answer, step, end } of await timeStories(server.url)) {
+    for await (const { story, answer, step, end } of timeStories(server.url)) {
       const note = story === 'camera' ? '; steps since pressing Train' : ''
       console.log(`${story}: first answer ${text(answer)}, first step ${text(step)}, end ${text(end)}${note}`)
     }

@@ -24,8 +24,7 @@ const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-s
 const patience = { timeout: 300_000 }
 
 /** Times the stories of the playground at an address, each in a Chromium of its own that has visited nothing before. */
-export async function timeStories(url: string): Promise<readonly StoryTimes[]> {
-  const times: StoryTimes[] = []
+export async function* timeStories(url: string): AsyncGenerator<StoryTimes> {
   for (const story of ['digits', 'camera', 'table']) {
     const { context, close } = await launchChromium(camera)
     try {
@@ -34,12 +33,11 @@ export async function timeStories(url: string): Promise<readonly StoryTimes[]> {
       // Where a server sends no headers, the service worker loads the page again with them.
       await waitUntil(tab, 'globalThis.crossOriginIsolated')
       await tab.waitForSelector(`#story-${story}`)
-      times.push({ story, ...(await timeStory(tab, story)) })
+      yield { story, ...(await timeStory(tab, story)) }
     } finally {
       await close()
     }
   }
-  return times
 }
 
 async function timeStory(tab: Page, story: string): Promise<Omit<StoryTimes, 'story'>> {

@@ -195,6 +195,12 @@ export class Session implements Calls {
           'invalid-option',
           `Of ${summary.examples} examples a share of ${settings.held} leaves none for ${held < 1 ? 'evaluation' : 'training'}: add examples, or change the held-out share.`,
         )
+      // Of no class all examples are held out.
+      if (summary.counts.every((count) => count < 2))
+        throw new OnnxIreError(
+          'invalid-option',
+          'Every class has one example only: add more, since some are held out to measure how well the model works on new ones.',
+        )
       const trained = await this.#describe(settings)
       const { parts, newHead, usage } = trained
       this.#trained = trained
