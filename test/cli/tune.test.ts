@@ -104,7 +104,7 @@ describe('tune classify', () => {
     expect(after.accuracy).toBe(1)
     expect(after.f1).toBe(1)
     const [config, bytes] = ['config.json', 'onnx/model.onnx'].map((file) => readFileSync(path('moods', 'model', file)))
-    expect(readUsage(decodeModel(bytes!))).toEqual({ classes: ['bad', 'good'] })
+    expect(readUsage(decodeModel(bytes!))).toEqual({ task: 'text-classification', classes: ['bad', 'good'] })
     expect(JSON.parse(config!.toString())).toMatchObject({
       id2label: { 0: 'bad', 1: 'good' },
       label2id: { bad: 0, good: 1 },
@@ -291,6 +291,7 @@ describe('tune image', () => {
     const file = path('colors', 'model.onnx')
     expect((await run('predict', file, photo)).stdout).toBe(predicted.stdout)
     expect(readUsage(decodeModel(readFileSync(file)))).toEqual({
+      task: 'image-classification',
       classes: ['blue', 'green', 'red'],
       image: { size: [8, 8], fit: 'cover', layout: 'NCHW', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
     })

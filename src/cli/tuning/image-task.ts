@@ -82,7 +82,7 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     },
     async write(tuned) {
       await makeFolder(request.output)
-      await writeModel(output, addUsage(tuned, { classes, image }))
+      await writeModel(output, addUsage(tuned, { task: 'image-classification', classes, image }))
       await writeFileAtomic(names, `${JSON.stringify(classes, null, 2)}\n`)
     },
   }

@@ -94,7 +94,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
       expected: (i) => labels[i]!,
       predict: (tuned, indices, runtime) => predictClasses(tuned, subset(data, indices), classes, runtime),
     },
-    write: (tuned) => writeModelFolder(folder, labelled, addUsage(tuned, { classes })),
+    write: (tuned) => writeModelFolder(folder, labelled, addUsage(tuned, { task: 'text-classification', classes })),
   }
 }
 
