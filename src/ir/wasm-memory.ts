@@ -39,9 +39,16 @@ export const wasmMemoryOf = (buffer: ArrayBufferLike): WasmMemory | undefined =>
 
 /**
  * Buffers as long as a memory. V8 collects garbage after it has allocated much, and counts buffers, but not shared
- * WebAssembly memory. Nothing is stored in them, so they take addresses only.
+ * WebAssembly memory. Nothing is stored in them, so they take addresses only: resizable buffers have pages of their own,
+ * which the operating system clears when they are first written to; malloc may clear others.
  */
 const counted = new WeakMap<WasmMemory, readonly ArrayBuffer[]>()
+
+/** `ArrayBuffer` of ECMAScript 2024. Older engines ignore the option. */
+const Resizable = ArrayBuffer as unknown as new (length: number, options: { maxByteLength: number }) => ArrayBuffer
+
+/** Smallest number of pages by which a memory grows. */
+const MIN_GROWTH = 16
 
 /** A zeroed range of shared memory. */
 interface SharedRange {
@@ -58,8 +65,11 @@ export function allocateIn(memory: WasmMemory, bytes: number): SharedRange | nul
   try {
     const missing = end - memory.buffer.byteLength
     if (missing > 0) {
-      memory.grow(Math.ceil(missing / PAGE))
-      counted.set(memory, [...(counted.get(memory) ?? []), new ArrayBuffer(missing)])
+      const room = maxSharedPages - memory.buffer.byteLength / PAGE
+      const pages = Math.max(Math.ceil(missing / PAGE), Math.min(MIN_GROWTH, room))
+      memory.grow(pages)
+      const maxByteLength = pages * PAGE
+      counted.set(memory, [...(counted.get(memory) ?? []), new Resizable(maxByteLength, { maxByteLength })])
     }
   } catch {
     return null

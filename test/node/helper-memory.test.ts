@@ -21,6 +21,16 @@ describe('memory of trainers that were disposed', () => {
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 
+  it('is counted by V8, in buffers that take no memory', () => {
+    const memory = createWasmMemory()!
+    const before = process.memoryUsage()
+    for (let i = 0; i < 64; i++) allocateIn(memory, 2 ** 20)
+    const after = process.memoryUsage()
+    expect(after.external - before.external).toBeGreaterThanOrEqual(2 ** 26)
+    // Node counts the buffers for which it calls malloc, which may return memory that is in use already and clears it.
+    expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(2 ** 20)
+  })
+
   it('is freed in all threads', async () => {
     for (let i = 0; i < 4; i++) await evaluateInNewMemory()
     const before = process.memoryUsage.rss()
