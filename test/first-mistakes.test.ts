@@ -128,7 +128,7 @@ describe('in place of a model', () => {
 })
 
 describe('in place of a path or of bytes', () => {
-  it('a file URL and an ArrayBuffer work', async () => {
+  it('a file URL and an ArrayBuffer > are read', async () => {
     const url = pathToFileURL(join(folder, 'a b.onnx'))
     await writeModel(url, model)
     expect(encodeModel(await readModel(url))).toEqual(bytes)

@@ -87,7 +87,8 @@ export function chatData(rows: readonly unknown[], chat: LanguageModel, options:
 
 /** Encodes all rows. Throws `invalid-data` if one has no token to learn, or if there are none. */
 export function encodeRows(rows: readonly unknown[], chat: LanguageModel, loss: 'assistant' | 'all'): TokenExample[] {
-  if (rows.length === 0) throw new OnnxIreError('invalid-data', 'the data have no rows')
+  if (rows.length === 0)
+    throw new OnnxIreError('invalid-data', 'the data have no rows: write one JSON object per example')
   const encoded = rows.map((row, i) => encodeChat(row, i + 1, chat, { loss }))
   const uncounted = encoded.find(({ counted }) => !counted.includes(true))
   if (uncounted)

@@ -42,7 +42,7 @@ const shareGptRoles: Readonly<Record<string, string>> = {
 export function parseChatRow(value: unknown, row: number): ChatRow {
   const at = `row ${row}`
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new OnnxIreError('invalid-data', `${at} is not a JSON object`)
+    throw new OnnxIreError('invalid-data', `${at} is not a JSON object, such as {"messages": [...]}`)
   const fields = value as Readonly<Record<string, unknown>>
   const has = (...names: string[]) => names.every((name) => getOwn(fields, name) !== undefined)
   const tools = has('tools') ? { tools: getOwn(fields, 'tools') } : {}

@@ -73,7 +73,8 @@ export function preferenceData(
 
 /** Encodes all rows. Throws `invalid-data` if one has no two answers that differ, or if there are none. */
 export function encodePairs(rows: readonly unknown[], chat: LanguageModel): AnswerPair[] {
-  if (rows.length === 0) throw new OnnxIreError('invalid-data', 'the data have no rows')
+  if (rows.length === 0)
+    throw new OnnxIreError('invalid-data', 'the data have no rows: write one JSON object per pair of answers')
   return rows.map((value, i) => encodePair(value, i + 1, chat))
 }
 

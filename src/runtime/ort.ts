@@ -44,7 +44,11 @@ const bufferTypes: ReadonlySet<DType> = new Set(['float32', 'float16', 'int32', 
 
 /** Throws `invalid-data` for tensors that onnxruntime's JavaScript cannot store on a WebGPU device. */
 export function checkDeviceType(dtype: DType): void {
-  if (!bufferTypes.has(dtype)) throw new OnnxIreError('invalid-data', `${dtype} tensors cannot stay on a WebGPU device`)
+  if (!bufferTypes.has(dtype))
+    throw new OnnxIreError(
+      'invalid-data',
+      `${dtype} tensors cannot stay on a WebGPU device; it stores ${[...bufferTypes].join(', ')}`,
+    )
 }
 
 /**

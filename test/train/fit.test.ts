@@ -412,7 +412,7 @@ describe('gradient accumulation', () => {
     }
   })
 
-  it('works for convolutions and SAM, and IRE samples as many labels', async () => {
+  it('convolutions with SAM and IRE > have the parameters of whole batches', async () => {
     const images = clusters(24, [2, 6, 6])
     const optimizer = ire(sgd({ lr: 0.05 }), { kappa: 1, gamma: 0.9, interval: 2, curvature: 'hutchinson' })
     const whole = await create({ optimizer }, smallConvnet())

@@ -278,7 +278,11 @@ const sliceMilliseconds = 50
 async function trainTokenizer(texts: AsyncIterable<string>, vocabulary: number, monitor: Monitor): Promise<string> {
   const words = new WordCounts()
   for await (const text of texts) words.add(text)
-  if (words.size === 0) throw new OnnxIreError('invalid-data', 'the inputs contain no text')
+  if (words.size === 0)
+    throw new OnnxIreError(
+      'invalid-data',
+      'the inputs contain no text: name files with text, or its field with --field',
+    )
   const trainer = new BpeTrainer(words, { vocabulary })
   const initial = trainer.size
   monitor.stage('learning the vocabulary', vocabulary - initial)

@@ -61,7 +61,11 @@ function load(): Library {
   const version: string = at(base + 8n, 'str', [])()
   checkRelease(version, path)
   const api: bigint | null = at(base, 'void *', ['uint32'])(interfaceVersion)
-  if (api === null) throw new OnnxIreError('runtime', `${path} has no interface of version ${interfaceVersion}`)
+  if (api === null)
+    throw new OnnxIreError(
+      'runtime',
+      `${path} has no interface of version ${interfaceVersion}; use node() with this version`,
+    )
   const c = windows ? koffi.load('msvcrt.dll') : koffi.load(null)
   const memcpy = c.func('memcpy', 'void *', ['void *', 'void *', 'size_t'])
   return {

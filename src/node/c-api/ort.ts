@@ -78,7 +78,10 @@ function open(): Ort {
   }
   const build: string = bind(queries.GetBuildInfoString, 'str')()
   if (!build.startsWith('ORT Build Info'))
-    throw new OnnxIreError('runtime', `onnxruntime ${version} has an unexpected function table`)
+    throw new OnnxIreError(
+      'runtime',
+      `onnxruntime ${version} has an unexpected function table; use node() with this version`,
+    )
 
   const checked = (slot: Slot) => {
     const native = bind(slot, 'void *')

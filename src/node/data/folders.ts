@@ -69,7 +69,10 @@ export async function listLabeledFiles(
     }
   }
   if (files.length === 0)
-    throw new OnnxIreError('invalid-data', `${path} has no file of the classes ${names.join(', ')}`)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${path} has no file of the classes ${names.join(', ')}: fill their folders, or change 'classes'`,
+    )
   return { classes: names, files, labels }
 }
 

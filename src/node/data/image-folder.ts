@@ -81,7 +81,7 @@ export async function openImages(
     const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() === true
     const own = isFolder ? await listFiles(path, imageExtensions) : [path]
     if (own.length === 0)
-      throw new OnnxIreError('invalid-data', `${path} has no images (${imageExtensions.join(', ')})`)
+      throw new OnnxIreError('invalid-data', `${path} has no images: put files ${imageExtensions.join(', ')} in it`)
     files.push(...own)
   }
   const input = inferInput(source, context)

@@ -286,7 +286,10 @@ async function readClassNumbers(data: DatasetOrStream, targets: readonly LossTar
   for await (const { tensors, size } of batches(data, { batchSize: 1024 })) {
     const tensor = getOwn(tensors, target.name)
     if (tensor?.dims.length !== 1 || tensor.dims[0] !== size)
-      throw new OnnxIreError('invalid-data', `the data have no class number per example in '${target.name}'`)
+      throw new OnnxIreError(
+        'invalid-data',
+        `'${target.name}' of the data is ${tensor ? `[${tensor.dims.join(', ')}] for ${size} examples` : 'missing'}: it must have one class number per example`,
+      )
     numbers.push(...numbersOf(tensor))
   }
   return numbers

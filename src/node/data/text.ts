@@ -135,7 +135,7 @@ async function openDocuments(source: TextSource, folder: string, context: OpenCo
   if (target === null) {
     const files = await listFiles(folder, extensions)
     if (files.length === 0)
-      throw new OnnxIreError('invalid-data', `${folder} has no documents (${extensions.join(', ')})`)
+      throw new OnnxIreError('invalid-data', `${folder} has no documents: put files ${extensions.join(', ')} in it`)
     const documents: Dataset = {
       length: files.length,
       batch: async (indices) => {

@@ -93,7 +93,8 @@ const partsOf = (path: string): string[] => path.split('/').filter((part) => par
 function splitPath(path: string): { folder: string[]; name: string } {
   const folder = partsOf(path)
   const name = folder.pop()
-  if (name === undefined) throw new OnnxIreError('invalid-option', `'${path}' is not the path of a file`)
+  if (name === undefined)
+    throw new OnnxIreError('invalid-option', `'${path}' is not the path of a file, such as 'runs/digits.onnx'`)
   return { folder, name }
 }
 

@@ -158,7 +158,7 @@ describe('mask of one refresh', () => {
     expect(mask).toMatchObject({ threshold: 0, flatShare: 0.7, zeroShare: 0.7 })
   })
 
-  test('gradients whose squares underflow or overflow in float32 > are ranked correctly', () => {
+  test('gradients whose squares underflow or overflow in float32 > are ranked by their exact squares', () => {
     expect(flatOf([1e-30, 2e-30, 3e-30, 1e30], 0.25)).toEqual([1, 1, 0, 0])
     expect(flatOf([1e25, 2e25, 3e25, 1], 0.25)).toEqual([1, 0, 0, 1])
   })
