@@ -62,8 +62,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   /**
    * @param parallel evaluates formulas in several threads
    * @param shard the share of this process, if the state is divided among processes
-   * @throws 'invalid-data' if the state belongs to another optimizer or other parameters, 'invalid-option' for an
-   * optimizer that needs `rules`
+   * @throws OnnxIreError `invalid-data` if the state belongs to another optimizer or other parameters, `invalid-option`
+   * for an optimizer that needs `rules`
    */
   constructor(
     optimizer: Optimizer,
@@ -147,7 +147,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       : this.#applyUpdate(request, given, norm)
   }
 
-  /** Computes the norm of gradients, of which this process may have a part. Throws 'not-finite'. */
+  /** Computes the norm of gradients, of which this process may have a part. Throws `not-finite`. */
   #norm(names: readonly string[], gradients: Gradients, place: string, what: string): number | Promise<number> {
     const all = [this.#select(names), gradients, place, what, this.#parallel] as const
     const shard = this.#shard

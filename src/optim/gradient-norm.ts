@@ -20,7 +20,8 @@ export const clippedSquaresFormula: Formula = formula({}, { squares: g.abs().div
  * @param place the position in training, for messages: 'step 12'
  * @param what the kind of gradients, for messages: 'loss gradient', 'curvature gradient'
  * @param parallel evaluates formulas in several threads, with the same result bit for bit
- * @throws 'not-finite' naming the step, the tensor and the element; 'invalid-data' if an array is missing or too short
+ * @throws OnnxIreError `not-finite` naming the step, the tensor and the element; `invalid-data` if an array is missing
+ * or too short
  */
 function finiteSquares(
   parameters: ParameterArrays,
@@ -55,7 +56,7 @@ export function finiteNorm(
 
 /**
  * As `finiteNorm`, for processes that have the gradients of their own tensors only. The result has the same bits.
- * @throws 'not-finite' or 'invalid-data' in all processes, if one has such gradients
+ * @throws OnnxIreError `not-finite` or `invalid-data` in all processes, if one has such gradients
  */
 export async function finiteNormTogether(
   { owns, sum }: Pick<Shard, 'owns' | 'sum'>,
@@ -114,7 +115,7 @@ export function clippedNorm(
   return limit * Math.sqrt(evaluate(clippedSquaresFormula, tensors, { limit }, parallel)['squares']!)
 }
 
-/** @throws 'not-finite' at the first NaN or infinity */
+/** @throws OnnxIreError `not-finite` at the first NaN or infinity */
 export function requireFinite(array: FloatArray, name: string, place: string, what: string): void {
   const error = notFiniteError(array, name, place, what)
   if (error) throw error

@@ -39,7 +39,7 @@ export function describeValue(value: unknown): string {
 export const invalidOption = (owner: string, name: string, value: unknown, allowed: string): OnnxIreError =>
   new OnnxIreError('invalid-option', `${owner}: option '${name}' is ${describeValue(value)}; it must be ${allowed}`)
 
-/** Returns a finite number within `range`; throws 'invalid-option' for any other value. */
+/** Returns a finite number within `range`; throws `invalid-option` for any other value. */
 export function checkNumber(owner: string, name: string, value: number, range: Range): number {
   const { min, max, open, integer } = range
   const inside = Number.isFinite(value) && value >= min && (open ? value < max : value <= max)
@@ -47,14 +47,14 @@ export function checkNumber(owner: string, name: string, value: number, range: R
   return value
 }
 
-/** Returns a boolean; throws 'invalid-option' for any other value. */
+/** Returns a boolean; throws `invalid-option` for any other value. */
 export function checkBoolean(owner: string, name: string, value: boolean): boolean {
   if (typeof value !== 'boolean') throw invalidOption(owner, name, value, 'true or false')
   return value
 }
 
 /**
- * Throws 'invalid-option' for a call without one of its arguments.
+ * Throws `invalid-option` for a call without one of its arguments.
  * @param call the complete call, for the message
  * @param given the arguments to check, by name
  */
@@ -65,7 +65,7 @@ export function checkArguments(call: string, given: Readonly<Record<string, unkn
   throw new OnnxIreError('invalid-option', `${owner}: the argument '${missing[0]}' is missing; the call is ${call}`)
 }
 
-/** Throws 'invalid-option' for misspelled options, which would otherwise be ignored silently. */
+/** Throws `invalid-option` for misspelled options, which would otherwise be ignored silently. */
 export function checkNames(owner: string, options: object, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null)
     throw new OnnxIreError(

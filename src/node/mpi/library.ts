@@ -20,7 +20,7 @@ const standard = ['libmpi_abi.so.0', 'libmpi_abi.so']
 
 /**
  * Finds the launcher of this process from its environment; null if it was started alone.
- * @throws 'runtime' for several tasks of srun without MPI, each of which would train alone
+ * @throws OnnxIreError `runtime` for several tasks of srun without MPI, each of which would train alone
  */
 export function findLauncher(env: Environment): Launcher | null {
   const number = (...names: readonly string[]): number | undefined => {
@@ -91,12 +91,12 @@ interface Constants {
   readonly multiple: number
 }
 
-/** Loads the first of the launcher's libraries that is installed. Throws 'runtime'. */
+/** Loads the first of the launcher's libraries that is installed. Throws `runtime`. */
 export function loadLibrary(launcher: Launcher): MpiLibrary {
   const koffi = loadKoffi('mpi()')
-  // UCX, which carries the messages of MPICH and others, replaces the handler of SIGSEGV, which V8 needs for WebAssembly, and
-  // functions of the C library that allocate memory: with the latter some processes of Node crash, at addresses of the heap
-  // that were given back to the system.
+  // UCX, which carries the messages of MPICH and others, replaces the handler of SIGSEGV, which V8 needs for
+  // WebAssembly, and functions of the C library that allocate memory: with the latter some processes of Node crash, at
+  // addresses of the heap that were given back to the system.
   process.env['UCX_ERROR_SIGNALS'] ??= 'SIGILL,SIGBUS,SIGFPE'
   process.env['UCX_MEM_EVENTS'] ??= 'no'
   const failures: string[] = []

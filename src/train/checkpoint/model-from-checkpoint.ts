@@ -71,7 +71,7 @@ export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, wei
 
 /**
  * Returns weights + the sum of factor * moment: the weights at which an optimizer with `evaluation` is evaluated.
- * @throws 'checkpoint' if a moment is missing or a factor is no number
+ * @throws OnnxIreError `checkpoint` if a moment is missing or a factor is no number
  */
 function addMoments(
   weights: FloatArray,
