@@ -60,14 +60,14 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
   const blocked = `the input attention_mask of the model is ${mask ? `[${mask.shape?.join(', ') ?? '?'}]` : 'missing'} and not [batch, 1, length, length]`
   const states = graph.output.map(({ name = '' }) => name).filter((name) => stateName.test(name))
   if (states.length === 0)
-    return refuse(`${blocked}, and it has no state of keys and values, so packed examples would see each other`)
+    return refuse(`${blocked}, and it has no state of keys and values, so packed examples would attend to each other`)
   const attention = findAttention(graph)
   const other = states.find((name) => !attention.states.has(name))
   if (other !== undefined)
     return refuse(
       carriedName.test(other)
         ? `${blocked}, and '${other}' is the state of a convolution or recurrence, which carries each example into the next without a mask`
-        : `${blocked}, and no GroupQueryAttention, Attention or Softmax reads '${other}' as keys or values, so packed examples would see each other`,
+        : `${blocked}, and no GroupQueryAttention, Attention or Softmax reads '${other}' as keys or values, so packed examples would attend to each other`,
     )
   const typeOf = createTypeFinder(graph)
   for (const { name = '', input } of attention.nodes.filter(isStandard)) {

@@ -23,8 +23,8 @@ export interface TrainingModelOptions {
    */
   readonly pairs?: boolean | undefined
   /**
-   * Whether rows have several examples, as in `chatData` with `pack`, which do not see each other. If attention_mask is
-   * [batch, 1, length, length], it has the blocks; otherwise the inputs are `packed_input_ids`, `segments` and
+   * Whether rows have several examples, as in `chatData` with `pack`, without attention between them. If attention_mask
+   * is [batch, 1, length, length], it has the blocks; otherwise the inputs are `packed_input_ids`, `segments` and
    * position_ids, and attention must be GroupQueryAttention, Attention (operator set 23 and later), or a Softmax
    * between two products. Default false.
    */

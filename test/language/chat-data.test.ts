@@ -300,7 +300,7 @@ describe('chatData > pack', () => {
     ])
   })
 
-  it('positions begin at 0 in every example, and no example sees another', async () => {
+  it('positions begin at 0 in every example, and no example attends to another', async () => {
     const packed = { ...chat, model: model('bool') }
     const data = chatData(rows, packed, { pack: true, length: 256, batchSize: 1 })
     expect(data.length).toBeLessThan(rows.length)

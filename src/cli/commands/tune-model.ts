@@ -2,19 +2,16 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Io } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
 import {
-  jsonOption,
   parseFraction,
   parseList,
   parseNonNegativeInteger,
   parsePositiveInteger,
   parsePositiveNumber,
-  parseThreads,
-  providerOption,
 } from '../options.js'
 import { adapterKinds, addAdapterOptions } from '../tuning/adapter-options.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
 import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
-import { addTracking, outputOption, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
+import { addTuneOptions, outputOption, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import {
   formatModelPlan,
   formatModelResult,
@@ -106,12 +103,12 @@ Examples:
 type Options<Request> = Omit<Request, 'folder' | 'data' | 'model' | 'output' | 'resume'> & TuneOptions
 
 /** Adds the options of every task. */
-const addOptions = (
+function addOptions(
   command: Command,
   writes: string,
   { epochs, batchSize }: { readonly epochs: number; readonly batchSize: number },
-): Command =>
-  addAdapterOptions(addTracking(command))
+): Command {
+  addAdapterOptions(command)
     .addOption(outputOption(writes))
     .addOption(
       new Option(
@@ -134,14 +131,8 @@ const addOptions = (
       parseNonNegativeInteger,
       3,
     )
-    .option('--seed <n>', 'seed of all random numbers', parseNonNegativeInteger, 0)
-    .option('--threads <n>', 'threads per operator', parseThreads)
-    .addOption(providerOption())
-    .option('--dry-run', 'show the plan and end')
-    .option('--resume', 'continue an interrupted run from its last checkpoint, with the result of an uninterrupted one')
-    .option('--force', 'replace the results in the folder')
-    .option('--quiet', 'show no progress')
-    .addOption(jsonOption())
+  return addTuneOptions(command)
+}
 
 function parseChannels(text: string): number[] {
   const values = parseList(text).map(Number)

@@ -4,18 +4,10 @@ import type { Io } from '../io.js'
 import { dtypeOption } from '../language/open-chat.js'
 import { formatPlan, prepareTuning, runTuning, type TuneRequest, type TuneResult } from '../language/tune-chat.js'
 import { tuneMethods } from '../language/tuning-data.js'
-import {
-  jsonOption,
-  parseFraction,
-  parseNonNegativeInteger,
-  parsePositiveInteger,
-  parsePositiveNumber,
-  parseThreads,
-  providerOption,
-} from '../options.js'
+import { parseFraction, parseNonNegativeInteger, parsePositiveInteger, parsePositiveNumber } from '../options.js'
 import { addAdapterOptions } from '../tuning/adapter-options.js'
 import {
-  addTracking,
+  addTuneOptions,
   formatTuningResult,
   outputOption,
   runTuneCommand,
@@ -76,7 +68,7 @@ Examples:
     .addOption(
       new Option('--loss <tokens>', 'tokens that sft learns').choices(['assistant', 'all']).default('assistant'),
     )
-    .option('--pack', 'fill rows of --length tokens with several examples, which do not see each other')
+    .option('--pack', 'fill rows of --length tokens with several examples, without attention between them')
     .option('--epochs <n>', 'passes over the data', parsePositiveInteger, 3)
     .option('--steps <n>', 'steps, in place of epochs', parsePositiveInteger)
     .option('--batch-size <n>', 'examples per step, with --pack rows', parsePositiveInteger, 8)
@@ -109,14 +101,7 @@ Examples:
         .choices(['beside', 'merged', 'q4', 'q8'])
         .default('beside'),
     )
-    .option('--seed <n>', 'seed of all random numbers', parseNonNegativeInteger, 0)
-    .option('--threads <n>', 'threads per operator', parseThreads)
-    .addOption(providerOption())
-    .option('--dry-run', 'show the plan and end')
-    .option('--resume', 'continue an interrupted run from its last checkpoint, with the result of an uninterrupted one')
-    .option('--force', 'replace the results in the folder')
-    .option('--quiet', 'show no progress')
-    .addOption(jsonOption())
+  addTuneOptions(chat)
     .addHelpText(
       'after',
       `
@@ -141,7 +126,6 @@ Examples:
         formatResult,
       }),
     )
-  addTracking(chat)
   defineModelTuning(tune, io)
 }
 

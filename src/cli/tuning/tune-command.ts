@@ -6,7 +6,7 @@ import { usageError } from '../errors.js'
 import { formatCount, formatMetricsLine } from '../format.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
-import { parsePositiveInteger } from '../options.js'
+import { jsonOption, parseNonNegativeInteger, parsePositiveInteger, parseThreads, providerOption } from '../options.js'
 import { createTrainingProgress, type TrainingProgress } from '../progress.js'
 import type { TrackingOptions } from './train-resumably.js'
 
@@ -45,8 +45,8 @@ interface TuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends 
 export const outputOption = (contents: string): Option =>
   new Option('-o, --output <folder>', `folder for the ${contents}; not needed with --dry-run`)
 
-/** Adds the options about the numbers of a fine-tuning. */
-export const addTracking = (command: Command): Command =>
+/** Adds the options of every `tune` command besides those of its task. */
+export const addTuneOptions = (command: Command): Command =>
   command
     .option(
       '--tensorboard <folder>',
@@ -57,6 +57,14 @@ export const addTracking = (command: Command): Command =>
       "steps between two measures of gradient norm, update ratio and IRE's mask of every trained tensor, for --tensorboard; such a step copies the trained parameters (default: none)",
       parsePositiveInteger,
     )
+    .option('--seed <n>', 'seed of all random numbers', parseNonNegativeInteger, 0)
+    .option('--threads <n>', 'threads per operator', parseThreads)
+    .addOption(providerOption())
+    .option('--dry-run', 'show the plan and end')
+    .option('--resume', 'continue an interrupted run from its last checkpoint, with the result of an uninterrupted one')
+    .option('--force', 'replace the results in the folder')
+    .option('--quiet', 'show no progress')
+    .addOption(jsonOption())
 
 /** Prints the plan of a fine-tuning, and carries it out unless it is a dry run. */
 export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
