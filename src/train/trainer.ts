@@ -99,7 +99,7 @@ export class Trainer {
     checkArguments('Trainer.create(model, { loss, optimizer, runtime })', { options: given })
     checkTrainerOptions(given)
     // Loaded when needed, as in `createStartModel`.
-    const { freeBatch } = given.freeBatch ? await import('./model/compare-batches.js') : {}
+    const { freeBatch } = given.freeBatch ? await import('./model/free-batch.js') : {}
     const free = freeBatch ? (await freeBatch(model, given)).model : model
     const { model: start, ...choice } = await createStartModel(free, given)
     const chosen = { ...given, ...choice }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { InputShapes } from '../../analysis/inspect/apply-shapes.js'
 import { listModelFiles, readModel, writeModel } from '../../node/files/model.js'
-import { freeBatch } from '../../train/model/compare-batches.js'
+import { freeBatch } from '../../train/model/free-batch.js'
 import { formatCount } from '../format.js'
 import { type Io, print } from '../io.js'
 import { addShape, createRuntime, jsonOption } from '../options.js'

@@ -45,7 +45,7 @@ export async function createStartModel(
   { freeBatch, untie, head, adapter, trainable, freeze }: StartOptions,
 ): Promise<TensorOptions & { readonly model: Model }> {
   // Code for rare options is loaded when they are given, so that pages load less.
-  const free = freeBatch ? (await import('./free-batch.js')).freeBatchAxis(model).model : model
+  const free = freeBatch ? (await import('./free-batch-axis.js')).freeBatchAxis(model).model : model
   const untied =
     untie === undefined || untie === false ? free : (await import('./untie-tensors.js')).untieTensors(free, untie)
   const resized = head ? replaceHead(untied, head) : untied

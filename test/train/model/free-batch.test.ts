@@ -15,7 +15,7 @@ import {
 } from '../../../src/index.js'
 import { node } from '../../../src/node/index.js'
 import { edit } from '../../../src/onnx/proto/message.js'
-import { freeBatchAxis } from '../../../src/train/model/free-batch.js'
+import { freeBatchAxis } from '../../../src/train/model/free-batch-axis.js'
 import { declareDims } from '../../../src/train/model/replace-head.js'
 import { errorWith } from '../../thrown.js'
 import { normal } from '../problem.js'
