@@ -20,9 +20,10 @@ const memories = new WeakMap<SharedArrayBuffer, WasmMemory>()
 
 /**
  * Creates an empty memory for the arrays of one trainer, from which nothing is freed before all of it. Null if it is
- * not available. Its first bytes count the allocated units.
+ * not available, as in pages that are not isolated. Its first bytes count the allocated units.
  */
 export function createWasmMemory(): WasmMemory | null {
+  if (typeof SharedArrayBuffer === 'undefined') return null
   const api = (globalThis as unknown as { WebAssembly?: MemoryApi }).WebAssembly
   try {
     const memory = new api!.Memory({ initial: 1, maximum: maxSharedPages, shared: true })

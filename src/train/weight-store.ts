@@ -40,9 +40,10 @@ export class WeightStore {
     this.#decay = ema
     this.#base = unwrap(optimizer).base
     this.#moments = moments
-    // Helper threads compute in place in this memory; gradients and moments are allocated there too.
+    // Updates compute in place in this memory; moments, and gradients for helper threads, are allocated there too.
     const elements = [...graphs.parameters.values()].reduce((sum, { shape }) => sum + sizeOf(shape as number[]), 0)
-    const memory = runtime.helpers && elements >= WORTHWHILE ? createWasmMemory() : null
+    const isUpdatedHere = runtime.helpers !== undefined || runtime.provider === 'wasm'
+    const memory = isUpdatedHere && elements >= WORTHWHILE ? createWasmMemory() : null
     const allocate = (isDouble: boolean, length: number) => allocateArray(isDouble, length, runtime, memory)
     this.parameters = copyModelTensors(graphs.parameters, allocate)
     this.statistics = copyModelTensors(graphs.statistics, allocate)

@@ -149,6 +149,22 @@ describe('updates in several threads', () => {
     }
   })
 
+  it('a trainer beside WebAssembly > has parameters in WebAssembly memory, without helper threads', async () => {
+    const runtime = node({ threads: 1, worker: false })
+    const { helpers: _, ...alone } = runtime
+    const model = modelOf(mlp({ features: 64, hidden: [600], classes: 10 }))
+    const spied: Runtime = { ...alone, provider: 'wasm' }
+    const trainer = await Trainer.create(model, { loss: crossEntropy(), optimizer: adamw(), runtime: spied })
+    try {
+      const arrays = Object.values(await trainer.parameters())
+      expect(wasmMemoryOf(arrays[0]!.buffer)).toBeDefined()
+      expect(new Set(arrays.map(({ buffer }) => wasmMemoryOf(buffer))).size).toBe(1)
+    } finally {
+      await trainer.dispose()
+      await runtime.dispose()
+    }
+  })
+
   it('a memory that cannot grow > arrays are in other shared memory', () => {
     const memory = createWasmMemory()!
     const array = inMemory(memory, 2 ** 18)

@@ -1,5 +1,5 @@
 import type { FloatArray } from '../../ir/float-array.js'
-import type { WasmMemory } from '../../ir/wasm-memory.js'
+import { type WasmMemory, wasmMemoryOf } from '../../ir/wasm-memory.js'
 import type { Formula } from './expr.js'
 import { interpret } from './interpreter.js'
 import type { Arrays, Kernel, Scalars, Sums } from './program.js'
@@ -60,8 +60,8 @@ function cacheOf(memory: WasmMemory | undefined): KernelCache {
 }
 
 /**
- * Evaluates a formula for a piece, in place.
- * @param memory the memory that contains all arrays, if it is the same: no copies are necessary then
+ * Evaluates a formula for a piece, in place. Arrays in the memory of a trainer are not copied.
+ * @param memory the memory that contains all arrays; by default the one in which this thread allocated some of them
  */
 export function evaluatePiece(
   formula: Formula,
@@ -78,7 +78,8 @@ export function evaluatePiece(
   return kernelOf(formula, arrays, memory)(arrays, scalars)
 }
 
-function kernelOf(formula: Formula, arrays: Arrays, memory: WasmMemory | undefined): Kernel {
+function kernelOf(formula: Formula, arrays: Arrays, given: WasmMemory | undefined): Kernel {
+  const memory = given ?? memoryOf(arrays)
   const cache = cacheOf(memory)
   let kernels = cache.get(formula)
   if (!kernels) {
@@ -86,25 +87,39 @@ function kernelOf(formula: Formula, arrays: Arrays, memory: WasmMemory | undefin
     cache.set(formula, kernels)
   }
   const { names, byTypes } = kernels
-  const types = encodeTypes(names, arrays)
+  const isOutside = (name: string) => !given && memory !== undefined && wasmMemoryOf(arrays[name]!.buffer) !== memory
+  const types = encodeTypes(names, arrays, isOutside)
   let kernel = byTypes.get(types)
   if (!kernel) {
     const bytes = new Set(names.filter((name) => arrays[name] instanceof Uint8Array))
-    kernel =
-      compileFormula(formula, { precision: types < 0 ? 'double' : 'single', bytes }, memory) ?? interpret(formula)
+    const outside = new Set(names.filter(isOutside))
+    const precision = types < 0 ? 'double' : 'single'
+    kernel = compileFormula(formula, { precision, bytes }, memory, outside) ?? interpret(formula)
     byTypes.set(types, kernel)
   }
   return kernel
 }
 
-/** Encodes the array types in one number: a binary digit per array, 1 for bytes; negative if an array is float64. */
-function encodeTypes(names: readonly string[], arrays: Arrays): number {
-  let bytes = 1
+/** The memory of a trainer that contains at least one of the arrays. */
+function memoryOf(arrays: Arrays): WasmMemory | undefined {
+  for (const name in arrays) {
+    const memory = wasmMemoryOf(arrays[name]!.buffer)
+    if (memory) return memory
+  }
+  return undefined
+}
+
+/**
+ * Encodes the array types in one number: a digit of base 4 per array, 1 for bytes, plus 2 if it is outside of the
+ * memory; negative if an array is float64.
+ */
+function encodeTypes(names: readonly string[], arrays: Arrays, isOutside: (name: string) => boolean): number {
+  let digits = 1
   let sign = 1
   for (let i = 0; i < names.length; i++) {
     const array = arrays[names[i]!]
     if (array instanceof Float64Array) sign = -1
-    bytes = 2 * bytes + (array instanceof Uint8Array ? 1 : 0)
+    digits = 4 * digits + (array instanceof Uint8Array ? 1 : 0) + (isOutside(names[i]!) ? 2 : 0)
   }
-  return sign * bytes
+  return sign * digits
 }

@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { allocateIn, createWasmMemory } from '../../../src/ir/wasm-memory.js'
 import { evaluate, evaluateOne } from '../../../src/optim/expr/evaluate.js'
 import { array, formula, scalar } from '../../../src/optim/expr/expr.js'
 import { sumOfSquares } from '../../../src/optim/expr/interpreter.js'
@@ -64,6 +65,59 @@ describe('expressions over several tensors at once', () => {
     const wanted = F.flatMap((array) => [...array]).filter((x) => x <= 0.25).length
     expect(counted).toEqual({ flat: wanted })
     expect(columns['n']!.flatMap((array) => [...array]).filter((x) => x === 1).length).toBe(wanted)
+  })
+})
+
+describe('arrays in the memory of a trainer', () => {
+  const memory = createWasmMemory()!
+  /** A copy in the memory, in front of bytes of 7. */
+  const move = (array: Float32Array | Float64Array | Uint8Array) => {
+    const { buffer, offset } = allocateIn(memory, array.byteLength + 64)!
+    const bytes = new Uint8Array(buffer, offset, array.byteLength + 64)
+    bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+    bytes.fill(7, array.byteLength)
+    const create = array.constructor as Float32ArrayConstructor
+    return { array: new create(buffer, offset, array.length), behind: bytes.subarray(array.byteLength) }
+  }
+  const lengths = [193, 8192, 70_001]
+
+  test.each<[string, readonly string[]]>([
+    ['all', []],
+    ['all but the gradients', ['g']],
+    ['all but bytes and a result', ['n', 'm']],
+    ['one that is only read', ['theta', 'g', 'm', 'n']],
+  ])('%s > results equal those elsewhere bit for bit', (_, outside) => {
+    for (const typeAt of [() => Float32Array, (i: number) => (i === 1 ? Float64Array : Float32Array)]) {
+      const columns = columnsOf(lengths, typeAt)
+      const alone = structuredClone(columns)
+      const behind: Uint8Array[] = []
+      const moveAll = (column: readonly (Float32Array | Float64Array | Uint8Array)[]) =>
+        column.map((array) => {
+          const moved = move(array)
+          behind.push(moved.behind)
+          return moved.array
+        })
+      const mixed = Object.fromEntries(
+        Object.entries(columns).map(([name, column]) => [name, outside.includes(name) ? column : moveAll(column)]),
+      )
+      evaluate(moved, mixed, { k: 0.3 })
+      evaluate(moved, alone, { k: 0.3 })
+      expect(asText(mixed)).toEqual(asText(alone))
+      expect(behind.length).toBe((5 - outside.length) * lengths.length)
+      expect(behind.every((bytes) => bytes.every((byte) => byte === 7))).toBe(true)
+    }
+  })
+
+  test('only arrays outside of it are copied', () => {
+    const g = draw(8192, Float32Array) as Float32Array
+    const x = move(draw(8192, Float32Array)).array
+    const set = vi.spyOn(Float32Array.prototype, 'set')
+    try {
+      evaluateOne(formula({ x: array('x').add(array('g')) }), { x, g })
+      expect(set.mock.calls.map(([source]) => source.length)).toEqual([4096, 4096])
+    } finally {
+      set.mockRestore()
+    }
   })
 })
 

@@ -29,12 +29,18 @@ export interface ArrayTypes {
 
 /**
  * Compiles a formula to a WebAssembly kernel that computes a vector at a time. Chunks of the arrays are copied to the
- * module's memory and back, unless that contains the arrays. In double precision, float32 arrays are converted, and
+ * module's memory and back, except those of arrays that it contains. In double precision, float32 arrays are converted, and
  * results rounded once.
- * @param memory the memory that contains all arrays, if it is the same
+ * @param memory the memory that contains the arrays
+ * @param outside names of the arrays that it does not contain
  * @returns null if WebAssembly is unavailable
  */
-export function compileFormula(formula: Formula, { precision, bytes }: ArrayTypes, memory?: WasmMemory): Kernel | null {
+export function compileFormula(
+  formula: Formula,
+  { precision, bytes }: ArrayTypes,
+  memory?: WasmMemory,
+  outside: ReadonlySet<string> = new Set(),
+): Kernel | null {
   const inPlace = memory && precision === 'single' ? getSharedWasm(memory) : null
   const host = inPlace ?? getWasm()
   if (!host) return null
@@ -57,6 +63,9 @@ export function compileFormula(formula: Formula, { precision, bytes }: ArrayType
   }
   const inputs = formula.arrays.map(view)
   const outputs = Object.keys(formula.outputs).map(view)
+  const isOutside = ([name]: (typeof inputs)[number]) => outside.has(name)
+  const [outsideInputs, outsideOutputs] = [inputs.filter(isOutside), outputs.filter(isOutside)]
+  const within = names.flatMap((name, i) => (outside.has(name) ? [] : [i]))
   const leading = (formula.arrays[0] ?? outputs[0]?.[0])!
 
   return (arrays, scalars) => {
@@ -66,16 +75,14 @@ export function compileFormula(formula: Formula, { precision, bytes }: ArrayType
     for (let from = 0; from < length; from += chunk) {
       const n = Math.min(chunk, length - from)
       // The rest of a vector at the end may belong to another array.
-      if (inPlace && (n * vector.width) % 16 === 0) {
-        direct[0] = n
-        for (let i = 0; i < names.length; i++) direct[i + 1] = arrays[names[i]!]!.byteOffset + from * widths[i]!
-        run(...direct)
-        continue
-      }
-      for (const [name, inside] of inputs) inside.set(viewOf(arrays[name]!, from, n))
-      copied[0] = n
-      run(...copied)
-      for (const [name, inside] of outputs) arrays[name]!.set(n === chunk ? inside : viewOf(inside, 0, n), from)
+      const isDirect = inPlace !== null && (n * vector.width) % 16 === 0
+      if (isDirect) for (const i of within) direct[i + 1] = arrays[names[i]!]!.byteOffset + from * widths[i]!
+      const places = isDirect ? direct : copied
+      places[0] = n
+      for (const [name, inside] of isDirect ? outsideInputs : inputs) inside.set(viewOf(arrays[name]!, from, n))
+      run(...places)
+      for (const [name, inside] of isDirect ? outsideOutputs : outputs)
+        arrays[name]!.set(n === chunk ? inside : viewOf(inside, 0, n), from)
     }
     const found: Record<string, number> = {}
     for (const [name, sum] of sums) found[name] = sum[0]!
