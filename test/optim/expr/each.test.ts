@@ -93,9 +93,9 @@ describe('arrays in the memory of a trainer', () => {
       const behind: Uint8Array[] = []
       const moveAll = (column: readonly (Float32Array | Float64Array | Uint8Array)[]) =>
         column.map((array) => {
-          const moved = move(array)
-          behind.push(moved.behind)
-          return moved.array
+          const copy = move(array)
+          behind.push(copy.behind)
+          return copy.array
         })
       const mixed = Object.fromEntries(
         Object.entries(columns).map(([name, column]) => [name, outside.includes(name) ? column : moveAll(column)]),
