@@ -36,6 +36,17 @@ function depthToSpace(x: Value, b: number, mode: string): Value {
 /** sqrt(2 / pi) (x + 0.044715 x³), whose hyperbolic tangent is near the error function of x / sqrt(2). */
 const gauss = (x: Value): Value => op.Mul(op.Add(x, op.Mul(op.Mul(op.Mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI))
 
+/**
+ * Samples classes by their logits: the largest logit plus standard Gumbel noise, -ln(-ln u). Near u = 1 the logarithm of
+ * a shader may be 0.
+ */
+function multinomial(logits: Value, count: number, seed: number | undefined): Value {
+  const [rows, classes] = dimsOf(logits) as readonly [number, number]
+  const u = op.RandomUniform({ shape: [rows, count, classes], low: 2 ** -25, seed })
+  const noise = op.Neg(op.Log(op.Max([op.Neg(op.Log(u)), 2 ** -24])))
+  return op.ArgMax(op.Add(op.Unsqueeze(logits, [1]), noise), { axis: 2, keepdims: 0 })
+}
+
 const table = {
   ...activationLowerings,
   ...attentionExpansions,
@@ -78,6 +89,7 @@ const table = {
     const scaled = op.Mul(xhat, scale)
     return [bias ? op.Add(scaled, bias) : scaled, op.ReduceMean(x, axes, { keepdims: 1 }), invStd]
   },
+  Bernoulli: ([x], { seed }) => op.Less(op.RandomUniform({ shape: dimsOf(x), seed }), x),
   Clip: ([x, min, max]) => {
     const raised = min ? op.Max([x, min]) : x
     return max ? op.Min([raised, max]) : raised
@@ -88,7 +100,10 @@ const table = {
     return op.Mul(op.Mul(x, 0.5), op.Add(share, 1))
   },
   GlobalMaxPool: ([x]) => op.ReduceMax(x, axesFrom(x, 2), { keepdims: 1 }),
+  Multinomial: ([x], { sample_size, seed }) => multinomial(x, sample_size, seed),
   PRelu: ([x, slope]) => op.Where(op.Less(x, 0), op.Mul(x, slope), x),
+  RandomNormalLike: ([x], { dtype: _, ...attributes }) => op.RandomNormal({ ...attributes, shape: dimsOf(x) }),
+  RandomUniformLike: ([x], { dtype: _, ...attributes }) => op.RandomUniform({ ...attributes, shape: dimsOf(x) }),
   ReduceLogSum: ([x, axes], attributes) => op.Log(op.ReduceSum(x, axes, attributes)),
   Resize: ([x, roi, scales, sizes], attributes) => resizeByProducts([x, roi, scales, sizes], attributes),
   Softmax: ([x], { axis }) => softmax(x, axis),

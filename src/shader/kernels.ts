@@ -5,10 +5,7 @@ import { type Code, type Emitter, Index, natural, split } from './code.js'
 import { type Contraction, contractionOf, contractions } from './contraction.js'
 import { reductions } from './reduction.js'
 import { dimsOf, elementsOf, elementType, unsupported } from './types.js'
-import { INVOCATION, KernelWriter, type ShaderKernel, type Slot } from './writer.js'
-
-/** The arrays of the values in memory. */
-type Slots = ReadonlyMap<Value, Slot>
+import { INVOCATION, KernelWriter, type Memory, type ShaderKernel, type Slot } from './writer.js'
 
 /** How much an invocation computes. */
 export interface Division {
@@ -25,8 +22,8 @@ const CONVOLUTION_TILE = 8
 export const gpuDivision: Division = { tile: 8, invocations: 512 }
 
 /** A kernel per element of a value that needs no sums. */
-export function elementKernels(slots: Slots, root: Value, slot: Slot): readonly ShaderKernel[] {
-  const writer = new KernelWriter(slots)
+export function elementKernels(memory: Memory, root: Value, slot: Slot): readonly ShaderKernel[] {
+  const writer = new KernelWriter(memory)
   const index = Index.flat(writer.emitter, dimsOf(root), INVOCATION)
   writer.store(slot, INVOCATION, writer.element(root, index).text)
   return [writer.finish(labelOf(root), slot, elementsOf(root))]
@@ -49,13 +46,13 @@ function tileOf(length: number, most: number): number {
 
 /** A kernel of a sum of products, and of the elementwise operators behind it up to `root`. */
 function contractionKernels(
-  slots: Slots,
+  memory: Memory,
   node: Node,
   root: Value,
   slot: Slot,
   { tile, invocations }: Division,
 ): readonly ShaderKernel[] {
-  const writer = new KernelWriter(slots)
+  const writer = new KernelWriter(memory)
   const { emitter } = writer
   const { batch, m, n, k, left, right, index, finish } = contractionOf(writer, node)
   const most = k.length === 1 ? tile : CONVOLUTION_TILE
@@ -121,7 +118,7 @@ function contractionKernels(
     }
   const label = node.operator
   if (parts === 1) return [writer.finish(label, slot, tiles())]
-  const combining = new KernelWriter(slots)
+  const combining = new KernelWriter(memory)
   const again = contractionOf(combining, node)
   return [
     writer.finish(label, partial, parts * tiles()),
@@ -215,13 +212,13 @@ function fresh({ emitter }: KernelWriter, variable: string): Code {
 
 /** A kernel of a reduction, and of the elementwise operators behind it up to `root`. */
 function reductionKernels(
-  slots: Slots,
+  memory: Memory,
   node: Node,
   root: Value,
   slot: Slot,
   { invocations }: Division,
 ): readonly ShaderKernel[] {
-  const writer = new KernelWriter(slots)
+  const writer = new KernelWriter(memory)
   const { emitter } = writer
   const anchor = node.outputs[0]!
   const { shape, loops, initial, term, combine, finish } = reductions[node.operator]!(writer, node)
@@ -246,7 +243,7 @@ function reductionKernels(
   emitter.loop(chunk, (i) => add(at, split(emitter, i, loops)), { start, end })
   const partial: Slot = { type: elementType(anchor), elements: parts * size }
   writer.store(partial, INVOCATION, all)
-  const combining = new KernelWriter(slots)
+  const combining = new KernelWriter(memory)
   const again = reductions[node.operator]!(combining, node)
   return [
     writer.finish(node.operator, partial, parts * size),
@@ -255,8 +252,8 @@ function reductionKernels(
 }
 
 /** A kernel of the position of the largest or smallest element along an axis. */
-function extremeKernels(slots: Slots, node: Node, root: Value, slot: Slot): readonly ShaderKernel[] {
-  const writer = new KernelWriter(slots)
+function extremeKernels(memory: Memory, node: Node, root: Value, slot: Slot): readonly ShaderKernel[] {
+  const writer = new KernelWriter(memory)
   const { emitter } = writer
   const [x] = node.inputs as [Value]
   const anchor = node.outputs[0]!
@@ -290,8 +287,8 @@ const combinations: Readonly<Record<string, (a: string, b: string) => string>> =
 }
 
 /** A kernel of ScatterElements. An invocation owns all elements along the axis, so that equal indices do not conflict. */
-function scatterKernels(slots: Slots, node: Node, _: Value, slot: Slot): readonly ShaderKernel[] {
-  const writer = new KernelWriter(slots)
+function scatterKernels(memory: Memory, node: Node, _: Value, slot: Slot): readonly ShaderKernel[] {
+  const writer = new KernelWriter(memory)
   const { emitter } = writer
   const [x, indices, updates] = node.inputs as [Value, Value, Value]
   const dims = dimsOf(x)
@@ -325,7 +322,7 @@ function scatterKernels(slots: Slots, node: Node, _: Value, slot: Slot): readonl
   return [writer.finish(node.operator, slot, elementsOf(x) / dims[axis]!)]
 }
 
-type Build = (slots: Slots, node: Node, root: Value, slot: Slot, division: Division) => readonly ShaderKernel[]
+type Build = (memory: Memory, node: Node, root: Value, slot: Slot, division: Division) => readonly ShaderKernel[]
 
 /** Operators that need a kernel of their own. */
 export const kernelOperators: Readonly<Record<string, { readonly build: Build; readonly allowsTail: boolean }>> = {

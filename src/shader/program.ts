@@ -1,3 +1,4 @@
+import { input } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
@@ -5,6 +6,7 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { getOwn } from '../util/record.js'
 import { type Division, elementKernels, gpuDivision, kernelOperators } from './kernels.js'
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
+import { isSampler, SAMPLING_COST } from './random.js'
 import { staticGraph } from './static-graph.js'
 import { elementsOf, elementType, unsupported } from './types.js'
 import { keepsOrder, readOperands } from './views.js'
@@ -17,6 +19,8 @@ export interface ShaderProgram {
   readonly inputs: ReadonlyMap<string, Slot>
   /** The arrays of constants and of parameters that are no inputs. */
   readonly constants: ReadonlyMap<Slot, Tensor>
+  /** The array of two numbers that random numbers depend on; see `Sampling`. Undefined if nothing is sampled. */
+  readonly state: Slot | undefined
   /** Outputs by name, each with its array: of an input or a constant if it is one. */
   readonly outputs: ReadonlyMap<string, { readonly value: Value; readonly slot: Slot }>
 }
@@ -52,6 +56,8 @@ export function shaderProgram(
 class Scheduler {
   readonly #graph: GraphSpec
   readonly #slots = new Map<Value, Slot>()
+  readonly #state = input('state', 'int32', [2])
+  readonly #samplers = new Map<Node, number>()
   readonly #inline = new Map<Value, Inline>()
   readonly #uses = new Map<Value, number>()
   readonly #kernels: ShaderKernel[] = []
@@ -68,8 +74,10 @@ class Scheduler {
   schedule(): ShaderProgram {
     const { inputs, outputs } = this.#graph
     const order = topological(outputs.values())
-    for (const node of order)
+    for (const node of order) {
+      if (isSampler(node)) this.#samplers.set(node, this.#samplers.size)
       for (const value of this.#operands(node)) this.#uses.set(value, (this.#uses.get(value) ?? 0) + 1)
+    }
     for (const node of order) this.#visit(node)
     const stored = [...outputs].map(([name, value]) => [name, { value, slot: this.#slotOf(value) }] as const)
     return {
@@ -78,6 +86,7 @@ class Scheduler {
         [...inputs].flatMap(([name, value]) => (this.#slots.has(value) ? [[name, this.#slots.get(value)!]] : [])),
       ),
       constants: this.#constants,
+      state: this.#slots.get(this.#state),
       outputs: new Map(stored),
     }
   }
@@ -85,6 +94,7 @@ class Scheduler {
   /** The operands whose elements a node reads. */
   #operands(node: Node): readonly Value[] {
     if (isPointwise(node)) return operandsOf(node)
+    if (isSampler(node)) return [this.#state]
     const { operator, inputs } = node
     if (operator.startsWith('Reduce')) return [inputs[0]!]
     return Object.hasOwn(kernelOperators, operator) ? operandsOf(node) : readOperands(node)
@@ -112,7 +122,7 @@ class Scheduler {
       else if (inline.anchor) anchor = inline.anchor
       else if (inline.cost > CHEAP && size >= 4 * elementsOf(value)) this.#store(value)
     }
-    const cost = point ? pointwise[node.operator]!.cost : 0
+    const cost = point ? pointwise[node.operator]!.cost : isSampler(node) ? SAMPLING_COST : 0
     this.#note(node, results, operands, anchor, cost)
   }
 
@@ -182,10 +192,11 @@ class Scheduler {
     const { anchor } = this.#inline.get(value)!
     const slot: Slot = { type: elementType(value), elements: elementsOf(value) }
     if (slot.elements === 0) throw unsupported('a tensor without elements')
+    const memory = { slots: this.#slots, sampling: { state: this.#state, numbers: this.#samplers } }
     this.#kernels.push(
       ...(anchor
-        ? kernelOperators[anchor.operator]!.build(this.#slots, anchor, value, slot, this.#division)
-        : elementKernels(this.#slots, value, slot)),
+        ? kernelOperators[anchor.operator]!.build(memory, anchor, value, slot, this.#division)
+        : elementKernels(memory, value, slot)),
     )
     this.#slots.set(value, slot)
   }

@@ -11,11 +11,14 @@ import { contractions } from './contraction.js'
 import { expansions } from './expansions.js'
 import { kernelOperators } from './kernels.js'
 import { pointwise } from './pointwise.js'
+import { isSampler } from './random.js'
 import { unsupported } from './types.js'
 import { views } from './views.js'
 
-const isComputed = (operator: string): boolean =>
-  [pointwise, views, contractions, kernelOperators].some((table) => Object.hasOwn(table, operator))
+const isComputed = (node: Node): boolean =>
+  node.domain === '' &&
+  (isSampler(node) ||
+    [pointwise, views, contractions, kernelOperators].some((table) => Object.hasOwn(table, node.operator)))
 
 /**
  * A graph for inputs of these dims, in operators that shaders compute.
@@ -47,10 +50,9 @@ function copy(node: Node, copies: Substitution): readonly Value[] {
   const results = cloneNode(node, copies)
   const [{ source }] = results as [Value]
   if (source.kind !== 'node') return results
-  const { operator, domain, inputs } = source
-  if (domain === '' && isComputed(operator)) return results
+  if (isComputed(source)) return results
   const becomes = expand(source)
-  const given = new Set(inputs)
+  const given = new Set(source.inputs)
   const inner: Substitution = new Map()
   rebuild(
     topological(becomes, ({ outputs }) => !outputs.some((value) => given.has(value))),

@@ -3,6 +3,7 @@ import type { Value } from '../ir/value.js'
 import { getOwn } from '../util/record.js'
 import { type Code, Emitter, Index } from './code.js'
 import { functions, pointwise } from './pointwise.js'
+import { isSampler, type Sampling, sample, samplingFunctions } from './random.js'
 import { dimsOf, type ElementType, elementsOf, elementType, literal, storageType, unsupported } from './types.js'
 import { broadcastIndex, type ElementWriter, keepsOrder, transposedAxes, views } from './views.js'
 
@@ -10,6 +11,13 @@ import { broadcastIndex, type ElementWriter, keepsOrder, transposedAxes, views }
 export interface Slot {
   readonly type: ElementType
   readonly elements: number
+}
+
+/** What the elements of values are read and sampled from. */
+export interface Memory {
+  /** The values that are in memory. */
+  readonly slots: ReadonlyMap<Value, Slot>
+  readonly sampling: Sampling
 }
 
 /** A compute shader that writes one array, and the arrays that it binds. */
@@ -38,11 +46,12 @@ export class KernelWriter implements ElementWriter {
   /** Elements that are known in the current block, at the current position. */
   readonly registers = new Map<Value, Code>()
   readonly #slots: ReadonlyMap<Value, Slot>
+  readonly #sampling: Sampling
   readonly #reads: { readonly slot: Slot; readonly wide: boolean }[] = []
 
-  /** @param slots the values that are in memory */
-  constructor(slots: ReadonlyMap<Value, Slot>) {
+  constructor({ slots, sampling }: Memory) {
     this.#slots = slots
+    this.#sampling = sampling
   }
 
   element(value: Value, index: Index): Code {
@@ -64,6 +73,10 @@ export class KernelWriter implements ElementWriter {
         ),
         ...operands,
       )
+    }
+    if (isSampler(node)) {
+      const { state, numbers } = this.#sampling
+      return sample(this.emitter, node, numbers.get(node)!, index, (at) => this.load(this.#slots.get(state)!, at))
     }
     return views[node.operator]!(this, node, index, value.index)
   }
@@ -121,7 +134,7 @@ export class KernelWriter implements ElementWriter {
         array(`r${binding}`, 'read', binding, wide ? 'vec4f' : storageType(slot.type)),
       ),
       array('result', 'read_write', this.#reads.length, storageType(write.type)),
-      ...Object.entries(functions).flatMap(([name, text]) => (body.includes(`${name}(`) ? [text] : [])),
+      ...Object.entries({ ...functions, ...samplingFunctions }).flatMap(([name, text]) => (body.includes(`${name}(`) ? [text] : [])),
       `@compute @workgroup_size(${WORKGROUP})
 fn main(
   @builtin(workgroup_id) group: vec3u,

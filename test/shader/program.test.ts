@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { convnet, lenet, llama, mlp, resnet, vit } from '../../models/index.js'
 import { gradients } from '../../src/grad/gradient.js'
-import { input } from '../../src/ir/leaf.js'
+import { constant, input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
+import { op } from '../../src/op/op.js'
 import { shaderProgram } from '../../src/shader/program.js'
 
 const models = {
@@ -38,5 +39,27 @@ describe('a model with all of its gradients > becomes shaders', () => {
       expect(found.outputs.get(name)!.value.shape).toEqual(parameters.get(name.slice('grad/'.length))!.shape)
     expect(results.length).toBeGreaterThanOrEqual(4)
     expect(found.kernels.every(({ reads }) => reads.length <= 7)).toBe(true)
+  })
+})
+
+describe('operators that sample', () => {
+  const programOf = (...outputs: readonly Value[]) => {
+    const named = new Map(outputs.map((value, i) => [`y${i}`, value]))
+    return shaderProgram({ name: 'samples', inputs: new Map(), outputs: named }, {})
+  }
+  const codes = (...outputs: readonly Value[]) => programOf(...outputs).kernels.map(({ code }) => code)
+  const uniform = (seed?: number) => op.RandomUniform({ shape: [5], seed })
+
+  it('read the number of the run', () => {
+    const { state, kernels } = programOf(op.RandomNormal({ shape: [5] }))
+    expect(kernels.map(({ reads }) => reads)).toEqual([[state]])
+    expect(programOf(op.Neg(constant({ dtype: 'float32', dims: [2], data: Float32Array.of(1, 2) }))).state).toBeUndefined()
+  })
+
+  it('differ between nodes, unless they have the same seed', () => {
+    const [first, second] = codes(uniform(), uniform())
+    expect(second).not.toBe(first)
+    expect(new Set(codes(uniform(3), uniform(3))).size).toBe(1)
+    expect(new Set(codes(uniform(3), uniform(4))).size).toBe(2)
   })
 })

@@ -78,6 +78,9 @@ export class LoadedShaders {
   readonly #staging: GPUBuffer
   /** Creates the buffers of outputs, which their tensors free. */
   readonly #outputs: BufferAllocator
+  /** The number of this program that random numbers depend on. */
+  readonly #number = Math.floor(2 ** 31 * Math.random())
+  #runs = 0
   #released = false
 
   private constructor(
@@ -170,6 +173,8 @@ export class LoadedShaders {
       else if ('data' in feed) queue.writeBuffer(this.#inputBuffer(slot), 0, words(slot.type, feed))
       else throw new OnnxIreError('invalid-data', `input '${name}': the tensor belongs to another device`)
     }
+    const { state } = this.#program
+    if (state) queue.writeBuffer(this.#inputBuffer(state), 0, Int32Array.of(this.#number, this.#runs++))
     const results = this.#device.map((output) => {
       const buffer = output.free.pop() ?? this.#outputs.buffer(output.name, 4 * output.slot.elements)
       if (output.written) this.#buffers.set(output.slot, buffer)

@@ -112,6 +112,36 @@ export function compareGraph(name: string): Promise<number> {
   return difference(graphOf(name, inputs, outputs), feeds)
 }
 
+/** Numbers that shaders sample in two runs of a program, by output. */
+export async function sampled(): Promise<Readonly<Record<string, readonly (readonly number[])[]>>> {
+  const device = await onGpu()
+  const x = input('x', 'float32', [64, 64])
+  const logits = input('logits', 'float32', [2, 3])
+  const uniform = op.RandomUniform({ shape: [64, 64], low: -1, high: 3 })
+  const seeded = () => op.RandomUniform({ shape: [100], seed: 7 })
+  const outputs = new Map([
+    ['uniform', uniform],
+    ['other', op.RandomUniformLike(x)],
+    ['twice', op.Sub(op.Transpose(uniform, { perm: [1, 0] }), uniform)],
+    ['normal', op.RandomNormalLike(x, { mean: 1, scale: 2 })],
+    ['truth', op.Bernoulli(x)],
+    ['classes', op.Multinomial(logits, { sample_size: 2000 })],
+    ['seeded', seeded()],
+    ['seeded again', seeded()],
+  ])
+  const spec: GraphSpec = { name: 'samples', inputs: new Map([['x', x] as const, ['logits', logits] as const]), outputs }
+  const feeds: Tensors = {
+    x: { dtype: 'float32', dims: [64, 64], data: new Float32Array(64 * 64).fill(0.25) },
+    logits: { dtype: 'float32', dims: [2, 3], data: Float32Array.from([0.2, 0.3, 0.5, 0.01, 0.01, 0.98], Math.log) },
+  }
+  const program = shaderProgram(spec, { x: [64, 64], logits: [2, 3] })
+  const shaders = await LoadedShaders.load(device, KernelCache.of(device), program, () => false)
+  const runs = [await shaders.run(feeds), await shaders.run(feeds)]
+  shaders.release()
+  const numbers = (name: string) => runs.map(({ host }) => Array.from(host[name]!.data as Float32Array, Number))
+  return Object.fromEntries([...outputs.keys()].map((name) => [name, numbers(name)]))
+}
+
 /** Losses of a training run whose gradients shaders compute, and the runtime's description behind it. */
 export async function train(model: ShaderModel, steps: number) {
   const runtime = await webgpu()
