@@ -56,7 +56,7 @@ const reasons: readonly (readonly [reason: string, operators: readonly string[]]
     ['Compress', 'NonMaxSuppression', 'NonZero', 'Unique'],
   ],
   [
-    'random numbers need a state from run to run, which operators on a GPU do not have',
+    'random numbers need a state from run to run, which operators on a GPU do not have; shaders have one',
     ['Bernoulli', 'Multinomial', 'RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike'],
   ],
   ['the host has the lengths, and nothing is copied', ['Size']],
