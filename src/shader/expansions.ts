@@ -4,12 +4,19 @@ import type { AnyLowering, Lowerings } from '../lowering/lowering.js'
 import { movementLowerings, slicingLowerings } from '../lowering/webgpu/data-movement.js'
 import { activationLowerings, downlevelActivations, elementwiseLowerings } from '../lowering/webgpu/elementwise.js'
 import { generationLowerings, indexingLowerings } from '../lowering/webgpu/indexing.js'
+import { linalgLowerings } from '../lowering/webgpu/linalg.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from '../lowering/webgpu/normalization.js'
+import { foldingLowerings, poolingLowerings } from '../lowering/webgpu/pooling.js'
 import { accumulate, reductionLowerings } from '../lowering/webgpu/reduction.js'
 import { resizeByProducts } from '../lowering/webgpu/resize.js'
+import { signalLowerings } from '../lowering/webgpu/signal.js'
 import { attentionExpansions } from '../op/compose/attention.js'
+import { regionExpansions } from '../op/compose/region.js'
+import { samplingExpansions } from '../op/compose/sampling.js'
 import { channelsOf, standardize } from '../op/compose/statistics.js'
 import { type Definitions, op } from '../op/op.js'
+import { einsum } from './einsum.js'
+import { gatherSlices, scatterSlices } from './positions.js'
 import { dimsOf } from './types.js'
 
 /** The axes of x from `first` on. */
@@ -54,6 +61,9 @@ const table = {
   ...downlevelNormalizations,
   ...slicingLowerings,
   ...softmaxLowerings,
+  ...foldingLowerings,
+  ...regionExpansions,
+  ...samplingExpansions,
   CastLike: elementwiseLowerings.CastLike,
   Mean: elementwiseLowerings.Mean,
   Mod: elementwiseLowerings.Mod,
@@ -64,6 +74,12 @@ const table = {
   OneHot: indexingLowerings.OneHot,
   Range: indexingLowerings.Range,
   ReverseSequence: indexingLowerings.ReverseSequence,
+  TensorScatter: indexingLowerings.TensorScatter,
+  Det: linalgLowerings.Det,
+  Inverse: linalgLowerings.Inverse,
+  GlobalLpPool: poolingLowerings.GlobalLpPool,
+  LpPool: poolingLowerings.LpPool,
+  MelWeightMatrix: signalLowerings.MelWeightMatrix,
   CumProd: reductionLowerings.CumProd,
   CumSum: (inputs, attributes) => accumulate(op.Add, 0, inputs, attributes),
   ReduceLogSumExp: reductionLowerings.ReduceLogSumExp,
@@ -95,17 +111,24 @@ const table = {
     return max ? op.Min([raised, max]) : raised
   },
   DepthToSpace: ([x], { blocksize, mode }) => depthToSpace(x, blocksize, mode),
+  Einsum: ([...operands], { equation }) => einsum(operands, equation),
+  GatherND: ([x, indices], { batch_dims }) => gatherSlices(x, indices, batch_dims),
   Gelu: ([x], { approximate }) => {
     const share = approximate === 'tanh' ? op.Tanh(gauss(x)) : op.Erf(op.Mul(x, Math.SQRT1_2))
     return op.Mul(op.Mul(x, 0.5), op.Add(share, 1))
   },
   GlobalMaxPool: ([x]) => op.ReduceMax(x, axesFrom(x, 2), { keepdims: 1 }),
+  LpNormalization: ([x], { axis, p }) => {
+    const norm = op[p === 1 ? 'ReduceL1' : 'ReduceL2'](x, [axis], { keepdims: 1 })
+    return op.Div(x, op.Where(op.Equal(norm, 0), 1, norm))
+  },
   Multinomial: ([x], { sample_size, seed }) => multinomial(x, sample_size, seed),
   PRelu: ([x, slope]) => op.Where(op.Less(x, 0), op.Mul(x, slope), x),
   RandomNormalLike: ([x], { dtype: _, ...attributes }) => op.RandomNormal({ ...attributes, shape: dimsOf(x) }),
   RandomUniformLike: ([x], { dtype: _, ...attributes }) => op.RandomUniform({ ...attributes, shape: dimsOf(x) }),
   ReduceLogSum: ([x, axes], attributes) => op.Log(op.ReduceSum(x, axes, attributes)),
   Resize: ([x, roi, scales, sizes], attributes) => resizeByProducts([x, roi, scales, sizes], attributes),
+  ScatterND: ([x, indices, updates], { reduction }) => scatterSlices(x, indices, updates, reduction),
   Softmax: ([x], { axis }) => softmax(x, axis),
 } satisfies Lowerings<Definitions>
 

@@ -44,6 +44,9 @@ function cast([x]: readonly string[], node: Node): string {
   return `${to}(${x})`
 }
 
+/** Bits of the infinite numbers. */
+const [INFINITE, NEGATIVE_INFINITE] = ['0x7f800000u', '0xff800000u']
+
 /** Operators whose result has one element per element of the operands, after broadcasting. */
 export const pointwise: Readonly<Record<string, PointwiseOperator>> = {
   Add: infix('+'),
@@ -84,6 +87,16 @@ export const pointwise: Readonly<Record<string, PointwiseOperator>> = {
   ),
   Softplus: ofFloats(6, (x) => `(max(${x}, 0f) + log(1f + exp(-abs(${x}))))`),
   Erf: ofFloats(6, (x) => `errorFunction(${x})`),
+  // By bits: a shader may assume that there is no NaN or infinity.
+  IsNaN: ofFloats(1, (x) => `((bitcast<u32>(${x}) & 0x7fffffffu) > 0x7f800000u)`),
+  IsInf: ofFloats(1, (x, { attributes }) => {
+    const found = [
+      attributes['detect_positive'] ? INFINITE : '',
+      attributes['detect_negative'] ? NEGATIVE_INFINITE : '',
+    ]
+    const conditions = found.flatMap((bits) => (bits ? [`bitcast<u32>(${x}) == ${bits}`] : []))
+    return conditions.length > 0 ? `(${conditions.join(' || ')})` : 'false'
+  }),
   BitwiseAnd: infix('&'),
   BitwiseOr: infix('|'),
   BitwiseXor: infix('^'),

@@ -34,13 +34,7 @@ export const SAMPLING_COST = 20
  * is the same wherever it is computed. Nodes with the same `seed` have the same elements, in every program.
  * @param state reads an element of `Sampling.state`
  */
-export function sample(
-  emitter: Emitter,
-  node: Node,
-  number: number,
-  { flat }: Index,
-  state: (at: Code) => Code,
-): Code {
+export function sample(emitter: Emitter, node: Node, number: number, { flat }: Index, state: (at: Code) => Code): Code {
   const seed = node.attributes['seed'] as number | undefined
   const [program, run] = [state(natural(0)), state(natural(1))]
   const key = seed === undefined ? `u32(${program.text}) ^ ${number}u` : `${bitsOf(seed)}u`

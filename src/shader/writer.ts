@@ -134,7 +134,9 @@ export class KernelWriter implements ElementWriter {
         array(`r${binding}`, 'read', binding, wide ? 'vec4f' : storageType(slot.type)),
       ),
       array('result', 'read_write', this.#reads.length, storageType(write.type)),
-      ...Object.entries({ ...functions, ...samplingFunctions }).flatMap(([name, text]) => (body.includes(`${name}(`) ? [text] : [])),
+      ...Object.entries({ ...functions, ...samplingFunctions }).flatMap(([name, text]) =>
+        body.includes(`${name}(`) ? [text] : [],
+      ),
       `@compute @workgroup_size(${WORKGROUP})
 fn main(
   @builtin(workgroup_id) group: vec3u,
