@@ -53,7 +53,9 @@ describe('operators that sample', () => {
   it('read the number of the run', () => {
     const { state, kernels } = programOf(op.RandomNormal({ shape: [5] }))
     expect(kernels.map(({ reads }) => reads)).toEqual([[state]])
-    expect(programOf(op.Neg(constant({ dtype: 'float32', dims: [2], data: Float32Array.of(1, 2) }))).state).toBeUndefined()
+    expect(
+      programOf(op.Neg(constant({ dtype: 'float32', dims: [2], data: Float32Array.of(1, 2) }))).state,
+    ).toBeUndefined()
   })
 
   it('differ between nodes, unless they have the same seed', () => {

@@ -69,7 +69,12 @@ describeInBrowser('shaders generated from graphs', (browser) => {
           }
       const equal = (a: readonly number[], b: readonly number[]) => mean(a.map((x, i) => Number(x === b[i])))
       for (const list of [uniform, other, normal, seeded]) expect(equal(list![0], list![1])).toBeLessThan(0.01)
-      expect(equal(other![0], uniform![0].map((x) => (x + 1) / 4))).toBeLessThan(0.01)
+      expect(
+        equal(
+          other![0],
+          uniform![0].map((x) => (x + 1) / 4),
+        ),
+      ).toBeLessThan(0.01)
       expect(seeded).toEqual(samples['seeded again'])
     },
     patience,

@@ -129,7 +129,11 @@ export async function sampled(): Promise<Readonly<Record<string, readonly (reado
     ['seeded', seeded()],
     ['seeded again', seeded()],
   ])
-  const spec: GraphSpec = { name: 'samples', inputs: new Map([['x', x] as const, ['logits', logits] as const]), outputs }
+  const spec: GraphSpec = {
+    name: 'samples',
+    inputs: new Map([['x', x] as const, ['logits', logits] as const]),
+    outputs,
+  }
   const feeds: Tensors = {
     x: { dtype: 'float32', dims: [64, 64], data: new Float32Array(64 * 64).fill(0.25) },
     logits: { dtype: 'float32', dims: [2, 3], data: Float32Array.from([0.2, 0.3, 0.5, 0.01, 0.01, 0.98], Math.log) },
