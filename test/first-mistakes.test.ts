@@ -268,6 +268,17 @@ describe('operands of op', () => {
   })
 })
 
+describe('an operator with several outputs as an operand of op', () => {
+  it('needs the number of the output', async () => {
+    const pooled = op.MaxPool(input('images', 'float32', [1, 1, 4, 4]), { kernel_shape: [2, 2] })
+    expect(await failureOf(() => op.Flatten(any(pooled)))).toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringMatching(/^Flatten: input 0 .*\[0\]$/),
+    })
+    expect(op.Flatten(pooled[0]).shape).toEqual([1, 9])
+  })
+})
+
 describe('too little memory', () => {
   it('onnxruntime cannot allocate a tensor: microBatch is advised', async () => {
     const given = input('x', 'float32', ['N', 1])

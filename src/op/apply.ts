@@ -73,6 +73,11 @@ function toValues(operands: readonly (Operand | null | undefined)[], operator: s
         'invalid-model',
         `${operator}: input ${i} is a tensor, which is no value of a graph: write constant(tensor)`,
       )
+    if (Array.isArray(operand) && operand.some((each) => each instanceof Value))
+      throw new OnnxIreError(
+        'invalid-model',
+        `${operator}: input ${i} is a list of values, as operators with several outputs return it: take one, as in op.MaxPool(x)[0]`,
+      )
     if (typeof operand !== 'number') return int64s(operand)
     const numeric = operands.find((other): other is Value => other instanceof Value && other.dtype !== 'bool')
     if (numeric === undefined)

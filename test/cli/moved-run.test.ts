@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { convnet } from '../../models/convnet.js'
-import { modelOf } from '../../src/graph/index.js'
+import { input, modelOf, op, parameter } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run } from './command.js'
 import { smallModel, type Workspace, workspace } from './workspace.js'
@@ -150,6 +150,19 @@ test('a model with norms > the option batchNorm is named, unless the recipe sets
   }
   expect(await train()).toContain('batchNorm=trained')
   expect(await train('batchNorm=frozen')).not.toContain('batchNorm=trained')
+})
+
+test('a model that fixes the number of examples > freeBatch is named, unless the recipe sets it', async () => {
+  const x = input('x', 'float32', [1, 1, 8, 8])
+  const w = parameter('w', { dtype: 'float32', dims: [64, 2], data: new Float32Array(128) })
+  const outputs = new Map([['y', op.MatMul(op.Flatten(x), w)]])
+  await writeModel(space.path('fixed.onnx'), modelOf({ name: 'fixed', inputs: new Map([['x', x]]), outputs }))
+  const train = async (...set: string[]) => {
+    const changes = ['model=fixed.onnx', 'steps=1', 'epochs=null', ...set].flatMap((each) => ['--set', each])
+    return (await run('train', space.path('photos.json'), '--out', space.path('f'), '--force', ...changes)).stderr
+  }
+  expect(await train()).toContain('--set freeBatch=true')
+  for (const value of [true, false]) expect(await train(`freeBatch=${value}`)).not.toContain('--set freeBatch=true')
 })
 
 test('a recipe outside of a run folder > evaluate compares nothing', async () => {

@@ -306,6 +306,19 @@ describe('tune image', () => {
     expect(plan.warnings).toEqual([expect.stringContaining('.bmp')])
   })
 
+  it('samples of several classes; a model that fixes the number of examples > a warning with the command', async () => {
+    const x = input('x', 'float32', [1, 3, 8, 8])
+    const y = op.Gemm(op.Reshape(x, [-1, 192]), weights('w', 192, 2), weights('b', 2))
+    const fixed = modelOf({ name: 'fixed', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    writeFileSync(path('fixed.onnx'), encodeModel(fixed))
+    const options = ['-o', path('spread'), '--quiet', '--json', '--validation', '0.5', '--steps', '1']
+    const { stdout, stderr } = await run('tune', 'image', path('fixed.onnx'), path('images'), ...options)
+    const { plan, samples } = JSON.parse(stdout)
+    expect(samples.map(({ expected }: { expected: string }) => expected)).toEqual(['blue', 'green', 'red'])
+    expect(plan.warnings).toEqual([expect.stringContaining('onnx-ire batch ')])
+    expect(stderr).toContain(plan.warnings[0])
+  })
+
   it('a model without images > invalid-model', async () => {
     const file = path('encoder', 'onnx', 'model.onnx')
     const { stdout } = await run('tune', 'image', file, path('images'), '-o', path('none'), '--json')

@@ -21,6 +21,7 @@ import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.
 import { decidedByAny, decidedByFirst, type Group } from '../../train/group.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { freeBatch } from '../../train/model/free-batch.js'
+import { batchSizeOf } from '../../train/model/free-batch-axis.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
 import type { TensorMeasures } from '../../train/tensor-measures.js'
@@ -226,6 +227,11 @@ async function trainInFolder(
     if (recipe.batchNorm === undefined && hasNorms(model))
       progress.note(
         'batchNorm is not set: norms keep their stored statistics; compare with --set batchNorm=trained, which is often better for images unlike those of the pretraining',
+      )
+    const fixed = recipe.freeBatch === undefined ? batchSizeOf(model) : null
+    if (fixed !== null)
+      progress.note(
+        `the file of the model fixes batches of ${fixed}, which a step computes one after the other; --set freeBatch=true computes whole batches`,
       )
     const onWarning = (message: string) => {
       warn(message)

@@ -11,6 +11,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { adamw } from '../../optim/adam.js'
 import { ire } from '../../optim/ire/ire.js'
+import { batchSizeOf } from '../../train/model/free-batch-axis.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import type { TrainerOptions } from '../../train/options.js'
@@ -123,7 +124,7 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
   const parts = request.validation > 0 ? splitIndices(task.data, { validation: request.validation, seed }) : undefined
   const train = parts ? subset(task.data, parts.train) : task.data
   const validation = parts && subset(task.data, parts.validation)
-  const candidates = parts?.validation ?? Array.from({ length: Math.min(request.samples, train.length) }, (_, i) => i)
+  const fixed = batchSizeOf(task.model)
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const rate = request.lr ?? rateOf(task.rates, adapter)
   const base = adamw({ lr: rate })
@@ -148,7 +149,7 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
     task,
     train,
     validation,
-    sampled: Array.from(candidates.slice(0, request.samples)),
+    sampled: spread(parts?.validation ?? Uint32Array.from({ length: train.length }, (_, i) => i), request.samples),
     options,
     plan: {
       ...{ task: name, model: file, about, steps, batchSize, memory, outputs },
@@ -160,6 +161,11 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
       checkpoints: join(request.output, 'checkpoints'),
       warnings: [
         ...warnings,
+        ...(fixed === null
+          ? []
+          : [
+              `${file} fixes batches of ${fixed}, which a step computes one after the other: onnx-ire batch ${file} -o free.onnx writes a model that computes whole batches`,
+            ]),
         ...(warning
           ? [
               `the run needs about ${formatBytes(memory.needed!)} of memory and may take ${formatBytes(memory.available)}: set --micro-batch below ${request.microBatch ?? batchSize}`,
@@ -169,6 +175,13 @@ export async function prepareModelTuning(request: TuneModelRequest, task: ModelT
     },
   }
 }
+
+/** At most `count` of some examples, evenly spread: data are often sorted by class. */
+const spread = (examples: Uint32Array, count: number): number[] =>
+  Array.from(
+    { length: Math.min(count, examples.length) },
+    (_, i) => examples.at((i * examples.length) / Math.min(count, examples.length))!,
+  )
 
 /** The kind of the adapter of a request. */
 const kindOf = (request: TuneModelRequest): NewAdapterKind =>
