@@ -202,7 +202,8 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       const origin = new URL(page.url).origin
       const expectUnstored = async (message: RegExp) => {
         await page.tab.waitForSelector('#unstored:not([hidden])')
-        await expect.poll(() => page.text('#unstored')).toMatch(message)
+        // A busy machine may report another reason first.
+        await expect.poll(() => page.text('#unstored'), { timeout: patience }).toMatch(message)
         expect(await page.tab.getAttribute('#unstored', 'role')).toBe('alert')
         expect(await page.tab.title()).toBe(`Not stored! ${title}`)
       }
