@@ -2,27 +2,6 @@ import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { closest } from '../util/closest.js'
 import { getOwn } from '../util/record.js'
-import { defineAdapter } from './commands/adapter.js'
-import { defineBatch } from './commands/batch.js'
-import { defineBuild } from './commands/build.js'
-import { defineChat } from './commands/chat.js'
-import { defineData } from './commands/data.js'
-import { defineEvaluate } from './commands/evaluate.js'
-import { defineExport } from './commands/export.js'
-import { defineGradient } from './commands/gradient.js'
-import { defineInit } from './commands/init.js'
-import { defineInspect } from './commands/inspect.js'
-import { defineLabels } from './commands/labels.js'
-import { defineLr } from './commands/lr.js'
-import { definePlot } from './commands/plot.js'
-import { definePredict } from './commands/predict.js'
-import { defineSharpness } from './commands/sharpness.js'
-import { defineShow } from './commands/show.js'
-import { defineSnippet } from './commands/snippet.js'
-import { defineSweep } from './commands/sweep.js'
-import { defineTrain } from './commands/train.js'
-import { defineTune } from './commands/tune.js'
-import { defineWatch } from './commands/watch.js'
 import { reportError, usageError } from './errors.js'
 import { type Io, processIo, writeText } from './io.js'
 
@@ -44,7 +23,11 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
     .showHelpAfterError('(--help shows how it is used)')
     .addHelpText('after', help)
     .on('command:*', ([name = '']: readonly string[]) => refuseCommand(program, name))
-  for (const define of commands) define(program, io)
+  const own = commands.get(args[0] ?? '')
+  for (const load of own ? [own] : commands.values()) {
+    const define = await load()
+    define(program, io)
+  }
   try {
     await program.parseAsync(args, { from: 'user' })
     return 0
@@ -74,29 +57,33 @@ const otherNames: Readonly<Record<string, string>> = {
   test: 'evaluate',
 }
 
-const commands = [
-  defineInit,
-  defineInspect,
-  defineBatch,
-  defineGradient,
-  defineBuild,
-  defineTrain,
-  defineSweep,
-  defineLr,
-  defineShow,
-  definePlot,
-  defineWatch,
-  defineEvaluate,
-  definePredict,
-  defineSnippet,
-  defineLabels,
-  defineSharpness,
-  defineExport,
-  defineAdapter,
-  defineData,
-  defineTune,
-  defineChat,
-]
+/**
+ * Loads the definition of each command, by its name and in the order of the help: most of the time of a short command
+ * is that of loading modules.
+ */
+const commands: ReadonlyMap<string, () => Promise<(program: Command, io: Io) => void>> = new Map([
+  ['init', async () => (await import('./commands/init.js')).defineInit],
+  ['inspect', async () => (await import('./commands/inspect.js')).defineInspect],
+  ['batch', async () => (await import('./commands/batch.js')).defineBatch],
+  ['gradient', async () => (await import('./commands/gradient.js')).defineGradient],
+  ['build', async () => (await import('./commands/build.js')).defineBuild],
+  ['train', async () => (await import('./commands/train.js')).defineTrain],
+  ['sweep', async () => (await import('./commands/sweep.js')).defineSweep],
+  ['lr', async () => (await import('./commands/lr.js')).defineLr],
+  ['show', async () => (await import('./commands/show.js')).defineShow],
+  ['plot', async () => (await import('./commands/plot.js')).definePlot],
+  ['watch', async () => (await import('./commands/watch.js')).defineWatch],
+  ['evaluate', async () => (await import('./commands/evaluate.js')).defineEvaluate],
+  ['predict', async () => (await import('./commands/predict.js')).definePredict],
+  ['snippet', async () => (await import('./commands/snippet.js')).defineSnippet],
+  ['labels', async () => (await import('./commands/labels.js')).defineLabels],
+  ['sharpness', async () => (await import('./commands/sharpness.js')).defineSharpness],
+  ['export', async () => (await import('./commands/export.js')).defineExport],
+  ['adapter', async () => (await import('./commands/adapter.js')).defineAdapter],
+  ['data', async () => (await import('./commands/data.js')).defineData],
+  ['tune', async () => (await import('./commands/tune.js')).defineTune],
+  ['chat', async () => (await import('./commands/chat.js')).defineChat],
+])
 
 const help = `
 Examples:
