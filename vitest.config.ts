@@ -58,11 +58,11 @@ export default defineConfig({
           name: 'browser',
           include: browser,
           exclude: inTools,
-          globalSetup: './test/web/shared-build.ts',
+          globalSetup: './test/shared-build.ts',
           isolate: false,
         },
       },
-      { extends: true, test: { name: 'isolated', include: isolated } },
+      { extends: true, test: { name: 'isolated', include: isolated, globalSetup: './test/shared-build.ts' } },
       {
         extends: true,
         test: {

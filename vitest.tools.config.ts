@@ -10,7 +10,7 @@ export default defineConfig({
   test: {
     ...library.test,
     include: inTools,
-    globalSetup: './test/web/shared-build.ts',
+    globalSetup: './test/shared-build.ts',
     projects: undefined,
   },
 })

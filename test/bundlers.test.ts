@@ -41,8 +41,8 @@ const deployed = mkdtempSync(join(tmpdir(), 'onnx-ire-deployed-'))
 let expected: Printed
 
 // Without koffi the runtime is onnxruntime's binding in a worker thread, as on Windows and macOS.
-beforeAll(() => {
-  project = createPackedProject('onnxruntime-node')
+beforeAll(async () => {
+  project = await createPackedProject('onnxruntime-node')
   project.write('main.js', program)
   mkdirSync(join(deployed, 'node_modules'))
   symlinkSync(join(modules, 'onnxruntime-node'), join(deployed, 'node_modules/onnxruntime-node'))

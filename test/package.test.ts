@@ -10,8 +10,8 @@ import { binary, createPackedProject, type PackedProject } from './packed-projec
 const root = fileURLToPath(new URL('..', import.meta.url))
 let project: PackedProject
 
-beforeAll(() => {
-  project = createPackedProject('onnxruntime-node')
+beforeAll(async () => {
+  project = await createPackedProject('onnxruntime-node')
   const bin = join(project.folder, 'node_modules/onnx-ire/dist/cli/bin.js')
   chmodSync(bin, 0o755)
   mkdirSync(join(project.folder, 'node_modules/.bin'))
@@ -141,7 +141,8 @@ catch ({ code, message }) { failures.push({ code, message }) }`,
     const program = `const model = await node.readModel('model.onnx')
       main.inspectModel(model); main.gradientModel(main.encodeModel(graph.modelOf(models.lenet({ classes: 3 }))))`
     expect(failuresOf([program])).toEqual([{}])
-    expect(JSON.parse(project.run('npx', 'onnx-ire', 'inspect', 'model.onnx', '--json')).inputs).toHaveLength(1)
+    const command = join(project.folder, 'node_modules/.bin/onnx-ire')
+    expect(JSON.parse(project.run(command, 'inspect', 'model.onnx', '--json')).inputs).toHaveLength(1)
   })
 
   it('the types of every entry point are complete', () => {

@@ -1,8 +1,10 @@
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { sharedBuild } from './shared-build.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -28,7 +30,8 @@ export interface PackedProject {
   remove(): void
 }
 
-export function createPackedProject(...packages: readonly string[]): PackedProject {
+export async function createPackedProject(...packages: readonly string[]): Promise<PackedProject> {
+  const archive = await packOnce()
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-package-'))
   const run = (command: string, ...args: string[]) =>
     execFileSync(command, args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
@@ -39,9 +42,6 @@ export function createPackedProject(...packages: readonly string[]): PackedProje
       symlinkSync(join(root, 'node_modules', name), path)
     }
   }
-  const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder]
-  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { cwd: root, encoding: 'utf8' }))
-  const archive = join(folder, filename)
   const write = (path: string, content: string | Uint8Array) => writeFileSync(join(folder, path), content)
   write('package.json', JSON.stringify({ name: 'user', private: true, type: 'module' }))
   const installed = join(folder, 'node_modules/onnx-ire')
@@ -60,4 +60,15 @@ export function createPackedProject(...packages: readonly string[]): PackedProje
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
   }
+}
+
+/** Packs this package, once per run of the tests; returns the path of the archive. */
+async function packOnce(): Promise<string> {
+  const folder = await sharedBuild('package', async (folder) => {
+    mkdirSync(folder, { recursive: true })
+    const pack = ['pack', '--ignore-scripts', '--pack-destination', folder]
+    await promisify(execFile)('npm', pack, { cwd: root })
+  })
+  const [name] = readdirSync(folder)
+  return join(folder, name!)
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -97,8 +98,8 @@ const examples: Readonly<Record<string, Example>> = {
 let project: PackedProject
 
 // All examples share one installation, in the folder above theirs.
-beforeAll(() => {
-  project = createPackedProject('onnxruntime-node', 'sharp', 'tsx', '@types/node')
+beforeAll(async () => {
+  project = await createPackedProject('onnxruntime-node', 'sharp', 'tsx', '@types/node')
   mkdirSync(join(project.folder, 'node_modules/.bin'))
   symlinkSync(binary('tsx'), join(project.folder, 'node_modules/.bin/tsx'))
   for (const [example, { settings }] of Object.entries(examples)) {
@@ -148,8 +149,10 @@ it('compile in strict mode', () => {
   project.run(binary('tsc'), '-p', '.')
 })
 
-for (const [name, { check, writes }] of Object.entries(examples))
+for (const [i, [name, { check, writes }]] of Object.entries(examples).entries())
   it(`${name} starts`, () => {
-    check(project.run('npm', 'start', '--silent', '--prefix', name))
+    // Their scripts are the same, as the test above checks; npm takes half a second of CPU time.
+    const [program, ...args] = i === 0 ? ['npm', 'start', '--silent'] : [binary('tsx'), 'main.ts']
+    check(execFileSync(program!, args, { cwd: join(project.folder, name), encoding: 'utf8' }))
     for (const file of writes) expect(existsSync(join(project.folder, name, file)), file).toBe(true)
   })

@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe } from 'vitest'
 import { type ErrorCode, OnnxIreError } from '../../src/util/errors.js'
 import { chromiumPath, flags } from '../../tools/chromium.js'
 import { needs } from '../requirements.js'
+import { prefix } from '../shared-build.js'
 import type { Answer, Call } from './pages/call.js'
 import { buildPages } from './pages.js'
 import { type Exchange, serve } from './server.js'
-import { prefix } from './shared-build.js'
 
 const chromiumNeeded = await needs('chromium')
 

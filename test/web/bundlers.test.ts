@@ -76,8 +76,8 @@ const patience = 300_000
 
 describeWithChromium('docs/examples/web-app in Chromium', openTab, (tab) => {
   // A copy, because the development server serves no files outside of the project.
-  beforeAll(() => {
-    project = createPackedProject('vite', 'long')
+  beforeAll(async () => {
+    project = await createPackedProject('vite', 'long')
     const path = 'node_modules/onnxruntime-web'
     cpSync(join(root, path), join(project.folder, path), { recursive: true, filter: isLoaded })
     mkdirSync(join(project.folder, 'node_modules/.bin'))

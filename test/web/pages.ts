@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { entryAliases } from '../entry-aliases.js'
-import { sharedBuild } from './shared-build.js'
+import { sharedBuild } from '../shared-build.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
