@@ -81,8 +81,9 @@ describeInBrowser('files in Chromium', (browser) => {
     const locked = { code: 'locked', message: expect.stringContaining('runs/shared') }
     await page('lockFolder', 'runs/shared')
     await page('saveStep', 'runs/shared', 1)
-    expect(await call('saveStep', '/runs/shared/', 2)).toEqual(locked)
-    expect(await call('lockFolder', 'runs/shared')).toEqual(locked)
+    // Each waits two seconds for the lock.
+    const refused = [call('saveStep', '/runs/shared/', 2), call('lockFolder', 'runs/shared')]
+    expect(await Promise.all(refused)).toEqual([locked, locked])
     expect(await call('saveStep', 'runs/other', 2)).toEqual([2])
     await page('unlockFolder', 'runs/shared')
     expect(await call('saveStep', 'runs/shared', 2)).toEqual([2, 1])
