@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { checkpointAfter, countStored, openTable, stored } from './playground-examples.js'
+import { checkpointAfter, countStored, openTable, saveOften, stored } from './playground-examples.js'
 import { freeze, hide, launchWithTabs } from './tabs.js'
 
 const settings = { epochs: '8', batch: '2' }
@@ -21,6 +21,7 @@ describeWithChromium(
         expect(await countStored(page)).toEqual(stored(0, 1))
 
         await openTable(page)
+        await saveOften(page)
         expect(await page.tab.isVisible('#unfinished')).toBe(false)
         await page.train(settings)
         await page.says(/^Training/)
@@ -42,6 +43,7 @@ describeWithChromium(
 
         // One that is forgotten.
         await openTable(next)
+        await saveOften(next)
         await next.train({ epochs: '1000', batch: '1' })
         await next.says(/^Training/)
         await hide(next.tab)
@@ -69,12 +71,14 @@ describeWithChromium(
         const wanted = [await first.claimed('base'), await first.claimed('ire')]
 
         await openTable(first)
+        await saveOften(first)
         await first.train(settings)
         await first.says(/^Training/)
         await first.tab.click('#pause')
         const second = await first.openTab() // hides the first one
         await expect.poll(() => countStored(first), { timeout: 30_000 }).toEqual(stored(1, 3))
         await openTable(second)
+        await saveOften(second)
         // The run of the first tab is in progress.
         await second.tab.waitForTimeout(2500)
         expect(await second.tab.isVisible('#unfinished')).toBe(false)

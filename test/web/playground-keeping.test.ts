@@ -8,6 +8,7 @@ import {
   drawExamples,
   openSmall,
   openTable,
+  saveOften,
   stored,
   useDigits,
 } from './playground-examples.js'
@@ -21,6 +22,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       const page = browser()
       const stepOf = async (each: typeof page) => Number(/\d+/.exec(await each.text('#progress-text')))
       await openTable(page)
+      await saveOften(page)
       const summary = await page.text('#data-summary')
       await page.train(settings)
       await page.says(/^Training/)
@@ -33,6 +35,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await page.tab.reload()
       expect(asked).toEqual(['beforeunload'])
       await page.tab.waitForSelector('#unfinished:not([hidden])')
+      await saveOften(page)
       await page.tab.click('#go-on')
       await page.says(/^Training/)
       const first = await stepOf(page)
@@ -193,6 +196,7 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
     async () => {
       const page = await browser().openTab()
       await openTable(page)
+      await saveOften(page)
       const before = await countStored(page)
       await page.train({ epochs: '1000', batch: '1' })
       await page.says(/^Training/)
