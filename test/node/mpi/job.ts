@@ -18,6 +18,8 @@ const environment = {
   OMPI_ALLOW_RUN_AS_ROOT: '1',
   OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1',
   OMPI_MCA_rmaps_base_oversubscribe: '1',
+  // A process that waits leaves its core to others.
+  OMPI_MCA_mpi_yield_when_idle: '1',
 }
 
 /** An MPI job of Node processes. */
