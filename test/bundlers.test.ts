@@ -47,7 +47,7 @@ beforeAll(async () => {
   mkdirSync(join(deployed, 'node_modules'))
   symlinkSync(join(modules, 'onnxruntime-node'), join(deployed, 'node_modules/onnxruntime-node'))
   expected = run('main.js')
-}, 120_000)
+}, 300_000)
 
 afterAll(() => {
   project.remove()

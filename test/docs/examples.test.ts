@@ -117,7 +117,7 @@ beforeAll(async () => {
   const model = join(project.folder, 'chat-adapter/SmolLM2-135M-Instruct')
   cpSync(join(root, 'test/language/golden/qwen2-genai'), model, { recursive: true })
   renameSync(join(model, 'onnx/model_q4f16.onnx'), join(model, 'onnx/model_q4.onnx'))
-}, 120_000)
+}, 300_000)
 
 afterAll(() => project.remove())
 
