@@ -68,6 +68,12 @@ export function describeWithChromium<T>(
  */
 export const swiftShaderFlag = '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension'
 
+/**
+ * Flag for V8: WebAssembly is compiled quickly and not optimized. Most pages and workers of the tests would spend more
+ * on optimizing onnxruntime than they compute.
+ */
+export const liftoffFlag = '--js-flags=--liftoff-only'
+
 /** Flags for a fake camera with moving patterns, without a permission prompt. */
 const camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
 
@@ -78,7 +84,11 @@ let shared: Promise<BrowserContext> | undefined
 
 async function startShared(): Promise<BrowserContext> {
   // Playwright's own headless mode is another one. The teardown of the run removes the profile.
-  const options = { executablePath: chromiumPath, headless: false, args: [...flags, swiftShaderFlag, ...camera] }
+  const options = {
+    executablePath: chromiumPath,
+    headless: false,
+    args: [...flags, swiftShaderFlag, ...camera, liftoffFlag],
+  }
   const profile = join(tmpdir(), `${prefix(process.ppid)}chromium-${process.pid}-${Date.now()}`)
   const context = await chromium.launchPersistentContext(profile, options)
   context.on('close', () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromium, type Page } from 'playwright-core'
 import { chromiumPath, flags } from '../../tools/chromium.js'
-import { heard, swiftShaderFlag } from './browser.js'
+import { heard, liftoffFlag, swiftShaderFlag } from './browser.js'
 
 /**
  * Starts Chromium with its normal tab behavior: background tabs are hidden. Playwright reports every page as visible
@@ -16,6 +16,7 @@ export async function launchWithTabs(more: readonly string[] = []) {
   const args = [
     ...flags,
     swiftShaderFlag,
+    liftoffFlag,
     ...more,
     '--remote-debugging-port=0',
     `--user-data-dir=${profile}`,
