@@ -13,7 +13,7 @@ import { describeProjection, type Link, predictStep, ringSeconds, type Setting, 
  * openssh-server and openssh-client.
  */
 const task = { hidden: [1024, 1024], batchSize: 256, steps: 40 }
-/** Lengths of the gradients. Three are summed in place, and the others together: `sendInBuckets`. */
+/** Lengths of the gradients. `sendInBuckets` sums the two large ones in place, and the others together. */
 const gradients = [256 * 1024, 1024, 1024 * 1024, 1024, 10 * 1024, 10]
 const calls = 3
 const links: readonly Link[] = [
