@@ -297,7 +297,7 @@ function findEmbedding(node: NodeProto, values: NamedValues): Found | undefined 
 
 function findBlockEmbedding(node: NodeProto, values: NamedValues): Found | undefined {
   const [data = '', input = '', scales = '', zeros = ''] = node.input
-  // With tied embeddings the bytes are those of the output layer, behind a Reshape.
+  // With tied embeddings the bytes are those of the output layer, after a Reshape.
   const [source, scale] = [traceTensor(values, data), traceTensor(values, scales)]
   const zeroPoints = zeros === '' ? undefined : traceTensor(values, zeros)
   const attributes = attributesOf(node)

@@ -102,7 +102,7 @@ export interface Chunk {
   readonly z: Value
   /** Slices of the tensors in `ChunkedLoss.perPosition`. */
   readonly perPosition: readonly Value[]
-  /** 1 per position, and 0 behind the last position; floats. */
+  /** 1 per position, and 0 after the last position; floats. */
   readonly isPosition: Value
   /** Scores of `ChunkedLoss.others`. */
   readonly others: readonly Value[]
@@ -235,7 +235,7 @@ function flattenRows(x: Value): Value {
   )
 }
 
-/** Joins the chunks of a stack and removes what is behind the last position. */
+/** Joins the chunks of a stack and removes what is after the last position. */
 const unstack = (stack: Value, rows: readonly number[], count: Value, shape: Value): Value =>
   op.Reshape(op.Slice(op.Reshape(stack, rows), [0], op.Reshape(count, [1]), [0]), shape)
 

@@ -1,4 +1,4 @@
-/** A range of bytes. `end` is the first byte behind it. */
+/** A range of bytes. `end` is the first byte after it. */
 export interface ByteRange {
   readonly start: number
   readonly end: number

@@ -13,7 +13,7 @@ export const summingOn = ({ adapterInfo }: GPUDevice) =>
     ? ({ part: 2 ** 15, invocations: 16 } as const)
     : ({ part: 2 ** 13, invocations: WORKGROUP } as const)
 
-/** WGSL of the first element of a part and the one behind its last, of `call.rest` parts of equal length. */
+/** WGSL of the first element of a part and the one after its last, of `call.rest` parts of equal length. */
 export const PART_RANGE = `let size = (call.count + call.rest - 1u) / call.rest;
   let start = part * size;
   let end = min(call.count, start + size);`

@@ -11,7 +11,7 @@ export const BINS = 2048
 /** Largest number of elements that are counted without a histogram in workgroup memory. */
 export const FEW = 2048
 
-/** Words of the histogram: behind its bins, the number of elements that are 0. */
+/** Words of the histogram: after its bins, the number of elements that are 0. */
 export const HISTOGRAM_WORDS = BINS + 1
 
 /**
