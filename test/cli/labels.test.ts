@@ -132,6 +132,13 @@ test('labels > lists files, writes a page with thumbnails and a recipe without t
   expect(unknown.stderr).toMatch(/^error \(invalid-option\): data.exclude: .*dark\/none\.png/m)
 })
 
+test('labels > after a training that learned nothing > a warning, which one that learned does not have', async () => {
+  const labels = async (...set: string[]) =>
+    (await run('labels', space.path('photos.json'), '--quiet', ...set.flatMap((each) => ['--set', each]))).stderr
+  expect(await labels('optimizer.lr=1e-9', 'epochs=1')).toMatch(/^warning: .*--below/m)
+  expect(await labels()).not.toContain('--below')
+})
+
 test('labels > interrupted > writes nothing; another loss is an error', async () => {
   const drop = space.path('none.json')
   const stopped = await runInterrupted(['labels', space.path('photos.json'), '--drop', drop], /^epoch 1, step 8: /m)

@@ -6,7 +6,7 @@ import { mapPaths } from '../../recipe/resolve.js'
 import { formatCount, formatNumber, formatTable } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
-import { type Io, print } from '../io.js'
+import { type Io, print, writeText } from '../io.js'
 import { writeLabelPage } from '../labels/label-page.js'
 import { type MeasuredLabels, measureLabels } from '../labels/measure-labels.js'
 import {
@@ -108,6 +108,11 @@ async function report(io: Io, recipe: Recipe, measured: MeasuredLabels, options:
     ].join('\n'),
   )
   if (interrupted) throw new Interrupted()
+  if (suspects.length > labels.length / 4)
+    writeText(
+      io.stderr,
+      `warning: more than a quarter of the labels are suspects, so the training was too short to judge them: raise epochs, or lower --below${drop === undefined ? '' : ` before you train ${drop}`}\n`,
+    )
 }
 
 /** A recipe that excludes examples, as the text of a file. */
