@@ -236,6 +236,7 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       await expect(page.says(/^Done/)).rejects.toThrow(/notes.jpg could not be read as a picture/)
       await page.tab.setInputFiles('#try-photo', files[0]!)
       await page.tab.waitForSelector('#seen-untrained meter')
+      expect(await page.text('#plan')).toMatch(/^Add more examples: some are held out/)
       await page.train({ epochs: '1' })
       await expect(page.says(/^Done/)).rejects.toThrow(/Every class has one example only: add more/)
       await page.tab.setInputFiles('#cards > li:nth-child(2) input[type=file]', page.file('more.png', png))

@@ -270,6 +270,10 @@ export class TrainingPanel {
       if (!this.#chosen.has(id)) inputById(id).valueAsNumber = value
     }
     const trained = examples - Math.round(examples * held)
+    if (trained === examples) {
+      byId('plan').textContent = 'Add more examples: some are held out, to measure how well it works on new ones.'
+      return
+    }
     const steps = inputById('epochs').valueAsNumber * Math.ceil(trained / inputById('batch').valueAsNumber)
     if (Number.isFinite(steps))
       byId('plan').textContent =
