@@ -159,6 +159,23 @@ describe('lowering for the CPU', () => {
     expect(operators).not.toContain('ReorderInput')
   })
 
+  it('the mask of Relu > one node with the same values; other comparisons and types are unchanged', async () => {
+    const x = input('x', 'float32', [8])
+    const cast = (mask: Value, to = 1) => op.Cast(mask, { to })
+    const outputs = { relu: cast(op.Greater(x, 0)), other: cast(op.Greater(x, 1)), integer: cast(op.Greater(x, 0), 6) }
+    const spec = { name: 'masks', inputs: new Map([['x', x]]), outputs: new Map(Object.entries(outputs)) }
+    const lowered = lower(spec, (await cpuTargetOf(cpu))!)
+    expect(operatorsOf(lowered).filter((name) => name === 'HardSigmoid')).toHaveLength(1)
+    expect(operatorsOf(lowered).filter((name) => name === 'Cast')).toHaveLength(2)
+    const data = Float32Array.of(-3e38, -1, -0, 0, 2 ** -124, 1e-3, 1, 3e38)
+    const feeds = { x: { dtype: 'float32' as const, dims: [8], data } }
+    const [found, expected] = [
+      await outputsOf(cpuAs('wasm'), lowered, feeds),
+      await outputsOf(cpuAs('wasm'), spec, feeds),
+    ]
+    expect(found).toEqual(expected)
+  })
+
   it('a runtime without blocked layout > no lowering', async () => {
     const without: Runtime = {
       ...cpu,

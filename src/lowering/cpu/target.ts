@@ -1,3 +1,5 @@
+import { dtypes } from '../../ir/dtype.js'
+import { constantNumber } from '../../ir/leaf.js'
 import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
@@ -5,12 +7,13 @@ import { apply } from '../../op/apply.js'
 import { unstack } from '../../op/compose/stack.js'
 import type { Definition } from '../../op/define.js'
 import type { convolution } from '../../op/definitions/convolution.js'
+import type { elementwise } from '../../op/definitions/elementwise.js'
 import { definitionOf, layout, op } from '../../op/op.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
 
 /**
  * Lowerings for onnxruntime's CPU provider: convolutions whose kernels are faster in blocked layout (see
- * `blockedLayout`). Its own optimizer converts only convolutions with constant weights.
+ * `blockedLayout`), which its own optimizer converts only if their weights are constant, and masks of Relu.
  * @param block number of channels in a block
  */
 export function cpuTarget(block: number): Target {
@@ -19,8 +22,23 @@ export function cpuTarget(block: number): Target {
       const kernels = blockKernels(x, w, attributes.group, block)
       return kernels && toPlain(blockedConv(toBlocked(x, block), kernels, bias, attributes))
     },
-  } satisfies Lowerings<typeof convolution>
+    // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
+    Cast: ([x], { to }) => {
+      const compared = to === dtypes.float32.onnx ? positiveOperand(x) : null
+      return compared && op.HardSigmoid(compared, { alpha: MASK_SLOPE, beta: 0 })
+    },
+  } satisfies Lowerings<typeof convolution & typeof elementwise>
   return { provider: 'cpu', lowerings: lowerings as unknown as Readonly<Record<string, AnyLowering>>, downlevel: {} }
+}
+
+/** Slope with which a HardSigmoid is 1 for numbers of at least 2^-124, and 0 for 0 and below. */
+const MASK_SLOPE = 2 ** 124
+
+/** The operand y of a comparison y > 0 of float32. */
+function positiveOperand({ source }: Value): Value | null {
+  if (source.kind !== 'node' || source.operator !== 'Greater') return null
+  const [y, limit] = source.inputs
+  return y?.dtype === 'float32' && constantNumber(limit) === 0 && limit?.shape?.length === 0 ? y : null
 }
 
 /** Whether a convolution is faster in blocked layout, if blocks divide its channels. */
