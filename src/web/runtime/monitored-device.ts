@@ -78,13 +78,13 @@ export class MonitoredDevice {
   /** Loss that explains a failure, if any; the browser may report it a moment later. */
   async #loss(): Promise<OnnxIreError | undefined> {
     if (!this.#error && !this.#ended)
-      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, moment))])
+      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, lossReportTimeout))])
     return this.#error
   }
 }
 
-/** Milliseconds to wait for the report of a loss after a failure. */
-const moment = 20
+/** Milliseconds to wait for the report of a loss after a failure: a busy machine takes more than a few. */
+export const lossReportTimeout = 500
 
 /** Features that onnxruntime uses if the adapter has them. */
 const features: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']

@@ -5,6 +5,7 @@ import type { MaskStats } from '../../optim/ire/mask.js'
 import type { OptimizerState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
+import { lossReportTimeout } from '../runtime/monitored-device.js'
 import { MAP_READ, USAGE } from './constants.js'
 import type { ParameterBuffers } from './parameter-buffers.js'
 import type { SharedBuffers } from './shared-buffers.js'
@@ -159,7 +160,10 @@ async function mapForReading({ lost }: Life, buffer: GPUBuffer): Promise<void> {
     await buffer.mapAsync(MAP_READ)
   } catch (cause) {
     // The event of a loss may come a moment later.
-    const loss = await Promise.race([lost, new Promise<null>((resolve) => setTimeout(resolve, 20, null))])
+    const loss = await Promise.race([
+      lost,
+      new Promise<null>((resolve) => setTimeout(resolve, lossReportTimeout, null)),
+    ])
     if (loss) throw loss
     throw new OnnxIreError('runtime', `WebGPU could not read a buffer: ${(cause as Error).message}`, { cause })
   }
