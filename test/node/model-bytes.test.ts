@@ -50,9 +50,9 @@ describe.skipIf(process.platform === 'win32')('large initializers stay in the fi
     const before = process.memoryUsage.rss()
     const read = await readModel(at('large.onnx'))
     const tensor = namedTensors(read).get('t3')!
+    expect(process.memoryUsage.rss() - before).toBeLessThan((count * length) / 2)
     copyElements(tensor, new Float32Array(length / 4))
     await writeModel(at('copy.onnx'), read)
-    expect(process.memoryUsage.rss() - before).toBeLessThan((count * length) / 2)
     expectSame(await readFile(at('copy.onnx')), await readFile(at('large.onnx')))
     for (const name of ['large.onnx', 'copy.onnx']) await rm(at(name))
   })
