@@ -1,4 +1,5 @@
 import type { Node, Value } from '../ir/value.js'
+import { getOwn } from '../util/record.js'
 import { type Code, type Emitter, type Index, natural } from './code.js'
 import { literal } from './types.js'
 
@@ -10,7 +11,7 @@ export interface Sampling {
   readonly numbers: ReadonlyMap<Node, number>
 }
 
-const attribute = ({ attributes }: Node, name: string) => attributes[name] as number
+const attribute = ({ attributes }: Node, name: string) => getOwn(attributes, name) as number
 const float = (value: number) => literal('f32', value)
 
 /** WGSL of an element of an operator's result from three random words. */

@@ -7,12 +7,12 @@ import { type Problem, sum } from './problem.js'
 
 /**
  * Checks by many samples that B g^2 of gradients against sampled targets has this mean, and their sum the sum.
- * @param positions dims of what is sampled
+ * @param given dims of x
  */
 export async function expectDiagonal(
   problem: Problem,
   data: Tensors,
-  positions: readonly number[],
+  given: readonly number[],
   diagonal: readonly number[],
 ): Promise<void> {
   const random = new Random(8)
@@ -21,7 +21,7 @@ export async function expectDiagonal(
   // Means of the values and of their squares.
   const moments = wanted.map((): [number, number] => [0, 0])
   for (let i = 0; i < rounds; i++) {
-    const { gradient, count } = await problem.sample(data, problem.draw(random, positions))
+    const { gradient, count } = await problem.sample(data, problem.draw(random, given))
     const squares = gradient.map((g) => count * g * g)
     for (const [k, value] of [...squares, sum(squares)].entries()) {
       moments[k]![0] += value / rounds

@@ -16,12 +16,6 @@ const needed = async (of: Case): Promise<{ problem: Problem; data: Tensors }> =>
   return { problem, data: Object.fromEntries(Object.entries(of.data).filter(([name]) => problem.takes.has(name))) }
 }
 
-/** Dims of z. */
-const dimsOf = ({ data: { x }, shape }: Case): readonly number[] => {
-  const [first, ...rest] = x.dims.toSpliced(-1, 1)
-  return shape?.rank === 3 && shape.heads ? [first!, classes, ...rest] : [first!, ...rest, classes]
-}
-
 const close = (actual: readonly number[], wanted: readonly number[], digits = 5) => {
   expect(actual.length).toBe(wanted.length)
   for (const [i, value] of wanted.entries()) expect(actual[i]).toBeCloseTo(value, digits)
@@ -45,7 +39,7 @@ describe.each(cases)('$name', (of) => {
 
   it('micro-batches give the loss and gradient of the batch, sampled or not', async () => {
     const { problem, data } = await needed(of)
-    const noise = problem.draw(new Random(3), dimsOf(of))
+    const noise = problem.draw(new Random(3), of.data.x.dims)
     const parts = [sliced(data, 0, 2), sliced(data, 2, 5)]
     const noises = [sliced(noise, 0, 2), sliced(noise, 2, 5)]
     const together = (results: readonly Result[], factor: (result: Result) => number, whole: Result) =>
@@ -79,7 +73,7 @@ describe.each(cases)('$name', (of) => {
     await expectDiagonal(
       problem,
       data,
-      dimsOf(of),
+      of.data.x.dims,
       Array.from({ length: features * classes }, (_, i) => {
         const [f, c] = [Math.floor(i / classes), i % classes]
         return rows.reduce((a, row, n) => a + x[n * features + f]! ** 2 * row[c]!, 0) / weight

@@ -94,11 +94,13 @@ export class Problem {
     return run(this.curvature!, { ...data, ...noise })
   }
 
-  /** @param positions dims of z */
-  draw(random: Random, positions: readonly number[]): Tensors {
+  /** @param given dims of x, whose lengths are N, T0, T1 and so on */
+  draw(random: Random, given: readonly number[]): Tensors {
     return Object.fromEntries(
       this.noise.map(({ name, value, distribution }) => {
-        const dims = value.shape!.map((dim, axis) => (typeof dim === 'number' ? dim : positions[axis]!))
+        const dims = value.shape!.map((dim) =>
+          typeof dim === 'number' ? dim : given[dim === 'N' ? 0 : 1 + Number(dim.slice(1))]!,
+        )
         return [name, float(dims, random.fill(new Float64Array(sizeOf(dims)), distribution))]
       }),
     )
