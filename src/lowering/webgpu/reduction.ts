@@ -36,8 +36,8 @@ function logSumExp(x: Value, axes: Value | null, keepdims: boolean): Value {
 }
 
 /**
- * Cumulative sum or product by doubling: pass k adds to each element the one 2^k positions before it, or the neutral
- * element. Returns null if the length is unknown.
+ * Builds a cumulative sum or product by doubling: pass k combines each element with the one 2^k positions before it, or
+ * with the neutral element. Returns null if the length is unknown.
  */
 export function accumulate(
   combine: (a: Value, b: Value) => Value,
