@@ -88,12 +88,13 @@ export class Playground {
     await this.says(/^Choose a story/)
   }
 
-  /** Waits until the status line matches; rejects on an unexpected error. */
+  /** Waits until the status line matches; rejects on an unexpected error, unless a later action is still running. */
   async says(wanted: RegExp): Promise<string> {
     const found = await this.tab.waitForFunction(
       ({ source, flags }) => {
         const { textContent, dataset } = document.getElementById('status')!
-        return (new RegExp(source, flags).test(textContent!) || dataset['kind'] === 'error') && textContent
+        const failed = dataset['kind'] === 'error' && document.body.getAttribute('aria-busy') !== 'true'
+        return (new RegExp(source, flags).test(textContent!) || failed) && textContent
       },
       { source: wanted.source, flags: wanted.flags },
       { timeout: patience },
