@@ -10,7 +10,7 @@ import { OnnxIreError } from '../util/errors.js'
  * Distribution of a noise input that the host fills: independent standard samples of the `Random` method of this name
  * (`huber` with its delta; `uniform` in [0, 1)).
  */
-export type NoiseDistribution = 'uniform' | 'gumbel' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
+export type NoiseDistribution = 'uniform' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
 
 /**
  * Loss that training minimizes, built onto the outputs of a model. Created by `crossEntropy`, `mse` and the like; any

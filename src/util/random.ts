@@ -11,7 +11,7 @@ export interface RandomState {
 }
 
 /** Distribution of random numbers: the name of a method of `Random`, or Huber's with its delta. */
-export type RandomDistribution = 'uniform' | 'normal' | 'gumbel' | 'logistic' | 'sign' | { readonly huber: number }
+export type RandomDistribution = 'uniform' | 'normal' | 'logistic' | 'sign' | { readonly huber: number }
 
 /**
  * Seeded random number generator (xoroshiro128+ from pure-rand): the same seed gives the same numbers. Not for
@@ -72,16 +72,6 @@ export class Random {
   /** Samples a standard normal number, by Box and Muller: sqrt(-2 ln u) cos(2 pi v). */
   normal(): number {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform())
-  }
-
-  /**
-   * Samples a standard Gumbel number, -ln(-ln u): the arg-max of logits + Gumbel noise is a sample of their softmax.
-   * Always finite.
-   */
-  gumbel(): number {
-    let u = this.uniform()
-    while (u === 0) u = this.uniform()
-    return -Math.log(-Math.log(u))
   }
 
   /**

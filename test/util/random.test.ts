@@ -63,23 +63,6 @@ describe('Random', () => {
     expect(Math.abs(mean(normal))).toBeLessThan(0.015)
     expect(Math.abs(variance(normal) - 1)).toBeLessThan(0.02)
     expect(Math.abs(mean(normal.map((x) => x ** 4)) - 3)).toBeLessThan(0.15)
-    const gumbel = random.fill(new Float32Array(n), 'gumbel')
-    expect(Math.abs(mean(gumbel) - 0.5772156649)).toBeLessThan(0.02)
-    expect(Math.abs(variance(gumbel) - Math.PI ** 2 / 6)).toBeLessThan(0.05)
-    expect(gumbel.every(Number.isFinite)).toBe(true)
-  })
-
-  test('the arg-max of logits plus Gumbel noise samples their softmax', () => {
-    const random = new Random(13)
-    const logits = [0, 1, -1]
-    const counts = [0, 0, 0]
-    const n = 30_000
-    for (let i = 0; i < n; i++) {
-      const noisy = logits.map((x) => x + random.gumbel())
-      counts[noisy.indexOf(Math.max(...noisy))]! += 1
-    }
-    const total = logits.reduce((sum, x) => sum + Math.exp(x), 0)
-    for (const [i, x] of logits.entries()) expect(Math.abs(counts[i]! / n - Math.exp(x) / total)).toBeLessThan(0.015)
   })
 
   test('a logit plus logistic noise is above 0 with its probability', () => {
