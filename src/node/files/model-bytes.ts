@@ -5,7 +5,7 @@ import { maxModelBytes } from '../../onnx/model.js'
 import { type ByteRange, type ModelFile, minFileBytes } from '../../onnx/proto/model-file.js'
 import { readOccurrences } from '../../onnx/proto/wire.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { openRegularFile, readError } from './files.js'
+import { codeOf, openRegularFile, readError } from './files.js'
 
 /** The bytes of a model's file, and those that remain in it. */
 type ModelBytes = Pick<ModelFile, 'bytes' | 'unread'>
@@ -16,9 +16,12 @@ type ModelBytes = Pick<ModelFile, 'bytes' | 'unread'>
  * replaced, so everything is read.
  */
 export async function readModelBytes(path: string): Promise<ModelBytes> {
-  const models = await listModels(path)
-  const advice = models.length > 0 ? `; name a file in it: ${models.join(', ')}` : ', which holds no .onnx file'
-  const file = await openRegularFile('model', path, { EISDIR: `it is a folder${advice}` })
+  const file = await openRegularFile('model', path).catch(async (error: OnnxIreError) => {
+    if (codeOf(error.cause) !== 'EISDIR') throw error
+    const models = await listModels(path)
+    const advice = models.length > 0 ? `; name a file in it: ${models.join(', ')}` : ', which holds no .onnx file'
+    throw readError('model', path, error.cause, { EISDIR: `it is a folder${advice}` })
+  })
   try {
     const { size } = await file.stat()
     if (size > maxModelBytes) {
@@ -37,7 +40,7 @@ export async function readModelBytes(path: string): Promise<ModelBytes> {
   }
 }
 
-/** Paths of the models in a folder, and where folders of transformers.js have them; none for a file. */
+/** Paths of the models in a folder, and in the folders in it where transformers.js has them. */
 async function listModels(path: string): Promise<string[]> {
   const places = ['', 'onnx', 'model/onnx'].map(async (place) => {
     const names = await readdir(join(path, place)).catch((): string[] => [])
