@@ -9,14 +9,11 @@ import { webgpu as target } from '../../src/lowering/webgpu/target.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
+import { normal } from '../train/problem.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
 import { cpu, distance, outputsOf } from './providers.js'
 
-const noise = (...dims: number[]): Tensor => ({
-  dtype: 'float32',
-  dims,
-  data: new Random(3).fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal'),
-})
+const noise = (...dims: number[]): Tensor => normal(new Random(3), dims)
 const longs = (...numbers: number[]): Tensor => tensorFrom('int64', [numbers.length], numbers)
 
 /** A Loop over one state of the shape of `initial`. */

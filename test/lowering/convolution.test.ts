@@ -8,6 +8,7 @@ import { webgpu as target } from '../../src/lowering/webgpu/target.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
+import { normal } from '../train/problem.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
 import { cpu, distance, outputsOf } from './providers.js'
 
@@ -112,12 +113,6 @@ const forms: Readonly<Record<string, Form>> = {
   groups: { x: [2, 6, 9, 8], w: [8, 3, 3, 3], attributes: { group: 2 }, becomes: 'Conv' },
 }
 
-const noise = (random: Random, dims: readonly number[]) => ({
-  dtype: 'float32' as const,
-  dims,
-  data: random.fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal'),
-})
-
 function built({ x, w, attributes, open = [], bias, newer }: Form): { spec: GraphSpec; feeds: Tensors } {
   const random = new Random(5)
   const names = ['x', 'w', ...(bias ? ['b'] : [])]
@@ -141,7 +136,7 @@ function built({ x, w, attributes, open = [], bias, newer }: Form): { spec: Grap
       inputs: new Map(names.map((name, i) => [name, values[i]!])),
       outputs: new Map([['y', newer ? op.RMSNormalization(y, op.ReduceSum(y, [0, 1, 2], { keepdims: 0 })) : y]]),
     },
-    feeds: Object.fromEntries(names.map((name, i) => [name, noise(random, dims[i]!)])),
+    feeds: Object.fromEntries(names.map((name, i) => [name, normal(random, dims[i]!)])),
   }
 }
 
@@ -206,7 +201,7 @@ onCpuAndGpu('a convolution that picks taps on WebGPU', (on) => {
       const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
       expect(found).toContain('Gather')
       expect(found).not.toContain('Conv')
-      const feeds = { x: noise(new Random(6), x) }
+      const feeds = { x: normal(new Random(6), x) }
       const expected = await outputsOf(cpu, spec, feeds)
       expect(await outputsOf(on().runtime, spec, feeds)).toEqual(expected)
     },
@@ -294,7 +289,7 @@ onCpuAndGpu('a transposed convolution on WebGPU', (on) => {
       }
       const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
       expect(found.filter((name) => !['Reshape', 'Unsqueeze'].includes(name)).join(' ')).toBe(becomes)
-      const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, noise(random, shape)]))
+      const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, normal(random, shape)]))
       const expected = await outputsOf(cpu, spec, feeds)
       const { runtime, within } = on()
       expect(distance(await outputsOf(runtime, spec, feeds), expected)).toBeLessThan(within(1e-5, 1e-4))

@@ -11,14 +11,11 @@ import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
+import { normal } from '../train/problem.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
 
 const random = new Random(5)
-const noise = (...dims: number[]): Tensor => ({
-  dtype: 'float32',
-  dims,
-  data: random.fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal'),
-})
+const noise = (...dims: number[]): Tensor => normal(random, dims)
 
 type Attributes = NonNullable<Parameters<typeof op.Conv>[3]>
 
