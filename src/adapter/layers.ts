@@ -90,7 +90,7 @@ type Found = Omit<AdaptableLayer, 'module' | 'isDefault' | 'node' | 'operator'> 
 
 /**
  * Lists the layers of a model that an adapter can change: products with a stored weight (MatMul, Gemm, FusedMatMul,
- * MatMulNBits, behind DequantizeLinear, Cast, Transpose or Reshape), convolutions, and embeddings.
+ * MatMulNBits; also through DequantizeLinear, Cast, Transpose or Reshape), convolutions, and embeddings.
  * Layers in bodies of If, Loop and Scan are included unless several bodies have tensors of the same name; those in
  * functions are not: see `inlineFunctions`.
  *

@@ -122,7 +122,7 @@ export class FactorMerge {
     return { name, places, dims: [N!, K!], axis: 1, blockSize: blockSize!, toStored: (elements) => elements }
   }
 
-  /** The scales of a weight behind DequantizeLinear. */
+  /** The scales by which DequantizeLinear multiplies a weight. */
   #findLinearScales(layer: Layer, nodes: readonly NodeProto[]): Scales | string {
     const source = layer.source!
     const dequantized = new Set(

@@ -49,13 +49,13 @@ export interface WeightSource {
 /** The longest chain of nodes between a stored weight and its layer. */
 const maxChain = 16
 
-/** Finds the stored floating-point weight behind a value, which may be dequantized or cast on the way. */
+/** Finds the stored weight that a floating-point value is computed from, dequantized or cast on the way. */
 export function findWeight(values: NamedValues, name: string): WeightSource | undefined {
   const source = traceTensor(values, name)
   return source && isFloat(source.dtype) ? source : undefined
 }
 
-/** Finds the stored tensor behind a value: itself, or through Identity, Cast, Transpose, Reshape, DequantizeLinear. */
+/** Finds the stored tensor that a value is or is computed from, by Identity, Cast, Transpose, Reshape, DequantizeLinear. */
 export function traceTensor(values: NamedValues, name: string): WeightSource | undefined {
   const chain: NodeProto[] = []
   let at = name

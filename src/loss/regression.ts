@@ -252,7 +252,7 @@ function skipExp(output: Value): Value {
 /** Loss of every element of an output y, by its target t. */
 interface ElementLoss {
   readonly name: string
-  /** Finds y behind the output. Default: the output. */
+  /** Finds the value y that the output is computed from. Default: the output. */
   find?(output: Value): Value
   value(y: Value, t: Value): Value
   /** Prediction of the target, for metrics. Default y. */

@@ -44,7 +44,7 @@ function tileOf(length: number, most: number): number {
   return best
 }
 
-/** A kernel of a sum of products, and of the elementwise operators behind it up to `root`. */
+/** A kernel of a sum of products, and of the elementwise operators that follow it, up to `root`. */
 function contractionKernels(
   memory: Memory,
   node: Node,
@@ -210,7 +210,7 @@ function fresh({ emitter }: KernelWriter, variable: string): Code {
   return { text: `${variable}_`, depth: emitter.depth }
 }
 
-/** A kernel of a reduction, and of the elementwise operators behind it up to `root`. */
+/** A kernel of a reduction, and of the elementwise operators that follow it, up to `root`. */
 function reductionKernels(
   memory: Memory,
   node: Node,
