@@ -6,7 +6,7 @@
 export type { InputShapes, MissingLength } from './analysis/inspect/apply-shapes.js'
 export type { ModelPort } from './analysis/inspect/contents.js'
 export { type Inspection, type InspectOptions, inspectModel, type StepCost } from './analysis/inspect/inspect.js'
-export type { Layer } from './analysis/inspect/layers.js'
+export type { LayerReport } from './analysis/inspect/layers.js'
 export type { RunMemory } from './analysis/inspect/run-memory.js'
 export type { TensorReport } from './analysis/inspect/tensors.js'
 export type { Operations, StepMemory } from './analysis/inspect/training-step.js'

@@ -14,8 +14,8 @@ export interface Contraction {
   readonly n: number
   /** Lengths of the axes of k. */
   readonly k: readonly number[]
-  readonly left: Operand
-  readonly right: Operand
+  readonly left: Factor
+  readonly right: Factor
   /** The position in the result. */
   index(b: Code, m: Code, n: Code): Index
   /** The element of the result from the sum. */
@@ -23,7 +23,7 @@ export interface Contraction {
 }
 
 /** One factor of a contraction, at row or column `i`. */
-interface Operand {
+interface Factor {
   element(b: Code, i: Code, k: readonly Code[]): Code
   /**
    * Four elements in a row of memory, from a position that is a multiple of four along `axis`; undefined if they are
@@ -45,7 +45,7 @@ const operand = (
   indexOf: (b: Code, i: Code, k: readonly Code[]) => Index,
   i: number | undefined,
   k: number,
-): Operand => ({
+): Factor => ({
   element: (b, at, ks) => writer.element(value, indexOf(b, at, ks)),
   vector: (b, at, ks, axis) => {
     const along = axis === 'i' ? i : k

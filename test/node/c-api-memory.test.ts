@@ -18,7 +18,7 @@ const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
  * Runs a program in a separate process, with `device` a WebGPU device whose calls are checked, and returns its output.
  */
 async function child(program: string) {
-  const source = `const { Engine } = await import(${JSON.stringify(`${dist}node/c-api/engine.js`)})
+  const source = `const { CApiEngine } = await import(${JSON.stringify(`${dist}node/c-api/engine.js`)})
     const { library } = await import(${JSON.stringify(`${dist}node/c-api/library.js`)})
     const { nativeDevice } = await import(${JSON.stringify(`${dist}node/c-api/device.js`)})
     const { ort } = await import(${JSON.stringify(`${dist}node/c-api/ort.js`)})
@@ -33,7 +33,7 @@ async function child(program: string) {
         if (status !== null) throw new Error(at(2, 'str', ['void *'])(status))
       },
     }
-    const engine = new Engine(ort(), provider, { threads: 1, blocking: false })
+    const engine = new CApiEngine(ort(), provider, { threads: 1, blocking: false })
     const device = nativeDevice(engine, () => {})
     const model = Uint8Array.from(${JSON.stringify(Array.from(heavy(3)))})
     const square = (n, value) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(value) })

@@ -12,7 +12,7 @@ import { noTensorsError } from '../../train/model/trainable.js'
 import { findSharedTensors, type SharedTensor } from '../../train/model/untie-tensors.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
-import { type Layer, listLayers } from './layers.js'
+import { type LayerReport, listLayers } from './layers.js'
 import { modelBytes } from './run-memory.js'
 import { attempt, type Failure, reportTensors, type TensorReport } from './tensors.js'
 import {
@@ -55,7 +55,7 @@ export interface Inspection extends ModelContents {
    */
   readonly batch: { readonly fixed: number; readonly obstacle: Failure | null } | null
   /** All operators in the order of the graph; biases and norms are part of their layer. */
-  readonly layers: readonly Layer[]
+  readonly layers: readonly LayerReport[]
   readonly cost: StepCost
 }
 

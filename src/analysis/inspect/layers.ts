@@ -10,7 +10,7 @@ import { formatUnknown } from './apply-shapes.js'
 import { varyingNodes, type Work } from './work.js'
 
 /** An operator that reads weights, with its separate bias and norm; or an operator without weights. */
-export interface Layer {
+export interface LayerReport {
   /** Name derived from the names of the weights, else the node's name. */
   readonly name: string
   readonly operators: readonly string[]
@@ -36,7 +36,12 @@ interface LayerDraft {
  * @param trained names of the trainable tensors
  * @param work operations of the forward pass of `examples` examples, if known
  */
-export function listLayers(graph: Graph, trained: ReadonlySet<string>, work: Work | null, examples: number): Layer[] {
+export function listLayers(
+  graph: Graph,
+  trained: ReadonlySet<string>,
+  work: Work | null,
+  examples: number,
+): LayerReport[] {
   const outputs = [...graph.outputs.values()]
   const all = withBodies(outputs)
   const varying = new Set(varyingNodes(all, ({ source }) => source.kind === 'parameter'))
@@ -68,7 +73,7 @@ function describeLayer(
   { nodes, weights, parameters, trainable }: LayerDraft,
   work: Work | null,
   examples: number,
-): Layer {
+): LayerReport {
   const shape = nodes.at(-1)!.outputs[0]?.shape
   const known = work !== null && !nodes.some((node) => work.unknown.includes(node))
   return {

@@ -5,8 +5,8 @@ import { type GenerateOptions, TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { usageError } from '../errors.js'
+import { dtypeOption, openLanguageModel, withAdapter } from '../inputs/open-language-model.js'
 import { type Io, print, writeText } from '../io.js'
-import { dtypeOption, openChat, withAdapter } from '../language/open-chat.js'
 import {
   type CliProvider,
   createRuntime,
@@ -72,7 +72,7 @@ Examples:
     )
     .action(async (folder: string, options: Options) => {
       if (options.compare && options.adapter === undefined) usageError(command, '--compare needs --adapter')
-      const base = await openChat(folder, options.dtype)
+      const base = await openLanguageModel(folder, options.dtype)
       const tuned =
         options.adapter === undefined ? base : await withAdapter(io, base, options.adapter, options.anyBase ?? false)
       const runtime = await createRuntime(options.provider, options.threads)

@@ -3,15 +3,15 @@ import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
 import { formatBytes, formatNumber, formatTable } from '../format.js'
+import { dtypeOption, openLanguageModel } from '../inputs/open-language-model.js'
 import { type Io, print } from '../io.js'
-import { dtypeOption, openChat } from '../language/open-chat.js'
-import { formatShown, showExamples } from '../language/show-examples.js'
-import { type TuneMethod, tuneMethods } from '../language/tuning-data.js'
 import { formatExamples, jsonOption, parseFraction, parseNonNegativeInteger, parsePositiveInteger } from '../options.js'
 import type { ImageReport } from '../prepare/image-set.js'
 import { runPreparation } from '../prepare/preparation.js'
 import { prepareCifar, prepareImages } from '../prepare/prepare-images.js'
 import { prepareText, type TextReport } from '../prepare/prepare-text.js'
+import { type TuningMethod, tuningMethods } from '../tuning/chat-tuning-data.js'
+import { formatShown, showExamples } from '../tuning/show-examples.js'
 
 interface CommonOptions {
   readonly output: string
@@ -189,7 +189,7 @@ function defineCifar(prepare: Command, io: Io): void {
 
 interface ShowOptions {
   readonly dtype?: string
-  readonly method?: TuneMethod
+  readonly method?: TuningMethod
   readonly examples: number
   readonly length: number
   readonly loss: 'assistant' | 'all'
@@ -207,7 +207,7 @@ function defineShow(data: Command, io: Io): void {
       new Option(
         '--method <method>',
         'as in tune chat (default: dpo if all rows have a rejected answer, else sft)',
-      ).choices(tuneMethods),
+      ).choices(tuningMethods),
     )
     .option('--examples <n>', 'number of examples to show', parsePositiveInteger, 3)
     .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
@@ -217,7 +217,7 @@ function defineShow(data: Command, io: Io): void {
     .addOption(jsonOption())
     .addHelpText('after', formatExamples('onnx-ire data show SmolLM2-135M-Instruct support.jsonl'))
     .action(async (folder: string, path: string, { dtype, json, ...options }: ShowOptions) => {
-      const chat = await openChat(folder, dtype)
+      const chat = await openLanguageModel(folder, dtype)
       const shown = showExamples(await readJsonRows(path), chat, options)
       print(io, shown, json, () => formatShown(shown))
     })

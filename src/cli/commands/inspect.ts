@@ -5,7 +5,7 @@ import type { InputShapes, MissingLength } from '../../analysis/inspect/apply-sh
 import type { ModelPort } from '../../analysis/inspect/contents.js'
 import type { Inspection, StepCost } from '../../analysis/inspect/inspect.js'
 import { inspectModel } from '../../analysis/inspect/inspect.js'
-import type { Layer } from '../../analysis/inspect/layers.js'
+import type { LayerReport } from '../../analysis/inspect/layers.js'
 import { totalBytes } from '../../analysis/inspect/run-memory.js'
 import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
@@ -245,7 +245,7 @@ function formatLayers({ layers, cost }: Inspection, all: boolean): string {
 }
 
 /** The operators of a layer: `Conv, BatchNormalization`, or `Conv and 3 more`. */
-const formatOperatorNames = ({ operators }: Layer): string =>
+const formatOperatorNames = ({ operators }: LayerReport): string =>
   operators.length > 2 ? `${operators[0]} and ${operators.length - 1} more` : operators.join(', ')
 
 function formatShare(flops: number | null, { forward }: StepCost): string {

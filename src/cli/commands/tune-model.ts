@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { dtypeOption } from '../inputs/open-language-model.js'
 import type { Io } from '../io.js'
-import { dtypeOption } from '../language/open-chat.js'
 import {
   parseFraction,
   parseList,
@@ -16,9 +16,9 @@ import {
   formatModelPlan,
   formatModelResult,
   type ModelTask,
+  type ModelTuningRequest,
   prepareModelTuning,
   runModelTuning,
-  type TuneModelRequest,
 } from '../tuning/tune-model.js'
 
 /** Defines `onnx-ire tune classify`, `embed` and `image`. */
@@ -140,7 +140,7 @@ function parseChannels(text: string): number[] {
   throw new InvalidArgumentError('It must be three numbers, separated by commas.')
 }
 
-function run<Request extends TuneModelRequest>(
+function run<Request extends ModelTuningRequest>(
   command: Command,
   io: Io,
   options: Options<Request>,
@@ -149,7 +149,7 @@ function run<Request extends TuneModelRequest>(
   return runTuneCommand(command, io, options, {
     async prepare(given) {
       const request = { ...options, ...given } as unknown as Omit<Request, 'folder' | 'data' | 'model'> &
-        TuneModelRequest
+        ModelTuningRequest
       return prepareModelTuning(request, await prepare(request))
     },
     formatPlan: formatModelPlan,

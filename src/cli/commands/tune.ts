@@ -1,11 +1,17 @@
 import { type Command, Option } from 'commander'
 import { formatNumber } from '../format.js'
+import { dtypeOption } from '../inputs/open-language-model.js'
 import type { Io } from '../io.js'
-import { dtypeOption } from '../language/open-chat.js'
-import { formatPlan, prepareTuning, runTuning, type TuneRequest, type TuneResult } from '../language/tune-chat.js'
-import { tuneMethods } from '../language/tuning-data.js'
 import { parseFraction, parseNonNegativeInteger, parsePositiveInteger, parsePositiveNumber } from '../options.js'
 import { addAdapterOptions } from '../tuning/adapter-options.js'
+import { tuningMethods } from '../tuning/chat-tuning-data.js'
+import {
+  type ChatTuningRequest,
+  type ChatTuningResult,
+  formatChatPlan,
+  prepareChatTuning,
+  runChatTuning,
+} from '../tuning/tune-chat.js'
 import {
   addTuneOptions,
   formatTuningResult,
@@ -15,7 +21,7 @@ import {
 } from '../tuning/tune-command.js'
 import { defineModelTuning } from './tune-model.js'
 
-type Options = Omit<TuneRequest, 'folder' | 'data' | 'output' | 'resume'> & TuneOptions
+type Options = Omit<ChatTuningRequest, 'folder' | 'data' | 'output' | 'resume'> & TuneOptions
 
 /** Defines `onnx-ire tune`. */
 export function defineTune(program: Command, io: Io): void {
@@ -42,7 +48,7 @@ Examples:
       new Option(
         '--method <method>',
         'sft learns answers; dpo and orpo learn to prefer chosen to rejected answers (default: dpo if all rows have both, else sft)',
-      ).choices(tuneMethods),
+      ).choices(tuningMethods),
     )
     .option(
       '--beta <b>',
@@ -120,16 +126,16 @@ Examples:
     )
     .action((folder: string, data: string, options: Options) =>
       runTuneCommand(chat, io, options, {
-        prepare: (request) => prepareTuning({ ...options, ...request, folder, data }),
-        formatPlan,
-        run: runTuning,
-        formatResult,
+        prepare: (request) => prepareChatTuning({ ...options, ...request, folder, data }),
+        formatPlan: formatChatPlan,
+        run: runChatTuning,
+        formatResult: formatChatResult,
       }),
     )
   defineModelTuning(tune, io)
 }
 
-function formatResult(result: TuneResult): string {
+function formatChatResult(result: ChatTuningResult): string {
   const samples = result.samples.map(
     ({ prompt, before, after }) => `user:   ${prompt}\nbefore: ${before}\nafter:  ${after}\n`,
   )

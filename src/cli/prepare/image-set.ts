@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord } from '../../util/record.js'
-import type { Part, Preparation, Report } from './preparation.js'
+import type { Preparation, PreparedPart, Report } from './preparation.js'
 
 /** Images of one size with class numbers: [n, rows, columns, channels] in bytes. */
 interface ImagePart {
@@ -52,7 +52,7 @@ export function makeImagePart(
   channels: number,
   classes: number,
   make: () => Promise<ImagePart>,
-): Promise<Part<ImageStatistics>> {
+): Promise<PreparedPart<ImageStatistics>> {
   return preparation.makePart(name, async () => {
     const { pixels, labels } = await make()
     const perClass = new Array<number>(classes).fill(0)

@@ -19,7 +19,7 @@ export interface Report {
 }
 
 /** A finished part: its files by name, and the facts about it that later steps need. */
-export interface Part<Info> {
+export interface PreparedPart<Info> {
   readonly files: Readonly<Record<string, FileSummary>>
   readonly info: Info
 }
@@ -77,9 +77,9 @@ export class Preparation {
   async makePart<Info>(
     name: string,
     make: () => Promise<{ readonly files: Readonly<Record<string, Uint8Array>>; readonly info: Info }>,
-  ): Promise<Part<Info>> {
+  ): Promise<PreparedPart<Info>> {
     const record = join(this.#parts, `${name}.json`)
-    const stored = parseOrNull(await readOrNull(record)) as Part<Info> | null // written below
+    const stored = parseOrNull(await readOrNull(record)) as PreparedPart<Info> | null // written below
     if (stored && (await this.#areIntact(this.#parts, stored.files))) {
       this.#reused++
       return stored

@@ -12,7 +12,7 @@ import { Random } from '../../util/random.js'
 import { emptyRecord } from '../../util/record.js'
 import { prepareOutputs } from '../outputs.js'
 import type { Monitor } from './preparation.js'
-import { type Part, Preparation, preparedFiles, type Report, sha256 } from './preparation.js'
+import { Preparation, type PreparedPart, preparedFiles, type Report, sha256 } from './preparation.js'
 
 /** Options of `prepareText`. */
 export interface TextOptions extends DocumentOptions {
@@ -200,13 +200,13 @@ async function encodeCorpus(
   section: Section,
   monitor: Monitor,
 ) {
-  const parts: Part<PartInfo>[] = []
+  const parts: PreparedPart<PartInfo>[] = []
   for (let position: Position | null = { file: 0, document: 0 }; position; ) {
     const name: string = `${section.name}-${String(parts.length).padStart(5, '0')}`
     const from: Position = position
     const random = new Random(section.seed).stream('validation').stream(name)
     const isValidation = () => section.share === 1 || (section.share > 0 && random.uniform() < section.share)
-    const part: Part<PartInfo> = await preparation.makePart(name, () =>
+    const part: PreparedPart<PartInfo> = await preparation.makePart(name, () =>
       encodePart(name, corpus, from, encoder, section, isValidation, monitor),
     )
     parts.push(part)

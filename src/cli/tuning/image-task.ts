@@ -15,10 +15,10 @@ import { readModel, writeModel } from '../../node/files/model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { predictClasses } from './samples.js'
-import type { ModelTask, TuneModelRequest } from './tune-model.js'
+import type { ModelTask, ModelTuningRequest } from './tune-model.js'
 
 /** Options of `tune image`. */
-export interface ImageRequest extends TuneModelRequest {
+export interface ImageRequest extends ModelTuningRequest {
   readonly model: string
   readonly folder: string
   /** Side of the square input; default: that of the model. */

@@ -15,12 +15,12 @@ import { listInputs } from '../../onnx/import/declarations.js'
 import type { PassOptions } from '../../train/model/repeat-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
-import { openChat } from '../language/open-chat.js'
+import { openLanguageModel } from '../inputs/open-language-model.js'
 import { compareEmbeddings, predictClasses } from './samples.js'
-import type { ModelTask, TuneModelRequest } from './tune-model.js'
+import type { ModelTask, ModelTuningRequest } from './tune-model.js'
 
 /** Options of the tasks with text. */
-interface TextRequest extends TuneModelRequest {
+interface TextRequest extends ModelTuningRequest {
   readonly folder: string
   readonly data: string
   readonly dtype?: string
@@ -154,7 +154,7 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
 
 /** Reads a model with its tokenizer. Throws `invalid-model` if it has an input that texts do not fill. */
 async function openEncoder({ folder, dtype }: TextRequest): Promise<LanguageModel> {
-  const encoder = await openChat(folder, dtype)
+  const encoder = await openLanguageModel(folder, dtype)
   const other = listInputs(encoder.model.proto).find(({ name = '' }) => !textInputs.includes(name))
   if (other === undefined) return encoder
   throw new OnnxIreError(

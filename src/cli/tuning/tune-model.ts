@@ -34,7 +34,7 @@ import { type TrackingOptions, trainResumably } from './train-resumably.js'
 import { formatTuningResult } from './tune-command.js'
 
 /** Options that the fine-tunings of every task share. */
-export interface TuneModelRequest extends TrackingOptions, NewAdapterOptions {
+export interface ModelTuningRequest extends TrackingOptions, NewAdapterOptions {
   readonly output: string
   /** Default: 'lora' if an option of an adapter is given, otherwise 'none'. */
   readonly adapter?: NewAdapterKind
@@ -75,7 +75,7 @@ export interface ModelTask {
 }
 
 /** Plan of a fine-tuning. */
-interface ModelPlan {
+interface ModelTuningPlan {
   readonly task: ModelTask['task']
   readonly model: string
   readonly about: string
@@ -97,7 +97,7 @@ interface ModelPlan {
 }
 
 interface ModelTuningResult {
-  readonly plan: ModelPlan
+  readonly plan: ModelTuningPlan
   readonly step: number
   readonly interrupted: boolean
   readonly before: Measures | null
@@ -107,18 +107,18 @@ interface ModelTuningResult {
 
 /** A task with its plan. */
 interface PreparedModelTuning {
-  readonly request: TuneModelRequest
+  readonly request: ModelTuningRequest
   readonly task: ModelTask
   readonly train: Dataset
   readonly validation: Dataset | undefined
   /** Numbers of the examples whose predictions are shown: held-out ones, if there are. */
   readonly sampled: readonly number[]
   readonly options: Omit<TrainerOptions, 'runtime'>
-  readonly plan: ModelPlan
+  readonly plan: ModelTuningPlan
 }
 
 /** Makes the plan of a task. */
-export async function prepareModelTuning(request: TuneModelRequest, task: ModelTask): Promise<PreparedModelTuning> {
+export async function prepareModelTuning(request: ModelTuningRequest, task: ModelTask): Promise<PreparedModelTuning> {
   const { batchSize, seed } = request
   const adapter = readNewAdapter(kindOf(request), request, seed)
   const parts = request.validation > 0 ? splitIndices(task.data, { validation: request.validation, seed }) : undefined
@@ -184,7 +184,7 @@ const spread = (examples: Uint32Array, count: number): number[] =>
   )
 
 /** The kind of the adapter of a request. */
-const kindOf = (request: TuneModelRequest): NewAdapterKind =>
+const kindOf = (request: ModelTuningRequest): NewAdapterKind =>
   request.adapter ?? (listGiven(request).length > 0 ? 'lora' : 'none')
 
 /** Learning rates of factors are ten times those of matrices: Liu et al. (2022) train (IA)^3 with 3e-3. */
@@ -265,7 +265,7 @@ export async function runModelTuning(
 }
 
 /** The plan as text. */
-export function formatModelPlan(plan: ModelPlan): string {
+export function formatModelPlan(plan: ModelTuningPlan): string {
   const { model, about, examples, heldOut, adapter, trainable, parameters, steps, batchSize, optimizer } = plan
   const { memory, outputs } = plan
   const share = ((100 * trainable) / parameters).toFixed(2)

@@ -5,9 +5,9 @@ import { checkFeed, checkFeeds } from '../../runtime/feeds.js'
 import { type CompileHints, disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
-import type { Engine, OutputTarget } from './engine.js'
-import type { Session } from './session.js'
-import { Value } from './value.js'
+import type { CApiEngine, OutputTarget } from './engine.js'
+import type { OrtSession } from './session.js'
+import { OrtValue } from './value.js'
 
 /**
  * Whether tensors of a type can be in device memory: strings cannot, and onnxruntime has no kernel that copies packed
@@ -19,11 +19,11 @@ const canBeOnDevice = (dtype: DType) => dtypes[dtype].bits >= 8
 class NativeTensor implements DeviceTensor {
   readonly dtype: DType
   readonly dims: readonly number[]
-  readonly engine: Engine
-  readonly #value: Value
+  readonly engine: CApiEngine
+  readonly #value: OrtValue
   #released = false
 
-  constructor(engine: Engine, value: Value) {
+  constructor(engine: CApiEngine, value: OrtValue) {
     this.engine = engine
     this.#value = value
     this.dtype = value.dtype
@@ -33,7 +33,7 @@ class NativeTensor implements DeviceTensor {
   /**
    * onnxruntime's value, for calls on `engine`; `what` names the tensor in messages. Throws `invalid-data`, `runtime`.
    */
-  value(engine: Engine, what: string): Value {
+  value(engine: CApiEngine, what: string): OrtValue {
     if (this.engine !== engine) throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
     if (this.#released) throw new OnnxIreError('runtime', `${what}: this device tensor was released`)
     return this.#value
@@ -59,7 +59,7 @@ interface NativeDevice extends Device {
 }
 
 /** Creates the device of an engine; `alive` throws once its runtime is disposed. */
-export function nativeDevice(engine: Engine, alive: () => void): NativeDevice {
+export function nativeDevice(engine: CApiEngine, alive: () => void): NativeDevice {
   return {
     async compile(model, keepOnDevice, hints) {
       alive()
@@ -85,8 +85,8 @@ export function nativeDevice(engine: Engine, alive: () => void): NativeDevice {
 }
 
 function deviceProgram(
-  engine: Engine,
-  session: Session,
+  engine: CApiEngine,
+  session: OrtSession,
   keepOnDevice: (output: string) => boolean,
   alive: () => void,
 ): NativeProgram {
@@ -107,7 +107,7 @@ function deviceProgram(
       const host: Record<string, Tensor> = emptyRecord()
       const device: Record<string, DeviceTensor> = emptyRecord()
       for (const [i, result] of results.entries()) {
-        if (result instanceof Value) device[outputNames[i]!] = new NativeTensor(engine, result)
+        if (result instanceof OrtValue) device[outputNames[i]!] = new NativeTensor(engine, result)
         else host[outputNames[i]!] = result
       }
       return { host, device }
@@ -120,10 +120,10 @@ function deviceProgram(
 }
 
 /** Returns the feeds in the order of the model's inputs. Throws `invalid-data` naming the input. */
-function orderFeeds(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor | Value)[] {
+function orderFeeds(engine: CApiEngine, { inputs }: OrtSession, feeds: Feeds): (Tensor | OrtValue)[] {
   const known = new Set(inputs.map(({ name }) => name))
   const onHost: Record<string, Tensor> = emptyRecord()
-  const onDevice = new Map<string, Value>()
+  const onDevice = new Map<string, OrtValue>()
   for (const [name, feed] of Object.entries(feeds)) {
     // checkFeeds reports names that the model does not have.
     if ('data' in feed || !known.has(name)) onHost[name] = feed as Tensor
@@ -142,7 +142,7 @@ function orderFeeds(engine: Engine, { inputs }: Session, feeds: Feeds): (Tensor 
   })
 }
 
-function valueOfTensor(engine: Engine, tensor: DeviceTensor, what: string): Value {
+function valueOfTensor(engine: CApiEngine, tensor: DeviceTensor, what: string): OrtValue {
   if (tensor instanceof NativeTensor) return tensor.value(engine, what)
   throw new OnnxIreError('invalid-data', `${what}: the tensor belongs to another device`)
 }

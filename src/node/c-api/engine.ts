@@ -9,8 +9,8 @@ import type { NodeOptions, SessionOptions } from '../runtime/options.js'
 import { Handle } from './library.js'
 import { type Ort, OrtFailure, readAddress } from './ort.js'
 import { cpuMemory, isDeviceLost, type Provider } from './provider.js'
-import { type Invoke, Session } from './session.js'
-import type { Value } from './value.js'
+import { type Invoke, OrtSession } from './session.js'
+import type { OrtValue } from './value.js'
 
 import { tensorOf } from './value.js'
 
@@ -21,7 +21,7 @@ interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worke
 }
 
 /** Engines of this thread that have not been closed. */
-const engines = new Set<Engine>()
+const engines = new Set<CApiEngine>()
 let prepared = false
 
 /**
@@ -43,9 +43,9 @@ export type OutputTarget = 'host' | 'device' | Tensor
 
 /**
  * onnxruntime with one provider, called through its C API. Calls are executed one at a time in the order they were
- * made. Tensors are positional: inputs as `Session.inputs`, outputs as `Session.outputs`.
+ * made. Tensors are positional: inputs as `OrtSession.inputs`, outputs as `OrtSession.outputs`.
  */
-export class Engine {
+export class CApiEngine {
   readonly #ort: Ort
   readonly #invoke: Invoke
   /** Creates new session options for each session: a provider may count the sessions that share options. */
@@ -53,8 +53,8 @@ export class Engine {
   readonly #host: Handle
   readonly #memory: Handle
   readonly #copies: Copies
-  readonly #sessions = new Set<Session>()
-  readonly #values = new Set<Value>()
+  readonly #sessions = new Set<OrtSession>()
+  readonly #values = new Set<OrtValue>()
   readonly #calls = new SerialQueue()
   /** Whether a call is in native code or about to enter it. */
   #busy = false
@@ -84,11 +84,11 @@ export class Engine {
     this.#copies = new Copies(ort, this.#invoke, () => createOptions({ threads: 1 }), this.#host.address)
   }
 
-  compile(model: Uint8Array, hints: CompileHints = {}): Promise<Session> {
+  compile(model: Uint8Array, hints: CompileHints = {}): Promise<OrtSession> {
     // A copy: the caller may change its bytes before onnxruntime has read them.
     const bytes = hints.transfer ? model : model.slice()
     return this.#queue('onnxruntime rejected the model', async () => {
-      const session = await Session.create(this.#ort, this.#invoke, this.#options(hints), bytes)
+      const session = await OrtSession.create(this.#ort, this.#invoke, this.#options(hints), bytes)
       this.#sessions.add(session)
       return session
     })
@@ -96,10 +96,10 @@ export class Engine {
 
   /** Runs a session. Outputs on the host are returned as tensors, outputs on the device as values. */
   run(
-    session: Session,
-    feeds: readonly (Tensor | Value)[],
+    session: OrtSession,
+    feeds: readonly (Tensor | OrtValue)[],
     targets: readonly OutputTarget[],
-  ): Promise<(Tensor | Value)[]> {
+  ): Promise<(Tensor | OrtValue)[]> {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
       const places = targets.map((target) => (target === 'host' ? host : target === 'device' ? memory : target))
@@ -114,27 +114,27 @@ export class Engine {
     })
   }
 
-  upload(tensor: Tensor): Promise<Value> {
+  upload(tensor: Tensor): Promise<OrtValue> {
     return this.#queue('onnxruntime could not copy to the device', async () =>
       this.#trackOnDevice(await this.#copies.to(this.#memory.address, tensor)),
     )
   }
 
-  download(value: Value): Promise<Tensor> {
+  download(value: OrtValue): Promise<Tensor> {
     return this.#queue('onnxruntime could not copy from the device', async () =>
       this.#moveToHost(await this.#copies.to(this.#host.address, value)),
     )
   }
 
   /** Frees a value on the device. */
-  free(value: Value): Promise<void> {
+  free(value: OrtValue): Promise<void> {
     return this.#queue('onnxruntime could not free a tensor', () => {
       value.release()
       this.#values.delete(value)
     })
   }
 
-  release(session: Session): Promise<void> {
+  release(session: OrtSession): Promise<void> {
     return this.#queue('onnxruntime could not free a session', () => {
       session.release()
       this.#sessions.delete(session)
@@ -168,12 +168,12 @@ export class Engine {
     engines.delete(this)
   }
 
-  #trackOnDevice(value: Value): Value {
+  #trackOnDevice(value: OrtValue): OrtValue {
     this.#values.add(value)
     return value
   }
 
-  #moveToHost(value: Value): Tensor {
+  #moveToHost(value: OrtValue): Tensor {
     try {
       return tensorOf(this.#ort, value)
     } finally {
@@ -291,7 +291,7 @@ class Copies {
   readonly #invoke: Invoke
   readonly #options: () => Handle
   readonly #hostMemory: bigint
-  readonly #sessions = new Map<DType, Session>()
+  readonly #sessions = new Map<DType, OrtSession>()
 
   constructor(ort: Ort, invoke: Invoke, options: () => Handle, hostMemory: bigint) {
     this.#ort = ort
@@ -301,16 +301,16 @@ class Copies {
   }
 
   /** Copies `source` to the memory `memory`. Throws `OrtFailure`. */
-  async to(memory: bigint, source: Tensor | Value): Promise<Value> {
+  async to(memory: bigint, source: Tensor | OrtValue): Promise<OrtValue> {
     const session = await this.#session(source.dtype)
     const [copy] = await session.run(this.#invoke, this.#hostMemory, [source], [memory])
     return copy!
   }
 
-  async #session(dtype: DType): Promise<Session> {
+  async #session(dtype: DType): Promise<OrtSession> {
     const known = this.#sessions.get(dtype)
     if (known) return known
-    const session = await Session.create(this.#ort, this.#invoke, this.#options(), identityModel(dtype))
+    const session = await OrtSession.create(this.#ort, this.#invoke, this.#options(), identityModel(dtype))
     this.#sessions.set(dtype, session)
     return session
   }

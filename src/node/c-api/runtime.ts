@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { HelperThreads } from '../runtime/helper-threads.js'
 import { coreCount, type NodeOptions, type SessionOptions } from '../runtime/options.js'
 import { nativeDevice } from './device.js'
-import { Engine } from './engine.js'
+import { CApiEngine } from './engine.js'
 import { ort } from './ort.js'
 import { type CudaOptions, cpuProvider, cudaProvider } from './provider.js'
 
@@ -58,7 +58,7 @@ export function cApi(options: CApiOptions = {}): Runtime {
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
   const chosen = provider === 'cuda' ? cudaProvider(device, options.cuda ?? {}) : cpuProvider
   const native = ort()
-  const engine = new Engine(native, chosen, { ...options, threads, blocking })
+  const engine = new CApiEngine(native, chosen, { ...options, threads, blocking })
   const manner = blocking ? 'blocking' : 'thread pool'
   const description = `onnxruntime ${native.version} through its C API, ${chosen.name}, ${threads} thread${threads === 1 ? '' : 's'}, ${manner}`
   const helpers = resident ? undefined : new HelperThreads(threads)
@@ -70,7 +70,7 @@ const cApiOptions: Readonly<Record<keyof CApiOptions, true>> = {
   ...{ graphOptimizationLevel: true, telemetry: true, session: true },
 }
 
-/** The session options that `Engine` passes to onnxruntime. */
+/** The session options that `CApiEngine` passes to onnxruntime. */
 const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
   ...{ interOpNumThreads: true, executionMode: true, enableCpuMemArena: true, enableMemPattern: true, extra: true },
   ...{ optimizedModelFilePath: true, enableProfiling: true, profileFilePrefix: true, logId: true },
@@ -80,7 +80,7 @@ const sessionOptions: Readonly<Record<keyof SessionOptions, true>> = {
 function runtime(
   description: string,
   provider: 'cpu' | 'cuda',
-  engine: Engine,
+  engine: CApiEngine,
   resident: boolean,
   helpers: HelperThreads | undefined,
 ): Runtime {

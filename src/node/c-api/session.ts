@@ -3,7 +3,7 @@ import type { InputInfo } from '../../runtime/feeds.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './library.js'
 import { type Call, type Ort, readAddress, readInt32 } from './ort.js'
-import { elementType, hostValue, type Owner, Value, valueAt } from './value.js'
+import { elementType, hostValue, OrtValue, type Owner, valueAt } from './value.js'
 
 /** Calls a slow function of onnxruntime, synchronously or off the event loop. */
 export type Invoke = <A extends unknown[]>(call: Call<A>, ...args: A) => void | Promise<void>
@@ -14,7 +14,7 @@ const tensorType = 1
  * A compiled model and the I/O binding of its runs. One run at a time. After `release` the session stays open until its
  * last device tensor is freed, because its provider owns their memory.
  */
-export class Session implements Owner {
+export class OrtSession implements Owner {
   readonly inputs: readonly InputInfo[]
   readonly outputs: readonly InputInfo[]
   readonly #ort: Ort
@@ -27,7 +27,7 @@ export class Session implements Owner {
    * Compiles a model, whose bytes must not change meanwhile, and releases `options`. Throws `OrtFailure` with
    * onnxruntime's message, and `runtime` for inputs and outputs that are not tensors.
    */
-  static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<Session> {
+  static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<OrtSession> {
     const out = new BigUint64Array(1)
     try {
       await options.during(() => invoke(ort.CreateSessionFromArray, ort.env, model, model.length, options.address, out))
@@ -36,7 +36,7 @@ export class Session implements Owner {
     }
     const handle = new Handle('session', out[0]!, ort.ReleaseSession)
     try {
-      return new Session(ort, handle)
+      return new OrtSession(ort, handle)
     } catch (error) {
       handle.release()
       throw error
@@ -75,20 +75,20 @@ export class Session implements Owner {
   async run(
     invoke: Invoke,
     hostMemory: bigint,
-    feeds: readonly (Tensor | Value)[],
+    feeds: readonly (Tensor | OrtValue)[],
     targets: readonly (bigint | Tensor)[],
-    separate?: (shared: Value, output: number) => Value | Promise<Value>,
-  ): Promise<(Value | undefined)[]> {
+    separate?: (shared: OrtValue, output: number) => OrtValue | Promise<OrtValue>,
+  ): Promise<(OrtValue | undefined)[]> {
     const ort = this.#ort
     const binding = this.#binding.address
-    const own: Value[] = []
+    const own: OrtValue[] = []
     try {
       const wrap = (tensor: Tensor) => {
         const value = hostValue(ort, hostMemory, tensor)
         own.push(value)
         return value
       }
-      const fed = feeds.map((feed) => (feed instanceof Value ? feed : wrap(feed)))
+      const fed = feeds.map((feed) => (feed instanceof OrtValue ? feed : wrap(feed)))
       for (const [i, value] of fed.entries()) ort.BindInput(binding, this.inputs[i]!.name, value.address)
       for (const [i, target] of targets.entries()) {
         const { name } = this.outputs[i]!
@@ -107,14 +107,14 @@ export class Session implements Owner {
     }
   }
 
-  #collect(binding: bigint, targets: readonly (bigint | Tensor)[]): (Value | undefined)[] {
+  #collect(binding: bigint, targets: readonly (bigint | Tensor)[]): (OrtValue | undefined)[] {
     const ort = this.#ort
     const count = new BigUint64Array(1)
     const list = readAddress((out) => ort.GetBoundOutputValues(binding, ort.allocator, out, count))
     if (list === 0n) return []
     const addresses = ort.addresses(list, Number(count[0]))
     ort.AllocatorFree(ort.allocator, list)
-    const values: (Value | undefined)[] = []
+    const values: (OrtValue | undefined)[] = []
     try {
       for (const [i, address] of addresses.entries()) {
         if (typeof targets[i] === 'bigint') values.push(valueAt(ort, address, this))
@@ -156,9 +156,9 @@ export class Session implements Owner {
 
 /** Replaces outputs that share elements with a feed or another output. Releases all outputs on failure. */
 async function separateOutputs(
-  feeds: readonly Value[],
-  outputs: (Value | undefined)[],
-  separate: (shared: Value, output: number) => Value | Promise<Value>,
+  feeds: readonly OrtValue[],
+  outputs: (OrtValue | undefined)[],
+  separate: (shared: OrtValue, output: number) => OrtValue | Promise<OrtValue>,
 ) {
   const seen = new Set(feeds.map(({ elements }) => elements))
   seen.delete(0n)

@@ -11,7 +11,7 @@ export interface Owner {
 }
 
 /** An OrtValue that holds a tensor. */
-export class Value extends Handle {
+export class OrtValue extends Handle {
   readonly dtype: DType
   readonly dims: readonly number[]
   readonly #ort: Ort
@@ -55,12 +55,12 @@ interface Type {
 }
 
 /** Wraps the OrtValue at `address`, which `owner` created. */
-export function valueAt(ort: Ort, address: bigint, owner: Owner): Value {
-  return new Value(ort, address, typeOf(ort, address), owner)
+export function valueAt(ort: Ort, address: bigint, owner: Owner): OrtValue {
+  return new OrtValue(ort, address, typeOf(ort, address), owner)
 }
 
 /** Creates a value over the elements of a host tensor without a copy; strings are copied. */
-export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: Tensor): Value {
+export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: Tensor): OrtValue {
   const shape = BigInt64Array.from(dims, BigInt)
   const type = dtypes[dtype].onnx
   const make = (memory: TypedArray | null) => {
@@ -69,7 +69,7 @@ export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: T
         ? ort.CreateTensorAsOrtValue(ort.allocator, shape, shape.length, type, out)
         : ort.CreateTensorWithDataAsOrtValue(hostMemory, memory, memory.byteLength, shape, shape.length, type, out),
     )
-    return new Value(ort, address, { dtype, dims }, new Memory(memory))
+    return new OrtValue(ort, address, { dtype, dims }, new Memory(memory))
   }
   if (!isStrings(data)) return make(data.length === 0 ? null : copyIfResizable(data))
   if (data.some((text) => text.includes('\0')))
@@ -80,7 +80,7 @@ export function hostValue(ort: Ort, hostMemory: bigint, { dtype, dims, data }: T
 }
 
 /** Copies a value in host memory to a tensor. */
-export function tensorOf(ort: Ort, value: Value): Tensor {
+export function tensorOf(ort: Ort, value: OrtValue): Tensor {
   const { dtype, dims } = value
   const { array, bits } = dtypes[dtype]
   const count = sizeOf(dims)
@@ -115,7 +115,7 @@ export function elementType(ort: Ort, info: bigint): DType {
   return dtype
 }
 
-function stringsOf(ort: Ort, value: Value, count: number): string[] {
+function stringsOf(ort: Ort, value: OrtValue, count: number): string[] {
   if (count === 0) return []
   const bytes = new Uint8Array(Number(readAddress((out) => ort.GetStringTensorDataLength(value.address, out))))
   const offsets = new BigUint64Array(count)

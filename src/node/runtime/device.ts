@@ -6,7 +6,7 @@ import { checkDeviceType, identityModel, readOutputNames } from '../../runtime/o
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord } from '../../util/record.js'
-import type { Engine, Operand, Session, TensorHandle } from './engine.js'
+import type { Engine, Session, SessionTensor, TensorHandle } from './engine.js'
 
 /** Handle of a tensor in an engine's device memory. */
 class NodeTensor implements DeviceTensor {
@@ -102,7 +102,7 @@ export class NodeDevice implements Device {
     this.#engine.free(tensor.handle).catch(() => {})
   }
 
-  #outputs({ outputNames }: Session, results: readonly Operand[]): DeviceOutputs {
+  #outputs({ outputNames }: Session, results: readonly SessionTensor[]): DeviceOutputs {
     const host: Record<string, Tensor> = emptyRecord()
     const device: Record<string, DeviceTensor> = emptyRecord()
     for (const [i, name] of outputNames.entries()) {
@@ -113,7 +113,7 @@ export class NodeDevice implements Device {
     return { host, device }
   }
 
-  #operands({ inputs }: Session, feeds: Feeds): Operand[] {
+  #operands({ inputs }: Session, feeds: Feeds): SessionTensor[] {
     checkFeedNames(inputs, feeds)
     return inputs.map((info) => {
       const given = feeds[info.name]!

@@ -17,7 +17,7 @@ export interface TensorHandle {
 }
 
 /** Input or output of a session. */
-export type Operand = Tensor | TensorHandle
+export type SessionTensor = Tensor | TensorHandle
 
 /** Options of compiling a model. */
 export interface CompileOptions {
@@ -40,7 +40,7 @@ export interface CompileOptions {
  */
 export interface Engine {
   compile(model: Uint8Array, options?: CompileOptions): Promise<Session>
-  run(id: number, inputs: readonly Operand[]): Promise<Operand[]>
+  run(id: number, inputs: readonly SessionTensor[]): Promise<SessionTensor[]>
   release(id: number): Promise<void>
   /** Frees a device tensor. */
   free(handle: number): Promise<void>

@@ -7,7 +7,7 @@ import { fromOrtTensor } from '../../runtime/ort.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
-import type { CompileOptions, Engine, Operand, Session, TensorHandle } from './engine.js'
+import type { CompileOptions, Engine, Session, SessionTensor, TensorHandle } from './engine.js'
 import { requirePackage } from './packages.js'
 
 type Ort = typeof import('onnxruntime-node')
@@ -54,7 +54,7 @@ export class LocalEngine implements Engine {
     })
   }
 
-  run(id: number, inputs: readonly Operand[]): Promise<Operand[]> {
+  run(id: number, inputs: readonly SessionTensor[]): Promise<SessionTensor[]> {
     return this.#queue(async () => {
       const { ort, session } = this.#sessions.get(id)!
       const feeds = inputs.map((input, i) => {

@@ -1,5 +1,5 @@
 import { isCpuRefusal } from '../../runtime/ort.js'
-import type { CompileOptions, Engine, Operand, Session } from './engine.js'
+import type { CompileOptions, Engine, Session, SessionTensor } from './engine.js'
 
 /** An engine that forbids nodes on the CPU, and names them when it refuses a model. */
 export class StrictEngine implements Engine {
@@ -21,7 +21,7 @@ export class StrictEngine implements Engine {
     }
   }
 
-  run(id: number, inputs: readonly Operand[]): Promise<Operand[]> {
+  run(id: number, inputs: readonly SessionTensor[]): Promise<SessionTensor[]> {
     return this.#engine.run(id, inputs)
   }
 

@@ -1,13 +1,13 @@
 import type { TransferListItem, Worker } from 'node:worker_threads'
 import { dtypes } from '../../ir/dtype.js'
 import { type ErrorCode, OnnxIreError } from '../../util/errors.js'
-import type { CompileOptions, Engine, Operand, Session } from './engine.js'
+import type { CompileOptions, Engine, Session, SessionTensor } from './engine.js'
 import { ExitGuard } from './exit-guard.js'
 
 /** A call to the worker. */
 type Work =
   | { readonly kind: 'compile'; readonly model: Uint8Array; readonly how: CompileOptions }
-  | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly Operand[] }
+  | { readonly kind: 'run'; readonly id: number; readonly inputs: readonly SessionTensor[] }
   | { readonly kind: 'release'; readonly id: number }
   | { readonly kind: 'free'; readonly handle: number }
   | { readonly kind: 'close' }
@@ -24,7 +24,7 @@ export interface Failure {
 
 /** Result of a call, or its failure. */
 export type Reply =
-  | { readonly call: number; readonly value: Session | Operand[] | undefined }
+  | { readonly call: number; readonly value: Session | SessionTensor[] | undefined }
   | { readonly call: number; readonly failure: Failure }
 
 /** Milliseconds that an exiting process waits for the current run. */
@@ -58,7 +58,7 @@ export class WorkerEngine implements Engine {
     return this.#call({ kind: 'compile', model: new Uint8Array(bytes), how }, [bytes])
   }
 
-  run(id: number, inputs: readonly Operand[]): Promise<Operand[]> {
+  run(id: number, inputs: readonly SessionTensor[]): Promise<SessionTensor[]> {
     const transfer: ArrayBuffer[] = []
     const sent = inputs.map((input) => {
       if ('handle' in input) return input

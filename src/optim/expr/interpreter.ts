@@ -1,6 +1,6 @@
 import type { FloatArray } from '../../ir/float-array.js'
 import type { Formula, Op } from './expr.js'
-import { type Arrays, type Call, type Kernel, linearize, type Program, type Scalars } from './program.js'
+import { type Arrays, type FormulaCall, type FormulaProgram, type Kernel, linearize, type Scalars } from './program.js'
 
 /** Elements per chunk: its registers, 4 KiB each, fit the first-level cache. */
 const CHUNK = 512
@@ -31,7 +31,12 @@ export function interpret(formula: Formula): Kernel {
 }
 
 /** Computes the values that are the same for all elements. */
-function prepare({ values, uniform }: Program, registers: readonly Float64Array[], scalars: Scalars, n: number): void {
+function prepare(
+  { values, uniform }: FormulaProgram,
+  registers: readonly Float64Array[],
+  scalars: Scalars,
+  n: number,
+): void {
   for (let i = 0; i < values.length; i++) {
     if (!uniform[i]) continue
     const value = values[i]!
@@ -42,7 +47,7 @@ function prepare({ values, uniform }: Program, registers: readonly Float64Array[
 }
 
 function compute(
-  { values, uniform }: Program,
+  { values, uniform }: FormulaProgram,
   registers: readonly Float64Array[],
   arrays: Arrays,
   from: number,
@@ -56,7 +61,7 @@ function compute(
   }
 }
 
-const call = ({ op, operands }: Call, y: Float64Array, registers: readonly Float64Array[], n: number): void =>
+const call = ({ op, operands }: FormulaCall, y: Float64Array, registers: readonly Float64Array[], n: number): void =>
   loops[op](y, registers[operands[0]!]!, registers[operands.at(-1)!]!, n)
 
 function load(register: Float64Array, array: FloatArray | Uint8Array, from: number, n: number): void {

@@ -14,10 +14,10 @@ export type Sums = Readonly<Record<string, number>>
 export type Kernel = (arrays: Arrays, scalars: Scalars) => Sums
 
 /** One value of a program. */
-export type Value = Exclude<ExprNode, { kind: 'call' }> | Call
+export type FormulaValue = Exclude<ExprNode, { kind: 'call' }> | FormulaCall
 
 /** A value computed from earlier values. */
-export interface Call {
+export interface FormulaCall {
   readonly kind: 'call'
   readonly op: Op
   /** Indices of earlier values. */
@@ -25,8 +25,8 @@ export interface Call {
 }
 
 /** A formula as a list of values in order of computation. Equal expressions are one value. */
-export interface Program {
-  readonly values: readonly Value[]
+export interface FormulaProgram {
+  readonly values: readonly FormulaValue[]
   /** Whether a value is the same for all elements, by index. */
   readonly uniform: readonly boolean[]
   /** Index of the value of each output. */
@@ -35,15 +35,15 @@ export interface Program {
   readonly squares: Readonly<Record<string, number>>
 }
 
-const programs = new WeakMap<Formula, Program>()
+const programs = new WeakMap<Formula, FormulaProgram>()
 
 /**
  * Converts a formula to a program. Structurally equal expressions become one value, even if they are different objects.
  */
-export function linearize(formula: Formula): Program {
+export function linearize(formula: Formula): FormulaProgram {
   const known = programs.get(formula)
   if (known) return known
-  const values: Value[] = []
+  const values: FormulaValue[] = []
   const uniform: boolean[] = []
   const byExpr = new Map<Expr, number>()
   const byKey = new Map<string, number>()
@@ -51,7 +51,7 @@ export function linearize(formula: Formula): Program {
     const known = byExpr.get(expr)
     if (known !== undefined) return known
     const { node } = expr
-    const value: Value = node.kind === 'call' ? { ...node, operands: node.operands.map(indexOf) } : node
+    const value: FormulaValue = node.kind === 'call' ? { ...node, operands: node.operands.map(indexOf) } : node
     const key = keyOf(value)
     let index = byKey.get(key)
     if (index === undefined) {
@@ -70,5 +70,5 @@ export function linearize(formula: Formula): Program {
 }
 
 /** Equal values have equal keys. JSON does not distinguish infinity from NaN, nor -0 from 0. */
-const keyOf = (value: Value): string =>
+const keyOf = (value: FormulaValue): string =>
   value.kind !== 'constant' ? JSON.stringify(value) : Object.is(value.value, -0) ? '-0' : `${value.value}`

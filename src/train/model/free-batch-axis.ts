@@ -14,7 +14,7 @@ import { cloneNode } from '../../op/inline.js'
 import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { fixedBatchSize } from '../micro-batches.js'
-import { Insertion, type Operand } from './insertion.js'
+import { Insertion, type NamedValue } from './insertion.js'
 import { declareDims } from './replace-head.js'
 
 /** A model that takes any number of examples, and how it was changed. */
@@ -361,7 +361,7 @@ class Rewriter {
     node: Node,
     inputs: readonly (Value | null)[],
     index: number,
-    { value, name }: Operand,
+    { value, name }: NamedValue,
     { nodes }: Insertion,
     how: string,
   ): readonly (Value | null)[] {
@@ -382,7 +382,7 @@ class Rewriter {
     throw refusal(`${describe(node)} depends on it, and is in a function or has the form of an old operator set`)
   }
 
-  #operand = (node: Node, index: number, value: Value): Operand => ({
+  #operand = (node: Node, index: number, value: Value): NamedValue => ({
     value,
     name: this.#protoOf(node, index).input[index]!,
   })

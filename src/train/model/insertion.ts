@@ -8,7 +8,7 @@ import { apply } from '../../op/apply.js'
 import { definitionOf } from '../../op/op.js'
 
 /** A value of the new graph, and its name in the file. */
-export interface Operand {
+export interface NamedValue {
   readonly value: Value
   readonly name: string
 }
@@ -24,14 +24,18 @@ export class Insertion {
     this.#taken = taken
   }
 
-  constant(list: readonly number[]): Operand {
+  constant(list: readonly number[]): NamedValue {
     const value = int64s(list)
     const t = toTensorProto('', (value.source as { tensor: Parameters<typeof toTensorProto>[1] }).tensor)
     const attribute = [create('AttributeProto', { name: 'value', type: attributeTypes.tensor, t })]
     return { value, name: this.#add('Constant', [], attribute) }
   }
 
-  apply(operator: string, operands: readonly Operand[], attributes: Readonly<Record<string, number>> = {}): Operand {
+  apply(
+    operator: string,
+    operands: readonly NamedValue[],
+    attributes: Readonly<Record<string, number>> = {},
+  ): NamedValue {
     const inputs = operands.map(({ value }) => value)
     const [value] = apply({ operator, definition: definitionOf(operator), inputs, attributes })
     const attribute = Object.entries(attributes).map(([name, value]) => intAttribute(name, value))
@@ -39,13 +43,13 @@ export class Insertion {
   }
 
   /** The list with the length of axis `from` of an operand at position `at`. */
-  shapeLike(like: Operand, from: number, list: readonly number[], at = from): Operand {
+  shapeLike(like: NamedValue, from: number, list: readonly number[], at = from): NamedValue {
     const length = this.apply('Gather', [this.apply('Shape', [like]), this.constant([from])], { axis: 0 })
     const parts = [list.slice(0, at), list.slice(at + 1)].map((part) => (part.length > 0 ? [this.constant(part)] : []))
     return this.apply('Concat', [...parts[0]!, length, ...parts[1]!], { axis: 0 })
   }
 
-  #add(opType: string, operands: readonly Operand[], attribute: NodeProto['attribute']): string {
+  #add(opType: string, operands: readonly NamedValue[], attribute: NodeProto['attribute']): string {
     let name = this.#prefix
     for (let n = 1; this.#taken.has(name); n++) name = `${this.#prefix}_${n}`
     this.#taken.add(name)

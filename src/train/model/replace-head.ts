@@ -142,9 +142,9 @@ function findHead(output: Value, name: string): Head {
   )
 }
 
-type Layer = Pick<Head, 'weight' | 'weightAxis' | 'bias'>
+type HeadLayer = Pick<Head, 'weight' | 'weightAxis' | 'bias'>
 
-function layerOf(node: Node): Layer | undefined {
+function layerOf(node: Node): HeadLayer | undefined {
   const [, weight, third] = node.inputs
   if (weight?.source.kind !== 'parameter' || weight.shape!.length < 2) return undefined
   const bias = third?.source.kind === 'parameter' ? third : undefined
@@ -167,7 +167,7 @@ function layerOf(node: Node): Layer | undefined {
  */
 function findClassBias(
   bias: Value | undefined,
-  { weight, weightAxis }: Layer,
+  { weight, weightAxis }: HeadLayer,
   operator: string,
 ): { readonly value: Value; readonly axis: number } | undefined {
   if (!bias) return undefined

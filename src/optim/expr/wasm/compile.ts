@@ -1,7 +1,7 @@
 import { type FloatArray, viewFloats } from '../../../ir/float-array.js'
 import type { WasmMemory } from '../../../ir/wasm-memory.js'
 import type { Formula, Op } from '../expr.js'
-import { type Kernel, linearize, type Value } from '../program.js'
+import { type FormulaValue, type Kernel, linearize } from '../program.js'
 import {
   type Bytes,
   code,
@@ -153,7 +153,7 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
     ...code('i32.add'),
   ]
 
-  const codeOf = (value: Value): number[] => {
+  const codeOf = (value: FormulaValue): number[] => {
     if (value.kind === 'scalar') return [...i32(0), ...memory(vector.splatFrom, places.scalars[value.name]!)]
     if (value.kind === 'constant') return splat(value.value, vector)
     if (value.kind === 'call')

@@ -20,8 +20,8 @@ import {
   type NewAdapterKind,
   type NewAdapterOptions,
   readNewAdapter,
-} from '../tuning/adapter-options.js'
-import { countElements } from '../tuning/tune-model.js'
+} from './adapter-options.js'
+import { countElements } from './tune-model.js'
 
 /** Options about what of a chat model is trained. */
 export interface ChatAdapterRequest extends NewAdapterOptions {

@@ -12,7 +12,7 @@ export const dtypeOption = (): Option =>
   )
 
 /** Reads a language model. */
-export const openChat = (folder: string, dtype: string | undefined): Promise<LanguageModel> =>
+export const openLanguageModel = (folder: string, dtype: string | undefined): Promise<LanguageModel> =>
   readLanguageModel(modelFolder(folder), { dtype: dtype as LanguageDtype | undefined })
 
 /** Reads an adapter and inserts it into a language model. */

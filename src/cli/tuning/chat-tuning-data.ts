@@ -7,14 +7,14 @@ import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 
 /** Ways of learning: from answers (supervised fine-tuning), or from pairs of a chosen and a rejected answer. */
-export const tuneMethods = ['sft', 'dpo', 'orpo'] as const
-export type TuneMethod = (typeof tuneMethods)[number]
+export const tuningMethods = ['sft', 'dpo', 'orpo'] as const
+export type TuningMethod = (typeof tuningMethods)[number]
 
-/** Options about the data of a tuning. */
-export interface TuningDataRequest {
+/** Options about the data of a fine-tuning of a chat model. */
+export interface ChatTuningDataRequest {
   readonly data: string
   /** Default: 'dpo' if every row has a rejected answer, otherwise 'sft'. */
-  readonly method?: TuneMethod
+  readonly method?: TuningMethod
   readonly length: number
   /** Tokens that 'sft' learns. */
   readonly loss: 'assistant' | 'all'
@@ -28,9 +28,9 @@ export interface TuningDataRequest {
   readonly seed: number
 }
 
-/** Data of a tuning. */
-export interface TuningData {
-  readonly method: TuneMethod
+/** Data of a fine-tuning of a chat model. */
+export interface ChatTuningData {
+  readonly method: TuningMethod
   readonly train: ChatData | PreferenceData
   readonly validation: ChatData | PreferenceData | undefined
   /** Rows held out for validation. */
@@ -40,7 +40,7 @@ export interface TuningData {
 }
 
 /** Reads and encodes data, and holds out a random share. Throws `invalid-data` naming the row; `invalid-option`. */
-export async function readTuningData(request: TuningDataRequest, chat: LanguageModel): Promise<TuningData> {
+export async function readChatTuningData(request: ChatTuningDataRequest, chat: LanguageModel): Promise<ChatTuningData> {
   const rows = await readJsonRows(request.data)
   const { length, loss, batchSize, seed } = request
   const heldOut = Math.min(Math.round(request.validation * rows.length), rows.length - 1)
@@ -68,7 +68,7 @@ export async function readTuningData(request: TuningDataRequest, chat: LanguageM
 }
 
 /** The method that fits all rows. Throws `invalid-data` if only some have a rejected answer. */
-export function findMethod(rows: readonly unknown[]): TuneMethod {
+export function findMethod(rows: readonly unknown[]): TuningMethod {
   const isPair = rows.map((row, i) => {
     const parsed = parseChatRow(row, i + 1)
     return parsed.kind === 'completion' && parsed.rejected !== undefined

@@ -25,14 +25,13 @@ import { evaluateModel } from '../../train/evaluate.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatCount, formatNumber } from '../format.js'
+import { openLanguageModel } from '../inputs/open-language-model.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { extractAdapter } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
-import { type TrackingOptions, trainResumably } from '../tuning/train-resumably.js'
-import { checkMergeable } from '../tuning/tune-model.js'
 import {
   type ChatAdapter,
   type ChatAdapterRequest,
@@ -42,8 +41,14 @@ import {
   takeTrained,
   toWrittenForm,
 } from './chat-adapter.js'
-import { openChat } from './open-chat.js'
-import { readTuningData, type TuneMethod, type TuningData, type TuningDataRequest } from './tuning-data.js'
+import {
+  type ChatTuningData,
+  type ChatTuningDataRequest,
+  readChatTuningData,
+  type TuningMethod,
+} from './chat-tuning-data.js'
+import { type TrackingOptions, trainResumably } from './train-resumably.js'
+import { checkMergeable } from './tune-model.js'
 
 /**
  * Tokens that are computed at once by default. Quantized weights are converted once for each micro-batch, so small ones
@@ -55,14 +60,14 @@ const tokensAtOnce = 1024
  * Learning rates of AdamW. Those of matrices are ten times those of full fine-tuning, those of factors ten times those
  * of matrices: Liu et al. (2022) train (IA)^3 with 3e-3.
  */
-const learningRates: Readonly<Record<ChatAdapter['trains'], Readonly<Record<TuneMethod, number>>>> = {
+const learningRates: Readonly<Record<ChatAdapter['trains'], Readonly<Record<TuningMethod, number>>>> = {
   weights: { sft: 2e-5, dpo: 1e-6, orpo: 8e-6 },
   matrices: { sft: 2e-4, dpo: 1e-5, orpo: 8e-5 },
   factors: { sft: 2e-3, dpo: 1e-4, orpo: 8e-4 },
 }
 
 /** A fine-tuning of a chat model. */
-export interface TuneRequest extends TuningDataRequest, TrackingOptions, ChatAdapterRequest {
+export interface ChatTuningRequest extends ChatTuningDataRequest, TrackingOptions, ChatAdapterRequest {
   readonly folder: string
   readonly output: string
   readonly dtype?: string
@@ -97,9 +102,9 @@ export interface TuneRequest extends TuningDataRequest, TrackingOptions, ChatAda
 }
 
 /** Plan of a fine-tuning of a chat model. */
-interface TunePlan extends TrainedParts {
+interface ChatTuningPlan extends TrainedParts {
   readonly model: string
-  readonly method: TuneMethod
+  readonly method: TuningMethod
   /** Folder of the model that is imitated. */
   readonly teacher: string | null
   readonly data: ChatDataReport
@@ -127,8 +132,8 @@ interface Sample {
   readonly after: string
 }
 
-export interface TuneResult {
-  readonly plan: TunePlan
+export interface ChatTuningResult {
+  readonly plan: ChatTuningPlan
   readonly step: number
   readonly interrupted: boolean
   readonly before: Measures | null
@@ -139,19 +144,19 @@ export interface TuneResult {
 }
 
 /** A plan with the model, the data and the options that it was made of. */
-interface PreparedTuning {
-  readonly request: TuneRequest
+interface PreparedChatTuning {
+  readonly request: ChatTuningRequest
   readonly chat: LanguageModel
   readonly adapter: ChatAdapter
-  readonly data: TuningData
+  readonly data: ChatTuningData
   readonly options: Omit<TrainerOptions, 'runtime'>
-  readonly plan: TunePlan
+  readonly plan: ChatTuningPlan
 }
 
 /** Reads model and data, and makes the plan. */
-export async function prepareTuning(request: TuneRequest): Promise<PreparedTuning> {
-  const chat = await openChat(request.folder, request.dtype)
-  const data = await readTuningData(request, chat)
+export async function prepareChatTuning(request: ChatTuningRequest): Promise<PreparedChatTuning> {
+  const chat = await openLanguageModel(request.folder, request.dtype)
+  const data = await readChatTuningData(request, chat)
   const { method, train } = data
   const adapter = await createChatAdapter(request, chat)
   if (request.form === 'merged' && adapter.trains === 'matrices') checkMergeable(adapter.adapted)
@@ -203,11 +208,15 @@ export async function prepareTuning(request: TuneRequest): Promise<PreparedTunin
   }
 }
 
-const trainingForm = (model: Model, method: TuneMethod, pack: boolean | undefined): Model =>
+const trainingForm = (model: Model, method: TuningMethod, pack: boolean | undefined): Model =>
   trainingModel(model, { pairs: method !== 'sft', pack })
 
 /** Creates the loss. Throws `invalid-option` for options of another method. */
-async function createLoss(request: TuneRequest, { method, train }: TuningData, chat: LanguageModel): Promise<Loss> {
+async function createLoss(
+  request: ChatTuningRequest,
+  { method, train }: ChatTuningData,
+  chat: LanguageModel,
+): Promise<Loss> {
   const { beta, teacher, teacherDtype, teacherWeight, temperature } = request
   const refuse = (option: string, reason: string): never => {
     throw new OnnxIreError('invalid-option', `--${option} ${reason}`)
@@ -222,7 +231,7 @@ async function createLoss(request: TuneRequest, { method, train }: TuningData, c
     if (method === 'sft') return nextToken()
     return method === 'dpo' ? dpo({ beta }) : orpo({ lambda: beta })
   }
-  const large = await openChat(teacher, teacherDtype)
+  const large = await openLanguageModel(teacher, teacherDtype)
   for (const { row, tokens } of 'examplesOf' in train ? train.examplesOf : [])
     if (large.tokenizer.decode(tokens) !== chat.tokenizer.decode(tokens))
       throw new OnnxIreError(
@@ -241,7 +250,7 @@ async function createLoss(request: TuneRequest, { method, train }: TuningData, c
  * The optimizer with its description. IRE starts after a warm-up, because A has no gradient while B is 0, and all of A
  * would count as flat. Labels of ORPO cannot be sampled, so its curvature is that of the gradient.
  */
-function createOptimizer(request: TuneRequest, defaultRate: number, method: TuneMethod, steps: number) {
+function createOptimizer(request: ChatTuningRequest, defaultRate: number, method: TuningMethod, steps: number) {
   const { optimizer, lr: rate = defaultRate, ire: enhanced, kappa, gamma } = request
   const hasBytes = optimizer === 'adamw-8bit'
   const base = hasBytes ? adamw8bit({ lr: rate }) : adamw({ lr: rate })
@@ -255,7 +264,7 @@ function createOptimizer(request: TuneRequest, defaultRate: number, method: Tune
   }
 }
 
-function describeMemory(memory: TunePlan['memory'], microBatch: number, length: number): string[] {
+function describeMemory(memory: ChatTuningPlan['memory'], microBatch: number, length: number): string[] {
   if (!memory || warnOfMemory(memory, {}) === undefined) return []
   return [
     `the run needs about ${formatBytes(memory.needed!)} of memory and may take ${formatBytes(memory.available)}: lower --micro-batch, which is ${microBatch}, or --length, which is ${length}`,
@@ -267,13 +276,17 @@ function describeMemory(memory: TunePlan['memory'], microBatch: number, length: 
  * adapter that it has by then.
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
  */
-export async function runTuning(prepared: PreparedTuning, io: Io, progress: TrainingProgress): Promise<TuneResult> {
+export async function runChatTuning(
+  prepared: PreparedChatTuning,
+  io: Io,
+  progress: TrainingProgress,
+): Promise<ChatTuningResult> {
   const { request, chat, adapter, data, options, plan } = prepared
   const { prompts } = data
   const runtime = await createRuntime(request.provider, request.threads)
   const interrupts = onInterrupt(io, () => progress.note('ending after this step; press Ctrl-C again to quit at once'))
   const { signal } = interrupts
-  const interrupted = (step: number): TuneResult => ({
+  const interrupted = (step: number): ChatTuningResult => ({
     ...{ plan, step, interrupted: true, before: null, after: null, rounded: null, samples: [] },
   })
   try {
@@ -325,12 +338,12 @@ export async function runTuning(prepared: PreparedTuning, io: Io, progress: Trai
   }
 }
 
-type Split = Pick<TuningData, 'train' | 'validation'>
+type Split = Pick<ChatTuningData, 'train' | 'validation'>
 type Signal = { readonly aborted: boolean }
 
 /** Adds the log-probabilities under the model before the run, which DPO compares with. */
 async function addReferences(
-  { method, train, validation }: TuningData,
+  { method, train, validation }: ChatTuningData,
   model: Model,
   runtime: Runtime,
   batchSize: number,
@@ -362,14 +375,14 @@ async function answer(
   }
 }
 
-const methodNames: Readonly<Record<TuneMethod, string>> = {
+const methodNames: Readonly<Record<TuningMethod, string>> = {
   sft: 'supervised fine-tuning',
   dpo: 'direct preference optimization',
   orpo: 'odds ratio preference optimization',
 }
 
 /** The plan as text. */
-export function formatPlan({
+export function formatChatPlan({
   model,
   method,
   teacher,
@@ -386,7 +399,7 @@ export function formatPlan({
   optimizer,
   memory,
   outputs,
-}: TunePlan): string {
+}: ChatTuningPlan): string {
   const share = ((100 * trainable) / (parameters + trainable)).toFixed(2)
   const parts = [
     ...Object.entries(layers).map(([name, count]) => `${name} x ${count}`),

@@ -3,7 +3,7 @@ import type { TokenExample } from '../../language/encode-chat.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { preferenceData } from '../../language/preference-data.js'
 import { formatNumber } from '../format.js'
-import { findMethod, type TuneMethod } from './tuning-data.js'
+import { findMethod, type TuningMethod } from './chat-tuning-data.js'
 
 /** An example as text, the counted tokens in marks. */
 export interface ShownExample {
@@ -18,7 +18,7 @@ export interface ShownExample {
 
 /** Options of `showExamples`. */
 interface ShowRequest {
-  readonly method?: TuneMethod | undefined
+  readonly method?: TuningMethod | undefined
   /** Number of examples. */
   readonly examples: number
   readonly length: number
