@@ -15,8 +15,8 @@ const changeable: readonly string[] = [
 ]
 
 /**
- * Fields that make two recipes different runs. Paths of model and data may differ: checkpoints compare
- * their contents.
+ * Fields that make two recipes different runs. Paths of model, teacher and data may differ: checkpoints compare their
+ * contents.
  */
 export function diffRecipes(before: Recipe, now: Recipe): string[] {
   const [a, b] = [before, now].map(withoutPaths) as [Recipe, Recipe]
@@ -26,7 +26,7 @@ export function diffRecipes(before: Recipe, now: Recipe): string[] {
     .flatMap((field) => diffValues(a[field as keyof Recipe], b[field as keyof Recipe], field))
 }
 
-/** A recipe without the paths of model, data and output, and without statistics of the data. */
+/** A recipe without paths, and without statistics of the data. */
 function withoutPaths(recipe: Recipe): Recipe {
   const mapped = mapPaths(recipe, () => '')
   const { train, validation } = mapped.data
@@ -37,7 +37,6 @@ function withoutPaths(recipe: Recipe): Recipe {
       train: withoutStatistics(train),
       ...(validation ? { validation: withoutStatistics(validation) } : {}),
     },
-    ...(recipe.teacher === undefined ? {} : { teacher: recipe.teacher }),
   }
 }
 

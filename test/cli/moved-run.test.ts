@@ -98,6 +98,27 @@ test('moved model and data > are named by --model and --data', async () => {
   }
 })
 
+test('a moved teacher > is named by --teacher; another one is refused', async () => {
+  await copyFile(space.path('two.onnx'), space.path('teacher.onnx'))
+  const train = ['train', space.path('photos.json'), '--set', 'teacher.model=teacher.onnx']
+  const taught = await json<{ step: number }>(...train, '--out', space.path('taught'))
+  await json(...train, '--set', 'epochs=2', '--out', space.path('pupil'))
+  await move('teacher.onnx', 'large.onnx')
+  const resume = ['train', `${space.path('pupil')}/recipe.json`, '--resume', '--set', 'epochs=3']
+  const missing = await run(...resume)
+  expect([missing.code, missing.stderr]).toEqual([
+    1,
+    expect.stringMatching(/^error \(io\): .*teacher\.model \(.*teacher\.onnx\) by --teacher <file>$/m),
+  ])
+  const other = await run(...resume, '--teacher', space.path('whole/tuned.onnx'))
+  expect([other.code, other.stderr]).toEqual([1, expect.stringMatching(/error \(checkpoint\): .*loss/)])
+  const { step } = await json<{ step: number }>(...resume, '--teacher', space.path('large.onnx'))
+  expect(step).toBe(taught.step)
+  expect(await tuned('pupil')).toEqual(await tuned('taught'))
+  const without = await run('train', space.path('photos.json'), '--teacher', 'large.onnx', '--out', space.path('none'))
+  expect([without.code, without.stderr]).toEqual([1, expect.stringMatching(/error \(invalid-option\): --teacher/)])
+})
+
 test('a run that has not ended > has no model yet', async () => {
   await mkdir(space.path('begun'))
   await copyFile(space.path('whole/recipe.json'), space.path('begun/recipe.json'))

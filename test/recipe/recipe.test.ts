@@ -431,9 +431,12 @@ describe('teacher', () => {
     teacher: { model: 't.onnx', temperature: 4, weight: 0.9 },
   }
 
-  test('its path > relative to the recipe; a recipe with another teacher > another run', () => {
+  test('its path > relative to the recipe, and may change; its weight > another run', () => {
     expect(mapPaths(taught, (path) => `a/${path}`).teacher).toEqual({ model: 'a/t.onnx', temperature: 4, weight: 0.9 })
-    expect(diffRecipes(taught, { ...taught, teacher: { model: 'u.onnx' } })).toContain('teacher.model')
+    const teacher = { ...taught.teacher!, model: 'u.onnx' }
+    expect(diffRecipes(taught, { ...taught, teacher })).toEqual([])
+    expect(diffRecipes(taught, { ...taught, teacher: { ...teacher, weight: 0.5 } })).toEqual(['teacher.weight'])
+    expect(diffRecipes(taught, { ...taught, teacher: undefined } as unknown as Recipe)).toEqual(['teacher'])
   })
 
   test('trainerOptions without its model > invalid-option', () => {

@@ -12,7 +12,7 @@ import { prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatMetric, formatMetricTables, formatTable, scalarMetrics } from '../format.js'
-import { pathsOfTraining, withPathAdvice } from '../inputs/moved-paths.js'
+import { pathOfTeacher, pathsOfTraining, withPathAdvice } from '../inputs/moved-paths.js'
 import {
   dataPathOption,
   defaultRunFolder,
@@ -22,6 +22,7 @@ import {
   readRecipe,
   readShippedRecipe,
   recipeNames,
+  teacherPathOption,
 } from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
@@ -84,6 +85,7 @@ export function defineTrain(program: Command, io: Io): void {
     .option('--force', 'replace the run in the run folder')
     .addOption(modelPathOption())
     .addOption(dataPathOption())
+    .addOption(teacherPathOption())
     .option(
       '--checkpoint-every <seconds>',
       'seconds between checkpoints within an epoch (default: checkpoints of the recipe, else 60)',
@@ -292,7 +294,7 @@ async function lead(io: Io, group: Group | undefined, path: string, options: Opt
     measureEvery: options.measureEvery,
     tensorboard: options.tensorboard,
   }
-  return withPathAdvice(pathsOfTraining(recipe), () => runTraining(request))
+  return withPathAdvice([...pathsOfTraining(recipe), ...pathOfTeacher(recipe)], () => runTraining(request))
 }
 
 /** The validation metric that selects the best weights, stops the run or lowers the learning rate. */

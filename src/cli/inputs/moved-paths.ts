@@ -25,12 +25,16 @@ export function pathsOfSource(field: string, source: DataSource, isReplaced: boo
   }))
 }
 
-/** Paths that training reads. */
+/** Paths of model and data that training reads. */
 export const pathsOfTraining = ({ model, data }: Recipe): ReplaceablePath[] => [
   ...(typeof model === 'string' ? [{ field: 'model', path: model, option: '--model <file>' }] : []),
   ...pathsOfSource('data.train', data.train, true),
   ...(data.validation ? pathsOfSource('data.validation', data.validation, false) : []),
 ]
+
+/** The path of the teacher of a recipe. */
+export const pathOfTeacher = ({ teacher }: Recipe): ReplaceablePath[] =>
+  teacher ? [{ field: 'teacher.model', path: teacher.model, option: '--teacher <file>' }] : []
 
 /** Runs `action`; if a file or folder is missing, its error names the paths that do not exist, and how to replace them. */
 export async function withPathAdvice<T>(paths: readonly ReplaceablePath[], action: () => Promise<T>): Promise<T> {

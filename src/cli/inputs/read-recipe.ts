@@ -86,12 +86,20 @@ export interface PathOverrides {
   readonly model?: string
   /** File or folder of the training data. */
   readonly data?: string
+  /** Model that the run imitates. */
+  readonly teacher?: string
 }
 
-/** Replaces the paths of model and training data. Throws `invalid-option` for data that consist of several files. */
-export function overridePaths(recipe: Recipe, { model, data }: PathOverrides): Recipe {
+/**
+ * Replaces the paths of model, training data and teacher. Throws `invalid-option` for data that consist of several
+ * files, and for the teacher of a recipe without one.
+ */
+export function overridePaths(recipe: Recipe, { model, data, teacher }: PathOverrides): Recipe {
+  if (teacher !== undefined && !recipe.teacher)
+    throw new OnnxIreError('invalid-option', '--teacher replaces teacher.model, and the recipe has no teacher: omit it')
   return {
     ...recipe,
+    ...(teacher === undefined ? {} : { teacher: { ...recipe.teacher, model: resolve(teacher) } }),
     ...(model === undefined ? {} : { model: resolve(model) }),
     ...(data === undefined
       ? {}
@@ -108,11 +116,13 @@ export function overrideSource(path: string, source: DataSource, file: string): 
   )
 }
 
-/** The options --model and --data of commands that read a run again. */
+/** The options --model, --data and --teacher of commands that read a run again. */
 export const modelPathOption = (): Option =>
   new Option('--model <file>', 'the model that the run starts from, if it is elsewhere now')
 export const dataPathOption = (): Option =>
   new Option('--data <path>', 'file or folder of the training data, if they are elsewhere now')
+export const teacherPathOption = (): Option =>
+  new Option('--teacher <file>', 'the teacher of the run, if it is elsewhere now')
 
 /** The run folder if neither the recipe nor the command line sets one: `runs/<recipe>` next to the recipe. */
 export const defaultRunFolder = (path: string): string => resolve(dirname(path), 'runs', basename(path, extname(path)))
