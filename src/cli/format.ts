@@ -32,6 +32,12 @@ export const indent = (text: string): string => text.replace(/^/gm, '  ').replac
 export const formatNumber = (value: number): string =>
   Number.isInteger(value) ? value.toLocaleString('en-US') : String(Number(value.toPrecision(4)))
 
+/** A text in one line of at most 100 characters. */
+export function shortenText(text: string): string {
+  const line = text.replaceAll(/\s+/g, ' ')
+  return line.length <= 100 ? line : `${line.slice(0, 97)}...`
+}
+
 /** A number and its noun: `1 step`, `2 steps`. */
 export const formatCount = (value: number, noun: string): string =>
   `${formatNumber(value)} ${noun}${value === 1 ? '' : 's'}`

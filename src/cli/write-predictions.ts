@@ -4,6 +4,7 @@ import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Prediction } from '../train/predict.js'
 import { OnnxIreError } from '../util/errors.js'
+import { shortenText } from './format.js'
 import { type TopClass, topClasses } from './top-classes.js'
 
 /** Content of a file of predictions. */
@@ -12,8 +13,14 @@ export interface PredictionFormat {
   readonly scores: ScoreKind | null
   /** Names of the classes, by class number. */
   readonly classNames: readonly string[] | undefined
-  /** Path of each example, if every example is a file. */
-  readonly files: readonly string[] | undefined
+  /** What each example was read from, if every example is a file or a text. */
+  readonly origins: Origins | undefined
+}
+
+/** Paths or texts of examples. */
+export interface Origins {
+  readonly kind: 'file' | 'text'
+  readonly names: readonly string[]
 }
 
 /** Writes a line of JSON per example. */
@@ -29,13 +36,13 @@ export async function* writeJsonLines(
     const lines = Array.from(indices, (index, i) => {
       const values = columns.map(([name, column]) => [name, (column as readonly unknown[])[i]] as const)
       const content = format.scores === null ? { outputs: Object.fromEntries(values) } : values[0]![1]
-      return `${JSON.stringify({ index, ...fileOf(format, index), ...Object(content) })}\n`
+      return `${JSON.stringify({ index, ...originOf(format, index), ...Object(content) })}\n`
     })
     yield Buffer.from(lines.join(''))
   }
 }
 
-/** Writes a line of text per example: its file or index, and its class with the probability. */
+/** Writes a line of text per example: its file, text or index, and its class with the probability. */
 export async function* writeTopClasses(
   predictions: AsyncIterable<Prediction>,
   format: PredictionFormat,
@@ -51,13 +58,16 @@ export async function* writeTopClasses(
         (each) =>
           `${format.classNames?.[each.class] ?? `class ${each.class}`} ${(100 * each.probability).toFixed(1)} %`,
       )
-      return `${format.files?.[index] ?? `example ${index}`}: ${classes.join(', ')}\n`
+      const { kind, names } = format.origins ?? {}
+      const name = names?.[index] ?? `example ${index}`
+      return `${kind === 'text' ? shortenText(name) : name}: ${classes.join(', ')}\n`
     })
     yield Buffer.from(lines.join(''))
   }
 }
 
-const fileOf = ({ files }: PredictionFormat, index: number) => (files ? { file: files[index] } : {})
+const originOf = ({ origins }: PredictionFormat, index: number) =>
+  origins ? { [origins.kind]: origins.names[index] } : {}
 
 /** The content per example of an output: the elements as nested lists, or the top class. */
 function toColumn(name: string, tensor: Tensor, examples: number, format: PredictionFormat): readonly unknown[] {
@@ -74,7 +84,7 @@ function toColumn(name: string, tensor: Tensor, examples: number, format: Predic
 const withName = ({ class: number, probability }: TopClass, { classNames }: PredictionFormat) => ({
   class: number,
   ...(classNames?.[number] === undefined ? {} : { name: classNames[number] }),
-  probability: shorten(probability),
+  probability: shortenNumber(probability),
 })
 
 function nest(values: readonly unknown[], dims: readonly number[]): unknown {
@@ -97,7 +107,8 @@ export async function* writeCsv(
     const tensors = Object.entries(outputs)
     for (const [name, tensor] of tensors) checkLeadingAxis(name, tensor, indices.length)
     const columns = tensors.flatMap(([name, tensor]) => csvColumns(name, tensor, format))
-    const names = ['index', ...(format.files ? ['file'] : []), ...columns.map(({ name }) => name)]
+    const { origins } = format
+    const names = ['index', ...(origins ? [origins.kind] : []), ...columns.map(({ name }) => name)]
     if (header === undefined) yield Buffer.from(formatRecord(names))
     else if (names.join('\n') !== header.join('\n'))
       throw new OnnxIreError(
@@ -106,7 +117,7 @@ export async function* writeCsv(
       )
     header = names
     const records = Array.from(indices, (index, i) =>
-      formatRecord([index, ...(format.files ? [format.files[index]] : []), ...columns.map(({ values }) => values[i])]),
+      formatRecord([index, ...(origins ? [origins.names[index]] : []), ...columns.map(({ values }) => values[i])]),
     )
     yield Buffer.from(records.join(''))
   }
@@ -138,7 +149,7 @@ function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): Csv
   return [
     { name: 'class', values: top.map((each) => each.class) },
     ...(format.classNames ? [named] : []),
-    { name: 'probability', values: top.map(({ probability }) => shorten(probability)) },
+    { name: 'probability', values: top.map(({ probability }) => shortenNumber(probability)) },
   ]
 }
 
@@ -174,11 +185,11 @@ function toJsonValues(tensor: Tensor): (number | string | boolean)[] {
     return Array.from(data, (x) => (Number.isSafeInteger(Number(x)) ? Number(x) : String(x)))
   const numbers = numbersOf(tensor)
   if (!isFloat(dtype)) return numbers
-  return numbers.map((x) => (Number.isFinite(x) ? (dtype === 'float64' ? x : shorten(x)) : String(x)))
+  return numbers.map((x) => (Number.isFinite(x) ? (dtype === 'float64' ? x : shortenNumber(x)) : String(x)))
 }
 
 /** Rounds to the fewest digits that identify a float32; nine digits always do. */
-function shorten(x: number): number {
+function shortenNumber(x: number): number {
   for (const digits of [6, 7, 8]) {
     const rounded = Number(x.toPrecision(digits))
     if (Math.fround(rounded) === x) return rounded

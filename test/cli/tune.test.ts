@@ -110,11 +110,12 @@ describe('tune classify', () => {
       label2id: { bad: 0, good: 1 },
     })
     // A folder is no model, but its models are named.
-    const named = await run('predict', path('moods'), path('reviews.jsonl'))
+    const named = await run('predict', path('moods', 'model', 'onnx'), path('reviews.jsonl'))
     expect([named.code, named.stderr]).toEqual([
       1,
       expect.stringContaining(join('moods', 'model', 'onnx', 'model.onnx')),
     ])
+    await predictMoods()
     // The result is a model of these classes, which a second run continues with its own last layer.
     const again = await run(
       'tune',
@@ -128,6 +129,46 @@ describe('tune classify', () => {
     expect(again.stdout).toContain('2 classes of the model: bad, good')
     expect((await tune('moods')).stderr).toContain('--force')
   })
+
+  /** Predicts with the model of the first test: for texts, for the rows of a file, and with wrong options. */
+  async function predictMoods(): Promise<void> {
+    const { code, stdout } = await run('predict', path('moods'), 'good film number 9', 'bad\nplot')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^good film number 9: good \d+\.\d %\nbad plot: bad \d+\.\d %\n$/)
+    const rows = reviews.map(({ text, label }) => JSON.stringify({ review: text, label }))
+    writeFileSync(path('rows.jsonl'), rows.join('\n'))
+    const [csv, lines] = [path('moods.csv'), path('moods.jsonl')]
+    const inFile = ['predict', path('moods', 'model'), path('rows.jsonl'), '--text', 'review', '-o']
+    expect(await run(...inFile, csv)).toMatchObject({ code: 0 })
+    expect(await run(...inFile, lines, '--batch-size', '1')).toMatchObject({ code: 0 })
+    const [head, ...records] = readFileSync(csv, 'utf8').trimEnd().split('\n')
+    expect(head).toBe('index,text,class,name,probability')
+    expect(records).toHaveLength(reviews.length)
+    for (const [i, line] of readFileSync(lines, 'utf8').trimEnd().split('\n').entries()) {
+      const { text, label } = reviews[i]!
+      const predicted = JSON.parse(line)
+      expect(predicted).toMatchObject({ index: i, text, name: label })
+      // The padding of a batch changes nothing.
+      expect(Number(records[i]!.split(',').at(-1))).toBeCloseTo(predicted.probability, 5)
+    }
+    const cut = await run('predict', path('moods'), 'good film number 9', '--length', '3')
+    expect(cut.stderr).toMatch(/^warning: 1 texts? .* --length$/m)
+    expect(await run(...inFile, path('rows.jsonl'))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('another name'),
+    })
+    const wrong: readonly (readonly string[])[] = [
+      [path('moods')],
+      [path('moods'), ' '],
+      [path('moods'), 'a text', '--text', 'review'],
+      [path('moods'), 'a text', '--on', 'train'],
+      [path('moods'), '--data', path('rows.jsonl')],
+      [path('images.onnx'), path('images'), '--length', '3'],
+    ]
+    for (const args of wrong) expect([args, (await run('predict', ...args)).code]).toEqual([args, 2])
+    const missing = await run('predict', path('moods'), path('rows.jsonl'))
+    expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining("row 1 has no 'text'")])
+  }
 
   it('an adapter trains few parameters and is merged', async () => {
     expect((await tune('text', '--r', '2', '--steps', '1', '--samples', '1')).stdout).toMatch(
@@ -220,6 +261,9 @@ describe('tune embed', () => {
     expect(after.accuracy).toBeGreaterThanOrEqual(before.accuracy)
     const { proto } = decodeModel(readFileSync(path('search', 'model', 'onnx', 'model.onnx')))
     expect(proto.graph!.input.map(({ name }) => name)).toEqual(['input_ids', 'attention_mask'])
+    const predicted = await run('predict', path('search'), 'a is')
+    const { text, outputs } = JSON.parse(predicted.stdout)
+    expect([text, outputs.last_hidden_state[0].length]).toEqual(['a is', 8])
   })
 
   it('scores > the similarity is trained', async () => {

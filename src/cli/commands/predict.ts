@@ -1,10 +1,12 @@
 import { statSync } from 'node:fs'
-import { extname, resolve } from 'node:path'
+import { extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { findScoreKind } from '../../analysis/snippet/score-kind.js'
+import { fromArrays } from '../../data/arrays.js'
 import type { ImageOptions } from '../../data/image/image-column.js'
 import { imageExtensions } from '../../data/image/image-files.js'
 import { readUsage } from '../../data/model-usage.js'
+import type { DatasetOrStream } from '../../data/stream.js'
 import type { OpenContext } from '../../node/data/data-source.js'
 import { openImages } from '../../node/data/image-folder.js'
 import { listSourceFiles, openData } from '../../node/data/open-data.js'
@@ -18,25 +20,39 @@ import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { type Prediction, predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
+import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatDuration } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
 import { type DataOptions, isJsonObject, onOption, withDataPath } from '../inputs/select-data.js'
+import { defaultTextLength, encodeTexts, findEncoderFolder, openEncoder, warnOfCut } from '../inputs/text-encoder.js'
+import { readRows, textOf } from '../inputs/text-rows.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
-import { addRuntimeOptions, createRuntime, parseList, type RuntimeOptions, setOption } from '../options.js'
+import {
+  addRuntimeOptions,
+  createRuntime,
+  parseList,
+  parsePositiveInteger,
+  type RuntimeOptions,
+  setOption,
+} from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
 import { findRunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
-import { type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
+import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
 
 interface Options extends RuntimeOptions, Pick<DataOptions, 'on' | 'set' | 'data'> {
   readonly output?: string
   readonly outputs?: readonly string[]
   readonly classes?: true
   readonly classNames?: string
+  /** Field of the texts; default 'text'. */
+  readonly text?: string
+  /** Tokens of the longest text; default `defaultTextLength`. */
+  readonly length?: number
 }
 
 /** Defines `onnx-ire predict`. */
@@ -44,10 +60,10 @@ export function definePredict(program: Command, io: Io): void {
   const command = program
     .command('predict')
     .description('write the outputs of a model for every example of a data set')
-    .argument('<model>', 'an ONNX file, a run folder, or the output folder of tune image')
+    .argument('<model>', 'an ONNX file, a run folder, or the output folder of tune image, classify or embed')
     .argument(
       '[inputs...]',
-      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images',
+      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images; for a model of tune classify or embed texts, or a .jsonl file',
     )
     .option(
       '-o, --output <file>',
@@ -66,23 +82,32 @@ export function definePredict(program: Command, io: Io): void {
     )
     .option('--classes', 'write the class with the highest score and its probability in place of the scores')
     .option('--class-names <file>', 'names of the classes: classes.json of a run folder, or a JSON list')
+    .option('--text <field>', 'field of the texts in a .jsonl file (default: text)')
+    .option(
+      '--length <tokens>',
+      `longest text, the rest is cut (default: ${defaultTextLength}, as of tune classify)`,
+      parsePositiveInteger,
+    )
   addRuntimeOptions(command)
   command
     .addHelpText(
       'after',
       `
 A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --classes { "index": 0, "class": 1, "probability": 0.9 }
-("classes" with a list if an example has several positions); "file" is the image or document, "name" the name of the class.
+("classes" with a list if an example has several positions); "file" is the image or document, "text" the text, "name" the
+name of the class.
 Infinity and NaN are written as strings. A CSV file has a column per element, y[0], y[1], ..., or class and probability.
 Scores of a model that does not end in Softmax or Sigmoid are read as logits. The file appears when it is complete.
 A run folder gives the model, the form of its inputs and the names of its classes, which imply --classes; so do the
-metadata of a model that train, export or tune image wrote from image data.
+metadata of a model that train, export or tune image wrote from image data, and of one that tune classify wrote.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png
   $ onnx-ire predict runs/recipe -o held-out.jsonl
   $ onnx-ire predict tuned.onnx photo.jpg
   $ onnx-ire predict tuned photo.jpg
+  $ onnx-ire predict moods "A wonderful film" "Dull and badly acted"
+  $ onnx-ire predict moods reviews.jsonl --text review -o moods.csv
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire predict tuned.onnx --data '{ "kind": "image-folder", "folder": "photos", "image": { "size": 224 } }' \\
       --classes --class-names runs/recipe/classes.json -o photos.jsonl
@@ -90,6 +115,13 @@ Examples:
     )
     .action(async (given: string, inputs: readonly string[], typed: Options) => {
       const run = findRunFiles(given)
+      const encoder = run ? undefined : findEncoderFolder(given)
+      if (encoder !== undefined) return predictTexts(io, command, encoder, inputs, typed)
+      if (typed.text !== undefined || typed.length !== undefined)
+        usageError(
+          command,
+          `--text and --length are for a folder with config.json and tokenizer.json; ${given} is none`,
+        )
       const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
       const path = run?.model ?? findTunedModel(given)
       const model = await (run ? readTrainedModel(run) : readModel(path))
@@ -106,16 +138,7 @@ Examples:
         )
       if (!run && !describesImages && inputs.length > 1) usageError(command, 'give one recipe')
       const recipePath = run && !isRecipe ? run.recipe : describesImages ? undefined : inputs[0]
-      const { output } = options
-      const writers = { '.jsonl': writeJsonLines, '.csv': writeCsv }
-      const writer =
-        output === undefined
-          ? options.classes && !options.json
-            ? writeTopClasses
-            : writeJsonLines
-          : writers[extname(output).toLowerCase() as keyof typeof writers]
-      if (writer === undefined) return usageError(command, '--output must end in .jsonl or .csv, which sets the format')
-      if (options.classNames !== undefined && !options.classes) usageError(command, '--class-names needs --classes')
+      const writer = selectWriter(command, options)
       const files = run && !isRecipe ? inputs : []
       const selected = describesImages
         ? imagesOf(usage.image, inputs)
@@ -126,10 +149,64 @@ Examples:
         ...(train && train !== source ? pathsOfSource('data.train', train, false) : []),
       ]
       const isOfRecipe = recipePath !== undefined && files.length === 0
+      const examples: ExampleSource = {
+        listFiles: async () => [
+          ...(recipePath === undefined ? [] : listRecipeFile(recipePath)),
+          ...(selected.files.length > 0 ? selected.files : await listSourceFiles(source)),
+        ],
+        open: () => openSelected(selected, model),
+      }
       await withPathAdvice(isOfRecipe ? paths : [], () =>
-        writePredictions(io, { path, model, names: usage.classes }, recipePath, selected, options, writer),
+        writePredictions(io, { path, model, names: usage.classes }, examples, options, writer),
       )
     })
+}
+
+type Writer = (predictions: AsyncIterable<Prediction>, format: PredictionFormat) => AsyncIterable<Uint8Array>
+
+/** The writer for the format of the output. */
+function selectWriter(command: Command, { output, classes, classNames, json }: Options): Writer {
+  if (classNames !== undefined && !classes) usageError(command, '--class-names needs --classes')
+  if (output === undefined) return classes && !json ? writeTopClasses : writeJsonLines
+  const writers: Readonly<Record<string, Writer>> = { '.jsonl': writeJsonLines, '.csv': writeCsv }
+  return (
+    getOwn(writers, extname(output).toLowerCase()) ??
+    usageError(command, '--output must end in .jsonl or .csv, which sets the format')
+  )
+}
+
+/** Predicts for texts on the command line, or for those of the rows of a file. */
+async function predictTexts(
+  io: Io,
+  command: Command,
+  folder: string,
+  inputs: readonly string[],
+  typed: Options,
+): Promise<void> {
+  const isOfRecipe = (option: string) => command.getOptionValueSource(option) === 'cli'
+  if (['data', 'on', 'set'].some(isOfRecipe))
+    usageError(command, `--data, --on and --set are for a recipe; ${folder} takes texts, or a .jsonl file`)
+  const [first] = inputs
+  if (first === undefined) return usageError(command, 'give texts, or a .jsonl file with texts')
+  const file = inputs.length === 1 && /\.jsonl?$/i.test(first) ? first : undefined
+  if (typed.text !== undefined && file === undefined)
+    usageError(command, '--text names a field of a .jsonl file, and texts are given')
+  const { text = 'text', length = defaultTextLength } = typed
+  const encoder = await openEncoder(folder)
+  const { model } = encoder
+  const { classes } = readUsage(model)
+  const options = classes ? { ...typed, classes: true as const } : typed
+  const writer = selectWriter(command, options)
+  const texts = file === undefined ? inputs : (await readRows(file)).map((row, i) => textOf(row, text, file, i))
+  const blank = texts.findIndex((each) => each.trim() === '')
+  if (blank >= 0) usageError(command, `text ${blank + 1} is empty`)
+  const { columns, cut } = encodeTexts(encoder, texts, length)
+  for (const warning of warnOfCut(cut, length)) writeText(io.stderr, `warning: ${warning}\n`)
+  const examples: ExampleSource = {
+    listFiles: async () => (file === undefined ? [] : [file]),
+    open: async () => ({ data: fromArrays(columns), origins: { kind: 'text', names: texts } }),
+  }
+  await writePredictions(io, { path: join(folder, encoder.file), model, names: classes }, examples, options, writer)
 }
 
 const isImageOrFolder = (path: string): boolean =>
@@ -154,6 +231,13 @@ interface GivenModel {
   readonly path: string
   readonly model: Model
   readonly names: readonly string[] | undefined
+}
+
+/** Examples to predict for. */
+interface ExampleSource {
+  /** Lists the files that are read. */
+  listFiles(): Promise<readonly string[]>
+  open(): Promise<{ readonly data: DatasetOrStream; readonly origins: Origins | undefined }>
 }
 
 /** A data source, and the part of its examples to predict for. */
@@ -202,20 +286,18 @@ async function selectSource(
 async function writePredictions(
   io: Io,
   { path, model, names }: GivenModel,
-  recipePath: string | undefined,
-  selected: SelectedSource,
+  source: ExampleSource,
   options: Options,
-  writer: (predictions: AsyncIterable<Prediction>, format: PredictionFormat) => AsyncIterable<Uint8Array>,
+  writer: Writer,
 ): Promise<void> {
   const { output, outputs, batchSize, threads, quiet = false } = options
   await prepareOutputs({ files: output === undefined ? [] : [output] }, async () => [
     ...listModelFiles(path, model),
-    ...(recipePath === undefined ? [] : listRecipeFile(recipePath)),
     ...(options.classNames === undefined ? [] : [options.classNames]),
-    ...(selected.files.length > 0 ? selected.files : await listSourceFiles(selected.source)),
+    ...(await source.listFiles()),
   ])
   const format = await readFormat(model, options, names)
-  const { data, files } = await openSelected(selected, model)
+  const { data, origins } = await source.open()
   const runtime = await createRuntime(options.provider, threads)
   const counter = createExampleCounter(io.stderr, quiet, data.length)
   const interrupts = onInterrupt(io, () => {})
@@ -231,7 +313,7 @@ async function writePredictions(
     }
   }
   try {
-    const content = writer(countedPredictions(), { ...format, files })
+    const content = writer(countedPredictions(), { ...format, origins })
     if (output === undefined) {
       for await (const chunk of content) writeText(io.stdout, Buffer.from(chunk).toString())
       return
@@ -259,7 +341,7 @@ async function readFormat(
   model: Model,
   { classes, outputs, classNames }: Options,
   described: readonly string[] | undefined,
-): Promise<Omit<PredictionFormat, 'files'>> {
+): Promise<Omit<PredictionFormat, 'origins'>> {
   if (!classes) return { scores: null, classNames: undefined }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
   const names = matchNames(outputs ?? '*', all, 'output')
@@ -283,20 +365,28 @@ async function readClassNames(path: string): Promise<readonly string[]> {
   throw new OnnxIreError('invalid-data', `${path} must hold exactly one list of class names: ["cat", "dog", ...]`)
 }
 
-async function openSelected({ path, source, files: given, split, train }: SelectedSource, model: Model) {
+async function openSelected(
+  { path, source, files: given, split, train }: SelectedSource,
+  model: Model,
+): ReturnType<ExampleSource['open']> {
   const plain: OpenContext = { model, targets: null, classes: async () => ({}) }
   const statistics = async () => train && (await openData('data.train', train, plain)).data.statistics
   const context: OpenContext = source === train ? plain : { ...plain, statistics }
   const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
-  if (takesImages && given.length > 0) return openImages(source, given, context)
+  if (takesImages && given.length > 0) {
+    const { data, files } = await openImages(source, given, context)
+    return { data, origins: originsOf(files) }
+  }
   // The labels decide which examples are held out.
   if (split) {
     const { mixup: _mixup, ...recipe } = split.recipe
     const { balance: _balance, ...data } = recipe.data
     const opened = await RecipeData.open({ ...recipe, data }, model, model)
     const part = split.part === 'train' ? await opened.train() : await opened.validation()
-    return { data: part!, files: undefined }
+    return { data: part!, origins: undefined }
   }
   const { data, files } = await openData(path, source, context)
-  return { data, files }
+  return { data, origins: originsOf(files) }
 }
+
+const originsOf = (files: readonly string[] | undefined): Origins | undefined => files && { kind: 'file', names: files }

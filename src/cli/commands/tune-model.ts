@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { dtypeOption } from '../inputs/open-language-model.js'
+import { defaultTextLength } from '../inputs/text-encoder.js'
 import type { Io } from '../io.js'
 import {
   parseFraction,
@@ -32,7 +33,7 @@ export function defineModelTuning(tune: Command, io: Io): void {
     .addOption(dtypeOption())
     .option('--text <field>', 'field of the text', 'text')
     .option('--label <field>', 'field of the class', 'label')
-    .option('--length <tokens>', 'longest text; the rest is cut', parsePositiveInteger, 256)
+    .option('--length <tokens>', 'longest text; the rest is cut', parsePositiveInteger, defaultTextLength)
     .addHelpText(
       'after',
       `

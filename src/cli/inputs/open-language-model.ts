@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { Option } from 'commander'
 import { type LanguageDtype, type LanguageModel, readLanguageModel } from '../../language/language-model.js'
 import { modelFolder } from '../../node/files/model-folder.js'
@@ -10,6 +11,9 @@ export const dtypeOption = (): Option =>
     '--dtype <type>',
     'file of the folder: fp32, fp16, q4, q4f16 ... (default: that of config.json, or the first of these)',
   )
+
+/** The folder of the model in the output folder of a fine-tuning of texts. */
+export const modelFolderOf = (output: string): string => join(output, 'model')
 
 /** Reads a language model. */
 export const openLanguageModel = (folder: string, dtype: string | undefined): Promise<LanguageModel> =>

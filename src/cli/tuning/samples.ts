@@ -9,6 +9,7 @@ import type { Runtime } from '../../runtime/runtime.js'
 import { disableDropout } from '../../train/model/prepare-model.js'
 import { type PassOptions, passInput, repeatModel } from '../../train/model/repeat-model.js'
 import { predict } from '../../train/predict.js'
+import { shortenText } from '../format.js'
 import { topClasses } from '../top-classes.js'
 
 /** An example with the predictions of the model before and after a fine-tuning. */
@@ -80,11 +81,5 @@ function normalize(x: readonly number[]): number[] {
 export const formatSamples = (samples: readonly PredictedSample[]): string[] =>
   samples.map(
     ({ input, expected, before, after }) =>
-      `sample:   ${shorten(input)}\nexpected: ${shorten(expected)}\nbefore:   ${shorten(before)}\nafter:    ${shorten(after)}\n`,
+      `sample:   ${shortenText(input)}\nexpected: ${shortenText(expected)}\nbefore:   ${shortenText(before)}\nafter:    ${shortenText(after)}\n`,
   )
-
-/** A text in one line of at most 100 characters. */
-function shorten(text: string): string {
-  const line = text.replaceAll(/\s+/g, ' ')
-  return line.length <= 100 ? line : `${line.slice(0, 97)}...`
-}

@@ -25,7 +25,7 @@ import { evaluateModel } from '../../train/evaluate.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatCount, formatNumber } from '../format.js'
-import { openLanguageModel } from '../inputs/open-language-model.js'
+import { modelFolderOf, openLanguageModel } from '../inputs/open-language-model.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
@@ -201,7 +201,7 @@ export async function prepareChatTuning(request: ChatTuningRequest): Promise<Pre
       microBatch,
       optimizer: about,
       memory,
-      outputs: [...(adapter.trains === 'weights' ? [] : [join(output, 'adapter')]), join(output, 'model')],
+      outputs: [...(adapter.trains === 'weights' ? [] : [join(output, 'adapter')]), modelFolderOf(output)],
       checkpoints: join(output, 'checkpoints'),
       warnings: [...adapter.warnings, ...train.report.warnings, ...describeMemory(memory, microBatch, length)],
     },

@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ColumnSource } from '../../data/arrays.js'
+import { paddedColumn } from '../../data/padding.js'
+import type { LanguageModel } from '../../language/language-model.js'
+import { listInputs } from '../../onnx/import/declarations.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { formatCount } from '../format.js'
+import { modelFolderOf, openLanguageModel } from './open-language-model.js'
+
+/** Tokens of the longest text in `tune classify` and `predict`, unless `--length` sets them. */
+export const defaultTextLength = 256
+
+const textInputs: readonly string[] = ['input_ids', 'attention_mask', 'token_type_ids']
+
+/** The folder of a model with its tokenizer: the path itself, or the one in the output folder of `tune`. */
+export const findEncoderFolder = (path: string): string | undefined =>
+  [path, modelFolderOf(path)].find((folder) =>
+    ['config.json', 'tokenizer.json'].every((file) => existsSync(join(folder, file))),
+  )
+
+/** Reads a model with its tokenizer. Throws `invalid-model` if it has an input that texts do not fill. */
+export async function openEncoder(folder: string, dtype?: string): Promise<LanguageModel> {
+  const encoder = await openLanguageModel(folder, dtype)
+  const other = listInputs(encoder.model.proto).find(({ name = '' }) => !textInputs.includes(name))
+  if (other === undefined) return encoder
+  throw new OnnxIreError(
+    'invalid-model',
+    `${join(folder, encoder.file)} has the input '${other.name}'; the encoder of a text has the inputs ${textInputs.join(', ')}`,
+  )
+}
+
+/**
+ * Columns of the tokens of texts, and how many texts were cut.
+ * @param prefix text before the names of the inputs
+ */
+export function encodeTexts(
+  { tokenizer, padToken, model }: LanguageModel,
+  texts: readonly string[],
+  length: number,
+  prefix = '',
+) {
+  let cut = 0
+  const rows = texts.map((text) => {
+    const tokens = tokenizer.encode(text, { around: true })
+    if (tokens.length <= length) return tokens
+    cut++
+    return [...tokens.slice(0, length - 1), tokens.at(-1)!]
+  })
+  const inputs = new Set(listInputs(model.proto).map(({ name }) => name))
+  const columns: Record<string, ColumnSource> = {
+    [`${prefix}input_ids`]: paddedColumn(rows, {
+      value: padToken,
+      ...(inputs.has('attention_mask') && { mask: `${prefix}attention_mask` }),
+    }),
+    ...(inputs.has('token_type_ids') && {
+      [`${prefix}token_type_ids`]: paddedColumn(rows.map((row) => row.map(() => 0))),
+    }),
+  }
+  return { columns, cut }
+}
+
+/** The warning that texts are cut; none if they are not. */
+export const warnOfCut = (cut: number, length: number): string[] =>
+  cut === 0 ? [] : [`${formatCount(cut, 'text')} of more than ${length} tokens: the rest is cut; raise --length`]

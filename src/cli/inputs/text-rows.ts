@@ -1,0 +1,36 @@
+import { readJsonRows } from '../../node/data/json-rows.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { getOwn } from '../../util/record.js'
+
+/** A row of data, with its fields by name. */
+export type Row = Readonly<Record<string, unknown>>
+
+export const isObject = (value: unknown): value is Row =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Reads rows: a JSON object per line, or a JSON list. Throws `io`, or `invalid-data` naming the row. */
+export async function readRows(path: string): Promise<readonly Row[]> {
+  const rows = await readJsonRows(path)
+  if (rows.length === 0) throw new OnnxIreError('invalid-data', `${path} has no rows`)
+  return rows.map((row, i) => {
+    if (isObject(row)) return row
+    throw new OnnxIreError('invalid-data', `${path}: row ${i + 1} is no object`)
+  })
+}
+
+/** The field of a row. @param i index of the row, for messages */
+export function fieldOf(row: Row, name: string, path: string, i: number): unknown {
+  const value = getOwn(row, name)
+  if (value !== undefined && value !== null) return value
+  throw new OnnxIreError(
+    'invalid-data',
+    `${path}: row ${i + 1} has no '${name}'; it has ${Object.keys(row).join(', ') || 'no fields'}`,
+  )
+}
+
+/** The text in a field of a row. @param i index of the row, for messages */
+export function textOf(row: Row, name: string, path: string, i: number): string {
+  const value = fieldOf(row, name, path, i)
+  if (typeof value === 'string' && value.trim() !== '') return value
+  throw new OnnxIreError('invalid-data', `${path}: '${name}' of row ${i + 1} must be a text that is not empty`)
+}
