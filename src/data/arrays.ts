@@ -1,5 +1,6 @@
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import { checksumTensor, sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor.js'
+import { bytesOf } from '../util/bytes.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset, type ExampleIdentity } from './dataset.js'
@@ -154,7 +155,7 @@ function gatherRows({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): 
     return { dtype, dims: shape, data: rows.flat() }
   }
   const width = data.byteLength / Math.max(length, 1)
-  const from = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  const from = bytesOf(data)
   const to = new Uint8Array(indices.length * width)
   for (let i = 0; i < indices.length; i++) {
     const at = indices[i]! * width

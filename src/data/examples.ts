@@ -1,5 +1,6 @@
 import { dtypes, type TypedArray } from '../ir/dtype.js'
 import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import { bytesOf } from '../util/bytes.js'
 import { checkNames } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -99,9 +100,7 @@ function stackTensors(rows: readonly Tensor[], label: (row: number) => string): 
 
 /** Copies all elements of an array into another of the same class, from position `at`. */
 function copyInto(to: TypedArray, from: Tensor['data'], at: number): void {
-  const bytes = new Uint8Array(to.buffer, to.byteOffset, to.byteLength)
-  if (ArrayBuffer.isView(from))
-    bytes.set(new Uint8Array(from.buffer, from.byteOffset, from.byteLength), at * to.BYTES_PER_ELEMENT)
+  if (ArrayBuffer.isView(from)) bytesOf(to).set(bytesOf(from), at * to.BYTES_PER_ELEMENT)
 }
 
 const quoteNames = (names: readonly string[]) => names.map((name) => `'${name}'`).join(', ') || 'nothing'

@@ -1,6 +1,8 @@
+import { bytesOf } from '../util/bytes.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { type DType, dtypes, type TypedArray } from './dtype.js'
+import type { Shape } from './shape.js'
 
 /** The elements of a tensor in row-major order; strings for dtype 'string' only. */
 export type TensorData = TypedArray | readonly string[]
@@ -18,6 +20,10 @@ export const checksumTensor = ({ dtype, dims, data }: Tensor): string =>
 
 /** The number of elements of a tensor with these dims. */
 export const sizeOf = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1)
+
+/** The number of elements of several values, whose shapes are known. */
+export const totalSizeOf = (values: Iterable<{ readonly shape: Shape | undefined }>): number =>
+  [...values].reduce((sum, { shape }) => sum + sizeOf(shape as readonly number[]), 0)
 
 /**
  * Creates a tensor from existing elements, without a copy. float16 and bfloat16 elements are bits in a Uint16Array,
@@ -64,5 +70,5 @@ export type Tensors = Readonly<Record<string, Tensor>>
 /** The bytes of a tensor as raw data: a view, so that a large tensor is not in memory twice. */
 export function toRawBytes({ dtype, data }: Tensor): Uint8Array {
   if (!ArrayBuffer.isView(data)) throw new OnnxIreError('invalid-data', `a ${dtype} tensor has no raw bytes`)
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  return bytesOf(data)
 }

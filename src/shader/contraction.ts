@@ -1,3 +1,4 @@
+import { sizeOf } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
 import { type WindowAttributes, type WindowAxis, windowOf } from '../op/window.js'
 import { type Code, Index, natural, split } from './code.js'
@@ -33,8 +34,6 @@ interface Factor {
 }
 
 type Build = (writer: ElementWriter, node: Node) => Contraction
-
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1)
 
 const plain = (sum: Code): Code => sum
 
@@ -80,8 +79,8 @@ const matMul: Build = (writer, { inputs: [x, z], outputs: [y] }) => {
   // Rows of several matrices together are not at equal distances.
   const rowAxis = shared && left.length > 2 ? undefined : left.length - 2
   return {
-    batch: shared ? 1 : product(outer),
-    m: shared ? product(outer) * rows : rows,
+    batch: shared ? 1 : sizeOf(outer),
+    m: shared ? sizeOf(outer) * rows : rows,
     n: columns,
     k: [k],
     left: operand(writer, x!, leftAt, left.length > 1 ? rowAxis : undefined, left.length - 1),
@@ -201,7 +200,7 @@ const convolution: Build = (writer, { inputs: [x, w, bias], attributes, outputs:
   return {
     batch: images * group,
     m,
-    n: product(counts),
+    n: sizeOf(counts),
     k: [depth, ...kernel],
     left: { element: (b, c, k) => writer.element(w!, Index.at(emitter, dimsOf(w!), [inGroup(b, m, c), ...k])) },
     right: {
@@ -230,7 +229,7 @@ const transposedConvolution: Build = (writer, { inputs: [x, w, bias], attributes
   return {
     batch: images * group,
     m,
-    n: product(counts),
+    n: sizeOf(counts),
     k: [depth, ...kernel],
     left: {
       element: (b, c, [input, ...k]) =>

@@ -1,4 +1,5 @@
 import { constant, tensorFrom } from '../ir/leaf.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { parseEinsum } from '../op/einsum.js'
 import { op } from '../op/op.js'
@@ -9,8 +10,6 @@ interface Labelled {
   readonly x: Value
   readonly labels: readonly string[]
 }
-
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1)
 
 /** Einsum as matrix products of two operands after the other. */
 export function einsum(operands: readonly Value[], equation: string): Value {
@@ -90,7 +89,7 @@ function multiply(a: Labelled, b: Labelled, kept: ReadonlySet<string>): Labelled
     const lengthOf = (label: string) => dimsOf(x)[labels.indexOf(label)]!
     const [outer, m, n] = [batch, first, second].map((list) => list.map(lengthOf)) as [number[], number[], number[]]
     const ordered = permute(x, labels, [...batch, ...first, ...second])
-    return { outer, m, n, x: op.Reshape(ordered, [...outer, product(m), product(n)]) }
+    return { outer, m, n, x: op.Reshape(ordered, [...outer, sizeOf(m), sizeOf(n)]) }
   }
   const [lines, stacks] = [matrix(left, rows, summed), matrix(right, summed, columns)]
   return {

@@ -1,4 +1,5 @@
 import { axisOf } from '../ir/shape.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
 import { getOwn } from '../util/record.js'
 import { type Code, type Emitter, Index, natural, split } from './code.js'
@@ -58,7 +59,7 @@ function contractionKernels(
   const most = k.length === 1 ? tile : CONVOLUTION_TILE
   let [rows, columns] = [tileOf(m, most), tileOf(n, most)]
   const tiles = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns)
-  const terms = k.reduce((a, b) => a * b, 1)
+  const terms = sizeOf(k)
   while (tiles() < invocations && rows * columns > 16) {
     if (rows >= columns) rows = tileOf(m, Math.ceil(rows / 2))
     else columns = tileOf(n, Math.ceil(columns / 2))
@@ -223,7 +224,7 @@ function reductionKernels(
   const anchor = node.outputs[0]!
   const { shape, loops, initial, term, combine, finish } = reductions[node.operator]!(writer, node)
   const size = elementsOf(anchor)
-  const terms = loops.reduce((a, b) => a * b, 1)
+  const terms = sizeOf(loops)
   const isDivided = size < invocations / 2 && terms >= 512
   const wanted = isDivided ? Math.min(Math.ceil(invocations / size), Math.ceil(terms / 32)) : 1
   const chunk = Math.ceil(terms / wanted)

@@ -1,9 +1,8 @@
 import { constant, scalar, tensorFrom } from '../ir/leaf.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { dimsOf } from './types.js'
-
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1)
 
 /**
  * The slices that index tuples select in x: their positions in x of shape [slices, elements of a slice].
@@ -16,21 +15,21 @@ function slicesOf(x: Value, indices: Value, outer: number) {
   const depth = shape.at(-1)!
   const places = shape.slice(0, -1)
   const lengths = dims.slice(outer, outer + depth)
-  let position: Value = constant(tensorFrom(indices.dtype, places, batchStarts(places, outer, product(lengths))))
+  let position: Value = constant(tensorFrom(indices.dtype, places, batchStarts(places, outer, sizeOf(lengths))))
   for (const [i, length] of lengths.entries()) {
     const index = op.Reshape(op.Slice(indices, [i], [i + 1], [-1]), places)
     const counted = op.Where(op.Less(index, scalar(index.dtype, 0)), op.Add(index, scalar(index.dtype, length)), index)
-    position = op.Add(position, op.Mul(counted, scalar(index.dtype, product(lengths.slice(i + 1)))))
+    position = op.Add(position, op.Mul(counted, scalar(index.dtype, sizeOf(lengths.slice(i + 1)))))
   }
   const inner = dims.slice(outer + depth)
-  const slices = product(dims.slice(0, outer + depth))
-  return { position, places, inner, flat: op.Reshape(x, [slices, product(inner)]) }
+  const slices = sizeOf(dims.slice(0, outer + depth))
+  return { position, places, inner, flat: op.Reshape(x, [slices, sizeOf(inner)]) }
 }
 
 /** The first slice of the batch element that a place belongs to. */
 const batchStarts = (places: readonly number[], outer: number, size: number): number[] => {
-  const within = product(places.slice(outer))
-  return Array.from({ length: product(places) }, (_, i) => Math.floor(i / within) * size)
+  const within = sizeOf(places.slice(outer))
+  return Array.from({ length: sizeOf(places) }, (_, i) => Math.floor(i / within) * size)
 }
 
 export function gatherSlices(x: Value, indices: Value, outer: number): Value {
@@ -40,7 +39,7 @@ export function gatherSlices(x: Value, indices: Value, outer: number): Value {
 
 export function scatterSlices(x: Value, indices: Value, updates: Value, reduction: string): Value {
   const { position, places, inner, flat } = slicesOf(x, indices, 0)
-  const dims = [product(places), product(inner)] as const
+  const dims = [sizeOf(places), sizeOf(inner)] as const
   const rows = op.Expand(op.Reshape(position, [dims[0], 1]), dims)
   return op.Reshape(op.ScatterElements(flat, rows, op.Reshape(updates, dims), { axis: 0, reduction }), dimsOf(x))
 }

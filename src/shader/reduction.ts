@@ -1,4 +1,5 @@
 import { axisOf } from '../ir/shape.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
 import { knownNumbers } from '../op/contents.js'
 import { type WindowAttributes, type WindowAxis, windowOf } from '../op/window.js'
@@ -63,7 +64,7 @@ const alongAxes =
     const shape = dimsOf(node.outputs[0]!)
     const keeps = shape.length === dims.length
     const loops = axes.map((axis) => dims[axis]!)
-    const count = loops.reduce((a, b) => a * b, 1)
+    const count = sizeOf(loops)
     return {
       shape,
       loops,
@@ -101,7 +102,7 @@ const pool =
     const whole = mean && attributes['count_include_pad'] === 1
     // With ceil_mode a window may reach beyond the padding, which is not counted.
     if (whole && !covers) throw unsupported('AveragePool of windows beyond the padding')
-    const size = kernel.reduce((a, b) => a * b, 1)
+    const size = sizeOf(kernel)
     const taps = (at: Index, k: readonly Code[]) => tapOf(writer, window, lengths, counts, at.coordinates.slice(2), k)
     return {
       shape,
@@ -136,7 +137,7 @@ const globalPool: Build = (writer, node) => {
   const [x] = node.inputs as [Value]
   const dims = dimsOf(x)
   const loops = dims.slice(2)
-  const count = loops.reduce((a, b) => a * b, 1)
+  const count = sizeOf(loops)
   return {
     shape: dimsOf(node.outputs[0]!),
     loops,

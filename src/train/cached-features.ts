@@ -13,6 +13,7 @@ import { compileGraph } from '../lowering/compile.js'
 import { fileRangeOf } from '../onnx/proto/tensor.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { bytesOf } from '../util/bytes.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random, type RandomState } from '../util/random.js'
@@ -263,8 +264,6 @@ interface StoredColumn extends Pick<Tensor, 'dtype' | 'dims'> {
 
 type Column = Tensor | StoredColumn
 
-const toBytes = ({ buffer, byteOffset, byteLength }: TypedArray) => new Uint8Array(buffer, byteOffset, byteLength)
-
 /** Number of rows that are read at the same time. */
 const concurrentReads = 16
 
@@ -347,7 +346,7 @@ class FeatureTable {
       )
     const elements = data as TypedArray
     if ('file' in column)
-      await column.file.write(toBytes(elements), start * sizeOf(example) * elements.BYTES_PER_ELEMENT)
+      await column.file.write(bytesOf(elements), start * sizeOf(example) * elements.BYTES_PER_ELEMENT)
     else (column.data as TypedArray).set(elements as never, start * sizeOf(example))
   }
 

@@ -1,5 +1,5 @@
 import { type FloatArray, mapArrays, viewFloats, zeroArrayLike } from '../ir/float-array.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { sizeOf, type Tensor, totalSizeOf } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { allocateIn, createWasmMemory, type WasmMemory } from '../ir/wasm-memory.js'
 import { copyElements } from '../onnx/proto/tensor.js'
@@ -41,7 +41,7 @@ export class WeightStore {
     this.#base = unwrap(optimizer).base
     this.#moments = moments
     // Updates compute in place in this memory; moments, and gradients for helper threads, are allocated there too.
-    const elements = [...graphs.parameters.values()].reduce((sum, { shape }) => sum + sizeOf(shape as number[]), 0)
+    const elements = totalSizeOf(graphs.parameters.values())
     const isUpdatedHere = runtime.helpers !== undefined || runtime.provider === 'wasm'
     const memory = isUpdatedHere && elements >= WORTHWHILE ? createWasmMemory() : null
     const allocate = (isDouble: boolean, length: number) => allocateArray(isDouble, length, runtime, memory)

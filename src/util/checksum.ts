@@ -1,3 +1,5 @@
+import { bytesOf } from './bytes.js'
+
 /** CRC remainders of one byte followed by 0, 1, 2 or 3 zero bytes, for the polynomial 0xEDB88320. */
 const tables = Array.from({ length: 4 }, () => new Int32Array(256)) as [Int32Array, Int32Array, Int32Array, Int32Array]
 for (let byte = 0; byte < 256; byte++) {
@@ -68,5 +70,3 @@ function unitsOf(text: string): Uint16Array {
   for (let i = 0; i < text.length; i++) units[i] = text.charCodeAt(i)
   return units
 }
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength)

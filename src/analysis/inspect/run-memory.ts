@@ -1,4 +1,5 @@
 import { buildTensorUpdate } from '../../backend/graph-updates.js'
+import { totalSizeOf } from '../../ir/tensor.js'
 import { topological } from '../../ir/topology.js'
 import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
@@ -187,7 +188,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
   if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
   return runMemory({
     model: modelBytes(model),
-    trained: { bytes: sum(trained.map(countBytes)), elements: sum(trained.map(({ shape }) => product(shape))) },
+    trained: { bytes: sum(trained.map(countBytes)), elements: totalSizeOf(trained) },
     nodes: sum([...specs, graphs.evaluation].map(({ outputs }) => topological(outputs.values()).length)),
     batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: getOwn(batch, name) ?? [] }))),
     arenas,
@@ -239,4 +240,3 @@ function arenaOf({ inputs, outputs }: GraphSpec): number {
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0)
-const product = (shape: Value['shape']): number => (shape as readonly number[]).reduce((a, b) => a * b, 1)

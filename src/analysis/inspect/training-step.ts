@@ -1,6 +1,7 @@
 import { gradients, type Seed } from '../../grad/gradient.js'
 import { isFloat } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
+import { totalSizeOf } from '../../ir/tensor.js'
 import { leavesOf, topological } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { toFloat32 } from '../../lowering/precision.js'
@@ -113,7 +114,7 @@ interface Run {
  */
 export function estimateMemory({ step, examples }: Run, larger: Run | undefined, modelBytes: number): StepMemory {
   const trained = [...step.trained]
-  const elements = trained.reduce((sum, { shape }) => sum + (shape as readonly number[]).reduce((a, b) => a * b, 1), 0)
+  const elements = totalSizeOf(trained)
   const held = leavesOf(step.outputs).filter(({ source }) => source.kind !== 'input')
   const gradients = sumBytes(trained)
   const arena = (step: TrainingStep) => peakBytes(step.outputs, constantIn(step))

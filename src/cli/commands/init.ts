@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { build, type Preset } from 'onnx-ire/models'
+import { totalSizeOf } from '../../ir/tensor.js'
 import type { Graph } from '../../ir/value.js'
 import { writeModel } from '../../node/files/model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
@@ -57,7 +58,7 @@ Examples:
         output,
         kind: preset.kind,
         seed: options.seed ?? preset.seed ?? 0,
-        parameters: countElements(findTrainable({ ...graph, inputs, outputs })),
+        parameters: totalSizeOf(findTrainable({ ...graph, inputs, outputs }).values()),
         inputs: toPorts(inputs),
         outputs: toPorts(outputs),
       }
@@ -69,7 +70,7 @@ async function listPresets(io: Io, json: true | undefined): Promise<void> {
   const presets = await Promise.all(
     (await presetNames()).map(async (name) => {
       const preset = await readPreset(name)
-      return { name, parameters: countElements(findTrainable(build(preset))), ...preset }
+      return { name, parameters: totalSizeOf(findTrainable(build(preset)).values()), ...preset }
     }),
   )
   const rows = presets.map(({ name, parameters, about = '' }) => [name, parameters, about])
@@ -92,9 +93,6 @@ interface Result {
 
 const toPorts = (values: Graph['inputs']): Port[] =>
   [...values].map(([name, { dtype, shape = [] }]) => ({ name, type: dtype, shape }))
-
-const countElements = (values: Graph['parameters']): number =>
-  [...values.values()].reduce((sum, { shape = [] }) => sum + shape.reduce<number>((n, dim) => n * Number(dim), 1), 0)
 
 function formatResult({ output, kind, parameters, inputs, outputs }: Result): string {
   const listPorts = (all: readonly Port[]) =>

@@ -2,6 +2,7 @@ import { findScoreKind } from '../../analysis/snippet/score-kind.js'
 import type { FeatureStatistics, TableStatistics } from '../../data/table-statistics.js'
 import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
+import { sizeOf } from '../../ir/tensor.js'
 import { lossRegistry } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
 import { lossTarget, type TaskLoss } from '../../recipe/loss.js'
@@ -66,7 +67,7 @@ export function describePrediction(
 /** Index of the largest score along an axis, for every other position. */
 function largestAlong({ dims, ...tensor }: Tensor, axis: number): number[] {
   const at = axis < 0 ? dims.length + axis : axis
-  const [classes, inner] = [dims[at] ?? 1, dims.slice(at + 1).reduce((a, b) => a * b, 1)]
+  const [classes, inner] = [dims[at] ?? 1, sizeOf(dims.slice(at + 1))]
   const numbers = numbersOf({ dims, ...tensor })
   return Array.from({ length: numbers.length / classes }, (_, i) => {
     const start = Math.floor(i / inner) * classes * inner + (i % inner)

@@ -6,7 +6,7 @@ import { isFloatWeight } from '../../adapter/merge-factors.js'
 import { quantizeModel } from '../../adapter/quantize-model.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
 import { adapterTensors } from '../../adapter/record.js'
-import { sizeOf } from '../../ir/tensor.js'
+import { sizeOf, totalSizeOf } from '../../ir/tensor.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors, replaceTensors } from '../../onnx/model.js'
@@ -21,7 +21,6 @@ import {
   type NewAdapterOptions,
   readNewAdapter,
 } from './adapter-options.js'
-import { countElements } from './tune-model.js'
 
 /** Options about what of a chat model is trained. */
 export interface ChatAdapterRequest extends NewAdapterOptions {
@@ -120,8 +119,8 @@ export interface TrainedParts {
 export function countParts(base: Model, { adapted, trains }: ChatAdapter, form: Model): TrainedParts {
   if (trains === 'weights') {
     const graph = importGraph(form)
-    const trainable = countElements(findTrainable(graph))
-    return { layers: {}, saved: [], trainable, parameters: countElements(graph.parameters) - trainable }
+    const trainable = totalSizeOf(findTrainable(graph).values())
+    return { layers: {}, saved: [], trainable, parameters: totalSizeOf(graph.parameters.values()) - trainable }
   }
   const { layers, scalings = [], saved = [] } = adapterOf(adapted)
   const names = new Map<string, number>()

@@ -5,7 +5,7 @@ import { mergeAdapter } from '../../adapter/merge-adapter.js'
 import { isFloatWeight } from '../../adapter/merge-factors.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
 import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
-import { sizeOf } from '../../ir/tensor.js'
+import { totalSizeOf } from '../../ir/tensor.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
@@ -195,7 +195,10 @@ async function countParameters(model: Model, options: Omit<TrainerOptions, 'runt
   const { model: start, trainable } = await createStartModel(model, options)
   if (options.adapter) checkMergeable(start)
   const graph = importGraph(start)
-  return { trainable: countElements(findTrainable(graph, trainable)), parameters: countElements(graph.parameters) }
+  return {
+    trainable: totalSizeOf(findTrainable(graph, trainable).values()),
+    parameters: totalSizeOf(graph.parameters.values()),
+  }
 }
 
 /** Throws `invalid-option` for low-rank changes of quantized weights, with which they cannot be merged at the end. */
@@ -208,11 +211,6 @@ export function checkMergeable(model: Model): void {
       `the adapter is merged into the weights at the end, and those of ${quantized.module} have ${quantized.weight.bits} bits: take a float file with --dtype fp32 or fp16, or --adapter ia3, which is merged into their scales`,
     )
 }
-
-/** Number of elements of parameters. */
-export const countElements = (
-  parameters: ReadonlyMap<string, { readonly shape: readonly unknown[] | undefined }>,
-): number => [...parameters.values()].reduce((sum, { shape }) => sum + sizeOf((shape ?? []) as readonly number[]), 0)
 
 /**
  * Trains, saving checkpoints, measures before and after, and writes the model. An interrupted run saves a checkpoint.

@@ -1,5 +1,6 @@
 import type { TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { sizeOf } from '../../ir/tensor.js'
 import { checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
@@ -249,7 +250,7 @@ export class FeatureTensor {
     const widths = this.features.map((feature, i) => feature.width(fitted[i]!))
     const width = widths.reduce((a, b) => a + b, 0)
     const dims = this.#dims ?? [width]
-    if (dims.reduce((a, b) => a * b, 1) !== width)
+    if (sizeOf(dims) !== width)
       throw invalidOption(
         `csv: tensor '${this.name}'`,
         'dims',

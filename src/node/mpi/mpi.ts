@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { FloatArray } from '../../ir/float-array.js'
 import type { Group } from '../../train/group.js'
+import { bytesOf } from '../../util/bytes.js'
 import { checkNames, checkNumber } from '../../util/check.js'
 import { crc32 } from '../../util/checksum.js'
 import { SerialQueue } from '../../util/concurrent.js'
@@ -130,9 +131,7 @@ export class MpiGroup implements Group {
 
   /** As `Group.gatherParts`. */
   gatherParts(parts: readonly (readonly FloatArray[])[]): Promise<void> {
-    const bytes = parts.map((arrays) =>
-      arrays.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
-    )
+    const bytes = parts.map((arrays) => arrays.map(bytesOf))
     const send = async (message: PartsMessage<Uint8Array>) => {
       const { array, counts, offsets } = message
       if (isBalanced(message)) return this.#library.allGatherParts(array, counts, offsets)

@@ -13,7 +13,7 @@ export interface PartsMessage<A> {
 }
 
 /** What `sendParts` does with a message. */
-export interface PartsSender<A> {
+interface PartsSender<A> {
   /** Whether the arrays of a rank are copied into messages. */
   readonly packs: (rank: number) => boolean
   /** Exchanges the elements of a message. */

@@ -4,6 +4,7 @@ import { dtypes, type TypedArray } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
 import { fromOrtTensor } from '../../runtime/ort.js'
+import { bytesOf } from '../../util/bytes.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -252,7 +253,7 @@ export class InputBuffers {
       buffer = new ArrayBuffer(data.byteLength)
       this.#buffers.set(name, buffer)
     }
-    new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    new Uint8Array(buffer).set(bytesOf(data))
     return new array(buffer, 0, data.length)
   }
 }

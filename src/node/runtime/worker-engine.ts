@@ -1,5 +1,6 @@
 import type { TransferListItem, Worker } from 'node:worker_threads'
 import { dtypes } from '../../ir/dtype.js'
+import { bytesOf } from '../../util/bytes.js'
 import { type ErrorCode, OnnxIreError } from '../../util/errors.js'
 import type { CompileOptions, Engine, Session, SessionTensor } from './engine.js'
 import { ExitGuard } from './exit-guard.js'
@@ -136,9 +137,10 @@ export class WorkerEngine implements Engine {
  * Copies exactly the viewed bytes, so that they can be transferred: structured cloning would copy twice and send the
  * whole underlying buffer.
  */
-function copyBytes({ buffer, byteOffset, byteLength }: ArrayBufferView): ArrayBuffer {
+function copyBytes(view: ArrayBufferView): ArrayBuffer {
+  const { buffer, byteOffset, byteLength } = view
   if (buffer instanceof ArrayBuffer) return buffer.slice(byteOffset, byteOffset + byteLength)
   const copy = new ArrayBuffer(byteLength)
-  new Uint8Array(copy).set(new Uint8Array(buffer, byteOffset, byteLength))
+  new Uint8Array(copy).set(bytesOf(view))
   return copy
 }

@@ -1,3 +1,4 @@
+import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 import {
   type Field,
@@ -26,7 +27,7 @@ export const maxMessageDepth = 100
  */
 export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
   // Views of a Buffer would be Buffers: views of a Uint8Array are not.
-  const reader = createReader(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+  const reader = createReader(bytesOf(bytes))
   const state: State = { path: [], copyable: maxCopies * bytes.length }
   try {
     return decodeMessage(reader, messageTypes[type], reader.len, state) as Messages[M]

@@ -16,7 +16,7 @@ export interface ModelFile {
 }
 
 /** The parts of a model's file that are read when they are used: the raw data of large tensors. */
-export interface Unread {
+interface Unread {
   /** In the order of the file. */
   readonly ranges: readonly ByteRange[]
   /** Reads bytes of the file. Throws `io` if it was changed. */

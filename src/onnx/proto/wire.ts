@@ -1,4 +1,5 @@
 import protobuf from 'protobufjs/minimal.js'
+import { bytesOf } from '../../util/bytes.js'
 import { replaceLoneSurrogates } from '../../util/utf8.js'
 import { type FieldKind, type PackedArray, type PackedKind, packedArrays, type ScalarKind } from './fields.js'
 
@@ -146,7 +147,7 @@ export const writeText = (writer: Writer, text: string): Writer => writer.string
 export function toPackedBytes(kind: PackedKind, values: PackedArray | readonly (number | bigint)[]): Uint8Array {
   if (kind === 'float' || kind === 'double') {
     const array = ArrayBuffer.isView(values) ? values : new packedArrays[kind](values as readonly number[])
-    return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
+    return bytesOf(array)
   }
   const out = createWriter()
   for (const value of values) writeNumber(out, kind, value)

@@ -1,4 +1,5 @@
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
+import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { vectorLength } from '../contents.js'
@@ -63,8 +64,8 @@ interface DeformedWindows {
 
 /** Offsets of the taps of a window from its start along one axis: [taps, 1, ...] with one 1 per axis. */
 function tapOffsets({ window, kernel }: DeformedWindows, axis: number, like: Value): Value {
-  const taps = kernel.reduce((a, b) => a * b, 1)
-  const inner = kernel.slice(axis + 1).reduce((a, b) => a * b, 1)
+  const taps = sizeOf(kernel)
+  const inner = sizeOf(kernel.slice(axis + 1))
   const { dilation, before } = window[axis]!
   const offsets = Array.from(
     { length: taps },
@@ -77,7 +78,7 @@ function tapOffsets({ window, kernel }: DeformedWindows, axis: number, like: Val
 function deformedColumns(x: Value, offset: Value, mask: Value | null, groups: number, windows: DeformedWindows): Value {
   const { window, kernel } = windows
   const rank = kernel.length
-  const taps = kernel.reduce((a, b) => a * b, 1)
+  const taps = sizeOf(kernel)
   const space = op.Shape(offset, { start: 2 })
   // Each offset group of channels becomes a separate image.
   const channels = op.Div(lengthAlong(x, 1), int64s([groups]))

@@ -73,7 +73,7 @@ function pixelsOf(
  * Resizes an image without aliasing, as PIL's bilinear resize: every target pixel is the mean of the source pixels
  * around it, weighted by a triangle as wide as two target pixels (or two source pixels, if those are larger).
  */
-export function resizeAntialiased(
+function resizeAntialiased(
   { data, rows, columns, channels }: DecodedImage,
   to: readonly [rows: number, columns: number],
 ): DecodedImage {

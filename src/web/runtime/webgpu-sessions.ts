@@ -5,6 +5,7 @@ import type { DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js
 import { checkFeeds, type InputInfo } from '../../runtime/feeds.js'
 import { checkDeviceType, fromOrtTensor, isCpuRefusal, readOutputNames } from '../../runtime/ort.js'
 import { type CompileHints, disposedError } from '../../runtime/runtime.js'
+import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { MAP_READ, USAGE } from '../webgpu-backend/constants.js'
@@ -70,7 +71,7 @@ export class WebGpuSessions {
       const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16)
       const usage = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
       const buffer = this.#device.gpu.createBuffer({ size, usage, mappedAtCreation: true })
-      new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+      new Uint8Array(buffer.getMappedRange()).set(bytesOf(data))
       buffer.unmap()
       return this.#tensor(dtype, dims, buffer, () => buffer.destroy())
     })

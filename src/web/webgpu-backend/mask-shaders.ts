@@ -6,7 +6,7 @@ import { SELECTION, STATE_UNIFORM } from './step-state.js'
 export const DIGITS = 3
 
 /** Bins of a histogram. */
-export const BINS = 2048
+const BINS = 2048
 
 /** Largest number of elements that are counted without a histogram in workgroup memory. */
 export const FEW = 2048

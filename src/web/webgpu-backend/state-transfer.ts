@@ -3,6 +3,7 @@ import { arrayOf, type ParameterArrays } from '../../optim/arrays.js'
 import { notFiniteAt } from '../../optim/gradient-norm.js'
 import type { MaskStats } from '../../optim/ire/mask.js'
 import type { OptimizerState } from '../../optim/state.js'
+import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { lossReportTimeout } from '../runtime/monitored-device.js'
@@ -196,10 +197,6 @@ interface BufferCopy {
   readonly buffer: GPUBuffer
   readonly into: Uint8Array
 }
-
-/** A view of the bytes of an array. */
-export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength)
 
 /**
  * Copies from the device through one staging buffer, in batches of at most its size. Byte lengths are multiples of 4.

@@ -362,7 +362,7 @@ function submitAndRead({ dispatches, readback }: Allocation): PendingRead {
 }
 
 /** Binds gradient buffers to the buffers of their parameters. */
-export class GradientBindings {
+class GradientBindings {
   readonly #kernels: KernelCache
   readonly #parameters: ReadonlyMap<string, ParameterBuffers>
   /** The group of tensors without elements, because an empty buffer cannot be bound. */
