@@ -32,3 +32,16 @@ export function reportError(io: Io, error: unknown, json: boolean): number {
 /** Ends a command that was called in a wrong way: prints `message` and exits with code 2. */
 export const usageError = (command: Command, message: string): never =>
   command.error(`error: ${message}`, { exitCode: 2 })
+
+/**
+ * Ends a command with a usage error if one of some options is given, which would have no effect.
+ * @param names names of the options, without dashes and in camel case
+ * @param reason text after the option: 'is a setting of IRE: add --ire'
+ */
+export function refuseOptions(command: Command, names: readonly string[], reason: string): void {
+  const given = command.options.find(
+    (option) =>
+      names.includes(option.attributeName()) && command.getOptionValueSource(option.attributeName()) === 'cli',
+  )
+  if (given) usageError(command, `${given.long} ${reason}`)
+}

@@ -302,6 +302,14 @@ describe('tune embed', () => {
     expect(JSON.parse(factors.stdout).plan).toMatchObject({ adapter: '(IA)^3', trainable: 8 })
   })
 
+  it('--scale for rows with a score > invalid-option', async () => {
+    const { stdout } = await tune('scored.jsonl', 'none', '--scale', '5', '--dry-run')
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('--scale'),
+    })
+  })
+
   it('a row without a positive > invalid-data', async () => {
     const { stdout } = await tune('reviews.jsonl', 'none')
     expect(JSON.parse(stdout).error).toMatchObject({
@@ -361,6 +369,20 @@ describe('tune image', () => {
     expect(samples.map(({ expected }: { expected: string }) => expected)).toEqual(['blue', 'green', 'red'])
     expect(plan.warnings).toEqual([expect.stringContaining('onnx-ire batch ')])
     expect(stderr).toContain(plan.warnings[0])
+  })
+
+  it('--mean of a model of gray images > invalid-option', async () => {
+    const x = input('x', 'float32', ['N', 1, 8, 8])
+    const y = op.Gemm(op.Reshape(x, [-1, 64]), weights('w', 64, 2), weights('b', 2))
+    const gray = modelOf({ name: 'gray', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    writeFileSync(path('gray.onnx'), encodeModel(gray))
+    const args = ['tune', 'image', path('gray.onnx'), path('images'), '--dry-run', '--json']
+    expect(JSON.parse((await run(...args)).stdout).plan.task).toBe('image')
+    const { stdout } = await run(...args, '--mean', '0,0,0')
+    expect(JSON.parse(stdout).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('--mean'),
+    })
   })
 
   it('a model without images > invalid-model', async () => {

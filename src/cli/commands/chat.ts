@@ -4,7 +4,7 @@ import type { ChatMessage } from '../../language/chat-rows.js'
 import { type GenerateOptions, TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { usageError } from '../errors.js'
+import { refuseOptions } from '../errors.js'
 import { dtypeOption, openLanguageModel, withAdapter } from '../inputs/open-language-model.js'
 import { type Io, print, writeText } from '../io.js'
 import {
@@ -71,7 +71,9 @@ Examples:
   $ onnx-ire chat tuned/model --message "How do I reset my password?" --json`,
     )
     .action(async (folder: string, options: Options) => {
-      if (options.compare && options.adapter === undefined) usageError(command, '--compare needs --adapter')
+      if (options.adapter === undefined) refuseOptions(command, ['compare', 'anyBase'], 'needs --adapter')
+      if (options.temperature === undefined)
+        refuseOptions(command, ['topP', 'topK', 'seed'], 'is for sampling: add --temperature')
       const base = await openLanguageModel(folder, options.dtype)
       const tuned =
         options.adapter === undefined ? base : await withAdapter(io, base, options.adapter, options.anyBase ?? false)

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
+import { refuseOptions } from '../errors.js'
 import { formatBytes, formatNumber, formatTable } from '../format.js'
 import { dtypeOption, openLanguageModel } from '../inputs/open-language-model.js'
 import { type Io, print } from '../io.js'
@@ -121,6 +122,8 @@ Examples:
   $ onnx-ire data prepare text minipile --tokenizer tokenizer.json -o minipile-tokens`,
     )
     .action(async (inputs: string[], options: TextOptions) => {
+      if (options.tokenizer !== undefined)
+        refuseOptions(command, ['vocabulary', 'learnFrom'], 'is for a new tokenizer: omit it, or --tokenizer')
       const { validationInput: validationInputs = [], separator, output, ...others } = options
       const request = {
         ...others,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { requirePlots } from '../../node/plot.js'
+import { refuseOptions } from '../errors.js'
 import { formatBytes, formatCount } from '../format.js'
 import { type Io, print } from '../io.js'
 import { type CliProvider, createRuntime, jsonOption, parsePositiveInteger, providerOption } from '../options.js'
@@ -18,7 +19,7 @@ interface Options {
 
 /** Defines `onnx-ire plot`. */
 export function definePlot(program: Command, io: Io): void {
-  program
+  const command = program
     .command('plot')
     .description('write a report about runs: one HTML file with curves, tables and matrices, without a network')
     .argument('<runs...>', 'run folders, or folders with run folders in them')
@@ -47,6 +48,7 @@ Examples:
   $ onnx-ire sharpness runs/a/tuned.onnx runs/a/recipe.json --json > runs/a/flatness.json`,
     )
     .action(async (paths: string[], { output, examples, provider, json }: Options) => {
+      if (examples === undefined) refuseOptions(command, ['provider'], 'is for --examples')
       requirePlots()
       const folders = await findRuns(paths)
       await prepareOutputs({ files: [output] }, async () => folders.flatMap(listRunFiles))

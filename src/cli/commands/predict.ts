@@ -21,7 +21,7 @@ import { type Prediction, predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
 import { getOwn } from '../../util/record.js'
-import { usageError } from '../errors.js'
+import { refuseOptions, usageError } from '../errors.js'
 import { formatCount, formatDuration } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
@@ -117,11 +117,11 @@ Examples:
       const run = findRunFiles(given)
       const encoder = run ? undefined : findEncoderFolder(given)
       if (encoder !== undefined) return predictTexts(io, command, encoder, inputs, typed)
-      if (typed.text !== undefined || typed.length !== undefined)
-        usageError(
-          command,
-          `--text and --length are for a folder with config.json and tokenizer.json; ${given} is none`,
-        )
+      refuseOptions(
+        command,
+        ['text', 'length'],
+        `is for texts, and ${given} is no folder with config.json and tokenizer.json`,
+      )
       const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
       const path = run?.model ?? findTunedModel(given)
       const model = await (run ? readTrainedModel(run) : readModel(path))
@@ -183,14 +183,11 @@ async function predictTexts(
   inputs: readonly string[],
   typed: Options,
 ): Promise<void> {
-  const isOfRecipe = (option: string) => command.getOptionValueSource(option) === 'cli'
-  if (['data', 'on', 'set'].some(isOfRecipe))
-    usageError(command, `--data, --on and --set are for a recipe; ${folder} takes texts, or a .jsonl file`)
+  refuseOptions(command, ['data', 'on', 'set'], `is for a recipe; ${folder} takes texts, or a .jsonl file`)
   const [first] = inputs
   if (first === undefined) return usageError(command, 'give texts, or a .jsonl file with texts')
   const file = inputs.length === 1 && /\.jsonl?$/i.test(first) ? first : undefined
-  if (typed.text !== undefined && file === undefined)
-    usageError(command, '--text names a field of a .jsonl file, and texts are given')
+  if (file === undefined) refuseOptions(command, ['text'], 'names a field of a .jsonl file, and texts are given')
   const { text = 'text', length = defaultTextLength } = typed
   const encoder = await openEncoder(folder)
   const { model } = encoder

@@ -1,6 +1,6 @@
 import { basename, dirname, extname, resolve } from 'node:path'
 import { type Command, Option } from 'commander'
-import { usageError } from '../errors.js'
+import { refuseOptions, usageError } from '../errors.js'
 import { formatMetric } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { Interrupted } from '../interrupts.js'
@@ -119,6 +119,8 @@ Examples:
         usageError(command, '--resume continues the sweep in the folder, --force replaces it: give one of them')
       if (options.halving === 1) usageError(command, '--halving must be at least 2')
       if (options.compare && options.map) usageError(command, '--map is for a sweep without --compare')
+      if (!options.compare) refuseOptions(command, ['seeds'], 'is for --compare')
+      if (options.trials === undefined) refuseOptions(command, ['seed'], 'is for --trials, which chooses at random')
       if (options.seeds < 2) usageError(command, '--seeds must be at least 2, for an interval')
       if (options.map && options.map.length !== 2) usageError(command, '--map takes two fields')
       await sweepRecipe(io, path, options)

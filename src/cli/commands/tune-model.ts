@@ -63,7 +63,11 @@ Examples:
         .choices(['mean', 'first', 'none'])
         .default('mean'),
     )
-    .option('--scale <factor>', 'factor of cosine similarities', parsePositiveNumber, 20)
+    .option(
+      '--scale <factor>',
+      'factor of cosine similarities, for rows without score (default: 20)',
+      parsePositiveNumber,
+    )
     .option('--length <tokens>', 'longest text; the rest is cut', parsePositiveInteger, 128)
     .addHelpText(
       'after',
@@ -87,8 +91,8 @@ Examples:
     .argument('<folder>', 'images in one sub-folder per class')
   addOptions(image, 'model.onnx and classes.json', { epochs: 5, batchSize: 32 })
     .option('--size <pixels>', 'side of the square images (default: that of the model)', parsePositiveInteger)
-    .option('--mean <r,g,b>', 'mean of the channels, of pixels in [0, 1]', parseChannels, [0.485, 0.456, 0.406])
-    .option('--std <r,g,b>', 'standard deviation of the channels', parseChannels, [0.229, 0.224, 0.225])
+    .option('--mean <r,g,b>', 'mean of the channels, of pixels in [0, 1] (default: that of ImageNet)', parseChannels)
+    .option('--std <r,g,b>', 'standard deviation of the channels (default: that of ImageNet)', parseChannels)
     .addHelpText(
       'after',
       `

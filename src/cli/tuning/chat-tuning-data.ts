@@ -48,8 +48,7 @@ export async function readChatTuningData(request: ChatTuningDataRequest, chat: L
   const [held, kept] = [order.slice(0, heldOut), order.slice(heldOut).sort((a, b) => a - b)]
   const pick = <T>(of: readonly T[], numbers: readonly number[]) => numbers.map((i) => of[i]!)
   const method = request.method ?? findMethod(rows)
-  if (method !== 'sft' && loss === 'all')
-    throw new OnnxIreError('invalid-option', `--loss all is for --method sft; ${method} compares the answers of a pair`)
+  checkLearned(method, loss)
   if (method !== 'sft' && request.pack)
     throw new OnnxIreError('invalid-option', `--pack is for --method sft; pairs of ${method} are not packed`)
   const split = <T, D>(encoded: readonly T[], create: (of: readonly T[]) => D) => ({
@@ -65,6 +64,12 @@ export async function readChatTuningData(request: ChatTuningDataRequest, chat: L
       ? split(encodeRows(rows, chat, loss), (of) => toChatData(of, chat, { ...options, loss, pack: request.pack }))
       : split(encodePairs(rows, chat), (of) => toPreferenceData(of, chat, options))),
   }
+}
+
+/** Throws `invalid-option` if all tokens are to be learned by a method that compares answers. */
+export function checkLearned(method: TuningMethod, loss: ChatTuningDataRequest['loss']): void {
+  if (method !== 'sft' && loss === 'all')
+    throw new OnnxIreError('invalid-option', `--loss all is for --method sft; ${method} compares the answers of a pair`)
 }
 
 /** The method that fits all rows. Throws `invalid-data` if only some have a rejected answer. */

@@ -23,9 +23,12 @@ export interface ImageRequest extends ModelTuningRequest {
   readonly folder: string
   /** Side of the square input; default: that of the model. */
   readonly size?: number
-  readonly mean: readonly number[]
-  readonly std: readonly number[]
+  /** Mean and standard deviation of the channels of pixels in [0, 1]; default: `imageNet`. Not for gray images. */
+  readonly mean?: readonly number[]
+  readonly std?: readonly number[]
 }
+
+const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
 
 /** Paths of the files that `tune image` writes. */
 const filesIn = (folder: string) => ({ model: join(folder, 'model.onnx'), names: join(folder, 'classes.json') })
@@ -55,11 +58,16 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     throw new OnnxIreError('invalid-option', `${request.model} accepts images of any size: set --size`)
   const channels = isLast ? shape[3] : shape[1]
   const { mean, std } = request
+  if (channels === 1 && (mean || std))
+    throw new OnnxIreError(
+      'invalid-option',
+      `--${mean ? 'mean' : 'std'} is for images in color, and ${request.model} takes one channel: omit it`,
+    )
   const image: ImageOptions = {
     size,
     fit: 'cover',
     layout: isLast ? 'NHWC' : 'NCHW',
-    ...(channels === 1 ? { channels: 1 } : { mean, std }),
+    ...(channels === 1 ? { channels: 1 } : { mean: mean ?? imageNet.mean, std: std ?? imageNet.std }),
   }
   const found = await imageFolder(request.folder, { image, input: input!.name! })
   const { classes } = found

@@ -3,7 +3,7 @@ import type { TokenExample } from '../../language/encode-chat.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { preferenceData } from '../../language/preference-data.js'
 import { formatNumber } from '../format.js'
-import { findMethod, type TuningMethod } from './chat-tuning-data.js'
+import { checkLearned, findMethod, type TuningMethod } from './chat-tuning-data.js'
 
 /** An example as text, the counted tokens in marks. */
 export interface ShownExample {
@@ -31,6 +31,7 @@ export function showExamples(
   chat: LanguageModel,
   { method = findMethod(rows), examples, length, loss }: ShowRequest,
 ) {
+  checkLearned(method, loss)
   if (method === 'sft') {
     const { examplesOf, report } = chatData(rows, chat, { length, loss })
     return { method, ...report, shown: examplesOf.slice(0, examples).map((example) => mark(example, chat)) }

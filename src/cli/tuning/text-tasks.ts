@@ -34,8 +34,8 @@ export interface ClassifyRequest extends TextRequest {
 /** Options of `tune embed`. */
 export interface EmbedRequest extends TextRequest {
   readonly pooling: 'mean' | 'first' | 'none'
-  /** Factor of cosine similarities. */
-  readonly scale: number
+  /** Factor of cosine similarities, for rows without score; default 20. */
+  readonly scale?: number
 }
 
 /** Rates that are usual for encoders of the size of BERT, and ten times those for adapters. */
@@ -97,6 +97,8 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const rows = await readRows(request.data)
   const first = rows[0]!
   const hasScores = 'score' in first
+  if (hasScores && request.scale !== undefined)
+    throw new OnnxIreError('invalid-option', `--scale is for rows without score, and those of ${request.data} have one`)
   const passes = ['anchor', 'positive', ...('negative' in first && !hasScores ? ['negative'] : [])]
   const parts = passes.map((pass) => {
     const texts = rows.map((row, i) => textOf(row, pass, request.data, i))
@@ -116,7 +118,9 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     model: encoder.model,
     data,
     options: {
-      loss: hasScores ? cosineSimilarity() : multipleNegatives({ scale: request.scale }),
+      loss: hasScores
+        ? cosineSimilarity()
+        : multipleNegatives(request.scale === undefined ? {} : { scale: request.scale }),
       metrics: hasScores ? [mae()] : [accuracy(), topK(5)],
       ...passOptions,
     },

@@ -2,7 +2,7 @@ import { rm, stat } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import type { Measures } from '../../metric/accumulator.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { usageError } from '../errors.js'
+import { refuseOptions, usageError } from '../errors.js'
 import { formatCount, formatMetricsLine } from '../format.js'
 import { Interrupted } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
@@ -14,6 +14,7 @@ import type { TrackingOptions } from './train-resumably.js'
 export interface TuneOptions extends TrackingOptions {
   /** Folder of the results; a dry run needs none. */
   readonly output?: string
+  readonly ire?: true
   readonly resume?: boolean
   readonly dryRun?: boolean
   readonly force?: boolean
@@ -70,15 +71,16 @@ export const addTuneOptions = (command: Command): Command =>
 export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
   command: Command,
   io: Io,
-  { output, dryRun, force = false, quiet = false, json, resume = false, tensorboard, measureEvery }: TuneOptions,
+  { output, ire, dryRun, force = false, quiet = false, json, resume = false, tensorboard }: TuneOptions,
   { prepare, formatPlan, run, formatResult }: TuneCommand<Prepared, Outcome>,
 ): Promise<void> {
   if (resume && force)
     return usageError(command, '--resume continues the run in the folder, --force replaces it: give one of them')
   if (output === undefined && (!dryRun || resume))
     return usageError(command, "required option '-o, --output <folder>' not specified")
-  if (measureEvery !== undefined && tensorboard === undefined)
-    return usageError(command, '--measure-every writes its measures for TensorBoard: add --tensorboard <folder>')
+  if (tensorboard === undefined)
+    refuseOptions(command, ['measureEvery'], 'writes its measures for TensorBoard: add --tensorboard <folder>')
+  if (!ire) refuseOptions(command, ['kappa', 'gamma'], 'is a setting of IRE: add --ire')
   const prepared = await prepare({ output: output ?? '<output>', resume })
   const plan: Prepared['plan'] = prepared.plan
   if (!resume && !(force && dryRun)) await clearOutputs(plan, force)
