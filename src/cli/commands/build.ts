@@ -78,7 +78,7 @@ Examples:
   $ onnx-ire build recipe.json -o graphs`,
     )
     .action(async (path: string, options: Options) => {
-      const { start, changes, data, trainingOptions } = await readRequest(path, options, command)
+      const { start, changes, listFiles, trainingOptions } = await readRequest(path, options, command)
       const original = await loadModel(start)
       const { model, ...choice } = await createStartModel(original, await changes(original))
       const built = buildTrainingGraphs(importGraph(model), await trainingOptions(original, model, choice))
@@ -93,7 +93,7 @@ Examples:
       const written = [...files.map(({ file }) => file), ...(isNewModel ? [join(options.output, 'model.onnx')] : [])]
       await prepareOutputs({ files: written }, async () => [
         ...listInitialFiles(start, original),
-        ...(data === undefined ? [] : [...listRecipeFile(path), ...(await listDataFiles({ data }))]),
+        ...(await listFiles()),
       ])
       await makeFolder(options.output)
       const modelFile = isNewModel ? join(options.output, 'model.onnx') : modelTitle(start)
@@ -120,8 +120,8 @@ interface Request {
   readonly start: Pick<Recipe, 'model' | 'seed'>
   /** Changes of the model before training. */
   readonly changes: (original: Model) => Promise<StartOptions>
-  /** Data of the recipe, if any. */
-  readonly data?: Recipe['data']
+  /** Lists the files of the recipe, if there is one: its own, those of its data, and its teacher. */
+  readonly listFiles: () => Promise<readonly string[]>
   /** Options of the graphs, which may depend on the model. */
   readonly trainingOptions: (original: Model, model: Model, choice: Choice) => Promise<TrainingOptions>
 }
@@ -137,7 +137,11 @@ async function readRequest(path: string, options: Options, command: Command): Pr
     return {
       start: recipe,
       changes: (original) => resolveHead(recipe, original),
-      data: recipe.data,
+      listFiles: async () => [
+        ...listRecipeFile(path),
+        ...(await listDataFiles(recipe)),
+        ...(recipe.teacher ? [recipe.teacher.model] : []),
+      ],
       trainingOptions: (original, model, choice) => recipeTrainingOptions({ ...recipe, ...choice }, original, model),
     }
   }
@@ -156,7 +160,12 @@ async function readRequest(path: string, options: Options, command: Command): Pr
       ? undefined
       : { classes: headClasses, ...(logits === undefined ? {} : { output: logits }) }
   const changes = { ...(head && { head }), ...(trainable && { trainable }) }
-  return { start: { model: path }, changes: async () => changes, trainingOptions: async () => trainingOptions }
+  return {
+    start: { model: path },
+    changes: async () => changes,
+    listFiles: async () => [],
+    trainingOptions: async () => trainingOptions,
+  }
 }
 
 /** Options of the graphs that a trainer would build for a recipe. */
