@@ -400,15 +400,15 @@ function weightedNorm(parameters: ParameterArrays, gradients: Gradients, paralle
 }
 
 /** Tensors with the same update formula and coefficients. */
-interface TensorGroup {
+interface FormulaGroup {
   readonly rule: FormulaRule
   readonly coefficients: TensorUpdate['coefficients']
   readonly enhanced: boolean
   readonly names: string[]
 }
 
-function groupTensors(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => boolean): TensorGroup[] {
-  const groups = new Map<TensorUpdate['coefficients'], TensorGroup[]>()
+function groupTensors(tensors: readonly TensorUpdate[], isEnhanced: (name: string) => boolean): FormulaGroup[] {
+  const groups = new Map<TensorUpdate['coefficients'], FormulaGroup[]>()
   for (const { name, rule, coefficients, ...tensor } of tensors) {
     if (isGraphRule(rule)) continue
     const enhanced = tensor.enhanced && isEnhanced(name)

@@ -1,5 +1,5 @@
 /** A mean or a difference of means, with its 95 % confidence interval. */
-export interface Estimate {
+export interface IntervalEstimate {
   /** Number of values, or of pairs; for two samples without pairs the smaller number. */
   readonly n: number
   readonly value: number
@@ -16,17 +16,17 @@ export const deviation = (values: readonly number[]): number => {
 }
 
 /** Estimates the mean of a sample. */
-export function estimateMean(values: readonly number[]): Estimate {
+export function estimateMean(values: readonly number[]): IntervalEstimate {
   const n = values.length
   return { n, value: mean(values), half: (studentQuantile(n - 1) * deviation(values)) / Math.sqrt(n) }
 }
 
 /** Estimates the mean of a[i] - b[i]: what the two values of a pair have in common, such as a seed, cancels. */
-export const estimatePairedDifference = (a: readonly number[], b: readonly number[]): Estimate =>
+export const estimatePairedDifference = (a: readonly number[], b: readonly number[]): IntervalEstimate =>
   estimateMean(a.map((x, i) => x - b[i]!))
 
 /** Estimates mean(a) - mean(b) of independent samples with different variances, by Welch's formula. */
-export function estimateDifference(a: readonly number[], b: readonly number[]): Estimate {
+export function estimateDifference(a: readonly number[], b: readonly number[]): IntervalEstimate {
   const [u, v] = [a, b].map((values) => deviation(values) ** 2 / values.length) as [number, number]
   const freedom =
     u + v === 0 ? a.length + b.length - 2 : (u + v) ** 2 / (u ** 2 / (a.length - 1) + v ** 2 / (b.length - 1))

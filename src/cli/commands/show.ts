@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { getOwn } from '../../util/record.js'
-import type { Estimate } from '../../util/statistics.js'
+import type { IntervalEstimate } from '../../util/statistics.js'
 import { formatCount, formatDuration, formatMetric, formatNumber, formatTable } from '../format.js'
 import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
@@ -134,5 +134,5 @@ function formatGroups(groups: readonly RunGroup[], comparisons: readonly GroupCo
   ]
 }
 
-const formatEstimate = (metric: string, { value, half }: Estimate): string =>
+const formatEstimate = (metric: string, { value, half }: IntervalEstimate): string =>
   Number.isNaN(half) ? format(metric, value) : `${format(metric, value)} ± ${format(metric, half)}`

@@ -3,10 +3,10 @@ import { MetricMonitor } from '../../train/metric-monitor.js'
 import { getOwn } from '../../util/record.js'
 import {
   deviation,
-  type Estimate,
   estimateDifference,
   estimateMean,
   estimatePairedDifference,
+  type IntervalEstimate,
 } from '../../util/statistics.js'
 import { scalarMetrics } from '../format.js'
 import type { EpochLine, StoredRun } from './read-run.js'
@@ -105,7 +105,7 @@ export interface RunGroup {
   /** Values of the group's recipes in the fields in which groups differ. */
   readonly recipe: Readonly<Record<string, unknown>>
   /** Means of the metrics of the last evaluation, and the standard deviations of the runs. */
-  readonly metrics: Readonly<Record<string, Estimate & { readonly deviation: number }>>
+  readonly metrics: Readonly<Record<string, IntervalEstimate & { readonly deviation: number }>>
 }
 
 /** The difference of a metric between two groups: the mean of the second one minus that of the first one. */
@@ -113,7 +113,7 @@ export interface GroupComparison {
   /** Indices of the groups. */
   readonly groups: readonly [number, number]
   readonly metric: string
-  readonly difference: Estimate
+  readonly difference: IntervalEstimate
   /** 'paired' if the groups have the same seeds and folds, else 'welch'. */
   readonly method: 'paired' | 'welch'
   /** Whether the 95 % interval of the difference excludes 0; null if a group is too small for an interval. */

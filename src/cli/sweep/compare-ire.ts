@@ -5,7 +5,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import { axesNear, type SweepAxes, type SweepValues } from '../../sweep/search.js'
 import { rankTrials } from '../../sweep/sweep.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { type Estimate, estimateMean, estimatePairedDifference } from '../../util/statistics.js'
+import { estimateMean, estimatePairedDifference, type IntervalEstimate } from '../../util/statistics.js'
 import { formatMetric, formatTable } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import { formatValues } from './format-trial.js'
@@ -44,7 +44,7 @@ export interface IreComparison {
   readonly base: ComparedSide | null
   readonly ire: ComparedSide | null
   /** Score with IRE minus score without, of the seeds that both sides have. */
-  readonly difference: Estimate | null
+  readonly difference: IntervalEstimate | null
   /** Whether the 95 % interval of the difference is on one side of 0. */
   readonly verdict: 'helps' | 'harms' | 'undecided' | null
 }
@@ -134,7 +134,7 @@ async function compare(request: CompareRequest, signal: { readonly aborted: bool
 type Scores = readonly (number | null)[]
 
 /** Estimates the mean of a[i] - b[i] where both have a score; null for fewer than two pairs. */
-function estimatePairs(a: Scores, b: Scores): Estimate | null {
+function estimatePairs(a: Scores, b: Scores): IntervalEstimate | null {
   const pairs = a.flatMap((score, i) => (score === null || b[i] === null ? [] : [{ a: score, b: b[i]! }]))
   if (pairs.length < 2) return null
   return estimatePairedDifference(
@@ -164,7 +164,7 @@ function bestOf({ best, sweep }: FinishedSweep, side: string): NonNullable<Finis
   )
 }
 
-function judge({ value, half }: Estimate, mode: 'min' | 'max'): IreComparison['verdict'] {
+function judge({ value, half }: IntervalEstimate, mode: 'min' | 'max'): IreComparison['verdict'] {
   if (!(Math.abs(value) > half)) return 'undecided'
   return value > 0 === (mode === 'max') ? 'helps' : 'harms'
 }

@@ -84,7 +84,7 @@ export function parseBytes(text: string): number {
 }
 
 /** The files that a run is going to write. */
-interface RunFiles {
+interface WrittenFiles {
   readonly model: Model
   readonly parameters: ParameterArrays
   readonly options: Pick<TrainerOptions, 'optimizer' | 'ema' | 'best' | 'localSteps'>
@@ -95,7 +95,7 @@ interface RunFiles {
 }
 
 /** Returns a warning if the disk of a folder has too little room for the files of a run; otherwise undefined. */
-export async function checkDiskRoom(folder: string, files: RunFiles): Promise<string | undefined> {
+export async function checkDiskRoom(folder: string, files: WrittenFiles): Promise<string | undefined> {
   const { keep, present } = files
   const [checkpoint, model] = [checkpointBytes(files), modelBytes(files.model)]
   // A checkpoint is written completely before the oldest one is removed.
@@ -110,7 +110,7 @@ export async function checkDiskRoom(folder: string, files: RunFiles): Promise<st
 }
 
 /** Approximate size of a checkpoint: weights, their copies, the optimizer's moments and IRE's mask. */
-function checkpointBytes({ parameters, options: { optimizer, ema, best, localSteps } }: RunFiles): number {
+function checkpointBytes({ parameters, options: { optimizer, ema, best, localSteps } }: WrittenFiles): number {
   const arrays = Object.values(parameters)
   const weights = arrays.reduce((sum, { byteLength }) => sum + byteLength, 0)
   const elements = arrays.reduce((sum, { length }) => sum + length, 0)

@@ -69,7 +69,7 @@ export async function readChatTuningData(request: ChatTuningDataRequest, chat: L
 /** Throws `invalid-option` if all tokens are to be learned by a method that compares answers. */
 export function checkLearned(method: TuningMethod, loss: ChatTuningDataRequest['loss']): void {
   if (method !== 'sft' && loss === 'all')
-    throw new OnnxIreError('invalid-option', `--loss all is for --method sft; ${method} compares the answers of a pair`)
+    throw new OnnxIreError('invalid-option', `--loss all is for --method sft; ${method} compares answers: omit --loss`)
 }
 
 /** The method that fits all rows. Throws `invalid-data` if only some have a rejected answer. */

@@ -98,7 +98,10 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const first = rows[0]!
   const hasScores = 'score' in first
   if (hasScores && request.scale !== undefined)
-    throw new OnnxIreError('invalid-option', `--scale is for rows without score, and those of ${request.data} have one`)
+    throw new OnnxIreError(
+      'invalid-option',
+      `--scale is for rows without score, and those of ${request.data} have one: omit it`,
+    )
   const passes = ['anchor', 'positive', ...('negative' in first && !hasScores ? ['negative'] : [])]
   const parts = passes.map((pass) => {
     const texts = rows.map((row, i) => textOf(row, pass, request.data, i))

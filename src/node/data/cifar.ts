@@ -79,7 +79,10 @@ async function readClassNames(path: string, exists: boolean, count: number): Pro
   if (!exists) return Array.from({ length: count }, (_, i) => String(i))
   const names = (await readLines(path)).map((line) => line.trim()).filter((line) => line !== '')
   if (names.length === count) return names
-  throw new OnnxIreError('invalid-data', `${path} has ${names.length} class names, but there are ${count} classes`)
+  throw new OnnxIreError(
+    'invalid-data',
+    `${path} has ${names.length} class names, but there are ${count} classes: take the file of the same archive`,
+  )
 }
 
 /** Opens CIFAR-10 or CIFAR-100 for a recipe. */
