@@ -13,7 +13,7 @@ export interface PredictionFormat {
   readonly scores: ScoreKind | null
   /** Names of the classes, by class number. */
   readonly classNames: readonly string[] | undefined
-  /** What each example was read from, if every example is a file or a text. */
+  /** Origin of each example, if every example is a file or a text. */
   readonly origins: Origins | undefined
 }
 

@@ -36,7 +36,7 @@ export interface GeneratedText {
   readonly text: string
   /** Tokens of the answer, without the token that ended it. */
   readonly tokens: readonly number[]
-  /** Why it ended: a token that ends texts, a text of `stop`, the largest number of tokens, or the signal. */
+  /** Reason of the end: a token that ends texts, a text of `stop`, the largest number of tokens, or the signal. */
   readonly ended: 'end' | 'stop' | 'length' | 'aborted'
 }
 

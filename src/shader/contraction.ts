@@ -139,7 +139,7 @@ type Window = readonly { readonly [K in keyof WindowAxis]: number }[]
 const windowAlong = (attributes: Node['attributes'], kernel: readonly number[], spatial: readonly number[]): Window =>
   windowOf(attributes as unknown as WindowAttributes, kernel, spatial) as Window
 
-/** Where a window reads: the position along each axis, and whether all are inside; undefined if they always are. */
+/** The element that a window reads: its position along each axis, and whether it is inside; undefined if always. */
 interface Tap {
   readonly at: readonly Code[]
   readonly inside: Code | undefined

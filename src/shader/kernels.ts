@@ -8,7 +8,7 @@ import { reductions } from './reduction.js'
 import { dimsOf, elementsOf, elementType, unsupported } from './types.js'
 import { INVOCATION, KernelWriter, type Memory, type ShaderKernel, type Slot } from './writer.js'
 
-/** How much an invocation computes. */
+/** The amount of work of an invocation. */
 export interface Division {
   /** The largest number of rows and of columns of a matrix product that an invocation computes. */
   readonly tile: number

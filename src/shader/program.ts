@@ -25,7 +25,7 @@ export interface ShaderProgram {
   readonly outputs: ReadonlyMap<string, { readonly value: Value; readonly slot: Slot }>
 }
 
-/** What is known of a value that is not in memory: it is computed where it is read. */
+/** Facts about a value that is not in memory: it is computed where it is read. */
 interface Inline {
   /** The node whose kernel computes it, if it needs a kernel. */
   readonly anchor: Node | null

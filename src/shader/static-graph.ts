@@ -61,7 +61,7 @@ function copy(node: Node, copies: Substitution): readonly Value[] {
   return becomes.map((value) => inner.get(value) ?? value)
 }
 
-/** What a node becomes. A lowering may compute in int32 instead of int64. */
+/** The values that replace the outputs of a node. A lowering may compute in int32 instead of int64. */
 function expand({ operator, domain, inputs, attributes, outputs }: Node): readonly Value[] {
   const expansion = domain === '' ? getOwn(expansions, operator) : undefined
   if (!expansion) throw unsupported(operator)

@@ -13,7 +13,7 @@ export interface Slot {
   readonly elements: number
 }
 
-/** What the elements of values are read and sampled from. */
+/** The arrays in memory that values are read from, and the source of random numbers. */
 export interface Memory {
   /** The values that are in memory. */
   readonly slots: ReadonlyMap<Value, Slot>

@@ -12,8 +12,8 @@ const maxPiece = 2 ** 20
  *     sent = bfloat16(array + e), e <- array + e - sent               in every process, to the process of the piece
  *     sum = bfloat16(sum of sent + E), E <- sum of sent + E - sum     in this process, to all
  *
- * What a rounding takes away is added at the next step, so that in the long run no part of a gradient is lost. The sum
- * has the same bits in every process. MPI has no sum of bfloat16 numbers, so this adds them, in float64.
+ * The error of a rounding is added at the next step, so that in the long run no part of a gradient is lost. The sum has
+ * the same bits in every process. MPI has no sum of bfloat16 numbers, so this adds them, in float64.
  */
 export class CompressedSum {
   readonly #group: Group

@@ -370,7 +370,7 @@ export class Run {
     }
   }
 
-  /** How a step adds up its loss gradients over all processes; undefined: by `allReduce`. */
+  /** The function that adds up the loss gradients of a step over all processes; undefined for `allReduce`. */
   #lossSum(isSecond: boolean, isMeasured: boolean): SumGradients | undefined {
     if (this.#local) return undefined
     const compressed = this.#compressed[isSecond ? 1 : 0]

@@ -34,7 +34,7 @@ export interface SurfaceOptions {
   /** Examples per run. Results depend on it by rounding only. Default 32. */
   readonly batchSize?: number
   /**
-   * How Hessian-vector products are computed: 'exact', as the gradient of <g, v> (Pearlmutter 1994), or from
+   * Computation of Hessian-vector products: 'exact', as the gradient of <g, v> (Pearlmutter 1994), or from
    * 'differences' of two gradients. Default: exact if the gradient can be differentiated again and the runtime accepts
    * the graph. At kinks (ReLU), differences include the jump of the gradient across a kink; exact products do not.
    */

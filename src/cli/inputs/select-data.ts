@@ -53,7 +53,7 @@ type OpenSelectedData = (model: Model) => Promise<{
   readonly classes: ClassNames
   /** Lists the files of the recipe, if any, and of its data. */
   readonly listFiles: () => Promise<readonly string[]>
-  /** How the data differ from those of the run that the recipe belongs to. */
+  /** Difference between the data and those of the run that the recipe belongs to; undefined for none. */
   readonly warning?: string | undefined
   readonly recipe: Omit<EvaluationRecipe, 'data'> & Pick<Partial<Recipe>, 'trainable' | 'seed'>
 }>

@@ -27,7 +27,7 @@ function gramsOf(pool: readonly number[], starts: readonly number[]): readonly G
   })
 }
 
-/** How often each sequence occurs along the last axis of x, its numbers `distance` apart: [..., sequences]. */
+/** Counts each sequence along the last axis of x, its numbers `distance` apart: [..., sequences]. */
 function countGrams(x: Value, width: number, { length, sequences }: Grams, distance: number): Value {
   const places = width - (length - 1) * distance
   const matches = Array.from({ length }, (_, i) => {

@@ -12,7 +12,7 @@ export interface PartsMessage<A> {
   readonly offsets: Int32Array
 }
 
-/** What `sendParts` does with a message. */
+/** Functions that `sendParts` calls for the ranks of a message, and to exchange it. */
 interface PartsSender<A> {
   /** Whether the arrays of a rank are copied into messages. */
   readonly packs: (rank: number) => boolean

@@ -54,7 +54,7 @@ interface State {
 }
 
 /**
- * How often the bytes of a file may be copied to merge messages that occur in several parts. Files that were appended
+ * Largest number of times that the bytes of a file are copied to merge messages that occur in several parts. Files that were appended
  * to each other need one copy; parts within parts could need one per level.
  */
 const maxCopies = 2

@@ -12,7 +12,7 @@ import { type Selection, select } from './radix-select.js'
 
 /** IRE's mask of flat coordinates with its statistics. Immutable; a refresh creates a new mask. */
 export interface FlatMask {
-  /** n per parameter: 1 for flat coordinates, 0 for sharp ones and for tensors that IRE does not enhance. */
+  /** A byte per coordinate of a parameter: 1 for flat coordinates, 0 for sharp ones and for tensors that IRE does not enhance. */
   readonly flat: Readonly<Record<string, Uint8Array>>
   /** F per parameter, in the parameter's precision, if `beta` > 0; otherwise null. */
   readonly curvature: Readonly<Record<string, FloatArray>> | null
@@ -75,7 +75,7 @@ export const refreshMask = (
   previous: FlatMask | null,
 ): FlatMask => countAlone(maskRefresh(request, parameters, estimates, previous))
 
-/** How a process computes a mask. */
+/** Settings of a process for the computation of a mask. */
 interface MaskSettings {
   /** Evaluates formulas in several threads. */
   readonly parallel?: ParallelEvaluation | undefined

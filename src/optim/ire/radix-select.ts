@@ -8,9 +8,9 @@ import { type Counting, countAlone } from './counting.js'
 export interface Selection {
   /** The k-th largest number, or its magnitude. */
   readonly cut: number
-  /** How many numbers are at most `cut`: the flat coordinates. */
+  /** Number of values that are at most `cut`: the flat coordinates. */
   readonly flat: number
-  /** How many numbers are 0. */
+  /** Number of values that are 0. */
   readonly zero: number
 }
 

@@ -16,7 +16,7 @@ export interface WebGpuOptions extends WasmSettings {
    */
   readonly cpuNodes?: 'allowed' | 'forbidden' | undefined
   /**
-   * What computes losses and gradients of a training run: 'shaders', compute shaders generated from the graph, or
+   * Computation of losses and gradients in a training run: 'shaders', compute shaders generated from the graph, or
    * onnxruntime. A graph that the shaders cannot compute runs in onnxruntime, and so do batches of more than 12
    * different lengths; the runtime's `description` says so. Default 'shaders'.
    */
