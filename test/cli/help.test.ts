@@ -58,6 +58,7 @@ test.each(leaves)('%s --help > describes usage and --json, with an example', asy
   expect(stdout).toContain(`Usage: onnx-ire ${command} [options]`)
   expect(stdout).toMatch(/^ {2}--json /m)
   expect(stdout).toContain(`  $ onnx-ire ${command} `)
+  expect(stdout.split('\n').filter((line) => /^\S/.test(line) && line.length > 110)).toEqual([])
 })
 
 /** The options of a command, as its help lists them. */

@@ -251,8 +251,8 @@ function defineMerge(parent: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-LoRA over a quantized weight can only be merged with --bits, which rounds the sum: compare the loss with onnx-ire evaluate.
-(IA)^3 is merged into the scales of a quantized weight.
+LoRA over a quantized weight can only be merged with --bits, which rounds the sum: compare the loss with
+onnx-ire evaluate. (IA)^3 is merged into the scales of a quantized weight.
 ${formatExamples('onnx-ire adapter merge model.onnx my-lora -o merged.onnx', 'onnx-ire adapter merge tuned.onnx -o merged.onnx', 'onnx-ire adapter merge model_q4.onnx my-lora --bits 4 -o merged_q4.onnx')}`,
     )
     .action(async (modelPath: string, path: string | undefined, options: MergeOptions) => {

@@ -30,10 +30,10 @@ export function defineBatch(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The first length of every input becomes a symbol, and constants that contain the number of examples are rewritten. Shape
-inference has to give results in proportion to the number of examples, and both models are run on random inputs: the new
-one has to give each example the outputs that the old one gives it alone. Otherwise nothing is written, and the message
-names the node and the constant. Tensors are unchanged.
+The first length of every input becomes a symbol, and constants that contain the number of examples are
+rewritten. Shape inference has to give results in proportion to the number of examples, and both models are
+run on random inputs: the new one has to give each example the outputs that the old one gives it alone.
+Otherwise nothing is written, and the message names the node and the constant. Tensors are unchanged.
 
 Examples:
   $ onnx-ire batch model.onnx -o free.onnx

@@ -68,9 +68,10 @@ export function defineBuild(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-training.onnx computes the loss and the gradients; evaluation.onnx the loss, and for classifiers the number of correct examples;
-curvature.onnx the gradients for labels sampled from the output of the model, with noise as an input. Parameters are inputs
-under their own names; the metadata entry onnx-ire.gradients lists the gradients.
+training.onnx computes the loss and the gradients; evaluation.onnx the loss, and for classifiers the number of
+correct examples; curvature.onnx the gradients for labels sampled from the output of the model, with noise as
+an input. Parameters are inputs under their own names; the metadata entry onnx-ire.gradients lists the
+gradients.
 
 Examples:
   $ onnx-ire build model.onnx --loss cross-entropy -o graphs

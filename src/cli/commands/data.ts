@@ -60,8 +60,9 @@ export function defineData(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Every preparation writes report.json last: counts, sizes and SHA-256 checksums of its files. Run the same command again to resume
-an interrupted preparation after its last finished part; a complete data set is left unchanged.
+Every preparation writes report.json last: counts, sizes and SHA-256 checksums of its files. Run the same
+command again to resume an interrupted preparation after its last finished part; a complete data set is left
+unchanged.
 ${formatExamples(
   'onnx-ire data prepare text corpus.txt -o corpus',
   'onnx-ire data prepare images flowers --size 64 -o flowers-64',
@@ -114,7 +115,8 @@ function defineText(prepare: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Token files hold uint16 (uint32 for a vocabulary above 65,536). Training reads them in windows, so they may be larger than memory.
+Token files hold uint16 (uint32 for a vocabulary above 65,536). Training reads them in windows, so they may be
+larger than memory.
 
 Examples:
   $ onnx-ire data prepare text wiki.train.tokens --validation-input wiki.valid.tokens -o wikitext

@@ -77,8 +77,8 @@ export function defineExport(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The initial model of the run is read again, from the path in recipe.json of the run folder (start.onnx of the run folder for a
-preset), which also holds after the folder was moved; or from --model.
+The initial model of the run is read again, from the path in recipe.json of the run folder (start.onnx of the
+run folder for a preset), which also holds after the folder was moved; or from --model.
 
 Forms of a run that trained an adapter:${exportFormsHelp}
 With q4 and q8 the loss on the validation data is measured before and after.

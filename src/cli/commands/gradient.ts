@@ -23,8 +23,8 @@ export function defineGradient(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Inputs of the gradient model: the inputs of the model, dy/<output> per floating-point output, and every floating-point tensor.
-Outputs: the outputs of the model, and grad/<name> for every input and tensor.
+Inputs of the gradient model: the inputs of the model, dy/<output> per floating-point output, and every
+floating-point tensor. Outputs: the outputs of the model, and grad/<name> for every input and tensor.
 
 Examples:
   $ onnx-ire gradient model.onnx -o gradient.onnx

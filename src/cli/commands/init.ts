@@ -38,7 +38,8 @@ export function defineInit(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The file holds the inference form of the model. To normalize by batch statistics in training, set batchNorm: 'trained'.
+The file holds the inference form of the model. To normalize by batch statistics in training, set batchNorm:
+'trained'.
 
 Examples:
   $ onnx-ire init --list

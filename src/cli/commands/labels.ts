@@ -49,10 +49,11 @@ export function defineLabels(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Trains the recipe once more, and evaluates the training examples, without augmentation, after every epoch (or evaluateEvery steps).
-The margin of an example is the score of its label minus the highest other score, as logits, in the mean over the evaluations (area
-under the margin). A network learns wrong labels last: examples with a margin below 0 are suspects. Hard examples have low margins
-too, and after few epochs many have: look at the list before you drop them, and lower --below if it is too long.
+Trains the recipe once more, and evaluates the training examples, without augmentation, after every epoch (or
+evaluateEvery steps). The margin of an example is the score of its label minus the highest other score, as
+logits, in the mean over the evaluations (area under the margin). A network learns wrong labels last: examples
+with a margin below 0 are suspects. Hard examples have low margins too, and after few epochs many have: look
+at the list before you drop them, and lower --below if it is too long.
 
 Examples:
   $ onnx-ire labels runs/recipe

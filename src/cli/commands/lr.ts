@@ -44,10 +44,11 @@ export function defineLr(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The learning rate rises by the same factor at every step, those of groups in proportion, and the schedule of the recipe is not used.
-The suggestion is the rate at which the smoothed loss falls fastest, before its least value. The test ends if the running mean of
-the loss exceeds four times its least value, or the loss is not finite. It writes no files. The suggestion is a start: compare
-it with half and twice the rate, as the last example does.
+The learning rate rises by the same factor at every step, those of groups in proportion, and the schedule of
+the recipe is not used. The suggestion is the rate at which the smoothed loss falls fastest, before its least
+value. The test ends if the running mean of the loss exceeds four times its least value, or the loss is not
+finite. It writes no files. The suggestion is a start: compare it with half and twice the rate, as the last
+example does.
 
 Examples:
   $ onnx-ire lr recipe.json

@@ -34,12 +34,13 @@ export function definePlot(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The report contains losses, metrics, learning rate, gradient norm, time and memory of all runs in common charts. For each run: the
-measures of its tensors, if it was trained with --measure-every; the confusion matrix, if it is among the metrics of the recipe;
-and flatness.json of the run folder, if sharpness was written to it. With --examples, tuned.onnx of each finished run predicts the
-validation data of its recipe. The worst examples are those whose label has the lowest probability; for targets that are not one
-class per example (several yes-or-no questions, numbers, masks), those with the largest loss. Images are drawn as the model reads
-them, with predicted and given masks. Charts need echarts: npm install echarts
+The report contains losses, metrics, learning rate, gradient norm, time and memory of all runs in common
+charts. For each run: the measures of its tensors, if it was trained with --measure-every; the confusion
+matrix, if it is among the metrics of the recipe; and flatness.json of the run folder, if sharpness was
+written to it. With --examples, tuned.onnx of each finished run predicts the validation data of its recipe.
+The worst examples are those whose label has the lowest probability; for targets that are not one class per
+example (several yes-or-no questions, numbers, masks), those with the largest loss. Images are drawn as the
+model reads them, with predicted and given masks. Charts need echarts: npm install echarts
 
 Examples:
   $ onnx-ire plot runs/a runs/b -o report.html

@@ -76,9 +76,10 @@ export function defineSharpness(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Default measures: the trace, 5 eigenvalues and the rise within 0.05. The Hessian is that of the mean loss with respect to the
-trainable tensors (or --trainable), in inference mode. Error bars hold for these examples; other examples have another Hessian.
-Ctrl-C stops after the current batch and prints the complete measures. Plots need echarts: npm install echarts
+Default measures: the trace, 5 eigenvalues and the rise within 0.05. The Hessian is that of the mean loss with
+respect to the trainable tensors (or --trainable), in inference mode. Error bars hold for these examples;
+other examples have another Hessian. Ctrl-C stops after the current batch and prints the complete measures.
+Plots need echarts: npm install echarts
 
 Examples:
   $ onnx-ire sharpness runs/recipe/tuned.onnx recipe.json

@@ -64,11 +64,12 @@ export function defineSnippet(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The lines contain the preprocessing of the run's images, the names of its classes, and the inputs and outputs of its model. In Node
-they need sharp and print what predict prints; in Python they need numpy and Pillow. Inputs that are not images have the values of
-an example of the run's data, as the run reads them: after scaling, encoding and padding. With --columns they have the fields of a
-row of the CSV file, and the outputs are in the units of the targets. A model without its run folder is described by the metadata
-that train, export and tune image write for images.
+The lines contain the preprocessing of the run's images, the names of its classes, and the inputs and outputs
+of its model. In Node they need sharp and print what predict prints; in Python they need numpy and Pillow.
+Inputs that are not images have the values of an example of the run's data, as the run reads them: after
+scaling, encoding and padding. With --columns they have the fields of a row of the CSV file, and the outputs
+are in the units of the targets. A model without its run folder is described by the metadata that train,
+export and tune image write for images.
 
 Examples:
   $ onnx-ire snippet runs/recipe > predict.mjs && cd runs/recipe && node ../../predict.mjs photo.jpg

@@ -91,19 +91,21 @@ export function defineSweep(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Values are JSON or words; null removes the field. A range from..to needs --trials: values are sampled evenly in the logarithm if
-both ends are above 0, and are integers if both ends are written as integers. The score of a trial is the metric of its exported
-weights on the validation data. A trial that diverges or fails is a row of the table.
+Values are JSON or words; null removes the field. A range from..to needs --trials: values are sampled evenly
+in the logarithm if both ends are above 0, and are integers if both ends are written as integers. The score of
+a trial is the metric of its exported weights on the validation data. A trial that diverges or fails is a row
+of the table.
 
-Files in the folder: sweep.json, the results so far; a run folder trial-<n> per combination, which train, evaluate, predict and
-export read; and best.json, the recipe of the best trial. Each trial is a run of its own in one of several processes, with the
-cores divided among them. With --halving a trial pauses and is resumed, with the schedule of the whole run: the result is that of
-an uninterrupted run.
+Files in the folder: sweep.json, the results so far; a run folder trial-<n> per combination, which train,
+evaluate, predict and export read; and best.json, the recipe of the best trial. Each trial is a run of its own
+in one of several processes, with the cores divided among them. With --halving a trial pauses and is resumed,
+with the schedule of the whole run: the result is that of an uninterrupted run.
 
-With --compare ire, --over lists fields of the base optimizer and of optimizer.ire (default: lr by factors of two around that of the
-recipe; kappa 1, 2 and gamma 0.6, 0.8). The base is tuned first, then IRE at its best values and at half of its best lr, then the base
-near its best values with as many trials as IRE had. Both train with the seeds after that of the recipe, and the difference is printed with its 95 %
-interval. The five sweeps are folders in the folder of the sweep.
+With --compare ire, --over lists fields of the base optimizer and of optimizer.ire (default: lr by factors of
+two around that of the recipe; kappa 1, 2 and gamma 0.6, 0.8). The base is tuned first, then IRE at its best
+values and at half of its best lr, then the base near its best values with as many trials as IRE had. Both
+train with the seeds after that of the recipe, and the difference is printed with its 95 % interval. The five
+sweeps are folders in the folder of the sweep.
 
 Examples:
   $ onnx-ire sweep recipe.json --over optimizer.lr=1e-4,3e-4,1e-3 --over optimizer.ire.kappa=1,2,4

@@ -122,12 +122,13 @@ export function defineTrain(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Files in the run folder: recipe.json; run.json, a digest of the data; start.onnx, the initial model of a preset; classes.json, the class names, if the data set
-has some; metrics.jsonl, a line per step and evaluation (docs/run-folders.md has its fields); checkpoints/, written after every
-epoch, every minute or as the recipe sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint
-is skipped: the run resumes from the checkpoint before it. While a process trains, lock.json keeps others out. With --force, the run that was there is kept in
-replaced-<n> until the new run ends. --resume refuses another model, another loss and other data, by their contents; their
-paths may change, and the folder may be moved.
+Files in the run folder: recipe.json; run.json, a digest of the data; start.onnx, the initial model of a
+preset; classes.json, the class names, if the data set has some; metrics.jsonl, a line per step and evaluation
+(docs/run-folders.md has its fields); checkpoints/, written after every epoch, every minute or as the recipe
+sets, and on Ctrl-C after the current step; and tuned.onnx at the end. A damaged checkpoint is skipped: the
+run resumes from the checkpoint before it. While a process trains, lock.json keeps others out. With --force,
+the run that was there is kept in replaced-<n> until the new run ends. --resume refuses another model, another
+loss and other data, by their contents; their paths may change, and the folder may be moved.
 
 Examples:
   $ onnx-ire train recipe.json
@@ -157,13 +158,14 @@ A recipe:
     "batchSize": 32, "epochs": 3, "best": true, "seed": 0
   }
 
-For cross-validation: --folds 5, in place of data.validation or data.split.validation. "split": { "folds": 5, "fold": 0 } is its
-first run.
+For cross-validation: --folds 5, in place of data.validation or data.split.validation. "split": { "folds": 5,
+"fold": 0 } is its first run.
 
-To train from scratch: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, with "batchNorm": "trained" if the
-model has BatchNormalization, and "dropout": "on" if it has Dropout.
+To train from scratch: "model": { "preset": "resnet-20", "options": { "classes": 100 } }, with "batchNorm":
+"trained" if the model has BatchNormalization, and "dropout": "on" if it has Dropout.
 
-Other data sources (all accept start and end; csv, jsonl and text also accept "stream": true, for files larger than memory):
+Other data sources (all accept start and end; csv, jsonl and text also accept "stream": true, for files larger
+than memory):
   { "kind": "image-folder", "folder": "flowers/train", "image": { "size": 224, "mean": [0.485, 0.456, 0.406] } }
   { "kind": "csv", "file": "iris.csv", "tensors": { "x": "*", "labels": { "columns": "species", "as": "class" } } }
   { "kind": "jsonl", "file": "reviews.jsonl", "padding": { "input_ids": { "mask": "attention_mask" } },

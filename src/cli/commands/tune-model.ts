@@ -37,8 +37,8 @@ export function defineModelTuning(tune: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The last layer is replaced by one of as many classes as the data have, unless config.json names all of them. The names are
-written to config.json of the result.
+The last layer is replaced by one of as many classes as the data have, unless config.json names all of them.
+The names are written to config.json of the result.
 
 Examples:
   $ onnx-ire tune classify distilbert reviews.jsonl --dry-run
@@ -72,9 +72,9 @@ Examples:
     .addHelpText(
       'after',
       `
-The positives of a batch are the candidates for each of its anchors (InfoNCE); a larger --batch-size makes the task harder.
-Rows with a score from -1 to 1 are trained to have that cosine similarity. accuracy and top5 of held-out rows are the recall at
-1 and at 5 among the candidates of a batch.
+The positives of a batch are the candidates for each of its anchors (InfoNCE); a larger --batch-size makes the
+task harder. Rows with a score from -1 to 1 are trained to have that cosine similarity. accuracy and top5 of
+held-out rows are the recall at 1 and at 5 among the candidates of a batch.
 
 Examples:
   $ onnx-ire tune embed all-MiniLM-L6-v2 pairs.jsonl --dry-run

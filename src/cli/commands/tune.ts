@@ -111,8 +111,9 @@ Examples:
     .addHelpText(
       'after',
       `
-Checkpoints are written every minute and after every epoch, to <output>/checkpoints. Ctrl-C ends the training after the current
-step, writes a checkpoint and the adapter that it has by then. The same command with --resume continues.
+Checkpoints are written every minute and after every epoch, to <output>/checkpoints. Ctrl-C ends the training
+after the current step, writes a checkpoint and the adapter that it has by then. The same command with
+--resume continues.
 
 Examples:
   $ onnx-ire tune chat SmolLM2-135M-Instruct support.jsonl --dry-run

@@ -21,9 +21,10 @@ export function defineWatch(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-The page contains what plot writes, and is renewed when a run writes a step or an evaluation. New runs in the folders appear. Each
-run has its recipe and the commands that repeat, resume or export it. The address, which is reachable from this machine only,
-contains a random token: keep it secret, since it allows to stop runs. Ctrl-C ends the page, not the runs. Charts need echarts: npm install echarts
+The page contains what plot writes, and is renewed when a run writes a step or an evaluation. New runs in the
+folders appear. Each run has its recipe and the commands that repeat, resume or export it. The address, which
+is reachable from this machine only, contains a random token: keep it secret, since it allows to stop runs.
+Ctrl-C ends the page, not the runs. Charts need echarts: npm install echarts
 
 Examples:
   $ onnx-ire watch
