@@ -133,7 +133,7 @@ export function listNames(names: readonly string[]): string {
   const lines: string[] = []
   for (const name of names) {
     const line = lines.at(-1)
-    if (line === undefined || line.length + name.length > 108) lines.push(name)
+    if (line === undefined || line.length + name.length > 107) lines.push(name)
     else lines[lines.length - 1] = `${line}, ${name}`
   }
   return lines.join(',\n')

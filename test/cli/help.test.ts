@@ -70,12 +70,13 @@ async function optionsOf(command: string): Promise<ReadonlySet<string>> {
 
 test.each(leaves)('%s --help > the examples have options that the commands have', async (command) => {
   const { stdout } = await run(...command.split(' '), '--help')
-  const text = stdout.replaceAll(/\\\n/g, ' ').replaceAll(/'[^']*'|"[^"]*"/g, 'quoted')
+  const [, section = ''] = stdout.split(/^Examples:$/m)
+  const text = section.replaceAll(/\\\n/g, ' ').replaceAll(/'[^']*'|"[^"]*"/g, 'quoted')
   const examples = [...text.matchAll(/^ {2}.*\bonnx-ire .*$/gm)].flatMap(([line]) => line.split(/&&|;|>/))
   const called = examples.flatMap((each) => /\bonnx-ire (.*)/.exec(each)?.[1] ?? [])
   expect(called).not.toEqual([])
   for (const call of called) {
-    const name = leaves.filter((leaf) => call.startsWith(`${leaf} `)).sort((a, b) => b.length - a.length)[0]
+    const name = leaves.filter((leaf) => `${call} `.startsWith(`${leaf} `)).sort((a, b) => b.length - a.length)[0]
     expect([call, name]).toEqual([call, expect.any(String)])
     const known = await optionsOf(name!)
     expect([call, call.split(' ').filter((word) => /^--?[a-z]/.test(word) && !known.has(word))]).toEqual([call, []])

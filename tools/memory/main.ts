@@ -107,7 +107,7 @@ Written by \`npx tsx tools/memory/main.ts\`. Each row is a fresh process that re
 
 ${lines.join('\n')}
 
-Estimated MiB by cause, with AdamW and IRE. \`training\` is a simulation of onnxruntime's arena (\`src/analysis/inspect/arena.ts\`), gaps included.
+Estimated MiB by cause, with AdamW and IRE. \`training\` is a simulation of onnxruntime's arena (\`src/analysis/inspect/arena-peak.ts\`), gaps included.
 
 | model | loaded | runtime | weights | optimizer | gradients | batches | training | evaluation | checkpoint |
 |---|---|---|---|---|---|---|---|---|---|

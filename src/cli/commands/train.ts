@@ -173,7 +173,8 @@ than memory):
   { "kind": "text", "files": "book.txt", "tokens": "bytes", "context": 128 }
   { "kind": "tokens", "file": "corpus/train.tokens", "context": 256 } (written by data prepare text)
   { "kind": "cifar-10", "folder": "cifar-10-batches-bin", "part": "train", "augment": [{ "kind": "crop" }, { "kind": "flip" }] }
-Augmentations of images (idx, image-folder, cifar-10, cifar-100): crop, flip, cutout, resized-crop, rand-augment.
+Augmentations of images (idx, image-folder, cifar-10, cifar-100): crop, flip, cutout, resized-crop,
+rand-augment.
 
 Losses (docs/losses-and-metrics.md has their meaning):
 ${listNames(Object.keys(lossRegistry).filter((kind) => kind !== 'combine'))},
