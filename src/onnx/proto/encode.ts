@@ -5,17 +5,7 @@ import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind 
 import { getOrigin, type Origin } from './message.js'
 import { FileBytes, fileBytesOf, partsOf } from './model-file.js'
 import type { MessageName, Messages } from './schema.js'
-import {
-  createWriter,
-  type Occurrence,
-  readOccurrences,
-  toPackedBytes,
-  type Writer,
-  wireTypeOf,
-  writeNumber,
-  writeTag,
-  writeText,
-} from './wire.js'
+import { type Occurrence, readOccurrences, toPackedBytes, Writer, wireTypeOf } from './wire.js'
 
 /**
  * Encodes a message. A decoded message that was not edited is written as its original bytes. An edited message keeps
@@ -74,7 +64,7 @@ const maxCopiedBytes = 4096
 /** Collects encoded bytes: small ones in a writer, large ones by reference. */
 class Output {
   size = 0
-  readonly #writer = createWriter()
+  readonly #writer = new Writer()
   #parts: Part[] = []
   #nested: Output | null = null
 
@@ -106,7 +96,7 @@ class Output {
     this.size += other.size
     for (const part of other.#parts) this.#refer(part)
     // The content of the other writer is copied, because that writer is used again.
-    this.#writer.raw(other.#writer.finish(true))
+    this.#writer.raw(other.#writer.view())
     other.#clear()
   }
 
@@ -215,7 +205,7 @@ function encodeField(out: Output, field: Field, value: unknown, depth: number, r
 }
 
 const encodeNumber = (out: Output, { number, kind }: Field, value: number | bigint): void =>
-  out.write((writer) => writeNumber(writeTag(writer, number, wireTypeOf(kind)), kind as PackedKind, value))
+  out.write((writer) => writer.tag(number, wireTypeOf(kind)).number(kind as PackedKind, value))
 
 function encodeDelimited(out: Output, field: Field, value: unknown, depth: number, replaced?: Replaced): void {
   if (isMessage(field.kind)) {
@@ -224,7 +214,7 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
     writeTagAndLength(out, field, content.size, replaced)
     out.append(content)
   } else if (typeof value === 'string' && !replaced) {
-    out.write((writer) => writeText(writeTag(writer, field.number, 2), value))
+    out.write((writer) => writer.tag(field.number, 2).text(value))
   } else {
     const content = typeof value === 'string' ? encodeUtf8(value) : (value as Part)
     writeTagAndLength(out, field, content.length, replaced)
@@ -240,6 +230,6 @@ function writeTagAndLength(out: Output, { number }: Field, size: number, replace
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {
     out.add(replaced.bytes.subarray(replaced.occurrence.start, replaced.occurrence.body))
   } else {
-    out.write((writer) => writeTag(writer, number, 2).uint32(size))
+    out.write((writer) => writer.tag(number, 2).uint32(size))
   }
 }
