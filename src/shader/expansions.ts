@@ -1,22 +1,15 @@
 import { axisOf } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import type { AnyLowering, Lowerings } from '../lowering/lowering.js'
-import { movementLowerings, slicingLowerings } from '../lowering/webgpu/data-movement.js'
 import { activationLowerings, downlevelActivations, elementwiseLowerings } from '../lowering/webgpu/elementwise.js'
 import { generationLowerings, indexingLowerings } from '../lowering/webgpu/indexing.js'
-import { linalgLowerings } from '../lowering/webgpu/linalg.js'
 import { downlevelNormalizations, normalizationLowerings, softmaxLowerings } from '../lowering/webgpu/normalization.js'
-import { foldingLowerings, poolingLowerings } from '../lowering/webgpu/pooling.js'
-import { accumulate, reductionLowerings } from '../lowering/webgpu/reduction.js'
-import { resizeByProducts } from '../lowering/webgpu/resize.js'
-import { signalLowerings } from '../lowering/webgpu/signal.js'
+import { accumulate } from '../lowering/webgpu/reduction.js'
 import { attentionExpansions } from '../op/compose/attention.js'
 import { regionExpansions } from '../op/compose/region.js'
 import { samplingExpansions } from '../op/compose/sampling.js'
 import { channelsOf, standardize } from '../op/compose/statistics.js'
 import { type Definitions, op } from '../op/op.js'
-import { einsum } from './einsum.js'
-import { gatherSlices, scatterSlices } from './positions.js'
 import { dimsOf } from './types.js'
 
 /** The axes of x from `first` on. */
@@ -28,16 +21,6 @@ const axesFrom = (x: Value, first: number): readonly number[] =>
 function softmax(x: Value, axis: number): Value {
   const powers = op.Exp(op.Sub(x, op.ReduceMax(x, [axis], { keepdims: 1 })))
   return op.Div(powers, op.ReduceSum(powers, [axis], { keepdims: 1 }))
-}
-
-/** Blocks of channels as pixels: [N, C b b, H, W] to [N, C, H b, W b]. */
-function depthToSpace(x: Value, b: number, mode: string): Value {
-  const [n, c, h, w] = dimsOf(x) as readonly [number, number, number, number]
-  const channels = c / (b * b)
-  const isFirst = mode === 'DCR'
-  const split = op.Reshape(x, isFirst ? [n, b, b, channels, h, w] : [n, channels, b, b, h, w])
-  const moved = op.Transpose(split, { perm: isFirst ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3] })
-  return op.Reshape(moved, [n, channels, h * b, w * b])
 }
 
 /** sqrt(2 / pi) (x + 0.044715 x³), whose hyperbolic tangent is near the error function of x / sqrt(2). */
@@ -59,15 +42,12 @@ const table = {
   ...attentionExpansions,
   ...downlevelActivations,
   ...downlevelNormalizations,
-  ...slicingLowerings,
   ...softmaxLowerings,
-  ...foldingLowerings,
   ...regionExpansions,
   ...samplingExpansions,
   CastLike: elementwiseLowerings.CastLike,
   Mean: elementwiseLowerings.Mean,
   Mod: elementwiseLowerings.Mod,
-  SpaceToDepth: movementLowerings.SpaceToDepth,
   Dropout: generationLowerings.Dropout,
   EyeLike: generationLowerings.EyeLike,
   ConstantOfShape: indexingLowerings.ConstantOfShape,
@@ -75,14 +55,6 @@ const table = {
   Range: indexingLowerings.Range,
   ReverseSequence: indexingLowerings.ReverseSequence,
   TensorScatter: indexingLowerings.TensorScatter,
-  Det: linalgLowerings.Det,
-  Inverse: linalgLowerings.Inverse,
-  GlobalLpPool: poolingLowerings.GlobalLpPool,
-  LpPool: poolingLowerings.LpPool,
-  MelWeightMatrix: signalLowerings.MelWeightMatrix,
-  CumProd: reductionLowerings.CumProd,
-  CumSum: (inputs, attributes) => accumulate(op.Add, 0, inputs, attributes),
-  ReduceLogSumExp: reductionLowerings.ReduceLogSumExp,
   GroupNormalization: normalizationLowerings.GroupNormalization,
   LRN: normalizationLowerings.LRN,
   MeanVarianceNormalization: normalizationLowerings.MeanVarianceNormalization,
@@ -105,14 +77,13 @@ const table = {
     const scaled = op.Mul(xhat, scale)
     return [bias ? op.Add(scaled, bias) : scaled, op.ReduceMean(x, axes, { keepdims: 1 }), invStd]
   },
+  // Curvature is sampled from cumulative sums of shares.
+  CumSum: (inputs, attributes) => accumulate(op.Add, 0, inputs, attributes),
   Bernoulli: ([x], { seed }) => op.Less(op.RandomUniform({ shape: dimsOf(x), seed }), x),
   Clip: ([x, min, max]) => {
     const raised = min ? op.Max([x, min]) : x
     return max ? op.Min([raised, max]) : raised
   },
-  DepthToSpace: ([x], { blocksize, mode }) => depthToSpace(x, blocksize, mode),
-  Einsum: ([...operands], { equation }) => einsum(operands, equation),
-  GatherND: ([x, indices], { batch_dims }) => gatherSlices(x, indices, batch_dims),
   Gelu: ([x], { approximate }) => {
     const share = approximate === 'tanh' ? op.Tanh(gauss(x)) : op.Erf(op.Mul(x, Math.SQRT1_2))
     return op.Mul(op.Mul(x, 0.5), op.Add(share, 1))
@@ -127,10 +98,14 @@ const table = {
   RandomNormalLike: ([x], { dtype: _, ...attributes }) => op.RandomNormal({ ...attributes, shape: dimsOf(x) }),
   RandomUniformLike: ([x], { dtype: _, ...attributes }) => op.RandomUniform({ ...attributes, shape: dimsOf(x) }),
   ReduceLogSum: ([x, axes], attributes) => op.Log(op.ReduceSum(x, axes, attributes)),
-  Resize: ([x, roi, scales, sizes], attributes) => resizeByProducts([x, roi, scales, sizes], attributes),
-  ScatterND: ([x, indices, updates], { reduction }) => scatterSlices(x, indices, updates, reduction),
   Softmax: ([x], { axis }) => softmax(x, axis),
 } satisfies Lowerings<Definitions>
 
-/** Operators that become others, for which there are shaders: some as in the lowerings for onnxruntime's provider. */
-export const expansions = table as unknown as Readonly<Record<string, AnyLowering>>
+/** Replacements of operators, by name. */
+export type Expansions = Readonly<Record<string, AnyLowering>>
+
+/**
+ * Operators that become others, for which there are shaders: some as in the lowerings for onnxruntime's provider. These
+ * are those of common models, see `allExpansions`.
+ */
+export const commonExpansions = table as unknown as Expansions

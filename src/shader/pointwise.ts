@@ -27,13 +27,13 @@ const attribute = ({ attributes }: Node, name: string) => literal('f32', attribu
 
 /** x to a power; WGSL has none of negative numbers. */
 function power([x, y]: readonly string[], { inputs: [base, exponent] }: Node): string {
-  if (elementType(base!) !== 'f32' || elementType(exponent!) !== 'f32') throw unsupported('Pow of integers')
+  if (elementType(base!) !== 'f32') throw unsupported('Pow of integers')
   const known = constantNumber(exponent)
   if (known === 2) return `(${x} * ${x})`
   if (known === 3) return `(${x} * ${x} * ${x})`
   if (known === 1) return x!
   if (known === 0.5) return `sqrt(${x})`
-  return `power(${x}, ${y})`
+  return `power(${x}, f32(${y}))`
 }
 
 function cast([x]: readonly string[], node: Node): string {

@@ -4,6 +4,7 @@ import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import type { GraphSpec } from '../onnx/export/export-graph.js'
 import { getOwn } from '../util/record.js'
+import type { Expansions } from './expansions.js'
 import { type Division, elementKernels, gpuDivision, kernelOperators } from './kernels.js'
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
 import { isSampler, SAMPLING_COST } from './random.js'
@@ -43,14 +44,16 @@ const CHEAP = 1
 
 /**
  * Converts a graph to shaders, for inputs of these dims.
+ * @param expansions replacements of operators without a shader
  * @throws 'unsupported-operator'
  */
 export function shaderProgram(
   spec: GraphSpec,
   dims: Readonly<Record<string, readonly number[]>>,
+  expansions: Expansions,
   division: Division = gpuDivision,
 ): ShaderProgram {
-  return new Scheduler(staticGraph(spec, dims), division).schedule()
+  return new Scheduler(staticGraph(spec, dims, expansions), division).schedule()
 }
 
 class Scheduler {

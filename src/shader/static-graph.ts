@@ -8,7 +8,7 @@ import { definitionOf } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { contractions } from './contraction.js'
-import { expansions } from './expansions.js'
+import type { Expansions } from './expansions.js'
 import { kernelOperators } from './kernels.js'
 import { pointwise } from './pointwise.js'
 import { isSampler } from './random.js'
@@ -24,7 +24,11 @@ const isComputed = (node: Node): boolean =>
  * A graph for inputs of these dims, in operators that shaders compute.
  * @throws 'unsupported-operator' if there is another operator
  */
-export function staticGraph(spec: GraphSpec, dims: Readonly<Record<string, readonly number[]>>): GraphSpec {
+export function staticGraph(
+  spec: GraphSpec,
+  dims: Readonly<Record<string, readonly number[]>>,
+  expansions: Expansions,
+): GraphSpec {
   const copies: Substitution = new Map()
   const inputs = new Map<string, Value>()
   for (const [name, value] of spec.inputs) {
@@ -32,7 +36,7 @@ export function staticGraph(spec: GraphSpec, dims: Readonly<Record<string, reado
     copies.set(value, copy)
     inputs.set(name, copy)
   }
-  rebuild(topological(spec.outputs.values()), copies)
+  rebuild(topological(spec.outputs.values()), copies, expansions)
   return {
     ...spec,
     inputs,
@@ -41,29 +45,31 @@ export function staticGraph(spec: GraphSpec, dims: Readonly<Record<string, reado
 }
 
 /** Notes the copies of nodes, in their order. */
-function rebuild(nodes: readonly Node[], copies: Substitution): void {
-  for (const node of nodes) for (const [i, value] of copy(node, copies).entries()) copies.set(node.outputs[i]!, value)
+function rebuild(nodes: readonly Node[], copies: Substitution, expansions: Expansions): void {
+  for (const node of nodes)
+    for (const [i, value] of copy(node, copies, expansions).entries()) copies.set(node.outputs[i]!, value)
 }
 
 /** A node on the copies of its operands, or what it becomes. */
-function copy(node: Node, copies: Substitution): readonly Value[] {
+function copy(node: Node, copies: Substitution, expansions: Expansions): readonly Value[] {
   const results = cloneNode(node, copies)
   const [{ source }] = results as [Value]
   if (source.kind !== 'node') return results
   if (isComputed(source)) return results
-  const becomes = expand(source)
+  const becomes = expand(source, expansions)
   const given = new Set(source.inputs)
   const inner: Substitution = new Map()
   rebuild(
     topological(becomes, ({ outputs }) => !outputs.some((value) => given.has(value))),
     inner,
+    expansions,
   )
   return becomes.map((value) => inner.get(value) ?? value)
 }
 
 /** The values that replace the outputs of a node. A lowering may compute in int32 instead of int64. */
-function expand({ operator, domain, inputs, attributes, outputs }: Node): readonly Value[] {
-  const expansion = domain === '' ? getOwn(expansions, operator) : undefined
+function expand({ operator, domain, inputs, attributes, outputs }: Node, expansions: Expansions): readonly Value[] {
+  const expansion = domain === '' || domain === 'com.microsoft' ? getOwn(expansions, operator) : undefined
   if (!expansion) throw unsupported(operator)
   const missing = Math.max(0, definitionOf(operator).inputs.length - inputs.length)
   const context = { isUsed: () => true, outputCount: outputs.length }

@@ -159,13 +159,33 @@ const gatherElements: View = (writer, { inputs: [x, indices], attributes }, inde
   return writer.element(x!, Index.at(writer.emitter, dims, withAxis(index.coordinates, axis, at)))
 }
 
+/** WGSL of the position of the element that padding repeats, `at` elements from the start of an axis. */
+const repeats: Readonly<Record<string, (at: string, length: number) => string>> = {
+  edge: (at, length) => `clamp(${at}, 0i, ${length - 1}i)`,
+  reflect: (at, length) => `${length - 1}i - abs(${length - 1}i - abs(${at}))`,
+  wrap: (at, length) => `(${at} % ${length}i + ${length}i) % ${length}i`,
+}
+
 const pad: View = (writer, { inputs: [x, pads, value, axes], attributes }, index) => {
-  if (attributes['mode'] !== 'constant') throw unsupported(`Pad in mode ${attributes['mode']}`)
   const { emitter } = writer
   const dims = dimsOf(x!)
   const widths = known(pads, 'pads')
   const along = axes ? known(axes, 'axes of Pad').map((axis) => axisOf(axis, dims.length)) : dims.map((_, axis) => axis)
   const coordinates = [...index.coordinates]
+  const mode = attributes['mode'] as string
+  const repeat = getOwn(repeats, mode)
+  if (repeat) {
+    for (const [i, axis] of along.entries()) {
+      const [before, after] = [widths[i]!, widths[i + along.length]!]
+      if (before === 0 && after === 0) continue
+      const most = mode === 'reflect' ? dims[axis]! - 1 : Infinity
+      if (Math.min(before, after) < 0 || Math.max(before, after) > most)
+        throw unsupported(`Pad of ${before} and ${after} in mode ${mode}`)
+      const at = coordinates[axis]!
+      coordinates[axis] = emitter.let(`u32(${repeat(`(i32(${at.text}) - ${before}i)`, dims[axis]!)})`, at)
+    }
+    return writer.element(x!, Index.at(emitter, dims, coordinates))
+  }
   let inside: Code | undefined
   for (const [i, axis] of along.entries()) {
     const before = widths[i]!

@@ -4,6 +4,7 @@ import { gradients } from '../../src/grad/gradient.js'
 import { constant, input } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'
+import { commonExpansions } from '../../src/shader/expansions.js'
 import { shaderProgram } from '../../src/shader/program.js'
 
 const models = {
@@ -33,7 +34,7 @@ describe('a model with all of its gradients > becomes shaders', () => {
     const [[name, x]] = [...inputs] as [[string, Value]]
     const lengths = new Map(x.shape!.map((dim, axis) => [dim, dims[axis]!] as const))
     const known = y!.shape!.map((dim) => (typeof dim === 'number' ? dim : lengths.get(dim)!))
-    const found = shaderProgram(spec, { [name]: dims, dy: known })
+    const found = shaderProgram(spec, { [name]: dims, dy: known }, commonExpansions)
     expect([...found.outputs.keys()]).toEqual([...spec.outputs.keys()])
     for (const [name] of results)
       expect(found.outputs.get(name)!.value.shape).toEqual(parameters.get(name.slice('grad/'.length))!.shape)
@@ -45,7 +46,7 @@ describe('a model with all of its gradients > becomes shaders', () => {
 describe('operators that sample', () => {
   const programOf = (...outputs: readonly Value[]) => {
     const named = new Map(outputs.map((value, i) => [`y${i}`, value]))
-    return shaderProgram({ name: 'samples', inputs: new Map(), outputs: named }, {})
+    return shaderProgram({ name: 'samples', inputs: new Map(), outputs: named }, {}, commonExpansions)
   }
   const codes = (...outputs: readonly Value[]) => programOf(...outputs).kernels.map(({ code }) => code)
   const uniform = (seed?: number) => op.RandomUniform({ shape: [5], seed })

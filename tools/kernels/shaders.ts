@@ -1,3 +1,4 @@
+import { allExpansions } from '../../src/shader/all-expansions.js'
 import { shaderProgram } from '../../src/shader/program.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 import type { Form } from './form.js'
@@ -30,7 +31,7 @@ function hasShaders({ operator, inputs, outputs, feeds }: Form): boolean {
     outputs: new Map(outputs.map((value, i) => [`y${i}`, value])),
   }
   try {
-    shaderProgram(spec, Object.fromEntries(feeds.map(({ dims }, i) => [`x${i}`, dims])))
+    shaderProgram(spec, Object.fromEntries(feeds.map(({ dims }, i) => [`x${i}`, dims])), allExpansions)
     return true
   } catch (error) {
     if (error instanceof OnnxIreError && error.code === 'unsupported-operator') return false

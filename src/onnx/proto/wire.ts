@@ -231,12 +231,12 @@ export class Writer {
     return this
   }
 
-  /** What was written, valid until more is. */
+  /** The bytes written so far, valid until the next call. */
   view(): Uint8Array {
     return this.#bytes.subarray(0, this.pos)
   }
 
-  /** A copy of what was written. */
+  /** A copy of the bytes written so far. */
   finish(): Uint8Array {
     return this.#bytes.slice(0, this.pos)
   }

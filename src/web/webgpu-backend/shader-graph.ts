@@ -2,8 +2,9 @@ import { type GradientProgram, gradientsByParameter, isGradient } from '../../ba
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import type { DeviceTensors } from '../../runtime/device.js'
+import { commonExpansions } from '../../shader/expansions.js'
 import { type Division, gpuDivision } from '../../shader/kernels.js'
-import { shaderProgram } from '../../shader/program.js'
+import { type ShaderProgram, shaderProgram } from '../../shader/program.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import type { WebGpuContext } from './context.js'
@@ -100,11 +101,22 @@ export class ShaderGraph implements Program {
     try {
       const { gpu } = this.#context
       const division = gpu.adapterInfo.isFallbackAdapter ? softwareDivision : gpuDivision
-      const program = shaderProgram(this.#spec, dims, division)
+      const program = await this.#convert(dims, division)
       return await this.#context.run(() => LoadedShaders.load(gpu, this.#kernels, program, isGradient))
     } catch (error) {
-      if (!(error instanceof OnnxIreError) || error.code !== 'unsupported-operator') throw error
+      if (!isUnsupported(error)) throw error
       return this.#leave(`shaders cannot compute it: ${error.message}`)
+    }
+  }
+
+  /** Converts the graph to shaders. Loads the expansions of less common operators if one of them may be needed. */
+  async #convert(dims: Readonly<Record<string, readonly number[]>>, division: Division): Promise<ShaderProgram> {
+    try {
+      return shaderProgram(this.#spec, dims, commonExpansions, division)
+    } catch (error) {
+      if (!isUnsupported(error)) throw error
+      const { allExpansions } = await import('../../shader/all-expansions.js')
+      return shaderProgram(this.#spec, dims, allExpansions, division)
     }
   }
 
@@ -113,3 +125,6 @@ export class ShaderGraph implements Program {
     await (await this.#otherwise?.catch(() => undefined))?.release()
   }
 }
+
+const isUnsupported = (error: unknown): error is OnnxIreError =>
+  error instanceof OnnxIreError && error.code === 'unsupported-operator'

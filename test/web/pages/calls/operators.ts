@@ -1,4 +1,5 @@
 import type { Tensors } from '../../../../src/ir/tensor.js'
+import { allExpansions } from '../../../../src/shader/all-expansions.js'
 import { shaderProgram } from '../../../../src/shader/program.js'
 import { OnnxIreError } from '../../../../src/util/errors.js'
 import { wasm, webgpu } from '../../../../src/web/index.js'
@@ -65,7 +66,7 @@ export async function compareShaders(): Promise<Comparison> {
     const feeds = feedsOf(form)
     const dims = Object.fromEntries(Object.entries(feeds).map(([name, { dims }]) => [name, dims]))
     try {
-      const program = shaderProgram(specOf(form), dims)
+      const program = shaderProgram(specOf(form), dims, allExpansions)
       const found = await runShaders(device, program, feeds)
       const expected = await outputsOf(cpu, specOf(form), feeds).catch(() => null)
       if (!expected) {

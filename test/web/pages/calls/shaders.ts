@@ -8,6 +8,7 @@ import type { GraphSpec } from '../../../../src/onnx/export/export-graph.js'
 import { op } from '../../../../src/op/op.js'
 import { sgd } from '../../../../src/optim/sgd.js'
 import type { Runtime } from '../../../../src/runtime/runtime.js'
+import { allExpansions } from '../../../../src/shader/all-expansions.js'
 import { shaderProgram } from '../../../../src/shader/program.js'
 import { OnnxIreError } from '../../../../src/util/errors.js'
 import { Random } from '../../../../src/util/random.js'
@@ -37,7 +38,12 @@ async function difference(spec: GraphSpec, feeds: Tensors): Promise<number> {
   const device = await onGpu()
   const dims = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, tensor.dims]))
   device.pushErrorScope('validation')
-  const shaders = await LoadedShaders.load(device, KernelCache.of(device), shaderProgram(spec, dims), () => false)
+  const shaders = await LoadedShaders.load(
+    device,
+    KernelCache.of(device),
+    shaderProgram(spec, dims, allExpansions),
+    () => false,
+  )
   // Twice: arrays that share memory must not keep anything.
   await shaders.run(feeds)
   const { host } = await shaders.run(feeds)
@@ -138,7 +144,7 @@ export async function sampled(): Promise<Readonly<Record<string, readonly (reado
     x: { dtype: 'float32', dims: [64, 64], data: new Float32Array(64 * 64).fill(0.25) },
     logits: { dtype: 'float32', dims: [2, 3], data: Float32Array.from([0.2, 0.3, 0.5, 0.01, 0.01, 0.98], Math.log) },
   }
-  const program = shaderProgram(spec, { x: [64, 64], logits: [2, 3] })
+  const program = shaderProgram(spec, { x: [64, 64], logits: [2, 3] }, allExpansions)
   const shaders = await LoadedShaders.load(device, KernelCache.of(device), program, () => false)
   const runs = [await shaders.run(feeds), await shaders.run(feeds)]
   shaders.release()
