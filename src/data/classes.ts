@@ -113,7 +113,7 @@ export function checkMissingClass(
 }
 
 /** Mapping of class names to numbers, fixed by the caller or collected from the data. */
-export class ClassNames {
+export class ClassNumbering {
   readonly #numbers: Map<string, number>
   readonly #given: boolean
 

@@ -26,7 +26,7 @@ export async function openEncoder(folder: string, dtype?: string): Promise<Langu
   if (other === undefined) return encoder
   throw new OnnxIreError(
     'invalid-model',
-    `${join(folder, encoder.file)} has the input '${other.name}'; the encoder of a text has the inputs ${textInputs.join(', ')}`,
+    `${join(folder, encoder.file)} has the input '${other.name}'; the encoder of a text has the inputs ${textInputs.join(', ')}; chat and tune chat take language models`,
   )
 }
 

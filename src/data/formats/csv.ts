@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { fromArrays } from '../arrays.js'
-import { ClassNames, type WithClassNames } from '../classes.js'
+import { ClassNumbering, type WithClassNames } from '../classes.js'
 import type { Dataset } from '../dataset.js'
 import type { DataExample } from '../examples.js'
 import { type ExampleStream, stream } from '../stream.js'
@@ -133,7 +133,7 @@ export async function parseCsvStream(
   const classes = classNamesOf(file.plans)
   const plans = file.plans.map((plan) => ({
     ...plan,
-    classes: plan.classes && new ClassNames(getOwn(classes, plan.name)),
+    classes: plan.classes && new ClassNumbering(getOwn(classes, plan.name)),
   }))
   const toRow = (record: readonly string[]): DataExample => {
     const read = (t: number, i: number) => readFeature(file.tensors[t]!.features[i]!, record)
@@ -296,7 +296,7 @@ interface CsvTensorPlan {
   readonly dims: readonly number[]
   readonly columns: readonly TableField[]
   readonly as: 'number' | 'integer' | 'class' | 'text'
-  readonly classes: ClassNames | null
+  readonly classes: ClassNumbering | null
   /** Class in place of a missing one. */
   readonly impute: string | undefined
 }
@@ -373,7 +373,7 @@ function planColumns(name: string, part: CsvColumns, fields: readonly TableField
   const dims = part.dims ?? (isSingle ? [] : [fields.length])
   if (sizeOf(dims) !== fields.length)
     throw invalidOption(owner, 'dims', `[${dims.join(', ')}]`, `of ${fields.length} elements, one per column`)
-  const names = as === 'class' ? new ClassNames(classes) : null
+  const names = as === 'class' ? new ClassNumbering(classes) : null
   return { name, dtype: dtypeOf[as], dims, as, columns: fields, classes: names, impute: impute as string | undefined }
 }
 

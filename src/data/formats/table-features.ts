@@ -5,7 +5,7 @@ import { checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import type { DataColumn } from '../arrays.js'
-import { ClassNames } from '../classes.js'
+import { ClassNumbering } from '../classes.js'
 import type { FeatureStatistics, TableStatistics } from '../table-statistics.js'
 import { type DatePart, dateParts, parseDate } from './date.js'
 
@@ -141,7 +141,7 @@ class CategoryFeature extends Feature {
   readonly #given: readonly string[] | undefined
   readonly #isOneHot: boolean
   /** Names in the order of their first occurrence. */
-  readonly #names = new ClassNames(undefined)
+  readonly #names = new ClassNumbering(undefined)
   readonly #positions = new WeakMap<FeatureStatistics, Int32Array>()
 
   constructor(field: TableField, { as, impute, classes }: FeatureOptions) {
@@ -163,7 +163,7 @@ class CategoryFeature extends Feature {
   fit(raw: Iterable<number>): FeatureStatistics {
     const fill = this.#impute === undefined ? {} : { fill: this.#impute }
     if (this.#given) return { ...fill, categories: this.#given }
-    const present = new ClassNames(undefined)
+    const present = new ClassNumbering(undefined)
     const { names } = this.#names
     for (const number of raw)
       if (!Number.isNaN(number)) present.numberOf(names[number]!, (problem) => new Error(problem))

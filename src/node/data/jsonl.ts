@@ -1,4 +1,4 @@
-import { ClassNames, type WithClassNames } from '../../data/classes.js'
+import { ClassNumbering, type WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
 import { fromExamples } from '../../data/examples.js'
@@ -74,7 +74,7 @@ export async function streamJsonl(path: string, options: StreamJsonlOptions): Pr
   const classes = classNamesOf(plans)
   const complete = plans.map((plan) => ({
     ...plan,
-    classes: plan.classes && new ClassNames(getOwn(classes, plan.name)),
+    classes: plan.classes && new ClassNumbering(getOwn(classes, plan.name)),
   }))
   return {
     ...stream(() => iterateExamples(path, options, complete), { shuffleBuffer, length, padding }),
@@ -169,7 +169,7 @@ interface FieldPlan {
   readonly name: string
   readonly field: string
   readonly as: NonNullable<JsonField['as']>
-  readonly classes: ClassNames | null
+  readonly classes: ClassNumbering | null
 }
 
 const kinds = ['number', 'integer', 'class', 'text']
@@ -184,7 +184,7 @@ function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPl
     if (typeof field !== 'string') throw invalidOption(owner, 'field', field, 'the name of a field')
     if (!kinds.includes(as)) throw invalidOption(owner, 'as', as, `one of ${kinds.join(', ')}`)
     if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, "left out, unless as is 'class'")
-    return { name, field, as, classes: as === 'class' ? new ClassNames(classes) : null }
+    return { name, field, as, classes: as === 'class' ? new ClassNumbering(classes) : null }
   })
   if (plans.length === 0) throw new OnnxIreError('invalid-option', "jsonl: option 'tensors' names no tensor")
   return plans

@@ -1,4 +1,5 @@
-import { type DatePart, dateParts } from '../../data/formats/date.js'
+import type { CsvColumns } from '../../data/formats/csv.js'
+import { dateParts } from '../../data/formats/date.js'
 import type { PadOptions } from '../../data/padding.js'
 import type { FeatureStatistics, TableStatistics } from '../../data/table-statistics.js'
 import { choice, either, type JsonSchema, kind, list, map, object, real, text, whole } from '../../util/json-schema.js'
@@ -17,7 +18,7 @@ export interface CsvSource extends SourceRange, SourceStreaming {
   readonly kind: 'csv'
   readonly file: string
   /** Tensors and the columns they are read from: the inputs of the model and the targets of the loss. */
-  readonly tensors: Readonly<Record<string, NamePatterns | CsvColumns | readonly CsvColumns[]>>
+  readonly tensors: Readonly<Record<string, NamePatterns | Defined<CsvColumns> | readonly Defined<CsvColumns>[]>>
   /** Statistics of the columns. Default: those of the training part of the data; run folders have them. */
   readonly statistics?: TableStatistics
   /** Field delimiter. Default ',', or a tab for files named .tsv. */
@@ -26,22 +27,6 @@ export interface CsvSource extends SourceRange, SourceStreaming {
   readonly header?: boolean
   /** Treatment of an example with an empty field: 'error' (default), 'skip', or a number that replaces it. */
   readonly missing?: 'error' | 'skip' | number
-}
-
-/** Tensor read from columns of a CSV file, as `CsvColumns` of 'onnx-ire/node'. */
-interface CsvColumns {
-  /** Names of columns; `*` matches any characters, in columns that no other tensor names. */
-  readonly columns: NamePatterns
-  readonly as?: 'number' | 'integer' | 'class' | 'text' | 'one-hot' | 'category' | 'date'
-  /** Names of classes or categories in their order. Default: the names of the training data, sorted. */
-  readonly classes?: readonly string[]
-  /** Replacement of a missing field: 'mean', 'median' or a number; the name of a class or category. */
-  readonly impute?: number | string
-  readonly scale?: 'standard' | 'min-max'
-  /** Parts of a date. */
-  readonly parts?: readonly DatePart[]
-  /** Dims of one example. */
-  readonly dims?: readonly number[]
 }
 
 const elementKinds = choice(['number', 'integer', 'class', 'text'], 'the type of the fields')
@@ -54,7 +39,7 @@ const columns = either(
 
 const partNames = Object.keys(dateParts)
 
-const csvColumns = object<CsvColumns>(
+const csvColumns = object<Defined<CsvColumns>>(
   {
     columns,
     as: choice(
