@@ -13,7 +13,7 @@ import { findSharedTensors, type SharedTensor } from '../../train/model/untie-te
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
 import { type ModelContents, readContents } from './contents.js'
 import { type LayerReport, listLayers } from './layers.js'
-import { modelBytes } from './run-memory.js'
+import { loadedModelBytes } from './run-memory.js'
 import { attempt, type Failure, reportTensors, type TensorReport } from './tensors.js'
 import {
   buildTrainingStep,
@@ -172,7 +172,7 @@ function inspectCost(
       forward: toOperations(work, examples),
       training: step ? toOperations(countTrainingWork(step), examples) : null,
       memory: step
-        ? estimateMemory({ step, examples }, larger && { step: larger, examples: largerBatch }, modelBytes(model))
+        ? estimateMemory({ step, examples }, larger && { step: larger, examples: largerBatch }, loadedModelBytes(model, names))
         : null,
     },
   }

@@ -1,11 +1,13 @@
 import { buildTensorUpdate } from '../../backend/graph-updates.js'
-import { totalSizeOf } from '../../ir/tensor.js'
+import { type Tensor, totalSizeOf } from '../../ir/tensor.js'
 import { topological } from '../../ir/topology.js'
 import type { Value } from '../../ir/value.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { listInputs, readShape } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
+import { staysInFile } from '../../onnx/proto/tensor.js'
+import { locateTensors } from '../../onnx/tensor-locations.js'
 import { createRules, isGraphRule, momentTypeOf, type Rules } from '../../optim/base-optimizer.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { samMoment } from '../../optim/sam.js'
@@ -30,8 +32,8 @@ const MiB = 2 ** 20
  */
 export interface RunMemory {
   /**
-   * Node with this library and the model as it was read, which the exported model needs. A model that `readModel` reads
-   * takes less where its large tensors stay in its file.
+   * Node with this library, and the model. Large trained tensors that `readModel` left in a file are not part of it;
+   * others in a file are mapped into memory by onnxruntime.
    */
   readonly loaded: number
   /** onnxruntime with its thread, and the nodes of the graphs: objects while they are built, then sessions. */
@@ -59,7 +61,7 @@ export interface RunMemory {
 
 /** Numbers that the memory of a run depends on. */
 export interface RunSize {
-  /** Bytes of all tensors in the model's file. */
+  /** Bytes of the model's tensors, except trained ones that stay in a file. */
   readonly model: number
   /** Bytes and elements of the trained tensors. */
   readonly trained: { readonly bytes: number; readonly elements: number }
@@ -187,7 +189,7 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
   const arenas = { training: sum(specs.map(arenaOf)), evaluation: arenaOf(graphs.evaluation), update }
   if (Number.isNaN(arenas.training + arenas.evaluation)) return undefined
   return runMemory({
-    model: modelBytes(model),
+    model: loadedModelBytes(model, graphs.parameters),
     trained: { bytes: sum(trained.map(countBytes)), elements: totalSizeOf(trained) },
     nodes: sum([...specs, graphs.evaluation].map(({ outputs }) => topological(outputs.values()).length)),
     batch: sum([...graphs.data].map(([name, { dtype }]) => countBytes({ dtype, shape: getOwn(batch, name) ?? [] }))),
@@ -201,8 +203,17 @@ export function estimateRun(model: Model, options: RunOptions, batch: InputShape
 }
 
 /** Bytes of all tensors in the file of a model. */
-export const modelBytes = (model: Model): number =>
-  sum([...namedTensors(model).values()].map(({ dtype, dims }) => countBytes({ dtype, shape: dims })))
+export const modelBytes = (model: Model): number => sum([...namedTensors(model).values()].map(tensorBytes))
+
+/** Bytes of a model's tensors in memory. Trained ones that are in a file are copied from there to the trainer. */
+export const loadedModelBytes = ({ proto, external }: Model, trained: { has(name: string): boolean }): number =>
+  sum(
+    [...locateTensors(proto, external)].map(([stored, { name, tensor }]) =>
+      trained.has(name) && staysInFile(stored, external) ? 0 : tensorBytes(tensor),
+    ),
+  )
+
+const tensorBytes = ({ dtype, dims }: Tensor): number => countBytes({ dtype, shape: dims })
 
 /**
  * Shapes of the model's inputs in one run on a share of a batch: those of these examples, or of the ones that the

@@ -110,7 +110,7 @@ interface Run {
 /**
  * Estimates the memory of a training step.
  * @param larger the step with more examples, if the model has a variable batch size
- * @param modelBytes bytes of the tensors in the model's file
+ * @param modelBytes bytes of the model's tensors in memory
  */
 export function estimateMemory({ step, examples }: Run, larger: Run | undefined, modelBytes: number): StepMemory {
   const trained = [...step.trained]

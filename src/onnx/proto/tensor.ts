@@ -7,7 +7,7 @@ import { decodeUtf8, encodeUtf8 } from '../../util/utf8.js'
 import { type ExternalData, type ExternalRange, isExternal, readExternalRange } from './external-data.js'
 import { create, edit } from './message.js'
 import { type FileBytes, fileBytesOf, modelFileOf } from './model-file.js'
-import type { TensorProto } from './schema.js'
+import type { NodeProto, TensorProto } from './schema.js'
 
 /**
  * Reads the tensor of a TensorProto, in any of its storage forms. Dims and lengths are checked at once, before
@@ -126,6 +126,11 @@ const fileRanges = new WeakMap<Tensor, () => FileRange | undefined>()
 
 /** Finds the file with the elements of a tensor, if it was read from external data in a file that has not changed. */
 export const fileRangeOf = (tensor: Tensor): FileRange | undefined => fileRanges.get(tensor)?.()
+
+/** Whether the elements of a stored tensor, an initializer or a Constant node, are read from a file when they are used. */
+export const staysInFile = (stored: TensorProto | NodeProto, external: ExternalData | null): boolean =>
+  fileBytesOf(stored) !== undefined ||
+  ('dataLocation' in stored && isExternal(stored) && !stored.rawData && external?.folderOf !== undefined)
 
 /** Names of the types of TensorProto.DataType that have no DType. */
 const typeNames: Readonly<Record<number, string>> = {

@@ -1,7 +1,12 @@
-import { describe, expect, test } from 'vitest'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { inspectModel } from '../../../src/analysis/inspect/inspect.js'
 import { estimateRun, type RunSize, runMemory } from '../../../src/analysis/inspect/run-memory.js'
 import { input, modelOf, op, parameter } from '../../../src/graph/index.js'
-import { adamw, crossEntropy, ire, type Optimizer, sam, sgd } from '../../../src/index.js'
+import { adamw, crossEntropy, ire, type Model, type Optimizer, sam, sgd } from '../../../src/index.js'
+import { readModel, writeModel } from '../../../src/node/index.js'
 
 const MiB = 2 ** 20
 const bytes = 400 * MiB
@@ -94,6 +99,25 @@ describe('estimate of a run', () => {
   test('frozen tensors > are not copied', () => {
     const memory = estimateRun(model, { ...run, trainable: ['b'] }, shapes)!
     expect(memory.weights).toBe(2 * 4 * 10 * 1024)
+  })
+
+  test('large trained tensors in a file > are not loaded; frozen ones are mapped into memory', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'run-memory-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const stored = async (externalData: boolean) => {
+      const path = join(folder, `${externalData}.onnx`)
+      await writeModel(path, model, { externalData })
+      return readModel(path)
+    }
+    const loaded = (from: Model, trainable = ['a', 'b']) => estimateRun(from, { ...run, trainable }, shapes)!.loaded
+    const [a, b] = [4 * 64 * 1024, 4 * 10 * 1024]
+    // b is read with the file, because it has less than 64 KiB.
+    const [inside, beside] = [await stored(false), await stored(true)]
+    expect(loaded(model) - loaded(inside)).toBe(a)
+    expect(loaded(model) - loaded(beside)).toBe(a + b)
+    expect(loaded(model, ['b']) - loaded(inside, ['b'])).toBe(0)
+    const inspected = (from: Model) => inspectModel(from, { shapes: { x: [1, 64] } }).cost.memory!.run!.loaded
+    expect(inspected(model) - inspected(inside)).toBe(a)
   })
 
   test('micro-batches > need the arena of their examples', () => {
