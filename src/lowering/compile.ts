@@ -13,7 +13,7 @@ import { type CompileHints, checkRuntime, type Program, type Provider, type Runt
 import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { convertTensor } from './convert.js'
-import { cpuTargetOf, hasBlockedForms } from './cpu/block.js'
+import { cpuTargetOf } from './cpu/block.js'
 import { lower } from './lower.js'
 import type { Target } from './lowering.js'
 import { toFloat32 } from './precision.js'
@@ -28,7 +28,7 @@ export const targets: { readonly [P in Provider]?: () => Promise<Target> } = {
 
 /** The target of a graph: on the CPU it depends on the processor. */
 const targetOf = async (runtime: Runtime, spec: GraphSpec): Promise<Target | undefined> =>
-  runtime.provider === 'cpu' && hasBlockedForms(spec) ? cpuTargetOf(runtime) : targets[runtime.provider]?.()
+  runtime.provider === 'cpu' ? cpuTargetOf(runtime, spec) : targets[runtime.provider]?.()
 
 /**
  * Compiles a graph, rewritten in operators that the runtime's provider runs. The program has the inputs and outputs of

@@ -5,7 +5,8 @@ import type { Tensor } from '../../src/index.js'
 import { input } from '../../src/ir/leaf.js'
 import { topological } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
-import { cpuTargetOf } from '../../src/lowering/cpu/block.js'
+import { blockOf, cpuTargetOf } from '../../src/lowering/cpu/block.js'
+import { cpuTarget } from '../../src/lowering/cpu/target.js'
 import { lower } from '../../src/lowering/lower.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
@@ -88,6 +89,7 @@ function specOf(of: Case, tables: typeof gradientTables): GraphSpec {
   }
 }
 
+const lowered = async (spec: GraphSpec) => lower(spec, cpuTarget(await blockOf(cpu)))
 const operatorsOf = ({ outputs }: GraphSpec) => topological(outputs.values()).map(({ operator }) => operator)
 
 describe('lowering for the CPU', () => {
@@ -131,8 +133,7 @@ describe('lowering for the CPU', () => {
   })
 
   it('all three convolutions > blocked, with one reordering of x and of dy', async () => {
-    const target = await cpuTargetOf(cpu)
-    const operators = operatorsOf(lower(specOf(cases['3x3']!, cpuGradientTables), target!))
+    const operators = operatorsOf(await lowered(specOf(cases['3x3']!, cpuGradientTables)))
     expect(operators.filter((name) => name === 'Conv')).toHaveLength(3)
     expect(operators.filter((name) => name === 'ReorderOutput')).toHaveLength(3)
   })
@@ -147,12 +148,12 @@ describe('lowering for the CPU', () => {
   ] as [string, Partial<Case>, boolean][])('convolution of one group, %s > blocked or not', async (_, of, blocked) => {
     const { inputs, outputs } = specOf({ ...narrow['3x3']!, ...of }, cpuGradientTables)
     const forward = { name: 'forward', inputs, outputs: new Map([['y', outputs.get('y')!]]) }
-    expect(operatorsOf(lower(forward, (await cpuTargetOf(cpu))!)).includes('ReorderOutput')).toBe(blocked)
+    expect(operatorsOf(await lowered(forward)).includes('ReorderOutput')).toBe(blocked)
   })
 
   it('channels that blocks do not divide > unchanged', async () => {
     const spec = specOf({ ...cases['3x3']!, channels: 20 }, cpuGradientTables)
-    const operators = operatorsOf(lower(spec, (await cpuTargetOf(cpu))!))
+    const operators = operatorsOf(await lowered(spec))
     expect(operators).not.toContain('ReorderInput')
   })
 
@@ -161,19 +162,25 @@ describe('lowering for the CPU', () => {
     const cast = (mask: Value, to = 1) => op.Cast(mask, { to })
     const outputs = { relu: cast(op.Greater(x, 0)), other: cast(op.Greater(x, 1)), integer: cast(op.Greater(x, 0), 6) }
     const spec = { name: 'masks', inputs: new Map([['x', x]]), outputs: new Map(Object.entries(outputs)) }
-    const lowered = lower(spec, (await cpuTargetOf(cpu))!)
-    expect(operatorsOf(lowered).filter((name) => name === 'HardSigmoid')).toHaveLength(1)
-    expect(operatorsOf(lowered).filter((name) => name === 'Cast')).toHaveLength(2)
+    const masks = lower(spec, (await cpuTargetOf(cpu, spec))!)
+    expect(operatorsOf(masks).filter((name) => name === 'HardSigmoid')).toHaveLength(1)
+    expect(operatorsOf(masks).filter((name) => name === 'Cast')).toHaveLength(2)
     const data = Float32Array.of(-3e38, -1, -0, 0, 2 ** -124, 1e-3, 1, 3e38)
     const feeds = { x: { dtype: 'float32' as const, dims: [8], data } }
     const [found, expected] = [
-      await outputsOf(cpuAs('wasm'), lowered, feeds),
+      await outputsOf(cpuAs('wasm'), masks, feeds),
       await outputsOf(cpuAs('wasm'), spec, feeds),
     ]
     expect(found).toEqual(expected)
   })
 
-  it('a runtime without blocked layout > no lowering', async () => {
+  it('a graph without these convolutions and masks > no lowering', async () => {
+    const x = input('x', 'float32', ['N', 8])
+    const w = input('w', 'float32', [8, 8])
+    expect(await cpuTargetOf(cpu, { outputs: new Map([['y', op.Relu(op.MatMul(x, w))]]) })).toBeUndefined()
+  })
+
+  it('a runtime without blocked layout > no convolution in it', async () => {
     const without: Runtime = {
       ...cpu,
       compile: async (model) => {
@@ -181,7 +188,7 @@ describe('lowering for the CPU', () => {
         return cpu.compile(model)
       },
     }
-    expect(await cpuTargetOf(without)).toBeUndefined()
+    expect(await blockOf(without)).toBeUndefined()
     const spec = specOf(cases['3x3']!, cpuGradientTables)
     const feeds = { x: noise(2, 32, 6, 5), w: noise(32, 1, 3, 3), b: noise(32), dy: noise(2, 32, 6, 5) }
     expect(distance(await outputsOf(without, spec, feeds), await outputsOf(cpu, spec, feeds))).toBeLessThan(1e-5)

@@ -1,29 +1,36 @@
 import { input, tensorFrom } from '../../ir/leaf.js'
 import { withBodies } from '../../ir/topology.js'
+import type { Node } from '../../ir/value.js'
 import { exportGraph, type GraphSpec } from '../../onnx/export/export-graph.js'
 import { encode } from '../../onnx/proto/encode.js'
 import { layout } from '../../op/op.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
-import { cpuTarget, gainsFromBlocks } from './target.js'
+import { cpuTarget, gainsFromBlocks, positiveOperand } from './target.js'
 
-/** Whether a graph has nodes that `cpuTarget` may lower. */
-export const hasBlockedForms = ({ outputs }: GraphSpec): boolean =>
-  withBodies(outputs.values()).some(
-    ({ operator, inputs, attributes }) =>
-      operator === 'Conv' && gainsFromBlocks(inputs[0]!, inputs[1]!, (attributes as { readonly group: number }).group),
-  )
+/** The target for a graph on a runtime's processor; undefined if it replaces no node. */
+export async function cpuTargetOf(
+  runtime: Runtime,
+  { outputs }: Pick<GraphSpec, 'outputs'>,
+): Promise<Target | undefined> {
+  const nodes = withBodies(outputs.values())
+  if (nodes.some(mayGainFromBlocks)) return cpuTarget(await blockOf(runtime))
+  return nodes.some(isMask) ? cpuTarget() : undefined
+}
 
-const found = new WeakMap<Runtime, Promise<Target | undefined>>()
+const mayGainFromBlocks = ({ operator, inputs, attributes }: Node): boolean =>
+  operator === 'Conv' && gainsFromBlocks(inputs[0]!, inputs[1]!, (attributes as { readonly group: number }).group)
 
-/** The target for a runtime's processor; undefined if it has no blocked layout. */
-export function cpuTargetOf(runtime: Runtime): Promise<Target | undefined> {
-  let target = found.get(runtime)
-  if (!target) {
-    target = measureBlock(runtime).then((block) => (block === undefined ? undefined : cpuTarget(block)))
-    found.set(runtime, target)
-  }
-  return target
+const isMask = ({ operator, inputs, attributes }: Node): boolean =>
+  operator === 'Cast' && positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
+
+const found = new WeakMap<Runtime, Promise<number | undefined>>()
+
+/** The number of channels in a block of a runtime's processor; undefined if it has no blocked layout. */
+export function blockOf(runtime: Runtime): Promise<number | undefined> {
+  const block = found.get(runtime) ?? measureBlock(runtime)
+  found.set(runtime, block)
+  return block
 }
 
 /** Number of channels of an image to find the block in; a larger block does not exist. */

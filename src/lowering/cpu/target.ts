@@ -14,17 +14,18 @@ import type { AnyLowering, Lowerings, Target } from '../lowering.js'
 /**
  * Lowerings for onnxruntime's CPU provider: convolutions whose kernels are faster in blocked layout (see
  * `blockedLayout`), which its own optimizer converts only if their weights are constant, and masks of Relu.
- * @param block number of channels in a block
+ * @param block number of channels in a block; undefined without blocked layout
  */
-export function cpuTarget(block: number): Target {
+export function cpuTarget(block?: number): Target {
   const lowerings = {
     Conv: ([x, w, bias], attributes) => {
+      if (block === undefined) return null
       const kernels = blockKernels(x, w, attributes.group, block)
       return kernels && toPlain(blockedConv(toBlocked(x, block), kernels, bias, attributes))
     },
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
-    Cast: ([x], { to }) => {
-      const compared = to === dtypes.float32.onnx ? positiveOperand(x) : null
+    Cast: ([x], attributes) => {
+      const compared = positiveOperand(x, attributes)
       return compared && op.HardSigmoid(compared, { alpha: MASK_SLOPE, beta: 0 })
     },
   } satisfies Lowerings<typeof convolution & typeof elementwise>
@@ -34,9 +35,9 @@ export function cpuTarget(block: number): Target {
 /** Slope with which a HardSigmoid is 1 for numbers of at least 2^-124, and 0 for 0 and below. */
 const MASK_SLOPE = 2 ** 124
 
-/** The operand y of a comparison y > 0 of float32. */
-function positiveOperand({ source }: Value): Value | null {
-  if (source.kind !== 'node' || source.operator !== 'Greater') return null
+/** The operand y of a comparison y > 0 of float32 that Cast converts to float32. */
+export function positiveOperand({ source }: Value, { to }: { readonly to: number }): Value | null {
+  if (to !== dtypes.float32.onnx || source.kind !== 'node' || source.operator !== 'Greater') return null
   const [y, limit] = source.inputs
   return y?.dtype === 'float32' && constantNumber(limit) === 0 && limit?.shape?.length === 0 ? y : null
 }
