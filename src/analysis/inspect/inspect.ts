@@ -172,7 +172,11 @@ function inspectCost(
       forward: toOperations(work, examples),
       training: step ? toOperations(countTrainingWork(step), examples) : null,
       memory: step
-        ? estimateMemory({ step, examples }, larger && { step: larger, examples: largerBatch }, loadedModelBytes(model, names))
+        ? estimateMemory(
+            { step, examples },
+            larger && { step: larger, examples: largerBatch },
+            loadedModelBytes(model, names),
+          )
         : null,
     },
   }

@@ -1,6 +1,6 @@
 import { constant, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { imagesToSpatialAxis, slidingAttributesOverImages } from '../../op/compose/columns.js'
+import { imagesToSpatialAxis, slidingAttributesOverImages, still } from '../../op/compose/columns.js'
 import { reshapeLike } from '../../op/compose/shape.js'
 import { stackImages } from '../../op/compose/stack.js'
 import { op } from '../../op/op.js'
@@ -28,7 +28,6 @@ export function hasDepthwiseForm(kernel: readonly number[], window: readonly Win
 export function depthwiseWeightGradient(x: Value, dy: Value, window: readonly WindowAxis[]): Value {
   const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
   const [kh, kw] = [rows.kernel as number, columns.kernel as number]
-  const still: WindowAxis = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }
   const reach = (extentOf(columns) as number) - 1
   const back: WindowAxis = {
     ...columns,

@@ -23,10 +23,13 @@ export function columnsOfImages(
 
 /**
  * Columns of each channel over all images, which become an additional spatial axis: [N, C, ...] to [C, taps, N,
- * ...windows].
+ * ...windows], with one spatial axis to [C, taps, N, 1, windows]. A convolution over two axes with constant kernels
+ * would run in onnxruntime's blocked layout, with as many taps as fill a block: 1.06 to 2.4 times the time of the
+ * gradient of weights.
  */
 export function columnsOfChannels(x: Value, kernel: readonly number[], window: readonly WindowAxis[]): Value {
   if (isPointwise(kernel, window)) return swapFirst(takeStrided(x, window))
+  if (kernel.length === 1) return columnsOfChannels(op.Unsqueeze(x, [2]), [1, ...kernel], [still, ...window])
   return op.Conv(imagesToSpatialAxis(x), unitKernels(x, 1, [1, ...kernel]), slidingAttributesOverImages(window))
 }
 
@@ -51,8 +54,10 @@ const slidingAttributes = (window: readonly WindowAxis[]) => ({
 })
 
 /** Attributes of Conv for a window that slides over an additional first axis of images, one at a time. */
-export const slidingAttributesOverImages = (window: readonly WindowAxis[]) =>
-  slidingAttributes([{ kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }, ...window])
+export const slidingAttributesOverImages = (window: readonly WindowAxis[]) => slidingAttributes([still, ...window])
+
+/** An axis along which a window has one element. */
+export const still: WindowAxis = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }
 
 const isPointwise = (kernel: readonly number[], window: readonly WindowAxis[]): boolean =>
   sizeOf(kernel) === 1 && window.every(({ before, after }) => before === 0 && after === 0)
