@@ -92,10 +92,11 @@ byId('home').addEventListener('click', () => {
   showView('start')
   showStatus('Choose a story, or open a model of your own.')
 })
-void installOffline()
-// A story is about to be chosen. An error is shown when it begins.
-for (const kind of ['pointerover', 'focusin'] as const)
-  byId('start').addEventListener(kind, () => void calls.warmUp().catch(() => {}), { once: true })
+// An error is shown when a story begins.
+const warmUp = () => void calls.warmUp().catch(() => {})
+// The files are here, or a story is about to be chosen.
+void installOffline().then(warmUp)
+for (const kind of ['pointerover', 'focusin'] as const) byId('start').addEventListener(kind, warmUp, { once: true })
 const open = (reopened: Reopened) => {
   model.show(reopened.model)
   showChoice(data, reopened.choice)

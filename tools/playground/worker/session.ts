@@ -99,6 +99,8 @@ export class Session implements Calls {
   }
 
   async warmUp(): Promise<void> {
+    // The browser may start a process for the graphics card.
+    void navigator.gpu?.requestAdapter().catch(() => null)
     await (await wasm()).dispose()
   }
 
