@@ -174,6 +174,14 @@ describe('lowering for the CPU', () => {
     expect(found).toEqual(expected)
   })
 
+  it('weight gradient of a convolution over one axis > columns by a convolution over three, never blocked', () => {
+    const [x, w] = [input('x', 'float32', ['N', 16, 40]), input('w', 'float32', [32, 16, 9])]
+    const y = op.Conv(x, w, { strides: [2], pads: [4, 4] })
+    const [dw] = gradientsWithin([[y, input('dy', 'float32', y.shape)]], [w], () => true, cpuGradientTables)
+    const convolutions = topological([dw!]).filter(({ operator }) => operator === 'Conv')
+    expect(convolutions.map(({ inputs }) => inputs[0]!.shape!.length)).toEqual([5])
+  })
+
   it('a graph without these convolutions and masks > no lowering', async () => {
     const x = input('x', 'float32', ['N', 8])
     const w = input('w', 'float32', [8, 8])
