@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { toPackedBytes, Writer } from '../../onnx/proto/wire.js'
+import protobuf from 'protobufjs/minimal.js'
 import type { Tracker } from '../../train/track.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -59,20 +59,16 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
     return openSync(join(folder, `events.out.tfevents.${time}.${hostname()}.${process.pid}.${created++}`), 'wx')
   })
   const write = (step: number, fields: (writer: Writer) => Writer) => {
-    const event = new Writer()
-      .tag(1, 1)
-      .number('double', now())
-      .tag(2, 0)
-      .number('int64', BigInt(Math.floor(step)))
+    const event = Writer.create().uint32(tag(1, 1)).double(now()).uint32(tag(2, 0)).int64(step)
     explain(() => writeSync(file, toRecord(fields(event).finish())))
   }
   const writeValues = (step: number, values: readonly ((writer: Writer) => Writer)[]) =>
     write(step, (event) =>
       message(event, 5, (summary) => values.reduce((into, value) => message(into, 1, value), summary)),
     )
-  write(0, (event) => event.tag(3, 2).text('brain.Event:2'))
+  write(0, (event) => event.uint32(tag(3, 2)).string('brain.Event:2'))
   // A session that starts at a step replaces what was written of this step and later ones.
-  if (first > 0) write(first + 1, (event) => message(event, 7, (session) => session.tag(1, 0).number('int32', 1)))
+  if (first > 0) write(first + 1, (event) => message(event, 7, (session) => session.uint32(tag(1, 0)).int32(1)))
   return {
     log(values, step) {
       writeValues(
@@ -80,19 +76,19 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
         Object.entries(values).map(
           ([name, value]) =>
             (into) =>
-              into.tag(1, 2).text(name).tag(2, 5).number('float', value),
+              into.uint32(tag(1, 2)).string(name).uint32(tag(2, 5)).float(value),
         ),
       )
     },
     histogram(name, values, step) {
       const { limits, counts, ...sums } = countBuckets(values)
       const packed = (into: Writer, field: number, numbers: readonly number[]) =>
-        into.tag(field, 2).bytes(toPackedBytes('double', numbers))
+        numbers.reduce((each, number) => each.double(number), into.uint32(tag(field, 2)).fork()).ldelim()
       writeValues(step, [
         (into) =>
-          message(into.tag(1, 2).text(name), 5, (histogram) => {
+          message(into.uint32(tag(1, 2)).string(name), 5, (histogram) => {
             const totals = [sums.min, sums.max, sums.count, sums.sum, sums.squares]
-            for (const [i, total] of totals.entries()) histogram.tag(i + 1, 1).number('double', total)
+            for (const [i, total] of totals.entries()) histogram.uint32(tag(i + 1, 1)).double(total)
             return packed(packed(histogram, 6, limits), 7, counts)
           }),
       ])
@@ -101,23 +97,23 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
       const sizes = [height, width, 3] // 3: RGB
       writeValues(step, [
         (into) =>
-          message(into.tag(1, 2).text(name), 4, (image) => {
-            for (const [i, size] of sizes.entries()) image.tag(i + 1, 0).number('int32', size)
-            return image.tag(4, 2).bytes(data)
+          message(into.uint32(tag(1, 2)).string(name), 4, (image) => {
+            for (const [i, size] of sizes.entries()) image.uint32(tag(i + 1, 0)).int32(size)
+            return image.uint32(tag(4, 2)).bytes(data)
           }),
       ])
     },
     text(name, markdown, step) {
       writeValues(step, [
         (into) => {
-          message(into.tag(1, 2).text(name), 9, (metadata) =>
-            message(metadata, 1, (plugin) => plugin.tag(1, 2).text('text')),
+          message(into.uint32(tag(1, 2)).string(name), 9, (metadata) =>
+            message(metadata, 1, (plugin) => plugin.uint32(tag(1, 2)).string('text')),
           )
           return message(into, 8, (tensor) => {
-            message(tensor.tag(1, 0).number('int32', 7), 2, (shape) =>
-              message(shape, 2, (dim) => dim.tag(1, 0).number('int64', 1n)),
+            message(tensor.uint32(tag(1, 0)).int32(7), 2, (shape) =>
+              message(shape, 2, (dim) => dim.uint32(tag(1, 0)).int64(1)),
             )
-            return tensor.tag(8, 2).text(markdown)
+            return tensor.uint32(tag(8, 2)).bytes(Buffer.from(markdown))
           })
         },
       ])
@@ -129,9 +125,15 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
 /** Number of event files of this process, which are part of their names. */
 let created = 0
 
+const { Writer } = protobuf
+type Writer = protobuf.Writer
+
+/** The key of a field of a protobuf message. @param type 0 varint, 1 64 bits, 2 bytes, 5 32 bits */
+const tag = (field: number, type: 0 | 1 | 2 | 5): number => (field << 3) | type
+
 /** Writes a nested message. */
 const message = (writer: Writer, field: number, write: (nested: Writer) => Writer): Writer =>
-  writer.tag(field, 2).bytes(write(new Writer()).view())
+  write(writer.uint32(tag(field, 2)).fork()).ldelim()
 
 /** A record of an event file: length and data, each followed by its checksum. */
 function toRecord(data: Uint8Array): Uint8Array {

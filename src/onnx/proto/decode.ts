@@ -13,7 +13,7 @@ import {
 import { setOrigin } from './message.js'
 import { deferRawData } from './model-file.js'
 import type { MessageName, Messages } from './schema.js'
-import { Reader, readPacked, wireTypeOf } from './wire.js'
+import { createReader, type Reader, readEnd, readPacked, readScalar, skipValue, wireTypeOf } from './wire.js'
 
 /** The deepest nesting of messages. It is the limit of protobuf, so every model that onnxruntime opens is within it. */
 export const maxMessageDepth = 100
@@ -27,7 +27,7 @@ export const maxMessageDepth = 100
  */
 export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messages[M] {
   // Views of a Buffer would be Buffers: views of a Uint8Array are not.
-  const reader = new Reader(bytesOf(bytes))
+  const reader = createReader(bytesOf(bytes))
   const state: State = { path: [], copyable: maxCopies * bytes.length }
   try {
     return decodeMessage(reader, messageTypes[type], reader.len, state) as Messages[M]
@@ -77,7 +77,7 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, state: St
     const tag = reader.tag()
     const field = type.byNumber.get(tag >>> 3)
     if (!field) {
-      reader.skip(tag)
+      skipValue(reader, tag)
       continue
     }
     path.push(field.name)
@@ -85,12 +85,12 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, state: St
     if (field.group) clearOneof(type, field, draft, children)
     if (field.form === 'one') {
       if (isMessage(field.kind)) {
-        const end = reader.end()
+        const end = readEnd(reader)
         children ??= new Map()
         listOf(children, field).push({ start: reader.pos, end })
         reader.pos = end
       } else {
-        draft[field.name] = reader.scalar(field.kind)
+        draft[field.name] = readScalar(reader, field.kind)
       }
     } else {
       lists ??= new Map()
@@ -103,8 +103,8 @@ function decodeMessage(reader: Reader, type: MessageType, end: number, state: St
       } else {
         list.push(
           isMessage(field.kind)
-            ? decodeChild(reader, field.kind, reader.end(), state)
-            : reader.scalar(field.kind as ScalarKind),
+            ? decodeChild(reader, field.kind, readEnd(reader), state)
+            : readScalar(reader, field.kind as ScalarKind),
         )
       }
       path.pop()
@@ -158,7 +158,7 @@ function decodeMerged(reader: Reader, field: Field, spans: readonly Span[], stat
     merged.set(reader.buf.subarray(start, end), size)
     size += end - start
   }
-  return decodeChild(new Reader(merged), kind, size, state)
+  return decodeChild(createReader(merged), kind, size, state)
 }
 
 /** Whether the field is packed. Lists of numbers are read in both encodings, packed and one by one. */

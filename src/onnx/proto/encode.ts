@@ -5,7 +5,17 @@ import { type Field, isMessage, messageTypes, type PackedArray, type PackedKind 
 import { getOrigin, type Origin } from './message.js'
 import { FileBytes, fileBytesOf, partsOf } from './model-file.js'
 import type { MessageName, Messages } from './schema.js'
-import { type Occurrence, readOccurrences, toPackedBytes, Writer, wireTypeOf } from './wire.js'
+import {
+  createWriter,
+  type Occurrence,
+  readOccurrences,
+  toPackedBytes,
+  type Writer,
+  wireTypeOf,
+  writeNumber,
+  writeTag,
+  writeText,
+} from './wire.js'
 
 /**
  * Encodes a message. A decoded message that was not edited is written as its original bytes. An edited message keeps
@@ -64,7 +74,7 @@ const maxCopiedBytes = 4096
 /** Collects encoded bytes: small ones in a writer, large ones by reference. */
 class Output {
   size = 0
-  readonly #writer = new Writer()
+  readonly #writer = createWriter()
   #parts: Part[] = []
   #nested: Output | null = null
 
@@ -96,7 +106,7 @@ class Output {
     this.size += other.size
     for (const part of other.#parts) this.#refer(part)
     // The content of the other writer is copied, because that writer is used again.
-    this.#writer.raw(other.#writer.view())
+    this.#writer.raw(other.#writer.finish(true))
     other.#clear()
   }
 
@@ -205,7 +215,7 @@ function encodeField(out: Output, field: Field, value: unknown, depth: number, r
 }
 
 const encodeNumber = (out: Output, { number, kind }: Field, value: number | bigint): void =>
-  out.write((writer) => writer.tag(number, wireTypeOf(kind)).number(kind as PackedKind, value))
+  out.write((writer) => writeNumber(writeTag(writer, number, wireTypeOf(kind)), kind as PackedKind, value))
 
 function encodeDelimited(out: Output, field: Field, value: unknown, depth: number, replaced?: Replaced): void {
   if (isMessage(field.kind)) {
@@ -214,7 +224,7 @@ function encodeDelimited(out: Output, field: Field, value: unknown, depth: numbe
     writeTagAndLength(out, field, content.size, replaced)
     out.append(content)
   } else if (typeof value === 'string' && !replaced) {
-    out.write((writer) => writer.tag(field.number, 2).text(value))
+    out.write((writer) => writeText(writeTag(writer, field.number, 2), value))
   } else {
     const content = typeof value === 'string' ? encodeUtf8(value) : (value as Part)
     writeTagAndLength(out, field, content.length, replaced)
@@ -230,6 +240,6 @@ function writeTagAndLength(out: Output, { number }: Field, size: number, replace
   if (replaced && replaced.occurrence.end - replaced.occurrence.body === size) {
     out.add(replaced.bytes.subarray(replaced.occurrence.start, replaced.occurrence.body))
   } else {
-    out.write((writer) => writer.tag(number, 2).uint32(size))
+    out.write((writer) => writeTag(writer, number, 2).uint32(size))
   }
 }

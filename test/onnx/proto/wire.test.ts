@@ -2,7 +2,18 @@ import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../../src/data/index.js'
 import type { PackedKind, ScalarKind } from '../../../src/onnx/proto/fields.js'
-import { Reader, readOccurrences, readPacked, toPackedBytes, Writer } from '../../../src/onnx/proto/wire.js'
+import {
+  createReader,
+  createWriter,
+  type Reader,
+  readOccurrences,
+  readPacked,
+  readScalar,
+  skipValue,
+  toPackedBytes,
+  writeNumber,
+  writeText,
+} from '../../../src/onnx/proto/wire.js'
 import { decodeUtf8, encodeUtf8 } from '../../../src/util/utf8.js'
 
 /** The specification, written down plainly: reads from `bytes`, throws if they end too early or are invalid. */
@@ -65,8 +76,8 @@ const expected: Readonly<Record<ScalarKind | 'skip', (reference: Reference) => u
 }
 
 function read(reader: Reader, kind: ScalarKind | 'skip'): unknown {
-  if (kind === 'skip') return reader.skip(reader.tag())
-  const value = reader.scalar(kind)
+  if (kind === 'skip') return skipValue(reader, reader.tag())
+  const value = readScalar(reader, kind)
   return value instanceof Uint8Array ? [...value] : value
 }
 
@@ -91,7 +102,7 @@ describe('reading', () => {
     const wrong: unknown[] = []
     for (const bytes of inputs) {
       const right = outcome(new Reference(bytes), expected[kind])
-      const found = outcome(new Reader(bytes), (reader) => read(reader, kind))
+      const found = outcome(createReader(bytes), (reader) => read(reader, kind))
       if (!isDeepStrictEqual(found, right)) wrong.push([bytes, found, right])
       counts[right ? 'read' : 'rejected']++
     }
@@ -101,20 +112,20 @@ describe('reading', () => {
 
   it('a range of the bytes > reading ends at the end of the range', () => {
     const bytes = Uint8Array.of(1, 2, 0x80, 0x80, 0x01)
-    expect(new Reader(bytes, 1, 2).tag()).toBe(2)
-    expect(() => new Reader(bytes, 2, 4).tag()).toThrow(RangeError)
+    expect(createReader(bytes, 1, 2).tag()).toBe(2)
+    expect(() => createReader(bytes, 2, 4).tag()).toThrow(RangeError)
   })
 
   it('bytes > returns a view', () => {
     const bytes = Uint8Array.of(2, 5, 6)
-    expect((new Reader(bytes).scalar('bytes') as Uint8Array).buffer).toBe(bytes.buffer)
+    expect((readScalar(createReader(bytes), 'bytes') as Uint8Array).buffer).toBe(bytes.buffer)
   })
 
   it('packed floats > aligned > returns a view, otherwise a copy', () => {
     for (const shift of [0, 1, 2, 3]) {
       const bytes = new Uint8Array(16)
       bytes.set([8, 0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0], shift)
-      const values = readPacked(new Reader(bytes, shift, shift + 9), 'float')
+      const values = readPacked(createReader(bytes, shift, shift + 9), 'float')
       expect([...values]).toEqual([1, -2])
       expect(values.buffer === bytes.buffer).toBe(shift === 3)
     }
@@ -132,7 +143,9 @@ describe('reading', () => {
 
 describe('writing', () => {
   const written = (kind: PackedKind, value: number | bigint): number[] => {
-    return [...new Writer().number(kind, value).finish()]
+    const writer = createWriter()
+    writeNumber(writer, kind, value)
+    return [...writer.finish()]
   }
   const tenBytes = (last: number) => [...Array<number>(9).fill(0xff), last]
 
@@ -163,20 +176,20 @@ describe('writing', () => {
     }
     for (const kind of Object.keys(values) as PackedKind[]) {
       for (const value of values[kind])
-        expect(new Reader(Uint8Array.from(written(kind, value))).scalar(kind)).toBe(value)
+        expect(readScalar(createReader(Uint8Array.from(written(kind, value))), kind)).toBe(value)
       const content = toPackedBytes(kind, values[kind])
       const packed = Uint8Array.of(content.length, ...content)
-      expect([...readPacked(new Reader(packed), kind)]).toEqual(values[kind])
+      expect([...readPacked(createReader(packed), kind)]).toEqual(values[kind])
     }
   })
 
   it('text of any length after any number of bytes > reads back > is equal', () => {
     for (const text of ['', 'conv1', 'größe', '🤖 in '.repeat(40)])
       for (let before = 0; before <= 300; before++) {
-        const writer = new Writer()
+        const writer = createWriter()
         for (let i = 0; i < before; i++) writer.uint32(7)
-        const bytes = writer.text(text).finish()
-        expect(new Reader(bytes, before).scalar('string')).toBe(text)
+        const bytes = writeText(writer, text).finish()
+        expect(createReader(bytes, before).string()).toBe(text)
       }
   })
 })
@@ -186,7 +199,7 @@ describe('UTF-8', () => {
     expect(decodeUtf8(Uint8Array.of(0xef, 0xbb, 0xbf, 65))).toBe('\ufeffA')
     expect(decodeUtf8(Uint8Array.of(65, 0xff, 66))).toBe('A\ufffdB')
     expect([...encodeUtf8('a\ud800')]).toEqual([97, 0xef, 0xbf, 0xbd])
-    expect([...new Writer().text('a\udc00').finish()]).toEqual([4, 97, 0xef, 0xbf, 0xbd])
+    expect([...writeText(createWriter(), 'a\udc00').finish()]).toEqual([4, 97, 0xef, 0xbf, 0xbd])
     for (const text of ['', 'x', 'x'.repeat(31), 'x'.repeat(32), 'ü'.repeat(20), '🤖'])
       expect(decodeUtf8(encodeUtf8(text))).toBe(text)
   })
