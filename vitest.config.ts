@@ -42,8 +42,10 @@ export default defineConfig({
   },
   test: {
     env: { ORT_DISABLE_TELEMETRY: '1' },
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // The machine may be slow and shared: no limit is near what a test takes.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     reporters: ['default', './test/skipped-reporter.ts'],
     // Node loads the compiled library itself: quicker than through Vite, and as users load it.
     server: { deps: { external: [/\/dist\//] } },

@@ -23,15 +23,21 @@ export interface Form {
   readonly isFloat: boolean
 }
 
-const random = new Random(1).stream('forms')
+/**
+ * A function that draws random numbers with standard deviation `scale`, for one test file: the files of a process share
+ * this module.
+ */
+export const drawing =
+  (random: Random) =>
+  (dtype: Float, dims: readonly number[], scale = 1): Tensor =>
+    tensorFrom(
+      dtype,
+      dims,
+      random.fill(new Float64Array(sizeOf(dims)), 'normal').map((x) => scale * x),
+    )
 
-/** Random numbers with standard deviation `scale`. */
-export const draw = (dtype: Float, dims: readonly number[], scale = 1): Tensor =>
-  tensorFrom(
-    dtype,
-    dims,
-    random.fill(new Float64Array(sizeOf(dims)), 'normal').map((x) => scale * x),
-  )
+const random = new Random(1).stream('forms')
+const draw = drawing(random)
 
 const bytes = (...dims: readonly number[]): Tensor =>
   tensorFrom(
@@ -435,6 +441,7 @@ export const forms: readonly Form[] = [
 /** An adapter with random A and B for some modules of a model. */
 export function randomAdapter(model: Model, modules: readonly string[], r = 2): Adapter {
   const layers = adaptableLayers(model).filter(({ module }) => modules.includes(module))
+  const draw = drawing(new Random(2))
   return {
     config: { r, alpha: 3 },
     layers: layers.map(
@@ -457,6 +464,7 @@ export function randomDora({ model, modules, dtype }: Form): {
 } {
   const fresh = lora(model, { r: 2, alpha: 3, dora: true, targets: modules })
   const { config, layers } = adapterOf(fresh)
+  const draw = drawing(new Random(3))
   const adapter = {
     config,
     layers: layers.map((layer): AdapterLayer => {

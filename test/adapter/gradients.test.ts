@@ -20,9 +20,12 @@ import { type GraphSpec, modelOf } from '../../src/onnx/export/export-graph.js'
 import { edit } from '../../src/onnx/proto/message.js'
 import type { NodeProto } from '../../src/onnx/proto/schema.js'
 import { toTensorProto } from '../../src/onnx/proto/tensor.js'
+import { Random } from '../../src/util/random.js'
 import { info, int, modelBytes, node } from '../onnx/build.js'
 import { numbers, run } from '../onnx/session.js'
-import { draw, type Form, forms, imports, randomAdapter, randomDora } from './forms.js'
+import { drawing, type Form, forms, imports, randomAdapter, randomDora } from './forms.js'
+
+const draw = drawing(new Random(4))
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 const dot = (a: readonly number[], b: readonly number[]) => sum(a.map((x, i) => x * b[i]!))

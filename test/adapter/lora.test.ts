@@ -14,10 +14,13 @@ import { deriveModulePath } from '../../src/adapter/layers.js'
 import { findTrainable, importGraph } from '../../src/graph/index.js'
 import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
 import { create } from '../../src/onnx/proto/message.js'
+import { Random } from '../../src/util/random.js'
 import { graph, graphProto, info, int, modelBytes, node } from '../onnx/build.js'
 import { numbers } from '../onnx/session.js'
 import { modelFrom, smallConvnet, smallMlp } from '../train/problem.js'
-import { draw, forms, randomAdapter } from './forms.js'
+import { drawing, forms, randomAdapter } from './forms.js'
+
+const draw = drawing(new Random(4))
 
 const language = { vocabulary: 16, context: 6, width: 8, heads: 2, layers: 2, hidden: 12 }
 const small = modelFrom(llama(language))

@@ -35,9 +35,11 @@ import { Random } from '../../src/util/random.js'
 import { difference, numbers, run } from '../onnx/session.js'
 import { rejectedMessage, thrownMessage } from '../thrown.js'
 import { startTrainers, train } from '../train/small-trainer.js'
-import { draw, forms } from './forms.js'
+import { drawing, forms } from './forms.js'
 import { methodTensors, readGoldenFolder, readGoldenModel, readGoldenPeft } from './golden.js'
 import { runModel } from './run.js'
+
+const draw = drawing(new Random(4))
 
 const { create } = startTrainers()
 const golden = methodTensors()

@@ -24,11 +24,14 @@ import {
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { edit } from '../../src/onnx/proto/message.js'
 import { toTensorProto } from '../../src/onnx/proto/tensor.js'
+import { Random } from '../../src/util/random.js'
 import { info, int, modelBytes, node } from '../onnx/build.js'
 import { difference, numbers } from '../onnx/session.js'
 import { clusters, flat, modelFrom, smallMlp } from '../train/problem.js'
 import { startTrainers, train } from '../train/small-trainer.js'
-import { draw, imports, randomAdapter } from './forms.js'
+import { drawing, imports, randomAdapter } from './forms.js'
+
+const draw = drawing(new Random(4))
 
 const { create } = startTrainers()
 const points = clusters(40, [6])

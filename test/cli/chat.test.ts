@@ -138,7 +138,7 @@ describe('tune chat', () => {
     expect(statSync(path('out/model/onnx/model_q4f16.onnx')).size).toBeGreaterThan(
       statSync(join(model, 'onnx/model_q4f16.onnx')).size,
     )
-  }, 120_000)
+  })
 
   it('chat > the written model, and the base with the written adapter, answer the same', async () => {
     const fromModel = await run('chat', path('out/model'), '--message', 'Hello', '--json')
@@ -221,7 +221,7 @@ describe('tune chat', () => {
     expect(adapter('parts')).toEqual(adapter('whole'))
     expect(readdirSync(path('parts')).toSorted()).toEqual(['adapter', 'checkpoints', 'model'])
     expect((await run(...into('none', '--resume'))).stdout).toContain('no checkpoint')
-  }, 120_000)
+  })
 
   it('--adapter > training continues from it, and options of a new adapter are refused', async () => {
     const continued = [
@@ -247,7 +247,7 @@ describe('tune chat', () => {
       code: 'invalid-option',
       message: expect.stringContaining('--r'),
     })
-  }, 60_000)
+  })
 
   it('a merged decoder > is taught, and answers with its adapter', async () => {
     const other = path('merged')
@@ -262,7 +262,7 @@ describe('tune chat', () => {
       const { code, stdout } = await run('chat', ...from, ...asked)
       expect([code, stdout.length > 0]).toEqual([0, true])
     }
-  }, 60_000)
+  })
 
   it('data without answers > invalid-data before anything is written', async () => {
     writeFileSync(path('user.jsonl'), '{"messages": [{"role": "user", "content": "a"}]}\n')
@@ -310,7 +310,7 @@ describe('tune chat > kinds of adapters', () => {
       'down_proj',
       'down_proj',
     ])
-  }, 60_000)
+  })
 
   it.each([
     ['dora', '--adapter dora', { use_dora: true, r: 2 }],
@@ -335,7 +335,7 @@ describe('tune chat > kinds of adapters', () => {
     expect(JSON.parse(stdout).plan).toMatchObject({ layers: { o_proj: 1 }, saved: ['lm_head'] })
     const config = JSON.parse(readFileSync(path('whole-head/adapter/adapter_config.json'), 'utf8'))
     expect(config.modules_to_save).toEqual(['lm_head'])
-  }, 60_000)
+  })
 
   it('none > all weights are trained, and only the model is written', async () => {
     const { code, stdout } = await tune(float, 'full', '--dtype', 'fp16', '--adapter', 'none', '--steps', '1')
@@ -355,7 +355,7 @@ describe('tune chat > kinds of adapters', () => {
     })
     // The embedding, seven products and the output layer; norms of 1 in float16 change only by larger steps.
     expect(changed.length).toBeGreaterThanOrEqual(9)
-  }, 60_000)
+  })
 
   it.each([
     ['the rank of ia3', '--adapter ia3 --r 4', '--r'],
@@ -385,12 +385,12 @@ describe('tune chat > teacher', () => {
     const { plan, before, after } = JSON.parse(stdout)
     expect(plan.teacher).toBe(teacher)
     expect(after.loss).toBeLessThan(0.7 * before.loss)
-  }, 60_000)
+  })
 
   it('a teacher of another architecture, which reads an input that the model ignores > trains', async () => {
     const { code, stdout } = await tune('other-teacher', '--teacher', join(golden, 'llama-optimum'), '--steps', '1')
     expect(code, stdout).toBe(0)
-  }, 60_000)
+  })
 
   it('a teacher with another tokenizer, or of preferences; its options alone > refused', async () => {
     const refused = async (...options: string[]) => JSON.parse((await tune('refused', ...options)).stdout).error

@@ -27,7 +27,7 @@ const everything = {
   earlyStopping: { patience: 1000 },
   schedule: { kind: 'plateau', patience: 2, factor: 0.7 },
   epochs: undefined,
-  steps: 300,
+  steps: 400,
   evaluateEvery: 35,
   checkpoints: { everySteps: 6 },
   threads: 1,
@@ -62,7 +62,7 @@ test('killed at four random moments > resumed run > equals an uninterrupted run'
   const folder = space.path('killed')
   // Half of the kills come shortly after a random step, half at a random moment after the start; all before the end.
   // tools/torture kills at many more moments.
-  const targets = Array.from({ length: 2 }, () => 1 + random.integer(everything.steps - 100)).sort((a, b) => a - b)
+  const targets = Array.from({ length: 2 }, () => 1 + random.integer(everything.steps - 200)).sort((a, b) => a - b)
   for (let kill = 0; kill < 4; kill++) {
     const { process, finished } = start([
       'train',
@@ -72,7 +72,7 @@ test('killed at four random moments > resumed run > equals an uninterrupted run'
       '--quiet',
       ...(kill > 0 ? ['--resume'] : []),
     ])
-    const [target, late] = kill % 2 === 0 ? [targets[kill / 2]!, 30] : [everything.steps - 60, 900]
+    const [target, late] = kill % 2 === 0 ? [targets[kill / 2]!, 30] : [everything.steps - 160, 900]
     const reached = async () => {
       while ((await stepsIn(folder)) < target) await delay(1)
     }
@@ -86,7 +86,7 @@ test('killed at four random moments > resumed run > equals an uninterrupted run'
   const rest = await json<TrainingResult>('train', recipe, '--out', folder, '--resume', '--quiet')
   await expectSame(rest, whole)
   expect(existsSync(`${folder}/lock.json`)).toBe(false)
-}, 120_000)
+})
 
 describe('damaged newest checkpoint > resume > uses the previous checkpoint', () => {
   let [recipe, whole] = ['', {} as TrainingResult]

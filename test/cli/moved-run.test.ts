@@ -1,14 +1,11 @@
 import { copyFile, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import sharp from 'sharp'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { input, modelOf, op, parameter } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run } from './command.js'
 import { smallModel, type Workspace, workspace } from './workspace.js'
-
-// Every test starts several processes.
-vi.setConfig({ testTimeout: 120_000 })
 
 let space: Workspace
 beforeAll(async () => {

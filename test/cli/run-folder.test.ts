@@ -10,9 +10,6 @@ import { readModel, writeModel } from '../../src/node/index.js'
 import { json, program, run, runInterrupted, start } from './command.js'
 import { recipe as plain, type Workspace, workspace } from './workspace.js'
 
-// Every test starts several processes.
-vi.setConfig({ testTimeout: 120_000 })
-
 let space: Workspace
 beforeAll(async () => {
   space = await workspace()
@@ -43,7 +40,7 @@ const twoMoreEpochs = async (run: string) => ['--set', `epochs=${Math.ceil((awai
 
 describe('one process per run folder', () => {
   test('a running run > a second train is refused and changes nothing; export and evaluate work', async () => {
-    const recipe = await space.writeRecipe('long.json', { epochs: 2000, threads: 1 })
+    const recipe = await space.writeRecipe('long.json', { epochs: 100_000, threads: 1 })
     const out = space.path('shared')
     const first = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01', '--json'])
     await checkpointAfter(out, 10)
@@ -121,7 +118,7 @@ describe('--force', () => {
   test('the new run fails after its first checkpoint > the old run is kept beside the new one, which resumes', async () => {
     const out = await copyOfRun('failed')
     const before = await contentOf(out)
-    const long = ['train', recipe, '--out', out, '--set', 'epochs=2000', '--set', 'threads=1', '--set', 'seed=1']
+    const long = ['train', recipe, '--out', out, '--set', 'epochs=100000', '--set', 'threads=1', '--set', 'seed=1']
     // 40 KiB are enough for a checkpoint, not for the log of all steps.
     const { code, stderr } = await limited(80, ...long, '--force', '--checkpoint-every', '0.01')
     expect([code, stderr]).toEqual([1, expect.stringMatching(/error \(io\): /)])
@@ -135,7 +132,7 @@ describe('--force', () => {
   test('interrupted > the old run is kept beside the new one, which says where, until that one ends', async () => {
     const out = await copyOfRun('kept')
     const before = await contentOf(out)
-    const long = ['train', recipe, '--out', out, '--set', 'epochs=2000', '--set', 'threads=1', '--set', 'seed=1']
+    const long = ['train', recipe, '--out', out, '--set', 'epochs=100000', '--set', 'threads=1', '--set', 'seed=1']
     const { code, stderr } = await runInterrupted([...long, '--force', '--checkpoint-every', '0.01'], /^epoch 3,/m)
     expect(code).toBe(130)
     expect(stderr).toContain(`${out}/replaced-1`)
@@ -169,7 +166,7 @@ test('resume of a finished run > keeps its model until the new one replaces it',
   const recipe = space.path('recipe.json')
   await json('train', recipe, '--out', out)
   const tuned = await readFile(`${out}/tuned.onnx`)
-  const { process, finished } = start(['train', recipe, '--out', out, '--resume', '--set', 'epochs=2000'])
+  const { process, finished } = start(['train', recipe, '--out', out, '--resume', '--set', 'epochs=100000'])
   await checkpointAfter(out, 60)
   process.kill('SIGKILL')
   await finished

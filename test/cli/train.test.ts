@@ -186,8 +186,10 @@ describe('train > interrupted', () => {
   async function stopped(out: string, signals: readonly NodeJS.Signals[]) {
     const { process, finished } = start(['train', recipe, '--out', out, '--json'])
     await new Promise<void>((resolve) => {
+      let printed = ''
       process.stderr!.on('data', (text: string) => {
-        if (/epoch 2, step 20:/.test(text)) resolve()
+        printed += text
+        if (/epoch 2, step 20:/.test(printed)) resolve()
       })
     })
     for (const signal of signals) process.kill(signal)

@@ -1,13 +1,10 @@
 import { appendFile, readdir } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type RunServer, serveRuns } from '../../src/cli/watch/serve-runs.js'
 import { start } from './command.js'
 import { writeRun } from './stored-runs.js'
 import { recipe, type Workspace, workspace } from './workspace.js'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 let space: Workspace
 let server: RunServer
@@ -89,37 +86,32 @@ test('watch > the page contains commands and recipe; an event announces new line
   expect(hidden.text).not.toContain('<svg')
   const events = await fetch(`${origin}/events?token=${token}`)
   const reader = events.body!.pipeThrough(new TextDecoderStream()).getReader()
-  expect((await reader.read()).value).toContain('start')
-  await delay(1200) // the first look
-  await appendFile(`${stored}/metrics.jsonl`, '\n{"kind":"step","step":77,"loss":1,"seconds":1}\n')
   let seen = ''
-  while (!seen.includes('changed')) seen += (await reader.read()).value
+  const heard = async (count: number) => {
+    while (seen.split('changed').length <= count) seen += (await reader.read()).value
+  }
+  // The first look at the runs is a change, too.
+  await heard(1)
+  expect(seen).toMatch(/^data: start/)
+  await appendFile(`${stored}/metrics.jsonl`, '\n{"kind":"step","step":77,"loss":1,"seconds":1}\n')
+  await heard(2)
   await reader.cancel()
   expect((await send('GET', '/runs', authorized())).text).toContain('<td>77</td>')
 })
 
 test('watch > a running run > saves a checkpoint, and stops with one', async () => {
-  const path = await space.writeRecipe('long.json', { epochs: 5000, threads: 1 })
+  const path = await space.writeRecipe('long.json', { epochs: 1_000_000, threads: 1 })
   const out = space.path('runs/long')
   const { finished } = start(['train', path, '--out', out, '--checkpoint-every', '1e6', '--json'])
   const checkpoints = () => readdir(`${out}/checkpoints`).catch((): string[] => [])
-  const answered = async (what: string) => {
-    for (;;) {
-      const { status, text } = await ask(out, what)
-      if (status === 200) return text
-      await delay(50)
-    }
-  }
+  const answered = (what: string) => expect.poll(async () => (await ask(out, what)).status).toBe(200)
+  await expect.poll(checkpoints).not.toEqual([])
   // Checkpoints at the end of epochs are at multiples of ten steps.
-  await vi.waitFor(async () => expect(await checkpoints()).not.toEqual([]), { timeout: 30_000 })
-  await answered('save')
-  await vi.waitFor(
-    async () => {
-      await answered('save')
-      expect((await checkpoints()).some((name) => !/0\.safetensors$/.test(name))).toBe(true)
-    },
-    { timeout: 20_000, interval: 100 },
-  )
+  const isWithinEpoch = async () => {
+    await answered('save')
+    return (await checkpoints()).some((name) => !/0\.safetensors$/.test(name))
+  }
+  await expect.poll(isWithinEpoch, { interval: 100 }).toBe(true)
   await answered('stop')
   const { code, stdout } = await finished
   expect(code).toBe(130)

@@ -210,7 +210,7 @@ describe('read-ahead of a stream', () => {
     for await (const { number } of batches(data, { batchSize: 2 })) {
       log.push(`work ${number}`)
       const ahead = `read ${Math.min(2 * number + 4, 6)}` // the next batch, and one more example, to detect the last batch
-      await vi.waitFor(() => expect(log).toContain(ahead))
+      await vi.waitFor(() => expect(log).toContain(ahead), { timeout: 60_000 })
       await sleep(20)
       log.push(`done ${number}`)
     }

@@ -93,7 +93,7 @@ describe('docs/add-an-operator.md > walk-through', () => {
   it('definition without a rule > does not compile, and the error names the operator', () => {
     library.insert(steps[0]!)
     expect(library.compile()).toMatch(new RegExp(`src/grad/gradient-tables\\.ts.*withoutGradient.*${operator}`, 's'))
-  }, 120_000)
+  })
 
   it('definition, rule and cases > compile, and pass the numerical gradient check', async () => {
     for (const step of steps.slice(1)) library.insert(step)
@@ -105,5 +105,5 @@ describe('docs/add-an-operator.md > walk-through', () => {
     expect(Object.keys(gradientTables.rules)).toContain(operator)
     for (const case_ of cases[operator] as readonly Case[])
       for (const symbolic of [false, true]) await checkCase(case_, { symbolic })
-  }, 120_000)
+  })
 })

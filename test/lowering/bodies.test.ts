@@ -132,7 +132,7 @@ const both = Object.entries(cases).flatMap(([name, each]) =>
 )
 
 onCpuAndGpu('bodies on WebGPU', (on) => {
-  it.each(both)('%s', { timeout: 120_000 }, async (_, isKnown, { feeds: given, build, gone }) => {
+  it.each(both)('%s', async (_, isKnown, { feeds: given, build, gone }) => {
     const feeds = isKnown ? given : { ...given, zero: tensorFrom('int64', [], [0]) }
     const inputs = Object.fromEntries(
       Object.entries(feeds).map(([name, { dtype, dims }]) => [

@@ -185,7 +185,6 @@ const pickings: Readonly<
 onCpuAndGpu('a convolution that picks taps on WebGPU', (on) => {
   it.each(Object.entries(pickings))(
     '%s',
-    { timeout: 60_000 },
     async (_, { x, kernels, taps, attributes, open = [] }) => {
       const size = kernels.slice(2).reduce((a, b) => a * b)
       const ones = Array.from({ length: kernels[0]! * size }, (_, i) =>
@@ -221,7 +220,7 @@ describe('convolution with a one-hot kernel > is lowered to Gather', () => {
 })
 
 onCpuAndGpu('a convolution on WebGPU', (on) => {
-  it.each(Object.entries(forms))('%s', { timeout: 60_000 }, async (_, form) => {
+  it.each(Object.entries(forms))('%s', async (_, form) => {
     const { spec, feeds } = built(form)
     expect(operators(lower(spec, target)).join(' ')).toBe(form.becomes)
     const expected = await outputsOf(cpu, spec, feeds)
@@ -273,7 +272,6 @@ const transposedForms: Readonly<
 onCpuAndGpu('a transposed convolution on WebGPU', (on) => {
   it.each(Object.entries(transposedForms))(
     '%s',
-    { timeout: 60_000 },
     async (_, { x, w, attributes, bias, becomes }) => {
       const random = new Random(8)
       const group = attributes.group ?? 1

@@ -1,7 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { accuracy, binaryCrossEntropy, confusion, f1, margin, perClass, precision, recall } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { chunks, float, integers, measured, normals } from './evaluate.js'
+import { chunks, draws, float, measured } from './evaluate.js'
+
+const { integers, normals } = draws()
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

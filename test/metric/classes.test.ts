@@ -17,7 +17,9 @@ import {
 import { buildMetrics } from '../../src/metric/metric.js'
 import { node } from '../../src/node/index.js'
 import { errorWith } from '../thrown.js'
-import { chunks, float, int, integers, measured, normals } from './evaluate.js'
+import { chunks, draws, float, int, measured } from './evaluate.js'
+
+const { integers, normals } = draws()
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

@@ -42,10 +42,17 @@ export async function measured(
   return tally.measures()
 }
 
-export const random = new Random(31)
 export const float = (dims: readonly number[], values: ArrayLike<number>): Tensor => tensorFrom('float32', dims, values)
 export const int = (dims: readonly number[], values: readonly number[]): Tensor => tensorFrom('int64', dims, values)
-export const normals = (n: number): number[] => Array.from(random.fill(new Float32Array(n), 'normal'))
-export const integers = (n: number, below: number): number[] => Array.from({ length: n }, () => random.integer(below))
+
+/** Draws of random numbers, for one test file: the files of a process share this module. */
+export function draws() {
+  const random = new Random(31)
+  return {
+    normals: (n: number): number[] => Array.from(random.fill(new Float32Array(n), 'normal')),
+    integers: (n: number, below: number): number[] => Array.from({ length: n }, () => random.integer(below)),
+  }
+}
+
 export const chunks = <T>(values: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(values.length / size) }, (_, i) => values.slice(i * size, (i + 1) * size))

@@ -11,7 +11,9 @@ import {
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { errorWith } from '../thrown.js'
-import { chunks, float, int, integers, measured, normals } from './evaluate.js'
+import { chunks, draws, float, int, measured } from './evaluate.js'
+
+const { integers, normals } = draws()
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

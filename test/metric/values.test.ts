@@ -4,7 +4,9 @@ import { type Metric, mae, mse, r2, rmse } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { errorWith } from '../thrown.js'
-import { chunks, float, integers, measured, normals } from './evaluate.js'
+import { chunks, draws, float, measured } from './evaluate.js'
+
+const { integers, normals } = draws()
 
 const runtime = node({ threads: 1, worker: false })
 afterAll(() => runtime.dispose())

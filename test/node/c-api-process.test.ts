@@ -38,7 +38,7 @@ async function child(program: string, { blocking = false, head = '' } = {}) {
       worker.once('message', () => resolve(worker))
     })
     ${program}`
-  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], { timeout: 50_000 })
+  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], { timeout: 110_000 })
   return run.then(
     ({ stdout }) => ({ code: 0, stdout, stderr: '' }),
     ({ code, signal, stdout, stderr }) => ({ code: code ?? signal, stdout, stderr }),

@@ -35,6 +35,7 @@ describe('memory of trainers that were disposed', () => {
     for (let i = 0; i < 4; i++) await evaluateInNewMemory()
     const before = process.memoryUsage.rss()
     for (let i = 0; i < 24; i++) await evaluateInNewMemory()
-    expect(process.memoryUsage.rss() - before).toBeLessThan(12 * bytes)
+    // On a busy machine helpers receive messages later.
+    await expect.poll(() => process.memoryUsage.rss() - before).toBeLessThan(12 * bytes)
   })
 })

@@ -43,12 +43,24 @@ const inMemory = (memory: WasmMemory, length: number): Float32Array => {
 const lengths = [1, 100, 193, 2 ** 16, 2 ** 16 + 1, 300_001]
 
 /** Waits until helpers have started and taken part in work: the first calls are over before they have. */
-async function warmUp(parallel: ParallelEvaluation): Promise<void> {
+async function warmUp(helpers: HelperThreads): Promise<void> {
+  let helped = 0
+  const parallel = new ParallelEvaluation({
+    send: (message) => helpers.send(message),
+    run(message, pieces, execute) {
+      helped += pieces
+      helpers.run(message, pieces, (piece) => {
+        helped--
+        execute(piece)
+      })
+    },
+  })
   const x = [shared(2 ** 22)]
-  for (let i = 0; i < 20; i++) {
+  const help = () => {
     evaluateEach(formula({ x: array('x').add(1) }), { x }, {}, parallel)
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    return helped
   }
+  await expect.poll(help).toBeGreaterThan(0)
   parallel.release()
 }
 
@@ -71,7 +83,7 @@ describe('updates in several threads', () => {
     const state = initialState(optimizer, parameters)
     const helpers = threads > 1 ? start(threads) : undefined
     const parallel = helpers && new ParallelEvaluation(helpers)
-    if (parallel) await warmUp(parallel)
+    if (helpers) await warmUp(helpers)
     const backend = new HostStepBackend(optimizer, { parameters, optimizer: state }, undefined, parallel)
     const norms: number[] = []
     let calls = 0
@@ -228,8 +240,7 @@ describe('updates in several threads', () => {
 
   it('many evaluations in a row > every element is computed once, and helpers take part', async () => {
     const helpers = start(2)
-    const parallel = new ParallelEvaluation(helpers)
-    await warmUp(parallel)
+    await warmUp(helpers)
     const [x, y] = [shared(2 ** 20), shared(300_000)]
     const count = formula({ x: array('x').add(scalar('by')) }, { squares: array('x') })
     let own = 0

@@ -8,7 +8,7 @@ import { node } from '../../src/node/runtime/node.js'
 import type { NodeOptions } from '../../src/node/runtime/options.js'
 import { WorkerEngine } from '../../src/node/runtime/worker-engine.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { floats, square, vector } from '../runtime/samples.js'
+import { fastest, floats, square, vector } from '../runtime/samples.js'
 import { heavy, oneNode } from './model.js'
 
 const open: Runtime[] = []
@@ -136,11 +136,11 @@ describe('node()', () => {
     const program = await start({ threads: 1 }).compile(heavy(20))
     let ticks = 0
     const timer = setInterval(() => ticks++, 5)
-    const began = performance.now()
+    const began = performance.eventLoopUtilization()
     await program.run({ x0: square(500) })
-    const took = performance.now() - began
+    const { utilization } = performance.eventLoopUtilization(began)
     clearInterval(timer)
-    expect(ticks).toBeGreaterThan(took / 5 / 4)
+    expect(utilization).toBeLessThan(0.5)
     expect(ticks).toBeGreaterThan(3)
   })
 
@@ -149,10 +149,8 @@ describe('node()', () => {
     const file = new Float32Array(64 * 2 ** 20)
     const x = tensor('float32', [4], file.subarray(8, 12))
     await program.run({ x })
-    const began = performance.now()
-    for (let i = 0; i < 50; i++) await program.run({ x })
-    // 50 copies of 256 MiB take seconds.
-    expect(performance.now() - began).toBeLessThan(1000)
+    // A copy of 256 MiB takes tens of milliseconds.
+    expect(await fastest(50, () => program.run({ x }))).toBeLessThan(10)
   })
 
   it('past runs > hold no memory', async () => {
@@ -196,7 +194,7 @@ describe('worker thread', () => {
     const { ORT_DISABLE_TELEMETRY: _, ...env } = process.env
     const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], {
       env,
-      timeout: 30_000,
+      timeout: 110_000,
     })
     return (await run).stdout
   }

@@ -24,7 +24,6 @@ async function train(runtime: Runtime, { data, options }: (typeof positionLosses
 describe('losses of sequences and embeddings on WebGPU', await needs('webgpu'), () => {
   it.each(positionLosses.filter(({ name }) => ['ctc', 'multiple negatives'].includes(name)))(
     '$name > losses and metrics as on the CPU',
-    { timeout: 60_000 },
     async (of) => {
       const cpu = await train(node({ threads: 1, worker: false }), of)
       const gpu = await train(await node({ provider: 'webgpu', fallback: null }), of)

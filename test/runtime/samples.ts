@@ -28,3 +28,14 @@ export const byBytes = (Object.keys(dtypes) as DType[]).filter((dtype) => dtypes
 export const without = (...left: readonly DType[]): DType[] => byBytes.filter((dtype) => !left.includes(dtype))
 
 export const someDims = [[], [5], [2, 3], [0, 3]] as const
+
+/** Milliseconds that the fastest of some calls takes: on a busy machine most of them wait for the processor. */
+export async function fastest(times: number, call: () => Promise<unknown>): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let i = 0; i < times; i++) {
+    const began = performance.now()
+    await call()
+    least = Math.min(least, performance.now() - began)
+  }
+  return least
+}

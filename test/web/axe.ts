@@ -10,7 +10,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
  * @param rules default: all
  */
 export async function findViolations(tab: Page, rules?: readonly string[]): Promise<string[]> {
-  await tab.evaluate(axe)
+  if (!(await tab.evaluate(() => 'axe' in globalThis))) await tab.evaluate(axe)
   const { violations } = await tab.evaluate(
     (options) => (globalThis as unknown as { axe: { run(options: RunOptions): Promise<AxeResults> } }).axe.run(options),
     rules ? { runOnly: [...rules] } : {},

@@ -55,7 +55,7 @@ export function describeWithChromium<T>(
       const opened = await open()
       browser = opened.browser
       close = opened.close
-    }, 120_000)
+    }, 300_000)
     afterAll(() => close?.())
     tests(() => browser!)
   })
@@ -116,8 +116,9 @@ export async function launch(): Promise<{
   }
 }
 
-/** A tab whose errors are shown. */
+/** A tab whose errors are shown, and which has time: the machine may be slow and shared. */
 export function heard(tab: Page): Page {
+  tab.setDefaultTimeout(120_000)
   tab.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') console.warn(`browser: ${message.text()}`)
   })
@@ -133,7 +134,7 @@ async function openBrowser(start: typeof launch): Promise<{ browser: Browser; cl
   let { tab } = first
   const load = async () => {
     await tab.goto(server.url)
-    await tab.waitForFunction('globalThis.ready === true', undefined, { timeout: 60_000 })
+    await tab.waitForFunction('globalThis.ready === true')
   }
   await load()
   const caller =

@@ -46,7 +46,7 @@ async function logged(tab: Page, wanted: RegExp): Promise<string> {
   await tab.waitForFunction(
     (source) => new RegExp(source).test(document.getElementById('log')?.textContent ?? ''),
     wanted.source,
-    { timeout: 60_000 },
+    { timeout: patience, polling: 100 },
   )
   return (await tab.locator('#log').textContent())!
 }

@@ -150,5 +150,5 @@ describeWithChromium<Opened>('downloads of a page that fine-tunes', open, (brows
     expect(await fineTune()).toMatch(/^runtime: onnxruntime-web\/wasm /)
     await tab.unroute(blocked)
     expect(await fineTune()).toBeGreaterThan(0)
-  }, 120_000)
+  })
 })

@@ -81,7 +81,7 @@ describeInBrowser('files in Chromium', (browser) => {
     const locked = { code: 'locked', message: expect.stringContaining('runs/shared') }
     await page('lockFolder', 'runs/shared')
     await page('saveStep', 'runs/shared', 1)
-    // Each waits two seconds for the lock.
+    // Each waits seconds for the lock.
     const refused = [call('saveStep', '/runs/shared/', 2), call('lockFolder', 'runs/shared')]
     expect(await Promise.all(refused)).toEqual([locked, locked])
     expect(await call('saveStep', 'runs/other', 2)).toEqual([2])

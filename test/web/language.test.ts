@@ -100,7 +100,7 @@ describeInBrowser('a language model in Chromium', (browser) => {
           const found = await tab.waitForFunction(
             ([source]) => new RegExp(source!, 'm').exec(document.getElementById('log')!.textContent!)?.[0],
             [`${pattern.source}|^error: .*`],
-            { timeout: patience },
+            { timeout: patience, polling: 100 },
           )
           return (await found.jsonValue())!
         }

@@ -104,6 +104,26 @@ export const countStored = (page: Playground) =>
     return { unfinished: runs.length - finished, finished, folders }
   })
 
+/** Number of the examples stored in the browser that were not trained on. */
+export const countExamples = (page: Playground) =>
+  page.tab.workers()[0]!.evaluate(async () => {
+    const database = await new Promise<IDBDatabase>((resolve, reject) => {
+      const request = indexedDB.open('onnx-ire-playground')
+      request.onerror = () => reject(request.error)
+      request.onsuccess = () => resolve(request.result)
+    })
+    const allOf = <T>(table: string) =>
+      new Promise<readonly T[]>((resolve) => {
+        const request = database.transaction(table).objectStore(table).getAll()
+        request.onsuccess = () => resolve(request.result)
+      })
+    const drafts = (await allOf<{ id: string; settings: object | null }>('runs')).filter((run) => run.settings === null)
+    const ids = new Set(drafts.map(({ id }) => id))
+    const contents = await allOf<{ id: string; data: { examples: readonly unknown[] } }>('contents')
+    database.close()
+    return contents.reduce((sum, { id, data }) => (ids.has(id) ? sum + data.examples.length : sum), 0)
+  })
+
 /** What `countStored` returns if every run has a checkpoint. */
 export const stored = (unfinished: number, finished: number) => ({
   unfinished,

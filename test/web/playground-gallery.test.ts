@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 import { findViolations } from './axe.js'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, type Playground, patience } from './playground.js'
-import { drawFolder, small } from './playground-examples.js'
+import { countExamples, drawFolder, small } from './playground-examples.js'
 
 /**
  * Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png.
@@ -28,18 +28,23 @@ async function check(page: Playground, file: string, title: string, dark = false
   }
   // Widths are rounded to whole pixels.
   expect(await page.tab.evaluate('document.documentElement.scrollWidth - innerWidth'), title).toBeLessThanOrEqual(1)
+  await page.tab.emulateMedia({ colorScheme: null })
+  await picture(page, file, title, dark)
+}
+
+/** Takes a screenshot for the gallery, if there is one. */
+async function picture(page: Playground, file: string, title: string, dark = false): Promise<void> {
+  if (!gallery) return
   await page.tab.emulateMedia({ colorScheme: dark ? 'dark' : 'light' })
-  if (gallery) {
-    await mkdir(gallery, { recursive: true })
-    await page.tab.waitForTimeout(400)
-    const picture = sharp(await page.tab.screenshot({ fullPage: true }))
-    const { width } = await picture.metadata()
-    await picture
-      .resize({ width: Math.min(width, 900) })
-      .webp({ quality: 70 })
-      .toFile(join(gallery, `${file}.webp`))
-    shown.push({ file, title })
-  }
+  await mkdir(gallery, { recursive: true })
+  await page.tab.waitForTimeout(400)
+  const taken = sharp(await page.tab.screenshot({ fullPage: true }))
+  const { width } = await taken.metadata()
+  await taken
+    .resize({ width: Math.min(width, 900) })
+    .webp({ quality: 70 })
+    .toFile(join(gallery, `${file}.webp`))
+  shown.push({ file, title })
   await page.tab.emulateMedia({ colorScheme: null })
 }
 
@@ -75,16 +80,14 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await check(page, 'start-phone', 'Start page on a phone, dark', true)
       await page.tab.setViewportSize(desktop)
       await page.openModel('notes.onnx', 'Dear diary, this is no model.')
-      await page.says(/./).catch(() => {})
-      await page.tab.waitForSelector('#status[data-kind=error]')
+      await expect(page.says(/is open/)).rejects.toThrow(/it is a text file/)
       await check(page, 'error', 'A file that is no model')
 
+      await page.pauseAt(30)
       await page.tab.click('#story-digits')
       // Before training there is an answer already, for a digit that nobody has to draw.
       await page.tab.waitForSelector('#seen-untrained meter')
       expect(await page.tab.isVisible('#try-example')).toBe(true)
-      await page.says(/^Training/)
-      await page.tab.click('#pause')
       await page.says(/^Paused/)
       // Both ways to train are explained beside their curves, and the other settings are folded.
       expect(await page.text('.explained')).toMatch(/AdamW\s+The usual way.*AdamW \+ IRE\s+The same, but faster/s)
@@ -94,10 +97,8 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.says(/^Done: now draw/)
       const loop = Array.from({ length: 25 }, (_, i) => (2 * Math.PI * i) / 24)
       await page.draw('#try-pad', loop.map((a) => [0.5 - 0.2 * Math.sin(a), 0.5 - 0.3 * Math.cos(a)] as const)) // biome-ignore format: a line
-      await page.tab.waitForSelector('#seen-ire meter')
-      await page.tab.waitForTimeout(500)
       // The drawn circle is a zero for both models.
-      for (const contender of ['base', 'ire']) expect(await page.text(`#seen-${contender} b`)).toBe('0')
+      for (const contender of ['base', 'ire']) await expect.poll(() => page.text(`#seen-${contender} b`)).toBe('0')
       // Of an example of the page nothing is lost, so leaving does not ask.
       expect(await page.tab.evaluate(() => dispatchEvent(new Event('beforeunload', { cancelable: true })))).toBe(true)
       const accuracy = (await page.claimed('ire')).accuracy
@@ -106,8 +107,8 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       if (gallery) {
         await page.tab.evaluate(() => scrollTo(0, 0))
         const clip = { x: 0, y: 0, width: 1280, height: 1160 }
-        const picture = sharp(await page.tab.screenshot({ fullPage: true, clip }))
-        await picture.png({ palette: true, colours: 128 }).toFile(join(gallery, '../playground.png'))
+        const taken = sharp(await page.tab.screenshot({ fullPage: true, clip }))
+        await taken.png({ palette: true, colours: 128 }).toFile(join(gallery, '../playground.png'))
       }
       await page.tab.setViewportSize(phone)
       await check(page, 'digits-phone', 'Handwriting on a phone')
@@ -122,15 +123,16 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       for (const card of [1, 2]) {
         await page.tab.locator(`#cards > li:nth-child(${card}) .record`).hover()
         await page.tab.mouse.down()
-        await page.tab.waitForTimeout(1000)
+        await expect.poll(async () => Number(await page.text(`#cards > li:nth-child(${card}) .count`))).toBeGreaterThan(5)
         await page.tab.mouse.up()
       }
+      const recorded = await page.tab.locator('#cards .thumbs li').count()
       await page.tab.waitForSelector('#seen-untrained meter')
       await check(page, 'webcam', 'Webcam, before training, dark', true)
       await page.tab.setViewportSize(phone)
       await check(page, 'webcam-phone', 'Webcam on a phone, before training')
       await page.tab.setViewportSize(desktop)
-      await page.tab.waitForTimeout(1200) // until the examples are stored
+      await expect.poll(() => countExamples(page)).toBe(recorded)
 
       await page.open()
       await page.tab.waitForSelector('#unfinished:not([hidden])')
@@ -139,10 +141,9 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       await page.says(/^It is forgotten/)
       await page.tab.click('#story-table')
       await page.says(/^Done: now move/)
-      await page.tab.waitForSelector('#seen-ire meter')
-      expect(await page.text('#seen-ire b')).toBe('Adelie')
+      await expect.poll(() => page.text('#seen-ire b')).toBe('Adelie')
       await check(page, 'table', 'Table, trained')
-      await check(page, 'table-dark', 'Table, trained, dark', true)
+      await picture(page, 'table-dark', 'Table, trained, dark', true)
 
       await page.tab.click('#home')
       await page.openModel('small.onnx', small)

@@ -21,10 +21,10 @@ describeWithChromium('playground on the GPU', openPlayground, (browser) => {
         }
         Object.assign(globalThis, { devices })
       })
-      await page.train({ provider: 'webgpu', epochs: '2', batch: '30' })
-      await page.says(/^Training/)
+      await page.trainPaused({ provider: 'webgpu', epochs: '2', batch: '30' })
       expect(await page.text('#runtime')).toMatch(/^onnxruntime-web .*, webgpu/)
       await worker.evaluate(() => (globalThis as unknown as { devices: GPUDevice[] }).devices.at(-1)!.destroy())
+      await page.tab.click('#pause')
       await page.says(/^The GPU was lost; AdamW \+ IRE continues from step \d+ on a new device/)
       await page.says(/^Done/)
       expect(await worker.evaluate(() => (globalThis as unknown as { devices: GPUDevice[] }).devices.length)).toBe(3)

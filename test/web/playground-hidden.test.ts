@@ -23,19 +23,14 @@ describeWithChromium(
         await openTable(page)
         await saveOften(page)
         expect(await page.tab.isVisible('#unfinished')).toBe(false)
-        await page.train(settings)
-        await page.says(/^Training/)
-        await page.tab.click('#pause')
+        await page.trainPaused(settings, 20)
         await hide(page.tab)
         const saved = await checkpointAfter(page, 0)
         await freeze(page.tab)
         const next = await page.discard()
         await next.tab.waitForSelector('#unfinished:not([hidden])')
         expect(await next.text('#unfinished-text')).toMatch(/^A training run of table.onnx was unfinished/)
-        await next.tab.click('#go-on')
-        await next.says(/^Training/)
-        const step = Number(/\d+/.exec(await next.text('#progress-text')))
-        expect(step).toBeGreaterThan(saved)
+        expect(await next.goOn()).toBeGreaterThan(saved)
         expect(await next.tab.inputValue('#epochs')).toBe(settings.epochs)
         await next.says(/^Done/)
         expect([await next.claimed('base'), await next.claimed('ire')]).toEqual(wanted)
@@ -47,7 +42,7 @@ describeWithChromium(
         await next.train({ epochs: '1000', batch: '1' })
         await next.says(/^Training/)
         await hide(next.tab)
-        await expect.poll(() => countStored(next), { timeout: 30_000 }).toEqual(stored(1, 2))
+        await expect.poll(() => countStored(next)).toEqual(stored(1, 2))
         const last = await next.discard()
         await last.tab.waitForSelector('#unfinished:not([hidden])')
         await last.tab.click('#forget-unfinished')
@@ -72,26 +67,21 @@ describeWithChromium(
 
         await openTable(first)
         await saveOften(first)
-        await first.train(settings)
-        await first.says(/^Training/)
-        await first.tab.click('#pause')
+        await first.trainPaused(settings, 20)
         const second = await first.openTab() // hides the first one
-        await expect.poll(() => countStored(first), { timeout: 30_000 }).toEqual(stored(1, 3))
+        await expect.poll(() => countStored(first)).toEqual(stored(1, 3))
         await openTable(second)
         await saveOften(second)
-        // The run of the first tab is in progress.
-        await second.tab.waitForTimeout(2500)
-        expect(await second.tab.isVisible('#unfinished')).toBe(false)
-        await second.train({ ...settings, seed: '7' })
-        await second.says(/^Training/)
-        await second.tab.click('#pause')
+        await second.trainPaused({ ...settings, seed: '7' }, 20)
         await first.tab.bringToFront() // hides the second one
-        await expect.poll(() => countStored(second), { timeout: 30_000 }).toEqual(stored(2, 3))
+        await expect.poll(() => countStored(second)).toEqual(stored(2, 3))
         await second.tab.bringToFront()
         await second.tab.click('#pause')
         await second.says(/^Done/)
         expect([await second.claimed('base'), await second.claimed('ire')]).not.toEqual(wanted)
         expect(await countStored(second)).toEqual(stored(1, 4))
+        // The run of the first tab is in progress.
+        expect(await second.tab.locator('#unfinished').getAttribute('hidden')).toBe('')
 
         // The first tab is lost. Two others offer to resume its run, and one does.
         const [third, fourth] = [await first.openTab(), await first.openTab()]
@@ -102,16 +92,15 @@ describeWithChromium(
           await tab.tab.waitForSelector('#unfinished:not([hidden])')
         }
         await third.tab.bringToFront()
+        await third.pauseAt(0)
         await third.tab.click('#go-on')
-        await third.says(/^Training/)
-        await third.tab.click('#pause')
+        await third.says(/^Paused/)
         await fourth.tab.bringToFront()
         await fourth.tab.click('#go-on')
         await expect(fourth.says(/^Training/)).rejects.toThrow(/continues in another tab/)
         // Shows the offer again, as if it had been made before.
         await fourth.tab.evaluate(() => {
           document.getElementById('unfinished')!.hidden = false
-          document.getElementById('status')!.dataset['kind'] = 'info'
         })
         await fourth.tab.click('#forget-unfinished')
         await expect(fourth.says(/^It is forgotten/)).rejects.toThrow(/continues in another tab/)

@@ -30,11 +30,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       const { pixels, labels: classes } = await useDigits(page, [0, 1, 2], 40)
       expect(await page.text('#data-summary')).toMatch(/^40 examples of 3 classes: .*\(\d+\)\.$/)
       expect(await page.tab.locator('#data-pictures > li').count()).toBe(3)
-      await page.train({ 'trained-layers': 'all', epochs: '2', batch: '20', lr: '0.003' })
-      await page.says(/^Training/)
-
-      await page.tab.click('#pause')
-      await page.says(/^Paused/)
+      await page.trainPaused({ 'trained-layers': 'all', epochs: '2', batch: '20', lr: '0.003' })
       expect(await page.text('#pause')).toBe('Go on')
       await page.draw('#try-pad', [[0.5, 0.2], [0.5, 0.8]]) // biome-ignore format: a line
       // Accuracies of both models while training is paused.
@@ -52,9 +48,8 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
 
       expect(await page.text('#runtime')).toMatch(/wasm, \d+ threads?$/)
       expect(await page.tab.evaluate('document.querySelector("#progress").value')).toBe(1)
-      await page.tab.waitForTimeout(500)
       for (const chart of ['loss', 'accuracy', 'sharpness'])
-        expect(await page.ink(`#${chart}-chart canvas`), chart).toBeGreaterThan(100)
+        await expect.poll(() => page.ink(`#${chart}-chart canvas`), { message: chart }).toBeGreaterThan(100)
       const [base, ire] = [await page.claimed('base'), await page.claimed('ire')]
       for (const { sharpness, loss } of [base, ire])
         for (const number of [sharpness, loss]) expect(number).toBeGreaterThan(0)
@@ -104,18 +99,10 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       const page = browser()
       await openSmall(page)
       const { pixels, labels: classes } = await useDigits(page, [0, 1], 60)
-      // The texts of the status, to which the pass over the data belongs.
-      await page.tab.evaluate(() => {
-        const said: string[] = []
-        Object.assign(window, { said })
-        const status = document.getElementById('status')!
-        new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true, subtree: true })
-      })
       await page.train({ 'trained-layers': 'head', epochs: '3', batch: '10', lr: '0.05' })
       await page.says(/^Done/)
-      const said = (await page.tab.evaluate('said')) as string[]
       const pass = /^Computing the features of the examples, once for both models: (\d+) of 45/
-      const passed = said.flatMap((text) => pass.exec(text)?.[1] ?? [])
+      const passed = (await page.said()).flatMap((text) => pass.exec(text)?.[1] ?? [])
       expect(passed).toEqual(['10', '20', '30', '40', '45'])
       const tensors = (file: Uint8Array) => {
         const { initializer } = decodeModel(file).proto.graph!

@@ -24,7 +24,7 @@ export async function openPlayground(
   const server = await serve(page, exchange, headers, base)
   const { context, tab, close } = await start()
   await tab.setViewportSize({ width: 1100, height: 900 })
-  tab.setDefaultTimeout(60_000)
+  await tab.addInitScript(recordStatus)
   const requests: string[] = []
   const record = (request: Request) => requests.push(request.url())
   context.on('request', record)
@@ -78,7 +78,7 @@ export class Playground {
   /** Opens an empty tab in front of this one, for the same page. */
   async openTab(): Promise<Playground> {
     const tab = heard(await this.context.newPage())
-    tab.setDefaultTimeout(60_000)
+    await tab.addInitScript(recordStatus)
     return new Playground(this.context, tab, this.url, this.folder, this.exchange, this.requests)
   }
 
@@ -88,20 +88,83 @@ export class Playground {
     await this.says(/^Choose a story/)
   }
 
-  /** Waits until the status line matches; rejects on an unexpected error, unless a later action is still running. */
+  /**
+   * Waits until the status line has matched since the status that the last call returned or rejected with: neither an
+   * earlier status nor one that is replaced soon counts. Rejects on an unexpected error of an action that has ended.
+   */
   async says(wanted: RegExp): Promise<string> {
     const found = await this.tab.waitForFunction(
       ({ source, flags }) => {
-        const { textContent, dataset } = document.getElementById('status')!
-        const failed = dataset['kind'] === 'error' && document.body.getAttribute('aria-busy') !== 'true'
-        return (new RegExp(source, flags).test(textContent!) || failed) && textContent
+        const { said } = window as unknown as { said: Said }
+        const later = said.texts.slice(said.seen)
+        const at = later.findIndex((text) => new RegExp(source, flags).test(text))
+        const failed = said.kind === 'error' && document.body.ariaBusy !== 'true' && later.length > 0
+        if (at < 0 && !failed) return null
+        said.seen += at < 0 ? later.length : at + 1
+        return { text: later.at(at)!, failed: at < 0 }
       },
       { source: wanted.source, flags: wanted.flags },
-      { timeout: patience },
+      { timeout: patience, polling: 50 },
     )
-    const said = (await found.jsonValue()) as string
-    if (!wanted.test(said)) throw new Error(`the page says: ${said}`)
-    return said
+    const { text, failed } = (await found.jsonValue())!
+    if (failed) throw new Error(`the page says: ${text}`)
+    return text
+  }
+
+  /** All texts of the status line since the page was loaded. */
+  said(): Promise<readonly string[]> {
+    return this.tab.evaluate(() => (window as unknown as { said: Said }).said.texts)
+  }
+
+  /**
+   * Goes on with the unfinished training run, and returns the number in the first text about its progress: that of the
+   * first step after those that were stored.
+   */
+  async goOn(): Promise<number> {
+    await this.tab.evaluate(() => {
+      const progress = document.getElementById('progress-text')!
+      const observer = new MutationObserver(() => {
+        const step = /^Step (\d+)/.exec(progress.textContent)?.[1]
+        if (!step) return
+        observer.disconnect()
+        Object.assign(window, { firstStep: Number(step) })
+      })
+      observer.observe(progress, { childList: true })
+    })
+    await this.tab.click('#go-on')
+    await this.says(/^Training/)
+    const found = await this.tab.waitForFunction(() => (window as unknown as { firstStep?: number }).firstStep)
+    return (await found.jsonValue())!
+  }
+
+  /** Starts training, and pauses it as soon as the page shows a step from `step` on, or before the first one. */
+  async trainPaused(settings: Readonly<Record<string, string>>, step = 0): Promise<void> {
+    await this.pauseAt(step)
+    await this.train(settings)
+    await this.says(/^Paused/)
+    await this.stepped()
+  }
+
+  /** Lets the page pause the next training run itself: a test that looks from outside may be late. */
+  async pauseAt(step: number): Promise<void> {
+    await this.tab.evaluate((step) => {
+      const progress = document.getElementById('progress-text')!
+      const observer = new MutationObserver(() => {
+        if (Number(/^Step (\d+)/.exec(progress.textContent)?.[1] ?? 0) < step) return
+        observer.disconnect()
+        document.getElementById('pause')!.click()
+      })
+      observer.observe(progress, { childList: true })
+    }, step)
+  }
+
+  /** Waits until the training run that was started last has taken a step. */
+  async stepped(): Promise<void> {
+    await this.tab.waitForFunction(
+      () => document.getElementById('progress-text')!.textContent.startsWith('Step '),
+      undefined,
+      { timeout: patience, polling: 50 },
+    )
   }
 
   text(selector: string): Promise<string> {
@@ -180,6 +243,30 @@ export class Playground {
     const [download] = await Promise.all([this.tab.waitForEvent('download'), this.tab.click(button)])
     return readFileSync(await download.path())
   }
+}
+
+/** The texts of the status line of a page, and how many of them a test has waited for. */
+interface Said {
+  readonly texts: string[]
+  seen: number
+  /** Kind of the last one. */
+  kind: string | undefined
+}
+
+/** Records the texts of the status line. Runs in the page, before its scripts. */
+function recordStatus(): void {
+  const said: Said = { texts: [], seen: 0, kind: undefined }
+  Object.assign(window, { said })
+  document.addEventListener('DOMContentLoaded', () => {
+    const status = document.getElementById('status')
+    if (!status) return // another page
+    const record = () => {
+      said.texts.push(status.textContent)
+      said.kind = status.dataset['kind']
+    }
+    record()
+    new MutationObserver(record).observe(status, { childList: true, attributeFilter: ['data-kind'] })
+  })
 }
 
 /** Draws a line in shares of a canvas of a page, with the mouse. */

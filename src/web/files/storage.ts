@@ -113,8 +113,11 @@ const hasFile = (folder: FileSystemDirectoryHandle, name: string): Promise<boole
     },
   )
 
-/** Milliseconds to wait for a lock: a worker that a reload has just terminated may still hold it. */
-const lockTimeout = 2000
+/**
+ * Milliseconds to wait for a lock: a worker that a reload has just terminated may still hold it. Chromium gives a worker
+ * two seconds to end.
+ */
+const lockTimeout = 4000
 
 /**
  * Locks a path for writing across all pages and workers of the origin, and returns a function that unlocks it. The end

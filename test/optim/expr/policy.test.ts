@@ -20,7 +20,7 @@ describe('page with a content security policy, in Chromium', await needs('chromi
   let browser: Chromium | undefined
   beforeAll(async () => {
     browser = await launchChromium()
-  }, 120_000)
+  })
   afterAll(() => browser?.close())
 
   const computedUnder = async (policy: string) => {
@@ -37,7 +37,7 @@ describe('page with a content security policy, in Chromium', await needs('chromi
       return route.fulfill({ contentType: 'text/javascript', body })
     })
     await page.goto(`${origin}/`)
-    await page.waitForFunction("document.title !== ''", undefined, { timeout: 60_000 })
+    await page.waitForFunction("document.title !== ''", undefined, { timeout: 120_000 })
     return page.title()
   }
 

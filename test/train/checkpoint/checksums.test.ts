@@ -260,11 +260,13 @@ it('a large frozen tensor > is read once, in less than a second per 100 MB', asy
   const scaled = op.Add(y, op.ReduceMax(large, null, { keepdims: 0 }))
   const model = modelOf({ name: 'large', inputs, outputs: new Map([[name, scaled]]) })
   const trainer = await Trainer.create(model, base)
-  const started = performance.now()
+  /** Milliseconds of the processor, for which others wait on a busy machine. */
+  const now = () => process.cpuUsage().user / 1000
+  const started = now()
   const checkpoint = trainer.checkpoint()
-  const once = performance.now()
+  const once = now()
   for (let i = 0; i < 10; i++) trainer.restore(checkpoint)
   expect(once - started).toBeLessThan(2000)
-  expect(performance.now() - once).toBeLessThan(10 * Math.max(20, (once - started) / 2))
+  expect(now() - once).toBeLessThan(10 * Math.max(20, (once - started) / 2))
   await trainer.dispose()
 })

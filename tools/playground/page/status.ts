@@ -8,10 +8,18 @@ export function showStatus(message: string, kind: 'info' | 'warning' | 'error' =
   status.dataset['kind'] = kind
 }
 
-/** Runs the action of a control, which is disabled meanwhile, and shows an error if the action fails. */
+/** Number of actions in progress. */
+let running = 0
+
+/**
+ * Runs the action of a control, which is disabled meanwhile, and shows an error if the action fails. An error that an
+ * earlier action has shown is removed.
+ */
 export async function runGuarded(control: HTMLButtonElement | HTMLInputElement | null, work: () => Promise<void>) {
   const focused = control !== null && document.activeElement === control
   if (control) control.disabled = true
+  if (byId('status').dataset['kind'] === 'error') showStatus('')
+  running++
   document.body.setAttribute('aria-busy', 'true')
   try {
     await work()
@@ -21,6 +29,6 @@ export async function runGuarded(control: HTMLButtonElement | HTMLInputElement |
     if (control) control.disabled = false
     // A disabled control loses the focus.
     if (focused && document.activeElement === document.body) control.focus()
-    document.body.removeAttribute('aria-busy')
+    if (--running === 0) document.body.removeAttribute('aria-busy')
   }
 }

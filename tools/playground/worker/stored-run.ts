@@ -99,8 +99,11 @@ export async function findUnfinishedRuns(): Promise<StoredRun[]> {
 const listRuns = async (): Promise<StoredRun[]> =>
   (await access<StoredRun[]>('readonly', ['runs'], (table) => table('runs').getAll())) ?? []
 
-/** Milliseconds to wait for a lock: the worker of a page that was just closed may still hold it. */
-const lockTimeout = 1000
+/**
+ * Milliseconds to wait for a lock: the worker of a page that was just closed may still hold it. Chromium gives a worker
+ * two seconds to end.
+ */
+const lockTimeout = 4000
 
 /**
  * Locks a training run for this tab and returns a function that unlocks it; null if another tab has locked it. The end
