@@ -69,7 +69,14 @@ const memoryDisk = await needs('memory disk')
 describe('train in several processes', () => {
   it('saves on SIGUSR1, ends if a rank is killed, and resumes with another number of ranks', openMpi, async () => {
     const recipe = await space.writeRecipe('long.json', {
-      ...{ steps: 100_000, epochs: undefined, evaluateEvery: 40, checkpoints: { everySteps: 10 }, best: true, ema: 0.9 },
+      ...{
+        steps: 100_000,
+        epochs: undefined,
+        evaluateEvery: 40,
+        checkpoints: { everySteps: 10 },
+        best: true,
+        ema: 0.9,
+      },
     })
     const folder = space.path('long')
     const args = ['train', recipe, '--out', folder, '--json', '--quiet', '--shard-optimizer']

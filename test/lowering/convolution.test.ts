@@ -183,28 +183,25 @@ const pickings: Readonly<
 }
 
 onCpuAndGpu('a convolution that picks taps on WebGPU', (on) => {
-  it.each(Object.entries(pickings))(
-    '%s',
-    async (_, { x, kernels, taps, attributes, open = [] }) => {
-      const size = kernels.slice(2).reduce((a, b) => a * b)
-      const ones = Array.from({ length: kernels[0]! * size }, (_, i) =>
-        Number(i % size === taps[Math.floor(i / size) % taps.length]),
-      )
-      const data = input(
-        'x',
-        'float32',
-        x.map((length, axis) => (open.includes(axis) ? `d${axis}` : length)),
-      )
-      const y = op.Conv(data, constant(tensorFrom('float32', kernels, ones)), null, attributes)
-      const spec: GraphSpec = { name: 'picked', inputs: new Map([['x', data]]), outputs: new Map([['y', y]]) }
-      const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
-      expect(found).toContain('Gather')
-      expect(found).not.toContain('Conv')
-      const feeds = { x: normal(new Random(6), x) }
-      const expected = await outputsOf(cpu, spec, feeds)
-      expect(await outputsOf(on().runtime, spec, feeds)).toEqual(expected)
-    },
-  )
+  it.each(Object.entries(pickings))('%s', async (_, { x, kernels, taps, attributes, open = [] }) => {
+    const size = kernels.slice(2).reduce((a, b) => a * b)
+    const ones = Array.from({ length: kernels[0]! * size }, (_, i) =>
+      Number(i % size === taps[Math.floor(i / size) % taps.length]),
+    )
+    const data = input(
+      'x',
+      'float32',
+      x.map((length, axis) => (open.includes(axis) ? `d${axis}` : length)),
+    )
+    const y = op.Conv(data, constant(tensorFrom('float32', kernels, ones)), null, attributes)
+    const spec: GraphSpec = { name: 'picked', inputs: new Map([['x', data]]), outputs: new Map([['y', y]]) }
+    const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
+    expect(found).toContain('Gather')
+    expect(found).not.toContain('Conv')
+    const feeds = { x: normal(new Random(6), x) }
+    const expected = await outputsOf(cpu, spec, feeds)
+    expect(await outputsOf(on().runtime, spec, feeds)).toEqual(expected)
+  })
 })
 
 describe('convolution with a one-hot kernel > is lowered to Gather', () => {
@@ -270,27 +267,24 @@ const transposedForms: Readonly<
 }
 
 onCpuAndGpu('a transposed convolution on WebGPU', (on) => {
-  it.each(Object.entries(transposedForms))(
-    '%s',
-    async (_, { x, w, attributes, bias, becomes }) => {
-      const random = new Random(8)
-      const group = attributes.group ?? 1
-      const dims = { x, w, ...(bias ? { b: [w[1]! * group] } : {}) }
-      const [data, weights, added = null] = Object.entries(dims).map(([name, shape]) =>
-        input(name, 'float32', name === 'x' ? ['N', ...shape.slice(1)] : shape),
-      )
-      const y = op.ConvTranspose(data!, weights!, added, attributes)
-      const spec: GraphSpec = {
-        name: 'transposed',
-        inputs: new Map([data!, weights!, ...(added ? [added] : [])].map((value) => [value.name!, value])),
-        outputs: new Map([['y', y]]),
-      }
-      const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
-      expect(found.filter((name) => !['Reshape', 'Unsqueeze'].includes(name)).join(' ')).toBe(becomes)
-      const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, normal(random, shape)]))
-      const expected = await outputsOf(cpu, spec, feeds)
-      const { runtime, within } = on()
-      expect(distance(await outputsOf(runtime, spec, feeds), expected)).toBeLessThan(within(1e-5, 1e-4))
-    },
-  )
+  it.each(Object.entries(transposedForms))('%s', async (_, { x, w, attributes, bias, becomes }) => {
+    const random = new Random(8)
+    const group = attributes.group ?? 1
+    const dims = { x, w, ...(bias ? { b: [w[1]! * group] } : {}) }
+    const [data, weights, added = null] = Object.entries(dims).map(([name, shape]) =>
+      input(name, 'float32', name === 'x' ? ['N', ...shape.slice(1)] : shape),
+    )
+    const y = op.ConvTranspose(data!, weights!, added, attributes)
+    const spec: GraphSpec = {
+      name: 'transposed',
+      inputs: new Map([data!, weights!, ...(added ? [added] : [])].map((value) => [value.name!, value])),
+      outputs: new Map([['y', y]]),
+    }
+    const found = withBodies(lower(spec, target).outputs.values()).map(({ operator }) => operator)
+    expect(found.filter((name) => !['Reshape', 'Unsqueeze'].includes(name)).join(' ')).toBe(becomes)
+    const feeds = Object.fromEntries(Object.entries(dims).map(([name, shape]) => [name, normal(random, shape)]))
+    const expected = await outputsOf(cpu, spec, feeds)
+    const { runtime, within } = on()
+    expect(distance(await outputsOf(runtime, spec, feeds), expected)).toBeLessThan(within(1e-5, 1e-4))
+  })
 })

@@ -39,7 +39,10 @@ async function child(program: string) {
     const square = (n, value) => ({ dtype: 'float32', dims: [n, n], data: new Float32Array(n * n).fill(value) })
     ${program}`
   const env = { ...process.env, ORT_DISABLE_TELEMETRY: '1' }
-  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], { env, timeout: 110_000 })
+  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], {
+    env,
+    timeout: 110_000,
+  })
   return run.then(
     ({ stdout }) => ({ code: 0, stdout }),
     ({ code, signal, stdout, stderr }) => ({ code: code ?? signal, stdout: `${stdout}${stderr}` }),

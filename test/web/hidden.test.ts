@@ -32,8 +32,7 @@ describeInBrowser(
       const listen = (message: ConsoleMessage) => void lines.push(message.text())
       tab.on('console', listen)
       const taken = worker<Taken>('hidden', 'train', where, task, fresh, until)
-      const said = (line: RegExp) =>
-        expect.poll(() => lines.find((each) => line.test(each))).toBeTruthy()
+      const said = (line: RegExp) => expect.poll(() => lines.find((each) => line.test(each))).toBeTruthy()
       return { taken: taken.finally(() => tab.off('console', listen)), lines, said }
     }
     /** The steps of an uninterrupted run. */

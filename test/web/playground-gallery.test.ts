@@ -123,7 +123,9 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
       for (const card of [1, 2]) {
         await page.tab.locator(`#cards > li:nth-child(${card}) .record`).hover()
         await page.tab.mouse.down()
-        await expect.poll(async () => Number(await page.text(`#cards > li:nth-child(${card}) .count`))).toBeGreaterThan(5)
+        await expect
+          .poll(async () => Number(await page.text(`#cards > li:nth-child(${card}) .count`)))
+          .toBeGreaterThan(5)
         await page.tab.mouse.up()
       }
       const recorded = await page.tab.locator('#cards .thumbs li').count()

@@ -102,9 +102,9 @@ describeWithChromium('accessibility and layout of the playground', openPlaygroun
       const steps = await charts.evaluateAll((all) => all.map((each) => /\d+$/.exec(each.ariaLabel!)![0]))
       expect(new Set(steps).size).toBe(1)
       // The legend has the last values while nothing is pointed at.
-      await expect.poll(() => page.text('#accuracy-chart .u-legend')).toMatch(
-        /step:?\s*\d+\s*AdamW:?\s*[\d.]+ %\s*AdamW \+ IRE:?\s*[\d.]+ %/,
-      )
+      await expect
+        .poll(() => page.text('#accuracy-chart .u-legend'))
+        .toMatch(/step:?\s*\d+\s*AdamW:?\s*[\d.]+ %\s*AdamW \+ IRE:?\s*[\d.]+ %/)
       // Charts have the colors of the page, light and dark.
       const lookOf = () =>
         page.tab.evaluate(() => {
