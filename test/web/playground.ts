@@ -104,7 +104,7 @@ export class Playground {
         return { text: later.at(at)!, failed: at < 0 }
       },
       { source: wanted.source, flags: wanted.flags },
-      { timeout: patience, polling: 50 },
+      { timeout: patience / 2, polling: 50 },
     )
     const { text, failed } = (await found.jsonValue())!
     if (failed) throw new Error(`the page says: ${text}`)
@@ -163,7 +163,7 @@ export class Playground {
     await this.tab.waitForFunction(
       () => document.getElementById('progress-text')!.textContent.startsWith('Step '),
       undefined,
-      { timeout: patience, polling: 50 },
+      { timeout: patience / 2, polling: 50 },
     )
   }
 
@@ -283,5 +283,5 @@ export async function drawLine(tab: Page, canvas: string, points: readonly (read
 /** The share of the examples that tests hold out. */
 export const held = 0.25
 
-/** Milliseconds: the machine may be slow and shared. */
-export const patience = 300_000
+/** Milliseconds that a test may take: the machine may be slow and shared. */
+export const patience = 600_000
