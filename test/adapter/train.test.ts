@@ -203,7 +203,8 @@ describe('training over a quantized base', () => {
   const targets = draw('float32', [16, width])
   const data = fromArrays({ x: draw('float32', [16, width], 0.5), targets })
   const adapter = randomAdapter(dequantized(), ['up', 'down'], 4)
-  const options = { loss: mse(), optimizer: adamw({ lr: 1e-2 }) }
+  // Every loss is that of all examples.
+  const options = { loss: mse(), optimizer: adamw({ lr: 1e-2 }), batchSize: 16 }
 
   it('gives the adapter of the dequantized model', async () => {
     const small = { ...adapter, layers: adapter.layers.map((layer) => ({ ...layer, scale: 0.1 })) }
