@@ -33,6 +33,16 @@ describeInBrowser('shaders generated from graphs', (browser) => {
   )
 
   it(
+    'operator whose expansion is loaded when it is needed > runs in shaders',
+    async () => {
+      const { sums, description } = await call<{ sums: number[]; description: string }>('sumsOf', [4, 7], 'Einsum')
+      expect(sums).toEqual([4, 7].map((n) => 4.5 * n))
+      expect(description).not.toContain('sums')
+    },
+    patience,
+  )
+
+  it(
     'operators that sample > have their distribution, and new numbers in every run unless they have a seed',
     async () => {
       const samples = await call<Record<string, readonly [readonly number[], readonly number[]]>>('sampled')

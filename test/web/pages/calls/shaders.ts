@@ -162,13 +162,13 @@ export async function train(model: ShaderModel, steps: number) {
 }
 
 /** Sums of x w for x of each of these numbers of rows, and the runtime's description at the end. */
-export async function sumsOf(rows: readonly number[]) {
+export async function sumsOf(rows: readonly number[], operator: 'MatMul' | 'Einsum' = 'MatMul') {
   const runtime = await webgpu()
   const w = input('w', 'float32', [3])
   const x = input('x', 'float32', ['N', 3])
   const parameters = new Map([['w', w]])
   const backend = runtime.device.createBackend(runtime, { optimizer: sgd({ lr: 1 }), parameters })
-  const product = op.MatMul(x, w)
+  const product = operator === 'MatMul' ? op.MatMul(x, w) : op.Einsum([x, w], { equation: 'nk,k->n' })
   const outputs = new Map([
     ['sum', op.ReduceSum(product, null, { keepdims: 0 })],
     ['grad/w', op.ReduceSum(x, [0], { keepdims: 0 })],
