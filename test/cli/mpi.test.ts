@@ -62,11 +62,13 @@ function pidsOf(folder: string, variables: readonly string[] = []): number[] {
   return found.map(Number)
 }
 
-const openMpi = { ...(await needs('Open MPI')), timeout: 180_000 }
+/** Processes that wait for each other take long if they share a core. */
+const timeout = 600_000
+const openMpi = await needs('Open MPI')
 const mpich = await needs('MPICH')
 const memoryDisk = await needs('memory disk')
 
-describe('train in several processes', () => {
+describe('train in several processes', { timeout }, () => {
   it('saves on SIGUSR1, ends if a rank is killed, and resumes with another number of ranks', openMpi, async () => {
     const recipe = await space.writeRecipe('long.json', {
       ...{
@@ -135,7 +137,7 @@ describe('train in several processes', () => {
 })
 
 for (const launcher of Object.keys(launchers) as LauncherName[])
-  describe(`a full disk with ${launcher}`, await needs(launcher), () => {
+  describe(`a full disk with ${launcher}`, { ...(await needs(launcher)), timeout }, () => {
     it('ends all processes if the disk of rank 0 is full', memoryDisk, async () => {
       const recipe = await space.writeRecipe('full.json', { epochs: 1000, checkpoints: { everySteps: 3 } })
       const folder = await mkdtemp(space.path('full-'))

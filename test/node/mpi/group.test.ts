@@ -70,8 +70,11 @@ const full = script(`
 
 const joining = script(`import { mpi } from './dist/node/index.js'; await mpi()`)
 
+/** Processes that wait for each other take long if they share a core. */
+const timeout = 600_000
+
 for (const launcher of Object.keys(launchers) as LauncherName[])
-  describe.concurrent(`a group of ${launcher}`, await needs(launcher), () => {
+  describe.concurrent(`a group of ${launcher}`, { ...(await needs(launcher)), timeout }, () => {
     it('sums and sends arrays, divides the cores, and ends with the exit code of its processes', async () => {
       const { code, stdout } = await runJob(launcher, 2, sums)
       expect(code).toBe(7)
