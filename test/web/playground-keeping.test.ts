@@ -105,6 +105,9 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
       await page.train({ epochs: '2', batch: '4' })
       await page.says(/^Done/)
       expect(await unfinished()).toBe(0)
+      // Changes are stored after a second: those of examples that were trained on are not.
+      await page.tab.waitForTimeout(1500)
+      expect(await unfinished()).toBe(0)
       await page.tab.close()
     },
     patience,

@@ -21,14 +21,18 @@ export class KeptExamples {
 
   /** Stores the examples soon. */
   onChange(): void {
-    clearTimeout(this.#timer)
-    this.#timer = 0
+    this.cancel()
     if (this.#data.cards.isEdited) this.#timer = window.setTimeout(() => this.#store(), pause)
   }
 
-  async #store(): Promise<void> {
+  /** Does not store changes that are not stored yet, as a training run that has begun stores them itself. */
+  cancel(): void {
     clearTimeout(this.#timer)
     this.#timer = 0
+  }
+
+  async #store(): Promise<void> {
+    this.cancel()
     const { classes, examples } = this.#data.cards
     try {
       await this.#calls.keepExamples({ kind: 'shown', classes, examples })

@@ -23,8 +23,11 @@ const calls = startWorker(
       keeping.onEvent(event, training.isExample)
     else training.onEvent(event)
     if (event.kind === 'runtime') void storeRuntime(event.provider)
-    if (event.kind === 'begun') taken.offer(false)
-    else if (event.kind === 'ended') {
+    if (event.kind === 'begun') {
+      examples?.cancel()
+      taken.offer(false)
+    } else if (event.kind === 'ended') {
+      if (event.run === null) examples?.onChange()
       taken.offer(event.run !== null)
       void finished.list()
     }
