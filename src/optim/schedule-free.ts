@@ -15,7 +15,7 @@ interface AveragingOptions {
 
 /** Options of `scheduleFreeAdamw`; defaults are those of the authors' `AdamWScheduleFree`. */
 export interface ScheduleFreeAdamwOptions extends AveragingOptions {
-  /** Learning rate; default 2.5e-3. One to ten times AdamW's is usual. */
+  /** Learning rate, usually one to ten times AdamW's; default 2.5e-3. */
   readonly lr?: number
   /** Interpolation between average and iterate, above 0, and decay of the second moment; default [0.9, 0.999]. */
   readonly betas?: readonly [number, number]
@@ -27,7 +27,7 @@ export interface ScheduleFreeAdamwOptions extends AveragingOptions {
 
 /** Options of `scheduleFreeSgd`; defaults are those of the authors' `SGDScheduleFree`. */
 export interface ScheduleFreeSgdOptions extends AveragingOptions {
-  /** Learning rate; default 1. Ten times that of SGD with momentum is usual. */
+  /** Learning rate, usually ten times that of SGD with momentum; default 1. */
   readonly lr?: number
   /** Interpolation between average and iterate, in (0, 1); default 0.9. */
   readonly momentum?: number

@@ -172,7 +172,7 @@ export class FeatureCache {
     return this.featuresOf(stage, data, onBatch)
   }
 
-  /** Returns the data of a stage as `trainingFeaturesOf` does, without a check of augmentation: evaluations do not augment. */
+  /** Returns the data of a stage as `trainingFeaturesOf` does, augmented or not: evaluations do not augment. */
   async featuresOf(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
     const all = this.#known.get(data) ?? new Set<ComputedFeatures>()
     this.#known.set(data, all)

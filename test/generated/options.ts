@@ -69,12 +69,9 @@ export function describeOption(owner: string, { name, required, comment }: Decla
   const given = defaultSentence.exec(comment)
   const marked = markedDefault.exec(comment)?.[1]
   const value = required ? 'required' : given ? given[1]!.replace(literal, '`$&`') : marked ? `\`${marked}\`` : ''
+  const before = given && comment.slice(0, given.index).trim().replace(/[;,]$/, '.')
   const meaning = given
-    ? comment
-        .replace(given[0], '')
-        .replace(/\s{2,}/g, ' ')
-        .trim()
-        .replace(/[;,]$/, '.')
+    ? [before, comment.slice(given.index + given[0].length).trim()].filter(Boolean).join(' ')
     : comment
   const advice = optionAdvice[`${owner}.${name}`]
   return [value, [meaning, advice].filter(Boolean).join(' ')]

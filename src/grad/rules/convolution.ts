@@ -140,6 +140,7 @@ function flippedPads(w: Value, window: readonly WindowAxis[], tails: readonly nu
  * on onnxruntime's CPU provider: 0.2 to 0.9 of the time of ConvTranspose.
  */
 const MAX_PHASE_PADDING = 128
+
 /** Longest kernel for phases, whose taps a constant of the squared length selects. */
 const MAX_PHASE_KERNEL = 512
 
