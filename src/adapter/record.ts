@@ -1,7 +1,7 @@
 import { create, edit } from '../onnx/proto/message.js'
 import type { ModelProto } from '../onnx/proto/schema.js'
 import { OnnxIreError } from '../util/errors.js'
-import { getOwn } from '../util/record.js'
+import { getOwn, isObject } from '../util/record.js'
 import type { AdapterConfig, AdapterKind } from './adapter.js'
 
 /** Key of the metadata in which a model describes its adapter. */
@@ -160,9 +160,6 @@ function parseRecord(metadata: Readonly<Record<string, string>>): AdapterRecord 
   if (!isValid) throw damaged('fields are missing or have other types')
   return record as unknown as AdapterRecord
 }
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const hasTexts = (value: Readonly<Record<string, unknown>>, names: readonly string[]) =>
   names.every((name) => typeof getOwn(value, name) === 'string')

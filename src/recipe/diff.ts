@@ -1,4 +1,4 @@
-import { getOwn } from '../util/record.js'
+import { getOwn, isObject } from '../util/record.js'
 import type { DataSource, Recipe } from './recipe.js'
 import { mapPaths } from './resolve.js'
 
@@ -54,6 +54,3 @@ function diffValues(a: unknown, b: unknown, path: string): string[] {
   const fields = new Set([...Object.keys(a), ...Object.keys(b)])
   return [...fields].flatMap((field) => diffValues(getOwn(a, field), getOwn(b, field), `${path}.${field}`))
 }
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -38,7 +38,7 @@ export function fourier(
   for (let i = 0; i < used; i++)
     for (let k = 0; k < count; k++) {
       const angle = ((inverse ? 2 : -2) * Math.PI * ((i * k) % n)) / n
-      // In a one-sided spectrum each frequency stands for its conjugate, too, except those that are real.
+      // In a one-sided spectrum each frequency represents its conjugate, too, except those that are real.
       const weight = isToReal && i > 0 && 2 * i !== n ? 2 : 1
       const scale = inverse ? weight / n : 1
       const [c, s] = [scale * Math.cos(angle), scale * Math.sin(angle)]

@@ -7,5 +7,9 @@
 export const getOwn = <T>(record: Readonly<Record<string, T>> | null | undefined, key: string): T | undefined =>
   record !== null && record !== undefined && Object.hasOwn(record, key) ? record[key] : undefined
 
+/** Whether a value of JSON is an object, and no list. */
+export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
 /** An empty record to which any key can be added, '__proto__' included: it has no prototype. */
 export const emptyRecord = <T>(): Record<string, T> => Object.create(null)

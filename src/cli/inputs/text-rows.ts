@@ -1,12 +1,9 @@
 import { readJsonRows } from '../../node/data/json-rows.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { getOwn, isObject } from '../../util/record.js'
 
 /** A row of data, with its fields by name. */
 export type Row = Readonly<Record<string, unknown>>
-
-export const isObject = (value: unknown): value is Row =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Reads rows: a JSON object per line, or a JSON list. Throws `io`, or `invalid-data` naming the row. */
 export async function readRows(path: string): Promise<readonly Row[]> {
