@@ -116,6 +116,32 @@ describe('lowering for the CPU', () => {
     expect(distance(await outputsOf(cpu, lowered, all), expected)).toBeLessThan(tolerance)
   })
 
+  it.each([
+    ['as the input gradient of MobileNet', { kernel: [3, 3], pads: [1, 1, 1, 1], output_padding: [1, 1] }, true],
+    [
+      'dilations, other strides and pads',
+      { kernel: [4, 5], dilations: [2, 1], strides: [3, 4], pads: [0, 2, 1, 1] },
+      true,
+    ],
+    ['a given output shape', { kernel: [3, 4], output_shape: [11, 13] }, true],
+    ['SAME, stride 2 of columns', { kernel: [2, 5], strides: [1, 2], auto_pad: 'SAME_UPPER' }, true],
+    ['stride 1', { kernel: [3, 3], strides: [1, 1] }, true],
+    ['windows side by side', { kernel: [2, 2] }, false],
+    ['pads larger than the reach of the kernel', { kernel: [3, 3], pads: [3, 0, 0, 0] }, false],
+  ] as const)(
+    'depthwise ConvTranspose, %s > as without, blocked or not',
+    async (_, { kernel, ...attributes }, blocked) => {
+      const x = input('x', 'float32', ['N', 32, 5, 6])
+      const [w, b] = [input('w', 'float32', [32, 1, ...kernel]), input('b', 'float32', [32])]
+      const y = op.ConvTranspose(x, w, b, { strides: [2, 2], ...attributes, group: 32 })
+      const spec = { name: 'transposed', inputs: new Map(Object.entries({ x, w, b })), outputs: new Map([['y', y]]) }
+      expect(operatorsOf(await lowered(spec)).includes('ConvTranspose')).toBe(!blocked)
+      const feeds = { x: noise(3, 32, 5, 6), w: noise(32, 1, ...kernel), b: noise(32) }
+      const expected = await outputsOf(cpuAs('wasm'), spec, feeds)
+      expect(distance(await outputsOf(cpu, spec, feeds), expected)).toBeLessThan(1e-5)
+    },
+  )
+
   it('the gradient of a weight gradient > as without', async () => {
     const twice = (tables: typeof gradientTables): GraphSpec => {
       const { inputs, outputs } = specOf(cases['3x3, stride 2']!, tables)

@@ -6,7 +6,7 @@ import { encode } from '../../onnx/proto/encode.js'
 import { layout } from '../../op/op.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
-import { cpuTarget, gainsFromBlocks, positiveOperand } from './target.js'
+import { cpuTarget, gainsFromBlocks, isDepthwise, positiveOperand } from './target.js'
 
 /** The target for a graph on a runtime's processor; undefined if it replaces no node. */
 export async function cpuTargetOf(
@@ -18,8 +18,11 @@ export async function cpuTargetOf(
   return nodes.some(isMask) ? cpuTarget() : undefined
 }
 
-const mayGainFromBlocks = ({ operator, inputs, attributes }: Node): boolean =>
-  operator === 'Conv' && gainsFromBlocks(inputs[0]!, inputs[1]!, (attributes as { readonly group: number }).group)
+function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
+  const { group } = attributes as { readonly group: number }
+  if (operator === 'ConvTranspose') return isDepthwise(inputs[1]!, group)
+  return operator === 'Conv' && gainsFromBlocks(inputs[0]!, inputs[1]!, group)
+}
 
 const isMask = ({ operator, inputs, attributes }: Node): boolean =>
   operator === 'Cast' && positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null

@@ -4,12 +4,14 @@ import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
+import { reverseTaps } from '../../op/compose/reversal.js'
 import { unstack } from '../../op/compose/stack.js'
 import type { Definition } from '../../op/define.js'
 import type { convolution } from '../../op/definitions/convolution.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
 import { definitionOf, layout, op } from '../../op/op.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
+import { spreadBlocks, spreadOf } from './strided-depthwise.js'
 
 /**
  * Lowerings for onnxruntime's CPU provider: convolutions whose kernels are faster in blocked layout (see
@@ -22,6 +24,15 @@ export function cpuTarget(block?: number): Target {
       if (block === undefined) return null
       const kernels = blockKernels(x, w, attributes.group, block)
       return kernels && toPlain(blockedConv(toBlocked(x, block), kernels, bias, attributes))
+    },
+    ConvTranspose: ([x, w, bias], attributes) => {
+      if (block === undefined || !isDepthwise(w, attributes.group) || attributes.group % block > 0) return null
+      const spread = spreadOf(x, w, attributes)
+      if (!spread) return null
+      const kernels = blockDepthwiseKernels(reverseTaps(w), block)
+      return toPlain(
+        blockedConv(spreadBlocks(toBlocked(x, block), spread.strides, block), kernels, bias, spread.attributes),
+      )
     },
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
     Cast: ([x], attributes) => {
@@ -46,7 +57,7 @@ export function positiveOperand({ source }: Value, { to }: { readonly to: number
 export const gainsFromBlocks = (x: Value, w: Value, group: number): boolean => isDepthwise(w, group) || isNarrow(x, w)
 
 /** Whether a convolution over two axes has a separate kernel [C, 1, ...] of several taps for every channel. */
-const isDepthwise = ({ dtype, shape }: Value, group: number): boolean =>
+export const isDepthwise = ({ dtype, shape }: Value, group: number): boolean =>
   dtype === 'float32' &&
   shape?.length === 4 &&
   shape[0] === group &&
