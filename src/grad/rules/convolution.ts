@@ -23,10 +23,10 @@ import { extentOf, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 import {
-  canStack,
   depthwiseWeightGradient,
-  depthwiseWeightGradientByStacks,
+  depthwiseWeightGradientPerImage,
   hasDepthwiseForm,
+  hasImageForm,
 } from './depthwise-weight-gradient.js'
 import { gradientsOfProduct } from './normalized-product.js'
 
@@ -228,13 +228,13 @@ function weightGradient(
   dy: Value,
   window: readonly WindowAxis[],
   group: number,
-  { tiles, stacks }: Forms,
+  { tiles, perImage }: Forms,
 ): Value {
   if (!isStatic(w.shape)) return weightGradientByConvolution(x, w, dy, window, group)
   const [outputs, c, ...kernel] = w.shape
   const taps = sizeOf(kernel)
   const depthwise = c === 1 && outputs === group && taps > 1
-  if (depthwise && stacks && canStack(x, dy)) return depthwiseWeightGradientByStacks(x, w, dy, window)
+  if (depthwise && perImage && hasImageForm(x, dy)) return depthwiseWeightGradientPerImage(x, w, dy, window)
   if (depthwise && hasDepthwiseForm(kernel, window)) return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
   if (tiles && hasWeightTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
   if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
@@ -338,8 +338,8 @@ function requireRanks(operator: string, ...operands: readonly Value[]): void {
 interface Forms {
   /** Winograd's tiles. */
   readonly tiles: boolean
-  /** Convolutions of stacked images. */
-  readonly stacks: boolean
+  /** Convolutions of each image with its gradient. */
+  readonly perImage: boolean
 }
 
 const buildRules = (forms: Forms) =>
@@ -391,13 +391,13 @@ const buildRules = (forms: Forms) =>
   }) satisfies Rules<typeof convolution>
 
 /** Gradient rules of Conv and ConvTranspose. */
-export const convolutionRules = buildRules({ tiles: true, stacks: false })
+export const convolutionRules = buildRules({ tiles: true, perImage: false })
 
 /** The same rules for graphs that are lowered for onnxruntime's CPU provider. */
-export const loweredConvolutionRules = buildRules({ tiles: true, stacks: true })
+export const loweredConvolutionRules = buildRules({ tiles: true, perImage: true })
 
 /** The same rules for a GPU, which has kernels of its own for convolutions. */
-export const gpuConvolutionRules = buildRules({ tiles: false, stacks: false })
+export const gpuConvolutionRules = buildRules({ tiles: false, perImage: false })
 
 export const foldingRules = {
   // The adjoint of summing windows into an image is extracting them from it.

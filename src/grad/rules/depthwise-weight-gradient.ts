@@ -1,8 +1,8 @@
 import { constant, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { imagesToSpatialAxis, slidingAttributesOverImages, still } from '../../op/compose/columns.js'
+import { sumOverImages } from '../../op/compose/image-scan.js'
 import { reshapeLike } from '../../op/compose/shape.js'
-import { stackImages } from '../../op/compose/stack.js'
 import { op } from '../../op/op.js'
 import type { WindowAxis } from '../../op/window.js'
 import { extentOf } from '../../op/window.js'
@@ -55,45 +55,32 @@ const unitVectors = (n: number, order?: 'fromTheEnd'): number[] =>
     Array.from({ length: n }, (_, at) => Number(at === (order ? n - 1 - k : k))),
   ).flat()
 
-/** Whether `depthwiseWeightGradientByStacks` applies. onnxruntime's blocks have 16 channels or fewer. */
-export const canStack = (x: Value, dy: Value): boolean =>
+/** Whether `depthwiseWeightGradientPerImage` applies. onnxruntime's blocks have 16 channels or fewer. */
+export const hasImageForm = (x: Value, dy: Value): boolean =>
   x.dtype === 'float32' &&
   x.shape!.length === 4 &&
   [...x.shape!.slice(1), ...dy.shape!.slice(2)].every((length) => typeof length === 'number' && length > 0) &&
   (x.shape![1] as number) % 16 === 0
 
 /**
- * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes, as one convolution of stacked images (see
- * `stackImages`) with their gradients as kernels. Images are so far apart that no window reaches into the next one.
- * Fast in blocked layout only.
+ * Gradient of depthwise weights [C, 1, kh, kw] for two spatial axes: the sum of a convolution of each image with its
+ * gradient as kernels. Fast in blocked layout only.
  */
-export function depthwiseWeightGradientByStacks(x: Value, w: Value, dy: Value, window: readonly WindowAxis[]): Value {
-  const [channels, height, width] = x.shape!.slice(1) as [number, number, number]
-  const [windowRows, windowColumns] = dy.shape!.slice(2) as [number, number]
-  const [rows, columns] = window as readonly [WindowAxis, WindowAxis]
-  const [above, left] = [rows.before as number, columns.before as number]
+export function depthwiseWeightGradientPerImage(x: Value, w: Value, dy: Value, window: readonly WindowAxis[]): Value {
+  const [channels, ...lengths] = x.shape!.slice(1) as [number, number, number]
+  const windows = dy.shape!.slice(2) as number[]
+  const kernel = window.map((axis) => axis.kernel as number)
+  const before = window.map((axis) => axis.before as number)
   /** Elements beyond the image that the last window covers, negative if it ends inside. */
-  const below = (windowRows - 1) * rows.stride + (extentOf(rows) as number) - above - height
-  const right = (windowColumns - 1) * columns.stride + (extentOf(columns) as number) - left - width
-  const kernelRows = Math.ceil(Math.max(height + Math.max(above, below, 0), windowRows * rows.stride) / rows.stride)
-  const images = stackImages(x, { left, below: kernelRows * rows.stride - height, right: Math.max(right, 0) })
-  const kernels = stackImages(dy, { left: 0, below: kernelRows - windowRows, right: 0 })
-  const last = (extentOf(rows) as number) - 1 - above - (rows.stride - 1)
-  const sums = op.Conv(images, op.Reshape(kernels, [channels, 1, -1, windowColumns]), {
-    group: channels,
-    strides: [rows.dilation, columns.dilation],
-    dilations: [rows.stride, columns.stride],
-    pads: [above, 0, Math.max(last, 0), 0],
-  })
-  return reshapeLike(
-    last < 0 || right < 0
-      ? op.Slice(
-          sums,
-          [0, 0],
-          window.map(({ kernel }) => kernel as number),
-          [2, 3],
-        )
-      : sums,
-    w,
+  const after = window.map(
+    (axis, i) => (windows[i]! - 1) * axis.stride + (extentOf(axis) as number) - before[i]! - lengths[i]!,
   )
+  const sums = sumOverImages(x, dy, {
+    group: channels,
+    strides: window.map(({ dilation }) => dilation),
+    dilations: window.map(({ stride }) => stride),
+    pads: [...before, ...after.map((length) => Math.max(length, 0))],
+  })
+  const inside = after.some((length) => length < 0)
+  return reshapeLike(inside ? op.Slice(sums, [0, 0], kernel, [2, 3]) : sums, w)
 }

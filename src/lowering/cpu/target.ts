@@ -4,9 +4,10 @@ import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
+import { type ScanAttributes, scanImages, scannedConvolution } from '../../op/compose/image-scan.js'
 import { reverseTaps } from '../../op/compose/reversal.js'
-import { unstack } from '../../op/compose/stack.js'
 import type { Definition } from '../../op/define.js'
+import type { control } from '../../op/definitions/control.js'
 import type { convolution } from '../../op/definitions/convolution.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
 import { definitionOf, layout, op } from '../../op/op.js'
@@ -23,23 +24,25 @@ export function cpuTarget(block?: number): Target {
     Conv: ([x, w, bias], attributes) => {
       if (block === undefined) return null
       const kernels = blockKernels(x, w, attributes.group, block)
-      return kernels && toPlain(blockedConv(toBlocked(x, block), kernels, bias, attributes))
+      return kernels && toPlain(blockedConv(toBlocked(x), kernels, bias, attributes))
     },
     ConvTranspose: ([x, w, bias], attributes) => {
       if (block === undefined || !isDepthwise(w, attributes.group) || attributes.group % block > 0) return null
       const spread = spreadOf(x, w, attributes)
       if (!spread) return null
-      const kernels = blockDepthwiseKernels(reverseTaps(w), block)
+      const kernels = blockDepthwiseKernels(reverseTaps(w))
       return toPlain(
-        blockedConv(spreadBlocks(toBlocked(x, block), spread.strides, block), kernels, bias, spread.attributes),
+        blockedConv(spreadBlocks(toBlocked(x), spread.strides, block), kernels, bias, spread.attributes),
       )
     },
+    Scan: ([x, kernels], attributes) =>
+      block !== undefined && x && kernels ? blockedScan(x, kernels, attributes, block) : null,
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
     Cast: ([x], attributes) => {
       const compared = positiveOperand(x, attributes)
       return compared && op.HardSigmoid(compared, { alpha: MASK_SLOPE, beta: 0 })
     },
-  } satisfies Lowerings<typeof convolution & typeof elementwise>
+  } satisfies Lowerings<typeof control & typeof convolution & typeof elementwise>
   return { provider: 'cpu', lowerings: lowerings as unknown as Readonly<Record<string, AnyLowering>>, downlevel: {} }
 }
 
@@ -96,22 +99,13 @@ const blockedConv = (x: Value, w: Value, bias: Value | null, attributes: Readonl
 
 const toPlain = (blocked: Value): Value => layout.ReorderOutput(blocked, { channels: blocked.shape![1] as number })
 
-/** Images [N, C, H, W] in blocked layout. Stacked images are stacked in blocked layout. */
-function toBlocked(x: Value, block: number): Value {
-  if (x.source.kind === 'node' && x.source.operator === 'ReorderOutput') return x.source.inputs[0]!
-  const stacked = unstack(x)
-  if (!stacked) return layout.ReorderInput(x)
-  const { images, margins } = stacked
-  const [, channels, height, width] = images.shape as readonly number[]
-  const { left, below, right } = margins
-  const rows = op.Reshape(toBlocked(images, block), [-1, channels! / block, height!, width! * block])
-  const padded = op.Pad(rows, [0, 0, 0, left * block, 0, 0, below, right * block])
-  return op.Reshape(op.Transpose(padded, { perm: [1, 0, 2, 3] }), [1, channels!, -1, left + width! + right])
-}
+/** Images [N, C, H, W] in blocked layout. */
+const toBlocked = (x: Value): Value =>
+  x.source.kind === 'node' && x.source.operator === 'ReorderOutput' ? x.source.inputs[0]! : layout.ReorderInput(x)
 
 /** Kernels of a convolution in blocked layout; null for a convolution that is not faster in it. */
 function blockKernels(x: Value, w: Value, group: number, block: number): Value | null {
-  if (isDepthwise(w, group)) return group % block === 0 ? blockDepthwiseKernels(w, block) : null
+  if (isDepthwise(w, group)) return group % block === 0 ? blockDepthwiseKernels(w) : null
   if (!isNarrow(x, w)) return null
   const [outputs, channels, ...kernel] = w.shape as readonly number[]
   if (outputs! % block > 0 || channels! % block > 0) return null
@@ -122,10 +116,18 @@ function blockKernels(x: Value, w: Value, group: number, block: number): Value |
 }
 
 /** Kernels [C, 1, ...] in blocked layout: that of one image with C channels. */
-function blockDepthwiseKernels(w: Value, block: number): Value {
-  const { source, shape } = w
-  const [channels, , , columns] = shape as readonly number[]
-  const given = source.kind === 'node' && source.operator === 'Reshape' ? source.inputs[0]! : undefined
-  const image = given && unstack(given) ? given : op.Reshape(w, [1, channels!, -1, columns!])
-  return op.Reshape(toBlocked(image, block), [channels!, 1, -1, columns!])
+function blockDepthwiseKernels(w: Value): Value {
+  const [channels, , , columns] = w.shape as readonly number[]
+  return op.Reshape(toBlocked(op.Reshape(w, [1, channels!, -1, columns!])), [channels!, 1, -1, columns!])
+}
+
+/** The convolutions of images with their own depthwise kernels (see `scanImages`), in blocked layout. */
+function blockedScan(x: Value, kernels: Value, scan: ScanAttributes, block: number): Value[] | null {
+  const attributes = scannedConvolution(scan)
+  const channels = x.shape?.[1]
+  if (!attributes || typeof channels !== 'number' || channels % block > 0) return null
+  const blocked = scanImages(toBlocked(x), toBlocked(kernels), (image, own) =>
+    blockedConv(image, own, null, attributes),
+  )
+  return [op.Unsqueeze(toPlain(op.Squeeze(blocked, [1])), [1])]
 }
