@@ -6,6 +6,7 @@ import { blockedLayout } from './definitions/blocked-layout.js'
 import { control } from './definitions/control.js'
 import { convolution } from './definitions/convolution.js'
 import { elementwise, logical } from './definitions/elementwise.js'
+import { fused } from './definitions/fused.js'
 import { generation } from './definitions/generation.js'
 import { indexing, selection } from './definitions/indexing.js'
 import { linalg } from './definitions/linalg.js'
@@ -70,8 +71,9 @@ export const op: { readonly [K in OperatorName]: OperatorFunction<Definitions[K]
 
 /** Operators for lowerings, as functions. */
 export const layout = functionsOf(blockedLayout)
+export const fusedOp = functionsOf(fused)
 
-const all = { ...definitions, ...blockedLayout } as unknown as Readonly<Record<string, Definition>>
+const all = { ...definitions, ...blockedLayout, ...fused } as unknown as Readonly<Record<string, Definition>>
 
 /** The definition of a node's operator. */
 export const definitionOf = (operator: string): Definition => all[operator]!

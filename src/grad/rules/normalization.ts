@@ -115,7 +115,7 @@ type BatchNormalizationGradients = readonly [
 
 /**
  * Gradients of y = (x - mean) scale / std + bias with std = sqrt(var + epsilon), where mean and var are inputs:
- * dx = dy scale / std, dscale = sum(dy (x - mean)) / std, dbias = sum(dy), dmean = -dbias scale / std,
+ * dx = dy scale / std, dscale = (sum(dy x) - mean dbias) / std, dbias = sum(dy), dmean = -dbias scale / std,
  * dvar = -dscale scale / (2 (var + epsilon)).
  */
 function batchNormalizationFrozen(
@@ -132,8 +132,8 @@ function batchNormalizationFrozen(
   const slope = op.Div(castLike(scale, variance), std)
   const dx = op.Mul(flat(dy), column(castLike(slope, x)))
   const dBias = castLike(perChannel(flat(dy)), variance)
-  const centered = op.Sub(flat(x), column(castLike(mean, x)))
-  const dScale = op.Div(castLike(perChannel(op.Mul(flat(dy), centered)), variance), std)
+  const along = castLike(perChannel(op.Mul(flat(dy), flat(x))), variance)
+  const dScale = op.Div(op.Sub(along, op.Mul(mean, dBias)), std)
   const dVariance = op.Div(op.Mul(op.Mul(dScale, castLike(scale, variance)), -0.5), spread)
   return [restored(dx), castLike(dScale, scale), castLike(dBias, scale), op.Neg(op.Mul(dBias, slope)), dVariance]
 }
@@ -168,7 +168,7 @@ function batchNormalizationTraining(
     incoming &&
     (products
       ? op.ReduceSum(op.Mul(products, product!.w), [1], { keepdims: 0 })
-      : perChannel(op.Mul(incoming, centered)))
+      : op.Sub(perChannel(op.Mul(incoming, flat(x))), op.Mul(batchMean, dBias!)))
   const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
   const through = (running: Value | null) => running && op.Mul(castLike(running, x), 1 - momentum)
   const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]

@@ -6,6 +6,8 @@ import { encode } from '../../onnx/proto/encode.js'
 import { layout } from '../../op/op.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
+import { hasParallelForm } from './batch-normalization.js'
+import { sumsOfProducts } from './sums-of-products.js'
 import { cpuTarget, gainsFromBlocks, isDepthwise, positiveOperand } from './target.js'
 
 /** The target for a graph on a runtime's processor; undefined if it replaces no node. */
@@ -15,7 +17,7 @@ export async function cpuTargetOf(
 ): Promise<Target | undefined> {
   const nodes = withBodies(outputs.values())
   if (nodes.some(mayGainFromBlocks)) return cpuTarget(await blockOf(runtime))
-  return nodes.some(isMask) ? cpuTarget() : undefined
+  return nodes.some(isReplaced) ? cpuTarget() : undefined
 }
 
 function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
@@ -24,8 +26,12 @@ function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
   return operator === 'Conv' && gainsFromBlocks(inputs[0]!, inputs[1]!, group)
 }
 
-const isMask = ({ operator, inputs, attributes }: Node): boolean =>
-  operator === 'Cast' && positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
+/** Whether a node is replaced without blocked layout. */
+function isReplaced({ operator, inputs, attributes }: Node): boolean {
+  if (operator === 'Cast') return positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
+  if (operator === 'ReduceSum') return sumsOfProducts(inputs[0]!, inputs[1] ?? null) !== null
+  return operator === 'BatchNormalization' && hasParallelForm(inputs, attributes as { readonly training_mode: number })
+}
 
 const found = new WeakMap<Runtime, Promise<number | undefined>>()
 

@@ -10,13 +10,20 @@ import type { Definition } from '../../op/define.js'
 import type { control } from '../../op/definitions/control.js'
 import type { convolution } from '../../op/definitions/convolution.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
+import type { normalization } from '../../op/definitions/normalization.js'
+import type { reduction } from '../../op/definitions/reduction.js'
 import { definitionOf, layout, op } from '../../op/op.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
+import { batchNormalization, hasParallelForm } from './batch-normalization.js'
 import { spreadBlocks, spreadOf } from './strided-depthwise.js'
+import { sumRowProducts, sumsOfProducts } from './sums-of-products.js'
+
+type Families = typeof control & typeof convolution & typeof elementwise & typeof normalization & typeof reduction
 
 /**
  * Lowerings for onnxruntime's CPU provider: convolutions whose kernels are faster in blocked layout (see
- * `blockedLayout`), which its own optimizer converts only if their weights are constant, and masks of Relu.
+ * `blockedLayout`), which its own optimizer converts only if their weights are constant, and nodes whose kernels use one
+ * thread only or run slower than others that compute the same.
  * @param block number of channels in a block; undefined without blocked layout
  */
 export function cpuTarget(block?: number): Target {
@@ -31,18 +38,22 @@ export function cpuTarget(block?: number): Target {
       const spread = spreadOf(x, w, attributes)
       if (!spread) return null
       const kernels = blockDepthwiseKernels(reverseTaps(w))
-      return toPlain(
-        blockedConv(spreadBlocks(toBlocked(x), spread.strides, block), kernels, bias, spread.attributes),
-      )
+      return toPlain(blockedConv(spreadBlocks(toBlocked(x), spread.strides, block), kernels, bias, spread.attributes))
     },
     Scan: ([x, kernels], attributes) =>
       block !== undefined && x && kernels ? blockedScan(x, kernels, attributes, block) : null,
+    BatchNormalization: (inputs, attributes) =>
+      hasParallelForm(inputs, attributes) ? batchNormalization(inputs, attributes) : null,
+    ReduceSum: ([x, axes], { keepdims }) => {
+      const sums = sumsOfProducts(x, axes)
+      return sums && sumRowProducts(sums, keepdims === 1)
+    },
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
     Cast: ([x], attributes) => {
       const compared = positiveOperand(x, attributes)
       return compared && op.HardSigmoid(compared, { alpha: MASK_SLOPE, beta: 0 })
     },
-  } satisfies Lowerings<typeof control & typeof convolution & typeof elementwise>
+  } satisfies Lowerings<Families>
   return { provider: 'cpu', lowerings: lowerings as unknown as Readonly<Record<string, AnyLowering>>, downlevel: {} }
 }
 
