@@ -36,7 +36,7 @@ export function hasParallelForm(
 export function batchNormalization(
   [x, scale, bias, mean, variance]: readonly [Value, Value, Value, Value, Value],
   { epsilon, momentum }: Attributes,
-): Value[] {
+): [Value, Value, Value] {
   const spatial = x.shape!.slice(2)
   const batchMean = overImages(op.ReduceMean(x, axesOf(x), { keepdims: 0 }))
   const batchVariance = varianceOf(x, batchMean, epsilon)
