@@ -208,6 +208,17 @@ describe('lowering for the CPU', () => {
     expect(convolutions.map(({ inputs }) => inputs[0]!.shape!.length)).toEqual([5])
   })
 
+  it('input gradient of a strided convolution over one axis > transposes one matrix per image and group', () => {
+    const [x, w] = [input('x', 'float32', ['N', 16, 40]), input('w', 'float32', [32, 8, 9])]
+    const y = op.Conv(x, w, { strides: [2], pads: [4, 4], group: 2 })
+    const [dx] = gradientsWithin([[y, input('dy', 'float32', y.shape)]], [x], () => true, cpuGradientTables)
+    const transposed = topological([dx!]).filter(({ operator, inputs }) => {
+      return operator === 'Transpose' && inputs[0]!.shape![0] === 'N'
+    })
+    expect(transposed.map(({ inputs }) => inputs[0]!.shape)).toEqual([['N', 2, 2, 8, 20]])
+    expect(transposed[0]!.attributes.perm).toEqual([0, 1, 3, 4, 2])
+  })
+
   it('a graph without these convolutions and masks > no lowering', async () => {
     const x = input('x', 'float32', ['N', 8])
     const w = input('w', 'float32', [8, 8])

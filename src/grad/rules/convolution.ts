@@ -167,12 +167,14 @@ function inputGradientByPhases(
   const first = Math.floor(offset / stride)
   if (first >= taps) return undefined
   const groups = Math.max(Math.ceil((offset + length) / stride), windows) - first
-  // One product writes the taps of all phases, several times as fast as Pad, Transpose and a reversal.
-  const columns = op.MatMul(op.Unsqueeze(transposeGroups(w, group), [1]), phaseMatrices(w.dtype, axis, taps, front))
-  const kernels = op.Reshape(columns, [group * c * stride, m, taps])
+  // One product writes the taps of all phases, several times as fast as Pad, Transpose and a reversal. Phases come before
+  // channels: onnxruntime divides each transposed matrix among its threads, so a few large ones are faster than one per
+  // channel.
+  const rows = op.Reshape(transposeGroups(w, group), [group, 1, c * m, kernel])
+  const kernels = op.Reshape(op.MatMul(rows, phaseMatrices(w.dtype, axis, taps, front)), [group * stride * c, m, taps])
   const y = op.Conv(dy, kernels, { group, pads: [taps - 1 - first, groups + first - windows] })
-  const apart = op.Reshape(y, [0, group * c, stride, groups])
-  const dx = op.Reshape(op.Transpose(apart, { perm: [0, 1, 3, 2] }), [0, 0, -1])
+  const apart = op.Reshape(y, [0, group, stride, c, groups])
+  const dx = op.Reshape(op.Transpose(apart, { perm: [0, 1, 3, 4, 2] }), [0, group * c, -1])
   const start = offset - first * stride
   return start === 0 && groups * stride === length ? dx : op.Slice(dx, [start], [start + length], [2])
 }
