@@ -15,6 +15,21 @@ export function spreadOf(values: readonly number[]): Spread {
   }
 }
 
+/** Median with its 95 % confidence interval. */
+export interface Interval {
+  readonly median: number
+  readonly low: number
+  readonly high: number
+}
+
+/** The median and its interval of at least 95 %, between two of the sorted values; it takes 6, of any distribution. */
+export function medianInterval(values: readonly number[]): Interval {
+  const sorted = [...values].sort((a, b) => a - b)
+  // The number of values below the median is binomial; `outside` of them on either side are left out.
+  const outside = Math.max(0, Math.floor((values.length - 1.96 * Math.sqrt(values.length)) / 2) - 1)
+  return { median: spreadOf(values).median, low: sorted[outside]!, high: sorted.at(-1 - outside)! }
+}
+
 /** Largest relative differences between two sequences of losses: of the first, and of the later ones. */
 export interface Disagreement {
   readonly first: number

@@ -20,19 +20,20 @@ export class Tab implements Contender {
   readonly #problem: string
   readonly #timeout: number
   readonly #countsCpu: boolean
+  readonly #beside: Tab | undefined
   #page: Page | undefined
 
   /**
    * @param problem folder below `url` with the files of `writeProblem`
    * @param options `timeout`: longest time to wait for an answer, in seconds; `cpu`: whether the time of a turn is that
-   * of all processors instead of the clock
+   * of all processors instead of the clock; `beside`: one that was started before, whose page and runtime this one shares
    */
   constructor(
     command: TabCommand,
     browser: BrowserContext,
     url: string,
     problem: string,
-    { timeout, cpu = false }: { readonly timeout: number; readonly cpu?: boolean },
+    { timeout, cpu = false, beside }: { readonly timeout: number; readonly cpu?: boolean; readonly beside?: Tab },
   ) {
     this.name = command.name
     this.#command = command
@@ -41,21 +42,26 @@ export class Tab implements Contender {
     this.#problem = problem
     this.#timeout = timeout
     this.#countsCpu = cpu
+    this.#beside = beside
   }
 
   async start(): Promise<Ready | Unable> {
-    this.#page = await this.#browser.newPage()
-    await this.#page.goto(this.#url)
-    await this.#page.waitForFunction('globalThis.begin !== undefined')
+    if (this.#beside) this.#page = this.#beside.#page
+    else {
+      this.#page = await this.#browser.newPage()
+      await this.#page.goto(this.#url)
+      await this.#page.waitForFunction('globalThis.begin !== undefined')
+    }
     const { library, backends } = this.#command
     return this.#answer<Ready>('begin', library, this.#problem, backends)
   }
 
   async run(steps: number): Promise<Turn | Unable> {
     await this.#page!.bringToFront()
-    if (!this.#countsCpu) return this.#answer<Turn>('turn', steps)
+    const index = this.#beside ? 1 : 0
+    if (!this.#countsCpu) return this.#answer<Turn>('turn', index, steps)
     const before = cpuTimeOfChildren()
-    const turn = await this.#answer<Turn>('turn', steps)
+    const turn = await this.#answer<Turn>('turn', index, steps)
     return 'unable' in turn ? turn : { ...turn, seconds: cpuTimeOfChildren() - before }
   }
 

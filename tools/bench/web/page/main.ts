@@ -15,7 +15,8 @@ const libraries: Readonly<Record<string, () => Promise<{ readonly start: Start }
   jax: () => import('../../peers/jax-js-page.mjs'),
 }
 
-let training: Training | undefined
+/** In the order of `begin`; a page that compares two of them has more than one. */
+const trainings: Training[] = []
 
 /** Prepares training on the problem in `folder`, on the first of the backends that can train it. */
 async function begin(library: string, folder: string, backends: readonly string[]): Promise<Ready | Unable> {
@@ -27,10 +28,11 @@ async function begin(library: string, folder: string, backends: readonly string[
   const reasons: string[] = []
   for (const backend of backends)
     try {
-      training = await start(
+      const training = await start(
         problemOf(problem, (offset, length) => bytes.slice(offset, offset + length)),
         backend,
       )
+      trainings.push(training)
       return { about: training.about, parameters: training.parameters }
     } catch (error) {
       reasons.push(
@@ -42,10 +44,11 @@ async function begin(library: string, folder: string, backends: readonly string[
   return { unable: reasons.join('; ') }
 }
 
-async function turn(steps: number) {
+/** Runs steps of the training that was prepared as number `index`, from 0. */
+async function turn(index: number, steps: number) {
   const losses: number[] = []
   const started = performance.now()
-  while (losses.length < steps) losses.push(await training!.step())
+  while (losses.length < steps) losses.push(await trainings[index]!.step())
   return { losses, seconds: (performance.now() - started) / 1000 }
 }
 

@@ -1,14 +1,18 @@
-import { adamw, crossEntropy, type Dataset, decodeModel, ire, Trainer } from 'onnx-ire'
+import { adamw, crossEntropy, type Dataset, decodeModel, ire, type Runtime, Trainer } from 'onnx-ire'
 import { wasm, webgpu } from 'onnx-ire/web'
 import type { Read } from '../../read.js'
 import type { Training } from './main.js'
+
+const runtimes = new Map<string, Promise<Runtime>>()
 
 /** Starts training with the public API of the trainer; backends are 'wasm', 'wasm ire', 'webgpu' and 'webgpu ire'. */
 export async function start({ problem, tensor }: Read, backend: string): Promise<Training> {
   const [provider, ...variants] = backend.split(' ')
   const enhanced = variants.includes('ire')
   const gradients = variants.includes('onnxruntime') ? 'onnxruntime' : 'shaders'
-  const runtime = provider === 'webgpu' ? await webgpu({ gradients }) : await wasm()
+  const key = `${provider} ${gradients}`
+  if (!runtimes.has(key)) runtimes.set(key, provider === 'webgpu' ? webgpu({ gradients }) : wasm())
+  const runtime = await runtimes.get(key)!
   const base = adamw(problem.adamw)
   const model = decodeModel(new Uint8Array(await (await fetch(`${problem.model}/model.onnx`)).arrayBuffer()))
   const size = problem.batches[0]!['labels']!.dims[0]!
