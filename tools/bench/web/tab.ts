@@ -26,7 +26,7 @@ export class Tab implements Contender {
   /**
    * @param problem folder below `url` with the files of `writeProblem`
    * @param options `timeout`: longest time to wait for an answer, in seconds; `cpu`: whether the time of a turn is that
-   * of all processors instead of the clock; `beside`: one that was started before, whose page and runtime this one shares
+   * of all processors instead of the clock; `beside`: one that was started before, whose page and runtime this shares
    */
   constructor(
     command: TabCommand,
