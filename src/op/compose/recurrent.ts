@@ -79,7 +79,7 @@ interface Cell {
   readonly step: Step
 }
 
-const both = ({ wb, rb }: Weights): Value | null => (wb && rb ? op.Add(wb, rb) : null)
+const both = ({ wb, rb }: Pick<Weights, 'wb' | 'rb'>): Value | null => (wb && rb ? op.Add(wb, rb) : null)
 /** a r^T + c */
 const linear = (a: Value, r: Value, c: Value | null): Value => op.Gemm(a, r, c, { transB: 1 })
 const gatesOf = (x: Value, count: number): readonly Value[] => op.Split(x, { axis: -1, num_outputs: count })
@@ -122,31 +122,18 @@ function cutRows(r: Value): [Value, Value] {
  * Gates i, o, f and c: C' = f C + i g(c), h' = o k(C'); peepholes let i and f see C, and o see C'. With input_forget, f
  * is 1 - i.
  */
-function lstmCell(weights: Weights, activations: readonly Activation[], inputForget: boolean): Cell {
+function lstmCell({ r, p, ...biases }: Weights, activations: readonly Activation[], inputForget: boolean): Cell {
   const [f, g, k] = activations as [Activation, Activation, Activation]
-  const bias = both(weights)
-  if (weights.p) return { bias, cuts: [4], step: peepingStep(weights.r, weights.p, f, g, k, inputForget) }
-  const widths = op.Mul(op.Shape(weights.r, { start: 1, end: 2 }), int64s([3, 1]))
+  const [pi, po, pf] = p ? op.Split(p, { axis: 0, num_outputs: 3 }) : []
+  const peep = (x: Value, p: Value | undefined, cell: Value) => (p ? op.Add(x, op.Mul(cell, p)) : x)
   const step: Step = ([z], [h, cell]) => {
-    const [ziof, zc] = op.Split(linear(h!, weights.r, z!), widths, { axis: -1 })
-    // One function of three gates at once.
-    const [i, o, forget] = gatesOf(f(ziof!), 3)
-    const next = op.Add(op.Mul(inputForget ? op.Sub(1, i!) : forget!, cell!), op.Mul(i!, g(zc!)))
-    return [op.Mul(o!, k(next)), next]
-  }
-  return { bias, cuts: [4], step }
-}
-
-function peepingStep(r: Value, p: Value, f: Activation, g: Activation, k: Activation, inputForget: boolean): Step {
-  const [pi, po, pf] = op.Split(p, { axis: 0, num_outputs: 3 })
-  const peep = (x: Value, p: Value, cell: Value) => op.Add(x, op.Mul(cell, p))
-  return ([z], [h, cell]) => {
     const [zi, zo, zf, zc] = gatesOf(linear(h!, r, z!), 4)
-    const i = f(peep(zi!, pi!, cell!))
-    const forget = inputForget ? op.Sub(1, i) : f(peep(zf!, pf!, cell!))
+    const i = f(peep(zi!, pi, cell!))
+    const forget = inputForget ? op.Sub(1, i) : f(peep(zf!, pf, cell!))
     const next = op.Add(op.Mul(forget, cell!), op.Mul(i, g(zc!)))
-    return [op.Mul(f(peep(zo!, po!, next)), k(next)), next]
+    return [op.Mul(f(peep(zo!, po, next)), k(next)), next]
   }
+  return { bias: both(biases), cuts: [4], step }
 }
 
 /** The common operands of RNN, GRU and LSTM. */

@@ -86,7 +86,7 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
   const results = of.outputs.slice(skip)
   const dStates = select(stateInputs, states).map((x) => placeholder(x))
   const dSlices = select(results.slice(count), incoming).map((y) => placeholder(y))
-  const saved = findExpensiveResults(of, inputs)
+  const saved = findStorableResults(of, inputs)
   const forward = new Map<Value, Value>()
   let found: readonly (Value | null)[] = []
   const differentiated = body([...inputs, ...dStates, ...dSlices], () => {
@@ -153,15 +153,27 @@ export function buildIterationVjp(request: VjpRequest, differentiate: Differenti
 /** Operators whose results are stored, because computing them again costs more. */
 const expensiveOperators = /^(MatMul|Gemm|Einsum|Conv|ConvTranspose|Attention|RNN|GRU|LSTM|If|Loop|Scan|.*Pool)$/
 
-/** Results of expensive operators whose lengths are the same in every iteration. */
-function findExpensiveResults(of: Body, inputs: readonly Value[]): Value[] {
+const isExpensive = ({ source }: Value): boolean => source.kind === 'node' && expensiveOperators.test(source.operator)
+
+/**
+ * Whether a node is a gate: Sigmoid or Tanh of an expensive result or of a part of one. Their gradients read their
+ * results only, which are therefore stored instead of the expensive result.
+ */
+function isGate({ operator, inputs: [x] }: Node): boolean {
+  if (operator !== 'Sigmoid' && operator !== 'Tanh') return false
+  const { source } = x!
+  return isExpensive(x!) || (source.kind === 'node' && source.operator === 'Split' && isExpensive(source.inputs[0]!))
+}
+
+/** Results of expensive operators and of gates whose lengths are the same in every iteration. */
+function findStorableResults(of: Body, inputs: readonly Value[]): Value[] {
   const nodes = nodesOf(of)
   const outside = nodes.flatMap((node) => [...node.inputs, ...capturesOf(node)])
   const made = new Set<Node>(nodes)
   const fixed = [...inputs, ...outside.filter((x) => x !== null && !(x.source.kind === 'node' && made.has(x.source)))]
   const lengths = new Set(fixed.flatMap((x) => x?.shape?.flatMap(unknownsOf) ?? []))
   return nodes
-    .filter(({ operator }) => expensiveOperators.test(operator))
+    .filter((node) => expensiveOperators.test(node.operator) || isGate(node))
     .flatMap(({ outputs }) => outputs)
     .filter(({ shape }) => shape?.flatMap(unknownsOf).every((unknown) => lengths.has(unknown)))
 }
