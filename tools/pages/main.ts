@@ -10,7 +10,7 @@ import { checkWorkflow, runWorkflow } from './workflow.js'
 /**
  * Executes .github/workflows/pages.yml as far as that is possible without GitHub: checks it with actionlint, runs its
  * commands in a fresh clone of the last commit, and serves the folder that it publishes as GitHub Pages does, below a
- * path and without headers. In Chromium the three stories are started there and timed, in an empty profile and once more.
+ * path and without headers. In Chromium the three stories are started there and timed, in an empty profile and again.
  */
 const command = new Command('pages')
   .option('--folder <path>', 'serve this folder, and run nothing of the workflow')
