@@ -138,3 +138,37 @@ describe('sums of products, lowered for the CPU', () => {
     expect(await cpuTargetOf(cpu, specWith(sum))).toBeUndefined()
   })
 })
+
+describe('affine maps per channel, lowered for the CPU', () => {
+  const x = input('x', 'float32', ['N', 3, 14, 15])
+  const [k, b] = ['k', 'b'].map((name) => input(name, 'float32', [3, 1, 1])) as [Value, Value]
+  const specWith = (y: Value): GraphSpec => ({
+    name: 'map',
+    inputs: new Map([x, k, b].map((value) => [value.name!, value])),
+    outputs: new Map([['y', y]]),
+  })
+
+  it('large images > a convolution, the same values', async () => {
+    const random = new Random(2)
+    const noise = (dims: number[]) =>
+      tensorFrom(
+        'float32',
+        dims,
+        Array.from({ length: dims.reduce((product, length) => product * length) }, () => random.normal()),
+      )
+    const feeds = { x: noise([2, 3, 14, 15]), k: noise([3, 1, 1]), b: noise([3, 1, 1]) }
+    const spec = specWith(op.Add(op.Mul(x, k), b))
+    const lowered = lower(spec, (await cpuTargetOf(cpu, spec))!)
+    expect(operatorsOf(lowered)).toContain('Conv')
+    const expected = await outputsOf(cpuAs('wasm'), spec, feeds)
+    expect(distance(await outputsOf(cpuAs('wasm'), lowered, feeds), expected)).toBeLessThan(1e-6)
+  })
+
+  it.each([
+    ['numbers per row', op.Add(op.Mul(x, input('k', 'float32', [14, 1])), b)],
+    ['a sum of images', op.Add(op.Mul(x, k), x)],
+    ['small images', op.Add(op.Mul(input('x', 'float32', ['N', 3, 13, 15]), k), b)],
+  ] as const)('%s > as they are', async (_, y) => {
+    expect(await cpuTargetOf(cpu, specWith(y))).toBeUndefined()
+  })
+})

@@ -141,9 +141,8 @@ function batchNormalizationFrozen(
 /**
  * Gradients of BatchNormalization in training mode, where mean and variance depend on x: dx = scale / std (dy -
  * sum(dy) / n - c sum(dy c) / (n std^2)) with c = x - mean, written without c, whose computation takes a pass over x.
- * The running statistics momentum * old + (1 - momentum) *
- * batch pass their gradients to the old ones and to x. With momentum 0 they equal those of the batch, which are then
- * not computed again.
+ * The running statistics momentum * old + (1 - momentum) * batch pass their gradients to the old ones and to x. With
+ * momentum 0 they equal those of the batch, which are then not computed again.
  */
 function batchNormalizationTraining(
   x: Value,
@@ -170,16 +169,17 @@ function batchNormalizationTraining(
       ? op.ReduceSum(op.Mul(products, product!.w), [1], { keepdims: 0 })
       : op.Sub(perChannel(op.Mul(incoming, flat(x))), op.Mul(batchMean, dBias!)))
   const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
+  const slope = op.Mul(castLike(scale, x), invStd)
   const through = (running: Value | null) => running && op.Mul(castLike(running, x), 1 - momentum)
   const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]
   const terms = [
     incoming &&
-      op.Mul(
-        op.Sub(
-          incoming,
-          op.Sub(op.Mul(flat(x), column(pull!)), column(op.Sub(op.Mul(pull!, batchMean), op.Div(dBias!, n)))),
+      op.Add(
+        op.Mul(incoming, column(slope)),
+        op.Add(
+          op.Mul(flat(x), column(op.Neg(op.Mul(pull!, slope)))),
+          column(op.Mul(op.Sub(op.Mul(pull!, batchMean), op.Div(dBias!, n)), slope)),
         ),
-        column(op.Mul(castLike(scale, x), invStd)),
       ),
     dVar && op.Mul(centered, column(op.Div(op.Mul(dVar, 2), n))),
     dMean && op.Expand(column(op.Div(dMean, n)), op.Shape(flat(x))),
@@ -189,7 +189,7 @@ function batchNormalizationTraining(
     setNormalizedGradient(dx, {
       product: product!,
       dy: incoming!,
-      slope: op.Mul(castLike(scale, x), invStd),
+      slope,
       dMean: op.Div(dBias!, n),
       pull: pull!,
       centered: products,

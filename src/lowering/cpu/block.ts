@@ -6,6 +6,7 @@ import { encode } from '../../onnx/proto/encode.js'
 import { layout } from '../../op/op.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
+import { affineMap } from './affine-map.js'
 import { hasParallelForm } from './batch-normalization.js'
 import { sumsOfProducts } from './sums-of-products.js'
 import { cpuTarget, gainsFromBlocks, isDepthwise, positiveOperand } from './target.js'
@@ -29,6 +30,7 @@ function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
 /** Whether a node is replaced without blocked layout. */
 function isReplaced({ operator, inputs, attributes }: Node): boolean {
   if (operator === 'Cast') return positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
+  if (operator === 'Add') return affineMap(inputs[0]!, inputs[1]!) !== null
   if (operator === 'ReduceSum') return sumsOfProducts(inputs[0]!, inputs[1] ?? null) !== null
   return operator === 'BatchNormalization' && hasParallelForm(inputs, attributes as { readonly training_mode: number })
 }

@@ -14,6 +14,7 @@ import type { normalization } from '../../op/definitions/normalization.js'
 import type { reduction } from '../../op/definitions/reduction.js'
 import { definitionOf, layout, op } from '../../op/op.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
+import { affineMap, mapChannels } from './affine-map.js'
 import { batchNormalization, hasParallelForm } from './batch-normalization.js'
 import { spreadBlocks, spreadOf } from './strided-depthwise.js'
 import { sumRowProducts, sumsOfProducts } from './sums-of-products.js'
@@ -42,6 +43,10 @@ export function cpuTarget(block?: number): Target {
     },
     Scan: ([x, kernels], attributes) =>
       block !== undefined && x && kernels ? blockedScan(x, kernels, attributes, block) : null,
+    Add: ([a, b]) => {
+      const map = affineMap(a, b)
+      return map && mapChannels(map)
+    },
     BatchNormalization: (inputs, attributes) =>
       hasParallelForm(inputs, attributes) ? batchNormalization(inputs, attributes) : null,
     ReduceSum: ([x, axes], { keepdims }) => {
