@@ -40,14 +40,17 @@ export function scannedConvolution({ body: { inputs, outputs }, ...order }: Scan
   const [source] = outputs.map(({ source }) => source)
   if (inputs.length !== 2 || outputs.length !== 1 || source?.kind !== 'node') return undefined
   if (source.operator !== 'Conv' || source.domain !== '' || source.inputs[2]) return undefined
-  const isSlice = (value: Value | null | undefined, slice: number) =>
-    value?.source.kind === 'node' && value.source.operator === 'Unsqueeze' && value.source.inputs[0] === inputs[slice]
+  const isSlice = (slice: number, oneAt: number) => {
+    const value = source.inputs[slice]
+    const isUnsqueezed = value?.source.kind === 'node' && value.source.operator === 'Unsqueeze'
+    return isUnsqueezed && value.source.inputs[0] === inputs[slice] && value.shape?.[oneAt] === 1
+  }
   const usual = [
     order.scan_input_axes,
     order.scan_input_directions,
     order.scan_output_axes,
     order.scan_output_directions,
   ]
-  if (!isSlice(source.inputs[0], 0) || !isSlice(source.inputs[1], 1) || usual.flat().some(Boolean)) return undefined
-  return source.attributes
+  const isImageScan = isSlice(0, 0) && isSlice(1, 1) && !usual.flat().some(Boolean)
+  return isImageScan && source.attributes['group'] === inputs[0]!.shape?.[0] ? source.attributes : undefined
 }
