@@ -25,7 +25,7 @@ export function affineMap(product: Value | null, b: Value | null): AffineMap | n
   return isLarge && perChannel(k) && perChannel(b) ? { x, k, b: b! } : null
 }
 
-/** An affine map as a depthwise convolution with kernels of one element: one pass over x. */
+/** An affine map as a depthwise convolution with kernels of one element: one pass over x. k and b may be [C], too. */
 export function mapChannels({ x, k, b }: AffineMap): Value {
   const ones = x.shape!.slice(2).map(() => 1)
   return op.Conv(x, op.Reshape(k, [-1, 1, ...ones]), op.Reshape(b, [-1]), {

@@ -1,9 +1,11 @@
 import { body } from '../../ir/body.js'
 import { productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { channelsOf } from '../../op/compose/statistics.js'
 import type { AttributesOf } from '../../op/define.js'
 import type { normalization } from '../../op/definitions/normalization.js'
 import { op } from '../../op/op.js'
+import { mapChannels } from './affine-map.js'
 import { sumRowProducts } from './sums-of-products.js'
 
 type Attributes = AttributesOf<(typeof normalization)['BatchNormalization']['attributes']>
@@ -37,25 +39,14 @@ export function batchNormalization(
   [x, scale, bias, mean, variance]: readonly [Value, Value, Value, Value, Value],
   { epsilon, momentum }: Attributes,
 ): [Value, Value, Value] {
-  const spatial = x.shape!.slice(2)
-  const batchMean = overImages(op.ReduceMean(x, axesOf(x), { keepdims: 0 }))
+  const batchMean = channelsOf(x).meanPerChannel(x)
   const batchVariance = varianceOf(x, batchMean, epsilon)
   const slope = op.Div(scale, op.Sqrt(op.Add(batchVariance, epsilon)))
-  const kernels = op.Unsqueeze(slope, [1, ...axesOf(x)])
-  const y = op.Conv(x, kernels, op.Sub(bias, op.Mul(slope, batchMean)), {
-    group: x.shape![1] as number,
-    kernel_shape: spatial.map(() => 1),
-  })
+  const y = mapChannels({ x, k: slope, b: op.Sub(bias, op.Mul(slope, batchMean)) })
   const updated = (old: Value, now: Value) =>
     momentum === 0 ? now : op.Add(op.Mul(old, momentum), op.Mul(now, 1 - momentum))
   return [y, updated(mean, batchMean), updated(variance, batchVariance)]
 }
-
-/** The axes of positions in an image. */
-const axesOf = ({ shape }: Value): number[] => shape!.slice(2).map((_, i) => i + 2)
-
-/** Mean over images of numbers per image and channel: [C]. */
-const overImages = (perImage: Value): Value => op.ReduceMean(perImage, [0], { keepdims: 0 })
 
 /**
  * Variance per channel: E[x²] - E[x]², which does not read x again after the mean, or E[(x - E[x])²] if a mean is large
@@ -63,23 +54,15 @@ const overImages = (perImage: Value): Value => op.ReduceMean(perImage, [0], { ke
  */
 function varianceOf(x: Value, mean: Value, epsilon: number): Value {
   const positions = productOf(x.shape!.slice(2)) as number
-  const meanSquare = (of: Value) =>
-    op.Mul(overImages(sumRowProducts({ a: of, b: of, rowAxes: x.shape!.length - 2 }, false)), 1 / positions)
+  const meanSquare = (of: Value) => {
+    const perImage = sumRowProducts({ a: of, b: of, rowAxes: x.shape!.length - 2 }, false)
+    return op.Mul(op.ReduceMean(perImage, [0], { keepdims: 0 }), 1 / positions)
+  }
   const squaredMean = op.Mul(mean, mean)
   const difference = op.Sub(meanSquare(x), squaredMean)
   const excess = op.Sub(squaredMean, op.Mul(op.Add(difference, epsilon), MAX_OFFSET))
   return op.If(op.Greater(op.ReduceMax(excess, [0], { keepdims: 0 }), 0), {
-    then_branch: body([], () => [
-      meanSquare(
-        op.Sub(
-          x,
-          op.Unsqueeze(
-            mean,
-            axesOf(x).map((axis) => axis - 1),
-          ),
-        ),
-      ),
-    ]),
+    then_branch: body([], () => [meanSquare(op.Sub(x, channelsOf(x).column(mean)))]),
     else_branch: body([], () => [op.Max([difference, 0])]),
   })[0]!
 }

@@ -1,6 +1,6 @@
 import { define, int, zero } from '../define.js'
 
-/** Operators of onnxruntime that stand for several of ONNX. Only lowerings use them. */
+/** Operators of onnxruntime that combine several of ONNX in one kernel. Only lowerings use them. */
 export const fused = {
   /** a b^T for stacks of matrices of equal length: [..., m, k] and [..., n, k] give [..., m, n]. */
   FusedMatMul: define({

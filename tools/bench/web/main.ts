@@ -40,10 +40,10 @@ const options = new Command('bench:web')
   .option('--on <list>', 'of wasm, webgpu', someOf(Object.keys(groups)), Object.keys(groups))
   .option('--rounds <n>', 'number of turns of each library', wholeNumber, 5)
   .option('--seconds <n>', 'approximate duration of a turn in seconds', wholeNumber, 3)
-  .option(
-    '--price <n>',
-    'measure the price of IRE only, in one page for n seconds per workload and device',
-    wholeNumber,
+  .addOption(
+    new Option('--price <n>', 'measure the price of IRE only, in one page for n seconds per workload and device')
+      .argParser(wholeNumber)
+      .conflicts(['rounds', 'seconds']),
   )
   .option('--timeout <n>', 'longest time to wait for an answer of a page, in seconds', wholeNumber, 240)
   .option('--cpu', 'measure the CPU time of the browser instead of elapsed time, on a busy machine (Linux)')
