@@ -200,6 +200,45 @@ describe('lowering for the CPU', () => {
     expect(found).toEqual(expected)
   })
 
+  /** Attention over heads of a tensor [N, T, H D], with its gradients. */
+  function attention(keys: (k: Value) => Value, tokens = 5): GraphSpec {
+    const [heads, width] = [3, 4]
+    const [q, k, v] = ['q', 'k', 'v'].map((name) => input(name, 'float32', [2, tokens, heads * width])) as Value[]
+    const split = (x: Value) => op.Reshape(x, [0, 0, heads, width])
+    const perHead = (x: Value) => op.Transpose(split(x), { perm: [0, 2, 1, 3] })
+    const weights = op.Softmax(op.MatMul(perHead(q!), keys(split(k!))))
+    const y = op.Transpose(op.MatMul(weights, perHead(v!)), { perm: [0, 2, 1, 3] })
+    const dy = input('dy', 'float32', y.shape)
+    const [dq, dk, dv] = gradientsWithin([[y, dy]], [q!, k!, v!], () => true, cpuGradientTables) as Value[]
+    return {
+      name: 'attention',
+      inputs: new Map([q!, k!, v!, dy].map((value) => [value.name!, value])),
+      outputs: new Map(Object.entries({ y, dq: dq!, dk: dk!, dv: dv! })),
+    }
+  }
+
+  it.each([
+    ['one transpose', (k: Value) => op.Transpose(k, { perm: [0, 2, 3, 1] })],
+    ['two', (k: Value) => op.Transpose(op.Transpose(k, { perm: [0, 2, 1, 3] }), { perm: [0, 1, 3, 2] })],
+  ] as const)('attention with keys by %s > the same values; only whole rows move', async (_, keys) => {
+    const spec = attention(keys)
+    const target = (await cpuTargetOf(cpu, spec))!
+    const moved = withBodies(lower(spec, target).outputs.values()).filter(({ operator }) => operator === 'Transpose')
+    expect(moved.map(({ attributes }) => attributes['perm'])).toEqual(moved.map(() => [0, 2, 1, 3]))
+    // Heads of q, k and v, and of dy; y, dq, dk and dv.
+    expect(new Set(moved.map(({ inputs }) => inputs[0])).size).toBe(8)
+    const feeds = { q: noise(2, 5, 12), k: noise(2, 5, 12), v: noise(2, 5, 12), dy: noise(2, 5, 3, 4) }
+    const expected = await outputsOf(cpuAs('wasm'), spec, feeds)
+    expect(distance(await outputsOf(cpu, spec, feeds), expected)).toBeLessThan(1e-5)
+  })
+
+  it('products of one matrix with several > not replaced', async () => {
+    const [a, b] = [input('a', 'float32', [2, 3, 4, 5]), input('b', 'float32', [2, 1, 6, 5])]
+    const y = op.MatMul(a, op.Transpose(b, { perm: [0, 1, 3, 2] }))
+    const outputs = new Map([['y', op.Transpose(y, { perm: [0, 1, 3, 2] })]])
+    expect(await cpuTargetOf(cpu, { outputs })).toBeUndefined()
+  })
+
   it('weight gradient of a convolution over one axis > columns by a convolution over three, never blocked', () => {
     const [x, w] = [input('x', 'float32', ['N', 16, 40]), input('w', 'float32', [32, 16, 9])]
     const y = op.Conv(x, w, { strides: [2], pads: [4, 4] })

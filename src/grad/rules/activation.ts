@@ -8,14 +8,18 @@ import type { Rules } from '../rule.js'
 
 const square = (x: Value): Value => op.Mul(x, x)
 const positive = (x: Value): Value => op.Greater(x, 0)
-/** 1 / sqrt(2 pi) */
-const density = 1 / Math.sqrt(2 * Math.PI)
+const sqrtPi = Math.sqrt(Math.PI)
 const sqrt2OverPi = Math.sqrt(2 / Math.PI)
 
-/** Derivative of x (1 + erf(x / sqrt 2)) / 2: Phi(x) + x phi(x), the normal distribution function and its density. */
+/**
+ * Derivative of x (1 + erf(x / sqrt 2)) / 2: Phi(x) + x phi(x), the normal distribution function and its density, with
+ * u = x / sqrt 2.
+ */
 function geluSlope(x: Value): Value {
-  const distribution = op.Mul(op.Add(op.Erf(op.Mul(x, Math.SQRT1_2)), 1), 0.5)
-  return op.Add(distribution, op.Mul(x, op.Mul(op.Exp(op.Mul(square(x), -0.5)), density)))
+  const u = op.Mul(x, Math.SQRT1_2)
+  const distribution = op.Mul(op.Add(op.Erf(u), 1), 0.5)
+  // A quotient, because negating u^2 would be one more pass over the tensor.
+  return op.Add(distribution, op.Mul(op.Div(u, op.Exp(square(u))), 1 / sqrtPi))
 }
 
 /** Derivative of x (1 + t) / 2 with t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)). */

@@ -10,6 +10,7 @@ import { affineMap } from './affine-map.js'
 import { hasParallelForm } from './batch-normalization.js'
 import { sumsOfProducts } from './sums-of-products.js'
 import { cpuTarget, gainsFromBlocks, isDepthwise, positiveOperand } from './target.js'
+import { transposedOperands, transposedProduct } from './transposed-products.js'
 
 /** The target for a graph on a runtime's processor; undefined if it replaces no node. */
 export async function cpuTargetOf(
@@ -31,6 +32,9 @@ function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
 function isReplaced({ operator, inputs, attributes }: Node): boolean {
   if (operator === 'Cast') return positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
   if (operator === 'Add') return affineMap(inputs[0]!, inputs[1]!) !== null
+  if (operator === 'MatMul') return transposedOperands(inputs[0]!, inputs[1]!) !== null
+  if (operator === 'Transpose')
+    return transposedProduct(inputs[0]!, attributes['perm'] as readonly number[] | undefined) !== null
   if (operator === 'ReduceSum') return sumsOfProducts(inputs[0]!, inputs[1] ?? null) !== null
   return operator === 'BatchNormalization' && hasParallelForm(inputs, attributes as { readonly training_mode: number })
 }

@@ -10,6 +10,8 @@ import type { Definition } from '../../op/define.js'
 import type { control } from '../../op/definitions/control.js'
 import type { convolution } from '../../op/definitions/convolution.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
+import type { linalg } from '../../op/definitions/linalg.js'
+import type { movement } from '../../op/definitions/movement.js'
 import type { normalization } from '../../op/definitions/normalization.js'
 import type { reduction } from '../../op/definitions/reduction.js'
 import { definitionOf, layout, op } from '../../op/op.js'
@@ -18,8 +20,15 @@ import { affineMap, mapChannels } from './affine-map.js'
 import { batchNormalization, hasParallelForm } from './batch-normalization.js'
 import { spreadBlocks, spreadOf } from './strided-depthwise.js'
 import { sumRowProducts, sumsOfProducts } from './sums-of-products.js'
+import { multiplyStacks, reorder, transposedOperands, transposedProduct } from './transposed-products.js'
 
-type Families = typeof control & typeof convolution & typeof elementwise & typeof normalization & typeof reduction
+type Families = typeof control &
+  typeof convolution &
+  typeof elementwise &
+  typeof linalg &
+  typeof movement &
+  typeof normalization &
+  typeof reduction
 
 /**
  * Lowerings for onnxruntime's CPU provider: convolutions whose kernels are faster in blocked layout (see
@@ -46,6 +55,14 @@ export function cpuTarget(block?: number): Target {
     Add: ([a, b]) => {
       const map = affineMap(a, b)
       return map && mapChannels(map)
+    },
+    MatMul: ([a, b]) => {
+      const product = transposedOperands(a, b)
+      return product && multiplyStacks(product)
+    },
+    Transpose: ([x], { perm }) => {
+      const transposed = transposedProduct(x, perm)
+      return transposed && reorder(multiplyStacks(transposed.product), transposed.order)
     },
     BatchNormalization: (inputs, attributes) =>
       hasParallelForm(inputs, attributes) ? batchNormalization(inputs, attributes) : null,

@@ -2,17 +2,18 @@ import { define, int, zero } from '../define.js'
 
 /** Operators of onnxruntime that combine several of ONNX in one kernel. Only lowerings use them. */
 export const fused = {
-  /** a b^T for stacks of matrices of equal length: [..., m, k] and [..., n, k] give [..., m, n]. */
+  /** Products of stacks of matrices of equal length, [..., m, k] and [..., k, n] after operands are transposed. */
   FusedMatMul: define({
     inputs: ['a', 'b'],
-    attributes: { transB: int.required },
+    attributes: { transA: int(0), transB: int(0) },
     domain: 'com.microsoft',
     since: 1,
     gradient: zero('a lowering creates it, after differentiation'),
     flops: () => 0,
-    infer: ({ inputs: [a, b] }) => ({
+    infer: ({ inputs: [a, b], attributes: { transA, transB } }) => ({
       dtype: a.dtype,
-      shape: a.shape && b.shape && [...a.shape.slice(0, -1), b.shape.at(-2)!],
+      shape: a.shape &&
+        b.shape && [...a.shape.slice(0, -2), a.shape.at(transA ? -1 : -2)!, b.shape.at(transB ? -2 : -1)!],
     }),
   }),
 }
