@@ -79,6 +79,9 @@ test('experiment > every variable once, and the speed-up of the law; nothing is 
     expect(Math.min(...fast.map((factor) => Math.abs(tuned.mean - factor))), `${variable}`).toBeLessThan(1e-9)
   }
   expect(markdown).toContain('All points are measured.')
+  // The law's speed-up is the same for all sizes; the interval K is no size.
+  expect(markdown).toContain('At the reference: 1.20 (1.20 to 1.20)')
+  for (const size of ['width', 'layers', 'steps']) expect(markdown).toContain(`| ${size} | 1.00 (1.00 to 1.00) |`)
   const again = createLab(undefined, stored)
   await speedUp.run(again)
   expect(again.made).toEqual([])
@@ -98,7 +101,7 @@ test('budget > the reference first, then comparisons that fit', async () => {
 })
 
 test('coordinates > doublings of one variable', () => {
-  const [first, ...others] = points.map(coordinates)
+  const [first, ...others] = points.map((point) => coordinates(point))
   expect(first).toEqual([1, 0, 0, 0, 0, 0, 0, 0, 0, 0])
   for (const x of others) expect(x.slice(1).filter((value) => value !== 0).length).toBeGreaterThanOrEqual(1)
   expect(others[0]![1]).toBe(-1)

@@ -16,12 +16,13 @@ import {
 import {
   batchSize,
   changesBase,
+  changesSize,
   context,
   coordinates,
-  fitted,
   type Point,
   points,
   reference,
+  sizes,
   type Variable,
 } from './settings.js'
 
@@ -144,12 +145,12 @@ ${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missi
   }
 }
 
-/** Fits of the speed-ups, as far as the measured points allow. */
+/** Fits of the speed-ups to the points of different size, as far as they allow. */
 function fits(measured: readonly Comparison[]): string {
   const rows = (speedOf: (comparison: Comparison) => number | undefined) =>
     measured.flatMap((each) => {
       const y = Math.log2(speedOf(each) ?? Number.NaN)
-      return Number.isFinite(y) ? [{ x: coordinates(each.point), y }] : []
+      return changesSize(each.point) && Number.isFinite(y) ? [{ x: coordinates(each.point, sizes), y }] : []
     })
   return [
     fitTable(
@@ -164,38 +165,31 @@ function fits(measured: readonly Comparison[]): string {
 }
 
 function fitTable(name: string, rows: readonly { readonly x: readonly number[]; readonly y: number }[]): string {
-  const varied = fitted.filter((_, j) => rows.some(({ x }) => x[j + 1] !== 0))
+  const varied = sizes.filter((_, j) => rows.some(({ x }) => x[j + 1] !== 0))
   if (rows.length < varied.length + 3)
-    return `Speed-up, ${name}: ${rows.length} points do not suffice for a fit in ${varied.length} variables.`
+    return `Speed-up, ${name}: ${rows.length} points do not suffice for a fit to ${varied.join(', ')}.`
   const fit = fitLinear(rows)
   const factor = (mean: number, half: number) =>
     `${(2 ** mean).toFixed(2)} (${(2 ** (mean - half)).toFixed(2)} to ${(2 ** (mean + half)).toFixed(2)})`
   const extrapolated = paperModels.map(({ name: model, width, layers, steps }) => {
-    const point: Point = { setting: { ...reference, width, layers, steps } }
-    const x = coordinates(point)
-    const beyond = fitted.filter((_, j) => {
+    const x = coordinates({ setting: { ...reference, width, layers, steps } }, sizes)
+    const beyond = sizes.filter((_, j) => {
       const seen = rows.map((row) => row.x[j + 1]!)
       return x[j + 1]! > Math.max(...seen) + Math.log2(reach) || x[j + 1]! < Math.min(...seen) - Math.log2(reach)
     })
     const { mean, half } = fit.predict(x)
     return beyond.length > 0
-      ? `The paper's model of ${model} is more than ${reach} times beyond the measured range of ${beyond.map((variable) => titles[variable]).join(' and ')}: no extrapolation.`
+      ? `The paper's model of ${model} is more than ${reach} times beyond the measured range of ${beyond.join(' and ')}: no extrapolation.`
       : `The fit at the paper's model of ${model}: ${factor(mean, half)}.`
   })
-  return `Speed-up, ${name}, as a product of powers fitted to ${rows.length} points, with 95 % intervals. At the reference: ${factor(fit.coefficients[0]!, fit.halves[0]!)}.
+  return `Speed-up, ${name}, as a product of powers of sizes, fitted to the ${rows.length} points that vary them, with 95 % intervals. At the reference: ${factor(fit.coefficients[0]!, fit.halves[0]!)}.
 
 ${table(
-  ['variable', 'factor on the speed-up'],
-  fitted.flatMap((variable, j) =>
-    varied.includes(variable)
-      ? [
-          [
-            typeof reference[variable] === 'number' ? `${titles[variable]} doubled` : titles[variable],
-            factor(fit.coefficients[j + 1]!, fit.halves[j + 1]!),
-          ],
-        ]
-      : [],
-  ),
+  ['size', 'factor on the speed-up if it doubles'],
+  varied.map((variable) => {
+    const j = sizes.indexOf(variable)
+    return [variable, factor(fit.coefficients[j + 1]!, fit.halves[j + 1]!)]
+  }),
 )}
 
 ${extrapolated.join(' ')}`

@@ -65,17 +65,21 @@ export const points: readonly Point[] = [
 const ofIre: readonly Variable[] = ['interval', 'curvatureShare', 'kappaDecay', 'outerLayers']
 export const changesBase = ({ variable }: Point): boolean => variable === undefined || !ofIre.includes(variable)
 
-/** Variables that are also compared without tuning, at the learning rate of the paper. */
-const sizes: readonly Variable[] = ['width', 'layers', 'steps']
-export const changesSize = ({ variable }: Point): boolean => variable === undefined || sizes.includes(variable)
+/**
+ * Variables of the size of a training: they are also compared without tuning, at the learning rate of the paper, and
+ * the speed-up is fitted to them.
+ */
+export const sizes = ['width', 'layers', 'steps'] as const satisfies readonly Variable[]
+export const changesSize = ({ variable }: Point): boolean =>
+  variable === undefined || (sizes as readonly Variable[]).includes(variable)
 
-/** Variables of the fit, as doublings from the reference, or 1 where an option of IRE is switched. */
-export const fitted = Object.keys(values) as readonly Variable[]
-
-/** One row of the fit: 1, and the coordinate of every variable. */
-export const coordinates = ({ setting }: Point): number[] => [
+/** 1, and the coordinate of every variable: doublings from the reference, or 1 where an option of IRE is switched. */
+export const coordinates = (
+  { setting }: Pick<Point, 'setting'>,
+  variables: readonly Variable[] = Object.keys(values) as Variable[],
+): number[] => [
   1,
-  ...fitted.map((variable) => {
+  ...variables.map((variable) => {
     const [value, usual] = [setting[variable], reference[variable]]
     return typeof value === 'number' ? Math.log2(value / (usual as number)) : Number(value !== usual)
   }),
