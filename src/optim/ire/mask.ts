@@ -122,7 +122,13 @@ export function* maskRefresh(
       : yield* select(arrays, rankOf(ire, total), signed ? 'value' : 'magnitude', { total, isSingle })
   if (selection === null) throw findNotFinite(all, values, step, what)
 
-  const flat = mapArrays(held, (parameter, name) => getOwn(spare, name)?.fill(0) ?? zeroMaskLike(parameter))
+  const isRanked = new Set(own.map(([name]) => name))
+  const flat = mapArrays(held, (parameter, name) => {
+    const old = getOwn(spare, name)
+    if (!old) return zeroMaskLike(parameter)
+    // What follows writes every byte of a ranked tensor. V8 fills shared memory byte by byte.
+    return isRanked.has(name) ? old : old.fill(0)
+  })
   const tensors = { F: arrays, n: values.map(([name]) => flat[name]!) }
   evaluate(signed ? flatByValueFormula : flatByMagnitudeFormula, tensors, { cut: selection.cut }, parallel)
   return { flat, curvature, ...maskStats(request, total, selection) }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
-import { countTogether } from '../../../src/optim/ire/counting.js'
+import { countAlone, countTogether } from '../../../src/optim/ire/counting.js'
 import { type IreOptimizer, ire } from '../../../src/optim/ire/ire.js'
 import { type FlatMask, maskRefresh, refreshMask } from '../../../src/optim/ire/mask.js'
 import { select, selectThreshold } from '../../../src/optim/ire/radix-select.js'
@@ -207,6 +207,16 @@ describe('mask of one refresh', () => {
     const both = refresh(optimizer, tensors, tensors, 1, first, 1)
     expect([...both.curvature!['b']!]).toEqual([5000, 0, 0, 0])
     expect([...both.flat['a']!, ...both.flat['b']!]).toEqual([1, 1, 0, 0, 0, 1, 1, 1])
+  })
+
+  test('arrays of an earlier mask > are overwritten, and set to 0 for excluded tensors', () => {
+    const optimizer = ire(adamw(), { kappa: 1, gamma: 0.5 })
+    const tensors = { a: Float32Array.of(1, 2, 3, 4), b: Float32Array.of(5, 6) }
+    const spare = { a: Uint8Array.of(1, 1, 1, 1), b: Uint8Array.of(1, 1) }
+    const request = { ire: optimizer, step: 3, batchSize: 1, ranked: ['a'], what: 'estimate' }
+    const { flat } = countAlone(maskRefresh(request, tensors, tensors, null, { spare }))
+    expect(flat).toEqual({ a: Uint8Array.of(1, 1, 1, 0), b: Uint8Array.of(0, 0) })
+    expect(flat['a']).toBe(spare.a)
   })
 
   test('no parameters > the mask is empty', () => {
