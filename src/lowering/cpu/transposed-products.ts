@@ -16,8 +16,8 @@ type Product = readonly [a: Operand, b: Operand]
 
 /**
  * The product which MatMul computes, if an operand comes from a transpose that puts the last axis before the last: the
- * product can read it transposed, so that its rows stay whole. Moving the rows of heads from [N, T, H, D] to
- * [N, H, T, D] takes a third to half of the time of moving their elements to [N, H, D, T].
+ * product can read it transposed, so that its rows stay whole; null for another product. Moving the rows of heads from
+ * [N, T, H, D] to [N, H, T, D] takes a third to half of the time of moving their elements to [N, H, D, T].
  */
 export function transposedOperands(a: Value | null, b: Value | null): Product | null {
   if (!areStacks(a, b)) return null
@@ -33,7 +33,7 @@ interface Transposed {
 
 /**
  * For a transpose of a product that moves its axis before the last to the end: the product of the transposed operands
- * in the other order, whose rows stay whole.
+ * in the other order, whose rows stay whole; null for another transpose.
  */
 export function transposedProduct({ source, shape }: Value, perm: readonly number[] | undefined): Transposed | null {
   if (!shape || source.kind !== 'node' || !isProduct(source)) return null
