@@ -44,7 +44,11 @@ const lossOf = ({ lr, kappa = 0, steps, model }: Settings, factor: number): numb
 }
 
 /** A lab whose runs take a second each and follow the law. */
-function createLab(budget: number | undefined, stored: Map<string, StoredRun>): Lab & { readonly made: Settings[] } {
+function createLab(
+  budget: number | undefined,
+  stored: Map<string, StoredRun>,
+  law = (settings: Settings) => lossOf(settings, Number(settings['interval']) === 1 ? 1.3 : 1.2),
+): Lab & { readonly made: Settings[] } {
   const made: Settings[] = []
   const recall = (settings: Settings) => stored.get(toKey(settings))
   return {
@@ -59,7 +63,7 @@ function createLab(budget: number | undefined, stored: Map<string, StoredRun>): 
     async measure<Result extends object>(settings: Settings) {
       if (!recall(settings)) {
         made.push(settings)
-        const loss = lossOf(settings, Number(settings['interval']) === 1 ? 1.3 : 1.2)
+        const loss = law(settings)
         stored.set(toKey(settings), { settings, result: { loss, test: { loss, accuracy: 0 } }, seconds: 1 })
       }
       return recall(settings)!.result as Result
@@ -98,6 +102,14 @@ test('budget > the reference first, then comparisons that fit', async () => {
   // About a second per run of the reference's size: 25 times as many steps do not fit into a minute.
   expect(comparisons.some(({ setting }) => setting.steps === 20_000)).toBe(false)
   expect(markdown).toContain('Not measured yet')
+})
+
+test('training so long that twice the steps raise the loss > no speed-up, and the difference', async () => {
+  const law = (settings: Settings) =>
+    lossOf(settings, 1) + 0.6 * Math.log2(Number(settings['steps'])) - (settings['kappa'] ? 0.25 : 0)
+  const { markdown, summary } = await speedUp.run(createLab(undefined, new Map(), law))
+  expect(markdown).toContain('0.250 ± 0.000 | none: 2 N steps are not better')
+  expect((summary['comparisons'] as { tuned: unknown }[])[0]!.tuned).toBeNull()
 })
 
 test('coordinates > doublings of one variable', () => {

@@ -1,13 +1,14 @@
 import { type Experiment, Interrupted, type Lab } from '../experiment.js'
 import { fixed, table, withDeviation, withInterval } from '../markdown.js'
 import { Pool } from '../pool.js'
-import { fitLinear } from '../statistics.js'
+import { fitLinear, type Spread } from '../statistics.js'
 import { chooseNext } from './choose-next.js'
 import {
   Comparer,
   type Comparison,
   comparisonCost,
   enhancements,
+  gainOf,
   lossOf,
   paperKappas,
   paperRate,
@@ -107,6 +108,7 @@ ${table(
     '2 N',
     'IRE: lr, kappa',
     'IRE',
+    'IRE lower by',
     'speed-up, tuned',
     `speed-up at ${paperRate}`,
     'AdamW by its tuning',
@@ -115,23 +117,24 @@ ${table(
     const { point, parameters, tuned, untuned, byTuning } = each
     const { contender } = tuned.ire
     return [
-      point.variable ? `${titles[point.variable]} ${show(point, point.variable)}` : 'reference',
+      nameOf(point),
       `${(parameters / 1e6).toFixed(2)} M`,
       short(tuned.base.contender.lr),
       withDeviation(lossOf(tuned.base), 3),
       fixed(3)(lossOf(tuned.twice).mean),
       `${short(contender.lr)}, ${contender.kappa}`,
       withDeviation(lossOf(tuned.ire), 3),
-      withInterval(tuned.speedUp, 2),
-      untuned ? `${withInterval(untuned.speedUp, 2)} (kappa ${untuned.ire.contender.kappa})` : '',
-      byTuning ? withInterval(byTuning, 2) : '',
+      withInterval(gainOf(tuned), 3),
+      formatSpeedUp(tuned.speedUp),
+      untuned ? `${formatSpeedUp(untuned.speedUp)} (kappa ${untuned.ire.contender.kappa})` : '',
+      byTuning === undefined ? '' : formatSpeedUp(byTuning),
     ]
   }),
 )}
 
 ${fits(measured)}
 
-${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missing.map((point) => `${titles[point.variable!]} ${show(point, point.variable!)}`).join(', ')}. The same command continues.`}`,
+${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missing.map(nameOf).join(', ')}. The same command continues.`}`,
     charts: {},
     summary: {
       comparisons: measured.map(({ point, tuned, untuned, byTuning }) => ({
@@ -145,6 +148,9 @@ ${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missi
   }
 }
 
+const formatSpeedUp = (speedUp: Spread | null): string =>
+  speedUp ? withInterval(speedUp, 2) : 'none: 2 N steps are not better'
+
 /** Fits of the speed-ups to the points of different size, as far as they allow. */
 function fits(measured: readonly Comparison[]): string {
   const rows = (speedOf: (comparison: Comparison) => number | undefined) =>
@@ -155,11 +161,11 @@ function fits(measured: readonly Comparison[]): string {
   return [
     fitTable(
       'tuned',
-      rows(({ tuned }) => tuned.speedUp.mean),
+      rows(({ tuned }) => tuned.speedUp?.mean),
     ),
     fitTable(
       `at ${paperRate}`,
-      rows(({ untuned }) => untuned?.speedUp.mean),
+      rows(({ untuned }) => untuned?.speedUp?.mean),
     ),
   ].join('\n\n')
 }
@@ -167,7 +173,7 @@ function fits(measured: readonly Comparison[]): string {
 function fitTable(name: string, rows: readonly { readonly x: readonly number[]; readonly y: number }[]): string {
   const varied = sizes.filter((_, j) => rows.some(({ x }) => x[j + 1] !== 0))
   if (rows.length < varied.length + 3)
-    return `Speed-up, ${name}: ${rows.length} points do not suffice for a fit to ${varied.join(', ')}.`
+    return `Speed-up, ${name}: ${rows.length} points do not suffice for a fit to ${(varied.length > 0 ? varied : sizes).join(', ')}.`
   const fit = fitLinear(rows)
   const factor = (mean: number, half: number) =>
     `${(2 ** mean).toFixed(2)} (${(2 ** (mean - half)).toFixed(2)} to ${(2 ** (mean + half)).toFixed(2)})`
@@ -207,9 +213,10 @@ const titles: Readonly<Record<Variable, string>> = {
   outerLayers: 'embedding and head not enhanced',
 }
 
-const show = ({ setting }: Point, variable: Variable): string => {
+const nameOf = ({ variable, setting }: Point): string => {
+  if (!variable) return 'reference'
   const value = setting[variable]
-  return typeof value === 'number' ? value.toLocaleString('en-US') : ''
+  return typeof value === 'number' ? `${titles[variable]} ${value.toLocaleString('en-US')}` : titles[variable]
 }
 
 const describe = ({ width, layers, steps, vocabulary, epochs, interval }: typeof reference): string =>
