@@ -111,7 +111,7 @@ test('training so long that twice the steps raise the loss > no speed-up, and th
   expect(markdown).toContain('0.250 ± 0.000 | none: 2 N steps are not better')
   expect((summary['comparisons'] as { tuned: unknown }[])[0]!.tuned).toBeNull()
   // Half of the steps lower the loss from 10.193 by 0.3, more than IRE does.
-  expect(markdown).toContain('epochs 16: 9.893 (sd 0.000) at lr 0.002, and IRE in N lower by -0.050 ± 0.000.')
+  expect(markdown).toContain('epochs 16: 9.893 (sd 0.000) at lr 0.002, from which IRE in N differs by +0.050 ± 0.000.')
 })
 
 test('coordinates > doublings of one variable', () => {

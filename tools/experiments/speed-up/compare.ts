@@ -249,5 +249,5 @@ function speedUpOf(row: Row, base: Row, twice: Row): Spread | null {
 /** Mean test loss of a row. */
 export const lossOf = ({ losses }: Row): Spread => computeSpread(losses)
 
-/** How much lower the test loss of IRE is than that of a row. */
-export const gainOver = (row: Row, { ire }: Trio): Spread => pairedSpread(row.losses, ire.losses)
+/** Difference in test loss between two rows. */
+export const differenceOf = (a: Row, b: Row): Spread => pairedSpread(a.losses, b.losses)

@@ -7,8 +7,8 @@ import {
   Comparer,
   type Comparison,
   comparisonCost,
+  differenceOf,
   enhancements,
-  gainOver,
   lossOf,
   paperKappas,
   paperRate,
@@ -126,7 +126,7 @@ ${table(
       fixed(3)(lossOf(tuned.twice).mean),
       `${short(contender.lr)}, ${contender.kappa}`,
       withDeviation(lossOf(tuned.ire), 3),
-      withInterval(gainOver(tuned.base, tuned), 3),
+      withInterval(differenceOf(tuned.base, tuned.ire), 3),
       formatSpeedUp(tuned.speedUp),
       untuned ? `${formatSpeedUp(untuned.speedUp)} (kappa ${untuned.ire.contender.kappa})` : '',
       byTuning === undefined ? '' : formatSpeedUp(byTuning),
@@ -155,7 +155,7 @@ function halves(measured: readonly Comparison[]): string {
   const found = measured.flatMap(({ point, tuned, half }) =>
     half
       ? [
-          `${nameOf(point)}: ${withDeviation(lossOf(half), 3)} at lr ${short(half.contender.lr)}, and IRE in N lower by ${withInterval(gainOver(half, tuned), 3)}.`,
+          `${nameOf(point)}: ${withDeviation(lossOf(half), 3)} at lr ${short(half.contender.lr)}, from which IRE in N differs by ${withInterval(differenceOf(tuned.ire, half), 3, true)}.`,
         ]
       : [],
   )
