@@ -48,7 +48,7 @@ export function transposedProduct({ source, shape }: Value, perm: readonly numbe
   }
 }
 
-/** Computes a product. */
+/** The value of a product. */
 export function multiplyStacks([a, b]: Product): Value {
   return fusedOp.FusedMatMul(reorder(a.x, a.order), reorder(b.x, b.order), {
     transA: Number(a.isTransposed),
@@ -69,8 +69,8 @@ const areStacks = (a: Value | null, b: Value | null): a is Value =>
 const asOperand = (x: Value, isTransposed: boolean): Operand => ({ x, order: x.shape!.map((_, i) => i), isTransposed })
 
 /**
- * Reads through transposes if together they move whole rows, except for swapping the last two axes; null if they do
- * not, and if there is nothing to read through but one transpose that moves rows.
+ * Replaces the transposes that lead to a value by one that moves whole rows and, if they swap rows and columns, by
+ * reading the matrices transposed. Null if that is impossible, or if they are one transpose that moves rows already.
  */
 function readThrough(value: Value): Operand | null {
   let [x, order, count] = [value, value.shape!.map((_, axis) => axis), 0]

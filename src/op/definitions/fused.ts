@@ -2,7 +2,7 @@ import { define, int, zero } from '../define.js'
 
 /** Operators of onnxruntime that combine several of ONNX in one kernel. Only lowerings use them. */
 export const fused = {
-  /** Products of stacks of matrices of equal length, [..., m, k] and [..., k, n] after operands are transposed. */
+  /** Products of equally many matrices [..., m, k] and [..., k, n], which transA and transB read transposed. */
   FusedMatMul: define({
     inputs: ['a', 'b'],
     attributes: { transA: int(0), transB: int(0) },

@@ -201,24 +201,23 @@ async function compare(
   })
 
   const scoreRate = (length: number) => (lr: number) => score({ lr }, length)
-  const tuneHalf = async (): Promise<Row> => {
-    const found = await tuneRate([coarse.best, 2 * coarse.best], scoreRate(steps / 2))
-    const { best } = await refineRate(found, scoreRate(steps / 2))
-    return all({ lr: best }, steps / 2)
-  }
   const coarse = await tuneRate([2e-3, 4e-3], scoreRate(steps))
+  /** The best rate for another number of steps. */
+  const tuneAround = async (first: readonly number[], length: number) =>
+    (await refineRate(await tuneRate(first, scoreRate(length)), scoreRate(length))).best
   const [rate, rateTwice, ire] = await Promise.all([
     refineRate(coarse, scoreRate(steps)),
-    tuneRate([coarse.best / 2, coarse.best], scoreRate(2 * steps)).then((found) =>
-      refineRate(found, scoreRate(2 * steps)),
-    ),
+    tuneAround([coarse.best / 2, coarse.best], 2 * steps),
     tune(
       enhancements.map(({ share, kappa, gamma }) => withIre(coarse.best * share, kappa, gamma)),
       (contender) => score(contender, steps),
     ),
   ])
-  const tuned = await trio(all({ lr: rate.best }), all({ lr: rateTwice.best }, 2 * steps), all(ire.best))
-  const half = setting.epochs > 1 ? await tuneHalf() : undefined
+  const tuned = await trio(all({ lr: rate.best }), all({ lr: rateTwice }, 2 * steps), all(ire.best))
+  const half =
+    setting.epochs > 1
+      ? await all({ lr: await tuneAround([coarse.best, 2 * coarse.best], steps / 2) }, steps / 2)
+      : undefined
   const common = { point, parameters: parametersOf(setting), tuned, ...(half && { half }) }
   if (!changesSize(point)) return common
 
