@@ -18,9 +18,9 @@ import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula, samMoment } 
 import { sgd } from '../optim/sgd.js'
 import type { Shard } from '../optim/shard.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
-import type { Runtime } from '../runtime/runtime.js'
+import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
-import { emptyRecord, getOwn } from '../util/record.js'
+import { emptyRecord, getOwn, mergeRecords } from '../util/record.js'
 import {
   type AscentRequest,
   type BackendSpec,
@@ -131,7 +131,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       ascended: trained.map((name) => ascended[name]!),
     }
     evaluate(adaptive ? adaptiveAscentFormula : ascentFormula, tensors, { scale }, this.#parallel)
-    return { ...this.parameters, ...ascended }
+    return mergeRecords(this.parameters, ascended)
   }
 
   /** Returns a promise only if a rule is a graph, or the state is divided among processes. */
@@ -299,16 +299,28 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
 
   async compile(spec: GraphSpec): Promise<GradientProgram<ParameterArrays>> {
     const program = await compileGraph(this.#runtime, spec)
+    let last: ProgramTensors | undefined
     return {
       run: async (feeds, parameters) => {
-        const inputs = selectInputs(program.inputNames, toTensors(this.#values, parameters))
-        const all = { ...feeds, ...inputs }
-        const outputs = await (program.runInto?.(all, this.#gradientTensors(program.outputNames, parameters)) ??
-          program.run(all))
-        const gradients = mapArrays(gradientsByParameter(outputs), ({ data }) => data as FloatArray)
-        return { outputs, gradients }
+        // The same arrays at every step, except those of SAM's ascent.
+        if (last?.parameters !== parameters) last = this.#tensorsOf(program, parameters)
+        const { inputs, targets, gradients } = last
+        const all = mergeRecords(feeds, inputs)
+        if (program.runInto) return { outputs: await program.runInto(all, targets), gradients }
+        const outputs = await program.run(all)
+        return { outputs, gradients: mapArrays(gradientsByParameter(outputs), arrayOfTensor) }
       },
       release: () => program.release(),
+    }
+  }
+
+  #tensorsOf({ inputNames, outputNames }: Program, parameters: ParameterArrays): ProgramTensors {
+    const targets = this.#gradientTensors(outputNames, parameters)
+    return {
+      parameters,
+      inputs: selectInputs(inputNames, toTensors(this.#values, parameters)),
+      targets,
+      gradients: mapArrays(gradientsByParameter(targets), arrayOfTensor),
     }
   }
 
@@ -384,6 +396,17 @@ export class HostBackend extends HostStepBackend implements TrainingBackend<Para
     return this.#graphUpdates.compute(update, this.#values.get(update.name)!.shape as readonly number[])
   }
 }
+
+/** The tensors that a program reads and writes at some parameters. */
+interface ProgramTensors {
+  readonly parameters: ParameterArrays
+  readonly inputs: Tensors
+  /** The outputs that are gradients. */
+  readonly targets: Tensors
+  readonly gradients: ParameterArrays
+}
+
+const arrayOfTensor = ({ data }: Tensor): FloatArray => data as FloatArray
 
 interface Loaded {
   readonly parameters: ParameterArrays

@@ -15,6 +15,28 @@ export const squaresFormula: Formula = formula({}, { squares: g })
 /** ||clipped g||^2 / limit^2. The summands are at most 1, so the sum does not overflow for any limit. */
 export const clippedSquaresFormula: Formula = formula({}, { squares: g.abs().div(scalar('limit')).min(1) })
 
+/** Four parts of a gradient, of one length, and the last elements. */
+type Parts = Readonly<Record<(typeof partNames)[number] | 'rest', FloatArray>>
+
+const partNames = ['first', 'second', 'third', 'fourth'] as const
+
+/** ||g||^2 of each part: a core reads four places of the memory at once faster than one. */
+const partsFormula = formula({}, Object.fromEntries(partNames.map((part) => [part, array(part)])))
+
+/** Parts by gradient: `ParallelEvaluation` knows arrays that it has seen. */
+const knownParts = new WeakMap<FloatArray, Parts>()
+
+function partsOf(g: FloatArray): Parts {
+  const known = knownParts.get(g)
+  if (known) return known
+  // Whole vectors of the kernels.
+  const length = 4 * Math.floor(g.length / 16)
+  const entries = partNames.map((part, i) => [part, g.subarray(i * length, (i + 1) * length)])
+  const parts: Parts = { ...Object.fromEntries(entries), rest: g.subarray(4 * length) }
+  knownParts.set(g, parts)
+  return parts
+}
+
 /**
  * Computes the squared norm of each gradient in double precision.
  * @param place the position in training, for messages: 'step 12'
@@ -31,12 +53,20 @@ function finiteSquares(
   parallel?: ParallelEvaluation,
 ): number[] {
   const arrays = Object.entries(parameters).map(([name, { length }]) => arrayOf(gradients, name, length, what))
-  const large = evaluateEach(squaresFormula, { g: arrays.filter((g) => !isSmall(g)) }, {}, parallel)
+  const large = arrays.filter((g) => !isSmall(g)).map(partsOf)
+  const columns = Object.fromEntries(partNames.map((part) => [part, large.map((parts) => parts[part])]))
+  const found = evaluateEach(partsFormula, columns, {}, parallel)
   let seen = 0
   return Object.keys(parameters).map((name, i) => {
     const g = arrays[i]!
     // Small tensors are summed without a kernel call, which costs as much as some hundred elements.
-    const squares = isSmall(g) ? sumOfSquares(g, g.length) : large[seen++]!['squares']!
+    let squares: number
+    if (isSmall(g)) squares = sumOfSquares(g, g.length)
+    else {
+      const { rest } = large[seen]!
+      squares = partNames.reduce((sum, part) => sum + found[part]![seen]!, sumOfSquares(rest, rest.length))
+      seen++
+    }
     if (!Number.isFinite(squares)) requireFinite(g, name, place, what)
     return squares
   })

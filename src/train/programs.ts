@@ -19,7 +19,7 @@ import type { GraphSpec } from '../onnx/export/export-graph.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
-import { getOwn } from '../util/record.js'
+import { getOwn, mergeRecords } from '../util/record.js'
 import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
 import type { Group, SumGradients } from './group.js'
 import type { BatchResult } from './micro-batches.js'
@@ -263,7 +263,7 @@ export class Programs<T extends TensorMap> {
 
   /** All feeds except the parameters. */
   #feeds(data: Tensors, { statistics }: Pick<GradientInputs<T>, 'statistics'>): Tensors {
-    return { ...data, ...toTensors(this.graphs.statistics, statistics) }
+    return mergeRecords(data, toTensors(this.graphs.statistics, statistics))
   }
 
   /** Runs a batch at once, or in micro-batches if the model's file or the `microBatch` option limits the examples. */

@@ -19,6 +19,13 @@ afterEach(async () => {
   for (const runtime of open.splice(0)) await runtime.dispose()
 })
 
+/** A vector in shared memory. */
+const shared = (...values: number[]): Tensor => {
+  const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
+  data.set(values)
+  return { dtype: 'float32', dims: [values.length], data }
+}
+
 const written = (graph: onnx.IGraphProto, version: number) =>
   onnx.ModelProto.encode(
     onnx.ModelProto.create({ irVersion: 8, opsetImport: [{ domain: '', version }], graph }),
@@ -71,12 +78,7 @@ describe.each([
     ]
     const ports = ['y', 'z', 'same'].map((name) => ({ name, ...port }))
     const program = await local().compile(modelBytes(steps, [{ name: 'x', ...port }], ports))
-    const shared = (n: number): Tensor => ({
-      dtype: 'float32',
-      dims: [n],
-      data: new Float32Array(new SharedArrayBuffer(4 * n)),
-    })
-    const [y, same] = [shared(2), shared(2)]
+    const [y, same] = [shared(0, 0), shared(0, 0)]
     for (const sign of [1, -1]) {
       const outputs = await program.runInto!({ x: floats(sign, 2) }, { y, same })
       expect(outputs['y']!.data).toBe(y.data)
@@ -86,8 +88,51 @@ describe.each([
     }
     const wrong = { ...floats(0, 0), dtype: 'float64' as const }
     await expect(program.runInto!({ x: floats(1, 2) }, { y: wrong })).rejects.toMatchObject({ code: 'invalid-data' })
-    await expect(program.runInto!({ x: floats(1, 2) }, { y: shared(3) })).rejects.toMatchObject({ code: 'runtime' })
+    await expect(program.runInto!({ x: floats(1, 2) }, { y: shared(0, 0, 0) })).rejects.toMatchObject({
+      code: 'runtime',
+    })
     expect((await program.run({ x: floats(5) }))['y']!.data).toEqual(Float32Array.of(-5))
+  })
+
+  it('tensors in shared memory, which stay bound > every run reads and writes the tensors that it was given', async () => {
+    const ports = ['x', 'p'].map((name) => ({ name, ...vector }))
+    const steps = [{ op: 'Add', inputs: ['x', 'p'], outputs: ['y'] }]
+    const program = await local().compile(modelBytes(steps, ports, [{ name: 'y', ...vector }]))
+    const x = floats(1, 2)
+    const [p, a, b] = [shared(10, 20), shared(0, 0), shared(0, 0)]
+    const into = async (given: Tensor, y: Tensor) => {
+      expect((await program.runInto!({ x, p: given }, { y }))['y']!.data).toBe(y.data)
+      return [...(y.data as Float32Array)]
+    }
+    expect(await into(p, a)).toEqual([11, 22])
+    ;(p.data as Float32Array).set([30, 40])
+    expect(await into(p, a)).toEqual([31, 42])
+    expect(await into(shared(5, 6), a)).toEqual([6, 8])
+    expect(await into(floats(7, 8), b)).toEqual([8, 10])
+    expect(await into(p, b)).toEqual([31, 42])
+    await expect(program.runInto!({ x: floats(1, 2, 3), p }, { y: b })).rejects.toMatchObject({ code: 'runtime' })
+    ;(p.data as Float32Array).set([50, 60])
+    expect(await program.run({ x, p })).toEqual({ y: floats(51, 62) })
+    expect([a, b].map(({ data }) => [...(data as Float32Array)])).toEqual([
+      [6, 8],
+      [31, 42],
+    ])
+    expect(await into(p, floats(0, 0))).toEqual([51, 62])
+    expect(await into(p, a)).toEqual([51, 62])
+  })
+
+  it('the same elements with another shape, or in memory that may grow > are not taken for those bound', async () => {
+    const program = await local().compile(oneNode('Neg', ['x'], { dtype: 'float32', dims: ['m', 'n'] }))
+    const { data } = shared(1, 2)
+    const dimsOf = async (...dims: number[]) => (await program.run({ x: { dtype: 'float32', dims, data } }))['y']!.dims
+    expect(await dimsOf(2, 1)).toEqual([2, 1])
+    expect(await dimsOf(1, 2)).toEqual([1, 2])
+    const growable = new SharedArrayBuffer(8, { maxByteLength: 16 })
+    const x: Tensor = { dtype: 'float32', dims: [1, 2], data: new Float32Array(growable, 0, 2) }
+    for (const value of [3, 4]) {
+      ;(x.data as Float32Array).fill(value)
+      expect([...((await program.run({ x }))['y']!.data as Float32Array)]).toEqual([-value, -value])
+    }
   })
 
   it('strings that onnxruntime would truncate > rejects', async () => {

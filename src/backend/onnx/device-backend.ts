@@ -13,7 +13,7 @@ import type { MaskRequest } from '../../optim/ire/mask.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { emptyRecord, getOwn } from '../../util/record.js'
+import { emptyRecord, getOwn, mergeRecords } from '../../util/record.js'
 import {
   type AscentRequest,
   type BackendSpec,
@@ -74,7 +74,9 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
     const program = await compileOnDevice(this.#runtime, this.#device, spec, isGradient)
     return {
       run: async (feeds, parameters) => {
-        const { host, device } = await program.run({ ...feeds, ...selectInputs(program.inputNames, parameters) })
+        const { host, device } = await program.run(
+          mergeRecords<Feeds[string]>(feeds, selectInputs(program.inputNames, parameters)),
+        )
         return { outputs: host, gradients: gradientsByParameter(device) }
       },
       release: () => program.release(),

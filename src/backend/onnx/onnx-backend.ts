@@ -9,7 +9,7 @@ import { momentsOf } from '../../optim/state.js'
 import type { Device, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { emptyRecord, getOwn } from '../../util/record.js'
+import { emptyRecord, getOwn, mergeRecords } from '../../util/record.js'
 import type { AscentRequest, BackendSpec, StepStats, TensorUpdate, TrainingState, UpdateRequest } from '../backend.js'
 import { DeviceBackend } from './device-backend.js'
 import {
@@ -177,7 +177,7 @@ export class OnnxBackend extends DeviceBackend {
     const norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs)
     const carried = samMoment(sam) ? byName('carried') : {}
     this.#ascended = { step, norms, outputs, carried }
-    return { ...this.parameters, ...byName('ascended') }
+    return mergeRecords(this.parameters, byName('ascended'))
   }
 
   async applyUpdate(request: UpdateRequest, gradients: DeviceTensors): Promise<void> {

@@ -88,7 +88,7 @@ export class CApiEngine {
     // A copy: the caller may change its bytes before onnxruntime has read them.
     const bytes = hints.transfer ? model : model.slice()
     return this.#queue('onnxruntime rejected the model', async () => {
-      const session = await OrtSession.create(this.#ort, this.#invoke, this.#options(hints), bytes)
+      const session = await OrtSession.create(this.#ort, this.#invoke, this.#options(hints), bytes, this.#host.address)
       this.#sessions.add(session)
       return session
     })
@@ -103,7 +103,7 @@ export class CApiEngine {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
       const places = targets.map((target) => (target === 'host' ? host : target === 'device' ? memory : target))
-      const outputs = await session.run(this.#invoke, host, feeds, places, (shared, i) =>
+      const outputs = await session.run(this.#invoke, feeds, places, (shared, i) =>
         targets[i] === 'device' ? this.#copies.to(memory, shared) : shared,
       )
       return outputs.map((value, i) => {
@@ -303,14 +303,20 @@ class Copies {
   /** Copies `source` to the memory `memory`. Throws `OrtFailure`. */
   async to(memory: bigint, source: Tensor | OrtValue): Promise<OrtValue> {
     const session = await this.#session(source.dtype)
-    const [copy] = await session.run(this.#invoke, this.#hostMemory, [source], [memory])
+    const [copy] = await session.run(this.#invoke, [source], [memory])
     return copy!
   }
 
   async #session(dtype: DType): Promise<OrtSession> {
     const known = this.#sessions.get(dtype)
     if (known) return known
-    const session = await OrtSession.create(this.#ort, this.#invoke, this.#options(), identityModel(dtype))
+    const session = await OrtSession.create(
+      this.#ort,
+      this.#invoke,
+      this.#options(),
+      identityModel(dtype),
+      this.#hostMemory,
+    )
     this.#sessions.set(dtype, session)
     return session
   }

@@ -40,8 +40,6 @@ export interface Ort extends Api {
   skipDestructors(): void
   /** Reads the zero-terminated text at an address. */
   text(at: bigint): string
-  /** Reads `count` addresses at an address. */
-  addresses(at: bigint, count: number): bigint[]
 }
 
 let ready: Ort | undefined
@@ -116,7 +114,6 @@ function open(): Ort {
     memcpy,
     skipDestructors,
     text: (at) => koffi.decode.string(at),
-    addresses: (at, count) => Array.from({ length: count }, (_, i) => koffi.decode(at + BigInt(8 * i), 'void *')),
   }
 }
 

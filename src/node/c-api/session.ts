@@ -1,9 +1,10 @@
 import type { Tensor } from '../../ir/tensor.js'
 import type { InputInfo } from '../../runtime/feeds.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { Binding } from './binding.js'
 import { Handle } from './library.js'
 import { type Call, type Ort, readAddress, readInt32 } from './ort.js'
-import { elementType, hostValue, OrtValue, type Owner, valueAt } from './value.js'
+import { elementType, type OrtValue, type Owner } from './value.js'
 
 /** Calls a slow function of onnxruntime, synchronously or off the event loop. */
 export type Invoke = <A extends unknown[]>(call: Call<A>, ...args: A) => void | Promise<void>
@@ -19,15 +20,22 @@ export class OrtSession implements Owner {
   readonly outputs: readonly InputInfo[]
   readonly #ort: Ort
   readonly #handle: Handle
-  readonly #binding: Handle
+  readonly #binding: Binding
   #tensorCount = 0
   #abandoned = false
 
   /**
    * Compiles a model, whose bytes must not change meanwhile, and releases `options`. Throws `OrtFailure` with
    * onnxruntime's message, and `runtime` for inputs and outputs that are not tensors.
+   * @param hostMemory the memory of host tensors
    */
-  static async create(ort: Ort, invoke: Invoke, options: Handle, model: Uint8Array): Promise<OrtSession> {
+  static async create(
+    ort: Ort,
+    invoke: Invoke,
+    options: Handle,
+    model: Uint8Array,
+    hostMemory: bigint,
+  ): Promise<OrtSession> {
     const out = new BigUint64Array(1)
     try {
       await options.during(() => invoke(ort.CreateSessionFromArray, ort.env, model, model.length, options.address, out))
@@ -36,14 +44,14 @@ export class OrtSession implements Owner {
     }
     const handle = new Handle('session', out[0]!, ort.ReleaseSession)
     try {
-      return new OrtSession(ort, handle)
+      return new OrtSession(ort, handle, hostMemory)
     } catch (error) {
       handle.release()
       throw error
     }
   }
 
-  private constructor(ort: Ort, handle: Handle) {
+  private constructor(ort: Ort, handle: Handle, hostMemory: bigint) {
     const { address } = handle
     this.#ort = ort
     this.#handle = handle
@@ -59,75 +67,37 @@ export class OrtSession implements Owner {
       const info = readAddress((out) => ort.SessionGetOutputTypeInfo(address, i, out))
       return { name, dtype: portType(ort, info, `output '${name}'`) }
     })
-    this.#binding = new Handle(
-      'binding',
-      readAddress((out) => ort.CreateIoBinding(address, out)),
-      ort.ReleaseIoBinding,
+    const namesOf = (ports: readonly InputInfo[]) => ports.map(({ name }) => name)
+    this.#binding = new Binding(
+      ort,
+      address,
+      { inputs: namesOf(this.inputs), outputs: namesOf(this.outputs) },
+      hostMemory,
     )
   }
 
   /**
-   * Runs the model on feeds in the order of `inputs`, which are host tensors (in `hostMemory`) or values. An output is
-   * a new value in the memory that its entry of `targets` names, or is written to the host tensor there and undefined
-   * in the result. A new value that shares its elements with a feed or another output is replaced by the result of
-   * `separate`. Throws `OrtFailure`.
+   * Runs the model on feeds in the order of `inputs`, which are host tensors or values. An output is a new value in the
+   * memory that its entry of `targets` names, or is written to the host tensor there and undefined in the result. A new
+   * value that shares its elements with a feed or another output is replaced by the result of `separate`. Throws
+   * `OrtFailure`.
    */
   async run(
     invoke: Invoke,
-    hostMemory: bigint,
     feeds: readonly (Tensor | OrtValue)[],
     targets: readonly (bigint | Tensor)[],
     separate?: (shared: OrtValue, output: number) => OrtValue | Promise<OrtValue>,
   ): Promise<(OrtValue | undefined)[]> {
-    const ort = this.#ort
-    const binding = this.#binding.address
-    const own: OrtValue[] = []
+    const binding = this.#binding
     try {
-      const wrap = (tensor: Tensor) => {
-        const value = hostValue(ort, hostMemory, tensor)
-        own.push(value)
-        return value
-      }
-      const fed = feeds.map((feed) => (feed instanceof OrtValue ? feed : wrap(feed)))
-      for (const [i, value] of fed.entries()) ort.BindInput(binding, this.inputs[i]!.name, value.address)
-      for (const [i, target] of targets.entries()) {
-        const { name } = this.outputs[i]!
-        if (typeof target === 'bigint') ort.BindOutputToDevice(binding, name, target)
-        else ort.BindOutput(binding, name, wrap(target).address)
-      }
-      await this.#handle.during(() => invoke(ort.RunWithBinding, this.#handle.address, null, binding))
-      const outputs = this.#collect(binding, targets)
+      const fed = feeds.map((feed, i) => binding.bindInput(i, feed))
+      for (const [i, target] of targets.entries()) binding.bindOutput(i, target)
+      await this.#handle.during(() => invoke(this.#ort.RunWithBinding, this.#handle.address, null, binding.address))
+      const outputs = binding.newValues(targets, this)
       if (separate) await separateOutputs(fed, outputs, separate)
       return outputs
     } finally {
-      // Otherwise the binding would reference its tensors, and the next run would write to the outputs of this one.
-      ort.ClearBoundInputs(binding)
-      ort.ClearBoundOutputs(binding)
-      for (const value of own) value.release()
-    }
-  }
-
-  #collect(binding: bigint, targets: readonly (bigint | Tensor)[]): (OrtValue | undefined)[] {
-    const ort = this.#ort
-    const count = new BigUint64Array(1)
-    const list = readAddress((out) => ort.GetBoundOutputValues(binding, ort.allocator, out, count))
-    if (list === 0n) return []
-    const addresses = ort.addresses(list, Number(count[0]))
-    ort.AllocatorFree(ort.allocator, list)
-    const values: (OrtValue | undefined)[] = []
-    try {
-      for (const [i, address] of addresses.entries()) {
-        if (typeof targets[i] === 'bigint') values.push(valueAt(ort, address, this))
-        else {
-          ort.ReleaseValue(address)
-          values.push(undefined)
-        }
-      }
-      return values
-    } catch (error) {
-      for (const value of values) value?.release()
-      for (const address of addresses.slice(values.length)) ort.ReleaseValue(address)
-      throw error
+      binding.finish()
     }
   }
 
@@ -160,6 +130,7 @@ async function separateOutputs(
   outputs: (OrtValue | undefined)[],
   separate: (shared: OrtValue, output: number) => OrtValue | Promise<OrtValue>,
 ) {
+  if (outputs.every((value) => value === undefined)) return
   const seen = new Set(feeds.map(({ elements }) => elements))
   seen.delete(0n)
   try {

@@ -15,6 +15,7 @@ export class OrtValue extends Handle {
   readonly dtype: DType
   readonly dims: readonly number[]
   readonly #ort: Ort
+  #elements: bigint | undefined
 
   constructor(ort: Ort, address: bigint, { dtype, dims }: Type, owner: Owner) {
     super('tensor', address, (address) => {
@@ -30,7 +31,8 @@ export class OrtValue extends Handle {
   /** Address of its elements, 0 if it has none. An address in device memory is meaningful only to the device. */
   get elements(): bigint {
     if (this.dtype === 'string' || this.dims.includes(0)) return 0n
-    return readAddress((out) => this.#ort.GetTensorMutableData(this.address, out))
+    this.#elements ??= readAddress((out) => this.#ort.GetTensorMutableData(this.address, out))
+    return this.#elements
   }
 }
 

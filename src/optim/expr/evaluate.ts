@@ -1,6 +1,6 @@
 import type { Formula } from './expr.js'
 import type { ParallelEvaluation } from './parallel.js'
-import { addUp, cutIntoPieces, type Elements, evaluatePiece, type TensorArrays } from './pieces.js'
+import { addUp, cutIntoPieces, type Elements, evaluatePiece, type SumsByTensor, type TensorArrays } from './pieces.js'
 import type { Arrays, Scalars, Sums } from './program.js'
 
 /** Largest length of a tensor that is batched with others: a kernel call costs as much as some hundred elements. */
@@ -33,7 +33,8 @@ export function evaluate(
   const indices = [...first.keys()]
   const large = indices.filter((i) => !isSmall(i))
   const select = (name: string) => [name, large.map((i) => tensors[name]![i]!)] as const
-  const found = evaluateEach(formula, Object.fromEntries(names.map(select)), scalars, parallel)[Symbol.iterator]()
+  const found = evaluateEach(formula, Object.fromEntries(names.map(select)), scalars, parallel)
+  let seen = 0
   let batch: number[] = []
   let elements = 0
   const runBatch = () => {
@@ -51,7 +52,8 @@ export function evaluate(
   }
   for (const i of indices) {
     if (!isSmall(i)) {
-      add(found.next().value!)
+      for (const name in sums) sums[name]! += found[name]![seen]!
+      seen++
       continue
     }
     const { length } = first[i]!
@@ -66,20 +68,24 @@ export function evaluate(
 /**
  * Evaluates a formula for each of several tensors, in place.
  * @param parallel as in `evaluate`
- * @returns the sums of squares of each tensor, by name
+ * @returns the sums of squares of each tensor
  */
 export function evaluateEach(
   formula: Formula,
   tensors: TensorArrays,
   scalars: Scalars = {},
   parallel?: ParallelEvaluation,
-): readonly Sums[] {
+): SumsByTensor {
   const shared = parallel?.evaluate(formula, tensors, scalars)
   if (shared) return shared
   const names = Object.keys(tensors)
-  return tensors[names[0]!]!.map((_, i) =>
-    evaluateOne(formula, Object.fromEntries(names.map((name) => [name, tensors[name]![i]!])), scalars),
-  )
+  const count = tensors[names[0]!]!.length
+  const sums = Object.fromEntries(Object.keys(formula.squares).map((name) => [name, new Float64Array(count)]))
+  for (let i = 0; i < count; i++) {
+    const found = evaluateOne(formula, Object.fromEntries(names.map((name) => [name, tensors[name]![i]!])), scalars)
+    for (const name in sums) sums[name]![i] = found[name]!
+  }
+  return sums
 }
 
 /** Gathered elements, reused by the next batch. */
@@ -97,8 +103,8 @@ function scratchLike(array: Elements, k: number): Elements {
 function gather(arrays: readonly Elements[], indices: readonly number[], into: Elements): Elements {
   let at = 0
   for (const i of indices) {
-    const array = arrays[i]!
-    for (let j = 0; j < array.length; j++) into[at++] = array[j]!
+    into.set(arrays[i]!, at)
+    at += arrays[i]!.length
   }
   return into
 }
@@ -107,7 +113,8 @@ function scatter(from: Elements, arrays: readonly Elements[], indices: readonly 
   let at = 0
   for (const i of indices) {
     const array = arrays[i]!
-    for (let j = 0; j < array.length; j++) array[j] = from[at++]!
+    array.set(from.subarray(at, at + array.length))
+    at += array.length
   }
 }
 

@@ -2,8 +2,8 @@ import { isShared } from '../../ir/float-array.js'
 import { type WasmMemory, wasmMemoryOf } from '../../ir/wasm-memory.js'
 import type { Helpers } from '../../runtime/runtime.js'
 import type { Formula } from './expr.js'
-import { addUp, cutIntoPieces, evaluatePiece, type Piece, type TensorArrays } from './pieces.js'
-import type { Scalars, Sums } from './program.js'
+import { cutIntoPieces, evaluatePiece, type Piece, type SumsByTensor, type TensorArrays } from './pieces.js'
+import type { Scalars } from './program.js'
 
 /** Smallest number of elements for which other threads are woken. */
 export const WORTHWHILE = 2 ** 15
@@ -17,6 +17,14 @@ interface Task {
   readonly sums: Float64Array
   /** The memory that contains all tensors, if it is the same. */
   readonly memory: SharedMemory | undefined
+}
+
+/** A task of this thread. */
+interface Kept {
+  readonly task: Task
+  readonly pieces: readonly Piece[]
+  /** The number of the evaluation that used it last. */
+  lastUse: number
 }
 
 /** A memory and its number: a thread that receives it twice must not take it for two memories. */
@@ -40,8 +48,7 @@ let lastId = 0
  */
 export class ParallelEvaluation {
   readonly #helpers: Helpers
-  /** Tasks, with the number of the evaluation that used them last. */
-  readonly #tasks = new Map<Task, number>()
+  readonly #kept = new Set<Kept>()
   #evaluations = 0
 
   constructor(helpers: Helpers) {
@@ -52,59 +59,70 @@ export class ParallelEvaluation {
    * Evaluates a formula for each of several tensors, in place, and returns their sums; see `evaluateEach`. Returns
    * null, without any change, if an array is not in shared memory or the tensors are small.
    */
-  evaluate(formula: Formula, tensors: TensorArrays, scalars: Scalars): readonly Sums[] | null {
-    const lengths = Object.values(tensors)[0]!.map(({ length }) => length)
-    if (lengths.reduce((a, b) => a + b, 0) < WORTHWHILE) return null
-    const task = this.#find(formula, tensors) ?? this.#create(formula, tensors, lengths)
-    if (!task) return null
-    this.#tasks.set(task, ++this.#evaluations)
-    const pieces = cutIntoPieces(lengths)
+  evaluate(formula: Formula, tensors: TensorArrays, scalars: Scalars): SumsByTensor | null {
+    const leading = Object.values(tensors)[0]!
+    let elements = 0
+    for (const { length } of leading) elements += length
+    if (elements < WORTHWHILE) return null
+    const kept = this.#find(formula, tensors) ?? this.#create(formula, tensors)
+    if (!kept) return null
+    const { task, pieces } = kept
+    kept.lastUse = ++this.#evaluations
     const message: Message = { kind: 'evaluate', id: task.id, scalars }
     this.#helpers.run(message, pieces.length, (i) => execute(task, pieces[i]!, i, scalars))
     const names = Object.keys(formula.squares)
-    const found = lengths.map((): Sums[] => [])
-    for (const [i, { tensor }] of pieces.entries())
-      found[tensor]!.push(Object.fromEntries(names.map((name, k) => [name, task.sums[i * names.length + k]!])))
-    return found.map(addUp)
+    const found = names.map((name, k) => {
+      const sums = new Float64Array(leading.length)
+      for (let i = 0; i < pieces.length; i++) sums[pieces[i]!.tensor]! += task.sums[i * names.length + k]!
+      return [name, sums] as const
+    })
+    return Object.fromEntries(found)
   }
 
   /** Removes all references to tensors. */
   release(): void {
-    if (this.#tasks.size === 0) return
-    for (const task of this.#tasks.keys()) this.#delete(task)
+    if (this.#kept.size === 0) return
+    for (const kept of this.#kept) this.#delete(kept)
     this.#helpers.send({ kind: 'collect' } satisfies Message)
   }
 
-  #find(formula: Formula, tensors: TensorArrays): Task | undefined {
-    const names = Object.keys(tensors)
-    return [...this.#tasks.keys()].find(
-      (task) =>
-        task.formula === formula &&
-        names.every((name) => {
-          const known = task.tensors[name]
-          const arrays = tensors[name]!
-          return known?.length === arrays.length && known.every((array, i) => array === arrays[i])
-        }),
-    )
+  #find(formula: Formula, tensors: TensorArrays): Kept | undefined {
+    for (const kept of this.#kept) if (kept.task.formula === formula && isSame(kept.task.tensors, tensors)) return kept
+    return undefined
   }
 
-  #create(formula: Formula, tensors: TensorArrays, lengths: readonly number[]): Task | null {
+  #create(formula: Formula, tensors: TensorArrays): Kept | null {
     if (!Object.values(tensors).every((arrays) => arrays.every(({ buffer }) => isShared(buffer)))) return null
     // A step uses each task once or twice: others have tensors that were replaced.
-    const oldest = this.#evaluations - 2 * this.#tasks.size
-    for (const [task, used] of this.#tasks) if (used < oldest) this.#delete(task)
-    const count = cutIntoPieces(lengths).length * Object.keys(formula.squares).length
-    const sums = new Float64Array(new SharedArrayBuffer(8 * count))
+    const oldest = this.#evaluations - 2 * this.#kept.size
+    for (const kept of this.#kept) if (kept.lastUse < oldest) this.#delete(kept)
+    const pieces = piecesOf(tensors)
+    const sums = new Float64Array(new SharedArrayBuffer(8 * pieces.length * Object.keys(formula.squares).length))
     const task: Task = { id: ++lastId, formula, tensors, sums, memory: commonMemory(tensors) }
     this.#helpers.send({ kind: 'create', task } satisfies Message)
-    return task
+    const kept: Kept = { task, pieces, lastUse: 0 }
+    this.#kept.add(kept)
+    return kept
   }
 
-  #delete(task: Task): void {
-    this.#tasks.delete(task)
-    this.#helpers.send({ kind: 'delete', id: task.id } satisfies Message)
+  #delete(kept: Kept): void {
+    this.#kept.delete(kept)
+    this.#helpers.send({ kind: 'delete', id: kept.task.id } satisfies Message)
   }
 }
+
+/** Whether two sets have the same arrays. */
+function isSame(a: TensorArrays, b: TensorArrays): boolean {
+  for (const name in b) {
+    const [known, given] = [a[name], b[name]!]
+    if (known?.length !== given.length) return false
+    for (let i = 0; i < given.length; i++) if (known[i] !== given[i]) return false
+  }
+  return true
+}
+
+const piecesOf = (tensors: TensorArrays): readonly Piece[] =>
+  cutIntoPieces(Object.values(tensors)[0]!.map(({ length }) => length))
 
 const numbered = new WeakMap<WasmMemory, SharedMemory>()
 
@@ -147,8 +165,7 @@ export function createReceiver(collectGarbage: () => void): (message: unknown) =
     if (message.kind === 'create') {
       const { memory } = message.task
       const task = { ...message.task, memory: memory && unique(memory) }
-      const lengths = Object.values(task.tensors)[0]!.map(({ length }) => length)
-      tasks.set(task.id, { task, pieces: cutIntoPieces(lengths) })
+      tasks.set(task.id, { task, pieces: piecesOf(task.tensors) })
       return null
     }
     const { task, pieces } = tasks.get(message.id)!

@@ -34,6 +34,9 @@ export const cutIntoPieces = (lengths: readonly number[]): Piece[] =>
     })),
   )
 
+/** Sums of squares of several tensors, by name: one number per tensor, in the order of the tensors. */
+export type SumsByTensor = Readonly<Record<string, Float64Array>>
+
 /** Adds up sums of the same names, in order. */
 export function addUp(all: readonly Sums[]): Sums {
   const sums: Record<string, number> = {}

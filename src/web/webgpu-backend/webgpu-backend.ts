@@ -18,7 +18,7 @@ import type { Device, DeviceTensors } from '../../runtime/device.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { getOwn, mergeRecords } from '../../util/record.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import type { WebGpuContext } from './context.js'
 import { DispatchList } from './dispatch-list.js'
@@ -191,7 +191,7 @@ export class WebGpuBackend extends DeviceBackend {
       for (const { buffers, group } of bound) await kernel.add(dispatches, buffers, group, {})
       dispatches.submit()
       const moved = bound.map(({ buffers }) => [buffers.name, ascended.get(buffers)!] as const)
-      return { ...allocation.parameters, ...Object.fromEntries(moved) }
+      return mergeRecords(allocation.parameters, Object.fromEntries(moved))
     })
   }
 

@@ -4,6 +4,7 @@ import type { Formula, Op } from '../expr.js'
 import { type FormulaValue, type Kernel, linearize } from '../program.js'
 import {
   type Bytes,
+  block,
   code,
   type Func,
   get,
@@ -142,8 +143,8 @@ const COUNT = 0
 function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
   const { values, uniform, outputs, squares } = linearize(formula)
   const names = Object.keys(places.arrays)
-  const [AT, END, LANES, COUNTS] = [1, 2, 3, 4].map((i) => names.length + i) as [number, number, number, number]
-  const locals: ValueType[] = ['i32', 'i32', 'v128', 'v128']
+  const [AT, END, WHOLE] = [1, 2, 3].map((i) => names.length + i) as [number, number, number]
+  const locals: ValueType[] = ['i32', 'i32', 'i32']
   const local = (): number => names.length + locals.push('v128') // locals follow the parameters
   const own = values.map(local)
   const bits = Math.log2(vector.width)
@@ -177,17 +178,27 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
     const sum = { low: local(), high: local(), wide: local() }
     return { x: own[i]!, sum, place: places.squares[name]! }
   })
-  const summed = sums.flatMap(({ x, sum }) => [
-    ...[...get(x), ...get(inside), ...code('v128.and'), ...set(x)],
-    ...addSquares(x, sum, vector),
-  ])
-  const numbers = 16 / vector.width
-  const counted = [
-    ...[...get(COUNTS), ...get(LANES), ...code('i32x4.gt_s'), ...set(inside)],
-    ...summed,
-    ...[...get(LANES), ...i32(numbers), ...code('i32x4.splat'), ...code('i32x4.add'), ...set(LANES)],
+  const summed = sums.flatMap(({ x, sum }) => addSquares(x, sum, vector))
+  const each = [...computed(false), ...stored]
+  const before = (end: number) => [...get(end), ...code('i32.lt_s')]
+  const next = [...get(AT), ...i32(16), ...code('i32.add'), ...tee(AT)]
+  const unless = (condition: Bytes, ...body: readonly Bytes[]) => block(condition, code('br_if', 0), ...body)
+  const isAt = (end: number) => [...get(AT), ...before(end), ...code('i32.eqz')]
+  // Numbers past the count must not be in the sums.
+  const keepInside = [
+    ...[...get(COUNT), ...get(AT), ...i32(bits), ...code('i32.shr_u'), ...code('i32.sub'), ...code('i32x4.splat')],
+    ...code('v128.const', ...vector.lanes.flatMap((lane) => [lane, 0, 0, 0])),
+    ...[...code('i32x4.gt_s'), ...set(inside)],
+    ...sums.flatMap(({ x }) => [...get(x), ...get(inside), ...code('v128.and'), ...set(x)]),
   ]
-  const next = [...get(AT), ...i32(16), ...code('i32.add'), ...tee(AT), ...get(END), ...code('i32.lt_s')]
+  const loops =
+    sums.length === 0
+      ? repeatWhile(each, next, before(END))
+      : [
+          ...[...get(END), ...i32(-16), ...code('i32.and'), ...set(WHOLE)],
+          ...unless(isAt(WHOLE), repeatWhile(each, summed, next, before(WHOLE))),
+          ...unless(isAt(END), each, keepInside, summed),
+        ]
 
   return {
     name: 'run',
@@ -195,10 +206,8 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
     locals,
     body: [
       ...[...get(COUNT), ...i32(bits), ...code('i32.shl'), ...set(END)],
-      ...[...get(COUNT), ...code('i32x4.splat'), ...set(COUNTS)],
-      ...[...code('v128.const', ...vector.lanes.flatMap((lane) => [lane, 0, 0, 0])), ...set(LANES)],
       ...computed(true),
-      ...repeatWhile(computed(false), stored, sums.length > 0 ? counted : [], next),
+      ...loops,
       ...sums.flatMap(({ sum, place }) => [
         ...[...i32(0), ...i32(0), ...memory('f64.load', place)],
         ...[...totalOf(sum), ...code('f64.add'), ...memory('f64.store', place)],
