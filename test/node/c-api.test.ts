@@ -127,7 +127,12 @@ describe.each([
     const dimsOf = async (...dims: number[]) => (await program.run({ x: { dtype: 'float32', dims, data } }))['y']!.dims
     expect(await dimsOf(2, 1)).toEqual([2, 1])
     expect(await dimsOf(1, 2)).toEqual([1, 2])
-    const growable = new SharedArrayBuffer(8, { maxByteLength: 16 })
+    // Of ECMAScript 2024.
+    const Growable = SharedArrayBuffer as unknown as new (
+      bytes: number,
+      options: { maxByteLength: number },
+    ) => SharedArrayBuffer
+    const growable = new Growable(8, { maxByteLength: 16 })
     const x: Tensor = { dtype: 'float32', dims: [1, 2], data: new Float32Array(growable, 0, 2) }
     for (const value of [3, 4]) {
       ;(x.data as Float32Array).fill(value)
