@@ -191,6 +191,7 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
     ...[...code('i32x4.gt_s'), ...set(inside)],
     ...sums.flatMap(({ x }) => [...get(x), ...get(inside), ...code('v128.and'), ...set(x)]),
   ]
+  // With sums, whole vectors come first and the last numbers on their own.
   const loops =
     sums.length === 0
       ? repeatWhile(each, next, before(END))
