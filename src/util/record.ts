@@ -15,8 +15,8 @@ export const isObject = (value: unknown): value is Readonly<Record<string, unkno
 export const emptyRecord = <T>(): Record<string, T> => Object.create(null)
 
 /**
- * Merges records; if several have a key, the last one counts. V8 takes a millisecond to spread a record of hundreds of
- * keys after another one, and a hundredth of that for this.
+ * Merges records; if several have a key, the last one counts. V8 takes a millisecond to spread a record of 150 keys
+ * after another one, and a hundredth of that for this.
  */
 export const mergeRecords = <T>(...records: readonly Readonly<Record<string, T>>[]): Record<string, T> =>
   Object.assign(emptyRecord<T>(), ...records)

@@ -1,8 +1,9 @@
+import type { TypedArray } from '../../ir/dtype.js'
 import { isShared } from '../../ir/float-array.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { Handle } from './library.js'
 import { type Ort, readAddress } from './ort.js'
-import { hostValue, OrtValue, type Owner, valueAt } from './value.js'
+import { hostValue, isResizable, OrtValue, type Owner, valueAt } from './value.js'
 
 /** A tensor that stays bound, and its value. */
 interface Lasting {
@@ -100,8 +101,8 @@ export class Binding {
   }
 
   /**
-   * Ends a run: the next one must not write to its outputs, and memory on a device is not kept. Tensors of this run
-   * only are still bound to inputs, and replaced before the next one reads them.
+   * Ends a run: the next one must not write to its new values, and memory on a device is not kept. Host tensors that do
+   * not last remain bound, but the next run binds others before it begins.
    */
   finish(): void {
     if (this.#usesDevice) this.#clear()
@@ -127,6 +128,7 @@ export class Binding {
     const before = lasting[index]
     if (before && isSame(before.tensor, tensor)) return before.value
     const value = hostValue(this.#ort, this.#hostMemory, tensor)
+    // If the call fails, `finish` releases the value.
     this.#passing.push(value)
     call(this.address, names[index]!, value.address)
     before?.value.release()
@@ -151,12 +153,9 @@ export class Binding {
   }
 }
 
-/** Whether a tensor is in memory that a trainer keeps. A growable buffer is not: `hostValue` copies its elements. */
-function isLasting({ data }: Tensor): boolean {
-  if (!ArrayBuffer.isView(data) || data.length === 0) return false
-  const { buffer } = data as { buffer: ArrayBufferLike & { growable?: boolean } }
-  return isShared(buffer) && !buffer.growable
-}
+/** Whether a tensor is in shared memory, and its value has the same elements: `hostValue` copies resizable buffers. */
+const isLasting = ({ data }: Tensor): boolean =>
+  ArrayBuffer.isView(data) && data.length > 0 && isShared(data.buffer) && !isResizable(data as TypedArray)
 
 const isSame = (a: Tensor, b: Tensor): boolean =>
   a.data === b.data &&

@@ -128,9 +128,12 @@ function stringsOf(ort: Ort, value: OrtValue, count: number): string[] {
 }
 
 /** Copies an array over a resizable buffer: shrinking it would free pages that native code reads. */
-function copyIfResizable(data: TypedArray): TypedArray {
-  const { buffer } = data as { buffer: { resizable?: boolean; growable?: boolean } }
-  return buffer.resizable || buffer.growable ? data.slice() : data
+const copyIfResizable = (data: TypedArray): TypedArray => (isResizable(data) ? data.slice() : data)
+
+/** Whether the buffer of an array may change its size. */
+export function isResizable({ buffer }: TypedArray): boolean {
+  const { resizable, growable } = buffer as { resizable?: boolean; growable?: boolean }
+  return Boolean(resizable || growable)
 }
 
 const isStrings = (data: Tensor['data']): data is readonly string[] => Array.isArray(data)

@@ -19,7 +19,7 @@ interface Task {
   readonly memory: SharedMemory | undefined
 }
 
-/** A task of this thread. */
+/** A task that the helper threads have, and its pieces. */
 interface Kept {
   readonly task: Task
   readonly pieces: readonly Piece[]

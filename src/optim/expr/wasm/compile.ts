@@ -180,10 +180,10 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
   })
   const summed = sums.flatMap(({ x, sum }) => addSquares(x, sum, vector))
   const each = [...computed(false), ...stored]
-  const before = (end: number) => [...get(end), ...code('i32.lt_s')]
-  const next = [...get(AT), ...i32(16), ...code('i32.add'), ...tee(AT)]
-  const unless = (condition: Bytes, ...body: readonly Bytes[]) => block(condition, code('br_if', 0), ...body)
-  const isAt = (end: number) => [...get(AT), ...before(end), ...code('i32.eqz')]
+  const next = [...get(AT), ...i32(16), ...code('i32.add'), ...set(AT)]
+  const isBefore = (end: number) => [...get(AT), ...get(end), ...code('i32.lt_s')]
+  const ifBefore = (end: number, ...body: readonly Bytes[]) =>
+    block(isBefore(end), code('i32.eqz'), code('br_if', 0), ...body)
   // Numbers past the count must not be in the sums.
   const keepInside = [
     ...[...get(COUNT), ...get(AT), ...i32(bits), ...code('i32.shr_u'), ...code('i32.sub'), ...code('i32x4.splat')],
@@ -194,11 +194,11 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
   // With sums, whole vectors come first and the last numbers on their own.
   const loops =
     sums.length === 0
-      ? repeatWhile(each, next, before(END))
+      ? repeatWhile(each, next, isBefore(END))
       : [
           ...[...get(END), ...i32(-16), ...code('i32.and'), ...set(WHOLE)],
-          ...unless(isAt(WHOLE), repeatWhile(each, summed, next, before(WHOLE))),
-          ...unless(isAt(END), each, keepInside, summed),
+          ...ifBefore(WHOLE, repeatWhile(each, summed, next, isBefore(WHOLE))),
+          ...ifBefore(END, each, keepInside, summed),
         ]
 
   return {
