@@ -1,7 +1,7 @@
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { type Experiment, Interrupted } from '../../tools/experiments/experiment.js'
 import { Pool } from '../../tools/experiments/pool.js'
 import { runExperiment } from '../../tools/experiments/runner.js'
@@ -31,7 +31,9 @@ const squares = (n: number, computed: number[], afterEach: (i: number) => void =
   },
 })
 
-const folder = () => mkdtempSync(join(tmpdir(), 'onnx-ire-experiment-'))
+const all = mkdtempSync(join(tmpdir(), 'onnx-ire-experiment-'))
+afterAll(() => rmSync(all, { recursive: true, force: true }))
+const folder = () => mkdtempSync(join(all, 'out-'))
 const read = (out: string, file: string) => readFileSync(join(out, file), 'utf8')
 
 describe('runExperiment', () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import sharp from 'sharp'
-import { afterAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { constant, input } from '../../src/ir/leaf.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { readCsv } from '../../src/node/data/csv.js'
@@ -16,7 +16,10 @@ import { op } from '../../src/op/op.js'
 import { describeInBrowser } from './browser.js'
 import type { Plains } from './pages/tensors.js'
 
-const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-web-files-'))
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'onnx-ire-web-files-'))
+})
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 describeInBrowser('files in Chromium', (browser) => {
