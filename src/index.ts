@@ -141,9 +141,9 @@ export { type SgdOptions, sgd } from './optim/sgd.js'
 export type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from './runtime/device.js'
 export type { CompileHints, Helpers, Program, Provider, Runtime } from './runtime/runtime.js'
 export {
+  type FindLearningRateOptions,
   findLearningRate,
   type LearningRatePoint,
-  type LearningRateRange,
   type LearningRateTest,
 } from './sweep/find-learning-rate.js'
 export type { SampledRange, SweepAxes, SweepAxis, SweepValues } from './sweep/search.js'

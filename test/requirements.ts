@@ -108,7 +108,7 @@ export const requirements = {
 
 interface Requirement {
   readonly title: string
-  /** How to get it. */
+  /** Instructions to install it. */
   readonly install: string
   /** Returns why the machine lacks it; undefined if the machine has it. */
   readonly missing: () => string | undefined | Promise<string | undefined>
@@ -120,7 +120,7 @@ export type RequirementName = keyof typeof requirements
 export interface Needs {
   readonly skip: boolean
   readonly meta: { readonly missing?: { readonly requirement: RequirementName; readonly why: string } }
-  /** Why the machine lacks the requirement. */
+  /** The reason why the machine lacks the requirement. */
   readonly why: string | undefined
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BrowserContext, chromium } from 'playwright-core'
 
-/** Debian's Chromium, which brings a GPU made of software; CHROMIUM names another one. */
+/** Debian's Chromium, which includes a software GPU; CHROMIUM names another one. */
 export const chromiumPath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
 
 export const flags = [

@@ -12,7 +12,6 @@ import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import {
-  type ChatDataOptions,
   type ChatDataReport,
   checkVocabulary,
   cutExample,
@@ -27,8 +26,15 @@ import type { LanguageModel } from './language-model.js'
 import { findPairs, referenceName } from './preference-loss.js'
 import { pairPrefix, trainingModel } from './training-model.js'
 
-/** Options of `preferenceData`. */
-export type PreferenceDataOptions = Pick<ChatDataOptions, 'length' | 'batchSize' | 'seed'>
+/** Options of `preferenceData`, as those of `chatData`. */
+export interface PreferenceDataOptions {
+  /** Largest number of tokens of a prompt with an answer; longer ones are cut at their end, and counted. Default 1024. */
+  readonly length?: number | undefined
+  /** Pairs per batch, as the trainer's: pairs of similar length are put into one batch. Default 8. */
+  readonly batchSize?: number | undefined
+  /** Seed of the order. Default 0. */
+  readonly seed?: number | undefined
+}
 
 /** Two answers to a prompt, each with the prompt before it. */
 export interface AnswerPair {

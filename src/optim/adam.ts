@@ -13,7 +13,7 @@ export interface AdamOptions {
   readonly betas?: readonly [number, number]
   /** Added to the root of the second moment; default 1e-8. */
   readonly eps?: number
-  /** `adam`: L2, added to the gradient, default 0. `adamw`: decoupled, times lr, default 0.01. */
+  /** L2, added to the gradient (`adam`), or decoupled, times lr (`adamw`). Default: 0 for `adam`, 0.01 for `adamw`. */
   readonly weightDecay?: number
   /** Divide by the largest second moment so far (Reddi et al. 2018, arXiv 1904.09237); default false. */
   readonly amsgrad?: boolean

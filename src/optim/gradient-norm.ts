@@ -20,10 +20,10 @@ type Parts = Readonly<Record<(typeof partNames)[number] | 'rest', FloatArray>>
 
 const partNames = ['first', 'second', 'third', 'fourth'] as const
 
-/** ||g||^2 of each part: a core reads four places of the memory at once faster than one. */
+/** ||g||^2 of each part: a core reads from four places in memory at once faster than from one. */
 const partsFormula = formula({}, Object.fromEntries(partNames.map((part) => [part, array(part)])))
 
-/** Parts by gradient: `ParallelEvaluation` knows arrays that it has seen. */
+/** Parts by gradient: `ParallelEvaluation` recognizes the arrays of earlier calls. */
 const knownParts = new WeakMap<FloatArray, Parts>()
 
 function partsOf(g: FloatArray): Parts {

@@ -4,6 +4,7 @@ import { array, type Expr, formula, scalar } from './expr/expr.js'
 import { movingSquare } from './moving-average.js'
 import { type OptionSpecs, readOptions } from './option-specs.js'
 
+/** Options of the average that `scheduleFreeAdamw` and `scheduleFreeSgd` evaluate. */
 interface AveragingOptions {
   /** Updates over which the learning rate grows linearly from 0; default 0. */
   readonly warmup?: number

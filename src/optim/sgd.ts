@@ -7,11 +7,11 @@ import { type OptionSpecs, readOptions } from './option-specs.js'
 export interface SgdOptions {
   /** Learning rate; default 1e-3. */
   readonly lr?: number
-  /** Default 0. */
+  /** Decay of the momentum buffer. Default 0. */
   readonly momentum?: number
   /** The momentum buffer takes (1 - dampening) g, except on the first step, where it takes g; default 0. */
   readonly dampening?: number
-  /** Default false; needs momentum > 0 and dampening 0. */
+  /** Nesterov momentum, which needs momentum > 0 and dampening 0. Default false. */
   readonly nesterov?: boolean
   /** L2: weightDecay * theta is added to the gradient; default 0. */
   readonly weightDecay?: number

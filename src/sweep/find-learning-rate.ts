@@ -8,7 +8,7 @@ import { checkArguments, checkNumber, type Range } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** Options of `findLearningRate` in addition to those of `Trainer.create`. */
-export interface LearningRateRange {
+export interface FindLearningRateOptions {
   /** Learning rate of the first step. Default 1e-7. */
   readonly from?: number
   /** Learning rate of the last step. Default 10. */
@@ -64,7 +64,7 @@ const positive: Range = { min: Number.MIN_VALUE, max: Number.MAX_VALUE }
 export async function findLearningRate(
   model: Model,
   data: DatasetOrStream,
-  options: TrainerOptions & LearningRateRange,
+  options: TrainerOptions & FindLearningRateOptions,
 ): Promise<LearningRateTest> {
   checkArguments('findLearningRate(model, data, { loss, optimizer, runtime })', { data, options })
   const { from = 1e-7, to = 10, steps = 100, onStep, signal, ...given } = options

@@ -44,7 +44,7 @@ const oracleOptions = ({ base, sam, ire }: OptimizerSpec): OracleOptions => {
   }
 }
 
-/** How a test reads and feeds a backend. */
+/** Functions by which a test reads and feeds a backend. */
 export interface Access<T extends TensorMap> {
   readonly create: (optimizer: Optimizer) => TrainingBackend<T>
   readonly read: (tensors: T) => Promise<ReturnType<typeof split>>

@@ -119,4 +119,4 @@ const oneLine = (text: string): string =>
     .replace(/ @[\s\S]*$/, '')
     .trim()
 
-const firstSentence = (text: string): string => /^.*?\.(?= |$)/.exec(text)?.[0] ?? text
+const firstSentence = (text: string): string => /^.*?(?<!\bal)\.(?= |$)/.exec(text)?.[0] ?? text

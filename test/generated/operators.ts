@@ -48,7 +48,7 @@ function row(name: string): string {
 const head = `| Operator | Since | Upgraded at | Gradient | Checked | CPU | wasm | WebGPU | Shaders |
 |---|---|---|---|---|---|---|---|---|`
 
-/** Why WebGPU leaves operators to the CPU. */
+/** Reasons for which WebGPU leaves operators to the CPU. */
 const reasons: readonly (readonly [reason: string, operators: readonly string[]])[] = [
   ['they are about text', ['RegexFullMatch', 'StringConcat', 'StringNormalizer', 'StringSplit']],
   [

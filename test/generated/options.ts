@@ -41,7 +41,6 @@ export function optionsDocument(): string {
 
 /** Options that functions declare in their own signature. */
 const singleOptions = [
-  ['`split`', '`validation`, `seed`', 'required'],
   ['`oversample`', '`seed`', '0'],
   ['`withSampleWeights`', '`name`', "`'weight'`"],
   ['`fromExamples`', '`padding`', ''],

@@ -96,7 +96,7 @@ async function difference(operator: Operator, { name, attributes = {}, with: pre
   return Math.max(...distances) / Math.max(1e-3, ...theirs.flat().map(Math.abs))
 }
 
-/** How many parameters each activation takes. */
+/** Number of parameters of each activation. */
 const activations = {
   Relu: 0,
   Tanh: 0,

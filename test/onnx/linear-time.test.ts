@@ -14,7 +14,7 @@ import { findTrainable } from '../../src/train/model/trainable.js'
 import { thrownMessage } from '../thrown.js'
 import { info, ints, node, text } from './build.js'
 
-/** Seconds of processor time, which another process does not change. */
+/** Seconds of CPU time, which another process does not change. */
 function secondsOf(action: () => unknown): number {
   const { user } = process.cpuUsage()
   action()

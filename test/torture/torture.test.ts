@@ -85,7 +85,7 @@ describe('worker processes', () => {
   afterAll(() => worker.end())
 
   it.each([
-    [1, { cpu: 0.5, memory: 500, wall: 60 }, /^over 0.5 s of processor time, models, stage misbehave$/],
+    [1, { cpu: 0.5, memory: 500, wall: 60 }, /^over 0.5 s of CPU time, models, stage misbehave$/],
     [2, { cpu: 30, memory: 500, wall: 60 }, /^the process ended with SIGABRT, models, stage misbehave$/],
     [3, { cpu: 30, memory: 100, wall: 60 }, /^over 100 MiB of memory, models, stage misbehave$/],
     [4, { cpu: 30, memory: 500, wall: 1 }, /^no end after 1 s, models, stage misbehave$/],
@@ -116,7 +116,7 @@ it('a report > counts faults by cause and names the case that replays the first 
 
 it('a fault of a dependency > is reported with its reason and does not count', () => {
   const report = new Report()
-  const cause = 'over 5 s of processor time, data, stage read parquet SNAPPY'
+  const cause = 'over 5 s of CPU time, data, stage read parquet SNAPPY'
   report.add('data', 1, { title: 'a', ended: 'fault', faults: [{ cause, detail: '' }] })
   expect(report.hasFaults).toBe(false)
   expect(report.toText()).toContain('hyparquet')

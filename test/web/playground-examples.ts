@@ -124,7 +124,7 @@ export const countExamples = (page: Playground) =>
     return contents.reduce((sum, { id, data }) => (ids.has(id) ? sum + data.examples.length : sum), 0)
   })
 
-/** What `countStored` returns if every run has a checkpoint. */
+/** The result of `countStored` if every run has a checkpoint. */
 export const stored = (unfinished: number, finished: number) => ({
   unfinished,
   finished,

@@ -25,7 +25,7 @@ export type Peer = (typeof peers)[number]
 /** The environment of a peer that runs in Python; the others are npm packages. */
 const pythonPeers: Partial<Record<Peer, Environment>> = { torch: 'torch', compile: 'torch', jax: 'jax' }
 
-/** Where steps run. */
+/** Devices that steps run on. */
 export const devices = ['cpu', 'cuda', 'webgpu'] as const
 export type BenchDevice = (typeof devices)[number]
 

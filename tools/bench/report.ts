@@ -105,7 +105,7 @@ function summaryText(models: Report['models']): string {
       ? ''
       : `${ratio(result.toReference)}${disagrees(result) ? ' DIFFERS' : ''}; ${result.peakToReference?.toFixed(2) ?? ''}`
   return [
-    `### Time and peak memory, by those of ${reference}`,
+    `### Time and peak memory, relative to ${reference}`,
     '',
     `| | ${names.join(' | ')} | ${reference}, ms per step |`,
     `|---|${names.map(() => '---|').join('')}---|`,

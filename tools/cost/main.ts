@@ -66,7 +66,7 @@ writeFileSync(
   fileURLToPath(new URL('RESULTS.md', import.meta.url)),
   `# What building a training graph costs
 
-Written by \`npx tsx tools/cost/main.ts\`. Reading a model, differentiating it with respect to everything, and writing the gradient model: seconds of computing, garbage collection included, which depend on the machine and are to be read as a curve. Peak memory is that of the process above its start. Superfluous nodes compute what another node does, or what nothing uses.
+Written by \`npx tsx tools/cost/main.ts\`. Reading a model, differentiating it with respect to everything, and writing the gradient model: seconds of CPU time, garbage collection included, which depend on the machine and are to be read as a curve. Peak memory is that of the process above its start. Superfluous nodes compute what another node does, or what nothing uses.
 
 ${curve.join('\n')}
 

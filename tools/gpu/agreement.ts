@@ -9,7 +9,7 @@ import { cApi, node } from 'onnx-ire/node'
  * A process of its own, because a failing driver can end it.
  */
 
-/** How closely a device follows the CPU. */
+/** Differences between a training on a device and one on the CPU. */
 export interface Agreement {
   readonly model: string
   readonly steps: number

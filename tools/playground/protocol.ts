@@ -96,7 +96,7 @@ export interface TablePreview {
   readonly rows: readonly (readonly string[])[]
 }
 
-/** What a column contains, as far as its first rows show. */
+/** Kind of the values of a column, by its first rows. */
 export type ColumnKind = 'numbers' | 'texts' | 'incomplete numbers'
 
 /** A column of numbers and their range. */
@@ -111,7 +111,7 @@ interface ColumnSummary {
 export interface Settings {
   /** 'auto': the one whose steps take less time, see `chooseProvider`. */
   readonly provider: 'auto' | ProviderName
-  /** What is trained: the last layer, on the stored features of the frozen layers before it, or all layers. */
+  /** Trained layers: the last one, on the stored features of the frozen layers before it, or all layers. */
   readonly layers: 'head' | 'all'
   /** A new last layer, or that of the file. Missing in runs that were stored before there was a choice. */
   readonly head?: 'new' | 'kept'
@@ -192,7 +192,7 @@ export interface Calls {
   openProject(file: File): Promise<Reopened>
 }
 
-/** What a run can be taken away as. */
+/** Forms in which a run can be taken away, and their names. */
 export const takeAways = {
   web: 'JavaScript for a page',
   node: 'JavaScript for Node',
@@ -295,9 +295,9 @@ interface RuntimeEvent {
   readonly kind: 'runtime'
   readonly provider: ProviderName
   readonly description: string
-  /** Why it was chosen; null if a person chose it. */
+  /** The reason for its choice; null if a person chose it. */
   readonly reason: string | null
-  /** Why WebGPU does not run although it was requested. */
+  /** The reason why WebGPU does not run although it was requested. */
   readonly fallback: string | null
 }
 
@@ -329,7 +329,7 @@ interface EndedEvent {
   readonly kind: 'ended'
   /** Id of the run, if it has tuned models, which `exported` returns. */
   readonly run: string | null
-  /** Why the models are not stored in this browser; null if they are, or if there are none. */
+  /** The reason why the models are not stored in this browser; null if they are, or if there are none. */
   readonly reason: string | null
 }
 

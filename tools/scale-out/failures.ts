@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Hosts } from './hosts.js'
 import { type Launcher, launch } from './launch.js'
 
-/** What was done to a job of two processes, and how it ended. */
+/** A failure that was caused in a job of two processes, and the end of the job. */
 export interface Failure {
   readonly launcher: Launcher
   readonly event: string

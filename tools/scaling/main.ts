@@ -134,7 +134,7 @@ if (wanted('graph')) {
     [
       '## From a model to its training graph',
       '',
-      'Import of a deep perceptron in memory, its loss, and the gradients of all layers, in seconds of the processor; without encoding and without onnxruntime.',
+      'Import of a deep perceptron in memory, its loss, and the gradients of all layers, in seconds of CPU time; without encoding and without onnxruntime.',
       '',
       '| nodes | seconds | microseconds per node |',
       '|---|---|---|',

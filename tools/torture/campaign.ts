@@ -9,7 +9,7 @@ export interface Fault {
 
 /** The result of a case. */
 export interface Outcome {
-  /** How the case ended, for the counts of the report: 'accepted', or the code of a typed error. */
+  /** The end of the case, for the counts of the report: 'accepted', or the code of a typed error. */
   readonly ended: string
   readonly faults: readonly Fault[]
 }

@@ -1,7 +1,7 @@
 import type { Campaign } from './campaign.js'
 
 /**
- * Limits of a model. A Sum of 300,000 operands, whose gradient graph has as many nodes, takes 3.5 s of processor time on
+ * Limits of a model. A Sum of 300,000 operands, whose gradient graph has as many nodes, takes 3.5 s of CPU time on
  * a fast machine and 8 to 15 s on slow ones, in proportion to the number of nodes; a walk in proportion to its square
  * would take minutes. Its memory, 2 KiB per node, is 600 MiB.
  */

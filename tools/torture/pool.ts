@@ -159,7 +159,7 @@ class Watched {
     if (now && this.#before) {
       const cpu = now.cpu - this.#before.cpu
       if (cpu > this.#limits.cpu)
-        return { cause: `over ${this.#limits.cpu} s of processor time`, detail: `${cpu.toFixed(1)} s`, late: true }
+        return { cause: `over ${this.#limits.cpu} s of CPU time`, detail: `${cpu.toFixed(1)} s`, late: true }
       const memory = (now.memory - this.#before.memory) / 2 ** 20
       if (memory > this.#limits.memory)
         return { cause: `over ${this.#limits.memory} MiB of memory`, detail: `${memory.toFixed(0)} MiB`, late: false }

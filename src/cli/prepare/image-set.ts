@@ -32,7 +32,7 @@ export interface ImageReport extends Report {
   readonly std: readonly number[]
 }
 
-/** Largest number of pixels in an IDX file, which is read into memory as a whole. */
+/** Largest number of bytes in an IDX file, which is read into memory as a whole. */
 const maxBytes = 2 ** 31 - 1024
 
 /** Throws `invalid-data` if an IDX file cannot hold so many images. */

@@ -18,7 +18,7 @@ interface Names {
 }
 
 /**
- * What the runs of a session read and write: an `OrtIoBinding`. Host tensors in shared memory stay bound until others
+ * Inputs and outputs of the runs of a session: an `OrtIoBinding`. Host tensors in shared memory stay bound until others
  * take their place: they are a trainer's parameters and gradients, the same at every step, and to bind hundreds of them
  * takes milliseconds.
  */

@@ -5,7 +5,7 @@ import { SELECTION, STAGES, STATE } from './step-state.js'
 export const PART_BYTES = 20
 
 /**
- * Elements of a part, which one workgroup sums, and invocations of a workgroup. On a GPU of software, invocations that
+ * Elements of a part, which one workgroup sums, and invocations of a workgroup. On a software GPU, invocations that
  * wait for each other at barriers take far longer than the sums.
  */
 export const summingOn = ({ adapterInfo }: GPUDevice) =>

@@ -16,7 +16,7 @@ type Program = GradientProgram<DeviceTensors>
 /** Programs of one graph that are kept: usually of whole batches, and of the last one of an epoch. */
 const KEPT = 3
 
-/** The work of an invocation on a GPU of software, which has few threads, and whose registers are memory. */
+/** The work of an invocation on a software GPU, which has few threads, and whose registers are memory. */
 const softwareDivision: Division = { tile: 16, invocations: 128 }
 
 /** Programs that are compiled for one graph before onnxruntime, whose kernels take any length, runs the others. */
@@ -36,7 +36,7 @@ export class ShaderGraph implements Program {
   #compiled = 0
   #otherwise: Promise<Program> | undefined
 
-  /** @param useOnnxRuntime compiles the graph for onnxruntime, for a reason to tell */
+  /** @param useOnnxRuntime compiles the graph for onnxruntime; `reason` is for `description` */
   constructor(
     context: WebGpuContext,
     kernels: KernelCache,

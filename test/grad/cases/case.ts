@@ -24,16 +24,16 @@ export interface Case {
   readonly build: (...x: readonly Value[]) => Value | readonly Value[]
   /** Function whose derivative the gradient is, for an operator that rounds. */
   readonly unrounded?: (...x: readonly Value[]) => Value
-  /** Why it is checked in float32: the operator without a float64 kernel in onnxruntime's CPU provider. */
+  /** The reason for checking it in float32: the operator without a float64 kernel in onnxruntime's CPU provider. */
   readonly float32?: string
   /**
    * The function is linear along any line (in all differentiated operands together): float32 differences are exact for
    * any step.
    */
   readonly linear?: boolean
-  /** Why not with every length symbolic: what has to be known. */
+  /** The reason for not checking it with every length symbolic: the lengths that have to be known. */
   readonly staticOnly?: string
-  /** Why its gradient is not differentiated again. */
+  /** The reason for not differentiating its gradient again. */
   readonly firstOrderOnly?: string
 }
 

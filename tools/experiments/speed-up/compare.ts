@@ -45,7 +45,7 @@ export interface Comparison {
   readonly tuned: Trio
   /** All three at the learning rate of the paper; kappa is tuned. */
   readonly untuned?: Trio
-  /** Where the text is repeated: tuned AdamW in N / 2 steps, which overfits less. */
+  /** Tuned AdamW in N / 2 steps, which overfits less, if the text is repeated. */
   readonly half?: Row
   /** Speed-up of tuned AdamW over AdamW at the learning rate of the paper. */
   readonly byTuning?: Spread | null

@@ -153,7 +153,7 @@ ${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missi
   }
 }
 
-/** Where the text is repeated, AdamW in N / 2 steps. */
+/** AdamW in N / 2 steps, if the text is repeated. */
 function halves(measured: readonly Comparison[]): string {
   const found = measured.flatMap(({ point, tuned, half }) =>
     half

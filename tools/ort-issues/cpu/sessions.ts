@@ -227,7 +227,7 @@ export const sessionIssues: Reproducers = {
       const { bytes, feeds } = busy(256, 4)
       const given = toFeeds(ort, feeds)
       /**
-       * Milliseconds of processor time in the 20 ms after each of 10 runs, in which nothing is asked of the session.
+       * Milliseconds of CPU time in the 20 ms after each of 10 runs, in which nothing is asked of the session.
        */
       const idle = async (extra: object) => {
         const session = await ort.InferenceSession.create(bytes, { ...quiet, intraOpNumThreads: 2, ...extra })
@@ -244,7 +244,7 @@ export const sessionIssues: Reproducers = {
       }
       const calm = await idle({ extra: { session: { force_spinning_stop: '1' } } })
       const spinning = await idle({})
-      const detail = `processor time after 10 runs: ${spinning.toFixed(0)} ms, ${calm.toFixed(0)} ms with force_spinning_stop`
+      const detail = `CPU time after 10 runs: ${spinning.toFixed(0)} ms, ${calm.toFixed(0)} ms with force_spinning_stop`
       return { present: spinning > 2 * calm + 10, detail }
     },
   },

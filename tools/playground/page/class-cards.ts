@@ -4,7 +4,7 @@ import { byId, createElement } from './dom.js'
 import { runGuarded, showStatus } from './status.js'
 import { createThumbnail } from './thumbnail.js'
 
-/** How the cards take examples. */
+/** Source of the examples of the cards. */
 export type CardMode = 'camera' | 'draw' | 'photos'
 
 /** Milliseconds between two pictures while the button of a card is held. */

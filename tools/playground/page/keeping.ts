@@ -6,7 +6,7 @@ const { title } = document
 /** Stores the training run when the page is hidden, and makes the browser ask before leaving the page loses work. */
 export class Keeping {
   #isRunning = false
-  /** Why the tuned models are neither stored nor downloaded; null if nothing would be lost. */
+  /** The reason why the tuned models are neither stored nor downloaded; null if nothing would be lost. */
   #unkept: string | null = null
   /** Ids of the runs of this visit whose models are not among the downloads. */
   readonly #undownloaded = new Set<string>()

@@ -5,7 +5,7 @@ import { download } from './download.js'
 import { runGuarded, showStatus } from './status.js'
 
 const names = Object.keys(contenders) as ContenderName[]
-/** What is shown as text. */
+/** Forms of a run that are shown as text. */
 const texts = (Object.keys(takeAways) as TakeAway[]).filter((what) => what !== 'project' && what !== 'demo')
 
 /** Things to take away from a run beside its models: code, its project, a picture of its curves. */

@@ -166,7 +166,7 @@ export class TryPanel {
     )
   }
 
-  /** What the models look at; null if there is nothing. */
+  /** The image or the row that the models predict; null if there is none. */
   get #input(): ImageData | readonly number[] | null {
     if (this.#form?.kind === 'table') {
       const fields = document.querySelectorAll<HTMLInputElement>('#try-row input')

@@ -15,7 +15,7 @@ const interval = 3000
 /** Largest share of the time that checkpoints take. */
 const share = 0.2
 
-/** What a training run gives to be kept. */
+/** A training run whose checkpoints are written from time to time. */
 export interface Keepable {
   /** Number of steps so far. */
   readonly steps: number

@@ -185,7 +185,7 @@ export class Session implements Calls {
       if (event.kind === 'round' || event.kind === 'step') this.#history.add(event)
       this.#tell(event)
     }
-    /** Why the run is not stored. */
+    /** The reason why the run is not stored. */
     let unkept: string | null = null
     try {
       own = await this.#lockOwn(resume)

@@ -8,7 +8,7 @@ import { LoadedShaders } from '../../../../src/web/webgpu-backend/loaded-shaders
 import { feedsOf, loweredForms, specOf, testedForms, withKnownLengths } from '../../../lowering/lowered-forms.js'
 import { distance, outputsOf } from '../../../lowering/outputs.js'
 
-/** How forms of operators compare with WebAssembly. */
+/** Comparison of forms of operators with WebAssembly. */
 export interface Comparison {
   /** Number of forms that were computed. */
   readonly compared: number
