@@ -16,6 +16,8 @@ import { checkArguments, checkNames, checkNumber, positiveCount } from '../util/
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
+import { fixedBatchSize } from './micro-batches.js'
+import { runPadded } from './predict.js'
 import { prepareBatch } from './prepare-batch.js'
 
 /** Options of `addTeacher`. */
@@ -28,7 +30,10 @@ export interface TeacherOptions {
   readonly logits?: string | undefined
   /** Axis of the classes, as in `crossEntropy`. */
   readonly axis?: number | undefined
-  /** Number of examples per run of the teacher, for a data set; a stream is read one example at a time. Default 32. */
+  /**
+   * Number of examples per run of the teacher, for a data set; a stream is read one example at a time. Default 32.
+   * Ignored if the teacher's file fixes the number.
+   */
   readonly batchSize?: number | undefined
 }
 
@@ -70,7 +75,7 @@ export async function addTeacher(
   try {
     if ('batch' in data) {
       const stored: StoredLogits[] = []
-      for await (const { tensors, size } of batches(data, { batchSize }))
+      for await (const { tensors, size } of batches(data, { batchSize: run.fixedSize ?? batchSize }))
         stored.push(...(await run.logits(tensors, size)))
       return {
         length: data.length,
@@ -122,12 +127,14 @@ async function compileTeacher(teacher: Model, { runtime, classes = 32, logits, a
     ['logits', best],
     ['classes', indices],
   ])
+  const fixedSize = fixedBatchSize(inputs)
   const program = await compileGraph(runtime, { name: 'teacher', inputs, outputs })
   return {
+    fixedSize,
     release: () => program.release(),
     async logits(tensors: Tensors, size: number): Promise<StoredLogits[]> {
       const feeds = prepareBatch(tensors, inputs, undefined)
-      const found = await program.run(feeds)
+      const found = await runPadded(program, feeds, size, fixedSize ?? size)
       const { dims } = found['logits']!
       const like = scores.axis > 1 ? Object.keys(feeds).find((name) => feeds[name]!.dims[1] === dims[1]) : undefined
       const row = (name: string, i: number): Tensor => {

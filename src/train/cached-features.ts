@@ -20,7 +20,9 @@ import { Random, type RandomState } from '../util/random.js'
 import { checksumGraph } from './checkpoint/checksums.js'
 import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
 import { divideGraph } from './graphs/divide-graph.js'
+import { fixedBatchSize } from './micro-batches.js'
 import { prepareForTraining } from './model/prepare-model.js'
+import { runPadded } from './predict.js'
 import { prepareBatch } from './prepare-batch.js'
 import type { Programs } from './programs.js'
 
@@ -137,6 +139,8 @@ export class FeatureCache {
   /** Graphs of the whole model, whose inputs the data have. */
   readonly #graphs: TrainingGraphs
   readonly #batchSize: number
+  /** The number of examples that the model's file fixes. */
+  readonly #fixedSize: number | undefined
   readonly #store: FeatureStore | undefined
   /** Features by their data. Those with files belong to this cache alone, which removes the files. */
   readonly #known: WeakMap<Dataset, Set<ComputedFeatures>>
@@ -146,13 +150,14 @@ export class FeatureCache {
   readonly #files: FeatureFile[] = []
 
   /**
-   * @param batchSize number of examples per run of the frozen part
+   * @param batchSize number of examples per run of the frozen part, unless the model's file fixes it
    * @param store files for features beyond the memory that they may take. Default: all are in memory
    */
   constructor(runtime: Runtime, graphs: TrainingGraphs, batchSize: number, store?: FeatureStore) {
     this.#runtime = runtime
     this.#graphs = graphs
-    this.#batchSize = batchSize
+    this.#fixedSize = fixedBatchSize(graphs.data)
+    this.#batchSize = this.#fixedSize ?? batchSize
     this.#store = store
     this.#known = store ? new WeakMap() : sharedFeatures
   }
@@ -240,7 +245,7 @@ export class FeatureCache {
       for await (const { tensors, size, number } of batches(data, { batchSize: this.#batchSize })) {
         const batch = prepareBatch(tensors, this.#graphs.data, this.#graphs.loss.labels)
         const feeds = Object.fromEntries([...inputs.keys()].map((name) => [name, batch[name]!]))
-        const all = { ...batch, ...(await program.run(feeds)) }
+        const all = { ...batch, ...(await runPadded(program, feeds, size, this.#fixedSize ?? size)) }
         await table.add(Object.fromEntries(names.map((name) => [name, all[name]!])), number * this.#batchSize, size)
         await onBatch?.({ done: number * this.#batchSize + size, total: data.length })
       }

@@ -65,7 +65,8 @@ export async function* predict(
   }
 }
 
-async function runPadded(program: Program, batch: Tensors, size: number, fixedSize: number): Promise<Tensors> {
+/** Runs a program on `size` examples, padded with copies of the last one to the number that its file fixes. */
+export async function runPadded(program: Program, batch: Tensors, size: number, fixedSize: number): Promise<Tensors> {
   if (size === fixedSize) return program.run(batch)
   const padded = Object.entries(batch).map(([name, tensor]) => [name, resizeRows(tensor, size, fixedSize)])
   const outputs = await program.run(Object.fromEntries(padded))

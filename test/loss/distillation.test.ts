@@ -13,6 +13,8 @@ import {
   kl,
   labelColumn,
   type Model,
+  predict,
+  stream,
   Trainer,
   type TrainingOptions,
 } from '../../src/index.js'
@@ -233,8 +235,8 @@ describe('distillation > teachers', () => {
 describe('addTeacher', () => {
   const examples = 40
   const pixels = normal([examples, width], 'float32')
-  const model = (hidden: number): Model => {
-    const x = input('x', 'float32', ['N', width])
+  const model = (hidden: number, length: number | string = 'N'): Model => {
+    const x = input('x', 'float32', [length, width])
     const [v, w] = [
       parameter('V', normal([width, hidden], 'float32')),
       parameter('W', normal([hidden, classes], 'float32')),
@@ -270,6 +272,31 @@ describe('addTeacher', () => {
     expect(offline.before.loss).toBeCloseTo(online.before.loss, 5)
     expect(offline.after.loss).toBeCloseTo(online.after.loss, 3)
   })
+
+  it.each([3, 16])(
+    'a teacher whose file fixes %i examples > its logits, of a data set and of a stream',
+    async (fixed) => {
+      const teacher = model(8, fixed)
+      const expected: number[] = []
+      for await (const { outputs } of predict(teacher, data, { runtime })) {
+        const z = numbersOf(outputs['y']!)
+        for (let i = 0; i < z.length; i += classes) expected.push(Math.max(...z.slice(i, i + classes)))
+      }
+      const rows = stream(
+        Array.from({ length: examples }, (_, i) => ({
+          x: (pixels.data as Float32Array).slice(i * width, (i + 1) * width),
+        })),
+      )
+      for (const of of [data, rows]) {
+        const found: number[] = []
+        for await (const { tensors } of batches(await addTeacher(of, teacher, { runtime, classes: 1 }), {
+          batchSize: 7,
+        }))
+          found.push(...numbersOf(tensors['teacher_logits']!))
+        expect(found).toEqual(expected)
+      }
+    },
+  )
 
   it('a checkpoint > restored by a trainer of the same loss, refused by one of another teacher', async () => {
     const create = (options: DistillationOptions) =>

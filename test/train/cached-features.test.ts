@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { convnet } from '../../models/convnet.js'
-import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
+import { Random } from '../../src/data/index.js'
+import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   augment,
@@ -18,7 +19,7 @@ import {
 } from '../../src/index.js'
 import { topological } from '../../src/ir/topology.js'
 import { featureFiles } from '../../src/node/index.js'
-import { clusters, flat, modelFrom, smallConvnet } from './problem.js'
+import { clusters, flat, modelFrom, normal, smallConvnet } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
 const { create: createTrainer } = startTrainers()
@@ -78,6 +79,30 @@ describe('features: cached', () => {
     const evaluated = await cached.evaluate(validation)
     expect(Math.abs(evaluated.loss - (await whole.evaluate(validation)).loss)).toBeLessThan(1e-6)
     expect(cached.export().proto.graph!.node.length).toBe(whole.export().proto.graph!.node.length)
+  })
+
+  it('trains a model whose file fixes the number of examples as one whose file does not', async () => {
+    const points = clusters(16, [6])
+    const random = new Random(4)
+    const [v, w] = [normal(random, [6, 5]), normal(random, [5, 3])]
+    const fixed = (examples: number | string) => {
+      const x = input('x', 'float32', [examples, 6])
+      const logits = op.MatMul(op.Tanh(op.MatMul(x, parameter('v', v))), parameter('w', w))
+      return modelOf({ name: 'fixed', inputs: new Map([['x', x]]), outputs: new Map([['logits', logits]]) })
+    }
+    for (const batchSize of [4, 8]) {
+      const [free, cached] = [
+        await createTrainer({ ...head, batchSize }, fixed('N')),
+        await createTrainer({ ...head, batchSize, features: 'cached' }, fixed(4)),
+      ]
+      const fit = { totalEpochs: 3, validation: points }
+      const [expected, given] = [await train(free, points, fit), await train(cached, points, fit)]
+      for (const [i, { loss, validation }] of expected.entries()) {
+        expect(given[i]!.loss).toBeCloseTo(loss, 6)
+        expect(given[i]!.validation!.loss).toBeCloseTo(validation!.loss, 6)
+      }
+      expect(await cached.evaluate(points)).toMatchObject({ count: 16 })
+    }
   })
 
   it('stores features in files beyond the memory that they may take, and removes them', async () => {
