@@ -1,9 +1,8 @@
-import { dtypes } from '../ir/dtype.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber, invalidOption, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { castTo, type DecisionComparison, decide, histogram, isDecision } from './decisions.js'
+import { castTo, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
 import type { Metric } from './metric.js'
 import { confusion } from './precision-recall.js'
 
@@ -27,8 +26,9 @@ export function ece({ bins = 15 }: EceOptions = {}): Metric {
       if (!isDecision(comparison)) return null
       const { predicted, actual, counted } = decide(comparison)
       const confidence = confidenceOf(comparison)
-      const bin = op.Cast(op.Clip(op.Floor(op.Mul(confidence, bins)), 0, bins - 1), { to: dtypes.int64.onnx })
-      const total = (x: Value) => histogram(bin, op.Mul(x, counted), bins)
+      const bin = toBin(op.Mul(confidence, bins), bins)
+      // A confidence that is not a number makes its sum so, unless its label is ignored.
+      const total = (x: Value) => histogram(bin, comparison.mask ? op.Where(comparison.mask, x, 0) : x, bins)
       return {
         sums: new Map([
           ['count', histogram(bin, counted, bins)],

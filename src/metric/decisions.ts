@@ -47,6 +47,10 @@ export const predictedClass = ({ logits, axis, results }: Extract<Comparison, { 
 /** Casts to the type of `like`, which is not computed for it. */
 export const castTo = (like: Value, x: Value): Value => op.Cast(x, { to: dtypes[like.dtype].onnx })
 
+/** Numbers of intervals, int64: the whole part of `x` within 0 .. bins - 1. 0 for NaN, whose cast indexes nothing. */
+export const toBin = (x: Value, bins: number): Value =>
+  op.Cast(op.Clip(op.Floor(op.Where(op.IsNaN(x), 0, x)), 0, bins - 1), { to: dtypes.int64.onnx })
+
 /** Counts how often each of the numbers 0 .. bins - 1 occurs among the decisions that count: [bins]. */
 export function histogram(numbers: Value, counted: Value, bins: number): Value {
   const zeros = op.Expand(scalar(counted.dtype, 0), [bins])

@@ -1,10 +1,9 @@
-import { dtypes } from '../ir/dtype.js'
 import { constant, tensorFrom } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { classCount, type DecisionComparison, decide, histogram, isDecision } from './decisions.js'
+import { classCount, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /** Options of `rocAuc` and `averagePrecision`. */
@@ -74,7 +73,9 @@ function rankingMetric(
           `metrics: ${name} sorts the scores of ${columns} classes into ${bins} intervals each, more than ${maxCounters} together: set option 'bins' to ${Math.floor(maxCounters / columns)} or less`,
         )
       const place = op.Add(binOf(scores, bins), numbers(columns, bins))
-      const count = (weights: Value) => histogram(place, weights, columns * bins)
+      // A score that is not a number makes the count so, and with it the metric.
+      const unknown = op.And(op.IsNaN(scores), op.Greater(counted, 0))
+      const count = (weights: Value) => histogram(place, op.Where(unknown, Number.NaN, weights), columns * bins)
       return {
         sums: new Map([
           ['positives', count(op.Mul(counted, isTrue))],
@@ -84,7 +85,9 @@ function rankingMetric(
           const values: number[] = []
           for (let c = 0; c < columns; c++) {
             const [yes, no] = [positives!, negatives!].map((x) => x.subarray(c * bins, (c + 1) * bins))
-            if (sum(yes!) > 0 && sum(no!) > 0) values.push(measure(yes!, no!))
+            const [yesCount, noCount] = [sum(yes!), sum(no!)]
+            if (Number.isNaN(yesCount + noCount)) values.push(Number.NaN)
+            else if (yesCount > 0 && noCount > 0) values.push(measure(yes!, no!))
           }
           return { [name]: values.reduce((a, b) => a + b, 0) / values.length }
         },
@@ -103,7 +106,7 @@ interface RankedColumns {
 
 function rankColumns(comparison: DecisionComparison, metric: string): RankedColumns {
   const { logits } = comparison
-  const { actual, counted } = decide(comparison)
+  const { predicted, actual, counted } = decide(comparison)
   const { shape } = logits
   if (comparison.kind === 'binary') {
     const last = shape?.at(-1)
@@ -123,13 +126,11 @@ function rankColumns(comparison: DecisionComparison, metric: string): RankedColu
   const classesLast = Array.from({ length: rank }, (_, i) => i).filter((axis) => axis !== comparison.axis)
   const toRows = (x: Value) => op.Reshape(op.Transpose(x, { perm: [...classesLast, comparison.axis] }), [-1, classes])
   const z = toRows(logits)
-  const logP = op.LogSoftmax(z, { axis: 1 })
-  // log p - log (1 - p); the difference of two logits for two classes.
+  const column = (x: Value) => op.Reshape(x, [-1, 1])
   const odds =
     classes === 2
-      ? op.Sub(op.Mul(z, 2), op.ReduceSum(z, [1]))
-      : op.Sub(logP, op.Log(op.Max([op.Sub(1, op.Exp(logP)), 1e-7])))
-  const column = (x: Value) => op.Reshape(x, [-1, 1])
+      ? op.Sub(z, op.Gather(z, int64([1, 0]), { axis: 1 }))
+      : logOdds(z, op.Equal(column(predicted), numbers(classes)))
   return {
     scores: odds,
     isTrue: op.CastLike(op.Equal(column(actual), numbers(classes)), counted),
@@ -138,24 +139,37 @@ function rankColumns(comparison: DecisionComparison, metric: string): RankedColu
   }
 }
 
+/** Logit of a class that is left out: its exponential is 0 beside those of others. */
+const leftOut = -1e30
+
+/**
+ * Log-odds of classes, log p - log (1 - p): the logit minus the log of the sum of e^z over the other classes. For the
+ * class of the highest logit 1 - p may be too small for the type, so this sum is computed; for others p is at most 1/2.
+ * @param z logits [rows, classes]
+ * @param isFirst whether a class is that of the highest logit of its row
+ */
+function logOdds(z: Value, isFirst: Value): Value {
+  const others = op.Where(isFirst, leftOut, z)
+  // Finite also if all other logits are minus infinity.
+  const second = op.Max([op.ReduceMax(others, [1]), leftOut])
+  const rest = op.Add(second, op.Log(op.ReduceSum(op.Exp(op.Sub(others, second)), [1])))
+  const logP = op.LogSoftmax(z, { axis: 1 })
+  return op.Where(isFirst, op.Sub(z, rest), op.Sub(logP, op.Log(op.Sub(1, op.Exp(logP)))))
+}
+
+const int64 = (values: readonly number[]): Value => constant(tensorFrom('int64', [values.length], values))
+
 /** The integers 0, step, 2 step, ... */
-const numbers = (n: number, step = 1): Value =>
-  constant(
-    tensorFrom(
-      'int64',
-      [n],
-      Array.from({ length: n }, (_, i) => i * step),
-    ),
-  )
+const numbers = (n: number, step = 1): Value => int64(Array.from({ length: n }, (_, i) => i * step))
 
 /**
  * Interval of a score, 0 .. bins - 1: equally long intervals of asinh(1000 z), which is linear around 0 and logarithmic
- * beyond, up to |z| = 10,000.
+ * beyond, up to |z| = 10,000. 0 if the score is not a number.
  */
 function binOf(z: Value, bins: number): Value {
   const x = op.Mul(op.Abs(z), 1000)
   const size = op.Log(op.Add(x, op.Sqrt(op.Add(op.Mul(x, x), 1))))
   const end = Math.asinh(1e7)
   const share = op.Mul(op.Add(op.Mul(op.Sign(z), size), end), bins / (2 * end))
-  return op.Cast(op.Clip(op.Floor(share), 0, bins - 1), { to: dtypes.int64.onnx })
+  return toBin(share, bins)
 }

@@ -117,6 +117,90 @@ describe('metrics of rankings equal plain arithmetic', () => {
     expect(result['rocAuc']).toBeCloseTo(mean(each(plainAuc)), 3)
     expect(result['averagePrecision']).toBeCloseTo(mean(each(plainPrecision)), 3)
   })
+
+  /** z_c - log of the sum of e^z over the other classes. */
+  const logOdds = (z: readonly number[], c: number) => {
+    const others = z.filter((_, i) => i !== c)
+    const most = Math.max(...others)
+    return most === -Infinity
+      ? z[c]! - most
+      : z[c]! - most - Math.log(others.reduce((sum, v) => sum + Math.exp(v - most), 0))
+  }
+
+  /** Measures classes of given logits, and computes the same in plain arithmetic. */
+  async function ranked(scores: readonly (readonly number[])[], labels: readonly number[], bins = 65536) {
+    const classes = scores[0]!.length
+    const batch = { y: float([labels.length, classes], scores.flat()), labels: int([labels.length], labels) }
+    const metrics = [rocAuc({ bins }), averagePrecision({ bins })]
+    const result = await measured(runtime, crossEntropy(), metrics, ['N', classes], [batch])
+    const columns = Array.from({ length: classes }, (_, c) => c).filter((c) => labels.includes(c))
+    const each = (of: typeof plainAuc) =>
+      mean(
+        columns.map((c) =>
+          of(
+            scores.map((z) => logOdds(z, c)),
+            labels.map((label) => label === c),
+          ),
+        ),
+      )
+    return { result, rocAuc: each(plainAuc), averagePrecision: each(plainPrecision) }
+  }
+
+  it.each([2, 3, 5])('%d classes of a confident model, whose probabilities round to 1', async (classes) => {
+    const n = 150
+    for (const gap of [5, 17, 25, 300]) {
+      const labels = integers(n, classes)
+      // The more confident, the more often right.
+      const scores = labels.map((label, i) => {
+        const z = normals(classes)
+        const top = 3 * Math.abs(normals(1)[0]!) + i / 20 > 5 ? label : integers(1, classes)[0]!
+        z[top] = gap * (1 + i / 150)
+        return z.map(Math.fround)
+      })
+      const { result, ...expected } = await ranked(scores, labels)
+      expect(Math.abs((result['rocAuc'] as number) - expected.rocAuc)).toBeLessThan(1e-3)
+      expect(Math.abs((result['averagePrecision'] as number) - expected.averagePrecision)).toBeLessThan(1e-3)
+    }
+  })
+
+  it.each([2, 3])('%d classes with a logit of minus infinity', async (classes) => {
+    const labels = [0, 0, 1, 0, 1, 1]
+    const certain = [...normals(1), ...Array.from({ length: classes - 1 }, () => -Infinity)].map(Math.fround)
+    const scores = [certain, certain, [...certain].reverse(), ...[0, 1, 2].map(() => normals(classes))]
+    const { result, ...expected } = await ranked(scores, labels)
+    expect(result['rocAuc']).toBeCloseTo(expected.rocAuc, 6)
+    expect(result['averagePrecision']).toBeCloseTo(expected.averagePrecision, 6)
+  })
+})
+
+describe('metrics of a model with a logit that is not a number', () => {
+  const metrics = [rocAuc(), averagePrecision(), ece()]
+  const names = ['rocAuc', 'averagePrecision', 'ece']
+
+  it.each([2, 3])('%d classes > not a number, unless its label is ignored', async (classes) => {
+    const logits = normals(6 * classes)
+    logits[2 * classes + 1] = Number.NaN
+    const batch = (label: number) => ({ y: float([6, classes], logits), labels: int([6], [0, 1, label, 1, 0, 1]) })
+    const loss = crossEntropy({ ignoreIndex: -1 })
+    const measure = (batches: ReturnType<typeof batch>[]) => measured(runtime, loss, metrics, ['N', classes], batches)
+    const [counted, ignored] = [await measure([batch(-1), batch(0)]), await measure([batch(-1)])]
+    const others = float(
+      [5, classes],
+      logits.filter((_, i) => Math.floor(i / classes) !== 2),
+    )
+    const without = await measure([{ y: others, labels: int([5], [0, 1, 1, 0, 1]) }])
+    for (const name of names) {
+      expect(counted[name]).toBeNaN()
+      expect(ignored[name]).toBe(without[name])
+      expect(without[name]).not.toBeNaN()
+    }
+  })
+
+  it('yes-or-no answers > not a number', async () => {
+    const batch = { y: float([4], [1, Number.NaN, -1, 2]), targets: float([4], [1, 0, 0, 1]) }
+    const result = await measured(runtime, binaryCrossEntropy(), metrics, ['N'], [batch])
+    for (const name of names) expect(result[name]).toBeNaN()
+  })
 })
 
 describe('metrics of agreement equal plain arithmetic', () => {

@@ -1,6 +1,8 @@
 import { input, scalar } from '../../src/ir/leaf.js'
 import { sizeOf, type Tensor, type Tensors } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
+import { ece } from '../../src/metric/agreement.js'
+import { rocAuc } from '../../src/metric/ranking.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 
@@ -99,6 +101,11 @@ export const shaderGraphs: Readonly<Record<string, () => ShaderGraph>> = {
       Array.from({ length: 14 }, () => [5, 7]),
       (...x) => x.reduce((sum, value) => op.Add(sum, op.Sin(value))),
     ),
+  'sums of metrics of confident classes': () =>
+    graph([[60, 3], { dims: [60], below: 3 }], (x, labels) => {
+      const comparison = { kind: 'classes', logits: op.Mul(x!, 40), axis: 1, labels: labels!, mask: null } as const
+      return [rocAuc({ bins: 64 }), ece()].flatMap((metric) => [...metric.build(comparison)!.sums.values()])
+    }),
   'moved elements behind each other': () =>
     graph([[4, 6, 10]], (x) => {
       const parts = op.Split(op.Transpose(x!, { perm: [2, 0, 1] }), [3, 7], { axis: 0, num_outputs: undefined })
