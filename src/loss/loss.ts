@@ -38,7 +38,8 @@ export interface LossGraph {
   readonly count: Value
   /**
    * Divisor of the mean if it is not `count`: the sum of weights, a float scalar. Micro-batches and the batches of an
-   * evaluation are averaged with it, so that their average equals the mean of the whole.
+   * evaluation are averaged with it, so that their average equals the mean of the whole. The loss of weight 0 is the sum
+   * itself.
    */
   readonly weight?: Value
   /** Terms of a loss that is a sum of means with different divisors; micro-batches scale each term separately. */

@@ -92,7 +92,7 @@ function expandToTargets(weights: Value, targets: Value): Value {
 /** Sum of all elements, a scalar. */
 export const sum = (x: Value): Value => op.ReduceSum(x, { keepdims: 0 })
 
-/** Weighted mean, sum_i w_i l_i / total; 0 if the total is 0. */
+/** Weighted mean, sum_i w_i l_i / total; the sum if the total is 0. */
 export const weightedMean = (losses: Value, { weights, count, total }: SampleWeights): Value =>
   weights || total !== count
     ? op.Div(sum(weights ? op.Mul(losses, weights) : losses), oneIfZero(total))
@@ -108,7 +108,7 @@ export const sampledMean = (losses: Value, { weights, count, total }: SampleWeig
     ? op.Div(sum(op.Mul(losses, op.Sqrt(weights))), op.Sqrt(oneIfZero(op.Mul(count, total))))
     : op.ReduceMean(losses, { keepdims: 0 })
 
-/** Replaces a denominator of 0 by 1; the numerator is 0 in that case. */
+/** Replaces a denominator of 0 by 1. The numerator is then 0 too, or the smoothed loss of labels of class weight 0. */
 export const oneIfZero = (total: Value): Value => op.Where(op.Greater(total, 0), total, 1)
 
 /** Inputs of a loss: its targets and their weights. Throws `invalid-option` if two have the same name. */

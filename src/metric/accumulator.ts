@@ -22,6 +22,13 @@ export interface BatchSums {
   readonly sums: Readonly<Record<string, ArrayLike<number>>>
 }
 
+/**
+ * Number that the loss of a batch was divided by. With a weight of 0 it is the sum itself, which label smoothing and
+ * class weights of 0 make larger than 0. Returns 0 if every label is ignored: loss and gradients are then 0 or NaN.
+ */
+export const divisorOf = ({ loss, weight, count }: Omit<BatchSums, 'sums'>): number =>
+  weight === 0 && count > 0 && !Number.isNaN(loss) ? 1 : weight
+
 /** State of a `MetricAccumulator` as plain data, for a checkpoint. */
 export interface MetricAccumulatorState {
   readonly loss: number
@@ -64,9 +71,10 @@ export class MetricAccumulator {
     for (const [name, sum] of Object.entries(state.sums)) this.#sums[name] = Float64Array.from(sum)
   }
 
-  add({ loss, weight, count, sums }: BatchSums): void {
-    // The mean of a batch with only ignored labels is meaningless.
-    if (weight !== 0) this.#loss += loss * weight
+  add(batch: BatchSums): void {
+    const { loss, weight, count, sums } = batch
+    const divisor = divisorOf(batch)
+    if (divisor !== 0) this.#loss += loss * divisor
     this.#weight += weight
     this.#count += count
     for (const [name, sum] of Object.entries(sums)) {

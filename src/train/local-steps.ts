@@ -133,7 +133,7 @@ export class LocalSteps {
       this.#stepOuter(theta, start[name]!, this.#momentum[name]!, 1 / (group?.size ?? 1))
     this.reset()
     const { loss, weight, ...counts } = sums.save()
-    return { ...counts, weight, loss: weight === 0 ? 0 : loss / weight }
+    return { ...counts, weight, loss: weight === 0 ? loss : loss / weight }
   }
 
   /** Steps from the start of a round. @param theta sum of the displacements, which the weights replace */

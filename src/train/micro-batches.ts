@@ -2,7 +2,7 @@ import type { TensorMap, TrainingBackend } from '../backend/backend.js'
 import type { FloatArray } from '../ir/float-array.js'
 import { rowsOf, type Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
-import type { BatchSums } from '../metric/accumulator.js'
+import { type BatchSums, divisorOf } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
 import { emptyRecord } from '../util/record.js'
@@ -93,9 +93,9 @@ export interface Divisors {
 }
 
 /**
- * Computes the loss scales of micro-batches p, by mean k. The loss of mean k is a sum over targets divided by W_k, so
- * its scale is W_kp / W_k. Its sampled gradient is divided by sqrt(B W_k), with B the number of all targets, so the
- * scale is sqrt(B_p W_kp / (B W_k)).
+ * Computes the loss scales of micro-batches p, by mean k. The loss of mean k is a sum over targets divided by W_k, or
+ * by 1 if W_k is 0, so its scale is W_kp / W_k. Its sampled gradient is divided by sqrt(B W_k), with B the number of
+ * all targets, so the scale is sqrt(B_p W_kp / (B W_k)).
  * @param whole the divisors of the whole batch
  */
 export function lossScales(
@@ -104,12 +104,12 @@ export function lossScales(
   sampled: boolean,
 ): Readonly<Record<string, number>>[] {
   const names = Object.keys(weights)
-  // A mean whose weight is 0 in all micro-batches is 0.
   const ratio = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)
   return microBatches.map((own) =>
     Object.fromEntries(
       names.map((name) => {
-        const share = ratio(own.weights[name]!, weights[name]!)
+        const divisor = (count: number, weight: number) => divisorOf({ loss: 0, count, weight })
+        const share = ratio(divisor(own.count, own.weights[name]!), divisor(count, weights[name]!))
         return [name, sampled ? Math.sqrt(share * ratio(own.count, count)) : share]
       }),
     ),
@@ -152,12 +152,13 @@ class ResultSum<T extends TensorMap> {
   async add(result: BatchResult<T>, examples: number, only: boolean): Promise<void> {
     const { loss, sums, gradients, statistics } = result
     const [count, weight] = examples === 0 ? [0, 0] : [result.count, result.weight]
-    // If every label is ignored, the loss and the gradients are 0 or NaN and do not count.
-    if (weight !== 0) this.#loss += loss * (this.#reduction === 'sum' ? 1 : weight)
+    const own = { loss, count, weight }
+    const divisor = divisorOf(own)
+    if (divisor !== 0) this.#loss += loss * (this.#reduction === 'sum' ? 1 : divisor)
     this.#count += count
     this.#weight += weight
     this.#examples += examples
-    const factor = examples === 0 ? 0 : this.#divisor(count, weight)
+    const factor = examples === 0 ? 0 : this.#divisor(own)
     if (only && factor !== 0) {
       this.#gradients = gradients
       this.#factor = factor
@@ -186,7 +187,7 @@ class ResultSum<T extends TensorMap> {
     const [count, weight] = [this.#count, this.#weight]
     const gradients = await this.#finish()
     scaleArrays(this.#statistics, 1 / this.#examples)
-    const loss = this.#reduction === 'sum' ? this.#loss : weight === 0 ? 0 : this.#loss / weight
+    const loss = this.#reduction === 'sum' || weight === 0 ? this.#loss : this.#loss / weight
     return { loss, count, weight, sums: this.#sums, gradients, statistics: this.#statistics }
   }
 
@@ -194,14 +195,16 @@ class ResultSum<T extends TensorMap> {
   async #finish(): Promise<T> {
     if (this.#isFinished) return this.#gradients!
     this.#isFinished = true
-    const divisor = this.#reduction === 'sum' ? 1 : this.#divisor(this.#count, this.#weight)
+    const whole = { loss: this.#loss, count: this.#count, weight: this.#weight }
+    const divisor = this.#reduction === 'sum' ? 1 : this.#divisor(whole)
     const factor = divisor === 0 ? 0 : this.#factor / divisor
     if (factor !== 1) this.#gradients = await this.#backend.scale(this.#gradients!, factor)
     return this.#gradients!
   }
 
-  #divisor(count: number, weight: number): number {
-    if (this.#reduction === 'sampled') return Math.sqrt(count * weight)
-    return this.#reduction === 'mean' || weight === 0 ? weight : 1
+  #divisor(of: Omit<BatchSums, 'sums'>): number {
+    if (this.#reduction === 'sampled') return Math.sqrt(of.count * of.weight)
+    const divisor = divisorOf(of)
+    return this.#reduction === 'mean' ? divisor : Math.sign(divisor)
   }
 }

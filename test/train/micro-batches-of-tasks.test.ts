@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { LossSurface } from '../../src/analysis/flatness/surface.js'
 import { HostBackend } from '../../src/backend/host.js'
 import { Random } from '../../src/data/index.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
@@ -6,6 +7,8 @@ import {
   binaryCrossEntropy,
   combine,
   crossEntropy,
+  evaluateModel,
+  fromArrays,
   ire,
   type Loss,
   labelColumn,
@@ -55,6 +58,14 @@ const kinds = crossEntropy({
   classWeights: [1, 5, 0.3],
   labelSmoothing: 0.1,
 })
+/** The fifth example has a label of weight 0, whose smoothed loss is not 0. */
+const weightless = crossEntropy({
+  logits: 'kind',
+  labels: 'kinds',
+  ignoreIndex: 9,
+  classWeights: [1, 0, 0.3],
+  labelSmoothing: 0.1,
+})
 const flags = binaryCrossEntropy({ logits: 'flags', targets: 'flags', mask: 'flagMask' })
 const sizes = mse({ output: 'size', targets: 'sizes', sampleWeights: 'importance' })
 
@@ -64,6 +75,8 @@ const losses: Readonly<Record<string, Loss>> = {
     both: { loss: combine({ kind: { loss: kinds, weight: 2 }, size: { loss: sizes } }), weight: 0.5 },
     flags: { loss: flags, weight: 0 },
   }),
+  'a task with a smoothed class of weight 0': combine({ kind: { loss: weightless }, flags: { loss: flags } }),
+  'a loss with a smoothed class of weight 0': weightless,
 }
 const kindsOf = [
   ['loss', 'sampled'],
@@ -109,6 +122,18 @@ describe.each(Object.entries(losses))('%s in micro-batches', (_, loss) => {
           expect(Math.abs(parts.gradients[name]![i]! - g)).toBeLessThan(1e-6 * size)
     }
   })
+})
+
+it('evaluations in batches > the loss of all examples, with a smoothed class of weight 0', async () => {
+  const data = fromArrays({ x: batch.x, kinds: batch.kinds })
+  const evaluate = (batchSize: number) => evaluateModel(model(), data, { runtime, loss: weightless, batchSize })
+  const whole = await evaluate(examples)
+  for (const batchSize of [1, 2, 4]) expect((await evaluate(batchSize)).loss).toBeCloseTo(whole.loss, 6)
+  for (const batchSize of [1, examples]) {
+    const surface = LossSurface.of(model(), data, { runtime, loss: weightless, batchSize })
+    expect(await surface.loss()).toBeCloseTo(whole.loss, 6)
+    await surface.release()
+  }
 })
 
 it('a nonlinear combination of several terms is not treated as their sum', async () => {

@@ -9,6 +9,7 @@ import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import type { Loss } from '../../loss/loss.js'
 import { compileGraph } from '../../lowering/compile.js'
+import { divisorOf } from '../../metric/accumulator.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
@@ -248,11 +249,11 @@ export class LossSurface {
       const outputs = await program.run({ ...tensors, ...fixed })
       const number = (name: string) => numbersOf(outputs[name]!)[0]!
       const weight = number('weight' in outputs ? 'weight' : 'count')
-      // If every label is ignored, losses and gradients are 0 or NaN, and the batch is skipped.
-      if (weight !== 0) {
-        loss += weight * number('loss')
+      const divisor = divisorOf({ loss: number('loss'), count: number('count'), weight })
+      if (divisor !== 0) {
+        loss += divisor * number('loss')
         total += weight
-        if (prefix !== '') this.#accumulate(mean, weight, prefix, outputs)
+        if (prefix !== '') this.#accumulate(mean, divisor, prefix, outputs)
       }
       seen += size
       onBatch?.(seen)
