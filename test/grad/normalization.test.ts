@@ -10,6 +10,7 @@ import { topological } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
+import { normalizationExpansions } from '../../src/op/compose/normalization.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { cpuAs, distance, outputsOf } from '../lowering/providers.js'
@@ -82,6 +83,54 @@ describe('gradients of normalizations of unknown rank', () => {
     const x = input('x', 'float32', undefined)
     const y = op.RMSNormalization(x, fixed('float32', 1, 2), { axis: 1 })
     expect(() => gradients([[y, y]], [x])).toThrow(expect.objectContaining({ code: 'not-differentiable' }))
+  })
+})
+
+describe('rows whose norm or deviation is 0', () => {
+  const weights = fixed('float32', 1, -2, 0.5, 3, 2, -1)
+
+  /** The gradient of sum(y dy) for a row of equal numbers and a row of others, and that of half its square sum. */
+  async function gradientsOf(build: (x: Value) => Value, constant: number, dims: readonly number[]) {
+    const x = input('x', 'float32', dims)
+    const y = build(x)
+    const dy = op.Reshape(op.Slice(weights, [0], [sizeOf(y.shape as readonly number[])], [0]), op.Shape(y))
+    const [dx] = gradients([[y, dy]], [x])
+    const [dxx] = gradients([[dx!, dx!]], [x])
+    const feed = new ort.Tensor('float32', Float32Array.of(...Array(3).fill(constant), 1, -2, 2), dims)
+    const outputs = { y, dx: dx!, ...(dxx && { dxx }) }
+    const results = await run(new Map(Object.entries(outputs)), x, feed)
+    return Object.fromEntries(
+      Object.entries(results).map(([name, { data }]) => [name, Array.from(data as Float32Array)]),
+    )
+  }
+
+  it.each([1, 2])('LpNormalization of p = %d > the gradient 0', async (p) => {
+    const { y, dx, dxx } = await gradientsOf((x) => op.LpNormalization(x, { p, axis: 1 }), 0, [2, 3])
+    expect(y!.slice(0, 3)).toEqual([0, 0, 0])
+    expect(dx!.slice(0, 3)).toEqual([0, 0, 0])
+    expect(dxx!.every(Number.isFinite)).toBe(true)
+    // x = [1, -2, 2], dy = [3, 2, -1]: sum(dy x) is -3.
+    const [slopes, norm] = p === 1 ? [[1, -1, 1], 5] : [[1 / 3, -2 / 3, 2 / 3], 3]
+    for (const [i, dy] of [3, 2, -1].entries())
+      expect(dx![3 + i]).toBeCloseTo((dy - (slopes[i]! * -3) / norm) / norm, 5)
+  })
+
+  it.each([1, 2, 3])('GlobalLpPool of p = %d > the gradient 0', async (p) => {
+    const { y, dx } = await gradientsOf((x) => op.GlobalLpPool(x, { p }), 0, [1, 2, 3])
+    expect(y![0]).toBe(0)
+    expect(dx!.slice(0, 3).map(Math.abs)).toEqual([0, 0, 0])
+    const size = (1 + 2 ** p + 2 ** p) ** (1 / p)
+    for (const [i, x] of [1, -2, 2].entries())
+      expect(dx![3 + i]).toBeCloseTo(-2 * Math.sign(x) * (Math.abs(x) / size) ** (p - 1), 5)
+  })
+
+  it('MeanVarianceNormalization > dy without its mean, over the number that is added to the deviation', async () => {
+    // As onnxruntime's provider WebGPU runs it. That of the CPU divides by the deviation alone.
+    const build = (x: Value) => normalizationExpansions.MeanVarianceNormalization([x], { axes: [1] })
+    const { y, dx } = await gradientsOf(build, 7, [2, 3])
+    expect(y!.slice(0, 3)).toEqual([0, 0, 0])
+    const mean = (1 - 2 + 0.5) / 3
+    for (const [i, dy] of [1, -2, 0.5].entries()) expect(dx![i]! / 1e9).toBeCloseTo(dy - mean, 5)
   })
 })
 
@@ -181,6 +230,19 @@ describe('LayerNormalization', () => {
     const [y, mean] = op.LayerNormalization(wrt[0]!, wrt[1]!, wrt[2]!)
     expect([y.dtype, mean.dtype]).toEqual(['float16', 'float32'])
     expect(gradients([[y, y]], wrt).map((value) => value!.dtype)).toEqual(['float16', 'float16', 'float16'])
+  })
+
+  it('float16 > gradients of the mean and the deviation are divided in the type of these', () => {
+    const x = input('x', 'float16', ['N', 8])
+    const [, mean, invStdDev] = op.LayerNormalization(x, input('scale', 'float16', [8]))
+    const [dx] = gradients(
+      [
+        [mean, mean],
+        [invStdDev, invStdDev],
+      ],
+      [x],
+    )
+    expect(dx!.dtype).toBe('float16')
   })
 
   it('float32 > uses the saved statistics instead of computing them again', () => {

@@ -1,5 +1,5 @@
 import type { Value } from '../../ir/value.js'
-import { castLike, channelsOf, share, standardize } from '../../op/compose/statistics.js'
+import { castLike, channelsOf, divideByCount, share, standardize } from '../../op/compose/statistics.js'
 import type { normalization } from '../../op/definitions/normalization.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -42,8 +42,9 @@ export const normalizationRules = {
     const incoming = dy && castLike(dy, work)
     const terms = [
       incoming && standardizedGradient(xhat, invStd, op.Mul(incoming, castLike(scale, work)), axes),
-      dMean && op.Div(castLike(dMean, work), share(x, mean)),
-      dInvStd && op.Neg(op.Mul(op.Mul(op.Mul(invStd, invStd), xhat), op.Div(castLike(dInvStd, work), share(x, mean)))),
+      dMean && op.Div(castLike(dMean, work), share(work, mean)),
+      dInvStd &&
+        op.Neg(op.Mul(op.Mul(op.Mul(invStd, invStd), xhat), op.Div(castLike(dInvStd, work), share(work, mean)))),
     ].filter((term) => term !== null)
     const dx =
       terms.length === 1 && !incoming && dMean
@@ -91,11 +92,13 @@ export const normalizationRules = {
     ]
   },
 
-  // y = x / |x|_p: dx = (dy - s sum(dy y)) / |x|_p with s = d|x|_p / dx, which is sign(x) for p = 1 and y for p = 2.
+  // y = x / |x|_p: dx = (dy - s sum(dy y)) / |x|_p with s = d|x|_p / dx, which is sign(x) for p = 1 and y for p = 2. y and
+  // dx are 0 if every x is 0.
   LpNormalization: ([x], dy, { y, attributes: { axis, p } }) => {
     const norm = p === 1 ? op.ReduceL1(x, [axis], { keepdims: 1 }) : op.ReduceL2(x, [axis], { keepdims: 1 })
     const along = op.Mul(p === 1 ? op.Sign(x) : y, op.ReduceSum(op.Mul(dy, y), [axis], { keepdims: 1 }))
-    return [op.Div(op.Sub(dy, along), norm)]
+    const isZero = op.Equal(norm, 0)
+    return [op.Where(isZero, 0, op.Div(op.Sub(dy, along), op.Where(isZero, 1, norm)))]
   },
 } satisfies Rules<typeof normalization>
 
@@ -168,7 +171,7 @@ function batchNormalizationTraining(
     (products
       ? op.ReduceSum(op.Mul(products, product!.w), [1], { keepdims: 0 })
       : op.Sub(perChannel(op.Mul(incoming, flat(x))), op.Mul(batchMean, dBias!)))
-  const pull = along && op.Div(op.Mul(along, op.Mul(invStd, invStd)), n)
+  const pull = along && divideByCount(op.Mul(along, op.Mul(invStd, invStd)), n)
   const slope = op.Mul(castLike(scale, x), invStd)
   const through = (running: Value | null) => running && op.Mul(castLike(running, x), 1 - momentum)
   const [dMean, dVar] = [through(dRunningMean), through(dRunningVar)]
@@ -178,11 +181,11 @@ function batchNormalizationTraining(
         op.Mul(incoming, column(slope)),
         op.Add(
           op.Mul(flat(x), column(op.Neg(op.Mul(pull!, slope)))),
-          column(op.Mul(op.Sub(op.Mul(pull!, batchMean), op.Div(dBias!, n)), slope)),
+          column(op.Mul(op.Sub(op.Mul(pull!, batchMean), divideByCount(dBias!, n)), slope)),
         ),
       ),
-    dVar && op.Mul(centered, column(op.Div(op.Mul(dVar, 2), n))),
-    dMean && op.Expand(column(op.Div(dMean, n)), op.Shape(flat(x))),
+    dVar && op.Mul(centered, column(divideByCount(op.Mul(dVar, 2), n))),
+    dMean && op.Expand(column(divideByCount(dMean, n)), op.Shape(flat(x))),
   ].filter((term) => term !== null)
   const dx = restored(terms.reduce((sum, term) => op.Add(sum, term)))
   if (products)

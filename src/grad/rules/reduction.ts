@@ -4,6 +4,7 @@ import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { applyMask, indicator } from '../../op/compose/shape.js'
+import { divideByCount, typeOfCount } from '../../op/compose/statistics.js'
 import type { reduction } from '../../op/definitions/reduction.js'
 import { op } from '../../op/op.js'
 import type { Rules } from '../rule.js'
@@ -32,12 +33,16 @@ const reductionRule =
 
 const expandLike = (dy: Value, x: Value): Value => op.Expand(dy, op.Shape(x))
 
-/** Number of elements of `x` per element of `y`, counted in float32 because float16 ends at 65504. */
+/** Number of elements of `x` per element of `y`, for `divideByCount`. */
 function reductionRatio(x: Value, y: Value): Value {
-  if (isStatic(x.shape) && isStatic(y.shape)) return scalar(x.dtype, sizeOf(x.shape) / sizeOf(y.shape))
+  if (isStatic(x.shape) && isStatic(y.shape)) {
+    const ratio = sizeOf(x.shape) / sizeOf(y.shape)
+    return scalar(typeOfCount(x.dtype, ratio), ratio)
+  }
   const count = (value: Value) => op.Cast(op.Size(value), { to: dtypes.float32.onnx })
   const ratio = op.Div(count(x), count(y))
-  return x.dtype === 'float32' ? ratio : op.Cast(ratio, { to: dtypes[x.dtype].onnx })
+  const dtype = typeOfCount(x.dtype)
+  return dtype === 'float32' ? ratio : op.Cast(ratio, { to: dtypes[dtype].onnx })
 }
 
 /** Gradient of ReduceMax and ReduceMin: elements that attain the extremum share dy equally. */
@@ -81,7 +86,7 @@ function cumulativeProductGradient(
 
 export const reductionRules = {
   ReduceSum: reductionRule((x, dy) => expandLike(dy, x)),
-  ReduceMean: reductionRule((x, dy, y) => expandLike(op.Div(dy, reductionRatio(x, y)), x)),
+  ReduceMean: reductionRule((x, dy, y) => expandLike(divideByCount(dy, reductionRatio(x, y)), x)),
   ReduceMax: reductionRule(extremumGradient),
   ReduceMin: reductionRule(extremumGradient),
   ReduceProd: reductionRule(productGradient),

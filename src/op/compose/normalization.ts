@@ -2,11 +2,12 @@ import type { Value } from '../../ir/value.js'
 import type { normalization } from '../definitions/normalization.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
+import { rootOf } from './statistics.js'
 
 /** Subtracted mean, divided by the standard deviation; the constant is the one of the operator's function body. */
 function meanVariance(x: Value, axes: readonly number[]): Value {
   const centered = op.Sub(x, op.ReduceMean(x, axes, { keepdims: 1 }))
-  const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 }))
+  const deviation = rootOf(op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 }), 2)
   return op.Div(centered, op.Add(deviation, 1e-9))
 }
 

@@ -6,6 +6,7 @@ import { op } from '../op.js'
 import type { WindowAxis } from '../window.js'
 
 import type { Expansions } from './expansion.js'
+import { rootOf } from './statistics.js'
 
 /**
  * Padding of SAME_UPPER or SAME_LOWER, int64 [axes]: max(0, (ceil(length / stride) - 1) stride + extent - length),
@@ -43,6 +44,6 @@ export const poolingExpansions = {
     const axes = spatialAxes('GlobalLpPool', x)
     if (p === 1) return op.ReduceL1(x, axes, { keepdims: 1 })
     if (p === 2) return op.ReduceL2(x, axes, { keepdims: 1 })
-    return op.Pow(op.ReduceSum(op.Pow(op.Abs(x), p), axes, { keepdims: 1 }), 1 / p)
+    return rootOf(op.ReduceSum(op.Pow(op.Abs(x), p), axes, { keepdims: 1 }), p)
   },
 } satisfies Expansions<typeof pooling>

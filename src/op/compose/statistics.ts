@@ -1,3 +1,4 @@
+import { type DType, dtypes } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
@@ -59,12 +60,21 @@ export function channelsOf(x: Value): Channels {
 
 export const castLike = (x: Value, like: Value): Value => (x.dtype === like.dtype ? x : op.CastLike(x, like))
 
-/** Number of elements of `x` per element of `statistic`, in the type of `x`. */
+/** Number of elements of `x` per element of `statistic`, in the type of `x`, or in float32 for `divideByCount`. */
 export function share(x: Value, statistic: Value): Value {
   const count = op.Div(op.Size(x), op.Size(statistic))
   const known = constantNumber(count)
-  return known === undefined ? op.CastLike(count, x) : scalar(x.dtype, known)
+  const dtype = typeOfCount(x.dtype, known)
+  if (known !== undefined) return scalar(dtype, known)
+  return dtype === x.dtype ? op.CastLike(count, x) : op.Cast(count, { to: dtypes[dtype].onnx })
 }
+
+/** Type of a number of elements: float32 in place of float16 if the number may be above 65504, where float16 ends. */
+export const typeOfCount = (dtype: DType, count = Number.POSITIVE_INFINITY): DType =>
+  dtype === 'float16' && count > 65504 ? 'float32' : dtype
+
+/** x / n in the type of n; the result has the type of x. */
+export const divideByCount = (x: Value, n: Value): Value => castLike(op.Div(castLike(x, n), n), x)
 
 /** x̂ = (x - mean) invStd with statistics over `axes`. */
 export function standardize(x: Value, axes: readonly number[], epsilon: number): { xhat: Value; invStd: Value } {
@@ -72,4 +82,11 @@ export function standardize(x: Value, axes: readonly number[], epsilon: number):
   const variance = op.ReduceMean(op.Mul(centered, centered), axes, { keepdims: 1 })
   const invStd = op.Reciprocal(op.Sqrt(op.Add(variance, epsilon)))
   return { xhat: op.Mul(centered, invStd), invStd }
+}
+
+/** x^(1/p) for x >= 0. The slope at 0 is taken as 0, as that of a norm of zeros, where the root alone has none. */
+export function rootOf(x: Value, p: number): Value {
+  const isZero = op.Equal(x, 0)
+  const positive = op.Where(isZero, 1, x)
+  return op.Where(isZero, 0, p === 2 ? op.Sqrt(positive) : op.Pow(positive, 1 / p))
 }
