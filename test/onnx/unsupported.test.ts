@@ -3,7 +3,7 @@ import { importGraph } from '../../src/graph/index.js'
 import { decodeModel } from '../../src/index.js'
 import { unsupportedOperators } from '../../src/onnx/import/model-nodes.js'
 import { create } from '../../src/onnx/proto/message.js'
-import { info, modelBytes, node } from './build.js'
+import { info, ints, modelBytes, node, text } from './build.js'
 import { errorAt } from './errors.js'
 
 it('an unsupported operator of ONNX > import > throws an error with the reason', () => {
@@ -34,5 +34,16 @@ it.each([
   const name = domain ? `${domain}.${operator}` : operator
   expect(() => importGraph(decodeModel(modelBytes(graph, { more })))).toThrow(
     errorAt('unsupported-operator', `  ${name} x 1: ${operator}_y\n`),
+  )
+})
+
+it('pads that onnxruntime computes otherwise > import > throws an error that names the node', () => {
+  const graph = {
+    nodes: [node('MaxPool', 'x', 'y', { auto_pad: text('SAME_UPPER'), kernel_shape: ints(3), dilations: ints(2) })],
+    inputs: [info('x', [1, 1, 8])],
+    outputs: [info('y')],
+  }
+  expect(() => importGraph(decodeModel(modelBytes(graph)))).toThrow(
+    errorAt('unsupported-operator', "MaxPool 'MaxPool_y': auto_pad 'SAME_UPPER' with dilations [2]"),
   )
 })

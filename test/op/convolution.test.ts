@@ -66,3 +66,33 @@ describe('convolutions > contradictory operands', () => {
     expect(build).toThrow(expect.objectContaining({ code: 'invalid-shape', message: expect.stringMatching(message) }))
   })
 })
+
+describe('convolutions > SAME pads that onnxruntime computes otherwise than ONNX defines them', () => {
+  const line = input('line', 'float32', [1, 1, 8])
+  const kernel = (length: number) => input('k', 'float32', [1, 1, length])
+  const transposed = (length: number, attributes: Parameters<typeof op.ConvTranspose>[3]) =>
+    op.ConvTranspose(line, kernel(length), null, { auto_pad: 'SAME_UPPER', ...attributes })
+  const pool = { kernel_shape: [3], auto_pad: 'SAME_LOWER', dilations: [2] }
+
+  it.each([
+    ['ConvTranspose', () => transposed(2, { strides: [3] }), /a stride of 3 .* extent of 2.* output_padding/],
+    ['MaxPool', () => op.MaxPool(line, pool), /dilations \[2\].* explicit pads/],
+    ['AveragePool', () => op.AveragePool(line, pool), /dilations/],
+    ['LpPool', () => op.LpPool(line, pool), /dilations/],
+    ['a pool of unknown rank', () => op.LpPool(input('any', 'float32', undefined), pool), /dilations/],
+  ])('%s > rejects, with what to do', (_, build, message) => {
+    expect(build).toThrow(
+      expect.objectContaining({ code: 'unsupported-operator', message: expect.stringMatching(message) }),
+    )
+  })
+
+  it('forms that both compute alike > are accepted', () => {
+    expect(transposed(2, { strides: [2] }).shape).toEqual([1, 1, 16])
+    expect(transposed(2, { strides: [3], dilations: [2] }).shape).toEqual([1, 1, 24])
+    expect(transposed(1, { strides: [2], output_padding: [1] }).shape).toEqual([1, 1, 16])
+    expect(transposed(1, { strides: [2], output_shape: [16] }).shape).toEqual([1, 1, 16])
+    expect(op.LpPool(line, { ...pool, kernel_shape: [1] }).shape).toEqual([1, 1, 8])
+    expect(op.LpPool(line, { ...pool, dilations: [1] }).shape).toEqual([1, 1, 8])
+    expect(op.LpPool(line, { ...pool, auto_pad: 'NOTSET', pads: [2, 2] }).shape).toEqual([1, 1, 8])
+  })
+})

@@ -95,7 +95,7 @@ interface TransposedAxis extends WindowAxis {
 /**
  * The windows of the convolution that ConvTranspose is the adjoint of. What the output would exceed a given
  * `output_shape` (or length * stride under SAME_*) by is padding, cut off on both sides; `output_padding` undoes
- * padding at the end.
+ * padding at the end. Throws `unsupported-operator` if SAME_* exceeds the windows, which onnxruntime does not pad.
  */
 export function transposedWindowOf(
   attributes: TransposedAttributes,
@@ -114,6 +114,11 @@ export function transposedWindowOf(
     const excess = given
       ? subDims(fullLength(length, { ...axis, before: 0, after: 0 }, extra), output)
       : subDims(addDims(extentOf(axis), extra), axis.stride)
+    if (!given && typeof excess === 'number' && excess < 0)
+      throw new OnnxIreError(
+        'unsupported-operator',
+        `auto_pad '${attributes.auto_pad}' with a stride of ${axis.stride} above the kernel's extent of ${extentOf(axis)}: onnxruntime returns fewer elements than ONNX defines, length times stride: export the model with explicit pads and output_padding`,
+      )
     const cut = typeof excess === 'number' ? Math.max(0, excess) : excess
     return {
       ...lessAtEnd(

@@ -32,6 +32,7 @@ function pooledShape(x: Shape | undefined, attributes: PoolAttributes): Shape | 
       `kernel_shape [${attributes.kernel_shape.join(', ')}] needs positive lengths`,
     )
   }
+  checkSameDilations(attributes)
   if (!x) return undefined
   if (x.length !== rank + 2)
     throw new OnnxIreError('invalid-shape', `a kernel of ${rank} axes needs data [N, C, ...] of ${rank + 2}`)
@@ -39,6 +40,15 @@ function pooledShape(x: Shape | undefined, attributes: PoolAttributes): Shape | 
   const along = attributes.ceil_mode ? windowsAlongCeil : windowsAlong
   const window = windowOf(attributes, attributes.kernel_shape, spatial)
   return [x[0]!, x[1]!, ...spatial.map((length, axis) => along(length, window[axis]!, attributes.auto_pad))]
+}
+
+/** Throws `unsupported-operator` for SAME pads of dilated windows, which onnxruntime computes without the dilations. */
+function checkSameDilations({ auto_pad, dilations, kernel_shape }: PoolAttributes): void {
+  if (auto_pad.startsWith('SAME') && dilations?.some((dilation, axis) => dilation > 1 && kernel_shape[axis]! > 1))
+    throw new OnnxIreError(
+      'unsupported-operator',
+      `auto_pad '${auto_pad}' with dilations [${dilations.join(', ')}]: onnxruntime computes the padding without dilations, and returns fewer elements than ONNX defines: export the model with explicit pads`,
+    )
 }
 
 const inferPool = (x: Value, attributes: PoolAttributes): TensorType => ({
