@@ -11,8 +11,6 @@ import {
 } from '../options.js'
 import { adapterKinds, addAdapterOptions } from '../tuning/adapter-options.js'
 import { type ImageRequest, prepareImage } from '../tuning/image-task.js'
-import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
-import { addTuneOptions, outputOption, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 import {
   formatModelPlan,
   formatModelResult,
@@ -20,7 +18,9 @@ import {
   type ModelTuningRequest,
   prepareModelTuning,
   runModelTuning,
-} from '../tuning/tune-model.js'
+} from '../tuning/model-tuning.js'
+import { type ClassifyRequest, type EmbedRequest, prepareClassify, prepareEmbed } from '../tuning/text-tasks.js'
+import { addTuneOptions, outputOption, runTuneCommand, type TuneOptions } from '../tuning/tune-command.js'
 
 /** Defines `onnx-ire tune classify`, `embed` and `image`. */
 export function defineModelTuning(tune: Command, io: Io): void {

@@ -14,8 +14,8 @@ import { makeFolder } from '../../node/files/make-folder.js'
 import { readModel, writeModel } from '../../node/files/model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { OnnxIreError } from '../../util/errors.js'
+import type { ModelTask, ModelTuningRequest } from './model-tuning.js'
 import { predictClasses } from './samples.js'
-import type { ModelTask, ModelTuningRequest } from './tune-model.js'
 
 /** Options of `tune image`. */
 export interface ImageRequest extends ModelTuningRequest {

@@ -14,8 +14,8 @@ import { isObject } from '../../util/record.js'
 import { modelFolderOf } from '../inputs/open-language-model.js'
 import { encodeTexts, openEncoder, warnOfCut } from '../inputs/text-encoder.js'
 import { fieldOf, type Row, readRows, textOf } from '../inputs/text-rows.js'
+import type { ModelTask, ModelTuningRequest } from './model-tuning.js'
 import { compareEmbeddings, predictClasses } from './samples.js'
-import type { ModelTask, ModelTuningRequest } from './tune-model.js'
 
 /** Options of the tasks with text. */
 interface TextRequest extends ModelTuningRequest {

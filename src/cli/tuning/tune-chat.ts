@@ -47,8 +47,8 @@ import {
   readChatTuningData,
   type TuningMethod,
 } from './chat-tuning-data.js'
+import { checkMergeable } from './model-tuning.js'
 import { type TrackingOptions, trainResumably } from './train-resumably.js'
-import { checkMergeable } from './tune-model.js'
 
 /**
  * Tokens that are computed at once by default. Quantized weights are converted once for each micro-batch, so small ones
