@@ -1,6 +1,6 @@
 import { eachPart, type FloatArray } from '../ir/float-array.js'
 import { bfloat16ToNumber, numberToBfloat16 } from '../ir/leaf.js'
-import type { Group, SumArrays } from './group.js'
+import type { ProcessGroup, SumArrays } from './process-group.js'
 
 /** Largest length of the piece of a message that each process adds up: 2 MB. */
 const maxPiece = 2 ** 20
@@ -16,7 +16,7 @@ const maxPiece = 2 ** 20
  * the same bits in every process. MPI has no sum of bfloat16 numbers, so this adds them, in float64.
  */
 export class CompressedSum {
-  readonly #group: Group
+  readonly #group: ProcessGroup
   readonly #maxPiece: number
   /** Lengths of the arrays that the errors belong to. */
   #lengths = ''
@@ -29,7 +29,7 @@ export class CompressedSum {
   #sum = new Uint16Array(0)
 
   /** @param piece largest length of the piece of a message that each process adds up */
-  constructor(group: Group, piece = maxPiece) {
+  constructor(group: ProcessGroup, piece = maxPiece) {
     this.#group = group
     this.#maxPiece = piece
   }

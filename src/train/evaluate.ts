@@ -16,10 +16,10 @@ import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import { checkArguments } from '../util/check.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
-import type { Group } from './group.js'
 import { disableDropout } from './model/prepare-model.js'
 import { type PassOptions, repeatModel } from './model/repeat-model.js'
 import { prepareBatch } from './prepare-batch.js'
+import type { ProcessGroup } from './process-group.js'
 import { Programs } from './programs.js'
 
 /** Options of `evaluateModel`. */
@@ -113,7 +113,7 @@ export async function evaluateBatches<T extends TensorMap>(
 
 /** Adds up the sums of all processes. */
 export async function reduceSums(
-  group: Group,
+  group: ProcessGroup,
   metrics: BuiltMetrics,
   own: MetricAccumulator,
 ): Promise<MetricAccumulator> {

@@ -12,7 +12,6 @@ import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { summarizeData } from './checkpoint/checksums.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
-import { barrier, checkEqual, decidedByFirst, type Group } from './group.js'
 import {
   checkFitNames,
   type FitOptions,
@@ -22,6 +21,7 @@ import {
   type StepProgress,
   type TrainerOptions,
 } from './options.js'
+import { barrier, checkEqual, decidedByFirst, type ProcessGroup } from './process-group.js'
 import type { Programs } from './programs.js'
 import { type IntervalEnd, summarizeInterval } from './progress.js'
 import type { Run } from './run.js'
@@ -46,7 +46,7 @@ export async function resolveFitOptions(
   const stepsPerEpoch = batchCount(data, { batchSize })
   const totalSteps = resolveTotalSteps(options, stepsPerEpoch)
   const { measureEvery } = options
-  const isSharded = trainer.shardOptimizer && (trainer.group?.size ?? 1) > 1
+  const isSharded = trainer.shardOptimizer && (trainer.processGroup?.size ?? 1) > 1
   if (measureEvery !== undefined && isSharded && unwrap(trainer.optimizer).ire)
     throw invalidOption(
       'fit',
@@ -148,7 +148,7 @@ export class FitLoop {
     this.#options = options
     this.#resolved = resolved
     this.#features = features
-    const isWriter = (trainer.group?.rank ?? 0) === 0
+    const isWriter = (trainer.processGroup?.rank ?? 0) === 0
     this.#writer =
       checkpoints && isWriter ? new CheckpointWriter(checkpoints, () => this.#takeSnapshot(), onCheckpoint) : undefined
   }
@@ -158,7 +158,7 @@ export class FitLoop {
     try {
       await this.#writer?.begin()
       await this.#agree()
-      const { group } = this.#trainer
+      const { processGroup: group } = this.#trainer
       if (group) await this.#checkReplicas(group)
       if (group && this.#run.isSharded) this.#collects = await decidedByFirst(group, this.#writer !== undefined)
       if (this.#canRecover) await this.#takeSnapshot()
@@ -179,11 +179,11 @@ export class FitLoop {
       await this.#writer?.end()
     }
     // The last checkpoint is complete before any process of a group goes on.
-    if (this.#trainer.group) await barrier(this.#trainer.group)
+    if (this.#trainer.processGroup) await barrier(this.#trainer.processGroup)
   }
 
   /** Throws `runtime` unless all processes have the same data, length of training and weights. */
-  async #checkReplicas(group: Group): Promise<void> {
+  async #checkReplicas(group: ProcessGroup): Promise<void> {
     const { batchSize, seed } = this.#trainer
     const { totalEpochs, totalSteps, evaluateEvery, validation } = this.#options
     const data = [await summarizeData(this.#data), validation ? await summarizeData(validation) : null]
@@ -288,7 +288,7 @@ export class FitLoop {
     this.#waiting = isAveraged ? { stop: false, save: false, steps: 0 } : waiting
     if (!isAveraged) return
     this.#stopped = waiting.stop
-    const { group, localSteps } = this.#trainer
+    const { processGroup: group, localSteps } = this.#trainer
     // The checkpoint at the end of an interval is saved after its validation.
     const due = !complete && !this.#isOver && this.#writer?.isDue(this.#run.step, waiting) === true
     if (!complete && this.#collects && (await decidedByFirst(group!, due))) await this.#run.collect()
@@ -299,7 +299,7 @@ export class FitLoop {
 
   /** Makes 'stop' and an aborted signal of one process those of all processes of the group. */
   async #agree(): Promise<void> {
-    const { group, localSteps } = this.#trainer
+    const { processGroup: group, localSteps } = this.#trainer
     if (!group && !localSteps) return
     const flags = Float64Array.of(Number(this.#stopped), Number(this.#options.signal?.aborted === true))
     await group?.allReduce([flags])
@@ -357,7 +357,7 @@ export class FitLoop {
   }
 
   get #isAborted(): boolean {
-    const { group, localSteps } = this.#trainer
+    const { processGroup: group, localSteps } = this.#trainer
     return group || localSteps ? this.#aborted : this.#options.signal?.aborted === true
   }
 

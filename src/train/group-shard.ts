@@ -7,8 +7,8 @@ import { samMoment } from '../optim/sam.js'
 import type { Shard } from '../optim/shard.js'
 import type { OptimizerState } from '../optim/state.js'
 import { emptyRecord, getOwn } from '../util/record.js'
-import type { Group, SumGradients } from './group.js'
 import type { TrainerOptions } from './options.js'
+import type { ProcessGroup, SumGradients } from './process-group.js'
 
 /**
  * Divides tensors among processes, so that each has about as many elements: from the largest tensor on, each is given
@@ -27,7 +27,7 @@ export function divideTensors(lengths: Readonly<Record<string, number>>, process
 
 /** The share of a process of a group in the optimizer's state. */
 export class GroupShard implements Shard {
-  readonly #group: Group
+  readonly #group: ProcessGroup
   readonly #parameters: ParameterArrays
   readonly #rules: Rules
   readonly #owners: ReadonlyMap<string, number>
@@ -37,7 +37,7 @@ export class GroupShard implements Shard {
   readonly dividesGradients: boolean
 
   constructor(
-    group: Group,
+    group: ProcessGroup,
     parameters: ParameterArrays,
     { optimizer, clipValue }: Pick<TrainerOptions, 'optimizer' | 'clipValue'>,
     rules: Rules,

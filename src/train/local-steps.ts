@@ -5,7 +5,7 @@ import { type ParameterArrays, scaleArrays } from '../optim/arrays.js'
 import type { OptimizerState } from '../optim/state.js'
 import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
 import { reduceSums } from './evaluate.js'
-import type { Group, SumArrays } from './group.js'
+import type { ProcessGroup, SumArrays } from './process-group.js'
 
 /** Options of local steps; defaults are those of DiLoCo. */
 export interface LocalStepsOptions {
@@ -55,7 +55,7 @@ interface RoundState {
  */
 export class LocalSteps {
   readonly #options: Required<LocalStepsOptions>
-  readonly #group: Group | undefined
+  readonly #group: ProcessGroup | undefined
   readonly #metrics: BuiltMetrics
   /** m */
   readonly #momentum: ParameterArrays
@@ -70,7 +70,7 @@ export class LocalSteps {
    */
   constructor(
     options: LocalStepsOptions,
-    group: Group | undefined,
+    group: ProcessGroup | undefined,
     momentum: ParameterArrays,
     { moments }: OptimizerState,
     metrics: BuiltMetrics,
@@ -152,7 +152,7 @@ export class LocalSteps {
 }
 
 /** Replaces all state but the weights by its mean over all processes. */
-async function average(group: Group, optimizer: OptimizerState, others: readonly FloatArray[]): Promise<void> {
+async function average(group: ProcessGroup, optimizer: OptimizerState, others: readonly FloatArray[]): Promise<void> {
   const moments = Object.values(optimizer.moments).flatMap((arrays) => Object.values(arrays) as FloatArray[])
   const estimates = Object.entries(optimizer.estimate ?? {})
   const numbers = Float64Array.from(estimates, ([, value]) => value)

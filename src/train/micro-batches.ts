@@ -6,7 +6,7 @@ import { type BatchSums, divisorOf } from '../metric/accumulator.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { addScaled, scaleArrays } from '../optim/arrays.js'
 import { emptyRecord } from '../util/record.js'
-import type { Group, SumGradients } from './group.js'
+import type { ProcessGroup, SumGradients } from './process-group.js'
 
 /** The outputs of a training or evaluation graph for one batch; T as in `TrainingBackend`. */
 export interface BatchResult<T> extends BatchSums {
@@ -71,7 +71,7 @@ export async function accumulate<T extends TensorMap>(
   microBatches: Iterable<MicroBatch>,
   reduction: Reduction,
   run: (tensors: Tensors, index: number) => Promise<BatchResult<T>>,
-  group?: Group,
+  group?: ProcessGroup,
   sumGradients?: SumGradients,
 ): Promise<BatchResult<T>> {
   const sum = new ResultSum(backend, reduction)
@@ -117,7 +117,10 @@ export function lossScales(
 }
 
 /** Adds up the divisors of micro-batches, and of those of the other processes of a group. */
-export async function sumDivisors(microBatches: readonly Divisors[], group: Group | undefined): Promise<Divisors> {
+export async function sumDivisors(
+  microBatches: readonly Divisors[],
+  group: ProcessGroup | undefined,
+): Promise<Divisors> {
   const names = Object.keys(microBatches[0]!.weights)
   const sums = new Float64Array(1 + names.length)
   for (const { count, weights } of microBatches)
@@ -171,7 +174,10 @@ class ResultSum<T extends TensorMap> {
   }
 
   /** Adds the sums of the other processes, whose graphs have the same outputs. */
-  async reduce(group: Group, sumGradients: SumGradients = (all) => group.allReduce(Object.values(all))): Promise<void> {
+  async reduce(
+    group: ProcessGroup,
+    sumGradients: SumGradients = (all) => group.allReduce(Object.values(all)),
+  ): Promise<void> {
     const numbers = Float64Array.of(this.#loss, this.#count, this.#weight, this.#examples)
     await group.allReduce([numbers, ...Object.values(this.#sums), ...Object.values(this.#statistics)])
     const [loss = 0, count = 0, weight = 0, examples = 0] = numbers

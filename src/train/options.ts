@@ -13,11 +13,11 @@ import type { FeatureStore, OnFeatures } from './cached-features.js'
 import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
-import type { Group } from './group.js'
 import { checkLocalSteps, type LocalStepsOptions } from './local-steps.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
 import type { StartOptions } from './model/start-model.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
+import type { ProcessGroup } from './process-group.js'
 import type { TensorMeasures } from './tensor-measures.js'
 
 /** Options of `Trainer.create`. */
@@ -84,12 +84,12 @@ export interface TrainerOptions
    * which counts the examples of all. Every process makes the same calls with the same options and data. See
    * docs/scale-out.md. Default: this process alone.
    */
-  readonly group?: Group | undefined
+  readonly processGroup?: ProcessGroup | undefined
   /**
-   * Divides the optimizer's moments, and F and the mask of IRE, among the processes of `group` (ZeRO, stage 1): each
-   * stores those of some tensors, about as many elements as the others, updates these tensors, and gets the other ones.
-   * The weights are the same, and checkpoints do not depend on it. A step sends as much, and half as much again with SAM,
-   * `clipValue`, `gradientCompression` or empirical curvature. Default false.
+   * Divides the optimizer's moments, and F and the mask of IRE, among the processes of `processGroup` (ZeRO, stage 1):
+   * each stores those of some tensors, about as many elements as the others, updates these tensors, and gets the other
+   * ones. The weights are the same, and checkpoints do not depend on it. A step sends as much, and half as much again
+   * with SAM, `clipValue`, `gradientCompression` or empirical curvature. Default false.
    */
   readonly shardOptimizer?: boolean
   /**
@@ -227,7 +227,14 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
     adapter: true,
     trainable: true,
   },
-  ...{ metrics: true, seed: true, group: true, shardOptimizer: true, localSteps: true, gradientCompression: true },
+  ...{
+    metrics: true,
+    seed: true,
+    processGroup: true,
+    shardOptimizer: true,
+    localSteps: true,
+    gradientCompression: true,
+  },
   ...{
     batchNorm: true,
     dropout: true,
@@ -256,9 +263,9 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   if (!['base', 'sam', 'ire'].includes(optimizer?.kind))
     throw invalidOption('Trainer', 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
   checkRuntime('Trainer', runtime)
-  const { group } = options
+  const { processGroup: group } = options
   if (group !== undefined && typeof group?.allReduce !== 'function')
-    throw invalidOption('Trainer', 'group', group, "await mpi() of 'onnx-ire/node', or omitted")
+    throw invalidOption('Trainer', 'processGroup', group, "await mpi() of 'onnx-ire/node', or omitted")
   const { localSteps, gradientCompression } = options
   if (localSteps !== undefined) checkLocalSteps(localSteps)
   if (localSteps && options.shardOptimizer)
@@ -273,7 +280,7 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   if ((group || localSteps) && runtime.device)
     throw invalidOption(
       'Trainer',
-      group ? 'group' : 'localSteps',
+      group ? 'processGroup' : 'localSteps',
       group ?? localSteps,
       `omitted with ${runtime.description}: processes train together on the CPU`,
     )

@@ -7,7 +7,7 @@ import { OnnxIreError } from '../util/errors.js'
  * Processes that train one model together, each on its share of every batch: `mpi()` of 'onnx-ire/node'. Every process
  * makes the same calls in the same order; each call waits for all processes.
  */
-export interface Group {
+export interface ProcessGroup {
   /** Number of this process, from 0. Rank 0 alone writes checkpoints. */
   readonly rank: number
   /** Number of processes. */
@@ -32,28 +32,28 @@ export interface Group {
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root?: number): Promise<void>
 }
 
-/** Replaces arrays by their sums over all processes, as `Group.allReduce`. */
-export type SumArrays = Group['allReduce']
+/** Replaces arrays by their sums over all processes, as `ProcessGroup.allReduce`. */
+export type SumArrays = ProcessGroup['allReduce']
 
 /** Replaces gradients, by parameter name, by their sums over all processes. */
 export type SumGradients = (gradients: ParameterArrays) => Promise<void>
 
 /** Waits until every process has made the same call. */
-export const barrier = (group: Group): Promise<void> => group.allReduce([new Float64Array(1)])
+export const barrier = (group: ProcessGroup): Promise<void> => group.allReduce([new Float64Array(1)])
 
 /** Returns the decision of rank 0, and waits for it. */
-export const decidedByFirst = (group: Group, own: boolean): Promise<boolean> =>
+export const decidedByFirst = (group: ProcessGroup, own: boolean): Promise<boolean> =>
   decidedByAny(group, group.rank === 0 && own)
 
 /** Returns whether one of the processes gives true. */
-export async function decidedByAny(group: Group, own: boolean): Promise<boolean> {
+export async function decidedByAny(group: ProcessGroup, own: boolean): Promise<boolean> {
   const count = Float64Array.of(Number(own))
   await group.allReduce([count])
   return count[0]! > 0
 }
 
 /** Returns bytes of rank 0, whose number the other processes need not have; null if rank 0 gives null. */
-export async function broadcastBytes(group: Group, own: Uint8Array | null): Promise<Uint8Array | null> {
+export async function broadcastBytes(group: ProcessGroup, own: Uint8Array | null): Promise<Uint8Array | null> {
   const length = new Float64Array([group.rank === 0 ? (own?.length ?? -1) : 0])
   await group.allReduce([length])
   if (length[0]! < 0) return null
@@ -66,7 +66,11 @@ export async function broadcastBytes(group: Group, own: Uint8Array | null): Prom
  * Throws `runtime` in every process unless all have the same texts and numbers.
  * @param what what is compared, for the message: 'the weights of step 100'
  */
-export async function checkEqual(group: Group, what: string, parts: Iterable<string | ArrayBufferView>): Promise<void> {
+export async function checkEqual(
+  group: ProcessGroup,
+  what: string,
+  parts: Iterable<string | ArrayBufferView>,
+): Promise<void> {
   const all = new Float64Array(group.size)
   all[group.rank] = Number.parseInt(checksum(parts), 16)
   await group.allReduce([all])

@@ -21,7 +21,6 @@ import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 import { getOwn, mergeRecords } from '../util/record.js'
 import type { MicroBatchGraphs, SampledGraph, TrainingGraphs } from './graphs/build.js'
-import type { Group, SumGradients } from './group.js'
 import type { BatchResult } from './micro-batches.js'
 import {
   accumulate,
@@ -33,6 +32,7 @@ import {
   splitBatch,
   sumDivisors,
 } from './micro-batches.js'
+import type { ProcessGroup, SumGradients } from './process-group.js'
 
 /** The inputs of a gradient; T as in `TrainingBackend`. */
 interface GradientInputs<T> {
@@ -76,7 +76,7 @@ export class Programs<T extends TensorMap> {
   readonly #fixedBatch: number | undefined
   readonly #microBatch: number
   /** The processes that compute the other examples of every batch. */
-  readonly #group: Group | undefined
+  readonly #group: ProcessGroup | undefined
   #released = false
 
   /** @param microBatch the largest number of examples of one run; gradients of larger batches are accumulated */
@@ -84,7 +84,7 @@ export class Programs<T extends TensorMap> {
     graphs: TrainingGraphs,
     backend: TrainingBackend<T>,
     microBatch = Number.POSITIVE_INFINITY,
-    group?: Group,
+    group?: ProcessGroup,
   ) {
     this.graphs = graphs
     this.#backend = backend
@@ -100,7 +100,7 @@ export class Programs<T extends TensorMap> {
   }
 
   /** The processes that compute the other examples of every batch. */
-  get group(): Group | undefined {
+  get group(): ProcessGroup | undefined {
     return this.#group
   }
 
@@ -204,7 +204,7 @@ export class Programs<T extends TensorMap> {
     microBatches: Iterable<MicroBatch>,
     at: Pick<GradientInputs<T>, 'parameters' | 'statistics'>,
     sampled: boolean,
-    group: Group | undefined,
+    group: ProcessGroup | undefined,
   ): Promise<Tensors[]> {
     const program = await this.#program(divisors)
     const counts: Divisors[] = []

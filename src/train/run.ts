@@ -27,14 +27,14 @@ import { CompressedSum } from './compressed-sum.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
 import type { TrainingGraphs } from './graphs/build.js'
-import { checkEqual, type Group, type SumGradients } from './group.js'
+import { GroupShard } from './group-shard.js'
 import { LocalSteps } from './local-steps.js'
 import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
 import { prepareBatch } from './prepare-batch.js'
+import { checkEqual, type ProcessGroup, type SumGradients } from './process-group.js'
 import { Programs } from './programs.js'
 import { Progress } from './progress.js'
-import { GroupShard } from './shard.js'
 import { measureTensors } from './tensor-measures.js'
 import { WeightStore } from './weight-store.js'
 
@@ -150,8 +150,8 @@ export class Run {
   }
 
   /** The group, if it has other processes. */
-  get #group(): Group | undefined {
-    const { group } = this.#options
+  get #group(): ProcessGroup | undefined {
+    const { processGroup: group } = this.#options
     return group?.size === 1 ? undefined : group
   }
 
@@ -257,7 +257,7 @@ export class Run {
   }
 
   /** Throws `runtime` unless all processes of the group have the same weights and the same position in training. */
-  async checkReplicas(group: Group): Promise<void> {
+  async checkReplicas(group: ProcessGroup): Promise<void> {
     const { step, progress } = this
     const arrays = Object.values(this.hostWeights.parameters)
     const position = Float64Array.of(step, progress.epoch, progress.batch)

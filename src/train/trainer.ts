@@ -15,7 +15,6 @@ import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
-import { broadcastBytes } from './group.js'
 import { prepareForTraining } from './model/prepare-model.js'
 import { replaceWeights } from './model/replace-weights.js'
 import { separateStatistics } from './model/separate-statistics.js'
@@ -29,6 +28,7 @@ import {
   type TrainerOptions,
 } from './options.js'
 import { checkGroupsMatch, findFrozen, layerDepths, resolveParameterSettings } from './parameter-groups.js'
+import { broadcastBytes } from './process-group.js'
 import { checkMonitors } from './progress.js'
 import { Run, type StageBuilder } from './run.js'
 
@@ -257,7 +257,7 @@ export class Trainer {
    * @throws OnnxIreError `damaged` if all checkpoints are damaged, `checkpoint` for another run
    */
   async resume(store: CheckpointStore): Promise<Resumed | null> {
-    const { group } = this.#options
+    const { processGroup: group } = this.#options
     let restored: Uint8Array | null = null
     const restore = (checkpoint: Uint8Array) => {
       this.restore(checkpoint)

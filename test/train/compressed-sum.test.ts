@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import { adamw, type Group, sam, sgd, type TrainerOptions } from '../../src/index.js'
+import { adamw, type ProcessGroup, sam, sgd, type TrainerOptions } from '../../src/index.js'
 import { CompressedSum } from '../../src/train/compressed-sum.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
@@ -87,7 +87,7 @@ describe('sums in bfloat16', () => {
 
   it('send two bytes of every element twice', async () => {
     let bytes = 0
-    const counted = (group: Group): Group => ({
+    const counted = (group: ProcessGroup): ProcessGroup => ({
       ...group,
       allToAll(sent, received) {
         bytes += sent.length
@@ -110,7 +110,7 @@ describe('training with gradientCompression', () => {
   const train = (options: Partial<TrainerOptions>) =>
     Promise.all(
       localGroup(2).map(async (group) => {
-        const trainer = await create({ ...options, group })
+        const trainer = await create({ ...options, processGroup: group })
         await trainer.train(points, { totalSteps: 40 })
         const weights = flat(await trainer.parameters())
         await trainer.dispose()

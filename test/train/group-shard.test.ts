@@ -6,9 +6,9 @@ import {
   type CheckpointStore,
   type Dataset,
   type FitOptions,
-  type Group,
   ire,
   muon,
+  type ProcessGroup,
   prodigy,
   type StepProgress,
   sam,
@@ -21,7 +21,7 @@ import {
 import { decodeSafetensors } from '../../src/ir/safetensors.js'
 import { createRules } from '../../src/optim/base-optimizer.js'
 import { initialState } from '../../src/optim/state.js'
-import { divideTensors, GroupShard } from '../../src/train/shard.js'
+import { divideTensors, GroupShard } from '../../src/train/group-shard.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
 import { clusters, flat } from './problem.js'
@@ -34,7 +34,7 @@ const points = clusters(35, [6])
 const trainTogether = (size: number, options: Partial<TrainerOptions>, fit: FitOptions) =>
   Promise.all(
     localGroup(size).map(async (group) => {
-      const trainer = await create({ ...options, group })
+      const trainer = await create({ ...options, processGroup: group })
       const metrics = await trainer.train(points, fit)
       const weights = flat(await trainer.parameters())
       await trainer.sync()
@@ -97,7 +97,7 @@ describe('a divided optimizer takes the steps of a whole one', () => {
 
 it('a step adds up the gradient of a tensor in the process that updates it', async () => {
   let summed = 0
-  const counting = (group: Group): Group => ({
+  const counting = (group: ProcessGroup): ProcessGroup => ({
     ...group,
     allReduce: (arrays) => {
       summed += arrays.reduce((sum, { length }) => sum + length, 0)
@@ -108,7 +108,7 @@ it('a step adds up the gradient of a tensor in the process that updates it', asy
     summed = 0
     await Promise.all(
       localGroup(2).map(async (group) => {
-        const trainer = await create({ group: counting(group), ...options })
+        const trainer = await create({ processGroup: counting(group), ...options })
         await trainer.train(points, { totalSteps: 2 })
         await trainer.dispose()
       }),
@@ -125,7 +125,7 @@ it('measures of a step are those of all gradients', async () => {
   const measure = (shardOptimizer: boolean) =>
     Promise.all(
       localGroup(2).map(async (group) => {
-        const trainer = await create({ group, shardOptimizer })
+        const trainer = await create({ processGroup: group, shardOptimizer })
         const measures: StepProgress['tensors'][] = []
         await trainer.train(points, {
           totalSteps: 4,
@@ -152,7 +152,7 @@ it('other numbers of processes, and one, continue from a checkpoint within an in
   const resume = (size: number, shardOptimizer: boolean, totalSteps: number, everySteps: number) =>
     Promise.all(
       localGroup(size).map(async (group) => {
-        const trainer = await create({ ...options, group, shardOptimizer })
+        const trainer = await create({ ...options, processGroup: group, shardOptimizer })
         await trainer.resume(store)
         const checkpoints = { store, everySteps }
         // As on the command line, only rank 0 has the store.
@@ -202,11 +202,11 @@ describe('errors', () => {
   it.each([0, 1])('a gradient that is not finite in a tensor of process %i > is an error in all', async (owner) => {
     const results = localGroup(2).map(async (group) => {
       const parts = group.reduceScatter
-      const reduceScatter: Group['reduceScatter'] = async (tensors) => {
+      const reduceScatter: ProcessGroup['reduceScatter'] = async (tensors) => {
         await parts(tensors)
         if (group.rank === owner) tensors[owner]![0]![0] = Number.NaN
       }
-      const trainer = await create({ group: { ...group, reduceScatter }, shardOptimizer: true })
+      const trainer = await create({ processGroup: { ...group, reduceScatter }, shardOptimizer: true })
       await trainer.train(points, { totalSteps: 1 })
     })
     for (const [rank, result] of results.entries())
@@ -219,7 +219,7 @@ describe('errors', () => {
       batch: async (indices) => spoil(await points.batch(indices)),
     }
     const results = localGroup(2).map(async (group) => {
-      const trainer = await create({ group, shardOptimizer: true })
+      const trainer = await create({ processGroup: group, shardOptimizer: true })
       await trainer.train(infinite, { totalSteps: 1 })
     })
     for (const result of results) await expect(result).rejects.toThrow(errorWith('not-finite', 'step 0'))
@@ -228,7 +228,7 @@ describe('errors', () => {
   it('checkpoint > before sync, and in another process than rank 0 > is refused', async () => {
     await Promise.all(
       localGroup(2).map(async (group) => {
-        const trainer = await create({ group, shardOptimizer: true })
+        const trainer = await create({ processGroup: group, shardOptimizer: true })
         await trainer.train(points, { totalSteps: 1 })
         expect(() => trainer.checkpoint()).toThrow(errorWith('runtime', 'step 1'))
         await trainer.sync()
@@ -240,7 +240,7 @@ describe('errors', () => {
 
   it('measures of the mask, and other values than true and false > are refused', async () => {
     const [group] = localGroup(2)
-    const trainer = await create({ group, shardOptimizer: true, optimizer: ire(adamw()) })
+    const trainer = await create({ processGroup: group, shardOptimizer: true, optimizer: ire(adamw()) })
     const measured = trainer.train(points, { totalSteps: 1, measureEvery: 1 })
     await expect(measured).rejects.toThrow(errorWith('invalid-option', 'measureEvery'))
     const wrong = create({ shardOptimizer: 'yes' as never })

@@ -1,4 +1,4 @@
-import type { FloatArray, Group } from '../../src/index.js'
+import type { FloatArray, ProcessGroup } from '../../src/index.js'
 
 /** A call that waits for the other members. */
 interface Call {
@@ -8,7 +8,7 @@ interface Call {
 }
 
 /** Creates a group of `size` members in this process, whose calls meet as those of processes do. */
-export function localGroup(size: number): Group[] {
+export function localGroup(size: number): ProcessGroup[] {
   let waiting: Call[] = []
   const meet = (rank: number, arrays: Call['arrays'], combine: (calls: readonly Call[]) => void) =>
     new Promise<void>((resolve, reject) => {

@@ -6,10 +6,10 @@ import {
   adamw8bit,
   type Dataset,
   type FitOptions,
-  type Group,
   ire,
   type LocalStepsOptions,
   type Model,
+  type ProcessGroup,
   prodigy,
   scheduleFreeAdamw,
   sgd,
@@ -31,11 +31,14 @@ interface Problem {
 
 /** Trains with each member of a group, and returns the members' weights and metrics. */
 const trainTogether = (
-  groups: readonly (Group | undefined)[],
+  groups: readonly (ProcessGroup | undefined)[],
   options: Partial<TrainerOptions>,
   fit: FitOptions,
   { data = points, model = smallMlp() }: Problem = {},
-) => Promise.all(groups.map(async (group) => trainAndDispose(await create({ ...options, group }, model), data, fit)))
+) =>
+  Promise.all(
+    groups.map(async (group) => trainAndDispose(await create({ ...options, processGroup: group }, model), data, fit)),
+  )
 
 /** x W, with cross-entropy. */
 const linear = (): Model => {
@@ -169,7 +172,7 @@ describe('local steps', () => {
   it('send nothing within a round', async () => {
     const calls: number[] = []
     let count = 0
-    const counted = (group: Group): Group => ({
+    const counted = (group: ProcessGroup): ProcessGroup => ({
       ...group,
       allReduce(arrays) {
         count++
@@ -208,7 +211,7 @@ describe('local steps', () => {
       saved.clear()
       const steps = await Promise.all(
         localGroup(2).map(async (group) => {
-          const trainer = await create({ ...options, group })
+          const trainer = await create({ ...options, processGroup: group })
           const isRank1 = group.rank === 1
           await trainer.train(points, {
             ...fit,
@@ -228,7 +231,7 @@ describe('local steps', () => {
       expect([...saved.keys()]).toEqual([3, 6])
       const resumed = await Promise.all(
         localGroup(2).map(async (group) => {
-          const trainer = await create({ ...options, group })
+          const trainer = await create({ ...options, processGroup: group })
           await trainer.resume(store)
           await trainer.train(points, fit)
           return flat(await trainer.parameters())

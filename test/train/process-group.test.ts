@@ -37,7 +37,9 @@ async function trainTogether(
   fit: FitOptions = { totalSteps: 50 },
 ) {
   return Promise.all(
-    localGroup(size).map(async (group) => trainAndDispose(await create({ ...options, group }, model), data, fit)),
+    localGroup(size).map(async (group) =>
+      trainAndDispose(await create({ ...options, processGroup: group }, model), data, fit),
+    ),
   )
 }
 
@@ -176,7 +178,7 @@ it('norms trained by the batch have running statistics that are the means of tho
     Promise.all(
       localGroup(size).map(async (group) => {
         // 7 examples, of which rank 0 has 4.
-        const trainer = await create({ group, batchNorm: 'trained', batchSize: 7 }, smallConvnet())
+        const trainer = await create({ processGroup: group, batchNorm: 'trained', batchSize: 7 }, smallConvnet())
         await trainer.train(images, { totalSteps: 1 })
         const { tensors } = decodeSafetensors(trainer.checkpoint())
         const statistics = Object.entries(tensors).filter(([name]) => name.startsWith('statistic/'))
@@ -216,7 +218,7 @@ it('another number of processes continues from the checkpoint of rank 0', async 
   expect(saves).toBe(2) // after the first epoch of 5 steps, and at the end: by rank 0 only
   const resumed = await Promise.all(
     localGroup(2).map(async (group) => {
-      const trainer = await create({ group })
+      const trainer = await create({ processGroup: group })
       expect((await trainer.resume(group.rank === 0 ? store : unused))!.step).toBe(7)
       await trainer.train(points, { totalSteps: 50 })
       return flat(await trainer.parameters())
@@ -247,7 +249,7 @@ it("'stop' and an aborted signal of one process end all after the same step", as
   ]) {
     const steps = await Promise.all(
       localGroup(2).map(async (group) => {
-        const trainer = await create({ group })
+        const trainer = await create({ processGroup: group })
         await trainer.train(points, { totalSteps: 50, ...options(group.rank) })
         return trainer.step
       }),
@@ -258,7 +260,7 @@ it("'stop' and an aborted signal of one process end all after the same step", as
 
 it('other weights in one process are an error in all', async () => {
   const results = localGroup(2).map(async (group) => {
-    const trainer = await create({ group, head: { classes: 3, seed: group.rank } })
+    const trainer = await create({ processGroup: group, head: { classes: 3, seed: group.rank } })
     await trainer.train(points, { totalSteps: 1 })
   })
   for (const result of results) await expect(result).rejects.toThrow(errorWith('runtime', 'rank 1'))
@@ -266,7 +268,7 @@ it('other weights in one process are an error in all', async () => {
 
 it('other data in one process are an error in all', async () => {
   const results = localGroup(2).map(async (group) => {
-    const trainer = await create({ group })
+    const trainer = await create({ processGroup: group })
     await trainer.train(clusters(35, [6], group.rank), { totalSteps: 1 })
   })
   for (const result of results) await expect(result).rejects.toThrow(errorWith('runtime', 'the data'))

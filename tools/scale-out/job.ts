@@ -1,7 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { setTimeout } from 'node:timers/promises'
-import { adamw, crossEntropy, fromArrays, type Group, ire, labelColumn, Trainer, type TrainerOptions } from 'onnx-ire'
+import {
+  adamw,
+  crossEntropy,
+  fromArrays,
+  ire,
+  labelColumn,
+  type ProcessGroup,
+  Trainer,
+  type TrainerOptions,
+} from 'onnx-ire'
 import { modelOf } from 'onnx-ire/graph'
 import { mlp } from 'onnx-ire/models'
 import { mpi, node } from 'onnx-ire/node'
@@ -88,7 +97,7 @@ const trainer = await Trainer.create(model, {
   optimizer: enhanced ? ire(base, { interval: 4, beta: 0.9 }) : base,
   runtime,
   batchSize,
-  group: group && leaveOutGradients(group),
+  processGroup: group && leaveOutGradients(group),
   shardOptimizer,
   ...sending,
 })
@@ -135,7 +144,7 @@ await trainer.dispose()
 await runtime.dispose()
 
 /** Returns the group of the trainer, which leaves out the sums of the gradients unless the step is a whole one. */
-function leaveOutGradients(group: Group): Group {
+function leaveOutGradients(group: ProcessGroup): ProcessGroup {
   return {
     rank: group.rank,
     size: group.size,
@@ -151,7 +160,7 @@ function leaveOutGradients(group: Group): Group {
   }
 }
 
-async function measureSums(group: Group): Promise<void> {
+async function measureSums(group: ProcessGroup): Promise<void> {
   const measure = async (arrays: readonly Float32Array[]) => {
     const start = performance.now()
     await group.allReduce(arrays)

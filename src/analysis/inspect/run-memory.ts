@@ -163,7 +163,7 @@ type RunOptions = Omit<TrainerOptions, 'runtime'>
  * @param batch the shapes of the tensors of a batch, of which the data may have more than the model has inputs
  */
 export function estimateRun(model: Model, options: RunOptions, batch: InputShapes): RunMemory | undefined {
-  const { optimizer, head, ema, best, localSteps, group, shardOptimizer } = options
+  const { optimizer, head, ema, best, localSteps, processGroup: group, shardOptimizer } = options
   const { ire } = unwrap(optimizer)
   const original = head ? replaceHead(model, head) : model
   const curvature = ire && ire.curvature !== 'empirical' ? { curvature: ire.curvature } : {}

@@ -6,8 +6,8 @@ import { mpi } from '../../node/mpi/mpi.js'
 import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
-import { decidedByFirst, type Group } from '../../train/group.js'
 import type { IntervalMetrics } from '../../train/options.js'
+import { decidedByFirst, type ProcessGroup } from '../../train/process-group.js'
 import { prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
@@ -219,7 +219,7 @@ async function train(io: Io, path: string, options: Options): Promise<void> {
 }
 
 /** Trains a run, and prints its result; returns whether it was interrupted. */
-async function trainOnce(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
+async function trainOnce(io: Io, group: ProcessGroup | undefined, path: string, options: Options): Promise<boolean> {
   if (group && group.rank > 0) return follow(io, group, path, options)
   const result = await lead(io, group, path, options)
   print(io, result, options.json, () => formatTrainingResult(result))
@@ -227,7 +227,7 @@ async function trainOnce(io: Io, group: Group | undefined, path: string, options
 }
 
 /** Trains a run per fold, and prints mean and spread of their metrics; returns whether it was interrupted. */
-async function trainFolds(io: Io, group: Group | undefined, path: string, options: Options): Promise<boolean> {
+async function trainFolds(io: Io, group: ProcessGroup | undefined, path: string, options: Options): Promise<boolean> {
   const { folds, resume, resumeIfStarted, tensorboard, ...others } = options
   const ofFold = (fold: number): Options => ({
     ...others,
@@ -256,7 +256,7 @@ async function trainFolds(io: Io, group: Group | undefined, path: string, option
   return result.interrupted
 }
 
-async function openRun(path: string, options: Options, group: Group | undefined) {
+async function openRun(path: string, options: Options, group: ProcessGroup | undefined) {
   const recipe = overridePaths(await readRecipe(path, options.set), options)
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
   let resume = options.resume ?? false
@@ -269,7 +269,7 @@ async function openRun(path: string, options: Options, group: Group | undefined)
  */
 const reportDelay = 1000
 
-async function follow(io: Io, group: Group, path: string, options: Options): Promise<boolean> {
+async function follow(io: Io, group: ProcessGroup, path: string, options: Options): Promise<boolean> {
   try {
     return await followTraining({ io, group, ...(await openRun(path, options, group)) })
   } catch (error) {
@@ -278,7 +278,7 @@ async function follow(io: Io, group: Group, path: string, options: Options): Pro
   }
 }
 
-async function lead(io: Io, group: Group | undefined, path: string, options: Options): Promise<TrainingResult> {
+async function lead(io: Io, group: ProcessGroup | undefined, path: string, options: Options): Promise<TrainingResult> {
   const run = await openRun(path, options, group)
   const { recipe, folder } = run
   const isUnchanged = run.resume || options.set.length === 0

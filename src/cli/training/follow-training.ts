@@ -2,8 +2,8 @@ import { tmpdir } from 'node:os'
 import { featureFiles } from '../../node/files/feature-files.js'
 import { finalWeights, fitOptions } from '../../recipe/build.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { decidedByFirst, type Group } from '../../train/group.js'
 import type { FitOptions } from '../../train/options.js'
+import { decidedByFirst, type ProcessGroup } from '../../train/process-group.js'
 import { Trainer } from '../../train/trainer.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
@@ -19,7 +19,7 @@ interface FollowRequest {
   readonly folder: RunFolder
   readonly resume: boolean
   readonly provider: CliProvider
-  readonly group: Group
+  readonly group: ProcessGroup
   readonly shardOptimizer: boolean
 }
 
@@ -34,7 +34,13 @@ export async function followTraining(request: FollowRequest): Promise<boolean> {
   const runtime = await createRuntime(provider, recipe.threads)
   const interrupts = onInterrupt(io, () => {})
   try {
-    const trainer = await Trainer.create(model, { ...options, ...features, runtime, group, shardOptimizer })
+    const trainer = await Trainer.create(model, {
+      ...options,
+      ...features,
+      runtime,
+      processGroup: group,
+      shardOptimizer,
+    })
     if (resume) await trainer.resume(folder.store)
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     const { signal } = interrupts

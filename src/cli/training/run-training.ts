@@ -18,12 +18,12 @@ import type { Recipe } from '../../recipe/recipe.js'
 import { usageOf } from '../../recipe/usage.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
-import { decidedByAny, decidedByFirst, type Group } from '../../train/group.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { freeBatch } from '../../train/model/free-batch.js'
 import { batchSizeOf } from '../../train/model/free-batch-axis.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
+import { decidedByAny, decidedByFirst, type ProcessGroup } from '../../train/process-group.js'
 import type { TensorMeasures } from '../../train/tensor-measures.js'
 import { Trainer } from '../../train/trainer.js'
 import { watchEnhancement } from '../../train/watch-enhancement.js'
@@ -65,7 +65,7 @@ export interface TrainingRequest {
    */
   readonly share?: number
   /** The processes of an MPI job, of which this is the first; the others call `followTraining`. */
-  readonly group?: Group | undefined
+  readonly group?: ProcessGroup | undefined
   /** Whether the optimizer's state is divided among these processes. */
   readonly shardOptimizer?: boolean
 }
@@ -188,7 +188,7 @@ async function trainInFolder(
   const memory = isOnCpu
     ? await measureMemoryRoom(
         model,
-        { ...options, batchSize, group, shardOptimizer },
+        { ...options, batchSize, processGroup: group, shardOptimizer },
         firstBatch(data, { ...recipe, batchSize }),
         request.memory,
       )
@@ -202,7 +202,7 @@ async function trainInFolder(
       if (fixed !== null)
         progress.note(`the model was fixed at batches of ${fixed}, and now takes any number of examples`)
     }
-    const trainer = await Trainer.create(model, { ...options, runtime, group, shardOptimizer })
+    const trainer = await Trainer.create(model, { ...options, runtime, processGroup: group, shardOptimizer })
     const resumed = resume ? await trainer.resume(folder.store) : null
     for (const { step, error } of resumed?.skipped ?? [])
       progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
@@ -274,7 +274,7 @@ async function trainInFolder(
   }
 }
 
-const describeGroup = (group: Group | undefined): string => (group ? `, in ${group.size} processes` : '')
+const describeGroup = (group: ProcessGroup | undefined): string => (group ? `, in ${group.size} processes` : '')
 
 /**
  * Restores the run that a failed run was to replace, unless the failed one can be resumed. Returns the error with a
@@ -327,7 +327,11 @@ async function evaluateTrained(
     summary,
     recipe,
     group,
-  }: Pick<TrainingResult, 'weights' | 'epochs'> & { summary: RunSummary; recipe: Recipe; group: Group | undefined },
+  }: Pick<TrainingResult, 'weights' | 'epochs'> & {
+    summary: RunSummary
+    recipe: Recipe
+    group: ProcessGroup | undefined
+  },
 ): Promise<Measures | null> {
   if (!validation) return null
   const last = epochs.at(-1)
@@ -443,7 +447,7 @@ function checkpointSchedule({ recipe: { checkpoints = {} }, checkpointSeconds }:
 export const stopOnAbort = (
   data: DatasetOrStream,
   signal: { readonly aborted: boolean },
-  group?: Group,
+  group?: ProcessGroup,
 ): DatasetOrStream =>
   transform(data, async (batch) => {
     if (group ? await decidedByAny(group, signal.aborted) : signal.aborted) throw new Stopped()

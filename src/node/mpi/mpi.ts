@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { FloatArray } from '../../ir/float-array.js'
-import type { Group } from '../../train/group.js'
+import type { ProcessGroup } from '../../train/process-group.js'
 import { bytesOf } from '../../util/bytes.js'
 import { checkNames, checkNumber } from '../../util/check.js'
 import { crc32 } from '../../util/checksum.js'
@@ -38,8 +38,8 @@ let opened: MpiGroup | undefined
  * another one. A process that ends with an error or by a signal ends the job.
  * @throws OnnxIreError `runtime` if no library loads, or if it was made for another launcher
  * @example
- * const group = await mpi()
- * const trainer = await Trainer.create(model, { loss, optimizer, runtime: node(), batchSize: 256, group })
+ * const processGroup = await mpi()
+ * const trainer = await Trainer.create(model, { loss, optimizer, runtime: node(), batchSize: 256, processGroup })
  */
 export async function mpi(options: MpiOptions = {}): Promise<MpiGroup | undefined> {
   checkNames('mpi', options, ['timeout'])
@@ -63,7 +63,7 @@ export async function mpi(options: MpiOptions = {}): Promise<MpiGroup | undefine
 }
 
 /** The group of processes of an MPI job. Created by `mpi`. */
-export class MpiGroup implements Group {
+export class MpiGroup implements ProcessGroup {
   readonly rank: number
   readonly size: number
   /** The MPI library. */
@@ -89,7 +89,7 @@ export class MpiGroup implements Group {
     })
   }
 
-  /** As `Group.allReduce`. Small arrays are sent together, large ones are reduced in place. */
+  /** As `ProcessGroup.allReduce`. Small arrays are sent together, large ones are reduced in place. */
   allReduce(arrays: readonly FloatArray[]): Promise<void> {
     return this.#inTime('a sum over all processes', () =>
       sendInBuckets(arrays, async (array) => {
@@ -101,17 +101,17 @@ export class MpiGroup implements Group {
     )
   }
 
-  /** As `Group.allToAll`. */
+  /** As `ProcessGroup.allToAll`. */
   allToAll(sent: Uint8Array, received: Uint8Array): Promise<void> {
     return this.#inTime('parts of an array', () => this.#library.allToAll(sent, received, sent.length / this.size))
   }
 
-  /** As `Group.allGather`. */
+  /** As `ProcessGroup.allGather`. */
   allGather(own: Uint8Array, all: Uint8Array): Promise<void> {
     return this.#inTime('parts of a sum', () => this.#library.allGather(own, all, own.length))
   }
 
-  /** As `Group.reduceScatter`. */
+  /** As `ProcessGroup.reduceScatter`. */
   reduceScatter(parts: readonly (readonly FloatArray[])[]): Promise<void> {
     const isOwn = (rank: number) => rank === this.rank
     const send = async (message: PartsMessage<FloatArray>) => {
@@ -129,7 +129,7 @@ export class MpiGroup implements Group {
     })
   }
 
-  /** As `Group.gatherParts`. */
+  /** As `ProcessGroup.gatherParts`. */
   gatherParts(parts: readonly (readonly FloatArray[])[]): Promise<void> {
     const bytes = parts.map((arrays) => arrays.map(bytesOf))
     const send = async (message: PartsMessage<Uint8Array>) => {
@@ -147,7 +147,7 @@ export class MpiGroup implements Group {
     )
   }
 
-  /** As `Group.broadcast`. */
+  /** As `ProcessGroup.broadcast`. */
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root = 0): Promise<void> {
     return this.#inTime(`arrays of rank ${root}`, () =>
       sendInBuckets(arrays, async ({ buffer, byteOffset, byteLength }) => {

@@ -61,7 +61,7 @@ const full = script(`
   const group = await mpi()
   const data = fromArrays({ x: { dims: [8, 2], data: new Float32Array(16) }, labels: labelColumn([0, 1, 0, 1, 0, 1, 0, 1]) })
   const { name, inputs, outputs } = mlp({ features: 2, hidden: [4], classes: 2 })
-  const options = { loss: crossEntropy(), optimizer: adamw(), runtime: node(), group }
+  const options = { loss: crossEntropy(), optimizer: adamw(), runtime: node(), processGroup: group }
   const trainer = await Trainer.create(modelOf({ name, inputs, outputs }), options)
   const save = async () => { throw new OnnxIreError('io', 'ENOSPC: no space left on device') }
   const store = { save, steps: async () => [], load: async () => new Uint8Array() }

@@ -19,11 +19,11 @@ const training = script(`
   const x = new Random(3).fill(new Float32Array(210), 'normal')
   const data = fromArrays({ x: { dims: [35, 6], data: x }, labels: labelColumn(Array.from({ length: 35 }, (_, i) => i % 3)) })
   const { name, inputs, outputs } = mlp({ features: 6, hidden: [200], classes: 3, seed: 1 })
-  async function train(group, options) {
+  async function train(processGroup, options) {
     const trainer = await Trainer.create(modelOf({ name, inputs, outputs }), {
       loss: crossEntropy(),
       optimizer: ire(adamw({ lr: 1e-3 }), { kappa: 2, gamma: 0.7, interval: 5, beta: 0.5 }),
-      runtime, group, batchSize: 8, clipNorm: 0.5, ...options,
+      runtime, processGroup, batchSize: 8, clipNorm: 0.5, ...options,
     })
     await trainer.train(data, { totalSteps: 50 })
     return Object.values(await trainer.parameters())
