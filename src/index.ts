@@ -83,7 +83,7 @@ export { compileModel } from './lowering/compile.js'
 export { lowerForWebgpu } from './lowering/lower-model.js'
 export type { Measures } from './metric/accumulator.js'
 export { accuracy, topK } from './metric/accuracy.js'
-export { type EceOptions, ece, type KappaOptions, kappa } from './metric/agreement.js'
+export { type CohenKappaOptions, cohenKappa, type EceOptions, ece } from './metric/agreement.js'
 export { margin } from './metric/margin.js'
 export type { Metric, MetricGraph, MetricValue } from './metric/metric.js'
 export { perplexity } from './metric/perplexity.js'
@@ -150,7 +150,7 @@ export type { SampledRange, SweepAxes, SweepAxis, SweepValues } from './sweep/se
 export { type SweepOptions, type SweepResult, type SweepRun, type SweepTrial, sweep } from './sweep/sweep.js'
 export { addTeacher, type TeacherOptions } from './train/add-teacher.js'
 export type { FeatureFile, FeatureProgress, FeatureStore, OnFeatures } from './train/cached-features.js'
-export { modelFromCheckpoint, type WhichWeights } from './train/checkpoint/model-from-checkpoint.js'
+export { modelFromCheckpoint, type WeightSelection } from './train/checkpoint/model-from-checkpoint.js'
 export type { CheckpointStore, Resumed } from './train/checkpoint/store.js'
 export {
   type CrossValidateOptions,

@@ -191,8 +191,8 @@ export interface UpdateInput extends StepContext {
   /** The gradient of the loss. SAM needs it at a second point: give a function of the parameters. */
   readonly gradients: Gradients | ((parameters: ParameterArrays) => Gradients)
   /**
-   * The estimates that IRE ranks: needed if `curvatureDue`, otherwise ignored. With `curvature: 'sampled'` the gradient
-   * against sampled labels, which is squared; with 'hutchinson' v * Hv, which is used as it is.
+   * The estimates that IRE ranks: needed if `isCurvatureDue`, otherwise ignored. With `curvature: 'sampled'` the
+   * gradient against sampled labels, which is squared; with 'hutchinson' v * Hv, which is used as it is.
    */
   readonly curvature?: Gradients | ((parameters: ParameterArrays) => Gradients)
   /**
@@ -249,14 +249,14 @@ function replyFrom(
         : "the gradients against labels sampled from the model's own output"
     throw new OnnxIreError(
       'invalid-option',
-      `update: step ${step} refreshes IRE's mask and needs \`curvature\`: ${estimates}; check curvatureDue(optimizer, state) before each update, or set curvature: 'empirical'`,
+      `update: step ${step} refreshes IRE's mask and needs \`curvature\`: ${estimates}; check isCurvatureDue(optimizer, state) before each update, or set curvature: 'empirical'`,
     )
   }
   return typeof source === 'function' ? source(parameters) : source
 }
 
 /** Whether the next step requests a 'curvature' gradient. */
-export function curvatureDue(optimizer: Optimizer, state: OptimizerState): boolean {
+export function isCurvatureDue(optimizer: Optimizer, state: OptimizerState): boolean {
   const { ire } = unwrap(optimizer)
   return ire !== null && ire.curvature !== 'empirical' && refreshesAt(ire, state.step)
 }

@@ -56,8 +56,8 @@ function confidenceOf(comparison: DecisionComparison): Value {
   return op.ReduceMax(op.Softmax(logits, { axis }), [axis], { keepdims: 0 })
 }
 
-/** Options of `kappa`. */
-export interface KappaOptions {
+/** Options of `cohenKappa`. */
+export interface CohenKappaOptions {
   /**
    * Weight of a wrong class: 1 for every class ('none'), or the distance of the class numbers, or its square, for
    * classes in an order. Default 'none'.
@@ -74,13 +74,13 @@ const distances = {
 /**
  * Cohen's kappa: 1 minus the disagreement of predicted and true classes over the disagreement that is expected by
  * chance from how often each class is predicted and true. Follows scikit-learn's `cohen_kappa_score`. Reported as
- * `kappa`, with weights as `kappa-linear` or `kappa-quadratic`.
+ * `cohenKappa`, with weights as `cohenKappa-linear` or `cohenKappa-quadratic`.
  * @throws OnnxIreError `invalid-option`, when built onto a model also for more than 2,000 classes
  */
-export function kappa({ weights = 'none' }: KappaOptions = {}): Metric {
+export function cohenKappa({ weights = 'none' }: CohenKappaOptions = {}): Metric {
   const distance = distances[weights]
-  if (!distance) throw invalidOption('kappa', 'weights', weights, "'none', 'linear' or 'quadratic'")
-  const name = weights === 'none' ? 'kappa' : `kappa-${weights}`
+  if (!distance) throw invalidOption('cohenKappa', 'weights', weights, "'none', 'linear' or 'quadratic'")
+  const name = weights === 'none' ? 'cohenKappa' : `cohenKappa-${weights}`
   return {
     name,
     build(comparison) {

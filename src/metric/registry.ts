@@ -2,7 +2,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { choice, type JsonSchema, real, whole } from '../util/json-schema.js'
 import { getOwn } from '../util/record.js'
 import { accuracy, topK } from './accuracy.js'
-import { ece, kappa } from './agreement.js'
+import { cohenKappa, ece } from './agreement.js'
 import { margin } from './margin.js'
 import type { Metric } from './metric.js'
 import { perplexity } from './perplexity.js'
@@ -52,10 +52,10 @@ export const metricRegistry = {
   rocAuc: entry({ create: rocAuc, options: { bins: rankingBins } }),
   averagePrecision: entry({ create: averagePrecision, options: { bins: rankingBins } }),
   ece: entry({ create: ece, options: { bins: whole(1, 'the number of intervals of the confidence', 2 ** 16) } }),
-  kappa: entry({
-    create: kappa,
+  cohenKappa: entry({
+    create: cohenKappa,
     options: { weights: choice(['none', 'linear', 'quadratic'], 'the weight of a wrong class') },
-    variants: { 'kappa-linear': { weights: 'linear' }, 'kappa-quadratic': { weights: 'quadratic' } },
+    variants: { 'cohenKappa-linear': { weights: 'linear' }, 'cohenKappa-quadratic': { weights: 'quadratic' } },
   }),
   perplexity: withoutOptions(perplexity),
   margin: withoutOptions(margin),

@@ -5,10 +5,10 @@
  */
 
 export {
-  curvatureDue,
   type GradientFunction,
   type GradientKind,
   type GradientReply,
+  isCurvatureDue,
   type StepContext,
   takeStep,
   type Update,

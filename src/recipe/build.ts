@@ -2,7 +2,7 @@ import { distillation } from '../loss/distillation.js'
 import type { Loss } from '../loss/loss.js'
 import type { Metric } from '../metric/metric.js'
 import type { Model } from '../onnx/model.js'
-import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from '../train/checkpoint/model-from-checkpoint.js'
 import type { PassOptions } from '../train/model/repeat-model.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
@@ -91,7 +91,7 @@ export const createMetrics = ({ metrics }: Pick<Recipe, 'metrics'>): readonly Me
   metrics?.map(createRecipeMetric)
 
 /** Weights that a run exports at its end. */
-export const finalWeights = ({ weights, best, ema }: Pick<Recipe, 'weights' | 'best' | 'ema'>): WhichWeights =>
+export const finalWeights = ({ weights, best, ema }: Pick<Recipe, 'weights' | 'best' | 'ema'>): WeightSelection =>
   weights ?? (best ? 'best' : ema === undefined ? 'last' : 'ema')
 
 type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }

@@ -1,6 +1,6 @@
 import type { AdapterOptions } from '../adapter/create-adapter.js'
 import type { Schedule } from '../optim/schedule.js'
-import type { WhichWeights } from '../train/checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from '../train/checkpoint/model-from-checkpoint.js'
 import type { Recompute } from '../train/graphs/recompute.js'
 import type { LocalStepsOptions } from '../train/local-steps.js'
 import type { MonitorOptions } from '../train/metric-monitor.js'
@@ -73,7 +73,7 @@ export interface Recipe extends GroupOptions, PassOptions {
   readonly best?: boolean | MonitorOptions
   readonly earlyStopping?: MonitorOptions & { readonly patience: number }
   /** Weights that the run exports. Default: the best if they are stored, else the average if any, else the last. */
-  readonly weights?: WhichWeights
+  readonly weights?: WeightSelection
   /** Length of the run in passes over the training data; alternatively `steps`, the total number of optimizer steps. */
   readonly epochs?: number
   readonly steps?: number

@@ -21,7 +21,7 @@ import {
   type StepProgress,
   type TrainerOptions,
 } from './options.js'
-import { barrier, checkEqual, decidedByFirst, type ProcessGroup } from './process-group.js'
+import { barrier, checkEqual, decideByFirst, type ProcessGroup } from './process-group.js'
 import type { Programs } from './programs.js'
 import { type IntervalEnd, summarizeInterval } from './progress.js'
 import type { Run } from './run.js'
@@ -160,7 +160,7 @@ export class FitLoop {
       await this.#agree()
       const { processGroup: group } = this.#trainer
       if (group) await this.#checkReplicas(group)
-      if (group && this.#run.isSharded) this.#collects = await decidedByFirst(group, this.#writer !== undefined)
+      if (group && this.#run.isSharded) this.#collects = await decideByFirst(group, this.#writer !== undefined)
       if (this.#canRecover) await this.#takeSnapshot()
       for (;;) {
         try {
@@ -291,7 +291,7 @@ export class FitLoop {
     const { processGroup: group, localSteps } = this.#trainer
     // The checkpoint at the end of an interval is saved after its validation.
     const due = !complete && !this.#isOver && this.#writer?.isDue(this.#run.step, waiting) === true
-    if (!complete && this.#collects && (await decidedByFirst(group!, due))) await this.#run.collect()
+    if (!complete && this.#collects && (await decideByFirst(group!, due))) await this.#run.collect()
     if (due) this.#stopped = (await this.#writer!.save(this.#run.step)) === 'stop'
     await this.#agree()
     if (group && (complete || localSteps || this.#run.step % compareEvery === 0)) await this.#run.checkReplicas(group)

@@ -42,11 +42,11 @@ export type SumGradients = (gradients: ParameterArrays) => Promise<void>
 export const barrier = (group: ProcessGroup): Promise<void> => group.allReduce([new Float64Array(1)])
 
 /** Returns the decision of rank 0, and waits for it. */
-export const decidedByFirst = (group: ProcessGroup, own: boolean): Promise<boolean> =>
-  decidedByAny(group, group.rank === 0 && own)
+export const decideByFirst = (group: ProcessGroup, own: boolean): Promise<boolean> =>
+  decideByAny(group, group.rank === 0 && own)
 
 /** Returns whether one of the processes gives true. */
-export async function decidedByAny(group: ProcessGroup, own: boolean): Promise<boolean> {
+export async function decideByAny(group: ProcessGroup, own: boolean): Promise<boolean> {
   const count = Float64Array.of(Number(own))
   await group.allReduce([count])
   return count[0]! > 0

@@ -22,7 +22,7 @@ import { getOwn } from '../util/record.js'
 import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, decodeCheckpoint, encodeCheckpoint } from './checkpoint/format.js'
-import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from './checkpoint/model-from-checkpoint.js'
 import { CompressedSum } from './compressed-sum.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
@@ -166,7 +166,7 @@ export class Run {
   }
 
   /** The weights that validation evaluates. */
-  get validatedWeights(): WhichWeights {
+  get validatedWeights(): WeightSelection {
     return this.#weights.validated
   }
 
@@ -437,7 +437,7 @@ export class Run {
    * Computes loss and metrics over a data set.
    * @param programs those that the data are the inputs of
    */
-  evaluate(data: DatasetOrStream, weights: WhichWeights, programs = this.programs): Promise<Measures> {
+  evaluate(data: DatasetOrStream, weights: WeightSelection, programs = this.programs): Promise<Measures> {
     return this.#queue.run(async () => {
       const statistics = weights === 'last' ? this.#weights.statistics : this.#weights.get(weights)
       const { base } = unwrap(this.#options.optimizer)

@@ -11,7 +11,7 @@ import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { buildFeatureStage, checkFeatures, FeatureCache } from './cached-features.js'
 import { checkFitData, type FitData, summarizeData } from './checkpoint/checksums.js'
-import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
@@ -40,7 +40,7 @@ interface TrainerInternals {
   readonly arrays: ParameterArrays
 }
 
-let readInternals!: (trainer: Trainer, weights: WhichWeights) => TrainerInternals
+let readInternals!: (trainer: Trainer, weights: WeightSelection) => TrainerInternals
 
 /**
  * Fine-tunes an ONNX model. Created by `Trainer.create`.
@@ -217,7 +217,7 @@ export class Trainer {
    */
   async evaluate(
     data: DatasetOrStream,
-    { weights = 'last' }: { readonly weights?: WhichWeights } = {},
+    { weights = 'last' }: { readonly weights?: WeightSelection } = {},
   ): Promise<Measures> {
     return this.#run.evaluate(data, weights)
   }
@@ -228,7 +228,7 @@ export class Trainer {
    * @param options `weights`: 'last' (default), 'ema', or 'best' (the initial ones before any evaluation)
    * @throws OnnxIreError `runtime` within an evaluation interval on a device: call `sync` first
    */
-  export({ weights = 'last' }: { readonly weights?: WhichWeights } = {}): Model {
+  export({ weights = 'last' }: { readonly weights?: WeightSelection } = {}): Model {
     return replaceWeights(this.#model, this.#run.hostWeights.get(weights))
   }
 
@@ -317,5 +317,5 @@ export class Trainer {
  * Returns the internals of a trainer, for `LossSurface`. Not part of the public API.
  * @throws OnnxIreError `runtime` within an evaluation interval on a device
  */
-export const trainerInternals = (trainer: Trainer, weights: WhichWeights = 'last'): TrainerInternals =>
+export const trainerInternals = (trainer: Trainer, weights: WeightSelection = 'last'): TrainerInternals =>
   readInternals(trainer, weights)

@@ -12,7 +12,7 @@ import { evaluatedWeights, type OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { RunArrays } from './checkpoint/format.js'
-import type { WhichWeights } from './checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from './checkpoint/model-from-checkpoint.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import type { TrainerOptions } from './options.js'
 
@@ -71,7 +71,7 @@ export class WeightStore {
   }
 
   /** The weights that validation evaluates: the averages, if the run has them. */
-  get validated(): WhichWeights {
+  get validated(): WeightSelection {
     return this.averages ? 'ema' : 'last'
   }
 
@@ -82,7 +82,7 @@ export class WeightStore {
   }
 
   /** Returns parameters and statistics by name. Throws `invalid-option` for weights that the run does not have. */
-  get(weights: WhichWeights): ParameterArrays {
+  get(weights: WeightSelection): ParameterArrays {
     if (weights === 'last')
       return { ...evaluatedWeights(this.#base, this.parameters, this.#moments()), ...this.statistics }
     const group = this.groups[weights]

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { HostStepBackend } from '../../src/backend/host.js'
 import {
-  curvatureDue,
   type GradientReply,
   type GradientRequest,
+  isCurvatureDue,
   optimizerStep,
   takeStep,
   update,
@@ -41,7 +41,7 @@ describe('requests of a step', () => {
     const asked: string[] = []
     const due: boolean[] = []
     for (let t = 0; t < 4; t++) {
-      due.push(curvatureDue(full, state))
+      due.push(isCurvatureDue(full, state))
       const report = await takeStep(full, parameters, state, (kind, at) => {
         asked.push(`${t} ${kind}${at === parameters ? '' : ' at theta + e'}`)
         return { gradients: answer({ kind, parameters: at }), loss: asked.length }
@@ -154,13 +154,13 @@ describe('update > missing or invalid arguments > rejects', () => {
       /^invalid-option: .*needs `curvature`/,
     )
     const first = update({ optimizer, parameters, gradients, curvature: gradients })
-    expect(curvatureDue(optimizer, first.state)).toBe(false)
+    expect(isCurvatureDue(optimizer, first.state)).toBe(false)
     expect(update({ optimizer, ...first, gradients }).report.refreshed).toBe(false)
   })
 
   test('Hessian diagonal missing when due', async () => {
     const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, curvature: 'hutchinson' })
-    expect(curvatureDue(optimizer, initialState(optimizer, parameters))).toBe(true)
+    expect(isCurvatureDue(optimizer, initialState(optimizer, parameters))).toBe(true)
     expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(/needs `curvature`: v \* Hv/)
     const { report, state } = update({ optimizer, parameters, gradients, curvature: { w: Float32Array.of(-3, 2) } })
     expect(report).toMatchObject({ refreshed: true, threshold: 2, flatShare: 1 })

@@ -2,11 +2,11 @@ import { afterAll, describe, expect, it } from 'vitest'
 import {
   averagePrecision,
   binaryCrossEntropy,
+  cohenKappa,
   createMetric,
   crossEntropy,
   ece,
   iou,
-  kappa,
   rocAuc,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
@@ -228,13 +228,13 @@ describe('metrics of agreement equal plain arithmetic', () => {
     expect(result['ece']).toBeCloseTo(1 / (1 + Math.exp(-2)) - 0.75, 6)
   })
 
-  it.each(['none', 'linear', 'quadratic'] as const)('kappa with weights %s', async (weights) => {
-    const result = await measured(runtime, crossEntropy(), [kappa({ weights })], ['N', 4], batches)
+  it.each(['none', 'linear', 'quadratic'] as const)('cohenKappa with weights %s', async (weights) => {
+    const result = await measured(runtime, crossEntropy(), [cohenKappa({ weights })], ['N', 4], batches)
     const distance = (a: number, b: number) =>
       ({ none: Number(a !== b), linear: Math.abs(a - b), quadratic: (a - b) ** 2 })[weights]
     const observed = mean(labels.map((label, i) => distance(label, predicted[i]!)))
     const expected = mean(labels.flatMap((label) => predicted.map((other) => distance(label, other))))
-    expect(result[weights === 'none' ? 'kappa' : `kappa-${weights}`]).toBeCloseTo(1 - observed / expected, 6)
+    expect(result[weights === 'none' ? 'cohenKappa' : `cohenKappa-${weights}`]).toBeCloseTo(1 - observed / expected, 6)
   })
 
   it('intersection over union', async () => {
@@ -253,8 +253,10 @@ describe('metrics of agreement equal plain arithmetic', () => {
 it('metrics of rankings and agreement reject invalid options, with field and value', async () => {
   expect(() => rocAuc({ bins: 3 })).toThrow(errorWith('invalid-option', "'bins' is 3"))
   expect(() => ece({ bins: 0 })).toThrow(errorWith('invalid-option', "'bins' is 0"))
-  expect(() => kappa({ weights: 'cubic' as 'linear' })).toThrow(errorWith('invalid-option', "'weights' is 'cubic'"))
+  expect(() => cohenKappa({ weights: 'cubic' as 'linear' })).toThrow(
+    errorWith('invalid-option', "'weights' is 'cubic'"),
+  )
   const many = measured(runtime, crossEntropy(), [rocAuc()], ['N', 1000], [])
   await expect(many).rejects.toThrow(errorWith('invalid-option', "'bins'"))
-  expect(createMetric('kappa-quadratic').name).toBe('kappa-quadratic')
+  expect(createMetric('cohenKappa-quadratic').name).toBe('cohenKappa-quadratic')
 })

@@ -15,7 +15,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
-import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from '../../train/checkpoint/model-from-checkpoint.js'
 import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
@@ -55,7 +55,7 @@ export interface ModelSurfaceOptions extends SurfaceOptions, PassOptions {
 /** Options of `LossSurface.under`. */
 export interface TrainerSurfaceOptions extends SurfaceOptions {
   /** The weights: of the last step, their moving average, or the best. Default 'last'. */
-  readonly weights?: WhichWeights
+  readonly weights?: WeightSelection
 }
 
 /** Called after every batch with the number of examples processed in this pass. An error it throws ends the pass. */

@@ -12,7 +12,7 @@ import { finalWeights, passOptions } from '../../recipe/build.js'
 import { createLoss, lossTarget, taskLosses } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { usageOf } from '../../recipe/usage.js'
-import { modelFromCheckpoint, type WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import { modelFromCheckpoint, type WeightSelection } from '../../train/checkpoint/model-from-checkpoint.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -36,14 +36,14 @@ import { RunFolder } from '../training/run-folder.js'
 interface Options extends PathOverrides {
   readonly set: readonly string[]
   readonly output: string
-  readonly weights?: WhichWeights
+  readonly weights?: WeightSelection
   readonly as?: ExportForm
   readonly for?: 'webgpu'
   readonly columns?: true
   readonly json?: true
 }
 
-const weightsText: Readonly<Record<WhichWeights, string>> = {
+const weightsText: Readonly<Record<WeightSelection, string>> = {
   last: 'last weights',
   ema: 'moving average of the weights',
   best: 'best weights',

@@ -7,7 +7,7 @@ import { baseOptimizers } from '../../optim/registry.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
 import type { IntervalMetrics } from '../../train/options.js'
-import { decidedByFirst, type ProcessGroup } from '../../train/process-group.js'
+import { decideByFirst, type ProcessGroup } from '../../train/process-group.js'
 import { prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
@@ -260,7 +260,7 @@ async function openRun(path: string, options: Options, group: ProcessGroup | und
   const recipe = overridePaths(await readRecipe(path, options.set), options)
   const folder = new RunFolder(options.out ?? recipe.output ?? defaultRunFolder(path), recipe.checkpoints?.keep)
   let resume = options.resume ?? false
-  if (options.resumeIfStarted) resume = group ? await decidedByFirst(group, folder.isUsed) : folder.isUsed
+  if (options.resumeIfStarted) resume = group ? await decideByFirst(group, folder.isUsed) : folder.isUsed
   return { recipe, folder, resume, provider: options.provider, shardOptimizer: options.shardOptimizer ?? false }
 }
 

@@ -3,7 +3,7 @@ import { featureFiles } from '../../node/files/feature-files.js'
 import { finalWeights, fitOptions } from '../../recipe/build.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { FitOptions } from '../../train/options.js'
-import { decidedByFirst, type ProcessGroup } from '../../train/process-group.js'
+import { decideByFirst, type ProcessGroup } from '../../train/process-group.js'
 import { Trainer } from '../../train/trainer.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
@@ -56,7 +56,7 @@ export async function followTraining(request: FollowRequest): Promise<boolean> {
       await trainer.sync()
     }
     const interrupted = !trainer.isFinished(fit)
-    if (!interrupted && validation && !(await decidedByFirst(group, false)))
+    if (!interrupted && validation && !(await decideByFirst(group, false)))
       await trainer.evaluate(validation, { weights: finalWeights(recipe) })
     await trainer.dispose()
     return interrupted

@@ -17,13 +17,13 @@ import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { usageOf } from '../../recipe/usage.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
-import type { WhichWeights } from '../../train/checkpoint/model-from-checkpoint.js'
+import type { WeightSelection } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
 import { freeBatch } from '../../train/model/free-batch.js'
 import { batchSizeOf } from '../../train/model/free-batch-axis.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import type { FitOptions, IntervalMetrics, TrainerOptions } from '../../train/options.js'
-import { decidedByAny, decidedByFirst, type ProcessGroup } from '../../train/process-group.js'
+import { decideByAny, decideByFirst, type ProcessGroup } from '../../train/process-group.js'
 import type { TensorMeasures } from '../../train/tensor-measures.js'
 import { Trainer } from '../../train/trainer.js'
 import { watchEnhancement } from '../../train/watch-enhancement.js'
@@ -77,7 +77,7 @@ export interface TrainingResult extends RunSummary {
   /** Path of the trained model; null if the run was interrupted. */
   readonly model: string | null
   /** Weights in the exported model. */
-  readonly weights: WhichWeights
+  readonly weights: WeightSelection
   readonly interrupted: boolean
   /** Steps since the beginning of the run, resumed parts included. */
   readonly step: number
@@ -338,7 +338,7 @@ async function evaluateTrained(
   const evaluated = recipe.ema === undefined ? 'last' : 'ema'
   const same = weights === 'best' ? summary.best?.step === last?.step : weights === evaluated
   const known = (same && last?.validation) || undefined
-  if (group) await decidedByFirst(group, known !== undefined)
+  if (group) await decideByFirst(group, known !== undefined)
   return known ?? (await trainer.evaluate(validation, { weights }))
 }
 
@@ -450,7 +450,7 @@ export const stopOnAbort = (
   group?: ProcessGroup,
 ): DatasetOrStream =>
   transform(data, async (batch) => {
-    if (group ? await decidedByAny(group, signal.aborted) : signal.aborted) throw new Stopped()
+    if (group ? await decideByAny(group, signal.aborted) : signal.aborted) throw new Stopped()
     return batch
   })
 

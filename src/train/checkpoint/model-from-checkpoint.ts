@@ -12,7 +12,7 @@ import { checkModelChecksums, checksumModel, type SourceChecksums } from './chec
 import { parseMetadata } from './format.js'
 
 /** Weights of a run: 'last' of the last step, 'ema' their moving average, 'best' the best on the validation data. */
-export type WhichWeights = 'last' | 'ema' | 'best'
+export type WeightSelection = 'last' | 'ema' | 'best'
 
 const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['best/'] } as const
 
@@ -30,7 +30,7 @@ const prefixes = { last: ['parameter/', 'statistic/'], ema: ['ema/'], best: ['be
  * @throws OnnxIreError `damaged` for a damaged file, `checkpoint` for a checkpoint of another model or without these
  * weights
  */
-export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, weights: WhichWeights = 'last'): Model {
+export function modelFromCheckpoint(original: Model, checkpoint: Uint8Array, weights: WeightSelection = 'last'): Model {
   checkArguments('modelFromCheckpoint(original, checkpoint)', { checkpoint })
   const { tensors, metadata } = decodeSafetensors(checkpoint)
   const trainsStatistics = Object.keys(tensors).some((key) => key.startsWith('statistic/'))
