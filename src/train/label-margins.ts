@@ -5,7 +5,7 @@ export interface LabelMargin {
   /** Class number of the given label. */
   readonly given: number
   /** The other class with the highest mean score. */
-  readonly predicted: number
+  readonly preferred: number
   /**
    * Mean over the evaluations of the score of the given class minus the highest other score. Below 0, the model mostly
    * preferred another class.
@@ -56,9 +56,9 @@ export class LabelMargins {
     return this.#labels
       .map((given, index): LabelMargin => {
         const scores = this.#scores.subarray(index * this.#classes, (index + 1) * this.#classes)
-        let predicted = given === 0 ? 1 : 0
-        for (const [c, score] of scores.entries()) if (c !== given && score > scores[predicted]!) predicted = c
-        return { index, given, predicted, margin: this.#margins[index]! / this.#evaluations }
+        let preferred = given === 0 ? 1 : 0
+        for (const [c, score] of scores.entries()) if (c !== given && score > scores[preferred]!) preferred = c
+        return { index, given, preferred, margin: this.#margins[index]! / this.#evaluations }
       })
       .sort((a, b) => a.margin - b.margin)
   }

@@ -75,7 +75,7 @@ test('labels > of 30 flipped labels among 600, 25 are among the first 30, and mo
   expect(found.length / suspects).toBeGreaterThan(0.65)
   expect(labels.filter(({ margin }) => margin < 0)).toHaveLength(suspects)
   // The class that the model preferred is the right one.
-  expect(found.filter(({ example, predicted }) => flipped.get(example as number) === predicted).length).toBeGreaterThan(
+  expect(found.filter(({ example, preferred }) => flipped.get(example as number) === preferred).length).toBeGreaterThan(
     19,
   )
 })
@@ -116,7 +116,7 @@ test('labels > lists files, writes a page with thumbnails and a recipe without t
   await checkExamples(space.path('run'))
   const { labels, suspects } = await json<Result>('labels', space.path('run'), '--html', page, '--drop', cleaned)
   expect([suspects, labels.length]).toEqual([1, 32])
-  expect(labels[0]).toMatchObject({ example: 'dark/<wrong>.png', given: 'dark', predicted: 'light' })
+  expect(labels[0]).toMatchObject({ example: 'dark/<wrong>.png', given: 'dark', preferred: 'light' })
   expect(labels[0]!.file).toBe(space.path('photos/dark/<wrong>.png'))
   const html = await readFile(page, 'utf8')
   expect(html.match(/<img src="data:image\/jpeg;base64,/g)).toHaveLength(32)

@@ -96,8 +96,8 @@ async function report(io: Io, recipe: Recipe, measured: MeasuredLabels, options:
         ? [
             formatTable(
               ['example', 'label', 'preferred', 'margin'],
-              listed.map(({ example, given, predicted, margin }) => [
-                ...[example, given, predicted].map(String),
+              listed.map(({ example, given, preferred, margin }) => [
+                ...[example, given, preferred].map(String),
                 Number(margin.toFixed(2)),
               ]),
             ),

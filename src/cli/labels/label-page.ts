@@ -9,9 +9,9 @@ const side = 128
 /** A page with the most doubtful labels and thumbnails of their images, in one file. */
 export async function writeLabelPage(title: string, labels: readonly MeasuredLabel[]): Promise<string> {
   const thumbnails = await mapConcurrently(labels, 4, ({ file }) => createThumbnail(file))
-  const figures = labels.map(({ example, given, predicted, margin }, i) => {
+  const figures = labels.map(({ example, given, preferred, margin }, i) => {
     const image = thumbnails[i] === undefined ? '' : `<img src="${thumbnails[i]}" alt="">`
-    return `<figure>${image}<figcaption><b>${escapeHtml(given)}</b> or ${escapeHtml(predicted)}?<br><small>${escapeHtml(example)}<br>margin ${margin.toFixed(2)}</small></figcaption></figure>`
+    return `<figure>${image}<figcaption><b>${escapeHtml(given)}</b> or ${escapeHtml(preferred)}?<br><small>${escapeHtml(example)}<br>margin ${margin.toFixed(2)}</small></figcaption></figure>`
   })
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -23,7 +23,7 @@ export interface MeasuredLabel {
   /** Class of the label, by name if the classes have names. */
   readonly given: string | number
   /** The other class that the model preferred most. */
-  readonly predicted: string | number
+  readonly preferred: string | number
   readonly margin: number
 }
 
@@ -133,13 +133,13 @@ function scoresOf(name: string, tensor: Tensor, examples: number, kind: ScoreKin
 }
 
 function describeLabel(
-  { index, given, predicted, margin }: LabelMargin,
+  { index, given, preferred, margin }: LabelMargin,
   { names, files }: LabeledTrain,
   classes: readonly string[] | undefined,
 ): MeasuredLabel {
   return {
     example: names[index]!,
     ...(files ? { file: files[index]! } : {}),
-    ...{ given: classes?.[given] ?? given, predicted: classes?.[predicted] ?? predicted, margin },
+    ...{ given: classes?.[given] ?? given, preferred: classes?.[preferred] ?? preferred, margin },
   }
 }
