@@ -123,11 +123,11 @@ function perClassRows(measures: Measures, task: string, labels: Labels): (string
 }
 
 /** Largest number of classes whose matrix is printed: a larger one does not fit on a terminal. */
-const mostColumns = 20
+const maxPrintedClasses = 20
 
 function confusionTable(matrix: readonly (readonly number[])[], labels: Labels): string {
   const classes = matrix.length
-  if (classes > mostColumns) return `  ${classes} x ${classes}, too large to print; --json writes it`
+  if (classes > maxPrintedClasses) return `  ${classes} x ${classes}, too large to print; --json writes it`
   const name = (c: number) => classLabel(labels, c, classes)
   return formatTable(
     ['true \\ predicted', ...matrix.map((_, c) => name(c))],

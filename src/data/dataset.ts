@@ -54,14 +54,14 @@ export interface ExampleIdentity {
 export type DataChecksum = () => string | Promise<string>
 
 /** Largest number of files whose sizes a checksum covers. */
-const sizeCount = 4096
+const maxSizes = 4096
 
 /** Creates the checksum of examples that are files: their sizes in order, of at most 4,096 evenly spread files. */
 export const checksumSizes =
   <F>(files: readonly F[], sizeOf: (file: F) => number | Promise<number>): DataChecksum =>
   async () => {
-    const step = Math.max(1, files.length / sizeCount)
-    const chosen = Uint32Array.from({ length: Math.min(files.length, sizeCount) }, (_, i) => Math.floor(i * step))
+    const step = Math.max(1, files.length / maxSizes)
+    const chosen = Uint32Array.from({ length: Math.min(files.length, maxSizes) }, (_, i) => Math.floor(i * step))
     return checksum([Float64Array.from(await mapConcurrently(chosen, 16, async (i) => sizeOf(files[i]!)))])
   }
 

@@ -7,7 +7,7 @@ import { sizeOf, type Tensor, type TensorData } from './tensor.js'
 import { Value } from './value.js'
 
 /** Largest number of elements of a tensor whose elements are tracked as shape arithmetic; longer ones are data. */
-export const CONTENTS_LIMIT = 64
+export const maxContentsElements = 64
 
 /**
  * Creates a graph input.
@@ -36,7 +36,7 @@ export const constant = (tensor: Tensor, name?: string): Value =>
   new Value({ dtype: tensor.dtype, shape: tensor.dims }, { kind: 'constant', tensor }, 0, name, contentsOf(tensor))
 
 function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
-  if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4 || sizeOf(tensor.dims) > CONTENTS_LIMIT)
+  if (tensor.dtype === 'string' || dtypes[tensor.dtype].bits === 4 || sizeOf(tensor.dims) > maxContentsElements)
     return undefined
   const { data } = tensor
   const numbers = numbersOf(tensor)

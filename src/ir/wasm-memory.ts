@@ -9,11 +9,11 @@ interface MemoryApi {
 }
 
 /** Bytes of one page of WebAssembly memory. */
-const PAGE = 2 ** 16
+const pageBytes = 2 ** 16
 /** The largest memory that 32 bits address. */
 export const maxSharedPages = 2 ** 16
 /** Alignment of allocated ranges: a cache line. */
-const UNIT = 64
+const alignment = 64
 
 /** Memories by each of their buffers: a memory that grows gets a new one. */
 const memories = new WeakMap<SharedArrayBuffer, WasmMemory>()
@@ -49,7 +49,7 @@ const counted = new WeakMap<WasmMemory, readonly ArrayBuffer[]>()
 const Resizable = ArrayBuffer as unknown as new (length: number, options: { maxByteLength: number }) => ArrayBuffer
 
 /** Smallest number of pages by which a memory grows. */
-const MIN_GROWTH = 16
+const minGrowthPages = 16
 
 /** A zeroed range of shared memory. */
 interface SharedRange {
@@ -59,17 +59,17 @@ interface SharedRange {
 
 /** Allocates zeroed bytes, from any thread; null if the memory cannot grow as much. */
 export function allocateIn(memory: WasmMemory, bytes: number): SharedRange | null {
-  const units = Math.ceil(bytes / UNIT)
+  const units = Math.ceil(bytes / alignment)
   const used = new Int32Array(memory.buffer, 0, 1)
   const first = Atomics.load(used, 0)
-  const end = (first + units) * UNIT
+  const end = (first + units) * alignment
   try {
     const missing = end - memory.buffer.byteLength
     if (missing > 0) {
-      const room = maxSharedPages - memory.buffer.byteLength / PAGE
-      const pages = Math.max(Math.ceil(missing / PAGE), Math.min(MIN_GROWTH, room))
+      const room = maxSharedPages - memory.buffer.byteLength / pageBytes
+      const pages = Math.max(Math.ceil(missing / pageBytes), Math.min(minGrowthPages, room))
       memory.grow(pages)
-      const maxByteLength = pages * PAGE
+      const maxByteLength = pages * pageBytes
       counted.set(memory, [...(counted.get(memory) ?? []), new Resizable(maxByteLength, { maxByteLength })])
     }
   } catch {
@@ -79,5 +79,5 @@ export function allocateIn(memory: WasmMemory, bytes: number): SharedRange | nul
   if (Atomics.compareExchange(used, 0, first, first + units) !== first) return allocateIn(memory, bytes)
   const { buffer } = memory
   memories.set(buffer, memory)
-  return { buffer, offset: first * UNIT }
+  return { buffer, offset: first * alignment }
 }

@@ -12,11 +12,11 @@ import { toFullPrecision } from './loss.js'
 /** Number of scores of a chunk of automatic size: 8 MiB in float32. */
 const scoresAtOnce = 2 ** 21
 /** Smallest number of positions of such a chunk: a chunk reads all weights, and so do few positions. */
-const fewestPositions = 64
+const minPositions = 64
 
 /** Number of positions of a chunk of automatic size. */
 export const automaticChunk = (classes: number): number =>
-  Math.max(fewestPositions, 2 ** Math.floor(Math.log2(scoresAtOnce / Math.max(1, classes))))
+  Math.max(minPositions, 2 ** Math.floor(Math.log2(scoresAtOnce / Math.max(1, classes))))
 
 /**
  * The end of a model that computes the scores of one position from few features of the same position: matrix products

@@ -21,9 +21,9 @@ export interface SsimOptions {
 }
 
 /** Side of the window. */
-const SIDE = 11
+const windowSide = 11
 /** Standard deviation of the window, in pixels. */
-const SIGMA = 1.5
+const windowSigma = 1.5
 
 /**
  * 1 - SSIM, the structural similarity of images (Wang et al. 2004, doi 10.1109/TIP.2003.819861), averaged over the
@@ -84,20 +84,22 @@ function checkImages({ dtype, shape }: Value): number {
       'invalid-shape',
       `ssim: the output has the shape ${formatShape(shape)}; it must be [N, C, H, W] with a fixed number of channels`,
     )
-  if (sides.some((side) => typeof side === 'number' && side < SIDE))
+  if (sides.some((side) => typeof side === 'number' && side < windowSide))
     throw new OnnxIreError(
       'invalid-shape',
-      `ssim: the output has the shape ${formatShape(shape)}; height and width must be at least ${SIDE}, the side of the window`,
+      `ssim: the output has the shape ${formatShape(shape)}; height and width must be at least ${windowSide}, the side of the window`,
     )
   return channels
 }
 
 /** Creates the weighted mean over every window of every channel: along one axis, then along the other. */
 function createBlur(channels: number, { dtype }: Value): (x: Value) => Value {
-  const weights = Array.from({ length: SIDE }, (_, i) => Math.exp(-((i - (SIDE - 1) / 2) ** 2) / (2 * SIGMA ** 2)))
+  const weights = Array.from({ length: windowSide }, (_, i) =>
+    Math.exp(-((i - (windowSide - 1) / 2) ** 2) / (2 * windowSigma ** 2)),
+  )
   const sum = weights.reduce((a, b) => a + b, 0)
   const elements = Array.from({ length: channels }, () => weights.map((w) => w / sum)).flat()
   const filter = (dims: readonly number[]) => constant(tensorFrom(dtype as 'float32' | 'float64', dims, elements))
-  const [vertical, horizontal] = [filter([channels, 1, SIDE, 1]), filter([channels, 1, 1, SIDE])]
+  const [vertical, horizontal] = [filter([channels, 1, windowSide, 1]), filter([channels, 1, 1, windowSide])]
   return (x) => op.Conv(op.Conv(x, vertical, { group: channels }), horizontal, { group: channels })
 }

@@ -38,8 +38,10 @@ export async function nameCpuNodes(
     const nodes = withBodies(importGraph(model).outputs.values())
     const found = await findCpuNodes(nodes, Number(set ?? 13), compile)
     if (found.length === 0) return error
-    const names = found.slice(0, shown).map(({ node, reason }) => `${nameOf(node)} (${node.operator}: ${reason})`)
-    const rest = found.length > shown ? ` and ${found.length - shown} more` : ''
+    const names = found
+      .slice(0, maxShownNodes)
+      .map(({ node, reason }) => `${nameOf(node)} (${node.operator}: ${reason})`)
+    const rest = found.length > maxShownNodes ? ` and ${found.length - maxShownNodes} more` : ''
     return new OnnxIreError(
       'runtime',
       `cpuNodes is 'forbidden', and WebGPU does not run ${names.join(', ')}${rest}; with cpuNodes: 'allowed' the CPU runs them`,
@@ -52,7 +54,7 @@ export async function nameCpuNodes(
 }
 
 /** Maximal number of nodes in the message. */
-const shown = 8
+const maxShownNodes = 8
 
 const nameOf = ({ name, outputs }: Node): string => `'${name || outputs[0]?.name || 'without a name'}'`
 
@@ -126,7 +128,7 @@ function keyOf(node: Node): string | undefined {
 }
 
 /** Maximal number of elements of a constant that configures an operator, such as a shape. */
-const configuring = 64
+const maxConfiguringElements = 64
 
 /** A graph of the node alone. Its inputs are graph inputs, except for constants that configure it. */
 function graphOf(node: Node): GraphSpec {
@@ -134,7 +136,7 @@ function graphOf(node: Node): GraphSpec {
   const operands = node.inputs.map((value, i) => {
     if (value === null) return null
     const tensor = constantTensor(value)
-    if (tensor && sizeOf(tensor.dims) <= configuring) return value
+    if (tensor && sizeOf(tensor.dims) <= maxConfiguringElements) return value
     const operand = input(`x${i}`, value.dtype, value.shape)
     inputs.set(`x${i}`, operand)
     return operand

@@ -1,5 +1,5 @@
 import { type DType, dtypes, isFloat, isHalf } from '../ir/dtype.js'
-import { CONTENTS_LIMIT } from '../ir/leaf.js'
+import { maxContentsElements } from '../ir/leaf.js'
 import {
   broadcastShapes,
   contradict,
@@ -28,12 +28,12 @@ export function vectorLength(value: Value): number | undefined {
 
 /** `contents` unless it is too long to be shape arithmetic. */
 export const limitContents = (contents: readonly Dim[] | undefined): readonly Dim[] | undefined =>
-  contents !== undefined && contents.length <= CONTENTS_LIMIT ? contents : undefined
+  contents !== undefined && contents.length <= maxContentsElements ? contents : undefined
 
 /** The number of elements of a shape that has no symbols and few elements, else undefined. */
 export function smallSize(shape: Shape | undefined): number | undefined {
   const size = shape?.reduce<number>((product, dim) => (typeof dim === 'number' ? product * dim : Number.NaN), 1)
-  return size !== undefined && size <= CONTENTS_LIMIT ? size : undefined
+  return size !== undefined && size <= maxContentsElements ? size : undefined
 }
 
 /** Throws `invalid-shape` unless dims, axes or indices are int64 or int32. */

@@ -13,7 +13,7 @@ interface Subscripts {
 /** Largest number of operands: the gradient of each is a product of all others. */
 const maxOperands = 64
 
-export const ELLIPSIS = '...'
+export const ellipsis = '...'
 const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ']
 
 /**
@@ -29,7 +29,7 @@ export function parseEinsum(equation: string, shapes: readonly (Shape | undefine
     throw new OnnxIreError('invalid-model', `equation '${equation}' does not fit ${shapes.length} operands`)
   }
   const output = right === undefined ? implicitOutput(operands) : labelsOf(right, equation)
-  const unknown = output.find((label) => label !== ELLIPSIS && !operands.some((labels) => labels.includes(label)))
+  const unknown = output.find((label) => label !== ellipsis && !operands.some((labels) => labels.includes(label)))
   if (unknown !== undefined || new Set(output).size < output.length) {
     throw new OnnxIreError(
       'invalid-model',
@@ -44,7 +44,7 @@ export const formatEinsum = (operands: readonly (readonly string[])[], output: r
 
 function labelsOf(term: string, equation: string): string[] {
   const labels: string[] = term.match(/\.\.\.|[a-zA-Z]/g) ?? []
-  if (labels.join('') !== term || labels.indexOf(ELLIPSIS) !== labels.lastIndexOf(ELLIPSIS)) {
+  if (labels.join('') !== term || labels.indexOf(ellipsis) !== labels.lastIndexOf(ellipsis)) {
     throw new OnnxIreError(
       'invalid-model',
       `'${term}' in equation '${equation}' is not a list of letters with at most one ellipsis`,
@@ -55,9 +55,9 @@ function labelsOf(term: string, equation: string): string[] {
 
 /** Without '->': the ellipsis, then every label that occurs exactly once, in alphabetical order. */
 function implicitOutput(operands: readonly (readonly string[])[]): string[] {
-  const all = operands.flat().filter((label) => label !== ELLIPSIS)
+  const all = operands.flat().filter((label) => label !== ellipsis)
   const once = all.filter((label) => all.indexOf(label) === all.lastIndexOf(label))
-  return [...(operands.some((labels) => labels.includes(ELLIPSIS)) ? [ELLIPSIS] : []), ...once.sort()]
+  return [...(operands.some((labels) => labels.includes(ellipsis)) ? [ellipsis] : []), ...once.sort()]
 }
 
 /** Replaces each ellipsis by new labels, aligned at the end as in broadcasting. */
@@ -67,9 +67,9 @@ function spelledOut(
   equation: string,
 ): Subscripts {
   const lengths = operands.map((labels, index) => {
-    const [rank, named] = [shapes[index]?.length, labels.filter((label) => label !== ELLIPSIS).length]
-    const length = labels.includes(ELLIPSIS) ? (rank === undefined ? undefined : rank - named) : 0
-    if ((length ?? 0) < 0 || (rank !== undefined && !labels.includes(ELLIPSIS) && rank !== named)) {
+    const [rank, named] = [shapes[index]?.length, labels.filter((label) => label !== ellipsis).length]
+    const length = labels.includes(ellipsis) ? (rank === undefined ? undefined : rank - named) : 0
+    if ((length ?? 0) < 0 || (rank !== undefined && !labels.includes(ellipsis) && rank !== named)) {
       throw new OnnxIreError(
         'invalid-shape',
         `'${labels.join('')}' of equation '${equation}' does not fit ${formatShape(shapes[index])}`,
@@ -83,7 +83,7 @@ function spelledOut(
   if (free.length < longest)
     throw new OnnxIreError('invalid-shape', `equation '${equation}' has more axes than there are letters`)
   const replace = (labels: readonly string[], length: number) =>
-    labels.flatMap((label) => (label === ELLIPSIS ? free.slice(longest - length) : [label]))
+    labels.flatMap((label) => (label === ellipsis ? free.slice(longest - length) : [label]))
   return {
     operands: operands.map((labels, index) => replace(labels, lengths[index]!)),
     output: replace(output, longest),
@@ -98,7 +98,7 @@ export function einsumShape(
   const lengths = new Map<string, Dim>()
   for (const [index, labels] of operands.entries()) {
     const shape = shapes[index]
-    if (!shape || labels.includes(ELLIPSIS)) continue
+    if (!shape || labels.includes(ellipsis)) continue
     for (const [axis, label] of labels.entries()) {
       const before = lengths.get(label)
       const length = before === undefined ? shape[axis]! : broadcastShapes([[before], [shape[axis]!]])![0]!

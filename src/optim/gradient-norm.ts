@@ -1,7 +1,7 @@
 import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
 import { arrayOf, type Gradients, type ParameterArrays } from './arrays.js'
-import { evaluate, evaluateEach, SMALL_TENSOR } from './expr/evaluate.js'
+import { evaluate, evaluateEach, maxGatheredLength } from './expr/evaluate.js'
 import { array, type Formula, formula, scalar } from './expr/expr.js'
 import { sumOfSquares } from './expr/interpreter.js'
 import type { ParallelEvaluation } from './expr/parallel.js'
@@ -123,7 +123,7 @@ const addUp = (numbers: Iterable<number>): number => {
   return sum
 }
 
-const isSmall = (g: FloatArray): boolean => g.length <= SMALL_TENSOR && g instanceof Float32Array
+const isSmall = (g: FloatArray): boolean => g.length <= maxGatheredLength && g instanceof Float32Array
 
 /** The factor that reduces a gradient of this norm to `maxNorm`, as in `torch.nn.utils.clip_grad_norm_`. */
 export const clipFactor = (norm: number, maxNorm: number): number => Math.min(1, maxNorm / (norm + 1e-6))

@@ -6,7 +6,7 @@ import { op } from '../op/op.js'
 import { dimsOf, unsupported } from './types.js'
 
 /** The largest matrix of a transform, in numbers. */
-const LARGEST_MATRIX = 2 ** 22
+const maxMatrixElements = 2 ** 22
 
 /**
  * The discrete Fourier transform as a product with a matrix of cosines and sines. Complex numbers are a last axis of
@@ -32,7 +32,7 @@ export function fourier(
   const used = Math.min(own, n)
   const count = onesided && !inverse ? half : n
   const width = isToReal ? 1 : 2
-  if (used * parts * count * width > LARGEST_MATRIX) throw unsupported(`DFT of ${n} numbers`)
+  if (used * parts * count * width > maxMatrixElements) throw unsupported(`DFT of ${n} numbers`)
 
   const matrix = new Float32Array(used * parts * count * width)
   for (let i = 0; i < used; i++)

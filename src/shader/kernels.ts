@@ -6,7 +6,7 @@ import { type Code, type Emitter, Index, natural, split } from './code.js'
 import { type Contraction, contractionOf, contractions } from './contraction.js'
 import { reductions } from './reduction.js'
 import { dimsOf, elementsOf, elementType, unsupported } from './types.js'
-import { INVOCATION, KernelWriter, type Memory, type ShaderKernel, type Slot } from './writer.js'
+import { invocation, KernelWriter, type Memory, type ShaderKernel, type Slot } from './writer.js'
 
 /** The amount of work of an invocation. */
 export interface Division {
@@ -17,7 +17,7 @@ export interface Division {
 }
 
 /** Convolutions, whose code is longer, have tiles of at most this size. */
-const CONVOLUTION_TILE = 8
+const maxConvolutionTile = 8
 
 /** The division for a GPU: the sums of a tile fit into the registers of most. */
 export const gpuDivision: Division = { tile: 8, invocations: 512 }
@@ -25,8 +25,8 @@ export const gpuDivision: Division = { tile: 8, invocations: 512 }
 /** A kernel per element of a value that needs no sums. */
 export function elementKernels(memory: Memory, root: Value, slot: Slot): readonly ShaderKernel[] {
   const writer = new KernelWriter(memory)
-  const index = Index.flat(writer.emitter, dimsOf(root), INVOCATION)
-  writer.store(slot, INVOCATION, writer.element(root, index).text)
+  const index = Index.flat(writer.emitter, dimsOf(root), invocation)
+  writer.store(slot, invocation, writer.element(root, index).text)
   return [writer.finish(labelOf(root), slot, elementsOf(root))]
 }
 
@@ -56,7 +56,7 @@ function contractionKernels(
   const writer = new KernelWriter(memory)
   const { emitter } = writer
   const { batch, m, n, k, left, right, index, finish } = contractionOf(writer, node)
-  const most = k.length === 1 ? tile : CONVOLUTION_TILE
+  const most = k.length === 1 ? tile : maxConvolutionTile
   let [rows, columns] = [tileOf(m, most), tileOf(n, most)]
   const tiles = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns)
   const terms = sizeOf(k)
@@ -73,8 +73,8 @@ function contractionKernels(
 
   const across = Math.ceil(n / columns)
   const down = Math.ceil(m / rows)
-  const column = emitter.mul(emitter.mod(INVOCATION, across), columns)
-  const above = emitter.div(INVOCATION, across)
+  const column = emitter.mul(emitter.mod(invocation, across), columns)
+  const above = emitter.div(invocation, across)
   const row = emitter.mul(emitter.mod(above, down), rows)
   const rest = emitter.div(above, down)
   const [part, b] = split(emitter, rest, [parts, batch]) as [Code, Code]
@@ -197,10 +197,10 @@ function combineParts(
   const size = elementsOf(anchor)
   const all = emitter.variable(initial)
   emitter.loop(parts, (part) => {
-    const at = emitter.add(emitter.mul(part, size), INVOCATION)
+    const at = emitter.add(emitter.mul(part, size), invocation)
     emitter.line(`${all} = ${combine(all, writer.load(partial, at).text)};`)
   })
-  const at = Index.flat(emitter, dimsOf(anchor), INVOCATION)
+  const at = Index.flat(emitter, dimsOf(anchor), invocation)
   storeRoot(writer, root, slot, anchor, finish(fresh(writer, all), at), at)
   return writer.finish(`${labelOf(anchor)}, parts`, slot, size)
 }
@@ -232,18 +232,18 @@ function reductionKernels(
   const all = emitter.variable(initial)
   const add = (at: Index, indices: readonly Code[]) => emitter.line(`${all} = ${combine(all, term(at, indices).text)};`)
   if (parts === 1) {
-    const at = Index.flat(emitter, shape, INVOCATION)
+    const at = Index.flat(emitter, shape, invocation)
     emitter.loops(loops, (indices) => add(at, indices))
     storeRoot(writer, root, slot, anchor, finish(fresh(writer, all), at), at)
     return [writer.finish(node.operator, slot, size)]
   }
-  const [part, element] = split(emitter, INVOCATION, [parts, size]) as [Code, Code]
+  const [part, element] = split(emitter, invocation, [parts, size]) as [Code, Code]
   const at = Index.flat(emitter, shape, element)
   const start = emitter.mul(part, chunk)
   const end = emitter.let(`min(${start.text} + ${chunk}u, ${terms}u)`, start)
   emitter.loop(chunk, (i) => add(at, split(emitter, i, loops)), { start, end })
   const partial: Slot = { type: elementType(anchor), elements: parts * size }
-  writer.store(partial, INVOCATION, all)
+  writer.store(partial, invocation, all)
   const combining = new KernelWriter(memory)
   const again = reductions[node.operator]!(combining, node)
   return [
@@ -260,7 +260,7 @@ function extremeKernels(memory: Memory, node: Node, root: Value, slot: Slot): re
   const anchor = node.outputs[0]!
   const dims = dimsOf(x)
   const axis = axisOf(node.attributes['axis'] as number, dims.length)
-  const at = Index.flat(emitter, dimsOf(anchor), INVOCATION)
+  const at = Index.flat(emitter, dimsOf(anchor), invocation)
   const kept = [...at.coordinates]
   if (dimsOf(anchor).length === dims.length) kept.splice(axis, 1)
   const elementAt = (i: Code) =>
@@ -300,7 +300,7 @@ function scatterKernels(memory: Memory, node: Node, _: Value, slot: Slot): reado
   const combine = getOwn(combinations, node.attributes['reduction'] as string)
   if (!combine || elementType(x) === 'bool') throw unsupported('this ScatterElements')
   const lines = dims.map((dim, at) => (at === axis ? 1 : dim))
-  const line = split(emitter, INVOCATION, lines)
+  const line = split(emitter, invocation, lines)
   const at = (shape: readonly number[], i: Code) =>
     Index.at(
       emitter,

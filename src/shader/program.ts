@@ -7,7 +7,7 @@ import { getOwn } from '../util/record.js'
 import type { Expansions } from './expansions.js'
 import { type Division, elementKernels, gpuDivision, kernelOperators } from './kernels.js'
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
-import { isSampler, SAMPLING_COST } from './random.js'
+import { isSampler, samplingCost } from './random.js'
 import { staticGraph } from './static-graph.js'
 import { elementsOf, elementType, unsupported } from './types.js'
 import { keepsOrder, readOperands } from './views.js'
@@ -37,10 +37,10 @@ interface Inline {
 }
 
 /** Arrays that a kernel may read: WebGPU binds at least 8, one of which it writes. */
-const MOST_READS = 7
+const maxReads = 7
 
 /** The largest cost of a value that is computed again at each of its uses. */
-const CHEAP = 1
+const maxInlineCost = 1
 
 /**
  * Converts a graph to shaders, for inputs of these dims.
@@ -123,9 +123,9 @@ class Scheduler {
       const inPlace = (point && elementsOf(value) === size && sameDims(value, first)) || keepsOrder(node)
       if (inline.anchor && (!inPlace || anchor)) this.#store(value)
       else if (inline.anchor) anchor = inline.anchor
-      else if (inline.cost > CHEAP && size >= 4 * elementsOf(value)) this.#store(value)
+      else if (inline.cost > maxInlineCost && size >= 4 * elementsOf(value)) this.#store(value)
     }
-    const cost = point ? pointwise[node.operator]!.cost : isSampler(node) ? SAMPLING_COST : 0
+    const cost = point ? pointwise[node.operator]!.cost : isSampler(node) ? samplingCost : 0
     this.#note(node, results, operands, anchor, cost)
   }
 
@@ -143,7 +143,7 @@ class Scheduler {
   /** Notes how the results of a node are computed, and stores those that have to be in memory. */
   #note(node: Node, results: readonly Value[], operands: readonly Value[], anchor: Node | null, cost: number): void {
     let reads = this.#reads(operands)
-    while (reads.size > MOST_READS) {
+    while (reads.size > maxReads) {
       const [largest] = operands
         .filter((value) => !this.#slots.has(value) && this.#inline.has(value))
         .sort((a, b) => this.#inline.get(b)!.reads.size - this.#inline.get(a)!.reads.size)
@@ -160,7 +160,7 @@ class Scheduler {
     for (const value of results) {
       this.#inline.set(value, { anchor, reads, cost: total })
       const uses = this.#uses.get(value) ?? 0
-      if (this.#outputs.has(value) || (uses > 1 && (anchor || total > CHEAP))) this.#store(value)
+      if (this.#outputs.has(value) || (uses > 1 && (anchor || total > maxInlineCost))) this.#store(value)
     }
   }
 

@@ -28,7 +28,7 @@ const samplers: Readonly<Record<string, (words: string, node: Node) => string>> 
 export const isSampler = ({ operator, domain }: Node): boolean => domain === '' && Object.hasOwn(samplers, operator)
 
 /** About the number of operations of a sampled element. */
-export const SAMPLING_COST = 20
+export const samplingCost = 20
 
 /**
  * An element of the result of a node that samples. It depends on the position, the node and the run alone, so that it

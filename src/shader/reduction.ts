@@ -5,7 +5,7 @@ import { knownNumbers } from '../op/contents.js'
 import { type WindowAttributes, type WindowAxis, windowOf } from '../op/window.js'
 import { type Code, Index } from './code.js'
 import { masked, tapOf } from './contraction.js'
-import { dimsOf, elementType, LARGEST, unsupported } from './types.js'
+import { dimsOf, elementType, largestFloat32, unsupported } from './types.js'
 import type { ElementWriter } from './views.js'
 
 /** Combines the terms of each element of a result. */
@@ -38,8 +38,8 @@ const kinds: Readonly<Record<string, Kind>> = {
   ReduceL1: { ...sum, term: (x) => `abs(${x})` },
   ReduceL2: { ...sum, term: (x) => `${x} * ${x}`, finish: (x) => `sqrt(${x})` },
   ReduceProd: { initial: { f32: '1f', i32: '1i' }, combine: (a, b) => `${a} * ${b}` },
-  ReduceMax: { initial: { f32: `-${LARGEST}`, i32: 'i32(-2147483648)' }, combine: (a, b) => `max(${a}, ${b})` },
-  ReduceMin: { initial: { f32: LARGEST, i32: '2147483647i' }, combine: (a, b) => `min(${a}, ${b})` },
+  ReduceMax: { initial: { f32: `-${largestFloat32}`, i32: 'i32(-2147483648)' }, combine: (a, b) => `max(${a}, ${b})` },
+  ReduceMin: { initial: { f32: largestFloat32, i32: '2147483647i' }, combine: (a, b) => `min(${a}, ${b})` },
 }
 
 /** The axes of a reduction, in ascending order. */
@@ -107,11 +107,11 @@ const pool =
     return {
       shape,
       loops: kernel,
-      initial: mean ? '0f' : `-${LARGEST}`,
+      initial: mean ? '0f' : `-${largestFloat32}`,
       term: (at, k) => {
         const tap = taps(at, k)
         const element = writer.element(x, Index.at(emitter, dimsOf(x), [...at.coordinates.slice(0, 2), ...tap.at]))
-        return masked(writer, tap.inside, element, mean ? '0f' : `-${LARGEST}`)
+        return masked(writer, tap.inside, element, mean ? '0f' : `-${largestFloat32}`)
       },
       combine: mean ? (a, b) => `${a} + ${b}` : (a, b) => `max(${a}, ${b})`,
       finish: (combined, at) => {

@@ -34,4 +34,4 @@ export function literal(type: ElementType, value: number): string {
 }
 
 /** The largest finite number of float32, for maxima that have no first element yet. */
-export const LARGEST = '0x1.fffffep+127f'
+export const largestFloat32 = '0x1.fffffep+127f'

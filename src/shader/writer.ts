@@ -31,7 +31,7 @@ export interface ShaderKernel {
 }
 
 /** Invocations per workgroup. */
-const WORKGROUP = 64
+const kernelWorkgroupSize = 64
 
 /** Whether an element is written as a number. */
 export function literalOf(value: Value): string | undefined {
@@ -124,7 +124,7 @@ export class KernelWriter implements ElementWriter {
     this.emitter.line(`result[${at.text}] = ${type === 'bool' ? `u32(${element})` : element};`)
   }
 
-  /** The finished kernel, for `count` invocations whose number is `INVOCATION`. */
+  /** The finished kernel, for `count` invocations whose number is `invocation`. */
   finish(label: string, write: Slot, count: number): ShaderKernel {
     const body = this.emitter.toString()
     const array = (name: string, access: string, binding: number, element: string) =>
@@ -137,21 +137,27 @@ export class KernelWriter implements ElementWriter {
       ...Object.entries({ ...functions, ...samplingFunctions }).flatMap(([name, text]) =>
         body.includes(`${name}(`) ? [text] : [],
       ),
-      `@compute @workgroup_size(${WORKGROUP})
+      `@compute @workgroup_size(${kernelWorkgroupSize})
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-let invocation = (group.y * groups.x + group.x) * ${WORKGROUP}u + local;
+let invocation = (group.y * groups.x + group.x) * ${kernelWorkgroupSize}u + local;
 if (invocation >= ${count}u) { return; }
 ${body}
 }
 `,
     ].join('\n')
-    return { label, code, reads: this.#reads.map(({ slot }) => slot), write, workgroups: Math.ceil(count / WORKGROUP) }
+    return {
+      label,
+      code,
+      reads: this.#reads.map(({ slot }) => slot),
+      write,
+      workgroups: Math.ceil(count / kernelWorkgroupSize),
+    }
   }
 }
 
 /** The number of the invocation. */
-export const INVOCATION: Code = { text: 'invocation', depth: 0 }
+export const invocation: Code = { text: 'invocation', depth: 0 }

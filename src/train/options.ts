@@ -337,7 +337,7 @@ export function checkTrainerOptions(options: TrainerOptions): void {
 }
 
 /** Examples of a batch that norms at least normalize over, where IRE's curvature is estimated on a share of it. */
-const normExamples = 8
+const minNormExamples = 8
 
 /**
  * The share of the batch that IRE's curvature is estimated on: `curvatureShare` or its default.
@@ -354,7 +354,7 @@ export function curvatureShareOf(
 ): number {
   if (curvatureShare !== undefined) return curvatureShare
   if (unwrap(optimizer).ire?.curvature !== 'sampled' || curvatureBatch === 'fixed') return 1
-  return trainsNorms ? Math.min(1, Math.max(0.25, normExamples / batchSize)) : 0.25
+  return trainsNorms ? Math.min(1, Math.max(0.25, minNormExamples / batchSize)) : 0.25
 }
 
 /** Throws `invalid-option` for names of options that `fit` does not have. */

@@ -1,9 +1,9 @@
 import type { StepProgress } from './options.js'
 
 /** Number of steps whose losses are compared with as many before IRE. */
-const WINDOW = 20
+const windowSteps = 20
 /** Numbers of enhanced steps at which they are compared. */
-const CHECKS = [WINDOW, 3 * WINDOW]
+const checkedSteps = [windowSteps, 3 * windowSteps]
 
 /**
  * Creates a watch over the steps of a run, for `onStep`: it returns a warning once if the training loss rises after IRE
@@ -33,19 +33,19 @@ export function watchEnhancement(): (step: Pick<StepProgress, 'step' | 'loss' | 
     if (isFirst && step > 0 && kappa > 0) isOver = true
     isFirst = false
     if (isOver) return null
-    if (!begun && kappa > 0 && losses.length === WINDOW) begun = { step, before: [...losses] }
+    if (!begun && kappa > 0 && losses.length === windowSteps) begun = { step, before: [...losses] }
     losses.push(loss)
-    if (losses.length > WINDOW) losses.shift()
+    if (losses.length > windowSteps) losses.shift()
     if (!begun) return null
     const enhanced = step + 1 - begun.step
-    if (!CHECKS.includes(enhanced)) return null
+    if (!checkedSteps.includes(enhanced)) return null
     const { before } = begun
     const largest = Math.max(...before)
-    const isHigher = losses.filter((x) => x > largest).length >= WINDOW / 2
-    isOver = isHigher || enhanced === CHECKS.at(-1)
+    const isHigher = losses.filter((x) => x > largest).length >= windowSteps / 2
+    isOver = isHigher || enhanced === checkedSteps.at(-1)
     if (!isHigher) return null
     return (
-      `the training loss rose after IRE began: its median was ${median(before).toPrecision(4)} in the ${WINDOW} steps before step ${begun.step}, and is ${median(losses).toPrecision(4)} in the last ${WINDOW}, at kappa ${Number(kappa.toPrecision(3))}; ` +
+      `the training loss rose after IRE began: its median was ${median(before).toPrecision(4)} in the ${windowSteps} steps before step ${begun.step}, and is ${median(losses).toPrecision(4)} in the last ${windowSteps}, at kappa ${Number(kappa.toPrecision(3))}; ` +
       'lower kappa, or the learning rate of the base: steps of lr (1 + kappa) along flat coordinates are too long here'
     )
   }

@@ -6,7 +6,7 @@ import { copyElements } from '../onnx/proto/tensor.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import type { BaseOptimizer } from '../optim/base-optimizer.js'
 import { updateAverages } from '../optim/ema.js'
-import { WORTHWHILE } from '../optim/expr/parallel.js'
+import { minParallelElements } from '../optim/expr/parallel.js'
 import { unwrap } from '../optim/optimizer.js'
 import { evaluatedWeights, type OptimizerState } from '../optim/state.js'
 import type { Runtime } from '../runtime/runtime.js'
@@ -43,7 +43,7 @@ export class WeightStore {
     // Updates compute in place in this memory; moments, and gradients for helper threads, are allocated there too.
     const elements = totalSizeOf(graphs.parameters.values())
     const isUpdatedHere = runtime.helpers !== undefined || runtime.provider === 'wasm'
-    const memory = isUpdatedHere && elements >= WORTHWHILE ? createWasmMemory() : null
+    const memory = isUpdatedHere && elements >= minParallelElements ? createWasmMemory() : null
     const allocate = (isDouble: boolean, length: number) => allocateArray(isDouble, length, runtime, memory)
     this.parameters = copyModelTensors(graphs.parameters, allocate)
     this.statistics = copyModelTensors(graphs.statistics, allocate)

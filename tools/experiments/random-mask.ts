@@ -8,7 +8,7 @@ import { Random } from 'onnx-ire/data'
 export type RandomMask = 'random' | 'shuffled' | 'tensors'
 
 /** Input of a training graph that selects the curvature gradient. */
-const SAMPLED = 'choice/sampled'
+const sampledInput = 'choice/sampled'
 
 /**
  * A runtime for control runs of IRE with another mask. IRE ranks coordinates by gradients for sampled targets; this
@@ -32,7 +32,7 @@ export function withRandomMask(runtime: Runtime, mask: RandomMask, seed: number)
     async compile(bytes, options) {
       const program = await runtime.compile(bytes, options)
       const trains = program.outputNames.some((name) => name.startsWith('grad/'))
-      if (trains && !program.inputNames.includes(SAMPLED))
+      if (trains && !program.inputNames.includes(sampledInput))
         throw new OnnxIreError(
           'invalid-option',
           'a random mask replaces sampled curvature: set the curvature of IRE to sampled',
@@ -45,7 +45,7 @@ export function withRandomMask(runtime: Runtime, mask: RandomMask, seed: number)
         run: async (feeds) => {
           const outputs = await program.run(feeds)
           // One graph computes training and curvature gradients; an input selects which.
-          const { data: [sampled] = [0] } = feeds[SAMPLED] ?? {}
+          const { data: [sampled] = [0] } = feeds[sampledInput] ?? {}
           if (!sampled) return outputs
           return Object.fromEntries(
             Object.entries(outputs).map(([name, tensor]) => [

@@ -4,7 +4,7 @@ import type { Message } from './child.js'
 import { type Finding, firstLine, type ProviderName, type Reproducer, type Verdict } from './issue.js'
 
 /** The time limit of a reproducer that names none, in seconds. */
-const LIMIT = 60
+const defaultLimit = 60
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -14,7 +14,7 @@ process.on('exit', () => running.forEach(endGroup))
 
 /** Runs one reproducer in a process of its own and judges what the process reported and how it ended. */
 export function runIssue(slug: string, provider: ProviderName, reproducer: Reproducer): Promise<Verdict> {
-  const { symptom, limit = LIMIT } = reproducer
+  const { symptom, limit = defaultLimit } = reproducer
   const start = performance.now()
   return new Promise((resolve) => {
     const child = fork(fileURLToPath(new URL('child.ts', import.meta.url)), [slug], {

@@ -112,9 +112,9 @@ const granularity = 256
 /** Size of the first region. */
 const firstRegion = 2 ** 20
 /** Largest size of a region, unless a single tensor needs more. */
-const largestRegion = 2 ** 30
+const maxRegion = 2 ** 30
 /** A free chunk is split if this many bytes would remain unused, or half of it. */
-const largestRemainder = 128 * 2 ** 20
+const minSplitRemainder = 128 * 2 ** 20
 
 /** A piece of a region. Neighbours are the adjacent pieces of the same region. */
 export interface Chunk {
@@ -153,7 +153,7 @@ export class Arena {
     if (at === this.#free.length) this.#extend(size)
     const [chunk] = this.#free.splice(this.#firstFit(size), 1) as [Chunk]
     chunk.free = false
-    if (chunk.size >= 2 * size || chunk.size - size >= largestRemainder) this.#split(chunk, size)
+    if (chunk.size >= 2 * size || chunk.size - size >= minSplitRemainder) this.#split(chunk, size)
     chunk.region.touched = Math.max(chunk.region.touched, chunk.offset + bytes)
     return chunk
   }
@@ -182,7 +182,7 @@ export class Arena {
     for (; this.#nextRegion < size; doubled = true) this.#nextRegion *= 2
     const region: Region = { touched: 0 }
     this.#regions.push(region)
-    const bytes = Math.max(size, Math.min(this.#nextRegion, largestRegion))
+    const bytes = Math.max(size, Math.min(this.#nextRegion, maxRegion))
     this.#add({ region, offset: 0, size: bytes, free: true, previous: undefined, next: undefined })
     if (!doubled) this.#nextRegion *= 2
   }

@@ -1,4 +1,4 @@
-import { FLOAT32_MAX } from '../../optim/expr/onnx.js'
+import { largestFloat32 } from '../../optim/expr/onnx.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -42,11 +42,11 @@ export class GradientNorms {
   async download(): Promise<number> {
     const all = await this.#read('sums')
     const sums = all.subarray(0, this.#groups.length)
-    if (all.length > sums.length && !(all.at(-1)! <= FLOAT32_MAX)) await this.#ascent!.download()
+    if (all.length > sums.length && !(all.at(-1)! <= largestFloat32)) await this.#ascent!.download()
     const total = sums.reduce((sum, x) => sum + x, 0)
     const applied = this.#tensors['applied'] ? (await this.#read('applied'))[0]! : total
-    if (total <= FLOAT32_MAX && applied <= FLOAT32_MAX) return Math.sqrt(applied)
-    const index = sums.findIndex((x) => !(x <= FLOAT32_MAX))
+    if (total <= largestFloat32 && applied <= largestFloat32) return Math.sqrt(applied)
+    const index = sums.findIndex((x) => !(x <= largestFloat32))
     const { id, parts } = this.#groups[Math.max(0, index)]!
     if (parts.length > 1 && index >= 0) {
       const flat = await this.#read(`flat/${id}`)

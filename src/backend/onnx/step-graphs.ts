@@ -5,7 +5,7 @@ import { compileOnDevice } from '../../lowering/compile.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import { momentTypeOf, scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
-import { FLOAT32_MAX, formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
+import { formulaToOnnx, largestFloat32, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
 import {
   adaptiveAscentFormula,
@@ -71,8 +71,8 @@ export function buildUpdateGraph(form: UpdateForm): GraphSpec {
   const ascent = ascended ? addInput(inputs, 'ascent') : undefined
   outputs.set('sums', ascent ? op.Concat([sums, op.Reshape(ascent, [1])], { axis: 0 }) : sums)
   if (gradients !== given) outputs.set('applied', total)
-  const finite = op.LessOrEqual(total, FLOAT32_MAX)
-  const proceed = ascent ? op.And(finite, op.LessOrEqual(ascent, FLOAT32_MAX)) : finite
+  const finite = op.LessOrEqual(total, largestFloat32)
+  const proceed = ascent ? op.And(finite, op.LessOrEqual(ascent, largestFloat32)) : finite
   const norm = () => (limit === Infinity ? op.Sqrt(total) : clippedNorm(gradients, limit as Value))
   const scale = clipsNorm ? op.Min([op.Div(addInput(inputs, 'clipNorm'), op.Add(norm(), 1e-6)), 1]) : 1
 

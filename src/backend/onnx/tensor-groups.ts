@@ -22,9 +22,9 @@ export interface TensorGroup {
 }
 
 /** Largest number of elements of a tensor that is grouped with others. */
-const SMALL = 2 ** 18
+const maxGroupedTensorElements = 2 ** 18
 /** Largest number of elements of a group of several tensors: far below the limit of a buffer binding. */
-const LARGEST_GROUP = 2 ** 22
+const maxGroupElements = 2 ** 22
 
 /** Creates the group of the tensors of these names and dims, in this order. */
 export function createGroup(id: number, tensors: readonly (readonly [string, readonly number[]])[]): TensorGroup {
@@ -57,11 +57,11 @@ export function regroup(
     if (byKey.size > 1) {
       changed = true
       result.push(...byKey.values())
-    } else if (key === undefined || group.length > SMALL || !isFresh(group)) {
+    } else if (key === undefined || group.length > maxGroupedTensorElements || !isFresh(group)) {
       result.push(names)
     } else {
       const joined = open.get(key)
-      if (joined && joined.length + group.length <= LARGEST_GROUP) {
+      if (joined && joined.length + group.length <= maxGroupElements) {
         changed = true
         joined.names.push(...names)
         joined.length += group.length

@@ -92,7 +92,7 @@ function formatAdaptable(layers: readonly AdaptableLayer[]): string {
 }
 
 /** Tensors listed without --tensors. */
-const shownTensors = 12
+const maxShownTensors = 12
 
 /** Report of a model as text. @param complete lists that are printed completely */
 export function formatInspection(
@@ -176,7 +176,7 @@ function formatTrainable(tensors: readonly TensorReport[], all: boolean): string
 
 /** List of the tensors that several layers share. @param all whether all are listed */
 function formatShared(shared: Inspection['training']['shared'], all: boolean): string {
-  const shown = all ? shared : shared.slice(0, shownTensors)
+  const shown = all ? shared : shared.slice(0, maxShownTensors)
   const lines = shown.map(({ tensor, layers }) => `  ${tensor}: ${layers.join(', ')}`)
   const rest = shared.length - shown.length
   return [
@@ -201,7 +201,7 @@ function formatUntrained(tensors: readonly TensorReport[], all: boolean): string
 }
 
 function formatTensors(rows: readonly TensorReport[], all: boolean): string {
-  const shown = all ? rows : rows.slice(0, shownTensors)
+  const shown = all ? rows : rows.slice(0, maxShownTensors)
   const rest = rows.length - shown.length
   const listed = formatTable(
     ['name', 'type', 'shape', 'elements', ''],

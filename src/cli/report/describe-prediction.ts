@@ -19,7 +19,7 @@ export interface DescribedPrediction {
 }
 
 /** Largest number of elements that are written. */
-const mostNumbers = 8
+const maxNumbers = 8
 
 /** Descriptions of the data of a run: class names, and statistics of columns. */
 interface Described {
@@ -88,7 +88,7 @@ function describeClasses(
 ): DescribedPrediction {
   if (given.length !== predicted.length) return {}
   const list = (classes: readonly number[]) => classes.map((label) => names?.[label] ?? label).join(', ')
-  if (given.length <= mostNumbers) return { given: list(given), predicted: list(predicted) }
+  if (given.length <= maxNumbers) return { given: list(given), predicted: list(predicted) }
   const [rows, columns, ...others] = dims.filter((length, i) => i > 0 && length !== 1)
   if (rows === undefined || columns === undefined || others.length > 0) return {}
   const draw = (classes: readonly number[]) => drawMask(classes, rows, columns, ignoreIndex)
@@ -107,7 +107,7 @@ function describeValues(target: Tensor, output: Tensor, scaled: readonly Feature
     const inUnits = ({ divisor = 1, offset = 0 }: FeatureStatistics, i: number) => values[i]! * divisor + offset
     return (scaled.length === values.length ? scaled.map(inUnits) : values).map(formatNumber).join(', ')
   }
-  if (given.length <= mostNumbers) return { given: list(given), predicted: list(predicted) }
+  if (given.length <= maxNumbers) return { given: list(given), predicted: list(predicted) }
   const [givenImage, predictedImage] = [drawTensor(target), drawTensor(output)]
   return givenImage === undefined || predictedImage === undefined ? {} : { givenImage, predictedImage }
 }

@@ -3,9 +3,9 @@ import type { Tensor } from '../../ir/tensor.js'
 import { encodePng } from '../../node/trackers/encode-png.js'
 
 /** Longest side of an image in pixels. */
-const side = 96
+const maxSide = 96
 /** Characters of a text that are shown. */
-const longest = 240
+const maxCharacters = 240
 
 /**
  * The input of an example as an image, as the model reads it, or as a text.
@@ -17,7 +17,8 @@ export function drawInput(
 ): { readonly image?: string; readonly text?: string } {
   for (const [name, tensor] of Object.entries(tensors)) {
     if (targets.includes(name)) continue
-    if (tensor.dtype === 'string') return { text: String((tensor.data as readonly string[])[0]).slice(0, longest) }
+    if (tensor.dtype === 'string')
+      return { text: String((tensor.data as readonly string[])[0]).slice(0, maxCharacters) }
     const image = drawTensor(tensor)
     if (image !== undefined) return { image }
   }
@@ -58,7 +59,7 @@ export function drawMask(classes: readonly number[], rows: number, columns: numb
 
 /** Size of an image that is shown. */
 function shownSize(rows: number, columns: number): readonly [height: number, width: number] {
-  const scale = Math.min(1, side / Math.max(rows, columns))
+  const scale = Math.min(1, maxSide / Math.max(rows, columns))
   return [Math.max(1, Math.round(rows * scale)), Math.max(1, Math.round(columns * scale))]
 }
 

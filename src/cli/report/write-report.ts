@@ -192,7 +192,7 @@ function writeLoss(example: LossExample): string {
 }
 
 /** Largest number of classes whose confusion matrix is written. */
-const mostClasses = 40
+const maxClasses = 40
 
 function writeConfusion(measures: Measures, { classes }: StoredRun): string[] {
   const sets = Object.values(classes)
@@ -200,7 +200,7 @@ function writeConfusion(measures: Measures, { classes }: StoredRun): string[] {
   return Object.entries(measures).flatMap(([name, matrix]) => {
     if (!/(^|\/)confusion$/.test(name) || !isMatrix(matrix)) return []
     const title = `<h3>${escapeHtml(name)} on held-out data; rows: true classes, columns: predicted</h3>`
-    if (matrix.length > mostClasses)
+    if (matrix.length > maxClasses)
       return [`${title}<p class="note">${matrix.length} classes; onnx-ire evaluate --json writes the matrix</p>`]
     const names = matrix.map((_, c) => escapeHtml(classLabel(labels, c, matrix.length)))
     const rows = matrix.map((row, c) => {

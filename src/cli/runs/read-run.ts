@@ -42,7 +42,7 @@ export interface StoredRun {
 }
 
 /** Deepest folder in which runs are searched for. */
-const deepest = 4
+const maxDepth = 4
 
 /**
  * Finds the run folders among paths, and in the folders among them that are none, in the order of the paths.
@@ -61,7 +61,7 @@ export async function findRuns(paths: readonly string[]): Promise<string[]> {
 
 async function findIn(folder: string, depth: number): Promise<string[]> {
   if (existsSync(join(folder, 'recipe.json')) && existsSync(join(folder, 'metrics.jsonl'))) return [folder]
-  if (depth === deepest) return []
+  if (depth === maxDepth) return []
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
   const folders = entries.filter((entry) => entry.isDirectory() && !/^(\.|node_modules$|checkpoints$)/.test(entry.name))
   const names = folders.map(({ name }) => name).sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))

@@ -1,7 +1,7 @@
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Size up to which decompressed data may be any multiple of the compressed data. */
-const smallBytes = 2 ** 26
+const maxUncheckedBytes = 2 ** 26
 
 /** Largest ratio of decompressed to compressed data. Text compresses to a tenth; gzip reaches 1,030 for zeros. */
 const maxRatio = 200
@@ -11,7 +11,7 @@ const maxRatio = 200
  * @throws OnnxIreError `invalid-data` if it exceeds 64 MiB and 200 times the compressed size
  */
 export function checkExpansion(path: string, compressed: number, decompressed: number): void {
-  if (decompressed > smallBytes && decompressed > maxRatio * compressed)
+  if (decompressed > maxUncheckedBytes && decompressed > maxRatio * compressed)
     throw new OnnxIreError(
       'invalid-data',
       `cannot read the data file ${path}: it decompresses to more than ${maxRatio} times its size; if that is correct, decompress it first`,

@@ -3,7 +3,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { BpeVocabulary } from './train-bpe.js'
 
 /** Limit of the cache of words: all but the rare words of English text. */
-const cacheLimit = 2 ** 18
+const maxCachedWords = 2 ** 18
 
 /**
  * Tokenizer defined by HuggingFace's tokenizer.json: text to token numbers and back.
@@ -72,7 +72,7 @@ export class Tokenizer {
   }
 
   #encodeWord(word: string, words: Map<string, readonly number[]>): readonly number[] {
-    if (words.size >= cacheLimit) words.clear()
+    if (words.size >= maxCachedWords) words.clear()
     const tokens = this.#library.encode(word, { add_special_tokens: false }).ids
     words.set(word, tokens)
     return tokens

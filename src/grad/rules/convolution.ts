@@ -134,10 +134,10 @@ function flippedPads(w: Value, window: readonly WindowAxis[], tails: readonly nu
  * Largest number of multiplications by padding zeros per tap and output channel for which phases are fastest, measured
  * on onnxruntime's CPU provider: 0.2 to 0.9 of the time of ConvTranspose.
  */
-const MAX_PHASE_PADDING = 128
+const maxPhasePadding = 128
 
 /** Longest kernel for phases, whose taps a constant of the squared length selects. */
-const MAX_PHASE_KERNEL = 512
+const maxPhaseKernel = 512
 
 /**
  * Input gradient along one spatial axis with a stride s > 1, as one convolution. Element s q + r of the padded x meets
@@ -157,9 +157,9 @@ function inputGradientByPhases(
   const { stride } = axis
   const [outputs, c, kernel] = w.shape as readonly [number, number, number]
   const m = outputs / group
-  if (kernel === 1 || kernel > MAX_PHASE_KERNEL) return undefined
+  if (kernel === 1 || kernel > maxPhaseKernel) return undefined
   const taps = Math.ceil(kernel / stride)
-  if (((taps * stride - kernel) * m) / kernel > MAX_PHASE_PADDING) return undefined
+  if (((taps * stride - kernel) * m) / kernel > maxPhasePadding) return undefined
   // Zeros before the first tap, if they fit, let x begin at phase 0.
   const shift = (stride - ((axis.before as number) % stride)) % stride
   const front = kernel + shift <= taps * stride ? shift : 0
@@ -216,9 +216,9 @@ function transposeAndCrop(dy: Value, w: Value, window: readonly WindowAxis[], gr
 // Gradient of the weights
 
 /** Largest number of taps for which columns are fastest, measured on onnxruntime's CPU provider. */
-const MAX_COLUMN_TAPS = 15
+const maxColumnTaps = 15
 /** Largest number of windows per image for which one product over all images is fastest, measured likewise. */
-const MAX_WINDOWS = 512
+const maxWindows = 512
 
 /**
  * Gradient of Conv's weights [g m, c, ...]: dw[o, i, t] = sum over images and windows of dy[o, window] x[i, window at
@@ -239,10 +239,10 @@ function weightGradient(
   if (depthwise && perImage && hasImageForm(x, dy)) return depthwiseWeightGradientPerImage(x, w, dy, window)
   if (depthwise && hasDepthwiseForm(kernel, window)) return op.Reshape(depthwiseWeightGradient(x, dy, window), w.shape)
   if (tiles && hasWeightTiles(x, w, dy, window, group)) return weightGradientByTiles(x, w, dy, window)
-  if (taps > MAX_COLUMN_TAPS) return weightGradientByConvolution(x, w, dy, window, group)
+  if (taps > maxColumnTaps) return weightGradientByConvolution(x, w, dy, window, group)
   const windows = productOf(dy.shape!.slice(2))
   // One product over all images needs images as a spatial axis, and Conv supports at most three.
-  const apart = kernel.length > 2 || (typeof windows === 'number' && windows > MAX_WINDOWS)
+  const apart = kernel.length > 2 || (typeof windows === 'number' && windows > maxWindows)
   const m = outputs! / group
   return op.Reshape(
     apart

@@ -7,8 +7,8 @@ import { op } from '../../op/op.js'
 import type { WindowAxis } from '../../op/window.js'
 import { extentOf } from '../../op/window.js'
 
-/** Kernels with this many rows or columns, or more, use other forms. */
-const MAX_KERNEL_LENGTH = 32
+/** Kernels with more rows or columns use other forms. */
+const maxKernelLength = 31
 
 /**
  * Whether `depthwiseWeightGradient` applies: two spatial axes, the second with stride 1 and pads smaller than the
@@ -16,7 +16,7 @@ const MAX_KERNEL_LENGTH = 32
  */
 export function hasDepthwiseForm(kernel: readonly number[], window: readonly WindowAxis[]): boolean {
   const [, columns] = window
-  if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length >= MAX_KERNEL_LENGTH)) return false
+  if (window.length !== 2 || columns?.stride !== 1 || kernel.some((length) => length > maxKernelLength)) return false
   return [columns.before, columns.after].every((pad) => (pad as number) < (extentOf(columns) as number))
 }
 

@@ -3,7 +3,7 @@ import { int64s, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { applyMask, lengthAlong } from '../../op/compose/shape.js'
 import type { linalg } from '../../op/definitions/linalg.js'
-import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
+import { ellipsis, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { sumTo } from '../broadcast.js'
@@ -62,8 +62,8 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
   const repeated = labels.flatMap((label, at) => (labels.indexOf(label) < at ? [at] : []))
   const absent = labels.flatMap((label, at) => {
     // An ellipsis that the result lacks represents no axis; otherwise onnxruntime rejects the equation.
-    if (label === ELLIPSIS || (reached.includes(label) && !repeated.includes(at))) return []
-    return [labels.slice(0, at).includes(ELLIPSIS) ? at - labels.length : at]
+    if (label === ellipsis || (reached.includes(label) && !repeated.includes(at))) return []
+    return [labels.slice(0, at).includes(ellipsis) ? at - labels.length : at]
   })
   const whole = absent.length > 0 ? op.Unsqueeze(dx, absent) : dx
   const read = repeated.reduce((dx, at) => applyMask(dx, diagonalMask(x, labels, at, equation)), whole)
@@ -78,7 +78,7 @@ function einsumGradient(xs: readonly Value[], index: number, dy: Value, equation
 function diagonalMask(x: Value, labels: readonly string[], second: number, equation: string): Value {
   const first = labels.indexOf(labels[second]!)
   const following = labels.slice(first)
-  if (following.includes(ELLIPSIS)) {
+  if (following.includes(ellipsis)) {
     const form = `Einsum '${equation}' has no gradient for a diagonal before an ellipsis ('${labels.join('')}')`
     throw new OnnxIreError(
       'not-differentiable',

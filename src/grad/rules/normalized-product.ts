@@ -25,17 +25,17 @@ interface Product {
 // Thresholds were measured on onnxruntime's CPU provider.
 
 /** Number of positions per image above which an image is large. One product over all images is then slower. */
-const SMALL_IMAGE = 512
+const maxSmallImage = 512
 
 /**
  * Largest ratio of squared channels, to which the time of the products of x with itself is proportional, to outputs, to
  * which the time of passes over z is proportional. Those over small images are fast.
  */
-const MAX_CHANNELS_SQUARED_PER_OUTPUT = { small: 16, large: 32 }
+const maxChannelsSquaredPerOutput = { small: 16, large: 32 }
 
 const isLarge = (x: Value): boolean => {
   const positions = productOf(x.shape!.slice(2))
-  return typeof positions !== 'number' || positions > SMALL_IMAGE
+  return typeof positions !== 'number' || positions > maxSmallImage
 }
 
 /** The pointwise convolution that computes `z`; undefined if the usual gradient is faster, or for another operator. */
@@ -52,7 +52,7 @@ export function productThatGives({ source }: Value): Product | undefined {
   const [outputs, channels, ...kernel] = w.shape as readonly [number, number, ...number[]]
   const unit = [...kernel, ...(windows.strides ?? [])].every((length) => length === 1)
   if (!unit || auto_pad.startsWith('SAME') || windows.pads?.some((pad) => pad !== 0)) return undefined
-  const most = MAX_CHANNELS_SQUARED_PER_OUTPUT[isLarge(x) ? 'large' : 'small']
+  const most = maxChannelsSquaredPerOutput[isLarge(x) ? 'large' : 'small']
   if (channels ** 2 > most * outputs) return undefined
   return { x, w: op.Reshape(w, [outputs, channels]), mean: channelsOf(x).meanPerChannel(x) }
 }

@@ -18,11 +18,11 @@ interface PoolAttributes extends WindowAttributes {
 }
 
 /** Largest number of taps of a window: the gradient needs a kernel of ones of this size as a constant. */
-const MAX_WINDOW_TAPS = 2 ** 20
+const maxWindowTaps = 2 ** 20
 
 function poolWindow(operator: string, x: Value, attributes: PoolAttributes): readonly WindowAxis[] {
   const { kernel_shape } = attributes
-  if (sizeOf(kernel_shape) > MAX_WINDOW_TAPS) {
+  if (sizeOf(kernel_shape) > maxWindowTaps) {
     throw new OnnxIreError(
       'not-differentiable',
       `${operator}: windows of [${kernel_shape.join(', ')}] are too large for a gradient; use a global pool`,
@@ -74,7 +74,7 @@ const slope = (x: Value, p: number): Value =>
   p === 2 ? x : p === 1 ? op.Sign(x) : op.Mul(op.Sign(x), power(op.Abs(x), p - 1))
 
 /** Largest total number of taps along an axis that is counted when the graph is built. */
-const MAX_COUNTED_TAPS = 2 ** 20
+const maxCountedTaps = 2 ** 20
 
 interface Counting {
   readonly window: readonly WindowAxis[]
@@ -107,7 +107,7 @@ function countsAlong(axis: WindowAxis, length: unknown, windows: unknown, includ
     before: number
     after: number
   }
-  if (typeof length !== 'number' || typeof windows !== 'number' || windows * kernel > MAX_COUNTED_TAPS) return undefined
+  if (typeof length !== 'number' || typeof windows !== 'number' || windows * kernel > maxCountedTaps) return undefined
   const [low, high] = includePad ? [-before, length + after] : [0, length]
   return Array.from({ length: windows }, (_, window) => {
     const taps = Array.from({ length: kernel }, (_, tap) => window * stride - before + tap * dilation)

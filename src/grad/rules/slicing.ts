@@ -3,7 +3,7 @@ import type { Value } from '../../ir/value.js'
 import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import {
-  PARTS_LIMIT,
+  maxParts,
   padsOf,
   type SliceInputs,
   type SliceOfAxis,
@@ -22,10 +22,10 @@ const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 function splitGradient(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {
   if (xs.length === 1) return [dy]
   const lengths = xs.map((x) => lengthAlong(x, axis))
-  if (xs.length <= PARTS_LIMIT) return op.Split(dy, concat(lengths), { axis })
+  if (xs.length <= maxParts) return op.Split(dy, concat(lengths), { axis })
   // More operands than Split has outputs: in groups.
-  const starts = Array.from({ length: Math.ceil(xs.length / PARTS_LIMIT) }, (_, i) => i * PARTS_LIMIT)
-  const groupOf = <T>(items: readonly T[], start: number) => items.slice(start, start + PARTS_LIMIT)
+  const starts = Array.from({ length: Math.ceil(xs.length / maxParts) }, (_, i) => i * maxParts)
+  const groupOf = <T>(items: readonly T[], start: number) => items.slice(start, start + maxParts)
   const sums = starts.map((start) => op.ReduceSum(concat(groupOf(lengths, start))))
   return op.Split(dy, concat(sums), { axis }).flatMap((part, i) => splitGradient(groupOf(xs, starts[i]!), part, axis))
 }

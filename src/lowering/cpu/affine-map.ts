@@ -3,7 +3,7 @@ import type { Value } from '../../ir/value.js'
 import { op } from '../../op/op.js'
 
 /** Number of elements of an image from which a convolution is faster than a product and a sum. */
-const MIN_POSITIONS = 196
+const minPositions = 196
 
 /** x k + b for images x [N, C, ...], with numbers k and b per channel: [C, 1, ...]. */
 interface AffineMap {
@@ -21,7 +21,7 @@ export function affineMap(product: Value | null, b: Value | null): AffineMap | n
   const perChannel = (value: Value | null) =>
     value?.shape?.length === x.shape!.length - 1 && value.shape.every((length, i) => length === (i ? 1 : channels))
   const positions = productOf(x.shape.slice(2))
-  const isLarge = typeof positions === 'number' && positions >= MIN_POSITIONS
+  const isLarge = typeof positions === 'number' && positions >= minPositions
   return isLarge && perChannel(k) && perChannel(b) ? { x, k, b: b! } : null
 }
 

@@ -11,12 +11,12 @@ import { sumRowProducts } from './sums-of-products.js'
 type Attributes = AttributesOf<(typeof normalization)['BatchNormalization']['attributes']>
 
 /** Number of elements of an image from which several nodes are faster than onnxruntime's kernel. */
-const MIN_POSITIONS = 700
+const minPositions = 700
 
 /**
  * Ratio of a squared mean to the variance up to which E[x²] - E[x]² is exact enough: 24 bits less the 6 of this ratio.
  */
-const MAX_OFFSET = 64
+const maxOffset = 64
 
 /** Whether `batchNormalization` computes a BatchNormalization: in training mode, of large images, in float32. */
 export function hasParallelForm(
@@ -27,7 +27,7 @@ export function hasParallelForm(
   if (!training_mode || !x?.shape || x.shape.length < 3 || typeof x.shape[1] !== 'number') return false
   const positions = productOf(x.shape.slice(2))
   return (
-    inputs.every((value) => value?.dtype === 'float32') && typeof positions === 'number' && positions >= MIN_POSITIONS
+    inputs.every((value) => value?.dtype === 'float32') && typeof positions === 'number' && positions >= minPositions
   )
 }
 
@@ -60,7 +60,7 @@ function varianceOf(x: Value, mean: Value, epsilon: number): Value {
   }
   const squaredMean = op.Mul(mean, mean)
   const difference = op.Sub(meanSquare(x), squaredMean)
-  const excess = op.Sub(squaredMean, op.Mul(op.Add(difference, epsilon), MAX_OFFSET))
+  const excess = op.Sub(squaredMean, op.Mul(op.Add(difference, epsilon), maxOffset))
   return op.If(op.Greater(op.ReduceMax(excess, [0], { keepdims: 0 }), 0), {
     then_branch: body([], () => [meanSquare(op.Sub(x, channelsOf(x).column(mean)))]),
     else_branch: body([], () => [op.Max([difference, 0])]),

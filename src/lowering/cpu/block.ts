@@ -49,19 +49,19 @@ export function blockOf(runtime: Runtime): Promise<number | undefined> {
 }
 
 /** Number of channels of an image to find the block in; a larger block does not exist. */
-const CHANNELS = 64
+const probeChannels = 64
 
 /**
  * The number of channels in a block, which no interface of onnxruntime returns: the distance between the two elements
  * of channel 0 in blocked layout. Undefined if the runtime has no blocked layout.
  */
 async function measureBlock(runtime: Runtime): Promise<number | undefined> {
-  const x = input('x', 'float32', [1, CHANNELS, 1, 2])
+  const x = input('x', 'float32', [1, probeChannels, 1, 2])
   const spec = { name: 'block', inputs: new Map([['x', x]]), outputs: new Map([['y', layout.ReorderInput(x)]]) }
-  const elements = Array.from({ length: CHANNELS * 2 }, (_, i) => i)
+  const elements = Array.from({ length: probeChannels * 2 }, (_, i) => i)
   try {
     const program = await runtime.compile(encode('ModelProto', exportGraph(spec)))
-    const { y } = await program.run({ x: tensorFrom('float32', [1, CHANNELS, 1, 2], elements) })
+    const { y } = await program.run({ x: tensorFrom('float32', [1, probeChannels, 1, 2], elements) })
     await program.release()
     const order = Array.from(y!.data as Float32Array)
     const block = order.indexOf(1)

@@ -4,7 +4,7 @@ import { knownNumbers } from '../../op/contents.js'
 import { fusedOp, op } from '../../op/op.js'
 
 /** Length of rows from which products of single rows are faster than a product of all elements and its sums. */
-const MIN_ROW = 512
+const minRowLength = 512
 
 /** Sums of products of two tensors of equal shape over their last axes, which form a row. */
 interface SumsOfProducts {
@@ -27,7 +27,7 @@ export function sumsOfProducts(x: Value, axes: Value | null): SumsOfProducts | n
   const first = shape.length - reduced.length
   if (!reduced.every((axis) => axis >= first)) return null
   const length = productOf(shape.slice(first))
-  return typeof length === 'number' && length >= MIN_ROW ? { a, b, rowAxes: reduced.length } : null
+  return typeof length === 'number' && length >= minRowLength ? { a, b, rowAxes: reduced.length } : null
 }
 
 /** Sums of products per row, with the shape that ReduceSum gives. */

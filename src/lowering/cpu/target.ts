@@ -73,14 +73,14 @@ export function cpuTarget(block?: number): Target {
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
     Cast: ([x], attributes) => {
       const compared = positiveOperand(x, attributes)
-      return compared && op.HardSigmoid(compared, { alpha: MASK_SLOPE, beta: 0 })
+      return compared && op.HardSigmoid(compared, { alpha: maskSlope, beta: 0 })
     },
   } satisfies Lowerings<Families>
   return { provider: 'cpu', lowerings: lowerings as unknown as Readonly<Record<string, AnyLowering>>, downlevel: {} }
 }
 
 /** Slope with which a HardSigmoid is 1 for numbers of at least 2^-124, and 0 for 0 and below. */
-const MASK_SLOPE = 2 ** 124
+const maskSlope = 2 ** 124
 
 /** The operand y of a comparison y > 0 of float32 that Cast converts to float32. */
 export function positiveOperand({ source }: Value, { to }: { readonly to: number }): Value | null {
@@ -107,16 +107,16 @@ export const isDepthwise = ({ dtype, shape }: Value, group: number): boolean =>
  * Outside blocked layout all taps of an image are copied before they are multiplied, which takes the longer for each
  * product the fewer outputs there are.
  */
-const MAX_OUTPUTS = 64
+const maxOutputs = 64
 /** Images of fewer elements do not repay the reordering of weights. */
-const MIN_ELEMENTS = 196
+const minElements = 196
 
 /** Whether a convolution over two axes of one group has several taps and few output channels. */
 function isNarrow(x: Value, { dtype, shape }: Value): boolean {
   if (dtype !== 'float32' || shape?.length !== 4 || !isStatic(shape) || !isStatic(x.shape?.slice(1))) return false
   const [outputs, channels, ...kernel] = shape
   const [given, ...lengths] = x.shape!.slice(1) as number[]
-  return channels === given && outputs! <= MAX_OUTPUTS && sizeOf(kernel) > 1 && sizeOf(lengths) >= MIN_ELEMENTS
+  return channels === given && outputs! <= maxOutputs && sizeOf(kernel) > 1 && sizeOf(lengths) >= minElements
 }
 
 const blockedDefinition: Definition = { ...definitionOf('Conv'), domain: 'com.microsoft.nchwc', since: 1 }

@@ -10,18 +10,18 @@ import { cast } from './via-float32.js'
 const held: ReadonlySet<DType> = new Set(['int32', 'uint32', 'uint8'])
 
 /** The int32 with no bit but the sign. */
-const SIGN = -(2 ** 31)
+const signBit = -(2 ** 31)
 
 const list = (values: readonly number[]): Value => constant(tensorFrom('int32', [values.length], values))
 const powers = Array.from({ length: 31 }, (_, i) => 2 ** i)
 /** 2^0 ... 2^30, the weights of all bits but the sign. */
 const weights = list(powers)
 /** 2^0 ... 2^31, the last one modulo 2^32. */
-const shifts = list([...powers, SIGN])
+const shifts = list([...powers, signBit])
 
 const isNegative = (x: Value): Value => op.Less(x, 0)
 /** x without its sign bit. */
-const withoutSign = (x: Value): Value => op.Where(isNegative(x), op.Sub(x, SIGN), x)
+const withoutSign = (x: Value): Value => op.Where(isNegative(x), op.Sub(x, signBit), x)
 
 /** The bits of int32 numbers but the sign, as 0 and 1 along a new last axis. */
 function splitBits(x: Value): Value {
@@ -38,7 +38,7 @@ const bitwise =
     if (!held.has(a.dtype)) return null
     const [x, y] = [cast(a, 'int32'), cast(b, 'int32')]
     const sum = op.ReduceSum(op.Mul(bits(splitBits(x), splitBits(y)), weights), [-1], { keepdims: 0 })
-    return cast(op.Where(signs(isNegative(x), isNegative(y)), op.Add(sum, SIGN), sum), a.dtype)
+    return cast(op.Where(signs(isNegative(x), isNegative(y)), op.Add(sum, signBit), sum), a.dtype)
   }
 
 /** x 2^count, modulo the range of its type. */

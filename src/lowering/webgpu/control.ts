@@ -9,7 +9,7 @@ import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 
 /** Largest number of nodes that an unrolled Loop or Scan may have: every node takes time to build and to start. */
-const LARGEST = 2048
+const maxUnrolledNodes = 2048
 
 /**
  * Writes the iterations of a Scan one after the other, so that none waits for the CPU. Null if their number is not
@@ -28,7 +28,8 @@ function unrollScan(
   const scanned = values.slice(stateCount)
   const rank = scanned[0]!.shape?.length
   const length = rank === undefined ? undefined : scanned[0]!.shape![axisOf(axes?.[0] ?? 0, rank)]
-  if (typeof length !== 'number' || length === 0 || length * (countNodes(of) + scannedCount) > LARGEST) return null
+  if (typeof length !== 'number' || length === 0 || length * (countNodes(of) + scannedCount) > maxUnrolledNodes)
+    return null
   if (of.outputs.slice(stateCount).some(({ shape }) => shape === undefined)) return null
   let states = values.slice(0, stateCount)
   const slices: (readonly Value[])[] = []
@@ -63,7 +64,7 @@ function unrollLoop(
   let states = initial
   const slices: (readonly Value[])[] = []
   for (let round = 0; goesOn && round < rounds; round++) {
-    if ((round + 1) * countNodes(of) > LARGEST) return null
+    if ((round + 1) * countNodes(of) > maxUnrolledNodes) return null
     const [again, ...results] = inline(of, [scalar('int64', round), scalar('bool', 1), ...states])
     goesOn = knownCondition(again!)
     states = results.slice(0, initial.length)

@@ -16,8 +16,8 @@ interface KernelAttributes extends WindowAttributes {
 type TransposedAttributes = KernelAttributes & Parameters<typeof transposedWindowOf>[0]
 
 /** Side of the tiles that onnxruntime's Conv kernel computes, and the number of tiles that occupy a GPU. */
-const TILE = 32
-const MANY_TILES = 16
+const tileSide = 32
+const manyTiles = 16
 
 /**
  * Rewrites a convolution over one or two axes for which onnxruntime's kernel is slow or wrong; null for other
@@ -61,7 +61,7 @@ function fillsTiles(w: Value, y: Shape): boolean {
   const [outputs, channels] = w.shape as readonly [number, Dim]
   const vectors = outputs % 4 === 0 && (typeof channels === 'string' || channels % 4 === 0 || channels === 3)
   const results = productOf(y)
-  return vectors && outputs >= TILE && (typeof results === 'string' || results > MANY_TILES * TILE ** 2)
+  return vectors && outputs >= tileSide && (typeof results === 'string' || results > manyTiles * tileSide ** 2)
 }
 
 /**
@@ -199,7 +199,7 @@ interface ConvAttributes extends KernelAttributes {
 }
 
 /** Maximal number of indices stored in the graph. */
-const MAX_INDICES = 2 ** 18
+const maxIndices = 2 ** 18
 
 /**
  * A convolution with one-hot kernels, each of which selects one tap of every window, as a Gather without
@@ -218,7 +218,7 @@ function convAsGather(x: Value, w: Value, attributes: ConvAttributes): Value | n
   const lengths: Shape = x.shape.slice(2 + still)
   if (still < 0 || (still > 0 && group > 1) || !isStatic(lengths)) return null
   const counts = lengths.map((length, i) => windowsAlong(length, moved[i]!, attributes.auto_pad) as number)
-  if (taps.length * sizeOf(counts) > MAX_INDICES) return null
+  if (taps.length * sizeOf(counts) > maxIndices) return null
   const before = moved.map((axis) => axis.before as number)
   const after = moved.map((axis) => axis.after as number)
   const within = lengths.map((length, i) => length + before[i]! + after[i]!)

@@ -47,7 +47,7 @@ export const movementLowerings = {
 } satisfies Lowerings<typeof movement>
 
 /** Bounds from this number on mean "to the end". */
-const END = 2 ** 31 - 1
+const endBound = 2 ** 31 - 1
 
 type SliceOperands = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
 
@@ -67,7 +67,7 @@ function sliceForwards([x, starts, ends, axes, steps]: SliceOperands): Value | n
   const whole = op.Slice(
     x,
     back,
-    turned.map(() => -END),
+    turned.map(() => -endBound),
     turned,
     back,
   )
@@ -85,7 +85,7 @@ function sliceForwards([x, starts, ends, axes, steps]: SliceOperands): Value | n
 /** Whether every negative step is -1 over a whole axis. */
 const reversesWholeAxes = (steps: readonly number[], starts?: readonly number[], ends?: readonly number[]): boolean =>
   steps.every(
-    (step, i) => step > 0 || (step === -1 && starts?.[i] === -1 && ends?.[i] !== undefined && ends[i] <= -END),
+    (step, i) => step > 0 || (step === -1 && starts?.[i] === -1 && ends?.[i] !== undefined && ends[i] <= -endBound),
   )
 
 /**

@@ -25,7 +25,7 @@ export function dimSize(x: Value, axis: number): Value {
 }
 
 /** Maximal number of elements of a result that becomes a constant. */
-export const WRITTEN_OUT = 2 ** 20
+export const maxConstantElements = 2 ** 20
 
 /** 0, 1 ... length - 1 for an axis of `x`: int32 [length]. */
 export function rangeAlong(x: Value, axis: number): Value {

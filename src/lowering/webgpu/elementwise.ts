@@ -72,13 +72,13 @@ export const elementwiseLowerings = {
   Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? broadcastPower(x, exponent) : power(x, exponent)),
   Identity: ([x]) => x,
   // int64 becomes int32: see `Lowerer`.
-  Cast: ([x], { to }) => (to === INT64 ? cast(x, 'int32') : null),
+  Cast: ([x], { to }) => (to === int64Type ? cast(x, 'int32') : null),
   CastLike: ([x, target]) => cast(x, target.dtype),
   Where: ([condition, x, y]) =>
     x.dtype === 'uint8' ? cast(op.Where(condition, cast(x, 'float32'), cast(y, 'float32')), x.dtype) : null,
 } satisfies Lowerings<typeof elementwise>
 
-const INT64 = 7
+const int64Type = 7
 
 export const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : 3.4028234663852886e38)
 

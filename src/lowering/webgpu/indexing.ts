@@ -9,7 +9,7 @@ import type { indexing, selection } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
 import { narrowConstant } from '../convert.js'
 import type { Lowerings } from '../lowering.js'
-import { dynamicRange, range, rangeAlong, WRITTEN_OUT } from './dims.js'
+import { dynamicRange, maxConstantElements, range, rangeAlong } from './dims.js'
 import { cast } from './via-float32.js'
 
 /** True at the indices along a new axis of `depth` elements; negative indices count from the end. */
@@ -44,7 +44,7 @@ function lowerRange(start: Value, limit: Value, delta: Value): Value | null {
   const { dtype } = start
   if (to !== undefined) {
     const length = Math.max(0, Math.ceil((to - from) / step))
-    if (length > WRITTEN_OUT) return null
+    if (length > maxConstantElements) return null
     const numbers = tensorFrom(
       dtype,
       [length],

@@ -2,7 +2,7 @@ import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import { type Dim, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import type { linalg } from '../../op/definitions/linalg.js'
-import { ELLIPSIS, formatEinsum, parseEinsum } from '../../op/einsum.js'
+import { ellipsis, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 import { cast } from './via-float32.js'
@@ -15,7 +15,7 @@ function repeatBroadcastAxes(operands: readonly Value[], equation: string): Valu
     equation,
     operands.map(({ shape }) => shape),
   )
-  if (subscripts.operands.some((labels, i) => !operands[i]!.shape || labels.includes(ELLIPSIS))) return null
+  if (subscripts.operands.some((labels, i) => !operands[i]!.shape || labels.includes(ellipsis))) return null
   const longest = new Map<string, { readonly dim: Dim; readonly length: Value }>()
   for (const [i, labels] of subscripts.operands.entries())
     for (const [axis, label] of labels.entries()) {
@@ -45,12 +45,12 @@ function repeatBroadcastAxes(operands: readonly Value[], equation: string): Valu
 }
 
 /** Largest matrix that is eliminated by a graph: its number of nodes grows with the number of rows. */
-const LARGEST = 16
+const maxEliminatedRows = 16
 
 /** Number n of rows of matrices [..., n, n], if it is known and not too large. */
 function rowsOf({ shape }: Value): number | null {
   const n = shape?.at(-1)
-  return typeof n === 'number' && n > 0 && n <= LARGEST ? n : null
+  return typeof n === 'number' && n > 0 && n <= maxEliminatedRows ? n : null
 }
 
 /**

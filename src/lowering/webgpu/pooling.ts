@@ -19,7 +19,7 @@ interface PoolAttributes extends WindowAttributes {
 }
 
 /** The lowest float32: padding is never the maximum. */
-const LOWEST = -3.4028234663852886e38
+const lowestFloat32 = -3.4028234663852886e38
 
 /**
  * The output Indices of MaxPool, int32: for every window the index of the first maximal element in the flattened tensor
@@ -81,7 +81,7 @@ function pad(x: Value, window: readonly WindowAxis[], { auto_pad, kernel_shape }
     ? int64s(known)
     : samePads(x, int64s(kernel_shape), window, auto_pad).before
   const pads = op.Concat([int64s([0, 0]), before, int64s([0, 0, ...after])], { axis: 0 })
-  return op.Pad(x, pads, scalar(x.dtype, LOWEST))
+  return op.Pad(x, pads, scalar(x.dtype, lowestFloat32))
 }
 
 /** Padding before a spatial axis of unknown length under SAME_UPPER or SAME_LOWER: int32 [1]. See `samePads`. */
@@ -166,7 +166,7 @@ export const foldingLowerings = {
 } satisfies Lowerings<typeof folding>
 
 /** Number of elements from which ReduceMean, which shares a sum among threads, is used. */
-const LARGE_PLANE = 256
+const minReducedElements = 256
 
 export const poolingLowerings = {
   MaxPool: ([x], attributes, { isUsed }) => {
@@ -186,7 +186,7 @@ export const poolingLowerings = {
   // GlobalAveragePool's kernel sums each plane in a single thread.
   GlobalAveragePool: (inputs) => {
     const size = productOf(inputs[0].shape?.slice(2) ?? [])
-    return typeof size === 'number' && size >= LARGE_PLANE ? poolingExpansions.GlobalAveragePool(inputs) : null
+    return typeof size === 'number' && size >= minReducedElements ? poolingExpansions.GlobalAveragePool(inputs) : null
   },
 } satisfies Lowerings<typeof pooling>
 

@@ -11,13 +11,13 @@ import type { Lowerings } from '../lowering.js'
 import { cast } from './via-float32.js'
 
 /** Sums of integers up to this size are exact in float32. */
-const EXACT = 2 ** 24
+const maxExactInteger = 2 ** 24
 
 /** Largest difference of two bytes. */
-const BYTE = 255
+const maxByteDifference = 255
 
 /** Ratio of the two parts of such a difference, and their largest size; see `integerProduct`. */
-const PART = 16
+const partRatio = 16
 
 type Multiply = (x: Value, w: Value) => Value
 
@@ -27,10 +27,10 @@ type Multiply = (x: Value, w: Value) => Value
  */
 function integerProduct(x: Value, w: Value, terms: number, multiply: Multiply): Value | null {
   const product = (w: Value) => cast(multiply(x, w), 'int32')
-  if (terms * BYTE * BYTE <= EXACT) return product(w)
-  if (terms * BYTE * PART > EXACT) return null
-  const high = op.Floor(op.Div(w, PART))
-  return op.Add(op.Mul(product(high), PART), product(op.Sub(w, op.Mul(high, PART))))
+  if (terms * maxByteDifference * maxByteDifference <= maxExactInteger) return product(w)
+  if (terms * maxByteDifference * partRatio > maxExactInteger) return null
+  const high = op.Floor(op.Div(w, partRatio))
+  return op.Add(op.Mul(product(high), partRatio), product(op.Sub(w, op.Mul(high, partRatio))))
 }
 
 /** Values for each index of an axis, so that they are broadcast along it: `behind` axes follow. */

@@ -6,7 +6,7 @@ import { knownNumbers } from '../../op/contents.js'
 import type { signal } from '../../op/definitions/signal.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { dynamicRange, WRITTEN_OUT } from './dims.js'
+import { dynamicRange, maxConstantElements } from './dims.js'
 import { cast } from './via-float32.js'
 
 interface WindowAttributes {
@@ -27,7 +27,7 @@ const cosineWindow =
     const dtype = dtypeOf(output_datatype)
     if (!floats.has(dtype)) return null
     const [length] = knownNumbers(size) ?? []
-    if (length !== undefined && length >= 0 && length <= WRITTEN_OUT) {
+    if (length !== undefined && length >= 0 && length <= maxConstantElements) {
       const angle = (2 * Math.PI) / (periodic ? length : length - 1)
       const elements = Array.from({ length }, (_, i) => a - b * Math.cos(angle * i) + c * Math.cos(2 * angle * i))
       return constant(tensorFrom(dtype!, [length], elements))
@@ -72,7 +72,7 @@ export const signalLowerings = {
     if (!floats.has(dtype) || known.some((number) => number === undefined)) return null
     const [bins, length, rate, lowest, highest] = known as [number, number, number, number, number]
     const dims = [Math.floor(length / 2) + 1, bins]
-    if (bins < 0 || length < 0 || dims[0]! * bins > WRITTEN_OUT) return null
+    if (bins < 0 || length < 0 || dims[0]! * bins > maxConstantElements) return null
     return constant(tensorFrom(dtype!, dims, melWeights(bins, length, rate, lowest, highest)))
   },
 } satisfies Lowerings<typeof signal>

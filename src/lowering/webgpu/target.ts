@@ -40,13 +40,13 @@ interface CellAttributes {
 }
 
 /** Number of steps of an RNN, which has no kernel, up to which its Scan is unrolled rather than run by the CPU. */
-const LONGEST = 128
+const maxUnrolledSteps = 128
 
 /** Cells with other activations become a Scan, which is unrolled if it is short. */
 const recurrentLowerings = {
   RNN: (inputs, attributes) => {
     const length = inputs[0].shape?.[0]
-    return typeof length === 'number' && length <= LONGEST ? recurrentExpansions.RNN(inputs, attributes) : null
+    return typeof length === 'number' && length <= maxUnrolledSteps ? recurrentExpansions.RNN(inputs, attributes) : null
   },
   GRU: (inputs, attributes) => (isUsual('GRU', attributes) ? null : recurrentExpansions.GRU(inputs, attributes)),
   LSTM: (inputs, attributes) => (isUsual('LSTM', attributes) ? null : recurrentExpansions.LSTM(inputs, attributes)),

@@ -12,7 +12,7 @@ export interface Line {
 const newline = 10
 
 /** Number of bytes after which a chunk is cut within a line. */
-const longestChunk = 2 ** 20
+const cutAfterBytes = 2 ** 20
 
 /** Largest number of bytes of a line. */
 const maxLineBytes = 2 ** 26
@@ -93,7 +93,7 @@ export async function* iterateTextChunks(path: string, size: number): AsyncGener
     }
     blocks.push(block.subarray(from))
     length += block.length - from
-    if (length < Math.max(size, longestChunk)) continue
+    if (length < Math.max(size, cutAfterBytes)) continue
     const bytes = Buffer.concat(blocks)
     const end = lastCharacterEnd(bytes)
     blocks = [bytes.subarray(0, end)]

@@ -1,9 +1,9 @@
 import type { FloatArray } from '../../ir/float-array.js'
 
 /** Arrays from this length on are sent in place: copying them takes longer than a message of their own. */
-const largeLength = 2 ** 15
+const minInPlaceLength = 2 ** 15
 /** Largest length of a bucket of small arrays: 4 MB of 32-bit numbers. */
-const bucketLength = 2 ** 20
+const maxBucketLength = 2 ** 20
 
 type NumberArray = FloatArray | Uint8Array
 
@@ -12,7 +12,7 @@ export async function sendInBuckets<A extends NumberArray>(
   arrays: readonly A[],
   send: (array: A) => Promise<void>,
 ): Promise<void> {
-  for (const array of arrays) if (array.length >= largeLength) await send(array)
+  for (const array of arrays) if (array.length >= minInPlaceLength) await send(array)
   for (const type of [Float32Array, Float64Array, Uint8Array]) {
     let bucket: A[] = []
     let length = 0
@@ -23,8 +23,8 @@ export async function sendInBuckets<A extends NumberArray>(
       length = 0
     }
     for (const array of arrays) {
-      if (!(array instanceof type) || array.length >= largeLength || array.length === 0) continue
-      if (length + array.length > bucketLength) await flush()
+      if (!(array instanceof type) || array.length >= minInPlaceLength || array.length === 0) continue
+      if (length + array.length > maxBucketLength) await flush()
       bucket.push(array)
       length += array.length
     }

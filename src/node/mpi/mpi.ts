@@ -26,7 +26,7 @@ const timeoutCode = 75
 /** Seconds after which a process that could not end the job by MPI kills itself, which ends the job too. */
 const abortSeconds = 5
 /** Largest number of elements, or bytes, of one message: MPI counts them in 32 bits. */
-const messageLength = 2 ** 30
+const maxMessageLength = 2 ** 30
 
 let opened: MpiGroup | undefined
 
@@ -93,8 +93,8 @@ export class MpiGroup implements ProcessGroup {
   allReduce(arrays: readonly FloatArray[]): Promise<void> {
     return this.#inTime('a sum over all processes', () =>
       sendInBuckets(arrays, async (array) => {
-        for (let at = 0; at < array.length; at += messageLength) {
-          const part = array.subarray(at, at + messageLength)
+        for (let at = 0; at < array.length; at += maxMessageLength) {
+          const part = array.subarray(at, at + maxMessageLength)
           await this.#library.allReduce(part, part.length)
         }
       }),
@@ -151,8 +151,8 @@ export class MpiGroup implements ProcessGroup {
   broadcast(arrays: readonly (FloatArray | Uint8Array)[], root = 0): Promise<void> {
     return this.#inTime(`arrays of rank ${root}`, () =>
       sendInBuckets(arrays, async ({ buffer, byteOffset, byteLength }) => {
-        for (let at = 0; at < byteLength; at += messageLength) {
-          const part = new Uint8Array(buffer, byteOffset + at, Math.min(messageLength, byteLength - at))
+        for (let at = 0; at < byteLength; at += maxMessageLength) {
+          const part = new Uint8Array(buffer, byteOffset + at, Math.min(maxMessageLength, byteLength - at))
           await this.#library.broadcast(part, part.length, root)
         }
       }),

@@ -1,7 +1,7 @@
 import { eachPart, type FloatArray } from '../../ir/float-array.js'
 
 /** Largest length of a message: 16 MB. */
-const messageBytes = 2 ** 24
+const maxMessageBytes = 2 ** 24
 
 /** Elements of all processes in a row, those of rank 0 first. */
 export interface PartsMessage<A> {
@@ -35,7 +35,7 @@ export async function sendParts<A extends FloatArray | Uint8Array>(
   const lengths = parts.map((arrays) => arrays.reduce((sum, { length }) => sum + length, 0))
   const bytes = parts.flat()[0]?.BYTES_PER_ELEMENT ?? 1
   const longest = Math.max(...lengths)
-  const piece = Math.min(longest, Math.ceil(messageBytes / bytes / parts.length))
+  const piece = Math.min(longest, Math.ceil(maxMessageBytes / bytes / parts.length))
   const array = longest === 0 ? undefined : create(lengths.reduce((sum, length) => sum + Math.min(piece, length), 0))
   for (let from = 0; array && from < longest; from += piece) {
     const counts = Int32Array.from(lengths, (length) => Math.max(0, Math.min(piece, length - from)))

@@ -1,5 +1,5 @@
-const INSIDE = 0
-const CLOSED = 1
+const insideCell = 0
+const closedCell = 1
 
 /**
  * Delays the end of a worker while it runs native code. Stopping a worker inside onnxruntime aborts the whole process
@@ -17,12 +17,12 @@ export class ExitGuard {
   /** Runs `work`, which calls native code, in the worker. Never settles after `close`: the worker is about to end. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     // Each thread writes its own cell before it reads the other's, so that neither misses the other.
-    Atomics.store(this.cells, INSIDE, 1)
+    Atomics.store(this.cells, insideCell, 1)
     try {
-      if (Atomics.load(this.cells, CLOSED) === 0) return await work()
+      if (Atomics.load(this.cells, closedCell) === 0) return await work()
     } finally {
-      Atomics.store(this.cells, INSIDE, 0)
-      Atomics.notify(this.cells, INSIDE)
+      Atomics.store(this.cells, insideCell, 0)
+      Atomics.notify(this.cells, insideCell)
     }
     return new Promise(() => {})
   }
@@ -32,7 +32,7 @@ export class ExitGuard {
    * milliseconds.
    */
   close(timeout: number): void {
-    Atomics.store(this.cells, CLOSED, 1)
-    Atomics.wait(this.cells, INSIDE, 1, timeout)
+    Atomics.store(this.cells, closedCell, 1)
+    Atomics.wait(this.cells, insideCell, 1, timeout)
   }
 }

@@ -159,7 +159,7 @@ function maskedCrc(bytes: Uint8Array): number {
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0
 }
 
-/** Largest number of buckets of a histogram. */
+/** Number of buckets of a histogram of different values. */
 const bucketCount = 40
 
 /** Counts numbers in buckets of equal width. A bucket contains numbers up to its limit. */

@@ -226,7 +226,7 @@ function overTime(
   backwards: boolean,
   sequenceLens: Value | null,
 ): Course {
-  const lens = sequenceLens && op.Cast(sequenceLens, { to: INT64 })
+  const lens = sequenceLens && op.Cast(sequenceLens, { to: int64Type })
   const turned = (values: readonly Value[]) =>
     lens && backwards ? values.map((value) => op.ReverseSequence(value, lens, { time_axis: 0, batch_axis: 1 })) : values
   const scanned = [...turned(z), ...(lens ? [running(z[0]!, lens)] : [])]
@@ -248,7 +248,7 @@ function overTime(
   return { y: turned([results.at(-1)!])[0]!, last: results.slice(0, first.length) }
 }
 
-const INT64 = 7
+const int64Type = 7
 
 /** Whether a sequence has not ended: [T, N, 1]. */
 function running(z: Value, lens: Value): Value {

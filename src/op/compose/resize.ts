@@ -225,14 +225,17 @@ export const nearestIndex = (coordinates: Value, length: Value, mode: string): V
   op.Clip(roundCoordinate(coordinates, mode), float(0), op.Sub(length, 1))
 
 /** Distance from a half within which onnxruntime considers a coordinate halfway between two elements. */
-const HALF_WAY = 1e-6
+const halfwayTolerance = 1e-6
 
 function roundCoordinate(x: Value, mode: string): Value {
   if (mode === 'ceil') return op.Ceil(x)
   const below = op.Floor(x)
   if (mode === 'floor') return below
   const rest = op.Sub(x, below)
-  const up = mode === 'round_prefer_ceil' ? op.GreaterOrEqual(rest, 0.5 - HALF_WAY) : op.Greater(rest, 0.5 + HALF_WAY)
+  const up =
+    mode === 'round_prefer_ceil'
+      ? op.GreaterOrEqual(rest, 0.5 - halfwayTolerance)
+      : op.Greater(rest, 0.5 + halfwayTolerance)
   return op.Add(below, op.Cast(up, { to: dtypes.float32.onnx }))
 }
 

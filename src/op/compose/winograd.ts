@@ -10,22 +10,22 @@ import { swapFirst } from './shape.js'
  * with (m + 2)^2 instead of 9 m^2 products: y = A^T ((G w G^T) * (B x B^T)) A with x a tile of m + 2 rows and columns.
  * It is bilinear, so dw = G^T (sum over tiles of (A dy A^T) * (B x B^T)) G.
  */
-const KERNEL = 3
+const kernelSide = 3
 
 /**
  * Points of interpolation by m; infinity is another one. Rounding errors were measured: 5e-7 of the largest result for
  * m = 2, as for the direct sum, and 2e-6 for m = 4 (6e-6 with the points 2 and -2).
  */
-const POINTS = { 2: [0, 1, -1], 4: [0, 1, -1, 0.5, -2] } as const
+const interpolationPoints = { 2: [0, 1, -1], 4: [0, 1, -1, 0.5, -2] } as const
 
 /** Windows along each side of a tile. */
-type TileSide = keyof typeof POINTS
+type TileSide = keyof typeof interpolationPoints
 
 type Matrix = readonly (readonly number[])[]
 
 /** The matrices of F(m, 3) as polynomials: products of values at the points interpolate the correlation. */
 function matricesOf(m: TileSide): { readonly a: Matrix; readonly b: Matrix; readonly g: Matrix } {
-  const points: readonly number[] = POINTS[m]
+  const points: readonly number[] = interpolationPoints[m]
   const powers = (n: number) => (point: number) => Array.from({ length: n }, (_, i) => point ** i)
   const last = (n: number) => Array.from({ length: n }, (_, i) => Number(i === n - 1))
   /** Coefficients of the product of (x - root), lowest first. */
@@ -39,7 +39,7 @@ function matricesOf(m: TileSide): { readonly a: Matrix; readonly b: Matrix; read
   return {
     a: [...points.map(powers(m)), last(m)],
     b: [...others.map((roots) => [...polynomial(roots), 0]), polynomial(points)],
-    g: [...points.map((point, i) => powers(KERNEL)(point).map((x) => x / weights[i]!)), last(KERNEL)],
+    g: [...points.map((point, i) => powers(kernelSide)(point).map((x) => x / weights[i]!)), last(kernelSide)],
   }
 }
 
@@ -56,7 +56,7 @@ const pairsOfRows = (m: TileSide, name: 'a' | 'b' | 'g' | 'flipped g', middle: r
     return constant(tensorFrom('float32', shape, pairs))
   })
 
-const productsOf = (m: TileSide): number => (m + KERNEL - 1) ** 2
+const productsOf = (m: TileSide): number => (m + kernelSide - 1) ** 2
 
 /** Whether tiles compute a convolution with this kernel and this window: of 3x3 kernels, stride 1, without groups. */
 function isFiltering(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): boolean {
@@ -65,7 +65,7 @@ function isFiltering(x: Value, w: Value, dy: Value, window: readonly WindowAxis[
     group === 1 &&
     window.length === 2 &&
     isStatic(w.shape) &&
-    window.every(({ kernel, stride, dilation }) => kernel === KERNEL && stride === 1 && dilation === 1) &&
+    window.every(({ kernel, stride, dilation }) => kernel === kernelSide && stride === 1 && dilation === 1) &&
     [x, dy].every(({ shape }) => shape!.slice(2).every((length) => typeof length === 'number'))
   )
 }
@@ -78,30 +78,30 @@ const channelsOf = (w: Value) => w.shape as readonly [outputs: number, channels:
 /**
  * Images of at least this height and width are divided into tiles of 4 x 4 windows: 0.6 to 0.9 of the time of 2 x 2.
  */
-const LARGE = 8
+const minLargeSide = 8
 /**
  * With fewer channels of x, or more channels of dy for each of them, the tiles cost more than the products they save;
  * with smaller images writing the products of each weight does.
  */
-const MIN_CHANNELS = 12
-const MAX_OUTPUTS_PER_CHANNEL = 4
-const MIN_LENGTH = 4
+const minChannels = 12
+const maxOutputsPerChannel = 4
+const minLength = 4
 
 /** Whether tiles are the fastest form of the gradient of convolution weights. */
 export function hasWeightTiles(x: Value, w: Value, dy: Value, window: readonly WindowAxis[], group: number): boolean {
   if (!isFiltering(x, w, dy, window, group)) return false
   const [outputs, channels] = channelsOf(w)
   return (
-    lengthsOf(dy).every((length) => length >= MIN_LENGTH) &&
-    channels >= MIN_CHANNELS &&
-    outputs <= MAX_OUTPUTS_PER_CHANNEL * channels
+    lengthsOf(dy).every((length) => length >= minLength) &&
+    channels >= minChannels &&
+    outputs <= maxOutputsPerChannel * channels
   )
 }
 
 /** Gradient of the weights [O, C, 3, 3] of a Conv with stride 1, without groups. */
 export function weightGradientByTiles(x: Value, w: Value, dy: Value, window: readonly WindowAxis[]): Value {
   const lengths = lengthsOf(dy)
-  const m = lengths.every((length) => length >= LARGE) ? 4 : 2
+  const m = lengths.every((length) => length >= minLargeSide) ? 4 : 2
   const rests = restsOf(lengths, m)
   const before = window.map((axis) => axis.before as number)
   const after = window.map((axis, i) => (axis.after as number) + rests[i]!)
@@ -144,9 +144,9 @@ export function inputGradientByTiles(dy: Value, w: Value, window: readonly Windo
   const lengths = lengthsOf(x)
   const rests = restsOf(lengths, m)
   // Pads of the convolution of dy with flipped kernels.
-  const before = window.map((axis) => KERNEL - 1 - (axis.before as number))
-  const after = lengthsOf(dy).map((length, i) => lengths[i]! + rests[i]! + KERNEL - 1 - length - before[i]!)
-  const kernels = op.Gemm(pairsOfRows(m, 'flipped g'), op.Reshape(w, [-1, KERNEL ** 2]), { transB: 1 })
+  const before = window.map((axis) => kernelSide - 1 - (axis.before as number))
+  const after = lengthsOf(dy).map((length, i) => lengths[i]! + rests[i]! + kernelSide - 1 - length - before[i]!)
+  const kernels = op.Gemm(pairsOfRows(m, 'flipped g'), op.Reshape(w, [-1, kernelSide ** 2]), { transB: 1 })
   const ofW = op.Transpose(op.Reshape(kernels, [productsOf(m), outputs, channels]), { perm: [0, 2, 1] })
   return windowsOf(op.MatMul(ofW, tiles(dy, outputs, m, 'b', before, after)), channels, m, lengths)
 }

@@ -1,5 +1,5 @@
 import { isFloat } from '../../ir/dtype.js'
-import { CONTENTS_LIMIT, numbersOf } from '../../ir/leaf.js'
+import { maxContentsElements, numbersOf } from '../../ir/leaf.js'
 import { axisOf, type Dim, formatShape, isStatic, type Shape, unknownDim } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -134,7 +134,7 @@ export const indexing = {
       const length = rangeLength(start, limit, delta)
       const [from] = knownNumbers(start) ?? []
       const [step] = knownNumbers(delta) ?? []
-      if (typeof length !== 'number' || length > CONTENTS_LIMIT || from === undefined || step === undefined)
+      if (typeof length !== 'number' || length > maxContentsElements || from === undefined || step === undefined)
         return undefined
       // onnxruntime accumulates the steps, which rounds if they are fractions.
       if (isFloat(start.dtype) && !(Number.isInteger(from) && Number.isInteger(step))) return undefined

@@ -2,7 +2,7 @@ import { broadcastShapes, type Dim, type Shape, sameShape } from '../../ir/shape
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { define, float, int, string } from '../define.js'
-import { ELLIPSIS, einsumShape, parseEinsum } from '../einsum.js'
+import { einsumShape, ellipsis, parseEinsum } from '../einsum.js'
 import { biasFlops, lengthAt, matMulFlops, product, size } from '../flops.js'
 
 function sameType(first: Value, ...others: readonly (Value | null)[]): void {
@@ -60,7 +60,7 @@ function einsumFlops(xs: readonly Value[], equation: string): number {
     equation,
     xs.map(({ shape }) => shape),
   )
-  const lengths = new Map<string, number>([[ELLIPSIS, Number.NaN]])
+  const lengths = new Map<string, number>([[ellipsis, Number.NaN]])
   for (const [i, labels] of operands.entries())
     for (const [axis, label] of labels.entries())
       lengths.set(label, Math.max(lengths.get(label) ?? 1, lengthAt(xs[i]!, axis)))

@@ -1,4 +1,4 @@
-import { CONTENTS_LIMIT } from '../../ir/leaf.js'
+import { maxContentsElements } from '../../ir/leaf.js'
 import {
   axisOf,
   broadcastShapes,
@@ -266,7 +266,7 @@ export const movement = {
     infer: ({ inputs: [x, repeats] }) => ({ dtype: x.dtype, shape: inferTile(x.shape, repeats) }),
     contents: ({ inputs: [x, repeats] }) => {
       const [count] = knownNumbers(repeats) ?? []
-      if (x.shape?.length !== 1 || !x.contents || count === undefined || count > CONTENTS_LIMIT) return undefined
+      if (x.shape?.length !== 1 || !x.contents || count === undefined || count > maxContentsElements) return undefined
       return limitContents(Array.from({ length: count }, () => x.contents!).flat())
     },
   }),

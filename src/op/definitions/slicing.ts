@@ -1,4 +1,4 @@
-import { CONTENTS_LIMIT, constantTensor, numbersOf } from '../../ir/leaf.js'
+import { constantTensor, maxContentsElements, numbersOf } from '../../ir/leaf.js'
 import {
   addDims,
   axisOf,
@@ -18,7 +18,7 @@ import { noFlops } from '../flops.js'
 import { checkLengths } from './movement.js'
 
 /** Bounds from this number on mean "to the end". */
-const END = 2 ** 31 - 1
+const endBound = 2 ** 31 - 1
 
 /** Operands of Slice; axes left out are the first ones, steps left out are 1. */
 export type SliceInputs = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
@@ -67,7 +67,7 @@ function sliceLength(length: Dim, { start, end, step }: SliceOfAxis): Dim {
   }
   if (step < 0) {
     const whole =
-      (start === -1 || (typeof start === 'number' && start >= END)) && typeof end === 'number' && end <= -END
+      (start === -1 || (typeof start === 'number' && start >= endBound)) && typeof end === 'number' && end <= -endBound
     return whole ? ceilDivDims(length, -step) : unknownDim()
   }
   return ceilDivDims(span(length, start, end), step)
@@ -85,7 +85,7 @@ const clamp = (bound: number, length: number, low: number, high: number): number
   Math.min(Math.max(bound < 0 ? bound + length : bound, low), high)
 
 function span(length: Dim, start: Dim, end: Dim): Dim {
-  const toEnd = end === length || (typeof end === 'number' && end >= END)
+  const toEnd = end === length || (typeof end === 'number' && end >= endBound)
   if (toEnd)
     return typeof start === 'number' && start < 0
       ? least(length, -start)
@@ -125,7 +125,7 @@ function slicedContents(inputs: SliceInputs): readonly Dim[] | undefined {
 }
 
 /** Maximal number of outputs of Split: a bound for numbers from untrusted files. */
-export const PARTS_LIMIT = 2 ** 16
+export const maxParts = 2 ** 16
 
 function inferConcat(values: readonly Value[], axis: number): Shape | undefined {
   const shapes = values.map(({ shape }) => shape)
@@ -174,8 +174,8 @@ function splitSizes(
   if (count === undefined) return undefined
   if (outputCount !== undefined && outputCount !== count)
     throw new OnnxIreError('invalid-model', `gives ${count} outputs, not ${outputCount}`)
-  if (!(count >= 1 && count <= PARTS_LIMIT))
-    throw new OnnxIreError('invalid-model', `splits into ${count} parts; at most ${PARTS_LIMIT} are supported`)
+  if (!(count >= 1 && count <= maxParts))
+    throw new OnnxIreError('invalid-model', `splits into ${count} parts; at most ${maxParts} are supported`)
   if (sizes) {
     const known = checkLengths(sizes.contents ?? Array.from({ length: count }, unknownDim))
     const total = known.reduce<number>((sum, dim) => (typeof dim === 'number' ? sum + dim : Number.NaN), 0)
@@ -259,7 +259,8 @@ export const slicing = {
       const { contents } = x
       const sizes =
         x.shape?.length === 1 && contents ? splitSizes(contents.length, split, num_outputs, outputCount) : undefined
-      if (!sizes || sizes.length > CONTENTS_LIMIT || !sizes.every((size) => typeof size === 'number')) return undefined
+      if (!sizes || sizes.length > maxContentsElements || !sizes.every((size) => typeof size === 'number'))
+        return undefined
       const starts = sizes.map((_, index) => sizes.slice(0, index).reduce((sum, size) => sum + size, 0))
       return sizes.map((size, index) => contents!.slice(starts[index]!, starts[index]! + size))
     },

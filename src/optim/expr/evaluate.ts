@@ -3,10 +3,10 @@ import type { ParallelEvaluation } from './parallel.js'
 import { addUp, cutIntoPieces, type Elements, evaluatePiece, type SumsByTensor, type TensorArrays } from './pieces.js'
 import type { Arrays, Scalars, Sums } from './program.js'
 
-/** Largest length of a tensor that is batched with others: a kernel call costs as much as some hundred elements. */
-export const SMALL_TENSOR = 192
-/** Elements of one batch of small tensors. */
-const BATCH = 4096
+/** Largest length of a tensor that is gathered with others: a kernel call costs as much as some hundred elements. */
+export const maxGatheredLength = 192
+/** Largest number of elements that are gathered for one kernel call. */
+const maxGatheredElements = 4096
 
 /**
  * Evaluates a formula for several tensors that have the same scalars, in place. Small tensors are gathered and computed
@@ -29,7 +29,7 @@ export function evaluate(
   const written = names.filter((name) => Object.hasOwn(formula.outputs, name))
   const first = tensors[names[0]!]!
   const isSmall = (i: number) =>
-    first[i]!.length <= SMALL_TENSOR && !names.some((name) => tensors[name]![i] instanceof Float64Array)
+    first[i]!.length <= maxGatheredLength && !names.some((name) => tensors[name]![i] instanceof Float64Array)
   const indices = [...first.keys()]
   const large = indices.filter((i) => !isSmall(i))
   const select = (name: string) => [name, large.map((i) => tensors[name]![i]!)] as const
@@ -57,7 +57,7 @@ export function evaluate(
       continue
     }
     const { length } = first[i]!
-    if (elements + length > BATCH) runBatch()
+    if (elements + length > maxGatheredElements) runBatch()
     batch.push(i)
     elements += length
   }
@@ -93,10 +93,10 @@ const scratch = { bytes: [] as Uint8Array[], floats: [] as Float32Array[] }
 
 function scratchLike(array: Elements, k: number): Elements {
   if (array instanceof Uint8Array) {
-    scratch.bytes[k] ??= new Uint8Array(BATCH)
+    scratch.bytes[k] ??= new Uint8Array(maxGatheredElements)
     return scratch.bytes[k]
   }
-  scratch.floats[k] ??= new Float32Array(BATCH)
+  scratch.floats[k] ??= new Float32Array(maxGatheredElements)
   return scratch.floats[k]
 }
 

@@ -3,7 +3,7 @@ import type { Formula, Op } from './expr.js'
 import { type Arrays, type FormulaCall, type FormulaProgram, type Kernel, linearize, type Scalars } from './program.js'
 
 /** Elements per chunk: its registers, 4 KiB each, fit the first-level cache. */
-const CHUNK = 512
+const chunkElements = 512
 
 /**
  * Creates a kernel that interprets a formula in double precision, for hosts without WebAssembly. Each value of the
@@ -11,7 +11,7 @@ const CHUNK = 512
  */
 export function interpret(formula: Formula): Kernel {
   const program = linearize(formula)
-  const registers = program.values.map(() => new Float64Array(CHUNK))
+  const registers = program.values.map(() => new Float64Array(chunkElements))
   const outputs = Object.entries(program.outputs)
   const squares = Object.entries(program.squares)
   const leading = (formula.arrays[0] ?? outputs[0]?.[0])!
@@ -19,9 +19,9 @@ export function interpret(formula: Formula): Kernel {
     const { length } = arrays[leading]!
     const sums: Record<string, number> = {}
     for (const [name] of squares) sums[name] = 0
-    prepare(program, registers, scalars, Math.min(CHUNK, length))
-    for (let from = 0; from < length; from += CHUNK) {
-      const n = Math.min(CHUNK, length - from)
+    prepare(program, registers, scalars, Math.min(chunkElements, length))
+    for (let from = 0; from < length; from += chunkElements) {
+      const n = Math.min(chunkElements, length - from)
       compute(program, registers, arrays, from, n)
       for (const [name, index] of outputs) store(arrays[name]!, registers[index]!, from, n)
       for (const [name, index] of squares) sums[name]! += sumOfSquares(registers[index]!, n)

@@ -59,8 +59,8 @@ function applyOp(name: Op, operands: readonly (Value | number)[]): Value | numbe
   return onValues[name](operands as [Value, Value])
 }
 
-const FLOAT = dtypes.float32.onnx
-const toFloat = (condition: Value): Value => op.Cast(condition, { to: FLOAT })
+const float32Type = dtypes.float32.onnx
+const toFloat = (condition: Value): Value => op.Cast(condition, { to: float32Type })
 
 /** At least one operand is a value of the graph. */
 const onValues: Readonly<Record<Op, (operands: [Value, Value]) => Value>> = {
@@ -91,7 +91,7 @@ const onNumbers: Readonly<Record<Op, (a: number, b: number) => number>> = {
 }
 
 /** The largest finite float32. */
-export const FLOAT32_MAX = 3.4028234663852886e38
+export const largestFloat32 = 3.4028234663852886e38
 
 /**
  * Sums all elements of x, of static shape, to a scalar. Two stages of about sqrt(n) elements: one long float32 sum
@@ -101,7 +101,7 @@ export const FLOAT32_MAX = 3.4028234663852886e38
 export function sumElements(x: Value, of: 'elements' | 'squares' = 'elements'): Value {
   const length = sizeOf(x.shape as readonly number[])
   const reduce = of === 'squares' ? op.ReduceSumSquare : op.ReduceSum
-  if (length <= ONE_STAGE) return reduce(op.Reshape(x, [length]), [0], { keepdims: 0 })
+  if (length <= maxOneStageElements) return reduce(op.Reshape(x, [length]), [0], { keepdims: 0 })
   const columns = columnsFor(length)
   const rows = Math.ceil(length / columns)
   const flat = op.Reshape(x, [length])
@@ -110,7 +110,7 @@ export function sumElements(x: Value, of: 'elements' | 'squares' = 'elements'): 
 }
 
 /** Elements up to which one stage is enough. */
-const ONE_STAGE = 1024
+const maxOneStageElements = 1024
 
 /** A divisor of `length` near its square root; if there is no such divisor the root itself, and the array is padded. */
 function columnsFor(length: number): number {

@@ -6,7 +6,7 @@ import { cutIntoPieces, evaluatePiece, type Piece, type SumsByTensor, type Tenso
 import type { Scalars } from './program.js'
 
 /** Smallest number of elements for which other threads are woken. */
-export const WORTHWHILE = 2 ** 15
+export const minParallelElements = 2 ** 15
 
 /** A formula and its tensors, all in shared memory. */
 interface Task {
@@ -63,7 +63,7 @@ export class ParallelEvaluation {
     const leading = Object.values(tensors)[0]!
     let elements = 0
     for (const { length } of leading) elements += length
-    if (elements < WORTHWHILE) return null
+    if (elements < minParallelElements) return null
     const kept = this.#find(formula, tensors) ?? this.#create(formula, tensors)
     if (!kept) return null
     const { task, pieces } = kept

@@ -19,7 +19,7 @@ export interface Piece {
 }
 
 /** Largest number of elements of a piece: 0.2 ms of an update. */
-const PIECE = 2 ** 16
+const maxPieceElements = 2 ** 16
 
 /**
  * Cuts tensors of these lengths into pieces, in order. The pieces do not depend on the number of threads, and neither
@@ -27,10 +27,10 @@ const PIECE = 2 ** 16
  */
 export const cutIntoPieces = (lengths: readonly number[]): Piece[] =>
   lengths.flatMap((length, tensor) =>
-    Array.from({ length: Math.max(1, Math.ceil(length / PIECE)) }, (_, i) => ({
+    Array.from({ length: Math.max(1, Math.ceil(length / maxPieceElements)) }, (_, i) => ({
       tensor,
-      from: i * PIECE,
-      to: Math.min(length, (i + 1) * PIECE),
+      from: i * maxPieceElements,
+      to: Math.min(length, (i + 1) * maxPieceElements),
     })),
   )
 

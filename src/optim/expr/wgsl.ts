@@ -2,7 +2,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { Expr, Formula, Op } from './expr.js'
 
 /** Invocations per workgroup, which every WebGPU device supports. */
-export const WORKGROUP = 256
+export const workgroupSize = 256
 
 /** WGSL of the head of an entry point that is dispatched in x and y. */
 export const mainOf = (invocations: number): string => `@compute @workgroup_size(${invocations})
@@ -12,14 +12,14 @@ fn main(
   @builtin(local_invocation_index) local: u32,
 ) {`
 
-/** The head with `WORKGROUP` invocations. */
-export const MAIN = mainOf(WORKGROUP)
+/** The head with `workgroupSize` invocations. */
+export const mainHead = mainOf(workgroupSize)
 
 /** WGSL of the workgroup index, in the body of the entry point. */
-export const GROUP = 'group.y * groups.x + group.x'
+export const workgroupIndex = 'group.y * groups.x + group.x'
 
 /** WGSL of the invocation index, in the body of the entry point. */
-export const INVOCATION = `(${GROUP}) * ${WORKGROUP}u + local`
+export const invocationIndex = `(${workgroupIndex}) * ${workgroupSize}u + local`
 
 /** Options of `formulaToWgsl`. Names are those of the formula's arrays and scalars. */
 interface ShaderOptions {
@@ -74,7 +74,7 @@ export const callStruct = (scalars: number): string => `struct Call {
 const callScalar = (i: number): string => `call.scalars[${i >> 2}].${'xyzw'[i & 3]}`
 
 /** Bytes before the scalars of a dispatch: `count`, `offset`, `stage` and `rest`. */
-export const CALL_HEAD = 16
+export const callHeadBytes = 16
 
 /**
  * Converts a formula to a compute shader in float32. Each of `call.count` invocations computes `width` elements, and
@@ -141,8 +141,8 @@ ${callStruct(scalars.length)}
 ${preamble}
 ${declared.join('\n')}
 
-${MAIN}
-  let i = ${INVOCATION};
+${mainHead}
+  let i = ${invocationIndex};
   if (i >= call.count${unless === undefined ? '' : ` || ${unless}`}) { return; }
   ${lines.join('\n  ')}
   ${results.map(([variable, value]) => `${variable}[i] = ${value};`).join('\n  ')}

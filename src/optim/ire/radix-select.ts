@@ -1,7 +1,7 @@
 import type { FloatArray } from '../../ir/float-array.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set, tee } from '../expr/wasm/assembler.js'
-import { getWasm, MEMORY_BYTES } from '../expr/wasm/instance.js'
+import { getWasm, kernelMemoryBytes } from '../expr/wasm/instance.js'
 import { type Counting, countAlone } from './counting.js'
 
 /** Result of ranking N numbers. */
@@ -69,13 +69,13 @@ interface Found {
 }
 
 /** The upper 16 bits of a float32 infinity. Larger values are NaN. */
-const INFINITY32 = 0x7f80
-const SIGN = 0x8000
+const infinity32 = 0x7f80
+const signBit = 0x8000
 
 /** Selects among float32 numbers: counts raw bits, and orders the counts. */
 function* selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): Counting<Found | null> {
   const [counts] = (yield [countUpperDigits(arrays)]) as readonly [Uint32Array]
-  if ([0, SIGN].some((sign) => counts.subarray(sign | INFINITY32, sign + SIGN).some((n) => n > 0))) return null
+  if ([0, signBit].some((sign) => counts.subarray(sign | infinity32, sign + signBit).some((n) => n > 0))) return null
   const bin = findBin(order === 'magnitude' ? byMagnitude(counts) : byValue(counts), k)
   const upper = order === 'magnitude' ? bin.index : bitsOfValue(bin.index)
   // As a magnitude the number may have either sign.
@@ -83,7 +83,7 @@ function* selectFloat32(arrays: readonly Float32Array[], k: number, order: Order
   const own = countLowerDigits(arrays, mask, upper << 16)
   const [lower, zeros] = (yield [own.counts, Uint32Array.of(own.zero)]) as readonly [Uint32Array, Uint32Array]
   // Of negative numbers the larger ones have the smaller bits.
-  const reversed = upper >= SIGN
+  const reversed = upper >= signBit
   const { index, rank, count } = findBin(reversed ? lower.reverse() : lower, bin.rank)
   words32[0] = (upper << 16) | (reversed ? 0xffff - index : index)
   return { value: float32[0]!, rank, ties: count, zero: zeros[0]! }
@@ -91,20 +91,20 @@ function* selectFloat32(arrays: readonly Float32Array[], k: number, order: Order
 
 /** Counts by magnitude, from counts by raw bits; in place. */
 const byMagnitude = (counts: Uint32Array): Uint32Array => {
-  for (let i = 0; i < SIGN; i++) counts[i]! += counts[SIGN | i]!
-  return counts.subarray(0, SIGN)
+  for (let i = 0; i < signBit; i++) counts[i]! += counts[signBit | i]!
+  return counts.subarray(0, signBit)
 }
 
 /** Counts in ascending order of value, from counts by raw bits: negative numbers have descending bits. */
 const byValue = (counts: Uint32Array): Uint32Array => {
   const ordered = new Uint32Array(counts.length)
-  ordered.set(counts.slice(SIGN).reverse())
-  ordered.set(counts.subarray(0, SIGN), SIGN)
+  ordered.set(counts.slice(signBit).reverse())
+  ordered.set(counts.subarray(0, signBit), signBit)
   return ordered
 }
 
 /** The raw upper bits of index `index` of `byValue`. */
-const bitsOfValue = (index: number): number => (index < SIGN ? 0xffff - index : index - SIGN)
+const bitsOfValue = (index: number): number => (index < signBit ? 0xffff - index : index - signBit)
 
 const words32 = new Int32Array(1)
 const float32 = new Float32Array(words32.buffer)
@@ -123,7 +123,7 @@ const magnitudeOrder: OrderMap = { keep: 0x7fffffff, flip: 0, top: 0 }
 const valueOrder: OrderMap = { keep: -1, flip: 0x7fffffff, top: 0x80000000 }
 
 /** The upper 16 bits of a float64 infinity. Larger values are NaN. */
-const INFINITY64 = 0x7ff0
+const infinity64 = 0x7ff0
 
 /**
  * Selects among numbers of both precisions, in four passes of 16 bits. float32 numbers are converted to float64, which
@@ -148,8 +148,8 @@ function* selectFloat64(arrays: readonly FloatArray[], k: number, order: Order):
     else low |= bin.index << (pass === 2 ? 16 : 0)
   }
   const sign = signOf(high, map)
-  words64[HIGH] = high ^ map.top ^ (sign & map.flip)
-  words64[LOW] = low ^ (sign & (map.flip ? -1 : 0))
+  words64[highWord] = high ^ map.top ^ (sign & map.flip)
+  words64[lowWord] = low ^ (sign & (map.flip ? -1 : 0))
   const value = float64[0]!
   const zeros = arrays.reduce((sum, array) => sum + countZeros(array), 0)
   const [zero] = (yield [Uint32Array.of(zeros)]) as readonly [Uint32Array]
@@ -176,10 +176,10 @@ function countDigit(
   const lowFlip = flip ? -1 : 0
   for (let i = 0; i < array.length; i++) {
     float64[0] = array[i]!
-    const word = words64[HIGH]!
+    const word = words64[highWord]!
     const sign = word >> 31
     const h = (word & keep) ^ (sign & flip) ^ top
-    const l = words64[LOW]! ^ (sign & lowFlip)
+    const l = words64[lowWord]! ^ (sign & lowFlip)
     if (((h ^ high) & highMask) !== 0 || ((l ^ low) & lowMask) !== 0) continue
     const digits = pass < 2 ? h : l
     const bin = pass % 2 === 0 ? digits >>> 16 : digits & 0xffff
@@ -193,14 +193,14 @@ const signOf = (key: number, { top }: OrderMap): number => (top === 0 || key < 0
 /** Whether a histogram of the upper 16 bits of keys counts an infinity or NaN. */
 function hasNonFinite(histogram: Uint32Array, { top }: OrderMap): boolean {
   const any = (from: number, to: number) => histogram.subarray(from, to).some((n) => n > 0)
-  return top === 0 ? any(INFINITY64, 0x8000) : any(INFINITY64 + 0x8000, 0x10000) || any(0, 0x8000 - INFINITY64)
+  return top === 0 ? any(infinity64, 0x8000) : any(infinity64 + 0x8000, 0x10000) || any(0, 0x8000 - infinity64)
 }
 
 const float64 = new Float64Array(1)
 const words64 = new Int32Array(float64.buffer)
 float64[0] = 1 // the high word of 0x3ff00000 00000000 is nonzero: this finds the machine's byte order
-const HIGH = words64[1] === 0 ? 0 : 1
-const LOW = 1 - HIGH
+const highWord = words64[1] === 0 ? 0 : 1
+const lowWord = 1 - highWord
 
 /** The order of a ranking: by magnitude, or by signed value. */
 export type Order = 'magnitude' | 'value'
@@ -214,11 +214,11 @@ function findBin(histogram: Uint32Array, rank: number) {
 }
 
 /** The number of values of a 16-bit digit. */
-const VALUES = 0x10000
+const digitValues = 0x10000
 /** Memory layout: the counts at 0, then four negative counts of zeros, then a chunk of words. */
-const ZEROS_AT = 4 * VALUES
-const WORDS_AT = ZEROS_AT + 16
-const CHUNK = Math.min(8192, (MEMORY_BYTES - WORDS_AT) / 4)
+const zerosAt = 4 * digitValues
+const wordsAt = zerosAt + 16
+const chunkWords = Math.min(8192, (kernelMemoryBytes - wordsAt) / 4)
 
 /**
  * Counts the upper digits of float32 numbers: 16 bits of sign, exponent and leading mantissa.
@@ -231,7 +231,7 @@ function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
     counts[0]! -= padding
     return counts
   }
-  const counts = new Uint32Array(VALUES)
+  const counts = new Uint32Array(digitValues)
   for (const bits of arrays.map(wordsOf))
     for (let i = 0; i < bits.length; i++) {
       const digit = bits[i]! >>> 16
@@ -247,12 +247,12 @@ function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
 function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number) {
   const wasm = instance()
   if (wasm) {
-    const zeros = new Int32Array(getWasm()!.buffer, ZEROS_AT, 4).fill(0)
+    const zeros = new Int32Array(getWasm()!.buffer, zerosAt, 4).fill(0)
     const { counts, padding } = countInChunks(arrays, (count) => wasm.lower(count, mask, pattern))
     if (pattern === 0) counts[0]! -= padding
     return { counts, zero: 0 - zeros.reduce((a, b) => a + b) - padding }
   }
-  const counts = new Uint32Array(VALUES)
+  const counts = new Uint32Array(digitValues)
   let zero = 0
   for (const bits of arrays.map(wordsOf))
     for (let i = 0; i < bits.length; i++) {
@@ -269,8 +269,8 @@ const wordsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array
 /** Runs a counting function on chunks. The last one is padded by words of 0, which are counted, too. */
 function countInChunks(arrays: readonly Float32Array[], run: (count: number) => void) {
   const { buffer } = getWasm()!
-  const counts = new Uint32Array(buffer, 0, VALUES).fill(0)
-  const words = new Int32Array(buffer, WORDS_AT, CHUNK)
+  const counts = new Uint32Array(buffer, 0, digitValues).fill(0)
+  const words = new Int32Array(buffer, wordsAt, chunkWords)
   let filled = 0
   let padding = 0
   const count = () => {
@@ -283,11 +283,11 @@ function countInChunks(arrays: readonly Float32Array[], run: (count: number) => 
   for (const array of arrays) {
     const { buffer, byteOffset, length } = array
     for (let from = 0; from < length; ) {
-      const n = Math.min(CHUNK - filled, length - from)
+      const n = Math.min(chunkWords - filled, length - from)
       words.set(new Int32Array(buffer, byteOffset + 4 * from, n), filled)
       filled += n
       from += n
-      if (filled === CHUNK) count()
+      if (filled === chunkWords) count()
     }
   }
   if (filled > 0) count()
@@ -334,7 +334,7 @@ const upperFunc: Func = {
     ...bytesOf(0, 2),
     ...repeatWhile(
       // The upper half comes second: words are little-endian.
-      [0, 4, 8, 12].flatMap((i) => [...get(1), ...memory('i32.load16_u', WORDS_AT + i + 2), ...increment(3)]),
+      [0, 4, 8, 12].flatMap((i) => [...get(1), ...memory('i32.load16_u', wordsAt + i + 2), ...increment(3)]),
       next(1, 2),
     ),
   ],
@@ -351,7 +351,7 @@ const lowerFunc: Func = {
   body: [
     ...bytesOf(0, 4),
     ...repeatWhile(
-      [...get(3), ...memory('v128.load', WORDS_AT), ...set(6)],
+      [...get(3), ...memory('v128.load', wordsAt), ...set(6)],
       // A true comparison is -1.
       [...get(7), ...get(6), ...splat(0xff, 0xff, 0xff, 0x7f), ...code('v128.and'), ...splat(0, 0, 0, 0)],
       [...code('i32x4.eq'), ...code('i32x4.add'), ...set(7)],
@@ -362,15 +362,15 @@ const lowerFunc: Func = {
         [...code('v128.any_true'), ...code('i32.eqz'), ...code('br_if', 0)],
         [0, 4, 8, 12].flatMap((i) =>
           block(
-            [...get(3), ...memory('i32.load', WORDS_AT + i), ...get(1), ...code('i32.and')],
+            [...get(3), ...memory('i32.load', wordsAt + i), ...get(1), ...code('i32.and')],
             [...get(2), ...code('i32.ne'), ...code('br_if', 0)],
-            [...get(3), ...memory('i32.load16_u', WORDS_AT + i), ...increment(5)],
+            [...get(3), ...memory('i32.load16_u', wordsAt + i), ...increment(5)],
           ),
         ),
       ),
       next(3, 4),
     ),
-    ...[...i32(0), ...i32(0), ...memory('v128.load', ZEROS_AT), ...get(7), ...code('i32x4.add')],
-    ...memory('v128.store', ZEROS_AT),
+    ...[...i32(0), ...i32(0), ...memory('v128.load', zerosAt), ...get(7), ...code('i32x4.add')],
+    ...memory('v128.store', zerosAt),
   ],
 }

@@ -19,7 +19,7 @@ import type { Provider } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { checkUsable, findTrainable, noTensorsError, type Trainable } from '../model/trainable.js'
-import { buildConditionalGradient, SAMPLED } from './conditional-gradient.js'
+import { buildConditionalGradient, sampledInput } from './conditional-gradient.js'
 import { dequantizeAgain, type Recompute, recomputeActivations } from './recompute.js'
 
 const tablesByProvider: Readonly<Record<Provider, GradientTables>> = {
@@ -245,7 +245,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     [
       ...trained.targets.keys(),
       ...noise.keys(),
-      ...(graphs.conditional ? [SAMPLED, ...trained.sampled!.noise.keys()] : []),
+      ...(graphs.conditional ? [sampledInput, ...trained.sampled!.noise.keys()] : []),
       ...(options.curvature === 'hutchinson' ? graphs.curvature!.probes.keys() : []),
       ...entriesByName(scaled?.scales ?? new Map()).map(([name]) => name),
     ],

@@ -13,7 +13,7 @@ import { cloneNode, type Substitution } from '../../op/inline.js'
 import { op } from '../../op/op.js'
 
 /** The graph input that selects the gradients of a `ConditionalGradient`. */
-export const SAMPLED = 'choice/sampled'
+export const sampledInput = 'choice/sampled'
 
 /** Gradients of a loss or of its sampled loss, selected by an input of the graph. */
 interface ConditionalGradient {
@@ -45,7 +45,7 @@ export function buildConditionalGradient(
   const model = new Set(topological(outputs))
   const isDownstream = (node: Node) => !model.has(node)
   const border = findBorder([loss, sampled.loss], isDownstream, wrt)
-  const choice = input(SAMPLED, 'bool', [])
+  const choice = input(sampledInput, 'bool', [])
   // Free lengths: without sampling, the noise may be empty.
   const noise = [...sampled.noise].map(([name, { value }]) => {
     const { dtype, shape } = value
@@ -82,15 +82,15 @@ export function buildConditionalGradient(
     tables,
   )
   return {
-    inputs: [[SAMPLED, choice], ...noise.map(({ name, free }) => [name, free] as const)],
+    inputs: [[sampledInput, choice], ...noise.map(({ name, free }) => [name, free] as const)],
     gradients: new Map([...parameters.keys()].flatMap((name, i) => (found[i] ? [[name, found[i]] as const] : []))),
     lossFeeds: {
-      [SAMPLED]: tensorFrom('bool', [], [0]),
+      [sampledInput]: tensorFrom('bool', [], [0]),
       ...Object.fromEntries(
         noise.map(({ name, free: { dtype, shape = [] } }) => [name, zeroFeed(dtype, shape.length)]),
       ),
     },
-    curvatureFeeds: { [SAMPLED]: tensorFrom('bool', [], [1]) },
+    curvatureFeeds: { [sampledInput]: tensorFrom('bool', [], [1]) },
   }
 }
 

@@ -146,7 +146,7 @@ const joinFeeds = (feeds: readonly Tensors[]): Tensors =>
  * Share of the elements that may differ, each in one run: rounding decides comparisons of almost equal numbers, such as
  * those that suppress all but the largest of neighbours.
  */
-const flipShare = 1e-3
+const maxFlipShare = 1e-3
 
 /** Throws unless the examples of `together` equal those of `single`, joined in one axis. */
 function compareOutput(name: string, single: readonly Tensor[], together: Tensor, tolerance: number): void {
@@ -180,7 +180,7 @@ function compareOutput(name: string, single: readonly Tensor[], together: Tensor
     largest = Math.max(largest, difference)
   }
   const isRepeated = [...differences.values()].some((runs) => runs > 1)
-  if (isRepeated || differences.size > flipShare * found.length)
+  if (isRepeated || differences.size > maxFlipShare * found.length)
     throw different(
       `output '${name}' of an example differs by ${largest} if others are computed together with it (the largest magnitude is ${scale}): a node combines the examples`,
     )

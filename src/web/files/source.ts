@@ -15,8 +15,8 @@ export function nameOf(source: Source): string {
   return 'name' in source && source.name ? String(source.name) : 'the given bytes'
 }
 
-/** Bytes of a file that browsers do not read at once. */
-const longest = 2 ** 31
+/** Largest number of bytes of a file that browsers read at once. */
+const maxReadBytes = 2 ** 31 - 1
 
 /** Reads all bytes of a source. @throws OnnxIreError `io` with the reason */
 export async function readBytes(what: string, source: Source): Promise<Uint8Array> {
@@ -24,7 +24,7 @@ export async function readBytes(what: string, source: Source): Promise<Uint8Arra
   if (typeof source === 'string' || source instanceof URL) return fetchBytes(what, source)
   try {
     const file = source instanceof Blob ? source : await source.getFile()
-    if (file.size >= longest)
+    if (file.size > maxReadBytes)
       throw new OnnxIreError(
         'io',
         `cannot read the ${what} ${nameOf(source)}: it has ${(file.size / 1e9).toFixed(1)} GB, and a browser reads at most 2 GB at once; store the weights of a model in several files of external data`,

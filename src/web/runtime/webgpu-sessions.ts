@@ -8,7 +8,7 @@ import { type CompileHints, disposedError } from '../../runtime/runtime.js'
 import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
-import { MAP_READ, USAGE } from '../webgpu-backend/constants.js'
+import { bufferUsage, mapModeRead } from '../webgpu-backend/constants.js'
 import type { MonitoredDevice } from './monitored-device.js'
 import {
   createSession,
@@ -69,7 +69,7 @@ export class WebGpuSessions {
       const data = tensor.data as TypedArray
       // Kernels read 16-byte vectors.
       const size = Math.max(16, Math.ceil(data.byteLength / 16) * 16)
-      const usage = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
+      const usage = bufferUsage.storage | bufferUsage.copyFrom | bufferUsage.copyTo
       const buffer = this.#device.gpu.createBuffer({ size, usage, mappedAtCreation: true })
       new Uint8Array(buffer.getMappedRange()).set(bytesOf(data))
       buffer.unmap()
@@ -82,12 +82,12 @@ export class WebGpuSessions {
     const { buffer, byteLength, dtype, dims } = this.#own(tensor)
     return this.#device.run(async () => {
       const size = Math.max(4, Math.ceil(byteLength / 4) * 4)
-      const staging = this.#device.gpu.createBuffer({ size, usage: USAGE.copyTo | USAGE.mapRead })
+      const staging = this.#device.gpu.createBuffer({ size, usage: bufferUsage.copyTo | bufferUsage.mapRead })
       try {
         const encoder = this.#device.gpu.createCommandEncoder()
         encoder.copyBufferToBuffer(buffer, 0, staging, 0, size)
         this.#device.gpu.queue.submit([encoder.finish()])
-        await staging.mapAsync(MAP_READ)
+        await staging.mapAsync(mapModeRead)
         const bytes = staging.getMappedRange().slice(0, byteLength)
         const { array, bits } = dtypes[dtype]
         return { dtype, dims, data: new array!(bytes, 0, bits === 4 ? byteLength : (byteLength * 8) / bits) }

@@ -1,6 +1,6 @@
-import { CALL_HEAD } from '../../optim/expr/wgsl.js'
-import { USAGE } from './constants.js'
-import { type Access, CALL_BYTES, type Kernel, type KernelCache } from './kernel-cache.js'
+import { callHeadBytes } from '../../optim/expr/wgsl.js'
+import { bufferUsage } from './constants.js'
+import { type Access, callBytes, type Kernel, type KernelCache } from './kernel-cache.js'
 
 /** Arguments of one dispatch; see `callStruct`. */
 interface DispatchArguments {
@@ -25,7 +25,7 @@ interface OtherCommands {
 }
 
 /** Largest number of workgroups in one dimension, by WebGPU's default limits. */
-export const MAX_WORKGROUPS = 65535
+export const maxWorkgroups = 65535
 
 /**
  * Dispatches of one compute pass, submitted together, in order. The list and its uniform buffer are reused for every
@@ -35,7 +35,7 @@ export class DispatchList {
   readonly #kernels: KernelCache
   readonly #state: GPUBuffer
   #dispatches: Dispatch[] = []
-  #calls = new ArrayBuffer(64 * CALL_BYTES)
+  #calls = new ArrayBuffer(64 * callBytes)
   #uniform: GPUBuffer | undefined
   #groups = new Map<string, GPUBindGroup>()
 
@@ -48,14 +48,14 @@ export class DispatchList {
   /** Adds a dispatch, unless it has no workgroups. */
   add(kernel: Kernel, groups: readonly GPUBindGroup[], workgroups: number, call: DispatchArguments): void {
     if (workgroups === 0) return
-    const from = this.#dispatches.length * CALL_BYTES
+    const from = this.#dispatches.length * callBytes
     if (from === this.#calls.byteLength) {
       const grown = new Uint8Array(2 * from)
       grown.set(new Uint8Array(this.#calls))
       this.#calls = grown.buffer
     }
     new Uint32Array(this.#calls, from, 4).set([call.count, call.offset ?? 0, call.stage ?? 0, call.rest ?? 0])
-    new Float32Array(this.#calls, from + CALL_HEAD, call.scalars?.length ?? 0).set(call.scalars ?? [])
+    new Float32Array(this.#calls, from + callHeadBytes, call.scalars?.length ?? 0).set(call.scalars ?? [])
     this.#dispatches.push({ kernel, groups, workgroups })
   }
 
@@ -69,7 +69,7 @@ export class DispatchList {
     const { device } = this.#kernels
     const dispatches = this.#dispatches
     this.clear()
-    const bytes = dispatches.length * CALL_BYTES
+    const bytes = dispatches.length * callBytes
     if (!this.#uniform || this.#uniform.size < bytes) this.#enlarge()
     if (bytes > 0) device.queue.writeBuffer(this.#uniform!, 0, this.#calls, 0, bytes)
 
@@ -80,9 +80,9 @@ export class DispatchList {
     for (const [i, { kernel, groups, workgroups }] of dispatches.entries()) {
       if (kernel !== current) pass.setPipeline(kernel.pipeline)
       current = kernel
-      pass.setBindGroup(0, this.#group(kernel.groups[0]!), [i * CALL_BYTES])
+      pass.setBindGroup(0, this.#group(kernel.groups[0]!), [i * callBytes])
       for (const [g, group] of groups.entries()) pass.setBindGroup(g + 1, group)
-      const rows = Math.ceil(workgroups / MAX_WORKGROUPS)
+      const rows = Math.ceil(workgroups / maxWorkgroups)
       pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows)
     }
     pass.end()
@@ -100,7 +100,7 @@ export class DispatchList {
     this.#uniform = this.#kernels.device.createBuffer({
       label: 'calls',
       size: this.#calls.byteLength,
-      usage: USAGE.uniform | USAGE.copyTo,
+      usage: bufferUsage.uniform | bufferUsage.copyTo,
     })
   }
 
@@ -108,7 +108,7 @@ export class DispatchList {
     const key = accesses.join()
     const known = this.#groups.get(key)
     if (known) return known
-    const all: GPUBufferBinding[] = [{ buffer: this.#uniform!, size: CALL_BYTES }, { buffer: this.#state }]
+    const all: GPUBufferBinding[] = [{ buffer: this.#uniform!, size: callBytes }, { buffer: this.#state }]
     const group = this.#kernels.group(accesses, all.slice(0, accesses.length))
     this.#groups.set(key, group)
     return group

@@ -1,10 +1,10 @@
 import type { Formula } from '../../optim/expr/expr.js'
-import { formulaToWgsl, type Shader, WORKGROUP } from '../../optim/expr/wgsl.js'
+import { formulaToWgsl, type Shader, workgroupSize } from '../../optim/expr/wgsl.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { DispatchList } from './dispatch-list.js'
-import { type Access, type Kernel, type KernelCache, MAX_SCALARS } from './kernel-cache.js'
+import { type Access, type Kernel, type KernelCache, maxScalars } from './kernel-cache.js'
 import type { ParameterBuffers } from './parameter-buffers.js'
-import { STATE_UNIFORM } from './step-state.js'
+import { stateUniform } from './step-state.js'
 
 /** Returns the buffer of a formula's array for one parameter; `g` is bound separately. */
 type BufferOf = (buffers: ParameterBuffers, array: string) => GPUBuffer
@@ -53,7 +53,7 @@ export class FormulaKernel {
       )
     groups.set(buffers, own)
     const count = buffers.count / buffers.width
-    dispatches.add(kernel, input ? [own, input] : [own], Math.ceil(count / WORKGROUP), {
+    dispatches.add(kernel, input ? [own, input] : [own], Math.ceil(count / workgroupSize), {
       count,
       offset: buffers.word,
       scalars: shader.scalars.map((name) => scalars[name]!),
@@ -75,14 +75,14 @@ export class FormulaKernel {
       width,
       fed: ['g'],
       bits: ['n'],
-      preamble: STATE_UNIFORM,
+      preamble: stateUniform,
       found: { scale: 'state.scale' },
       unless: 'state.fault != 0u',
     })
-    if (made.scalars.length > MAX_SCALARS)
+    if (made.scalars.length > maxScalars)
       throw new OnnxIreError(
         'invalid-option',
-        `${this.#label}: the optimizer's formula has ${made.scalars.length} scalars; a WebGPU shader takes at most ${MAX_SCALARS}`,
+        `${this.#label}: the optimizer's formula has ${made.scalars.length} scalars; a WebGPU shader takes at most ${maxScalars}`,
       )
     const access = (written: boolean): Access => (written ? 'write' : 'read')
     const groups = [made.arrays, made.fed].map((arrays) => arrays.map(({ written }) => access(written)))

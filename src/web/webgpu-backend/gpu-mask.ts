@@ -1,5 +1,5 @@
 import { array, type Formula, formula } from '../../optim/expr/expr.js'
-import { WORKGROUP } from '../../optim/expr/wgsl.js'
+import { workgroupSize } from '../../optim/expr/wgsl.js'
 import type { IreOptimizer } from '../../optim/ire/ire.js'
 import {
   type FlatMask,
@@ -15,7 +15,7 @@ import type { DispatchList } from './dispatch-list.js'
 import { FormulaKernel } from './formula-kernel.js'
 import type { BoundGradient, GradientNorms } from './gradient-norms.js'
 import type { KernelCache } from './kernel-cache.js'
-import { DIGITS, FEW } from './mask-shaders.js'
+import { digitCount, maxDirectlyCounted } from './mask-shaders.js'
 import { type ParameterBuffers, wordCount } from './parameter-buffers.js'
 import type { SharedBuffers, SharedKernels } from './shared-buffers.js'
 import type { MaskCounts } from './step-state.js'
@@ -101,17 +101,17 @@ export class GpuMask {
   #rank(dispatches: DispatchList, values: readonly BoundGradient[]): void {
     const { count, countFew, select, mark } = this.#sharedKernels
     const offset = this.#signed ? 1 : 0
-    for (let stage = 0; stage < DIGITS; stage++) {
+    for (let stage = 0; stage < digitCount; stage++) {
       for (const { buffers, group: input } of values) {
-        const few = buffers.count <= FEW
+        const few = buffers.count <= maxDirectlyCounted
         const { kernel, group } = few ? countFew : count
-        const parts = few ? Math.ceil(buffers.count / WORKGROUP) : buffers.parts
+        const parts = few ? Math.ceil(buffers.count / workgroupSize) : buffers.parts
         dispatches.add(kernel, [group, input], parts, { count: buffers.count, offset, stage, rest: parts })
       }
       dispatches.add(select.kernel, [select.group], 1, { count: 0, stage })
     }
     for (const { buffers, group } of values)
-      dispatches.add(mark.kernel, [mark.group, group], Math.ceil(wordCount(buffers.count) / WORKGROUP), {
+      dispatches.add(mark.kernel, [mark.group, group], Math.ceil(wordCount(buffers.count) / workgroupSize), {
         count: buffers.count,
         offset,
         rest: buffers.word,
@@ -130,7 +130,7 @@ export class GpuMask {
     if (pending?.step !== step) return
     const { kernel, group } = this.#sharedKernels.commit
     const { words } = this.#shared
-    dispatches.add(kernel, [group], Math.ceil(words / WORKGROUP), { count: words })
+    dispatches.add(kernel, [group], Math.ceil(words / workgroupSize), { count: words })
     if (this.#smooth)
       for (const buffers of pending.ranked) await this.#commitCurvature.add(dispatches, buffers, null, {})
   }

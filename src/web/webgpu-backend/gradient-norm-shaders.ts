@@ -1,8 +1,8 @@
-import { callStruct, GROUP, mainOf, WORKGROUP } from '../../optim/expr/wgsl.js'
-import { SELECTION, STAGES, STATE } from './step-state.js'
+import { callStruct, mainOf, workgroupIndex, workgroupSize } from '../../optim/expr/wgsl.js'
+import { selectionStruct, stages, stateStruct } from './step-state.js'
 
 /** Bytes of one `Part`. */
-export const PART_BYTES = 20
+export const partBytes = 20
 
 /**
  * Elements of a part, which one workgroup sums, and invocations of a workgroup. On a software GPU, invocations that
@@ -11,14 +11,14 @@ export const PART_BYTES = 20
 export const summingOn = ({ adapterInfo }: GPUDevice) =>
   adapterInfo.isFallbackAdapter
     ? ({ part: 2 ** 15, invocations: 16 } as const)
-    : ({ part: 2 ** 13, invocations: WORKGROUP } as const)
+    : ({ part: 2 ** 13, invocations: workgroupSize } as const)
 
 /** WGSL of the first element of a part and the one after its last, of `call.rest` parts of equal length. */
-export const PART_RANGE = `let size = (call.count + call.rest - 1u) / call.rest;
+export const partRange = `let size = (call.count + call.rest - 1u) / call.rest;
   let start = part * size;
   let end = min(call.count, start + size);`
 
-const NONE = '0xffffffffu'
+const noFault = '0xffffffffu'
 
 const partStruct = `struct Part {
   small: f32,
@@ -59,12 +59,12 @@ ${weighted ? '@group(1) @binding(1) var<storage, read> theta: array<f32>;' : ''}
 ${together(invocations)}
 
 ${mainOf(invocations)}
-  let part = ${GROUP};
+  let part = ${workgroupIndex};
   if (part >= call.rest) { return; }
   let limit = call.scalars[0].x;
-  ${PART_RANGE}
+  ${partRange}
   var sum = vec4f();
-  var fault = ${NONE};
+  var fault = ${noFault};
   for (var i = start + local; i < end; i += ${invocations}u) {
     let bits = gradient[i];
     let magnitude = bits & 0x7fffffffu;
@@ -105,8 +105,8 @@ ${mainOf(invocations)}
  */
 export const concludeCode = (invocations: number): string => `${callStruct(2)}
 ${partStruct}
-${STATE}
-${SELECTION}
+${stateStruct}
+${selectionStruct}
 @group(1) @binding(0) var<storage, read> parts: array<Part>;
 @group(1) @binding(1) var<storage, read_write> state: State;
 @group(1) @binding(2) var<storage, read> selection: Selection;
@@ -123,11 +123,11 @@ fn norm(sum: vec4f) -> f32 {
 @compute @workgroup_size(${invocations})
 fn main(@builtin(local_invocation_index) local: u32) {
   var sum = vec4f();
-  var first = vec2u(${NONE});
+  var first = vec2u(${noFault});
   for (var i = local; i < call.count; i += ${invocations}u) {
     let part = parts[i];
     sum += vec4f(part.small, part.middle, part.large, part.clipped);
-    if (part.fault != ${NONE} && i < first.x) { first = vec2u(i, part.fault); }
+    if (part.fault != ${noFault} && i < first.x) { first = vec2u(i, part.fault); }
   }
   sums[local] = sum;
   least[local] = first;
@@ -138,7 +138,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
   state.small = sum.x;
   state.middle = sum.y;
   state.large = sum.z;
-  if (state.fault == 0u && first.x != ${NONE}) {
+  if (state.fault == 0u && first.x != ${noFault}) {
     state.fault = call.stage;
     state.part = first.x;
     state.element = first.y;
@@ -146,8 +146,8 @@ fn main(@builtin(local_invocation_index) local: u32) {
   let length = norm(sum);
   let aim = call.scalars[0].x;
   let limit = call.scalars[0].y;
-  if (call.stage == ${STAGES.ascent}u) { state.scale = aim / (length + 1e-12f); }
-  if (call.stage != ${STAGES.update}u) { return; }
+  if (call.stage == ${stages.ascent}u) { state.scale = aim / (length + 1e-12f); }
+  if (call.stage != ${stages.update}u) { return; }
   let bounded = select(length, limit * sqrt(sum.w), limit > 0f && length > limit);
   state.scale = select(1f, min(1f, aim / (bounded + 1e-6f)), aim > 0f);
   if (state.fault == 0u && call.rest != 0u) {

@@ -3,7 +3,7 @@ import { partsCode, summingOn } from './gradient-norm-shaders.js'
 import type { KernelCache } from './kernel-cache.js'
 import type { ParameterBuffers } from './parameter-buffers.js'
 import type { BoundKernel, SharedBuffers, SharedKernels } from './shared-buffers.js'
-import { STAGES, type Stage } from './step-state.js'
+import { type Stage, stages } from './step-state.js'
 
 /** A gradient and the buffers of its parameter. */
 export interface BoundGradient {
@@ -69,7 +69,7 @@ export class GradientNorms {
       offset += parts
     }
     const { kernel, group } = this.#sharedKernels.conclude
-    dispatches.add(kernel, [group], 1, { count: offset, stage: STAGES[stage], rest: refresh, scalars })
+    dispatches.add(kernel, [group], 1, { count: offset, stage: stages[stage], rest: refresh, scalars })
   }
 
   async #compileWeighted(): Promise<(buffers: ParameterBuffers) => BoundKernel> {

@@ -1,6 +1,6 @@
-import { CALL_HEAD } from '../../optim/expr/wgsl.js'
+import { callHeadBytes } from '../../optim/expr/wgsl.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { COMPUTE } from './constants.js'
+import { computeStage } from './constants.js'
 
 /**
  * The use of a binding: 'call' is the uniform of dispatch arguments, with a dynamic offset; 'uniform' a whole uniform
@@ -15,10 +15,10 @@ export interface Kernel {
 }
 
 /** Bytes of the arguments of one dispatch: an offset that every device can bind. */
-export const CALL_BYTES = 256
+export const callBytes = 256
 
 /** Largest number of scalars of a dispatch. */
-export const MAX_SCALARS = (CALL_BYTES - CALL_HEAD) / 4
+export const maxScalars = (callBytes - callHeadBytes) / 4
 
 const cacheByDevice = new WeakMap<GPUDevice, KernelCache>()
 
@@ -112,7 +112,7 @@ export class KernelCache {
       label: key,
       entries: accesses.map((access, binding) => ({
         binding,
-        visibility: COMPUTE,
+        visibility: computeStage,
         buffer: bindings[access],
       })),
     })

@@ -6,8 +6,8 @@ import { dimsOf } from '../../shader/types.js'
 import type { ShaderKernel, Slot } from '../../shader/writer.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
-import { MAP_READ, USAGE } from './constants.js'
-import { MAX_WORKGROUPS } from './dispatch-list.js'
+import { bufferUsage, mapModeRead } from './constants.js'
+import { maxWorkgroups } from './dispatch-list.js'
 import type { Access, Kernel, KernelCache } from './kernel-cache.js'
 import { BufferAllocator } from './parameter-buffers.js'
 
@@ -147,7 +147,7 @@ export class LoadedShaders {
         const outside = new Set([...device.filter(({ written }) => written).map(({ slot }) => slot)])
         const kept = new Set([...program.outputs.values()].map(({ slot }) => slot))
         planBuffers(program.kernels, outside, kept, buffers, allocator)
-        const usage = USAGE.mapRead | USAGE.copyTo
+        const usage = bufferUsage.mapRead | bufferUsage.copyTo
         return [buffers, gpu.createBuffer({ label: 'outputs', size: Math.max(4, offset), usage })] as const
       })
       const steps = await Promise.all(
@@ -189,7 +189,7 @@ export class LoadedShaders {
       current = pipeline
       pass.setBindGroup(0, this.#group(step))
       const { workgroups } = step.shader
-      const rows = Math.ceil(workgroups / MAX_WORKGROUPS)
+      const rows = Math.ceil(workgroups / maxWorkgroups)
       pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows)
     }
     pass.end()
@@ -213,7 +213,7 @@ export class LoadedShaders {
   }
 
   async #read(): Promise<Tensors> {
-    await this.#staging.mapAsync(MAP_READ)
+    await this.#staging.mapAsync(mapModeRead)
     try {
       const all = this.#staging.getMappedRange()
       return Object.fromEntries(

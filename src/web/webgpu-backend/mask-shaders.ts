@@ -1,18 +1,18 @@
-import { callStruct, GROUP, INVOCATION, MAIN, mainOf, WORKGROUP } from '../../optim/expr/wgsl.js'
-import { PART_RANGE } from './gradient-norm-shaders.js'
-import { SELECTION, STATE_UNIFORM } from './step-state.js'
+import { callStruct, invocationIndex, mainHead, mainOf, workgroupIndex, workgroupSize } from '../../optim/expr/wgsl.js'
+import { partRange } from './gradient-norm-shaders.js'
+import { selectionStruct, stateUniform } from './step-state.js'
 
 /** Digits of a key, from the highest: 11, 11 and 10 bits. Their histograms fit a workgroup's memory. */
-export const DIGITS = 3
+export const digitCount = 3
 
 /** Bins of a histogram. */
-const BINS = 2048
+const binCount = 2048
 
 /** Largest number of elements that are counted without a histogram in workgroup memory. */
-export const FEW = 2048
+export const maxDirectlyCounted = 2048
 
 /** Words of the histogram: after its bins, the number of elements that are 0. */
-export const HISTOGRAM_WORDS = BINS + 1
+export const histogramWords = binCount + 1
 
 /**
  * The key of a number: an integer that orders like its magnitude or, with `call.offset` = 1, like its value. -0 is 0.
@@ -27,14 +27,14 @@ const digit = `fn lowest(digit: u32) -> u32 { return select(select(0u, 10u, digi
 fn width(digit: u32) -> u32 { return select(11u, 10u, digit == 2u); }`
 
 const counting = `${callStruct(0)}
-${SELECTION}
-@group(1) @binding(0) var<storage, read_write> histogram: array<atomic<u32>, ${HISTOGRAM_WORDS}>;
+${selectionStruct}
+@group(1) @binding(0) var<storage, read_write> histogram: array<atomic<u32>, ${histogramWords}>;
 @group(1) @binding(1) var<storage, read> selection: Selection;
 @group(2) @binding(0) var<storage, read> values: array<u32>;
 ${key}
 ${digit}
 // The bin of a number; none if its higher digits are not the prefix.
-const NONE = ${BINS + 1}u;
+const NONE = ${binCount + 1}u;
 fn binOf(bits: u32) -> u32 {
   let key = keyOf(bits) >> lowest(call.stage);
   let width = width(call.stage);
@@ -50,36 +50,39 @@ fn isZero(bits: u32) -> bool { return call.stage == 0u && (bits & 0x7fffffffu) =
  * @param invocations the number of invocations of a workgroup
  */
 export const countCode = (invocations: number): string => `${counting}
-var<workgroup> bins: array<atomic<u32>, ${HISTOGRAM_WORDS}>;
+var<workgroup> bins: array<atomic<u32>, ${histogramWords}>;
 
 ${mainOf(invocations)}
-  let part = ${GROUP};
+  let part = ${workgroupIndex};
   if (part >= call.rest) { return; }
-  ${PART_RANGE}
+  ${partRange}
   for (var i = start + local; i < end; i += ${invocations}u) {
     let bits = values[i];
     let bin = binOf(bits);
     if (bin != NONE) { atomicAdd(&bins[bin], 1u); }
-    if (isZero(bits)) { atomicAdd(&bins[${BINS}], 1u); }
+    if (isZero(bits)) { atomicAdd(&bins[${binCount}], 1u); }
   }
   workgroupBarrier();
-  for (var bin = local; bin < ${HISTOGRAM_WORDS}u; bin += ${invocations}u) {
+  for (var bin = local; bin < ${histogramWords}u; bin += ${invocations}u) {
     let n = atomicLoad(&bins[bin]);
     if (n > 0u) { atomicAdd(&histogram[bin], n); }
   }
 }
 `
 
-/** `countCode` for up to `FEW` elements, for which a histogram in workgroup memory costs more than it saves. */
+/**
+ * `countCode` for up to `maxDirectlyCounted` elements, for which a histogram in workgroup memory costs more than it
+ * saves.
+ */
 export const countFewCode = `${counting}
-@compute @workgroup_size(${WORKGROUP})
+@compute @workgroup_size(${workgroupSize})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let i = group.x * ${WORKGROUP}u + local;
+  let i = group.x * ${workgroupSize}u + local;
   if (i >= call.count) { return; }
   let bits = values[i];
   let bin = binOf(bits);
   if (bin != NONE) { atomicAdd(&histogram[bin], 1u); }
-  if (isZero(bits)) { atomicAdd(&histogram[${BINS}], 1u); }
+  if (isZero(bits)) { atomicAdd(&histogram[${binCount}], 1u); }
 }
 `
 
@@ -89,8 +92,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
  * @param invocations the number of invocations of the workgroup
  */
 export const selectCode = (invocations: number): string => `${callStruct(0)}
-${SELECTION}
-@group(1) @binding(0) var<storage, read_write> histogram: array<u32, ${HISTOGRAM_WORDS}>;
+${selectionStruct}
+@group(1) @binding(0) var<storage, read_write> histogram: array<u32, ${histogramWords}>;
 @group(1) @binding(1) var<storage, read_write> selection: Selection;
 var<workgroup> sums: array<u32, ${invocations}>;
 ${digit}
@@ -98,47 +101,47 @@ ${digit}
 @compute @workgroup_size(${invocations})
 fn main(@builtin(local_invocation_index) local: u32) {
   // From the highest bin down.
-  let start = local * ${BINS / invocations}u;
-  let end = start + ${BINS / invocations}u;
+  let start = local * ${binCount / invocations}u;
+  let end = start + ${binCount / invocations}u;
   var sum = 0u;
-  for (var i = start; i < end; i++) { sum += histogram[${BINS - 1}u - i]; }
+  for (var i = start; i < end; i++) { sum += histogram[${binCount - 1}u - i]; }
   sums[local] = sum;
   workgroupBarrier();
   if (local == 0u) {
     var left = selection.rank;
     var i = 0u;
     for (; i < ${invocations - 1}u && sums[i] < left; i++) { left -= sums[i]; }
-    i *= ${BINS / invocations}u;
-    for (; i < ${BINS - 1}u; i++) {
-      let n = histogram[${BINS - 1}u - i];
+    i *= ${binCount / invocations}u;
+    for (; i < ${binCount - 1}u; i++) {
+      let n = histogram[${binCount - 1}u - i];
       if (n >= left) { break; }
       left -= n;
     }
-    let prefix = (selection.prefix << width(call.stage)) | (${BINS - 1}u - i);
+    let prefix = (selection.prefix << width(call.stage)) | (${binCount - 1}u - i);
     selection.prefix = prefix;
     selection.rank = left;
-    if (call.stage == 0u) { selection.zero = histogram[${BINS}]; }
-    if (call.stage == ${DIGITS - 1}u) {
+    if (call.stage == 0u) { selection.zero = histogram[${binCount}]; }
+    if (call.stage == ${digitCount - 1}u) {
       selection.cut = prefix;
       selection.flat += left;
     }
-    histogram[${BINS}] = 0u;
+    histogram[${binCount}] = 0u;
   }
   storageBarrier();
-  for (var i = start; i < end; i++) { histogram[${BINS - 1}u - i] = 0u; }
+  for (var i = start; i < end; i++) { histogram[${binCount - 1}u - i] = 0u; }
 }
 `
 
 /** Marks the elements that are at most the cut, one invocation per word of 32 elements. */
 export const markCode = `${callStruct(0)}
-${SELECTION}
+${selectionStruct}
 @group(1) @binding(0) var<storage, read_write> flat: array<u32>;
 @group(1) @binding(1) var<storage, read> selection: Selection;
 @group(2) @binding(0) var<storage, read> values: array<u32>;
 ${key}
 
-${MAIN}
-  let word = ${INVOCATION};
+${mainHead}
+  let word = ${invocationIndex};
   let start = word * 32u;
   if (start >= call.count) { return; }
   let cut = selection.cut;
@@ -152,12 +155,12 @@ ${MAIN}
 
 /** Makes the pending mask current, unless the step has a fault. */
 export const commitCode = `${callStruct(0)}
-${STATE_UNIFORM}
+${stateUniform}
 @group(1) @binding(0) var<storage, read_write> flat: array<u32>;
 @group(1) @binding(1) var<storage, read> pending: array<u32>;
 
-${MAIN}
-  let i = ${INVOCATION};
+${mainHead}
+  let i = ${invocationIndex};
   if (i >= call.count || state.fault != 0u) { return; }
   flat[i] = pending[i];
 }

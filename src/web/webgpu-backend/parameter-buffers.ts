@@ -2,7 +2,7 @@ import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
-import { USAGE } from './constants.js'
+import { bufferUsage } from './constants.js'
 import { summingOn } from './gradient-norm-shaders.js'
 
 /** Buffers of one parameter. */
@@ -24,7 +24,7 @@ export interface ParameterBuffers {
 /** The number of words for `count` bits. */
 export const wordCount = (count: number): number => Math.ceil(count / 32)
 
-const ALL = USAGE.storage | USAGE.copyFrom | USAGE.copyTo
+const allUsages = bufferUsage.storage | bufferUsage.copyFrom | bufferUsage.copyTo
 
 /** Allocates and owns the buffers of a backend. */
 export class BufferAllocator {
@@ -45,7 +45,7 @@ export class BufferAllocator {
     const most = Math.min(maxBufferSize, maxStorageBufferBindingSize)
     if (size > most)
       throw new OnnxIreError('runtime', `${label} has ${size} bytes; this WebGPU device binds at most ${most} at once`)
-    const buffer = this.#device.createBuffer({ label, size, usage: ALL | usage })
+    const buffer = this.#device.createBuffer({ label, size, usage: allUsages | usage })
     this.#buffers.push(buffer)
     return buffer
   }

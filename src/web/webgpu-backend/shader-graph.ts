@@ -14,13 +14,13 @@ import { LoadedShaders } from './loaded-shaders.js'
 type Program = GradientProgram<DeviceTensors>
 
 /** Programs of one graph that are kept: usually of whole batches, and of the last one of an epoch. */
-const KEPT = 3
+const maxKeptPrograms = 3
 
 /** The work of an invocation on a software GPU, which has few threads, and whose registers are memory. */
 const softwareDivision: Division = { tile: 16, invocations: 128 }
 
 /** Programs that are compiled for one graph before onnxruntime, whose kernels take any length, runs the others. */
-const MOST = 12
+const maxCompiledPrograms = 12
 
 /**
  * A graph of a training run as compute shaders, one program for all dims of its inputs. A graph that shaders cannot
@@ -71,7 +71,7 @@ export class ShaderGraph implements Program {
     let known = this.#byDims.get(key)
     if (!known) {
       if (this.#otherwise) return null
-      if (this.#compiled >= MOST) return this.#leave('its inputs have too many different lengths')
+      if (this.#compiled >= maxCompiledPrograms) return this.#leave('its inputs have too many different lengths')
       this.#compiled++
       known = this.#load(dims)
     }
@@ -79,7 +79,7 @@ export class ShaderGraph implements Program {
     this.#byDims.set(key, known)
     known.catch(() => this.#byDims.delete(key))
     for (const [old, program] of this.#byDims) {
-      if (this.#byDims.size <= KEPT) break
+      if (this.#byDims.size <= maxKeptPrograms) break
       this.#byDims.delete(old)
       ;(await program.catch(() => null))?.release()
     }

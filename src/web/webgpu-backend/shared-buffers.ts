@@ -1,13 +1,13 @@
-import { USAGE } from './constants.js'
-import { concludeCode, PART_BYTES, partsCode, summingOn } from './gradient-norm-shaders.js'
+import { bufferUsage } from './constants.js'
+import { concludeCode, partBytes, partsCode, summingOn } from './gradient-norm-shaders.js'
 import type { Access, Kernel, KernelCache } from './kernel-cache.js'
-import { commitCode, countCode, countFewCode, HISTOGRAM_WORDS, markCode, selectCode } from './mask-shaders.js'
+import { commitCode, countCode, countFewCode, histogramWords, markCode, selectCode } from './mask-shaders.js'
 import { type BufferAllocator, type ParameterBuffers, wordCount } from './parameter-buffers.js'
-import { SELECTION_BYTES, STATE_BYTES } from './step-state.js'
+import { selectionBytes, stateBytes } from './step-state.js'
 
 /** Buffers that all parameters share. */
 export interface SharedBuffers {
-  /** See `STATE`. */
+  /** See `stateStruct`. */
   readonly state: GPUBuffer
   /** State of the selection of the k-th largest. */
   readonly selection: GPUBuffer
@@ -29,10 +29,10 @@ export function createSharedBuffers(
   const words = hasMask ? parameters.reduce((sum, { count }) => sum + wordCount(count), 0) : 0
   const parts = parameters.reduce((sum, { parts }) => sum + parts, 0)
   return {
-    state: allocator.buffer('state', STATE_BYTES, USAGE.uniform),
-    selection: allocator.buffer('selection', SELECTION_BYTES),
-    histogram: allocator.buffer('histogram', hasMask ? 4 * HISTOGRAM_WORDS : 0),
-    parts: allocator.buffer('sums of squares', PART_BYTES * parts),
+    state: allocator.buffer('state', stateBytes, bufferUsage.uniform),
+    selection: allocator.buffer('selection', selectionBytes),
+    histogram: allocator.buffer('histogram', hasMask ? 4 * histogramWords : 0),
+    parts: allocator.buffer('sums of squares', partBytes * parts),
     flat: allocator.buffer('mask', 4 * words),
     pending: allocator.buffer('pending mask', 4 * words),
     words,

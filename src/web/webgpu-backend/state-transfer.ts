@@ -7,7 +7,7 @@ import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { lossReportTimeout } from '../runtime/monitored-device.js'
-import { MAP_READ, USAGE } from './constants.js'
+import { bufferUsage, mapModeRead } from './constants.js'
 import type { ParameterBuffers } from './parameter-buffers.js'
 import type { SharedBuffers } from './shared-buffers.js'
 import {
@@ -15,9 +15,9 @@ import {
   encodeState,
   type Fault,
   type MaskCounts,
-  STATE_BYTES,
   type Stage,
   type StepState,
+  stateBytes,
 } from './step-state.js'
 
 /** Pairs every array of the host, parameters and moments, with its buffer. */
@@ -122,7 +122,7 @@ export class StateReadback {
   /** Copies the state as of this point of the encoder. */
   copy(encoder: GPUCommandEncoder): PendingRead {
     const staging = this.#free.pop() ?? this.#createBuffer()
-    encoder.copyBufferToBuffer(this.#state, 0, staging, 0, STATE_BYTES)
+    encoder.copyBufferToBuffer(this.#state, 0, staging, 0, stateBytes)
     const discard = () => {
       this.#free.push(staging)
     }
@@ -141,8 +141,8 @@ export class StateReadback {
   }
 
   #createBuffer(): GPUBuffer {
-    const usage = USAGE.mapRead | USAGE.copyTo
-    const staging = this.#life.gpu.createBuffer({ label: 'state readback', size: STATE_BYTES, usage })
+    const usage = bufferUsage.mapRead | bufferUsage.copyTo
+    const staging = this.#life.gpu.createBuffer({ label: 'state readback', size: stateBytes, usage })
     this.#all.push(staging)
     return staging
   }
@@ -158,7 +158,7 @@ export interface PendingRead {
 /** Maps a buffer for reading. Throws `device-lost` if the device is lost, otherwise `runtime`. */
 async function mapForReading({ lost }: Life, buffer: GPUBuffer): Promise<void> {
   try {
-    await buffer.mapAsync(MAP_READ)
+    await buffer.mapAsync(mapModeRead)
   } catch (cause) {
     // The event of a loss may come a moment later.
     const loss = await Promise.race([
@@ -190,7 +190,7 @@ export function createFaultError(fault: Fault, stages: ReadonlyMap<Stage, Checke
 }
 
 /** Largest number of bytes in staging at once. */
-const STAGING = 2 ** 25
+const maxStagingBytes = 2 ** 25
 
 /** A copy of the first `into.byteLength` bytes of a buffer. */
 interface BufferCopy {
@@ -206,15 +206,15 @@ export async function downloadBuffers(device: GPUDevice, copies: readonly Buffer
   if (total === 0) return
   const staging = device.createBuffer({
     label: 'staging',
-    size: Math.min(total, STAGING),
-    usage: USAGE.mapRead | USAGE.copyTo,
+    size: Math.min(total, maxStagingBytes),
+    usage: bufferUsage.mapRead | bufferUsage.copyTo,
   })
   try {
     for (const batch of batches(copies, staging.size)) {
       const encoder = device.createCommandEncoder()
       for (const { copy, from, at, bytes } of batch) encoder.copyBufferToBuffer(copy.buffer, from, staging, at, bytes)
       device.queue.submit([encoder.finish()])
-      await staging.mapAsync(MAP_READ)
+      await staging.mapAsync(mapModeRead)
       const mapped = staging.getMappedRange()
       for (const { copy, from, at, bytes } of batch) copy.into.set(new Uint8Array(mapped, at, bytes), from)
       staging.unmap()
@@ -252,7 +252,7 @@ function* batches(copies: readonly BufferCopy[], size: number): Generator<readon
 /** Copies an array to the start of a buffer, as float32. */
 function uploadArray(device: GPUDevice, buffer: GPUBuffer, array: Float32Array | Float64Array): void {
   const single = array instanceof Float32Array ? array : Float32Array.from(array)
-  const step = STAGING / 4
+  const step = maxStagingBytes / 4
   for (let from = 0; from < single.length; from += step)
     device.queue.writeBuffer(
       buffer,

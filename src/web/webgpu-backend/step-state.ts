@@ -1,7 +1,7 @@
 /** Stages of a step that check for NaN and infinity, by their code in the state; 0 is no fault. */
-export const STAGES = { estimate: 1, curvature: 2, ascent: 3, update: 4, check: 5 } as const
+export const stages = { estimate: 1, curvature: 2, ascent: 3, update: 4, check: 5 } as const
 
-export type Stage = keyof typeof STAGES
+export type Stage = keyof typeof stages
 
 const fields = {
   fault: 'u32',
@@ -26,27 +26,27 @@ const wordOf = (field: keyof typeof fields): number => Object.keys(fields).index
  * * 4 + kind of value. After a fault nothing is written until the host clears it. The three sums make the norm: see
  * `partsCode`.
  */
-export const STATE = `struct State {
+export const stateStruct = `struct State {
 ${Object.entries(fields)
   .map(([name, type]) => `  ${name}: ${type},`)
   .join('\n')}
 }`
 
-/** Bytes of `STATE`. */
-export const STATE_BYTES = 4 * Object.keys(fields).length
+/** Bytes of `stateStruct`. */
+export const stateBytes = 4 * Object.keys(fields).length
 
 /** Number of leading words that are cleared when a step begins: `fault` to `element`. */
-export const FAULT_WORDS = 3
+export const faultWords = 3
 
 /** WGSL of the state as a uniform, for shaders that only read it. */
-export const STATE_UNIFORM = `${STATE}
+export const stateUniform = `${stateStruct}
 @group(0) @binding(1) var<uniform> state: State;`
 
 /**
  * The state of the selection of the k-th largest. Before the first digit `rank` is k, and `flat` the number of elements
  * minus k.
  */
-export const SELECTION = `struct Selection {
+export const selectionStruct = `struct Selection {
   prefix: u32,
   rank: u32,
   cut: u32,
@@ -54,8 +54,8 @@ export const SELECTION = `struct Selection {
   zero: u32,
 }`
 
-/** Bytes of `SELECTION`. */
-export const SELECTION_BYTES = 20
+/** Bytes of `selectionStruct`. */
+export const selectionBytes = 20
 
 /** An element that is not finite. */
 export interface Fault {
@@ -76,11 +76,11 @@ export interface StepState {
 
 /** Decodes the state. */
 export function decodeState(bytes: ArrayBuffer, at = 0): StepState {
-  const words = new Uint32Array(bytes, at, STATE_BYTES / 4)
-  const floats = new Float32Array(bytes, at, STATE_BYTES / 4)
+  const words = new Uint32Array(bytes, at, stateBytes / 4)
+  const floats = new Float32Array(bytes, at, stateBytes / 4)
   const word = (field: keyof typeof fields) => words[wordOf(field)]!
   const sum = (field: 'small' | 'middle' | 'large') => floats[wordOf(field)]!
-  const stage = (Object.keys(STAGES) as Stage[]).find((name) => STAGES[name] === word('fault'))
+  const stage = (Object.keys(stages) as Stage[]).find((name) => stages[name] === word('fault'))
   const element = word('element')
   return {
     fault: stage
@@ -94,7 +94,7 @@ export function decodeState(bytes: ArrayBuffer, at = 0): StepState {
 
 /** Encodes the state between steps, with a mask of refresh `refresh`. */
 export function encodeState(refresh: number): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(STATE_BYTES / 4)
+  const words = new Uint32Array(stateBytes / 4)
   words[wordOf('refresh')] = refresh
   return words
 }

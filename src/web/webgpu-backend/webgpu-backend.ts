@@ -10,7 +10,7 @@ import { DeviceBackend } from '../../backend/onnx/device-backend.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { createRules, type FormulaRule, type Rules, updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
-import { FLOAT32_MAX } from '../../optim/expr/onnx.js'
+import { largestFloat32 } from '../../optim/expr/onnx.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { adaptiveAscentFormula, ascentFormula } from '../../optim/sam.js'
@@ -37,7 +37,7 @@ import {
   StateReadback,
   uploadState,
 } from './state-transfer.js'
-import { FAULT_WORDS, type Stage } from './step-state.js'
+import { faultWords, type Stage } from './step-state.js'
 
 /** An update whose state is being read back. */
 interface Applied {
@@ -215,8 +215,8 @@ export class WebGpuBackend extends DeviceBackend {
     const { stages } = this.#beginStep(step)
     this.#stepInProgress = undefined
     stages.set('update', { place: `step ${step}`, what, tensors: bound.map(({ buffers }) => buffers) })
-    const clipNorm = request.clipNorm > FLOAT32_MAX ? 0 : request.clipNorm
-    const limit = request.clipValue > FLOAT32_MAX ? 0 : request.clipValue
+    const clipNorm = request.clipNorm > largestFloat32 ? 0 : request.clipNorm
+    const limit = request.clipValue > largestFloat32 ? 0 : request.clipValue
     norms.add(dispatches, 'update', bound, {
       scalars: [clipNorm, limit],
       limit: clipNorm > 0 ? limit : 0,
@@ -281,7 +281,7 @@ export class WebGpuBackend extends DeviceBackend {
   #beginStep(step: number | null) {
     if (this.#stepInProgress?.step === step) return this.#stepInProgress
     const { context, shared } = this.#allocation!
-    context.gpu.queue.writeBuffer(shared.state, 0, new Uint32Array(FAULT_WORDS))
+    context.gpu.queue.writeBuffer(shared.state, 0, new Uint32Array(faultWords))
     this.#stepInProgress = { step, stages: new Map() }
     return this.#stepInProgress
   }

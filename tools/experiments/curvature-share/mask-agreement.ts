@@ -2,7 +2,7 @@ import type { Runtime, Tensor, Tensors } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
 
 /** Input of a training graph that selects the curvature gradient. */
-const SAMPLED = 'choice/sampled'
+const sampledInput = 'choice/sampled'
 
 /** Masks that are compared with that of a refresh: from shares of its batch, with the same labels. */
 export interface Comparison {
@@ -38,7 +38,7 @@ export function withMaskAgreement(
   const isNoise = (name: string) => name.startsWith('noise/')
   /** Graphs of models whose norms are trained have no curvature beside the gradient, but a graph of its own. */
   const isCurvature = (feeds: Tensors) =>
-    feeds[SAMPLED] ? Boolean(feeds[SAMPLED].data[0]) : Object.keys(feeds).some(isNoise)
+    feeds[sampledInput] ? Boolean(feeds[sampledInput].data[0]) : Object.keys(feeds).some(isNoise)
   const take = (feeds: Tensors, examples: number): Tensors =>
     mapTensors(feeds, (tensor, name) => (isNoise(name) || columns.includes(name) ? rowsOf(tensor, examples) : tensor))
   const resample = (feeds: Tensors): Tensors =>

@@ -115,19 +115,19 @@ export function rejectRandomNodes(body: Body): void {
 }
 
 /** Largest number of iterations for which an unrolled loop is faster. */
-const MAX_FAST_ITERATIONS = 4
+const maxFastIterations = 4
 /** Largest number of iterations that are unrolled if a loop is impossible. */
-const MAX_ITERATIONS = 32
+const maxIterations = 32
 /** Largest number of nodes of an unrolled loop. */
-const MAX_NODES = 1024
+const maxNodes = 1024
 
 /** Whether unrolling is faster than looping. */
 export const isFasterUnrolled = (iterations: number, nodes: number): boolean =>
-  iterations <= MAX_FAST_ITERATIONS && iterations * nodes <= MAX_NODES
+  iterations <= maxFastIterations && iterations * nodes <= maxNodes
 
 /** Whether unrolling is possible at all. */
 export const canBeUnrolled = (iterations: number, nodes: number): boolean =>
-  iterations <= MAX_ITERATIONS && iterations * nodes <= MAX_NODES
+  iterations <= maxIterations && iterations * nodes <= maxNodes
 
 /** Sums of gradient contributions by value: a node may read a value more than once. */
 export class GradientSums {

@@ -188,7 +188,7 @@ interface Product<T> {
 }
 
 /** Largest number of terms that a sum is split into; shared terms could otherwise be enumerated without end. */
-const MAX_TERMS = 32
+const maxTerms = 32
 
 /** Splits a sum into products a^T b, the form of a weight's gradient, and the remaining terms. */
 function splitProducts(sum: Value): {
@@ -200,7 +200,7 @@ function splitProducts(sum: Value): {
   const open = [sum]
   for (let term = open.pop(); term !== undefined; term = open.pop()) {
     const node = term.source
-    const many = open.length + rest.length + products.length >= MAX_TERMS
+    const many = open.length + rest.length + products.length >= maxTerms
     if (!many && node.kind === 'node' && node.operator === 'Add' && node.inputs.every((x) => hasShapeOf(x, term!)))
       open.push(...(node.inputs as Value[]))
     else if (node.kind === 'node' && isProduct(node))

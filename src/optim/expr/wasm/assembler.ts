@@ -104,7 +104,7 @@ export const memory = (name: Instruction, offset: number, lane?: number): number
 
 /** A loop that repeats `body` while the i32 that it leaves on the stack is not 0. */
 export const repeatWhile = (...body: readonly Bytes[]): number[] => [
-  ...code('loop', NO_RESULT),
+  ...code('loop', noResult),
   ...body.flat(),
   ...code('br_if', 0),
   ...code('end'),
@@ -112,7 +112,7 @@ export const repeatWhile = (...body: readonly Bytes[]): number[] => [
 
 /** A block; `br_if 0` in its body jumps to its end. */
 export const block = (...body: readonly Bytes[]): number[] => [
-  ...code('block', NO_RESULT),
+  ...code('block', noResult),
   ...body.flat(),
   ...code('end'),
 ]
@@ -152,7 +152,7 @@ export function assemble(functions: readonly Func[], limits: MemoryLimits): Uint
   ])
 }
 
-const NO_RESULT = 0x40
+const noResult = 0x40
 
 /** Encodes an unsigned integer as LEB128. */
 function encodeUnsigned(value: number): number[] {

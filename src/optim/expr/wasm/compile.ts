@@ -16,10 +16,10 @@ import {
   tee,
   type ValueType,
 } from './assembler.js'
-import { getSharedWasm, getWasm, MEMORY_BYTES } from './instance.js'
+import { getSharedWasm, getWasm, kernelMemoryBytes } from './instance.js'
 
 /** Elements per chunk: the chunks of five arrays fit the second-level cache. */
-const CHUNK = 4096
+const maxChunkElements = 4096
 
 /** Types of a kernel's arrays. */
 export interface ArrayTypes {
@@ -107,7 +107,7 @@ function layout(formula: Formula, bytes: ReadonlySet<string>, { width }: Vector,
   const arraysAt = aligned(sumsAt + 8 * squares.length)
   const widthOf = (name: string) => (bytes.has(name) ? 1 : width)
   const perElement = names.reduce((sum, name) => sum + widthOf(name), 0)
-  const chunk = Math.min(CHUNK, 16 * Math.floor((MEMORY_BYTES + offset - arraysAt) / perElement / 16))
+  const chunk = Math.min(maxChunkElements, 16 * Math.floor((kernelMemoryBytes + offset - arraysAt) / perElement / 16))
   let at = arraysAt
   const arrays: Record<string, number> = {}
   for (const name of names) {
@@ -133,7 +133,7 @@ interface MemoryLayout {
 }
 
 /** Index of the function's first parameter. */
-const COUNT = 0
+const countLocal = 0
 
 /**
  * Emits a function of the number of elements, at least 1, and of the addresses of the arrays, that computes a formula
@@ -143,13 +143,13 @@ const COUNT = 0
 function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Func {
   const { values, uniform, outputs, squares } = linearize(formula)
   const names = Object.keys(places.arrays)
-  const [AT, END, WHOLE] = [1, 2, 3].map((i) => names.length + i) as [number, number, number]
+  const [atLocal, endLocal, wholeLocal] = [1, 2, 3].map((i) => names.length + i) as [number, number, number]
   const locals: ValueType[] = ['i32', 'i32', 'i32']
   const local = (): number => names.length + locals.push('v128') // locals follow the parameters
   const own = values.map(local)
   const bits = Math.log2(vector.width)
   const addressOf = (name: string): Bytes => [
-    ...[...get(1 + names.indexOf(name)), ...get(AT)],
+    ...[...get(1 + names.indexOf(name)), ...get(atLocal)],
     ...(places.bytes.has(name) ? [...i32(bits), ...code('i32.shr_u')] : []),
     ...code('i32.add'),
   ]
@@ -180,13 +180,20 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
   })
   const summed = sums.flatMap(({ x, sum }) => addSquares(x, sum, vector))
   const each = [...computed(false), ...stored]
-  const next = [...get(AT), ...i32(16), ...code('i32.add'), ...set(AT)]
-  const isBefore = (end: number) => [...get(AT), ...get(end), ...code('i32.lt_s')]
+  const next = [...get(atLocal), ...i32(16), ...code('i32.add'), ...set(atLocal)]
+  const isBefore = (end: number) => [...get(atLocal), ...get(end), ...code('i32.lt_s')]
   const ifBefore = (end: number, ...body: readonly Bytes[]) =>
     block(isBefore(end), code('i32.eqz'), code('br_if', 0), ...body)
   // Numbers past the count must not be in the sums.
   const keepInside = [
-    ...[...get(COUNT), ...get(AT), ...i32(bits), ...code('i32.shr_u'), ...code('i32.sub'), ...code('i32x4.splat')],
+    ...[
+      ...get(countLocal),
+      ...get(atLocal),
+      ...i32(bits),
+      ...code('i32.shr_u'),
+      ...code('i32.sub'),
+      ...code('i32x4.splat'),
+    ],
     ...code('v128.const', ...vector.lanes.flatMap((lane) => [lane, 0, 0, 0])),
     ...[...code('i32x4.gt_s'), ...set(inside)],
     ...sums.flatMap(({ x }) => [...get(x), ...get(inside), ...code('v128.and'), ...set(x)]),
@@ -194,11 +201,11 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
   // With sums, whole vectors come first and the last numbers on their own.
   const loops =
     sums.length === 0
-      ? repeatWhile(each, next, isBefore(END))
+      ? repeatWhile(each, next, isBefore(endLocal))
       : [
-          ...[...get(END), ...i32(-16), ...code('i32.and'), ...set(WHOLE)],
-          ...ifBefore(WHOLE, repeatWhile(each, summed, next, isBefore(WHOLE))),
-          ...ifBefore(END, each, keepInside, summed),
+          ...[...get(endLocal), ...i32(-16), ...code('i32.and'), ...set(wholeLocal)],
+          ...ifBefore(wholeLocal, repeatWhile(each, summed, next, isBefore(wholeLocal))),
+          ...ifBefore(endLocal, each, keepInside, summed),
         ]
 
   return {
@@ -206,7 +213,7 @@ function emitFormula(formula: Formula, places: MemoryLayout, vector: Vector): Fu
     parameters: ['i32', ...names.map(() => 'i32' as const)],
     locals,
     body: [
-      ...[...get(COUNT), ...i32(bits), ...code('i32.shl'), ...set(END)],
+      ...[...get(countLocal), ...i32(bits), ...code('i32.shl'), ...set(endLocal)],
       ...computed(true),
       ...loops,
       ...sums.flatMap(({ sum, place }) => [

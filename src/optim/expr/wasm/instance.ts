@@ -9,20 +9,20 @@ interface WebAssemblyApi {
 }
 
 /** Bytes of one page of WebAssembly memory. */
-const PAGE = 2 ** 16
-const PAGES = 8
+const pageBytes = 2 ** 16
+const pageCount = 8
 
 /** Memory with room for kernels, whose contents there are valid during one kernel call only. */
 interface Wasm<Buffer extends ArrayBufferLike = ArrayBufferLike> {
   readonly buffer: Buffer
-  /** The offset of the `MEMORY_BYTES` bytes for kernels. */
+  /** The offset of the `kernelMemoryBytes` bytes for kernels. */
   readonly offset: number
   /** Compiles a module, and returns its exported functions. */
   instantiate<Exports>(functions: readonly Func[]): Exports
 }
 
 /** Bytes for kernels. */
-export const MEMORY_BYTES = PAGES * PAGE
+export const kernelMemoryBytes = pageCount * pageBytes
 
 let host: Wasm<ArrayBuffer> | null | undefined
 
@@ -39,9 +39,9 @@ function startWasm(): Wasm<ArrayBuffer> | null {
   const api = (globalThis as { WebAssembly?: WebAssemblyApi }).WebAssembly
   if (!api) return null
   try {
-    new api.Module(assemble([probe], { pages: PAGES }))
-    const memory = new api.Memory({ initial: PAGES, maximum: PAGES })
-    return { buffer: memory.buffer, offset: 0, instantiate: instantiateOver(api, memory, { pages: PAGES }) }
+    new api.Module(assemble([probe], { pages: pageCount }))
+    const memory = new api.Memory({ initial: pageCount, maximum: pageCount })
+    return { buffer: memory.buffer, offset: 0, instantiate: instantiateOver(api, memory, { pages: pageCount }) }
   } catch {
     return null
   }
@@ -62,7 +62,7 @@ export function getSharedWasm(memory: WasmMemory): Wasm | null {
   let found = shared.get(memory)
   if (found === undefined) {
     const api = (globalThis as { WebAssembly?: WebAssemblyApi }).WebAssembly
-    const range = getWasm() && allocateIn(memory, MEMORY_BYTES)
+    const range = getWasm() && allocateIn(memory, kernelMemoryBytes)
     found = api && range ? { ...range, instantiate: instantiateOver(api, memory, { maxSharedPages }) } : null
     shared.set(memory, found)
   }

@@ -1,6 +1,6 @@
 import { evaluateOne } from '../../../../src/optim/expr/evaluate.js'
 import { array, Expr, type Formula, formula, type Op, scalar } from '../../../../src/optim/expr/expr.js'
-import { CALL_HEAD, formulaToWgsl, WORKGROUP } from '../../../../src/optim/expr/wgsl.js'
+import { callHeadBytes, formulaToWgsl, workgroupSize } from '../../../../src/optim/expr/wgsl.js'
 
 const numbers = [0, -0, 1, -1, 0.1, -2.5, 3e-20, -7e18, 1.17549435e-38, 3.4e38, 123456.79, -0.333]
 
@@ -35,9 +35,9 @@ async function run(
     const data = arrays[name] ?? new Float32Array(length)
     buffers.set(name, bufferOf(bits.includes(name) ? packed(data) : data, 0x80))
   }
-  const call = new ArrayBuffer(CALL_HEAD + 16 * Math.max(1, Math.ceil(made.scalars.length / 4)))
+  const call = new ArrayBuffer(callHeadBytes + 16 * Math.max(1, Math.ceil(made.scalars.length / 4)))
   new Uint32Array(call, 0, 4).set([length / width, 1, 0, 0])
-  new Float32Array(call, CALL_HEAD).set(made.scalars.map((name) => scalars[name]!))
+  new Float32Array(call, callHeadBytes).set(made.scalars.map((name) => scalars[name]!))
   const groups = [
     [bufferOf(new Uint32Array(call), 0x40)],
     ...[made.arrays, made.fed].map((group) => group.map(({ name }) => buffers.get(name)!)),
@@ -54,7 +54,7 @@ async function run(
           entries: group.map((buffer, binding) => ({ binding, resource: { buffer } })),
         }),
       )
-  const workgroups = Math.ceil(length / width / WORKGROUP)
+  const workgroups = Math.ceil(length / width / workgroupSize)
   pass.dispatchWorkgroups(Math.ceil(workgroups / 2), 2) // rows, as for tensors beyond one row of workgroups
   pass.end()
   const results: Record<string, Float32Array> = {}
