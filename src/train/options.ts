@@ -35,8 +35,8 @@ export interface TrainerOptions
   readonly batchSize?: number
   /**
    * Largest number of examples that the runtime computes at once. Gradients of larger batches are accumulated, and are
-   * the same as those of the whole batch, except that norms trained by the batch normalize over a micro-batch. Default:
-   * the whole batch.
+   * the same as those of the whole batch, except that batch normalizations with `batchNorm: 'trained'` use the
+   * statistics of a micro-batch. Default: the whole batch.
    */
   readonly microBatch?: number
   /**
@@ -47,9 +47,9 @@ export interface TrainerOptions
   readonly curvatureBatch?: 'step' | 'fixed'
   /**
    * The share of this batch that the curvature is estimated on, in (0, 1]: its first examples, at least one. A refresh
-   * of IRE's mask takes time in proportion. Norms trained by the batch normalize over these examples. Without effect on
-   * 'empirical' curvature. Default: 0.25 for 'sampled' curvature of the step's batch, with norms trained by the batch
-   * at least 8 examples; otherwise 1.
+   * of IRE's mask takes time in proportion. Batch normalizations with `batchNorm: 'trained'` use the statistics of
+   * these examples. Without effect on 'empirical' curvature. Default: 0.25 for 'sampled' curvature of the step's batch,
+   * with `batchNorm: 'trained'` at least 8 examples; otherwise 1.
    */
   readonly curvatureShare?: number
   /** Learning-rate schedule. Default constant. */
@@ -336,12 +336,15 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   checkGroups(options, options.optimizer)
 }
 
-/** Examples of a batch that norms at least normalize over, where IRE's curvature is estimated on a share of it. */
+/**
+ * Smallest number of examples whose statistics batch normalizations with `batchNorm: 'trained'` use where IRE's
+ * curvature is estimated on a share of the batch.
+ */
 const minNormExamples = 8
 
 /**
  * The share of the batch that IRE's curvature is estimated on: `curvatureShare` or its default.
- * @param trainsNorms whether norms are trained by the batch: they normalize over these examples
+ * @param trainsNorms whether batch normalizations use the statistics of these examples (`batchNorm: 'trained'`)
  */
 export function curvatureShareOf(
   {

@@ -158,7 +158,7 @@ const facts: Readonly<Record<string, readonly [value: string, meaning?: string]>
   dropout: ["`'off'`"],
   curvatureBatch: ['the batch of the step'],
   curvatureShare: [
-    "`0.25` for 'sampled' curvature of the step's batch, with norms trained by the batch at least 8 examples; otherwise `1`",
+    "`0.25` for 'sampled' curvature of the step's batch, with `batchNorm: 'trained'` at least 8 examples; otherwise `1`",
   ],
   checkpoints: [
     'one every minute and after every evaluation',

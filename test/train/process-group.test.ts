@@ -70,7 +70,7 @@ const withTargets: Dataset = {
   },
 }
 /** Every third label is ignored, so that the processes have other numbers of targets. */
-const partlyLabelled = fromArrays({
+const partlyLabeled = fromArrays({
   x: normal(new Random(5), [35, 6]),
   labels: {
     dtype: 'int64',
@@ -87,7 +87,7 @@ const cases: readonly (readonly [string, Dataset, Partial<TrainerOptions>, () =>
     smallMlp,
   ],
   ['AdamW with an average, in micro-batches', points, { microBatch: 3, ema: 0.9 }, smallMlp],
-  ['ignored labels', partlyLabelled, { loss: crossEntropy({ ignoreIndex: -1 }) }, smallMlp],
+  ['ignored labels', partlyLabeled, { loss: crossEntropy({ ignoreIndex: -1 }) }, smallMlp],
   ['class weights', points, { loss: crossEntropy({ classWeights: [1, 5, 0.2] }) }, smallMlp],
   [
     'IRE on sampled labels',
@@ -163,7 +163,7 @@ it('validation is that of one process', async () => {
   }
 })
 
-it('norms trained by the batch have the same statistics in all processes', async () => {
+it('trained batch normalizations have the same statistics in all processes', async () => {
   const together = await trainTogether(2, images, { batchNorm: 'trained' }, smallConvnet(), {
     totalSteps: 5,
     validation: images,
@@ -173,7 +173,7 @@ it('norms trained by the batch have the same statistics in all processes', async
   expect(together[1]!.last.validation).toEqual(together[0]!.last.validation)
 })
 
-it('norms trained by the batch have running statistics that are the means of those of the parts', async () => {
+it('trained batch normalizations have running statistics that are the means of those of the parts', async () => {
   const statisticsOf = (size: number) =>
     Promise.all(
       localGroup(size).map(async (group) => {

@@ -94,7 +94,7 @@ function llama(text: Text, steps: number): Subject {
   }
 }
 
-/** The ResNet-8 of the experiment `vision`: its norms are trained by the batch, and normalize over the share. */
+/** The ResNet-8 of the experiment `vision`: with `batchNorm: 'trained'`, so that it normalizes over the share. */
 function resnet(data: Omit<Fashion, 'plain'>): Subject {
   const [steps, batchSize] = [240, 64]
   return {
@@ -209,7 +209,7 @@ ${table(
         }),
       )
       return {
-        markdown: `IRE with gamma ${gamma} and K ${interval} on the digits of \`npm run quickstart\`, on the Llama of the experiment transformer (${steps} steps) and on the ResNet-8 of the experiment vision, whose norms are trained by the batch. Masks are compared at every refresh of the first ${comparedSeeds} runs with the whole batch; the shares have the same samples of the labels. Two independent masks would agree on ${fixed(0)(100 * (gamma ** 2 + (1 - gamma) ** 2))} %. Losses are means and standard deviations over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.\n\n${sections.map(({ markdown }) => markdown).join('\n\n')}`,
+        markdown: `IRE with gamma ${gamma} and K ${interval} on the digits of \`npm run quickstart\`, on the Llama of the experiment transformer (${steps} steps) and on the ResNet-8 of the experiment vision, with \`batchNorm: 'trained'\`. Masks are compared at every refresh of the first ${comparedSeeds} runs with the whole batch; the shares have the same samples of the labels. Two independent masks would agree on ${fixed(0)(100 * (gamma ** 2 + (1 - gamma) ** 2))} %. Losses are means and standard deviations over ${lab.seeds.length} seeds; differences are paired by seed, with 95 % intervals.\n\n${sections.map(({ markdown }) => markdown).join('\n\n')}`,
         charts: {},
         summary: Object.assign({}, ...sections.map(({ summary }) => summary)),
       }
