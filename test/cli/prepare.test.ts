@@ -212,13 +212,13 @@ const square = (r: number, g: number, b: number, width = 12, height = 12) =>
 
 describe('data prepare images', () => {
   it('a folder per class > becomes IDX files', async () => {
-    const colours = [
+    const colors = [
       [255, 0, 0],
       [0, 0, 102],
     ] as const
     for (const [k, name] of ['warm', 'cold'].entries())
       for (let i = 0; i < 5; i++)
-        await put(`pictures/${name}/${i}.png`, await square(colours[k]![0], colours[k]![1], colours[k]![2], 12 + i, 12))
+        await put(`pictures/${name}/${i}.png`, await square(colors[k]![0], colors[k]![1], colors[k]![2], 12 + i, 12))
     const report = await json<ImageReport>(
       'data',
       'prepare',
@@ -237,7 +237,7 @@ describe('data prepare images', () => {
     const labels = await readIdx(join(path('pictures.idx'), 'train-labels.idx'))
     expect([images.dtype, images.dims, labels.dims]).toEqual(['uint8', [8, 4, 6, 3], [8]])
     for (let i = 0; i < 8; i++)
-      expect([...images.data.slice(72 * i, 72 * i + 3)]).toEqual(colours[1 - Number(labels.data[i])])
+      expect([...images.data.slice(72 * i, 72 * i + 3)]).toEqual(colors[1 - Number(labels.data[i])])
     const [cold, warm] = report.parts['train']!.perClass as [number, number]
     expect(cold + warm).toBe(8)
     expect(report.parts['validation']?.images).toBe(2)
@@ -263,13 +263,25 @@ describe('data prepare images', () => {
       path('parted'),
       '--size',
       '8',
-      '--grey',
+      '--gray',
       '-o',
       path('parted.idx'),
     )
     expect(stdout).toMatch(/8 x 8 x 1, 2 classes/)
     expect((await readIdx(join(path('parted.idx'), 'validation-images.idx'))).dims).toEqual([4, 8, 8, 1])
     expect(JSON.parse(await readFile(join(path('parted.idx'), 'classes.json'), 'utf8'))).toEqual(['a', 'b'])
+    const again = await run(
+      'data',
+      'prepare',
+      'images',
+      path('parted'),
+      '--size',
+      '8',
+      '--grey',
+      '-o',
+      path('grey.idx'),
+    )
+    expect(again.stdout).toMatch(/8 x 8 x 1, 2 classes/)
   })
 
   it('damaged image > is rejected', async () => {

@@ -37,6 +37,8 @@ interface TextOptions extends CommonOptions {
 interface ImageOptions extends CommonOptions {
   readonly size: readonly [number, number]
   readonly fit: ImageFit
+  readonly gray?: true
+  /** The earlier spelling. */
   readonly grey?: true
   readonly validation?: number
   readonly seed: number
@@ -153,7 +155,8 @@ function defineImages(prepare: Command, io: Io): void {
         .choices(['fill', 'contain', 'cover', 'none'])
         .default('fill'),
     )
-    .option('--grey', 'one channel in place of RGB')
+    .option('--gray', 'one channel in place of RGB')
+    .addOption(new Option('--grey', 'as --gray').hideHelp())
     .option('--validation <fraction>', 'random images for validation, if the folder has none', parseFraction)
     .option('--seed <n>', 'seed of the random selection', parseNonNegativeInteger, 0)
   addCommonOptions(command)
@@ -167,8 +170,8 @@ Examples:
   $ onnx-ire data prepare images flowers --size 64 --validation 0.1 -o flowers-64
   $ onnx-ire data prepare images imagenette --size 160 -o imagenette-160`,
     )
-    .action(async (folder: string, { grey, ...options }: ImageOptions) => {
-      const request = { validation: 0, ...options, folder, channels: grey ? (1 as const) : (3 as const) }
+    .action(async (folder: string, { gray, grey, ...options }: ImageOptions) => {
+      const request = { validation: 0, ...options, folder, channels: gray || grey ? (1 as const) : (3 as const) }
       await runPreparation(io, options, async (monitor) => {
         const report = await prepareImages(request, monitor)
         print(io, report, options.json, () => formatImageReport(report, options.output))
