@@ -6,7 +6,7 @@ import { op } from '../op/op.js'
 import { dimsOf } from './types.js'
 
 /** A tensor whose axes have labels, all different. */
-interface Labelled {
+interface Labeled {
   readonly x: Value
   readonly labels: readonly string[]
 }
@@ -35,7 +35,7 @@ export function einsum(operands: readonly Value[], equation: string): Value {
 }
 
 /** The diagonals of axes with the same label. */
-function takeDiagonals(x: Value, labels: readonly string[]): Labelled {
+function takeDiagonals(x: Value, labels: readonly string[]): Labeled {
   const again = labels.findIndex((label, axis) => labels.indexOf(label) < axis)
   if (again < 0) return { x, labels }
   const dims = dimsOf(x)
@@ -51,7 +51,7 @@ function takeDiagonals(x: Value, labels: readonly string[]): Labelled {
 }
 
 /** Removes axes of length 1 that are repeated to the length of another operand, or are of length 1 everywhere. */
-function withoutRepeated({ x, labels }: Labelled, lengths: ReadonlyMap<string, number>): Labelled {
+function withoutRepeated({ x, labels }: Labeled, lengths: ReadonlyMap<string, number>): Labeled {
   const dims = dimsOf(x)
   const kept = labels.flatMap((label, axis) => (dims[axis] === lengths.get(label) && dims[axis] !== 1 ? [axis] : []))
   if (kept.length === labels.length) return { x, labels }
@@ -65,7 +65,7 @@ function withoutRepeated({ x, labels }: Labelled, lengths: ReadonlyMap<string, n
 }
 
 /** Sums over the axes whose labels are not in `kept`. */
-function sumOthers({ x, labels }: Labelled, kept: ReadonlySet<string>): Labelled {
+function sumOthers({ x, labels }: Labeled, kept: ReadonlySet<string>): Labeled {
   const axes = labels.flatMap((label, axis) => (kept.has(label) ? [] : [axis]))
   if (axes.length === 0) return { x, labels }
   return { x: op.ReduceSum(x, axes, { keepdims: 0 }), labels: labels.filter((label) => kept.has(label)) }
@@ -77,7 +77,7 @@ const permute = (x: Value, from: readonly string[], to: readonly string[]): Valu
     : op.Transpose(x, { perm: to.map((label) => from.indexOf(label)) })
 
 /** The product of two tensors, summed over the labels of both that are not in `kept`. */
-function multiply(a: Labelled, b: Labelled, kept: ReadonlySet<string>): Labelled {
+function multiply(a: Labeled, b: Labeled, kept: ReadonlySet<string>): Labeled {
   const left = sumOthers(a, new Set([...b.labels, ...kept]))
   const right = sumOthers(b, new Set([...a.labels, ...kept]))
   const isShared = (label: string) => left.labels.includes(label) && right.labels.includes(label)
@@ -85,7 +85,7 @@ function multiply(a: Labelled, b: Labelled, kept: ReadonlySet<string>): Labelled
   const summed = left.labels.filter((label) => isShared(label) && !kept.has(label))
   const rows = left.labels.filter((label) => !isShared(label))
   const columns = right.labels.filter((label) => !isShared(label))
-  const matrix = ({ x, labels }: Labelled, first: readonly string[], second: readonly string[]) => {
+  const matrix = ({ x, labels }: Labeled, first: readonly string[], second: readonly string[]) => {
     const lengthOf = (label: string) => dimsOf(x)[labels.indexOf(label)]!
     const [outer, m, n] = [batch, first, second].map((list) => list.map(lengthOf)) as [number[], number[], number[]]
     const ordered = permute(x, labels, [...batch, ...first, ...second])

@@ -32,7 +32,7 @@ beforeAll(async () => {
     modelOf({ name: 'net', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }),
   )
   for (const folder of ['photos', 'masks']) await mkdir(space.path(folder))
-  // A rectangle of class 1 or 2 by its color, on a dark background; its frame is not labelled.
+  // A rectangle of class 1 or 2 by its color, on a dark background; its frame is not labeled.
   for (let i = 0; i < count; i++) {
     const [label, top, left] = [1 + (i % 2), 1 + random.integer(4), 1 + random.integer(4)]
     const isInside = (p: number) =>

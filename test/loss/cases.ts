@@ -58,7 +58,7 @@ const crossEntropyAt = (z: readonly number[], label: number, s = 0, w: readonly 
 const categorical = (omega: readonly number[]) => (z: Rows) =>
   z.map((row, n) => softmax(row).map((p) => omega[n]! * p * (1 - p)))
 
-const labelled = (
+const labeled = (
   name: string,
   options: Parameters<typeof crossEntropy>[0] & object,
   omega: readonly number[],
@@ -266,7 +266,7 @@ const focused = (
   count: number,
 ): Case => {
   const { gamma = 2, classWeights = [1, 1, 1] } = options
-  return withoutFisher(labelled('', { ...options, classWeights } as object, omega, count), {
+  return withoutFisher(labeled('', { ...options, classWeights } as object, omega, count), {
     name: `focal: ${name}`,
     loss: focal(options),
     total: (z) =>
@@ -409,14 +409,14 @@ export const cases: readonly Case[] = [
     masked(kind),
     masked(kind, maskYes),
   ]),
-  labelled('plain', {}, none, 5),
-  labelled('labelSmoothing', { labelSmoothing: 0.1 }, none, 5),
-  labelled('classWeights', { classWeights }, none, 5),
-  labelled('classWeights and labelSmoothing', { classWeights, labelSmoothing: 0.2 }, none, 5),
-  labelled('sampleWeights', { sampleWeights: 'sample' }, sample, 5),
-  labelled('all of them', { sampleWeights: 'sample', classWeights, labelSmoothing: 0.2 }, sample, 5),
-  labelled('ignoreIndex', { ignoreIndex: 1 }, [1, 1, 0, 0, 1], 3),
-  labelled(
+  labeled('plain', {}, none, 5),
+  labeled('labelSmoothing', { labelSmoothing: 0.1 }, none, 5),
+  labeled('classWeights', { classWeights }, none, 5),
+  labeled('classWeights and labelSmoothing', { classWeights, labelSmoothing: 0.2 }, none, 5),
+  labeled('sampleWeights', { sampleWeights: 'sample' }, sample, 5),
+  labeled('all of them', { sampleWeights: 'sample', classWeights, labelSmoothing: 0.2 }, sample, 5),
+  labeled('ignoreIndex', { ignoreIndex: 1 }, [1, 1, 0, 0, 1], 3),
+  labeled(
     'ignoreIndex -100 on tokens',
     { ignoreIndex: -100 },
     kept,
@@ -428,8 +428,8 @@ export const cases: readonly Case[] = [
       ),
     }),
   ),
-  labelled('mask on tokens', { mask: 'mask' }, tokenMask, 7, inTokens({ mask: float([5, 2], tokenMask) })),
-  labelled(
+  labeled('mask on tokens', { mask: 'mask' }, tokenMask, 7, inTokens({ mask: float([5, 2], tokenMask) })),
+  labeled(
     'classes along axis 1, everything',
     { axis: 1, mask: 'mask', sampleWeights: 'sample', classWeights, labelSmoothing: 0.1 },
     tokenSample,

@@ -146,10 +146,10 @@ describe('lower', () => {
 
   it('newer operators > use an older opset if another operator has no kernel in the newer one', () => {
     const x = input('x', 'float32', ['N', 4])
-    const normalised = op.RMSNormalization(x, constant(floats([4], 1, 1, 1, 1)))
-    const alone = spec([x], { y: normalised })
+    const normalized = op.RMSNormalization(x, constant(floats([4], 1, 1, 1, 1)))
+    const alone = spec([x], { y: normalized })
     expect(operators(lower(alone, webgpu))).toEqual(['RMSNormalization'])
-    const turned = lower(spec([x], { y: op.Sin(normalised) }), webgpu)
+    const turned = lower(spec([x], { y: op.Sin(normalized) }), webgpu)
     expect(operators(turned)).toEqual(expect.arrayContaining(['Sin', 'ReduceMean']))
     expect(operators(turned)).not.toContain('RMSNormalization')
   })

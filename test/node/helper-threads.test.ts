@@ -122,7 +122,7 @@ describe('updates in several threads', () => {
     }
   })
 
-  it('arrays in WebAssembly memory > are not copied, and their neighbours not written to', async () => {
+  it('arrays in WebAssembly memory > are not copied, and their neighbors not written to', async () => {
     const memory = createWasmMemory()!
     const parallel = new ParallelEvaluation(start(1))
     const whole = inMemory(memory, 2 ** 17)

@@ -232,7 +232,7 @@ describe('features: cached', () => {
     }
   })
 
-  it('refuses data and options that it cannot honour', async () => {
+  it('refuses data and options that it cannot honor', async () => {
     expect(await codeOf(create({ features: 'cached' }))).toBe('invalid-option')
     expect(await codeOf(create({ features: 'disk' as never }))).toBe('invalid-option')
     const cached = await create({ ...head, features: 'cached' })

@@ -7,7 +7,7 @@ import { localGroup } from './local-group.js'
 import { clusters, flat } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
-/** Rounds a number to bfloat16, by the two neighbours with 8 significant bits; the even one if it is in the middle. */
+/** Rounds a number to bfloat16, by the two neighbors with 8 significant bits; the even one if it is in the middle. */
 function toBfloat16(value: number): number {
   if (value === 0 || !Number.isFinite(value)) return value
   const unit = 2 ** (Math.floor(Math.log2(Math.abs(value))) - 7)

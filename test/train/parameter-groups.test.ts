@@ -207,7 +207,7 @@ describe('freeze', () => {
     expect(Object.keys(moved).sort()).toEqual([...head, 'hidden0.bias'].sort())
   })
 
-  it('refuses what it cannot honour', async () => {
+  it('refuses what it cannot honor', async () => {
     for (const freeze of [{ except: 'typo*' }, { except: [] }, {}, { except: 'head', untilStep: 1, untilEpoch: 1 }])
       expect(await refusal({ freeze: freeze as never })).toMatch(/^invalid-option/)
     for (const freeze of [

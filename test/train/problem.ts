@@ -14,7 +14,7 @@ export function normal(random: Random, dims: readonly number[]): Tensor {
   return { dtype: 'float32', dims, data: random.fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal') }
 }
 
-/** Points around three centres, labelled by the centre. `dims` are those of one example. */
+/** Points around three centers, labeled by the center. `dims` are those of one example. */
 export function clusters(length: number, dims: readonly number[], seed = 3): Dataset {
   const random = new Random(seed)
   const x = normal(random, [length, ...dims])

@@ -199,7 +199,7 @@ describeInBrowser('files in Chromium', (browser) => {
         { raw: { width, height, channels: 3 } },
       )
     const pictures: Record<string, Buffer> = {
-      'cat/grey.png': await noise(6, 4, 3).greyscale().png().toBuffer(),
+      'cat/gray.png': await noise(6, 4, 3).greyscale().png().toBuffer(),
       'cat/palette.png': await smooth(6, 4).png({ palette: true }).toBuffer(),
       'cat/deep/rgb.png': await noise(6, 4, 3).png().toBuffer(),
       'dog/lossless.webp': await noise(6, 4, 3).webp({ lossless: true }).toBuffer(),
@@ -274,7 +274,7 @@ describeInBrowser('files in Chromium', (browser) => {
       code: 'invalid-data',
       message: expect.stringMatching(/^cannot decode the image bad.png: .*; replace the file or remove it$/),
     })
-    expect(await call('pictures', ['cat/grey.png', 'dog/notes.txt'], {})).toEqual({
+    expect(await call('pictures', ['cat/gray.png', 'dog/notes.txt'], {})).toEqual({
       code: 'invalid-data',
       message: expect.stringMatching(/^imageFolder: dog .*\*\.jpg/),
     })

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
-import { strToU8, unzipSync, zipSync } from 'fflate'
+import { strFromU8, strToU8, unzipSync, zipSync } from 'fflate'
 import type { Page } from 'playwright-core'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -122,7 +122,11 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       expect(Object.keys(unzipSync(zip)).filter((path) => path.startsWith('data/'))).toHaveLength(8)
 
       await page.open()
-      await page.tab.setInputFiles('#project-file', page.file('drawn.zip', zip))
+      // Earlier versions of the page wrote another name of the form's normalization.
+      const { 'project.json': description, ...others } = unzipSync(zip)
+      const earlier = strFromU8(description!).replace('"normalization"', '"normalisation"')
+      const written = zipSync({ 'project.json': strToU8(earlier), ...others })
+      await page.tab.setInputFiles('#project-file', page.file('drawn.zip', written))
       await page.says(/^The tuned models are open/)
       expect(await page.text('#data-summary')).toMatch(/8 examples of 2 classes: .*a\/b \(4\)/)
       await page.train({})

@@ -71,7 +71,7 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       await page.openModel('tuned.onnx', tuned)
       await page.says(/^tuned.onnx is open, with the classes 0, 1, 2: /)
       expect(await page.tab.inputValue('#size')).toBe('32')
-      expect(await page.tab.inputValue('#normalisation')).toBe('signed')
+      expect(await page.tab.inputValue('#normalization')).toBe('signed')
       expect(await page.text('#model-facts')).toMatch(/task\s*image-classification\s*classes\s*0, 1, 2/)
       await page.tab.check('input[name=source][value=draw]')
       const cards = page.tab.locator('#cards .class-head input')

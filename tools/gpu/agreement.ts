@@ -86,16 +86,16 @@ async function train(runtime: Runtime, model: () => ReturnType<typeof mlp>, dims
   return { losses, start, parameters, milliseconds: durations.sort((a, b) => a - b)[Math.floor(steps / 2)]! }
 }
 
-/** Classes that can be told apart: each has a random centre. */
+/** Classes that can be told apart: each has a random center. */
 function randomExamples(dims: readonly number[]) {
   const count = 5 * batchSize
   const size = dims.reduce((product, n) => product * n, 1)
   const random = new Random(1)
-  const centres = Float32Array.from({ length: classes * size }, () => random.normal())
+  const centers = Float32Array.from({ length: classes * size }, () => random.normal())
   const labels = Array.from({ length: count }, (_, i) => i % classes)
   const data = Float32Array.from(
     { length: count * size },
-    (_, i) => 0.5 * centres[labels[Math.floor(i / size)]! * size + (i % size)]! + random.normal(),
+    (_, i) => 0.5 * centers[labels[Math.floor(i / size)]! * size + (i % size)]! + random.normal(),
   )
   return fromArrays({ x: { dims: [count, ...dims], data }, labels: labelColumn(labels) })
 }

@@ -7,7 +7,7 @@ export interface Form {
   readonly size: number
   readonly channels: number
   readonly layout: 'NCHW' | 'NHWC'
-  readonly normalisation: Normalization
+  readonly normalization: Normalization
   /** Number of table columns; null if the model accepts any number. */
   readonly columns: number | null
   /** Whether the model declares a variable image size. */

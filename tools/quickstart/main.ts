@@ -19,8 +19,8 @@ const { epochs, examples, heldOut, batchSize, seeds, json, output } = new Comman
   .description(
     'Teaches a pretrained OCR model to read digits from few labels: AdamW beside AdamW + IRE, from the same seed.',
   )
-  .option('--epochs <n>', 'passes over the labelled digits', positive, 8)
-  .option('--examples <n>', 'labelled digits to learn from', positive, 600)
+  .option('--epochs <n>', 'passes over the labeled digits', positive, 8)
+  .option('--examples <n>', 'labeled digits to learn from', positive, 600)
   .option('--held-out <n>', 'number of test digits for evaluation', positive, 2000)
   .option('--batch-size <n>', 'examples per step', positive, 32)
   .option('--seeds <n>', 'repeat with seeds 0 to n-1 and report mean and spread', positive, 1)

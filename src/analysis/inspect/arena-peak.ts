@@ -116,7 +116,7 @@ const maxRegion = 2 ** 30
 /** A free chunk is split if this many bytes would remain unused, or half of it. */
 const minSplitRemainder = 128 * 2 ** 20
 
-/** A piece of a region. Neighbours are the adjacent pieces of the same region. */
+/** A piece of a region. Neighbors are the adjacent pieces of the same region. */
 export interface Chunk {
   readonly region: Region
   readonly offset: number

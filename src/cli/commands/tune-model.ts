@@ -26,7 +26,7 @@ import { addTuneOptions, outputOption, runTuneCommand, type TuneOptions } from '
 export function defineModelTuning(tune: Command, io: Io): void {
   const classify = tune
     .command('classify')
-    .description('train a text classifier on labelled texts')
+    .description('train a text classifier on labeled texts')
     .argument('<folder>', 'folder of an encoder with its tokenizer, as for transformers.js')
     .argument('<data>', 'rows { text, label }: a JSON object per line, or a JSON list')
   addOptions(classify, 'model with the new weights', { epochs: 3, batchSize: 16 })

@@ -60,7 +60,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
   const { columns, cut } = encodeTexts(encoder, texts, request.length)
   const numbers = labels.map((label) => classes.indexOf(label))
   const folder = modelFolderOf(request.output)
-  const labelled = {
+  const labeled = {
     ...encoder,
     config: {
       ...encoder.config,
@@ -88,7 +88,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
       expected: (i) => labels[i]!,
       predict: (tuned, indices, runtime) => predictClasses(tuned, subset(data, indices), classes, runtime),
     },
-    write: (tuned) => writeModelFolder(folder, labelled, addUsage(tuned, { task: 'text-classification', classes })),
+    write: (tuned) => writeModelFolder(folder, labeled, addUsage(tuned, { task: 'text-classification', classes })),
   }
 }
 

@@ -99,7 +99,7 @@ interface Rotation {
 }
 
 /**
- * (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for pairs of features: neighbours when `interleaved`, else the two
+ * (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for pairs of features: neighbors when `interleaved`, else the two
  * halves. Features from `rotary_embedding_dim` on are unchanged.
  */
 function rotate(x: Value, cosCache: Value, sinCache: Value, positionIds: Value | null, attributes: Rotation): Value {

@@ -13,7 +13,7 @@ function meanVariance(x: Value, axes: readonly number[]): Value {
 
 export const normalizationExpansions = {
   MeanVarianceNormalization: ([x], { axes }) => meanVariance(x, axes),
-  // y = x / (bias + alpha/size * sum of x² over `size` neighbouring channels)^beta
+  // y = x / (bias + alpha/size * sum of x² over `size` neighboring channels)^beta
   LRN: ([x], { alpha, beta, bias, size }) => {
     const squares = op.Unsqueeze(op.Reshape(op.Mul(x, x), [0, 0, -1]), [1])
     const pads = [Math.floor((size - 1) / 2), 0, Math.ceil((size - 1) / 2), 0]

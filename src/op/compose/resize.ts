@@ -248,7 +248,7 @@ const keysNearer = (d: Value, a: number): Value => polynomial(d, [a + 2, -(a + 3
 /** Keys' cubic f(d) = a d^3 - 5a d^2 + 8a d - 4a from distance 1 to 2. */
 const keysFarther = (d: Value, a: number): Value => polynomial(d, [a, -5 * a, 8 * a, -4 * a])
 
-/** Weights of the neighbours at distances 1 + t, t, 1 - t, 2 - t. */
+/** Weights of the neighbors at distances 1 + t, t, 1 - t, 2 - t. */
 export function cubicWeights(t: Value, a: number): readonly Value[] {
   const back = op.Sub(1, t)
   return [keysFarther(op.Add(t, 1), a), keysNearer(t, a), keysNearer(back, a), keysFarther(op.Add(back, 1), a)]

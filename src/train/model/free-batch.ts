@@ -144,7 +144,7 @@ const joinFeeds = (feeds: readonly Tensors[]): Tensors =>
 
 /**
  * Share of the elements that may differ, each in one run: rounding decides comparisons of almost equal numbers, such as
- * those that suppress all but the largest of neighbours.
+ * those that suppress all but the largest of neighbors.
  */
 const maxFlipShare = 1e-3
 

@@ -14,7 +14,7 @@ test('arena > sizes are rounded to 256 bytes, of which the process takes those i
   expect(arena.resident).toBe(256 + 100)
 })
 
-test('arena > a freed chunk is used again, and joins its free neighbours', () => {
+test('arena > a freed chunk is used again, and joins its free neighbors', () => {
   const arena = new Arena()
   const [a, b] = [arena.allocate(512), arena.allocate(512)]
   arena.allocate(256)

@@ -15,7 +15,7 @@ interface Reference {
 /** Results of torchvision for 31 magnitudes, created by tools/torch/rand_augment.py. */
 const references: readonly Reference[] = JSON.parse(readFileSync(new URL('torchvision.json', import.meta.url), 'utf8'))
 /**
- * Operations that blend in float32 and cut off fractions: the last bit of a factor may select one of two neighbours.
+ * Operations that blend in float32 and cut off fractions: the last bit of a factor may select one of two neighbors.
  */
 const blended = ['Brightness', 'Color', 'Contrast', 'Sharpness']
 

@@ -90,7 +90,7 @@ export const resizeCases = {
       coordinate_transformation_mode: 'align_corners',
     }),
     scaled('cubic with another coefficient', [1, 1, 4, 5], [1, 1, 1.5, 2], { mode: 'cubic', cubic_coeff_a: -0.5 }),
-    scaled('cubic, neighbours outside left out', [1, 1, 4, 5], [1, 1, 2, 2], { mode: 'cubic', exclude_outside: 1 }),
+    scaled('cubic, neighbors outside left out', [1, 1, 4, 5], [1, 1, 2, 2], { mode: 'cubic', exclude_outside: 1 }),
     scaled('named axes', [2, 2, 3, 4], [2, 3], { axes: [3, 2] }),
     scaled('named axes, linear', [2, 2, 3, 4], [1.5, 3], { axes: [-2, -1], mode: 'linear' }),
     sized('sizes a multiple', [2, 3, 4, 3], [2, 3, 8, 9], {
@@ -112,7 +112,7 @@ export const resizeCases = {
           coordinate_transformation_mode,
         }),
       ),
-      scaled(`antialias, ${mode}, neighbours outside left out`, [2, 1, 7, 6], [1, 1, 0.4, 0.5], {
+      scaled(`antialias, ${mode}, neighbors outside left out`, [2, 1, 7, 6], [1, 1, 0.4, 0.5], {
         antialias: 1,
         mode,
         exclude_outside: 1,

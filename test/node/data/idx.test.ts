@@ -22,7 +22,7 @@ describe('readIdx', () => {
     const images = await readIdx(mnist('train-images-idx3-ubyte'))
     expect([images.dtype, images.dims]).toEqual(['uint8', [60000, 28, 28]])
     const ink = (images.data as Uint8Array).reduce((sum, pixel) => sum + pixel, 0)
-    expect(ink / images.data.length / 255).toBeCloseTo(0.1307, 4) // the mean everyone normalises MNIST by
+    expect(ink / images.data.length / 255).toBeCloseTo(0.1307, 4) // the mean everyone normalizes MNIST by
     expect((await readIdx(mnist('t10k-images-idx3-ubyte'))).dims).toEqual([10000, 28, 28])
     expect([...(await readIdx(mnist('t10k-labels-idx1-ubyte'))).data.slice(0, 5)]).toEqual([7, 2, 1, 0, 4])
   })

@@ -18,9 +18,9 @@ const raw = (data: Uint8Array | Uint16Array, channels: 1 | 3 | 4, of = { rows, c
   sharp(data, { raw: { width: of.columns, height: of.rows, channels } })
 
 /** Left half red-brown, right half blue. */
-const colour = (p: number) => (p % columns < columns / 2 ? [200, 50, 10] : [20, 40, 240])
-const rgb = bytes(colour)
-const grey = bytes((p) => [5 * p])
+const color = (p: number) => (p % columns < columns / 2 ? [200, 50, 10] : [20, 40, 240])
+const rgb = bytes(color)
+const gray = bytes((p) => [5 * p])
 const wide = (data: Uint8Array) => Uint16Array.from(data, (value) => value * 257)
 
 const kinds: readonly (readonly [name: string, image: Sharp])[] = [
@@ -30,16 +30,16 @@ const kinds: readonly (readonly [name: string, image: Sharp])[] = [
   [
     'alpha.png',
     raw(
-      bytes((p) => [...colour(p), 255]),
+      bytes((p) => [...color(p), 255]),
       4,
     ).png(),
   ],
   ['rgb.webp', raw(rgb, 3).webp({ lossless: true })],
   ['interlaced.png', raw(rgb, 3).png({ progressive: true })],
 ]
-const greys: readonly (readonly [name: string, image: Sharp])[] = [
-  ['grey.png', raw(grey, 1).toColourspace('b-w').png()],
-  ['grey16.png', raw(wide(grey), 1).toColourspace('grey16').png()],
+const grays: readonly (readonly [name: string, image: Sharp])[] = [
+  ['gray.png', raw(gray, 1).toColourspace('b-w').png()],
+  ['gray16.png', raw(wide(gray), 1).toColourspace('grey16').png()],
 ]
 const plain = { scale: 1 }
 const pixelsOf = async (name: string, image: object = plain) => {
@@ -78,13 +78,13 @@ describe('image files', () => {
       )
   })
 
-  it.each(greys)('%s, as gray and as color > pixels are exact', async (name, image) => {
+  it.each(grays)('%s, as gray and as color > pixels are exact', async (name, image) => {
     await put(name, await image.toBuffer())
     const three = await pixelsOf(name)
-    expect(three).toEqual(expected(grey, [1, rows, columns], { ...plain, channels: 3 }))
+    expect(three).toEqual(expected(gray, [1, rows, columns], { ...plain, channels: 3 }))
     const one = await pixelsOf(name, { ...plain, channels: 1 })
     expect(one.dims).toEqual([1, 1, rows, columns])
-    for (const [p, value] of [...one.data].entries()) expect(value).toBeCloseTo(grey[p]!, 3)
+    for (const [p, value] of [...one.data].entries()) expect(value).toBeCloseTo(gray[p]!, 3)
   })
 
   it.each([
@@ -105,7 +105,7 @@ describe('image files', () => {
     await put(
       'clear.png',
       await raw(
-        bytes((p) => [...colour(p), p < 24 ? 255 : 0]),
+        bytes((p) => [...color(p), p < 24 ? 255 : 0]),
         4,
       )
         .png()

@@ -31,12 +31,12 @@ beforeAll(async () => {
   await write('book.txt', 'abcdefgh\nij\n\nk')
   await write('docs/good/1.txt', 'ab')
   await write('docs/bad/1.txt', 'abc')
-  for (const [name, grey] of [
+  for (const [name, gray] of [
     ['cat/1.png', 255],
     ['dog/a/1.png', 0],
     ['dog/2.png', 51],
   ] as const) {
-    const image = { width: 2, height: 2, channels: 3, background: { r: grey, g: grey, b: grey } } as const
+    const image = { width: 2, height: 2, channels: 3, background: { r: gray, g: gray, b: gray } } as const
     await write(`photos/${name}`, await sharp({ create: image }).png().toBuffer())
   }
 })

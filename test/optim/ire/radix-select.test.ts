@@ -22,7 +22,7 @@ const cases: Record<string, number[]> = {
   denormals: draw(300, () => random.integer(1 << 20) * 2 ** -149),
   'same upper half': draw(500, () => 1 + random.integer(1 << 16) * 2 ** -23),
   'same but for the last bits of a double': draw(500, () => 1 + random.integer(1 << 20) * 2 ** -52),
-  'a power of two and its neighbours': [
+  'a power of two and its neighbors': [
     1,
     1 - 2 ** -24,
     1 + 2 ** -23,

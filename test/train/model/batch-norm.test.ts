@@ -38,7 +38,7 @@ const [examples, channels, size, momentum, epsilon] = [6, 3, 4, 0.8, 1e-3]
 const vector = (name: string, ...values: readonly number[]) =>
   parameter(name, tensor('float32', [values.length], Float32Array.from(values)))
 
-/** Pixels mixed by a 1 x 1 kernel, normalised, pooled, to two classes. */
+/** Pixels mixed by a 1 x 1 kernel, normalized, pooled, to two classes. */
 function model(): Model {
   const x = input('x', 'float32', ['N', channels, size, size])
   const [y] = op.BatchNormalization(
@@ -162,12 +162,12 @@ describe('statistics that an exporter merged with equal tensors', () => {
     return decodeModel(modelBytes(parts))
   }
   const rows = normal(new Random(2), [examples, channels])
-  const labelled = fromArrays({ x: rows, labels: labelColumn([0, 1, 2, 1, 2, 0]) })
+  const labeled = fromArrays({ x: rows, labels: labelColumn([0, 1, 2, 1, 2, 0]) })
   const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0 }), runtime, batchSize: examples } as const
 
   it('are trained apart, exported, restored and used in inference', async () => {
     const trainer = await Trainer.create(merged(), { ...options, batchNorm: 'trained' })
-    await trainTo(trainer, 1, labelled)
+    await trainTo(trainer, 1, labeled)
     /** Mean and variance of each column. */
     const of = (values: readonly number[]) => {
       const columns = Array.from({ length: channels }, (_, c) => values.filter((_, i) => i % channels === c))
@@ -194,8 +194,8 @@ describe('statistics that an exporter merged with equal tensors', () => {
       ...{ scale1: [1, 1, 1], bias1: [0, 0, 0], scale2: [1, 1, 1], bias2: [0, 0, 0] },
     })
     // The exported model as a frozen one has the loss of the trainer's evaluation, which the initial one has not.
-    const evaluate = async (model: Model) => (await (await Trainer.create(model, options)).evaluate(labelled)).loss
-    const { loss } = await trainer.evaluate(labelled)
+    const evaluate = async (model: Model) => (await (await Trainer.create(model, options)).evaluate(labeled)).loss
+    const { loss } = await trainer.evaluate(labeled)
     expect(await evaluate(trainer.export())).toBeCloseTo(loss, 5)
     expect(Math.abs((await evaluate(merged())) - loss)).toBeGreaterThan(1e-3)
     const fromCheckpoint = modelFromCheckpoint(merged(), trainer.checkpoint())

@@ -45,10 +45,10 @@ function normed({ np, lax }, w, convolution, norm, x, stride = 1) {
   ]
   const y = lax.conv(x, kernel, [stride, stride], padding)
   const mean = y.ref.mean([0, 2, 3], { keepdims: true })
-  const centred = y.sub(mean)
-  const variance = centred.ref.mul(centred.ref).mean([0, 2, 3], { keepdims: true })
+  const centered = y.sub(mean)
+  const variance = centered.ref.mul(centered.ref).mean([0, 2, 3], { keepdims: true })
   const channel = (name) => w[name].reshape([1, -1, 1, 1])
-  return centred
+  return centered
     .div(np.sqrt(variance.add(1e-5)))
     .mul(channel(`${norm}.weight`))
     .add(channel(`${norm}.bias`))
@@ -72,9 +72,9 @@ function resnet(jax, w, x) {
 
 function layerNorm({ np }, w, name, x) {
   const mean = x.ref.mean(-1, { keepdims: true })
-  const centred = x.sub(mean)
-  const variance = centred.ref.mul(centred.ref).mean(-1, { keepdims: true })
-  return centred
+  const centered = x.sub(mean)
+  const variance = centered.ref.mul(centered.ref).mean(-1, { keepdims: true })
+  return centered
     .div(np.sqrt(variance.add(1e-6)))
     .mul(w[`${name}.weight`])
     .add(w[`${name}.bias`])

@@ -152,9 +152,9 @@ def lstm(w, tokens, sizes):
 
 
 def layer_norm(w, name, x, epsilon):
-    centred = x - x.mean(-1, keepdims=True)
-    variance = (centred**2).mean(-1, keepdims=True)
-    return centred * lax.rsqrt(variance + epsilon) * w[f"{name}.weight"] + w[f"{name}.bias"]
+    centered = x - x.mean(-1, keepdims=True)
+    variance = (centered**2).mean(-1, keepdims=True)
+    return centered * lax.rsqrt(variance + epsilon) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
 def rms_norm(w, name, x):

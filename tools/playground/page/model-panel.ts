@@ -31,8 +31,8 @@ export class ModelPanel {
     )
     this.#acceptDrops(byId('drop'))
     for (const [value, { title }] of Object.entries(normalizations))
-      byId('normalisation').append(createElement('option', { value, textContent: title }))
-    for (const id of ['size', 'normalisation'])
+      byId('normalization').append(createElement('option', { value, textContent: title }))
+    for (const id of ['size', 'normalization'])
       byId(id).addEventListener('change', () => runGuarded(null, () => this.#reform()))
   }
 
@@ -87,8 +87,8 @@ export class ModelPanel {
 
   async #reform(): Promise<void> {
     if (!this.#summary) return
-    const normalisation = byId<HTMLSelectElement>('normalisation').value as Normalization
-    const form: Form = { ...this.#summary.form, size: readNumber('size'), normalisation }
+    const normalization = byId<HTMLSelectElement>('normalization').value as Normalization
+    const form: Form = { ...this.#summary.form, size: readNumber('size'), normalization }
     await this.#calls.form(form)
     this.#summary = { ...this.#summary, form }
     this.#onModel(this.#summary, false)
@@ -129,7 +129,7 @@ export class ModelPanel {
     const size = inputById('size')
     size.valueAsNumber = form.size
     size.disabled = !form.open
-    byId<HTMLSelectElement>('normalisation').value = form.normalisation
+    byId<HTMLSelectElement>('normalization').value = form.normalization
   }
 }
 

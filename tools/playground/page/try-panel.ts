@@ -34,7 +34,7 @@ export class TryPanel {
   #mode: Mode = 'draw'
   #isTrained = false
   /** Whether the model that was opened has names for its classes, and so was trained before. */
-  #isLabelled = false
+  #isLabeled = false
   readonly #pad: Pad
   #photo: ImageData | undefined
   #columns: NonNullable<DataSummary['columns']> = []
@@ -78,7 +78,7 @@ export class TryPanel {
   onModel({ form, labels }: Pick<ModelSummary, 'form' | 'labels'>): void {
     this.#form = form
     this.#classes = labels ?? []
-    this.#isLabelled = labels !== null
+    this.#isLabeled = labels !== null
     this.#photo = undefined
     if (this.#pad.isExample) this.#pad.clear()
     this.#offer(false)
@@ -215,7 +215,7 @@ export class TryPanel {
     const found = lookers.filter((looker) => seen[looker])
     // While training is prepared there is no answer; the last one stays.
     if (found.length === 0) return
-    const titles = { ...contenders, untrained: this.#isLabelled ? 'The opened model' : 'Not trained yet' }
+    const titles = { ...contenders, untrained: this.#isLabeled ? 'The opened model' : 'Not trained yet' }
     byId('seen').replaceChildren(
       ...found.map((looker) => {
         const shares = seen[looker]!

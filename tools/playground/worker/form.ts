@@ -26,10 +26,16 @@ export function findOutput(graph: Graph): Value {
   )
 }
 
+/** Returns a stored form, in which earlier versions of this page called `normalization` `normalisation`. */
+export function readForm<F extends object>(stored: F): F {
+  const { normalisation, ...form } = stored as F & { readonly normalisation?: unknown }
+  return normalisation === undefined ? stored : ({ ...form, normalization: normalisation } as unknown as F)
+}
+
 /** Derives the form of the examples from the model file. Throws 'invalid-model'. */
 export function deriveForm(graph: Graph): Form {
   const [name, { shape }] = findInput(graph)
-  const table = { kind: 'table', size: 0, channels: 0, layout: 'NCHW', normalisation: 'unit', open: false } as const
+  const table = { kind: 'table', size: 0, channels: 0, layout: 'NCHW', normalization: 'unit', open: false } as const
   if (shape?.length === 2) return { ...table, columns: typeof shape[1] === 'number' ? shape[1] : null }
   if (shape?.length === 4) {
     const last = shape[3] === 1 || shape[3] === 3
@@ -40,8 +46,8 @@ export function deriveForm(graph: Graph): Form {
       const size = typeof rows === 'number' ? rows : typeof columns === 'number' ? columns : 64
       const open = typeof rows !== 'number' && typeof columns !== 'number'
       const depth = typeof channels === 'number' ? channels : (channelsOf(graph) ?? 3)
-      const normalisation = depth === 1 ? 'unit' : 'signed'
-      return { kind: 'image', size, channels: depth, layout, normalisation, columns: null, open }
+      const normalization = depth === 1 ? 'unit' : 'signed'
+      return { kind: 'image', size, channels: depth, layout, normalization, columns: null, open }
     }
   }
   throw new OnnxIreError(
@@ -73,8 +79,8 @@ function channelsOf(graph: Graph): number | undefined {
 }
 
 /** Converts the form to options of `imageColumn`. */
-export function toImageOptions({ size, channels, layout, normalisation }: Form): ImageOptions {
-  const { mean, std } = normalizations[normalisation]
+export function toImageOptions({ size, channels, layout, normalization }: Form): ImageOptions {
+  const { mean, std } = normalizations[normalization]
   const each = (x: number | readonly number[]) => (Array.isArray(x) && channels !== 3 ? (x[1] as number) : x)
   return { size, channels, layout, fit: 'cover', mean: each(mean), std: each(std) }
 }
@@ -83,10 +89,10 @@ export function toImageOptions({ size, channels, layout, normalisation }: Form):
 export function describedForm(form: Form, image: ImageOptions | undefined): Form {
   if (form.kind !== 'image' || !image) return form
   const size = form.open && typeof image.size === 'number' ? image.size : form.size
-  const same = (normalisation: Normalization) => {
-    const { mean, std } = toImageOptions({ ...form, normalisation })
+  const same = (normalization: Normalization) => {
+    const { mean, std } = toImageOptions({ ...form, normalization })
     return JSON.stringify([mean, std]) === JSON.stringify([image.mean ?? 0, image.std ?? 1])
   }
-  const normalisation = (Object.keys(normalizations) as Normalization[]).find(same) ?? form.normalisation
-  return { ...form, size, normalisation }
+  const normalization = (Object.keys(normalizations) as Normalization[]).find(same) ?? form.normalization
+  return { ...form, size, normalization }
 }

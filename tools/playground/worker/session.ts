@@ -368,14 +368,14 @@ export class Session implements Calls {
   /** Opens a run: its model, its data, and its tuned models if it is finished. */
   async #reopen(
     source: File | string,
-    { size, normalisation }: Pick<Form, 'size' | 'normalisation'>,
+    { size, normalization }: Pick<Form, 'size' | 'normalization'>,
     choice: DataChoice,
     settings: Settings | null,
     history: readonly ProgressEvent[],
     tuned?: (contender: ContenderName) => Promise<Uint8Array>,
   ): Promise<Reopened> {
     const opened = await this.open(source)
-    const form = { ...opened.form, size: opened.form.open ? size : opened.form.size, normalisation }
+    const form = { ...opened.form, size: opened.form.open ? size : opened.form.size, normalization }
     await this.form(form)
     const model = { ...opened, form }
     // Examples that were not trained on may be of one class so far.

@@ -1,6 +1,7 @@
 import { OnnxIreError } from 'onnx-ire'
 import { storage } from 'onnx-ire/web'
 import type { ContenderName, ContenderResult, DataChoice, Form, ProgressEvent, Settings } from '../protocol.js'
+import { readForm } from './form.js'
 
 /** A training run in the storage of this browser. Its files, checkpoints or tuned models, are in its folder. */
 export interface StoredRun {
@@ -48,7 +49,7 @@ export async function readStoredRun(id: string): Promise<(StoredRun & RunContent
     access<StoredRun>('readonly', ['runs'], (table) => table('runs').get(id)),
     access<RunContents>('readonly', ['contents'], (table) => table('contents').get(id)),
   ])
-  return run && contents && { ...run, ...contents }
+  return run && contents && { ...run, form: readForm(run.form), ...contents }
 }
 
 /**

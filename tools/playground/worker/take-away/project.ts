@@ -9,6 +9,7 @@ import {
   type ProgressEvent,
   type Settings,
 } from '../../protocol.js'
+import { readForm } from '../form.js'
 import { fromPng, toDataFiles, toFolderNames } from './data-files.js'
 import { toProgram, toRecipe } from './recipe.js'
 import { toSnippet } from './snippet.js'
@@ -17,7 +18,7 @@ import { type TrainedRun, tunedName } from './trained-run.js'
 /** A project file that was read. */
 export interface Project {
   readonly model: File
-  readonly form: Pick<Form, 'size' | 'normalisation'>
+  readonly form: Pick<Form, 'size' | 'normalization'>
   readonly choice: DataChoice
   readonly settings: Settings
   readonly history: readonly ProgressEvent[]
@@ -29,7 +30,7 @@ interface Description {
   readonly format: typeof format
   readonly version: 1
   readonly model: string
-  readonly form: Pick<Form, 'size' | 'normalisation'>
+  readonly form: Pick<Form, 'size' | 'normalization'>
   readonly settings: Settings
   readonly history: readonly ProgressEvent[]
   readonly data:
@@ -60,12 +61,12 @@ export async function writeProject(run: TrainedRun): Promise<Blob> {
         : choice.kind === 'shown'
           ? { kind: 'shown', classes: summary.classes }
           : { kind: 'folder' }
-  const { size, normalisation } = form
+  const { size, normalization } = form
   const description: Description = {
     format,
     version: 1,
     model: run.name,
-    form: { size, normalisation },
+    form: { size, normalization },
     settings,
     history,
     data,
@@ -111,7 +112,7 @@ export async function readProject(file: File): Promise<Project> {
   const { form, settings, history, model } = description
   return {
     model: new File([take('model.onnx')], model),
-    form,
+    form: readForm(form),
     settings,
     history,
     tuned: new Map(names.map((name) => [name, take(tunedName(name))])),
@@ -158,9 +159,9 @@ function findProblem(value: unknown): string | null {
   if (own !== format) return `format must be '${format}'`
   if (version !== 1) return `version is ${version}, and this page reads version 1`
   if (typeof model !== 'string') return 'model must be a file name'
-  const { size, normalisation } = fields(form)
-  if (typeof size !== 'number' || !Object.hasOwn(normalizations, String(normalisation)))
-    return 'form must have a size and a normalisation'
+  const { size, normalization } = readForm(fields(form))
+  if (typeof size !== 'number' || !Object.hasOwn(normalizations, String(normalization)))
+    return 'form must have a size and a normalization'
   const numbers = ['epochs', 'batchSize', 'lr', 'weightDecay', 'seed', 'held', 'kappa', 'gamma', 'interval']
   const odd = numbers.find((name) => !Number.isFinite(fields(settings)[name]))
   if (odd) return `settings.${odd} must be a number`
