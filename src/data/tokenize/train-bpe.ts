@@ -1,5 +1,6 @@
 import { checkNames, checkNumber, invalidOption, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { encodeUtf8 } from '../../util/utf8.js'
 
 /** Options of `trainBpe`. */
 export interface BpeOptions {
@@ -341,17 +342,3 @@ function createByteCharacters(): string[] {
 const bytesInOrder: readonly number[] = Array.from({ length: 256 }, (_, byte) => byte).sort(
   (a, b) => byteCharacters[a]!.charCodeAt(0) - byteCharacters[b]!.charCodeAt(0),
 )
-
-/** Encodes text as UTF-8. An unpaired surrogate becomes U+FFFD, as in TextEncoder. */
-function encodeUtf8(text: string): number[] {
-  const bytes: number[] = []
-  for (const character of text) {
-    let code = character.codePointAt(0)!
-    if (code >= 0xd800 && code <= 0xdfff) code = 0xfffd
-    if (code < 0x80) bytes.push(code)
-    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), 0x80 | (code & 63))
-    else if (code < 0x10000) bytes.push(0xe0 | (code >> 12), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63))
-    else bytes.push(0xf0 | (code >> 18), 0x80 | ((code >> 12) & 63), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63))
-  }
-  return bytes
-}
