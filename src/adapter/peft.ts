@@ -1,7 +1,7 @@
 import { decodeSafetensors, encodeSafetensors } from '../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { type OnnxIreError, prefixError } from '../util/errors.js'
-import { getOwn } from '../util/record.js'
+import { getOwn, isObject } from '../util/record.js'
 import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
 import type { Adapter, AdapterConfig, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
 import { readIa3Config, toIa3Config, toNamedFactors, toScaling } from './peft-ia3.js'
@@ -301,7 +301,7 @@ function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftCo
   const isRank = (value: unknown) => Number.isSafeInteger(value) && (value as number) > 0
   const isAlpha = (value: unknown) => typeof value === 'number' && Number.isFinite(value)
   const areAll = (is: (value: unknown) => boolean) => (value: unknown) =>
-    isRecord(value) && Object.values(value).every(is)
+    isObject(value) && Object.values(value).every(is)
 
   read('peft_type', null, '"LORA" or "IA3": other methods are not supported', (value) => value === 'LORA')
   for (const field of refusedFields)
@@ -348,7 +348,7 @@ function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftCo
 
 /** Whether a field of an unknown or refused feature is in use. */
 const isSet = (value: unknown): boolean =>
-  Array.isArray(value) || isRecord(value) ? Object.keys(value).length > 0 : Boolean(value)
+  Array.isArray(value) || isObject(value) ? Object.keys(value).length > 0 : Boolean(value)
 
 function parseConfig(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   let fields: unknown
@@ -357,12 +357,9 @@ function parseConfig(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   } catch (cause) {
     throw inFile(peftFiles.config, `it is not JSON (${cause instanceof Error ? cause.message : String(cause)})`)
   }
-  if (isRecord(fields)) return fields
+  if (isObject(fields)) return fields
   throw inFile(peftFiles.config, 'it is not a JSON object')
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const inFile = (file: string, reason: string): OnnxIreError => invalidAdapter(`${file}: ${reason}`)
 

@@ -3,6 +3,7 @@ import { checkModel, type Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
 import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { isObject } from '../util/record.js'
 import type { ImageOptions } from './image/image-column.js'
 
 /** Class names and the conversion of images, which a program needs besides a model file to use it. */
@@ -82,5 +83,5 @@ function parse(field: Field, text: string): unknown {
 function isOf(field: Field, value: unknown): boolean {
   if (field === 'task') return typeof value === 'string'
   if (field === 'classes') return Array.isArray(value) && value.every((name) => typeof name === 'string')
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isObject(value)
 }

@@ -1,6 +1,6 @@
 import { crc32, formatCrc32 } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
-import { getOwn } from '../util/record.js'
+import { getOwn, isObject } from '../util/record.js'
 import { decodeUtf8 } from '../util/utf8.js'
 import { type DType, dtypes } from './dtype.js'
 import { sizeOf, type Tensor, type Tensors, toRawBytes } from './tensor.js'
@@ -93,7 +93,7 @@ export function decodeSafetensors(bytes: Uint8Array, options: { readonly checksu
   if (text.startsWith(opening)) checkChecksum(bytes)
   else if (options.checksum ?? true) throw damaged('its header does not begin with a checksum')
   checkCover(spans)
-  if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string'))
+  if (!isObject(metadata) || !Object.values(metadata).every((value) => typeof value === 'string'))
     throw damaged('the metadata in its header are not strings')
   const data = bytes.subarray(start)
   const { crc32: _, ...rest } = metadata as Record<string, string>
@@ -128,7 +128,7 @@ function encodeHeader(text: string): Uint8Array {
   return bytes
 }
 
-function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start: number; text: string } {
+function readHeader(bytes: Uint8Array): { header: Readonly<Record<string, unknown>>; start: number; text: string } {
   if (bytes.length < 8) throw damaged(`it has ${bytes.length} bytes, less than the 8 bytes of the header length`)
   const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
   if (length > bytes.length - 8)
@@ -140,7 +140,7 @@ function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; start
   const text = decodeUtf8(bytes.subarray(8, start))
   try {
     const header: unknown = JSON.parse(text)
-    if (isRecord(header)) return { header, start, text }
+    if (isObject(header)) return { header, start, text }
   } catch (cause) {
     throw damaged(`its header is not JSON (${cause instanceof Error ? cause.message : String(cause)})`)
   }
@@ -157,7 +157,7 @@ interface Span {
 }
 
 function readSpan(name: string, spec: unknown): Span {
-  const { dtype: code, shape, data_offsets: offsets } = isRecord(spec) ? spec : {}
+  const { dtype: code, shape, data_offsets: offsets } = isObject(spec) ? spec : {}
   const dtype = typeof code === 'string' && Object.hasOwn(names, code) ? getOwn(names, code) : undefined
   if (!dtype) throw damaged(`tensor '${name}' has the unknown type ${JSON.stringify(code)}`)
   if (!isSizes(shape) || !isSizes(offsets))
@@ -196,9 +196,6 @@ function checkChecksum(bytes: Uint8Array): void {
   const expected = decodeUtf8(bytes.subarray(checksumAt, after))
   if (found !== expected) throw damaged(`its checksum is ${found} instead of ${expected}`)
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const isSizes = (value: unknown): value is readonly number[] =>
   Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)

@@ -1,5 +1,6 @@
 import type { Model } from '../onnx/model.js'
 import { OnnxIreError } from '../util/errors.js'
+import { isObject } from '../util/record.js'
 import { decodeUtf8 } from '../util/utf8.js'
 
 /**
@@ -29,6 +30,6 @@ export async function readJson(folder: ModelFolder, path: string): Promise<Reado
       cause,
     })
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  if (isObject(value)) return value
   throw new OnnxIreError('invalid-data', `${folder.name}: ${path} is not a JSON object`)
 }

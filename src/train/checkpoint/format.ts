@@ -7,7 +7,7 @@ import { describeOptimizer, type Optimizer, unwrap } from '../../optim/optimizer
 import type { Shard } from '../../optim/shard.js'
 import { loadState, type OptimizerState, type SavedState, saveState } from '../../optim/state.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { getOwn, isObject } from '../../util/record.js'
 import { resolveLocalSteps } from '../local-steps.js'
 import type { TrainerOptions } from '../options.js'
 import type { SavedProgress } from '../progress.js'
@@ -187,7 +187,7 @@ function describeDifferences(before: string | undefined, now: string): string {
 /** Returns the options of a serialized fingerprint as JSON by path, with nested objects as separate paths. */
 function flattenFingerprint(fingerprint = '{}'): Readonly<Record<string, string>> {
   const flat = (value: unknown, path: string, depth: number): [string, string][] =>
-    depth > 0 && typeof value === 'object' && value !== null && !Array.isArray(value)
+    depth > 0 && isObject(value)
       ? Object.entries(value).flatMap(([key, each]) => flat(each, path === '' ? key : `${path}.${key}`, depth - 1))
       : [[path, JSON.stringify(value)]]
   try {
