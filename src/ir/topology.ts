@@ -33,7 +33,7 @@ export function capturesOf(node: Node): readonly Value[] {
 }
 
 function capturesOfBody(body: Body): Value[] {
-  const order = topological(body.outputs, (node) => node.scope === body.scope)
+  const order = nodesOf(body)
   const inside = new Set(order)
   const own = new Set(body.inputs)
   const outside = new Set<Value>()
@@ -90,6 +90,9 @@ export function topological(outputs: Iterable<Value>, within: (node: Node) => bo
   return order
 }
 
+/** Nodes of a body of If, Loop or Scan in topological order, without those of bodies inside it. */
+export const nodesOf = (body: Body): Node[] => topological(body.outputs, ({ scope }) => scope === body.scope)
+
 /**
  * The nodes that `outputs` need, in topological order, with the nodes of bodies before the nodes that contain the
  * bodies.
@@ -98,10 +101,7 @@ export const withBodies = (outputs: Iterable<Value>): Node[] =>
   topological(outputs).flatMap((node) => [...bodiesOf(node).flatMap(nodesInside), node])
 
 const nodesInside = (body: Body): Node[] =>
-  topological(body.outputs, ({ scope }) => scope === body.scope).flatMap((node) => [
-    ...bodiesOf(node).flatMap(nodesInside),
-    node,
-  ])
+  nodesOf(body).flatMap((node) => [...bodiesOf(node).flatMap(nodesInside), node])
 
 /** The inputs, parameters and constants that `outputs` depend on, in the order of their first use. */
 export function leavesOf(outputs: Iterable<Value>): Value[] {

@@ -2,7 +2,7 @@ import { body } from '../ir/body.js'
 import { dtypes, isHalf } from '../ir/dtype.js'
 import { constant, input, numbersOf, parameter, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
-import { topological, withBodies } from '../ir/topology.js'
+import { nodesOf, topological, withBodies } from '../ir/topology.js'
 import {
   type Attribute,
   type Attributes,
@@ -106,10 +106,7 @@ function convertBody(of: Body, converted: Substitution): Body {
   const inputs = of.inputs.map(({ name = 'x', dtype, shape }) => input(name, isHalf(dtype) ? 'float32' : dtype, shape))
   return body(inputs, (...inputs) => {
     for (const [i, value] of of.inputs.entries()) converted.set(value, inputs[i]!)
-    rebuild(
-      topological(of.outputs, ({ scope }) => scope === of.scope),
-      converted,
-    )
+    rebuild(nodesOf(of), converted)
     return of.outputs.map((value) => convert(value, converted))
   })
 }

@@ -2,7 +2,7 @@ import { isFloat } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Dim, Shape } from '../ir/shape.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { bodiesOf, topological } from '../ir/topology.js'
+import { bodiesOf, nodesOf, topological } from '../ir/topology.js'
 import type { Attribute, Body, Graph, Node, TensorType, Value } from '../ir/value.js'
 import { definitionOf } from '../op/op.js'
 import { getOwn } from '../util/record.js'
@@ -162,7 +162,6 @@ class Printer {
   }
 }
 
-const nodesOf = (body: Body): Node[] => topological(body.outputs, (node) => node.scope === body.scope)
 const quote = (name: string): string => (/^[^\s,()<>{}="]+$/.test(name) ? name : JSON.stringify(name))
 const same = (a: unknown, b: unknown): boolean =>
   a === b || (Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => item === b[i]))

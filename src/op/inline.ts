@@ -1,7 +1,7 @@
 import { body } from '../ir/body.js'
 import { input } from '../ir/leaf.js'
 import { type Shape, unknownDim } from '../ir/shape.js'
-import { bodiesOf, topological } from '../ir/topology.js'
+import { bodiesOf, nodesOf } from '../ir/topology.js'
 import { type Attribute, type Body, type Node, refineShape, type Value } from '../ir/value.js'
 import { apply } from './apply.js'
 import { definitionOf } from './op.js'
@@ -22,7 +22,7 @@ export function inline(of: Body, inputs: readonly Value[]): Value[] {
 export function cloneBody(of: Body, inputs: readonly Value[], outer: Substitution = new Map()): Substitution {
   const copies: Substitution = new Map(outer)
   for (const [index, value] of of.inputs.entries()) copies.set(value, inputs[index]!)
-  for (const node of topological(of.outputs, ({ scope }) => scope === of.scope)) {
+  for (const node of nodesOf(of)) {
     // The caller supplied these values already.
     if (node.outputs.every((value) => copies.has(value))) continue
     for (const [index, value] of cloneNode(node, copies).entries()) {

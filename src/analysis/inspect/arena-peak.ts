@@ -1,6 +1,6 @@
 import { dtypes } from '../../ir/dtype.js'
-import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
-import type { Body, Node, TensorType, Value } from '../../ir/value.js'
+import { bodiesOf, dependenciesOf, nodesOf, topological } from '../../ir/topology.js'
+import type { Node, TensorType, Value } from '../../ir/value.js'
 import { isRandom } from '../../op/facts.js'
 import { size } from '../../op/flops.js'
 import { definitionOf } from '../../op/op.js'
@@ -97,8 +97,6 @@ class Memory {
 
 /** Memory that the arena does not contain, such as that of an input or parameter. */
 const outside = (): Buffer => ({ readers: 0 })
-
-const nodesOf = (of: Body): Node[] => topological(of.outputs, ({ scope }) => scope === of.scope)
 
 const isView = (node: Node): boolean => {
   const { view } = definitionOf(node.operator)

@@ -1,6 +1,6 @@
 import { constantNumber, input } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
-import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
+import { bodiesOf, dependenciesOf, nodesOf, topological } from '../../ir/topology.js'
 import type { Body, Node, Value } from '../../ir/value.js'
 
 import { flopsOf, isRandom } from '../../op/facts.js'
@@ -98,7 +98,7 @@ class Counter {
   #controlled(node: Node, times: number): number {
     const [first, ...others] = bodiesOf(node)
     if (node.operator === 'If')
-      return Math.max(...[first!, ...others].map((branch) => this.sum(bodyNodes(branch).map(itself), times)))
+      return Math.max(...[first!, ...others].map((branch) => this.sum(nodesOf(branch).map(itself), times)))
     const iterations = countIterations(node)
     if (iterations === undefined) this.unbounded.add(node)
     return this.sum(firstIterationNodes(node, first!), times * (iterations ?? 1))
@@ -107,13 +107,11 @@ class Counter {
 
 const itself = (node: Node): Counted => [node, node]
 
-const bodyNodes = (of: Body): Node[] => topological(of.outputs, ({ scope }) => scope === of.scope)
-
 /**
  * The nodes of a body with shapes inferred from the operands of the first iteration, because files rarely declare them.
  */
 function firstIterationNodes(node: Node, of: Body): Counted[] {
-  const nodes = bodyNodes(of)
+  const nodes = nodesOf(of)
   try {
     const copies = cloneBody(of, firstIterationInputs(node, of))
     return nodes.flatMap((node): Counted[] => {

@@ -1,6 +1,6 @@
 import { int64s, scalar } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
-import { topological } from '../../ir/topology.js'
+import { nodesOf } from '../../ir/topology.js'
 import type { Body, Value } from '../../ir/value.js'
 import { knownNumbers } from '../../op/contents.js'
 import type { control } from '../../op/definitions/control.js'
@@ -49,7 +49,7 @@ function unrollScan(
   return [...states, ...stacked]
 }
 
-const countNodes = (of: Body): number => topological(of.outputs, ({ scope }) => scope === of.scope).length
+const countNodes = (of: Body): number => nodesOf(of).length
 
 /** Writes the rounds of a Loop one after the other. Null if their number is not known or they have too many nodes. */
 function unrollLoop(

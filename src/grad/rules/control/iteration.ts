@@ -1,7 +1,7 @@
 import { body, currentScope } from '../../../ir/body.js'
 import { input } from '../../../ir/leaf.js'
 import { formatShape, subDims } from '../../../ir/shape.js'
-import { bodiesOf, dependenciesOf, topological } from '../../../ir/topology.js'
+import { bodiesOf, dependenciesOf, nodesOf } from '../../../ir/topology.js'
 import { type Body, placeNode, refineShape, type TensorType, type Value } from '../../../ir/value.js'
 import { isRandom } from '../../../op/facts.js'
 import { op } from '../../../op/op.js'
@@ -20,9 +20,6 @@ export function iterationBody(inputs: readonly Value[], build: (...inputs: Value
   }
   return made
 }
-
-/** Nodes of a body in topological order, without those of bodies inside it. */
-export const nodesOf = (of: Body) => topological(of.outputs, ({ scope }) => scope === of.scope)
 
 /** Whether the results of a body depend on each of its inputs. */
 export function findUsedInputs(of: Body): boolean[] {
@@ -104,7 +101,7 @@ export interface IterationBody {
  * numbers.
  */
 export function rejectRandomNodes(body: Body): void {
-  for (const node of topological(body.outputs, ({ scope }) => scope === body.scope)) {
+  for (const node of nodesOf(body)) {
     if (isRandom(node))
       throw new OnnxIreError(
         'not-differentiable',

@@ -1,11 +1,11 @@
 import { body } from '../../../ir/body.js'
-import { capturesOf } from '../../../ir/topology.js'
+import { capturesOf, nodesOf } from '../../../ir/topology.js'
 import type { Body, Node, TensorType, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import { zerosLike } from '../../active.js'
 import type { Differentiate } from '../../rule.js'
-import { findActiveStates, findUsedInputs, type IterationBody, nodesOf, placeholder } from './iteration.js'
+import { findActiveStates, findUsedInputs, type IterationBody, placeholder } from './iteration.js'
 
 /** Request for the gradients of an iteration. */
 interface VjpRequest extends IterationBody {
