@@ -2,7 +2,7 @@ import type { FloatArray } from '../../ir/float-array.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set, tee } from '../expr/wasm/assembler.js'
 import { getWasm, kernelMemoryBytes } from '../expr/wasm/instance.js'
-import { type Counting, countAlone } from './counting.js'
+import type { Counting } from './counting.js'
 
 /** Result of ranking N numbers. */
 export interface Selection {
@@ -14,21 +14,6 @@ export interface Selection {
   readonly zero: number
 }
 
-/**
- * Selects the k-th largest number over all arrays together, exactly, in linear time, without sorting or copying. Ranked
- * by magnitude, `cut` is the magnitude. Returns null if a number is infinite or NaN.
- *
- * IEEE bit patterns of magnitudes order like the magnitudes. A histogram of the upper 16 bits finds the bin of the k-th
- * largest number, and a second histogram, of the lower 16 bits in this bin, the number itself; float64 needs four.
- * @param k from 1 (the largest) to the number of elements
- * @throws OnnxIreError `invalid-option` if k is out of range
- */
-export function selectThreshold(arrays: readonly FloatArray[], k: number, order: Order): Selection | null {
-  const total = arrays.reduce((sum, array) => sum + array.length, 0)
-  const isSingle = arrays.every((array) => array instanceof Float32Array)
-  return countAlone(select(arrays, k, order, { total, isSingle }))
-}
-
 /** All arrays of a ranking, of which a process may have a part. */
 interface Ranked {
   /** Number of elements. */
@@ -38,9 +23,16 @@ interface Ranked {
 }
 
 /**
- * Selects as `selectThreshold`, over arrays that may be divided among processes: the histograms are added up.
+ * Selects the k-th largest number over all arrays together, exactly, in linear time, without sorting or copying. Ranked
+ * by magnitude, `cut` is the magnitude. The result is null if a number is infinite or NaN.
+ *
+ * IEEE bit patterns of magnitudes order like the magnitudes. A histogram of the upper 16 bits finds the bin of the k-th
+ * largest number, and a second histogram, of the lower 16 bits in this bin, the number itself; float64 needs four. If
+ * the arrays are divided among processes, the histograms are added up.
  * @param arrays those of this process
+ * @param k from 1 (the largest) to the number of elements of all processes
  * @param ranked those of all processes
+ * @throws OnnxIreError `invalid-option` if k is out of range
  */
 export function* select(
   arrays: readonly FloatArray[],

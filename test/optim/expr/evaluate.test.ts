@@ -4,6 +4,7 @@ import { array, constant, type Expr, type Formula, formula, scalar } from '../..
 import { interpret } from '../../../src/optim/expr/interpreter.js'
 import type { Kernel } from '../../../src/optim/expr/program.js'
 import { type ArrayTypes, compileFormula } from '../../../src/optim/expr/wasm/compile.js'
+import { countAlone } from '../../../src/optim/ire/counting.js'
 import { Random } from '../../../src/util/random.js'
 import { expected, randomTerms } from './plain.js'
 
@@ -144,12 +145,12 @@ describe('precision of expressions', () => {
       vi.stubGlobal('WebAssembly', stub)
       const fresh: typeof import('../../../src/optim/expr/evaluate.js') = await import(source('expr/evaluate.ts'))
       expect(run(fresh.evaluateOne, Float32Array.of(1), new Float32Array(1))).toBe(1)
-      const select: typeof import('../../../src/optim/ire/radix-select.js') = await import(
+      const { select }: typeof import('../../../src/optim/ire/radix-select.js') = await import(
         source('ire/radix-select.ts')
       )
-      const { selectThreshold } = select
-      expect(selectThreshold([Float32Array.of(3, -5, 0, 4)], 2, 'magnitude')).toEqual({ cut: 4, flat: 3, zero: 1 })
-      expect(selectThreshold([Float32Array.of(3, -5, 0, 4)], 4, 'value')).toEqual({ cut: -5, flat: 1, zero: 1 })
+      const [values, ranked] = [[Float32Array.of(3, -5, 0, 4)], { total: 4, isSingle: true }]
+      expect(countAlone(select(values, 2, 'magnitude', ranked))).toEqual({ cut: 4, flat: 3, zero: 1 })
+      expect(countAlone(select(values, 4, 'value', ranked))).toEqual({ cut: -5, flat: 1, zero: 1 })
     })
 })
 

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
+import type { FloatArray } from '../../../src/ir/float-array.js'
 import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import { countAlone, countTogether } from '../../../src/optim/ire/counting.js'
 import { type IreOptimizer, ire } from '../../../src/optim/ire/ire.js'
 import { type FlatMask, maskRefresh, refreshMask } from '../../../src/optim/ire/mask.js'
-import { select, selectThreshold } from '../../../src/optim/ire/radix-select.js'
+import { type Order, select } from '../../../src/optim/ire/radix-select.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 import { Random } from '../../../src/util/random.js'
 import { errorWith } from '../../thrown.js'
@@ -39,7 +40,14 @@ const cases: Record<string, number[]> = {
 
 const byMagnitude = (values: Iterable<number>) => [...values].map(Math.abs).sort((a, b) => b - a)
 
-describe('selectThreshold > every k > equals sorting', () => {
+/** Selects with all arrays in this process. */
+function selectAlone(arrays: readonly FloatArray[], k: number, order: Order) {
+  const total = arrays.reduce((sum, { length }) => sum + length, 0)
+  const isSingle = arrays.every((array) => array instanceof Float32Array)
+  return countAlone(select(arrays, k, order, { total, isSingle }))
+}
+
+describe('select > every k > equals sorting', () => {
   for (const [name, values] of Object.entries(cases))
     for (const type of [Float32Array, Float64Array])
       test(`${name}, ${type.name}`, () => {
@@ -49,8 +57,8 @@ describe('selectThreshold > every k > equals sorting', () => {
         const parts = [all.subarray(0, cut), new type(0), all.subarray(cut)]
         const stride = Math.max(1, Math.floor(values.length / 60))
         for (let k = 1; k <= values.length; k += stride)
-          expect(selectThreshold(parts, k, 'magnitude')?.cut, `k = ${k}`).toBe(sorted[k - 1])
-        expect(selectThreshold(parts, values.length, 'magnitude')?.cut).toBe(sorted.at(-1))
+          expect(selectAlone(parts, k, 'magnitude')?.cut, `k = ${k}`).toBe(sorted[k - 1])
+        expect(selectAlone(parts, values.length, 'magnitude')?.cut).toBe(sorted.at(-1))
       })
 
   for (const [name, values] of Object.entries(cases))
@@ -62,22 +70,22 @@ describe('selectThreshold > every k > equals sorting', () => {
         const parts = [all.subarray(0, cut), new type(0), all.subarray(cut)]
         const stride = Math.max(1, Math.floor(all.length / 60))
         for (let k = 1; k <= all.length; k += stride)
-          expect(selectThreshold(parts, k, 'value')?.cut, `k = ${k}`).toBe(sorted[k - 1]! + 0) // -0 and 0 are a tie
-        expect(selectThreshold(parts, all.length, 'value')?.cut).toBe(sorted.at(-1)! + 0)
+          expect(selectAlone(parts, k, 'value')?.cut, `k = ${k}`).toBe(sorted[k - 1]! + 0) // -0 and 0 are a tie
+        expect(selectAlone(parts, all.length, 'value')?.cut).toBe(sorted.at(-1)! + 0)
       })
 
   test('float32 and float64 tensors together, by value', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))
     const double = Float64Array.from(draw(200, () => random.normal()))
     const sorted = [...single, ...double].sort((a, b) => b - a)
-    for (let k = 1; k <= 400; k += 7) expect(selectThreshold([single, double], k, 'value')?.cut).toBe(sorted[k - 1])
+    for (let k = 1; k <= 400; k += 7) expect(selectAlone([single, double], k, 'value')?.cut).toBe(sorted[k - 1])
   })
 
   test('float32 and float64 tensors together', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))
     const double = Float64Array.from(draw(200, () => random.normal()))
     const sorted = byMagnitude([...single, ...double])
-    for (let k = 1; k <= 400; k += 7) expect(selectThreshold([single, double], k, 'magnitude')?.cut).toBe(sorted[k - 1])
+    for (let k = 1; k <= 400; k += 7) expect(selectAlone([single, double], k, 'magnitude')?.cut).toBe(sorted[k - 1])
   })
 
   for (const [name, values] of Object.entries({ ...cases, 'few zeros of both signs': [0, -0, 1, -2, -0, 3, -0, 4, 5] }))
@@ -88,7 +96,7 @@ describe('selectThreshold > every k > equals sorting', () => {
           const parts = [all.subarray(0, 3), new type(0), all.subarray(3)]
           const stride = Math.max(1, Math.floor(all.length / 60))
           for (let k = 1; k <= all.length; k += stride) {
-            const { cut, flat, zero } = selectThreshold(parts, k, order)!
+            const { cut, flat, zero } = selectAlone(parts, k, order)!
             const atMost = all.filter((x) => (order === 'magnitude' ? Math.abs(x) : x) <= cut)
             expect({ k, flat, zero }).toEqual({ k, flat: atMost.length, zero: all.filter((x) => x === 0).length })
           }
@@ -105,7 +113,7 @@ describe('selectThreshold > every k > equals sorting', () => {
           const group = localGroup(3)
           for (const k of [1, Math.ceil(all.length / 3)]) {
             const together = parts.map((own, i) => countTogether(select(own, k, order, ranked), group[i]!.allReduce))
-            const expected = selectThreshold([all], k, order)
+            const expected = selectAlone([all], k, order)
             expect(await Promise.all(together), `k = ${k}`).toEqual([expected, expected, expected])
           }
         })
@@ -114,12 +122,12 @@ describe('selectThreshold > every k > equals sorting', () => {
     for (const type of [Float32Array, Float64Array])
       for (const order of ['magnitude', 'value'] as const)
         for (const bad of [Number.NaN, -Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
-          expect(selectThreshold([type.of(1), type.of(0, bad)], 1, order)).toBeNull()
+          expect(selectAlone([type.of(1), type.of(0, bad)], 1, order)).toBeNull()
   })
 
   test('k out of range > rejects', () => {
     for (const k of [0, 3, 1.5, Number.NaN])
-      expect(() => selectThreshold([Float32Array.of(1, 2)], k, 'magnitude')).toThrow(OnnxIreError)
+      expect(() => selectAlone([Float32Array.of(1, 2)], k, 'magnitude')).toThrow(OnnxIreError)
   })
 })
 
