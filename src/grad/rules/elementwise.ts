@@ -1,6 +1,7 @@
-import { dtypes, isFloat } from '../../ir/dtype.js'
+import { isFloat } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { applyMask } from '../../op/compose/shape.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
@@ -8,10 +9,7 @@ import { gradientType } from '../active.js'
 import type { Rules } from '../rule.js'
 
 const square = (x: Value): Value => op.Mul(x, x)
-const castTo = (dy: Value, x: Value): Value => {
-  const dtype = gradientType(x.dtype)
-  return dy.dtype === dtype ? dy : op.Cast(dy, { to: dtypes[dtype].onnx })
-}
+const castTo = (dy: Value, x: Value): Value => cast(dy, gradientType(x.dtype))
 
 /**
  * Derivative of x^c with respect to x for the exponents that networks use, without Pow; undefined if c is not

@@ -1,10 +1,10 @@
 import type { DType } from '../../ir/dtype.js'
 import { constant, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './via-float32.js'
 
 /** Types whose bits int32 holds, and to which WebGPU casts it. */
 const held: ReadonlySet<DType> = new Set(['int32', 'uint32', 'uint8'])

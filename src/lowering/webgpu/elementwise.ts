@@ -2,12 +2,12 @@ import { isFloat } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { activationExpansions } from '../../op/compose/activation.js'
+import { cast } from '../../op/compose/cast.js'
 import { applyMask } from '../../op/compose/shape.js'
 import type { activation } from '../../op/definitions/activation.js'
 import type { elementwise, logical } from '../../op/definitions/elementwise.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './via-float32.js'
 
 const sum = (xs: readonly Value[]): Value => xs.reduce((sum, x) => op.Add(sum, x))
 const negate = (x: Value): Value => op.Sub(scalar(x.dtype, 0), x)

@@ -2,6 +2,7 @@ import { dtypeOf } from '../../ir/dtype.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { selectionExpansions } from '../../op/compose/selection.js'
 import { knownNumbers } from '../../op/contents.js'
 import type { generation } from '../../op/definitions/generation.js'
@@ -10,7 +11,6 @@ import { op } from '../../op/op.js'
 import { narrowConstant } from '../convert.js'
 import type { Lowerings } from '../lowering.js'
 import { dynamicRange, maxConstantElements, range, rangeAlong } from './dims.js'
-import { cast } from './via-float32.js'
 
 /** True at the indices along a new axis of `depth` elements; negative indices count from the end. */
 function oneHotMask(indices: Value, depth: Value, axis: number): Value | null {

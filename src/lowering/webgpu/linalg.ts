@@ -1,11 +1,11 @@
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import { type Dim, isStatic } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import type { linalg } from '../../op/definitions/linalg.js'
 import { ellipsis, formatEinsum, parseEinsum } from '../../op/einsum.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './via-float32.js'
 
 /**
  * onnxruntime's Einsum kernel does not broadcast: axes of length 1 are repeated to the length that another operand has.

@@ -1,6 +1,7 @@
 import { scalar } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { normalizationExpansions } from '../../op/compose/normalization.js'
 
 import { softmaxExpansions } from '../../op/compose/softmax.js'
@@ -9,7 +10,6 @@ import type { normalization } from '../../op/definitions/normalization.js'
 import type { softmax } from '../../op/definitions/softmax.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './via-float32.js'
 
 /** 1 at the first maximal element along an axis, 0 elsewhere; int32. */
 function argmaxOneHot(x: Value, axis: number): Value {

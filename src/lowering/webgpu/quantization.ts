@@ -3,12 +3,12 @@ import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { expandToBlocks, rangeOf } from '../../op/compose/quantization.js'
 import type { AttributesOf } from '../../op/define.js'
 import type { quantization } from '../../op/definitions/quantization.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './via-float32.js'
 
 /** Sums of integers up to this size are exact in float32. */
 const maxExactInteger = 2 ** 24

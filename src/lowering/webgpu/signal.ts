@@ -1,13 +1,13 @@
 import { type DType, dtypeOf } from '../../ir/dtype.js'
 import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { signalExpansions } from '../../op/compose/signal.js'
 import { knownNumbers } from '../../op/contents.js'
 import type { signal } from '../../op/definitions/signal.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
 import { dynamicRange, maxConstantElements } from './dims.js'
-import { cast } from './via-float32.js'
 
 interface WindowAttributes {
   readonly output_datatype: number

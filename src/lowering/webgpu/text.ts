@@ -1,9 +1,9 @@
 import { constant, int64s, tensorFrom } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import type { textual } from '../../op/definitions/text.js'
 import { op } from '../../op/op.js'
 import type { Lowerings } from '../lowering.js'
-import { cast } from './via-float32.js'
 
 /** The sequences of one length that are counted, and their positions in the list of all. */
 interface Grams {

@@ -1,10 +1,9 @@
-import { type DType, dtypes } from '../../ir/dtype.js'
+import type { DType } from '../../ir/dtype.js'
 import type { Attributes, Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
+import { cast } from '../../op/compose/cast.js'
 import { definitionOf, type OperatorName, op } from '../../op/op.js'
 import type { AnyLowering } from '../lowering.js'
-
-export const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : op.Cast(x, { to: dtypes[to].onnx }))
 
 type Move = (parts: readonly Value[]) => readonly Value[]
 

@@ -2,18 +2,12 @@ import { dtypes } from '../../ir/dtype.js'
 import { int64s, scalar } from '../../ir/leaf.js'
 import { divDims, mulDims } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { mergeHeads, splitHeads } from '../../op/compose/attention.js'
+import { lengthAlong } from '../../op/compose/shape.js'
 import { op } from '../../op/op.js'
 
 import { OnnxIreError } from '../../util/errors.js'
 import { defineRewrite, type NodeReader, unsupportedError } from './rewrite.js'
-
-/** The length of one axis as a tensor [1]. */
-const axisLength = (x: Value, axis: number): Value => op.Shape(x, { start: axis, end: axis + 1 })
-
-/** Splits heads: [batch, length, heads * size] -> [batch, heads, length, size]. */
-const splitHeads = (x: Value, heads: number): Value =>
-  op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
-const mergeHeads = (x: Value): Value => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
 
 interface Heads {
   /** [batch, length, heads * size]; keys and values also [batch, heads, length, size]. */
@@ -81,7 +75,7 @@ function buildMaskBias(
   if (shape.length === 2) return toBias(op.Unsqueeze(seen, [1, 2]), q, filter)
   if (shape.length === 3) return toBias(op.Unsqueeze(seen, [1]), q, filter)
   const first = past ?? op.Sub(total, total)
-  const rows = op.Slice(mask, first, op.Add(first, axisLength(q, 1)), [2])
+  const rows = op.Slice(mask, first, op.Add(first, lengthAlong(q, 1)), [2])
   return toBias(op.Greater(op.Slice(rows, [0], total, [3]), 0), q, filter)
 }
 
@@ -98,7 +92,7 @@ function isWithinLengths(mask: Value, q: Value, total: Value): Value {
     op.Squeeze(op.Cast(total, { to: dtypes.int32.onnx }), [0]),
     scalar('int32', 1),
   )
-  const batch = axisLength(q, 0)
+  const batch = lengthAlong(q, 0)
   // If the mask has no starts, zeros take their place.
   const padded = op.Concat([mask, op.Expand(scalar(mask.dtype, 0), batch)], { axis: 0 })
   const column = (x: Value) => op.Unsqueeze(x, [1, 2, 3])
@@ -144,8 +138,8 @@ const selfAttention = defineRewrite(
       ? op.Split(projected, sizes, { axis: 2 })
       : op.Split(projected, { axis: 2, num_outputs: 3 })
     if (qkv.length !== 3) throw new OnnxIreError('invalid-model', 'qkv_hidden_sizes needs three lengths')
-    const pastLength = past[0] && axisLength(past[0], 2)
-    const total = addOptional(axisLength(x, 1), pastLength)!
+    const pastLength = past[0] && lengthAlong(past[0], 2)
+    const total = addOptional(lengthAlong(x, 1), pastLength)!
     const heads = node.count('num_heads')
     const mask = buildMaskBias(node.optionalOperand(3), x, { past: pastLength, total, filter: readFilter(node) })
     const [y, presentKey, presentValue] = buildAttention({
@@ -190,11 +184,11 @@ function addBias(
 ): [q: Value, k: Value, v: Value] {
   if (!bias) return [...operands]
   const [q, k, v] = operands
-  if (k.shape?.length === 4) return [op.Add(q, op.Slice(bias, [0], axisLength(q, 2), [0])), k, v]
+  if (k.shape?.length === 4) return [op.Add(q, op.Slice(bias, [0], lengthAlong(q, 2), [0])), k, v]
   const parts = op.Split(
     bias,
     op.Concat(
-      [q, k, v].map((x) => axisLength(x, 2)),
+      [q, k, v].map((x) => lengthAlong(x, 2)),
       { axis: 0 },
     ),
     { axis: 0 },
@@ -207,8 +201,8 @@ const multiHeadAttention = defineRewrite(['mask_filter_value', 'num_heads', 'sca
   const operands = addBias(readOperands(node), node.optionalOperand(3))
   const [q, k] = operands
   const past = [node.optionalOperand(6), node.optionalOperand(7)] as const
-  const pastLength = past[0] && axisLength(past[0], 2)
-  const total = addOptional(axisLength(k, k.shape?.length === 4 ? 2 : 1), pastLength)!
+  const pastLength = past[0] && lengthAlong(past[0], 2)
+  const total = addOptional(lengthAlong(k, k.shape?.length === 4 ? 2 : 1), pastLength)!
   const heads = node.count('num_heads')
   const mask = buildMaskBias(node.optionalOperand(4), q, { past: pastLength, total, filter: readFilter(node) })
   return buildAttention({
@@ -229,7 +223,7 @@ const appendZero = (x: Value): Value =>
   op.Concat(
     [
       x,
-      op.Expand(scalar(x.dtype, 0), op.Concat([op.Shape(x, { end: 2 }), int64s([1]), axisLength(x, 3)], { axis: 0 })),
+      op.Expand(scalar(x.dtype, 0), op.Concat([op.Shape(x, { end: 2 }), int64s([1]), lengthAlong(x, 3)], { axis: 0 })),
     ],
     {
       axis: 2,
@@ -274,7 +268,7 @@ function readGroupedOperands(node: NodeReader, heads: number, keyHeads: number):
 /** The bias [length, total] that hides keys after a query, and keys `window` or more positions before it. */
 function buildWindowBias(q: Value, first: Value, total: Value, window: number): Value {
   const range = (length: Value) => op.Range(scalar('int64', 0), op.Squeeze(length, [0]), scalar('int64', 1))
-  const positions = op.Unsqueeze(op.Add(range(axisLength(q, 1)), first), [1])
+  const positions = op.Unsqueeze(op.Add(range(lengthAlong(q, 1)), first), [1])
   const distance = op.Sub(positions, range(total))
   const past = op.GreaterOrEqual(distance, 0)
   const visible = window > 0 ? op.And(past, op.Less(distance, window)) : past
@@ -307,8 +301,8 @@ export const groupedQueryRewrites = {
     if (node.optionalOperand(12) ?? node.optionalOperand(13)) throw unsupportedError('a quantized key cache')
     const [query, key, v] = readGroupedOperands(node, heads, keyHeads)
     const past = [node.optionalOperand(3), node.optionalOperand(4)] as const
-    const length = axisLength(query, 1)
-    const first = past[0] ? axisLength(past[0], 2) : op.Sub(length, length)
+    const length = lengthAlong(query, 1)
+    const first = past[0] ? lengthAlong(past[0], 2) : op.Sub(length, length)
     const turned = chooseRotation(node, query, first, heads)
     const [q, k] = [turned(query, heads), turned(key, keyHeads)]
     const sink = node.optionalOperand(11) ?? (node.number('smooth_softmax', 0) > 0 ? scalar(q.dtype, 0) : null)
@@ -337,7 +331,7 @@ function chooseRotation(
 ): (x: Value, count: number) => Value {
   if (!node.number('do_rotary', 0)) return (x) => x
   const caches = [node.operand(7), node.operand(8)] as const
-  const positions = node.optionalOperand(9) ?? consecutivePositions(first, axisLength(query, 0), axisLength(query, 1))
+  const positions = node.optionalOperand(9) ?? consecutivePositions(first, lengthAlong(query, 0), lengthAlong(query, 1))
   const width = query.shape?.[2]
   const size = width === undefined ? undefined : divDims(width, mulDims(heads, 1))
   const interleaved = node.number('rotary_interleaved', 0)
@@ -385,7 +379,7 @@ export const rotaryRewrites = {
       // A single position is the first position of every row.
       const offset = positionIds.shape?.length === 1
       const positions = offset
-        ? consecutivePositions(positionIds, axisLength(x, 0), axisLength(x, flat ? 1 : 2))
+        ? consecutivePositions(positionIds, lengthAlong(x, 0), lengthAlong(x, flat ? 1 : 2))
         : positionIds
       const rotary_embedding_dim = node.number('rotary_embedding_dim', 0)
       // Without a number of heads, the cache covers whole heads.

@@ -5,13 +5,14 @@ import { OnnxIreError } from '../../util/errors.js'
 import type { AttentionAttributes, attention } from '../definitions/attention.js'
 import { op } from '../op.js'
 import type { Expansions } from './expansion.js'
-import { indicator } from './shape.js'
+import { indicator, lengthAlong } from './shape.js'
 
 /** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */
-const splitHeads = (x: Value, heads: number) => op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
-const mergeHeads = (x: Value) => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
+export const splitHeads = (x: Value, heads: number): Value =>
+  op.Transpose(op.Reshape(x, [0, 0, heads, -1]), { perm: [0, 2, 1, 3] })
 
-const axis = (x: Value, start: number) => op.Shape(x, { start, end: start + 1 })
+/** [batch, heads, sequence, size] -> [batch, sequence, heads * size] */
+export const mergeHeads = (x: Value): Value => op.Reshape(op.Transpose(x, { perm: [0, 2, 1, 3] }), [0, 0, -1])
 
 function byHead(x: Value, heads: number | undefined): Value {
   if (!x.shape)
@@ -26,10 +27,10 @@ function byHead(x: Value, heads: number | undefined): Value {
 function repeatKeyHeads(x: Value, q: Value): Value {
   const [queries, keys] = [q.shape![1], x.shape![1]]
   if (queries === keys) return x
-  const group = op.Div(axis(q, 1), axis(x, 1))
-  const [batch, heads, rest] = [axis(x, 0), axis(x, 1), op.Shape(x, { start: 2 })]
+  const group = op.Div(lengthAlong(q, 1), lengthAlong(x, 1))
+  const [batch, heads, rest] = [lengthAlong(x, 0), lengthAlong(x, 1), op.Shape(x, { start: 2 })]
   const repeated = op.Expand(op.Unsqueeze(x, [2]), op.Concat([batch, heads, group, rest], { axis: 0 }))
-  return op.Reshape(repeated, op.Concat([batch, axis(q, 1), rest], { axis: 0 }))
+  return op.Reshape(repeated, op.Concat([batch, lengthAlong(q, 1), rest], { axis: 0 }))
 }
 
 /** Score of masked positions: finite, so that a fully masked query gives no NaN. */
@@ -38,16 +39,17 @@ const maskedScore = (scores: Value): number => (scores.dtype === 'float16' ? -65
 /** Causal mask: query i attends to keys 0 ... i + past, `past` being the number of keys before the first query. */
 function causal(scores: Value, pastKey: Value | null): Value {
   const ones = op.Expand(scalar('int64', 1), op.Shape(scores, { start: -2 }))
-  const visible = op.Trilu(ones, pastKey && op.Squeeze(axis(pastKey, 2), [0]), { upper: 0 })
+  const visible = op.Trilu(ones, pastKey && op.Squeeze(lengthAlong(pastKey, 2), [0]), { upper: 0 })
   return op.Cast(visible, { to: dtypes.bool.onnx })
 }
 
 /** Mask of the first `lengths` keys of each batch row; if causal, the last query is aligned with the last of them. */
 function withinLengths(scores: Value, lengths: Value, isCausal: boolean): Value {
-  const range = (of: number) => op.Range(scalar('int64', 0), op.Squeeze(axis(scores, of), [0]), scalar('int64', 1))
+  const range = (of: number) =>
+    op.Range(scalar('int64', 0), op.Squeeze(lengthAlong(scores, of), [0]), scalar('int64', 1))
   const counts = op.Unsqueeze(lengths, [1, 2, 3])
   if (!isCausal) return op.Less(range(3), counts)
-  const after = op.Sub(op.Unsqueeze(range(2), [1]), axis(scores, 2))
+  const after = op.Sub(op.Unsqueeze(range(2), [1]), lengthAlong(scores, 2))
   return op.LessOrEqual(range(3), op.Add(counts, after))
 }
 
@@ -78,7 +80,8 @@ function attended(attention: Attended, attributes: AttentionAttributes): Value[]
   const [key, value] = [byHead(operands[1], kv_num_heads), byHead(operands[2], kv_num_heads)]
   const k = past[0] ? op.Concat([past[0], key], { axis: 2 }) : key
   const v = past[1] ? op.Concat([past[1], value], { axis: 2 }) : value
-  const factor = scale === undefined ? op.Reciprocal(op.Sqrt(op.CastLike(axis(q, 3), q))) : scalar(q.dtype, scale)
+  const factor =
+    scale === undefined ? op.Reciprocal(op.Sqrt(op.CastLike(lengthAlong(q, 3), q))) : scalar(q.dtype, scale)
   const products = op.MatMul(op.Mul(q, factor), op.Transpose(repeatKeyHeads(k, q), { perm: [0, 1, 3, 2] }))
   const capped = softcap ? op.Mul(op.Tanh(op.Div(products, softcap)), softcap) : products
   const visible = visibility(capped, attention, is_causal !== 0)

@@ -5,6 +5,7 @@ import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { quantization } from '../definitions/quantization.js'
 import { op } from '../op.js'
+import { cast } from './cast.js'
 import type { Expansions } from './expansion.js'
 
 interface Blocks {
@@ -47,8 +48,6 @@ export function rangeOf(dtype: DType): readonly [low: number, high: number] {
   const { bits } = dtypes[dtype]
   return dtype.startsWith('u') ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
 }
-
-const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : op.Cast(x, { to: dtypes[to].onnx }))
 
 /**
  * Expansions of QuantizeLinear and DequantizeLinear for the straight-through estimator (Bengio et al., 2013): they are

@@ -3,6 +3,7 @@ import { dtypes, isFloat } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import { type Node, Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { isInput, isRandom } from '../../op/facts.js'
 import { cloneNode } from '../../op/inline.js'
 import { definitionOf, op } from '../../op/op.js'
@@ -447,8 +448,8 @@ class Rewriter {
       const zeros = axes.map(() => 0)
       const ones = axes.map(() => 1)
       const first = axes.length === 0 ? dy : op.Squeeze(op.Slice(dy, zeros, ones, axes), axes)
-      const cast = first.dtype === dtype ? first : op.Cast(first, { to: dtypes[dtype].onnx })
-      factor = op.Where(op.Greater(cast, scalar(dtype, Number.POSITIVE_INFINITY)), cast, scalar(dtype, 1))
+      const number = cast(first, dtype)
+      factor = op.Where(op.Greater(number, scalar(dtype, Number.POSITIVE_INFINITY)), number, scalar(dtype, 1))
       this.#factors.set(key, factor)
     }
     return factor
