@@ -1,4 +1,5 @@
 import type { Tensor } from '../ir/tensor.js'
+import { isStringList } from '../util/check.js'
 import type { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import type { Adapter, AdapterConfig, ScalingLayer } from './adapter.js'
@@ -40,7 +41,7 @@ export function readIa3Config(
 } {
   const names = (field: string): readonly string[] => {
     const value = getOwn(fields, field) ?? []
-    if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return value
+    if (isStringList(value)) return value
     throw fail(field, 'a list of names')
   }
   const text = (field: string) => {

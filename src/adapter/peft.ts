@@ -1,5 +1,6 @@
 import { decodeSafetensors, encodeSafetensors } from '../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { isStringList } from '../util/check.js'
 import { type OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn, isObject } from '../util/record.js'
 import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
@@ -297,7 +298,6 @@ function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftCo
   }
   const isText = (value: unknown) => typeof value === 'string' || value === null
   const isFlag = (value: unknown) => typeof value === 'boolean'
-  const isTexts = (value: unknown) => Array.isArray(value) && value.every((each) => typeof each === 'string')
   const isRank = (value: unknown) => Number.isSafeInteger(value) && (value as number) > 0
   const isAlpha = (value: unknown) => typeof value === 'number' && Number.isFinite(value)
   const areAll = (is: (value: unknown) => boolean) => (value: unknown) =>
@@ -318,12 +318,12 @@ function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftCo
     'one that leaves the base model unchanged: convert the adapter to plain LoRA in PEFT, with path_initial_model_for_weight_conversion',
     (value) => !changesBase.test(String(value)),
   )
-  const modulesToSave = read<readonly string[]>('modules_to_save', [], 'a list of names', isTexts)
+  const modulesToSave = read<readonly string[]>('modules_to_save', [], 'a list of names', isStringList)
   const targets = read<string | readonly string[] | null>(
     'target_modules',
     null,
     'a name or a list of names',
-    (value) => isText(value) || isTexts(value),
+    (value) => isText(value) || isStringList(value),
   )
   const baseModel = read<string | null>('base_model_name_or_path', null, 'a name', isText)
   const taskType = read<string | null>('task_type', null, 'a name', isText)

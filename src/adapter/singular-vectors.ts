@@ -1,3 +1,4 @@
+import { dot } from '../ir/float-array.js'
 import { Random } from '../util/random.js'
 
 /** The largest singular values of a matrix with their vectors: W is nearly the sum of s_i u_i v_i^T. */
@@ -38,12 +39,6 @@ export function computeSingularVectors(w: Float64Array, rows: number, columns: n
   }
   const first = <T>(all: readonly T[]) => all.slice(0, count)
   return { values: first(found.values), left: first(found.left), right: first(found.right) }
-}
-
-const dot = (a: Float64Array, b: Float64Array): number => {
-  let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
-  return sum
 }
 
 function multiply(w: Float64Array, rows: number, columns: number, v: Float64Array): Float64Array {

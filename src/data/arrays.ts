@@ -1,6 +1,7 @@
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import { checksumTensor, sizeOf, type Tensor, type TensorData, type Tensors } from '../ir/tensor.js'
 import { bytesOf } from '../util/bytes.js'
+import { isStringList } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { checkIndices, type Dataset, type ExampleIdentity } from './dataset.js'
@@ -112,7 +113,7 @@ function toColumn(name: string, like: ColumnSource): DataColumn {
   if (typeof like !== 'object' || like === null) throw invalid(`is ${like}, not a tensor`)
   if ('rows' in like) return like
   const { dims, data } = 'dims' in like ? like : { dims: [like.length], data: like }
-  if (!Array.isArray(dims) || !(ArrayBuffer.isView(data) || isStrings(data)))
+  if (!Array.isArray(dims) || !(ArrayBuffer.isView(data) || isStringList(data)))
     throw invalid(
       'must be a tensor, { dims, data } or a typed array; convert a list of class numbers with labelColumn(...)',
     )
@@ -142,8 +143,6 @@ function toColumn(name: string, like: ColumnSource): DataColumn {
     checksum: () => checksumTensor({ dtype, dims, data }),
   }
 }
-
-const isStrings = (data: unknown) => Array.isArray(data) && data.every((text) => typeof text === 'string')
 
 /** Gathers rows along the leading axis, y[i] = x[indices[i]], as bytes for every dtype. */
 function gatherRows({ dtype, dims, data }: Tensor, indices: ArrayLike<number>): Tensor {

@@ -1,7 +1,7 @@
 import { listInputs } from '../onnx/import/declarations.js'
 import { checkModel, type Model } from '../onnx/model.js'
 import { create, edit } from '../onnx/proto/message.js'
-import { checkArguments } from '../util/check.js'
+import { checkArguments, isStringList } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { isObject } from '../util/record.js'
 import type { ImageOptions } from './image/image-column.js'
@@ -82,6 +82,6 @@ function parse(field: Field, text: string): unknown {
 
 function isOf(field: Field, value: unknown): boolean {
   if (field === 'task') return typeof value === 'string'
-  if (field === 'classes') return Array.isArray(value) && value.every((name) => typeof name === 'string')
+  if (field === 'classes') return isStringList(value)
   return isObject(value)
 }

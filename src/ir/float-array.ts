@@ -15,6 +15,13 @@ export function zeroArrayLike(array: FloatArray): FloatArray {
   )
 }
 
+/** The scalar product of two vectors of the same length. */
+export function dot(a: FloatArray, b: FloatArray): number {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
+  return sum
+}
+
 /** A view of the numbers at an offset of a buffer. */
 export const viewFloats = (
   precision: 'single' | 'double',

@@ -7,6 +7,9 @@ import type { Shape } from './shape.js'
 /** The elements of a tensor in row-major order; strings for dtype 'string' only. */
 export type TensorData = TypedArray | readonly string[]
 
+/** Whether elements are those of a tensor of dtype 'string'. */
+export const isStrings = (data: TensorData): data is readonly string[] => Array.isArray(data)
+
 /** A tensor in host memory. `data` may be decoded when it is first read, so read it only when it is needed. */
 export interface Tensor {
   readonly dtype: DType

@@ -241,7 +241,9 @@ function band(
 
 /** Okabe and Ito's palette, which color-blind people can distinguish. */
 const colors = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555']
-const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
+
+/** Samples of matplotlib's color map viridis, from small to large. */
+export const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
 
 /** Pixels. */
 const defaultWidth = 800

@@ -1,3 +1,4 @@
+import { upperMedian } from '../util/statistics.js'
 import type { StepProgress } from './options.js'
 
 /** Number of steps whose losses are compared with as many before IRE. */
@@ -44,11 +45,10 @@ export function watchEnhancement(): (step: Pick<StepProgress, 'step' | 'loss' | 
     const isHigher = losses.filter((x) => x > largest).length >= windowSteps / 2
     isOver = isHigher || enhanced === checkedSteps.at(-1)
     if (!isHigher) return null
+    // The upper median is among the losses that exceed all before; the mean of the middle two may be lower.
     return (
-      `the training loss rose after IRE began: its median was ${median(before).toPrecision(4)} in the ${windowSteps} steps before step ${begun.step}, and is ${median(losses).toPrecision(4)} in the last ${windowSteps}, at kappa ${Number(kappa.toPrecision(3))}; ` +
+      `the training loss rose after IRE began: its median was ${upperMedian(before).toPrecision(4)} in the ${windowSteps} steps before step ${begun.step}, and is ${upperMedian(losses).toPrecision(4)} in the last ${windowSteps}, at kappa ${Number(kappa.toPrecision(3))}; ` +
       'lower kappa, or the learning rate of the base: steps of lr (1 + kappa) along flat coordinates are too long here'
     )
   }
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!

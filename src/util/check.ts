@@ -35,6 +35,10 @@ export function describeValue(value: unknown): string {
     : `an object of the class ${owner}`
 }
 
+/** Whether a value is a list of strings. */
+export const isStringList = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((item) => typeof item === 'string')
+
 /** Creates the 'invalid-option' error of an option: its owner, its name, the given value and the allowed values. */
 export const invalidOption = (owner: string, name: string, value: unknown, allowed: string): OnnxIreError =>
   new OnnxIreError('invalid-option', `${owner}: option '${name}' is ${describeValue(value)}; it must be ${allowed}`)

@@ -7,7 +7,24 @@ export interface IntervalEstimate {
   readonly half: number
 }
 
-export const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length
+export function mean(values: ArrayLike<number>): number {
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += values[i]!
+  return sum / values.length
+}
+
+/** The value in the middle of the sorted values; of an even number of values the mean of the middle two. */
+export function median(values: Iterable<number>): number {
+  const sorted = Float64Array.from(values).sort()
+  const half = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2
+}
+
+/** The value in the middle of the sorted values; of an even number of values the larger of the middle two. */
+export const upperMedian = (values: Iterable<number>): number => {
+  const sorted = Float64Array.from(values).sort()
+  return sorted[sorted.length >> 1]!
+}
 
 /** Standard deviation with n - 1 degrees of freedom; NaN for one value. */
 export const deviation = (values: readonly number[]): number => {

@@ -3,7 +3,9 @@ import {
   estimateDifference,
   estimateMean,
   estimatePairedDifference,
+  median,
   studentQuantile,
+  upperMedian,
 } from '../../src/util/statistics.js'
 
 test.each([
@@ -32,4 +34,10 @@ test('differences > pairs cancel what they have in common; Welch widens with une
   const { value, half } = estimateDifference([27.5, 21, 19, 23.6, 17], [27.1, 22, 20.8])
   expect([value - half, value + half]).toEqual([expect.closeTo(-8.4673574, 4), expect.closeTo(5.1073574, 4)])
   expect(estimateDifference([1], [2, 3]).half).toBeNaN()
+})
+
+test('medians > the middle value; of an even number the mean of the middle two, or the larger one', () => {
+  for (const values of [[10, -2, 9], Float32Array.of(10, -2, 9)])
+    expect([median(values), upperMedian(values)]).toEqual([9, 9])
+  expect([median([10, -2, 9, 4]), upperMedian([10, -2, 9, 4])]).toEqual([6.5, 9])
 })

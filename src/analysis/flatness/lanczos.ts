@@ -1,5 +1,6 @@
+import { dot } from '../../ir/float-array.js'
 import type { Random } from '../../util/random.js'
-import { addScaled, dot, norm, type ParameterVector, scale } from './vector.js'
+import { addScaled, norm, type ParameterVector, scale } from './vector.js'
 
 /** A real symmetric matrix given by its products with vectors, for example a Hessian. */
 export interface SymmetricOperator {

@@ -1,7 +1,7 @@
+import { dot } from '../../ir/float-array.js'
 import { checkNumber, positiveCount } from '../../util/check.js'
 import type { Random } from '../../util/random.js'
 import type { SymmetricOperator } from './lanczos.js'
-import { dot } from './vector.js'
 
 /** The mean of independent samples and its standard error. */
 export interface MeanEstimate {

@@ -1,16 +1,10 @@
-import type { FloatArray } from '../../ir/float-array.js'
+import { dot, type FloatArray } from '../../ir/float-array.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 
 /** All parameters as one vector, in double precision for any parameter type. */
 export type ParameterVector = Float64Array
-
-export function dot(a: ParameterVector, b: ParameterVector): number {
-  let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
-  return sum
-}
 
 export const norm = (a: ParameterVector): number => Math.sqrt(dot(a, a))
 

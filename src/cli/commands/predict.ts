@@ -18,6 +18,7 @@ import { checkSource, parseJson } from '../../recipe/parse.js'
 import type { DataSource, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { type Prediction, predict } from '../../train/predict.js'
+import { isStringList } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
 import { getOwn } from '../../util/record.js'
@@ -358,7 +359,7 @@ async function readClassNames(path: string): Promise<readonly string[]> {
   const value = parseJson((await readRegularFile('class names', path)).toString())
   const lists = Array.isArray(value) ? [value] : Object.values(Object(value))
   const [names] = lists
-  if (lists.length === 1 && Array.isArray(names) && names.every((name) => typeof name === 'string')) return names
+  if (lists.length === 1 && isStringList(names)) return names
   throw new OnnxIreError('invalid-data', `${path} must hold exactly one list of class names: ["cat", "dog", ...]`)
 }
 

@@ -1,5 +1,6 @@
 import type { EChartsOption } from 'echarts'
 import { loadEcharts } from '../../node/load-echarts.js'
+import { viridis } from '../../node/plot.js'
 
 /** A line of a chart. */
 export interface Line {
@@ -117,8 +118,6 @@ export function drawHeatMap(
     series: [{ type: 'heatmap', data: cells, itemStyle: { borderWidth: 0 } }],
   })
 }
-
-const viridis = ['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#4ac16d', '#a0da39', '#fde725']
 
 /** At most `most` of the numbers below `length`, the first and the last among them. */
 function spreadEvenly(length: number, most: number): number[] {

@@ -4,6 +4,7 @@ import { sizeOf } from '../../ir/tensor.js'
 import { checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
+import { mean, median } from '../../util/statistics.js'
 import type { DataColumn } from '../arrays.js'
 import { ClassNumbering } from '../classes.js'
 import type { FeatureStatistics, TableStatistics } from '../table-statistics.js'
@@ -199,14 +200,6 @@ class CategoryFeature extends Feature {
     this.#positions.set(statistics, positions)
     return positions
   }
-}
-
-const mean = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0) / values.length
-
-function median(values: Float64Array): number {
-  const sorted = values.toSorted()
-  const half = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2
 }
 
 /** A tensor whose examples are the features of some columns. */

@@ -1,5 +1,5 @@
 import { type DType, dtypeOf, dtypes, type TypedArray } from '../../ir/dtype.js'
-import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { isStrings, sizeOf, type Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Handle } from './library.js'
 import { type Ort, readAddress, readInt32 } from './ort.js'
@@ -135,5 +135,3 @@ export function isResizable({ buffer }: TypedArray): boolean {
   const { resizable, growable } = buffer as { resizable?: boolean; growable?: boolean }
   return Boolean(resizable || growable)
 }
-
-const isStrings = (data: Tensor['data']): data is readonly string[] => Array.isArray(data)

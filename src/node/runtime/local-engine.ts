@@ -1,7 +1,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import type { DType } from '../../ir/dtype.js'
 import { dtypes, type TypedArray } from '../../ir/dtype.js'
-import type { Tensor } from '../../ir/tensor.js'
+import { isStrings, type Tensor } from '../../ir/tensor.js'
 import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
 import { fromOrtTensor } from '../../runtime/ort.js'
 import { bytesOf } from '../../util/bytes.js'
@@ -257,5 +257,3 @@ export class InputBuffers {
     return new array(buffer, 0, data.length)
   }
 }
-
-const isStrings = (data: Tensor['data']): data is readonly string[] => Array.isArray(data)

@@ -9,6 +9,7 @@ import { type Body, type Graph, nameValue } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
 import { findDefinition, isInput } from '../../op/facts.js'
 import { op } from '../../op/op.js'
+import { isStringList } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkAttributes, readAttributes } from '../attributes.js'
 import { checkModel, type Model } from '../model.js'
@@ -398,7 +399,7 @@ function importGradient(
   named: (name: string) => Value,
 ): readonly Value[] {
   const { xs = [], zs = [], y } = attributes
-  if (!isNames(xs) || !isNames(zs) || typeof y !== 'string' || inputs.length !== xs.length + zs.length)
+  if (!isStringList(xs) || !isStringList(zs) || typeof y !== 'string' || inputs.length !== xs.length + zs.length)
     throw new OnnxIreError(
       'invalid-model',
       'Gradient needs the attributes xs and y, and one input for each name in xs and zs',
@@ -421,9 +422,6 @@ function importGradient(
   const dxs = gradients([[target, op.Expand(scalar(target.dtype, 1), op.Shape(target))]], variables)
   return variables.map((x, i) => dxs[i] ?? zerosLike(x))
 }
-
-const isNames = (value: Attribute | undefined): value is readonly string[] =>
-  Array.isArray(value) && value.every((name) => typeof name === 'string')
 
 const unsupported = (what: string, instead: string) =>
   new OnnxIreError('unsupported-operator', `a Gradient ${what} is not supported: ${instead}`)

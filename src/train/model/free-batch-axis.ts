@@ -60,12 +60,13 @@ function refuseMixedLengths(model: Model): void {
   const lengths = inputs.flatMap(({ name, shape }) => (shape?.length ? [`${name} ${formatShape(shape)}`] : []))
   const isFixed = inputs.some(({ shape }) => typeof shape?.[0] === 'number')
   if (isFixed)
-    throw refusal(
+    throw freeBatchError(
       `the inputs have no first length in common, so that none is the number of examples: ${lengths.join(', ')}`,
     )
 }
 
-const refusal = (reason: string, cause?: unknown): OnnxIreError =>
+/** The error of a model whose number of examples cannot be freed. */
+export const freeBatchError = (reason: string, cause?: unknown): OnnxIreError =>
   new OnnxIreError('invalid-option', `freeBatch: the number of examples cannot be freed: ${reason}`, { cause })
 
 /** A name for the number of examples that no length of the model has. */
@@ -198,7 +199,7 @@ class Rewriter {
     } catch (cause) {
       if (!(cause instanceof OnnxIreError)) throw cause
       const constants = inputs.filter((value) => value && (value.source.kind !== 'node' || value.contents))
-      throw refusal(`${cause.message}${formatConstants(constants)}`, cause)
+      throw freeBatchError(`${cause.message}${formatConstants(constants)}`, cause)
     }
   }
 
@@ -210,15 +211,17 @@ class Rewriter {
     const grows = shape?.flatMap((dim, axis) => (hasSymbol(dim, symbol) ? [axis] : [])) ?? []
     const label = describe(node)
     if (shape && old && (shape.length !== old.length || shape.some((dim, axis) => !this.#agrees(dim, old[axis]!))))
-      throw refusal(
+      throw freeBatchError(
         `the result of ${label} would be ${formatShape(shape)} instead of ${formatShape(old)}${formatConstants(operands)}`,
       )
     if (grows.length > 1)
-      throw refusal(`${label} combines the examples with each other: its result is ${formatShape(shape)}`)
+      throw freeBatchError(`${label} combines the examples with each other: its result is ${formatShape(shape)}`)
     if (grows.length === 1) {
       const lengths = [fixed, 2 * fixed].map((length) => evaluateDim(shape![grows[0]!]!, new Map([[symbol, length]])))
       if (lengths[0] !== undefined && lengths[1] !== 2 * lengths[0])
-        throw refusal(`the result of ${label}, ${formatShape(shape)}, is not proportional to the number of examples`)
+        throw freeBatchError(
+          `the result of ${label}, ${formatShape(shape)}, is not proportional to the number of examples`,
+        )
       return
     }
     const isKnown = shape?.every((dim) => typeof dim === 'number' || !dim.includes('?')) ?? false
@@ -226,7 +229,7 @@ class Rewriter {
       (this.#copies.get(x) ?? x).shape?.some((dim) => hasSymbol(dim, symbol)),
     )
     if (isKnown && takesExamples && node.operator !== 'Shape' && node.operator !== 'Size')
-      throw refusal(
+      throw freeBatchError(
         `the result of ${label} is ${formatShape(shape)} for any number of examples${formatConstants(operands)}`,
       )
   }
@@ -379,7 +382,7 @@ class Rewriter {
   #protoOf(node: Node, index: number): NodeProto {
     const proto = this.#nodes.get(node.outputs.find(({ name }) => name !== undefined)?.name ?? '')
     if (proto?.opType === node.operator && !proto.domain && proto.input[index]) return proto
-    throw refusal(`${describe(node)} depends on it, and is in a function or has the form of an old operator set`)
+    throw freeBatchError(`${describe(node)} depends on it, and is in a function or has the form of an old operator set`)
   }
 
   #operand = (node: Node, index: number, value: Value): NamedValue => ({
@@ -395,7 +398,7 @@ function importOpened(model: Model): Graph {
     return importGraph(model)
   } catch (cause) {
     if (!(cause instanceof OnnxIreError)) throw cause
-    throw refusal(cause.message, cause)
+    throw freeBatchError(cause.message, cause)
   }
 }
 
@@ -451,7 +454,7 @@ function checkShapes(before: Model, after: Model, symbol: string, examples: numb
     sized = importGraph({ ...after, proto: edit(after.proto, { graph: edit(graph, { input, output }) }) })
   } catch (cause) {
     if (!(cause instanceof OnnxIreError)) throw cause
-    throw refusal(`for ${examples} examples: ${cause.message}`, cause)
+    throw freeBatchError(`for ${examples} examples: ${cause.message}`, cause)
   }
   const old = importGraph(before)
   const fixed = batchSizeOf(before)!
@@ -461,7 +464,7 @@ function checkShapes(before: Model, after: Model, symbol: string, examples: numb
     const changed = shape.flatMap((length, axis) => (length === was[axis] ? [] : [length / was[axis]!]))
     const isProportional = changed.every((ratio) => ratio === examples / fixed) && changed.length <= 1
     if (!isProportional)
-      throw refusal(
+      throw freeBatchError(
         `output '${name}' is ${formatShape(shape)} for ${examples} examples, and ${formatShape(was)} for ${fixed}`,
       )
   }

@@ -11,7 +11,7 @@ import { checkArguments } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import { getOwn } from '../../util/record.js'
-import { type FreedBatch, freeBatchAxis } from './free-batch-axis.js'
+import { type FreedBatch, freeBatchAxis, freeBatchError } from './free-batch-axis.js'
 
 /** Options of `freeBatch`. */
 export interface FreeBatchOptions {
@@ -69,7 +69,7 @@ async function compareBatches({ before, after, model, fixed, shapes }: Compariso
   try {
     together = await after.run(joinFeeds(feeds))
   } catch (cause) {
-    throw different(`${runs * fixed} examples together fail: ${(cause as Error).message}`, cause)
+    throw freeBatchError(`${runs * fixed} examples together fail: ${(cause as Error).message}`, cause)
   }
   const isHalfPrecision = [...namedTensors(model).values()].some(({ dtype }) => isHalf(dtype))
   for (const [name, tensor] of Object.entries(together))
@@ -80,9 +80,6 @@ async function compareBatches({ before, after, model, fixed, shapes }: Compariso
       isHalfPrecision ? 0.02 : 2e-4,
     )
 }
-
-const different = (reason: string, cause?: unknown): OnnxIreError =>
-  new OnnxIreError('invalid-option', `freeBatch: the number of examples cannot be freed: ${reason}`, { cause })
 
 /** Lengths that are tried for axes whose length the file leaves open. */
 const triedLengths = [32, 64, 224, 8]
@@ -111,7 +108,7 @@ async function runAlone(
       failure = cause
     }
   }
-  throw different(
+  throw freeBatchError(
     `the model cannot be run on random inputs${isOpen ? '; give the lengths that the file leaves open (shapes, or --shape)' : ''}: ${(failure as Error).message}`,
     failure,
   )
@@ -126,7 +123,7 @@ function drawInput(
 ): Tensor {
   const known: Shape | undefined = getOwn(shapes, name) ?? shape
   if (!known || dtype === 'string' || dtypes[dtype].bits === 4)
-    throw different(`input '${name}' has an unknown number of axes or holds ${dtype}, so that it cannot be tested`)
+    throw freeBatchError(`input '${name}' has an unknown number of axes or holds ${dtype}, so that it cannot be tested`)
   const dims = known.map((dim) => (typeof dim === 'number' ? dim : length))
   const draw = () => (isFloat(dtype) ? random.normal() : Number(random.uniform() < 0.5))
   return tensorFrom(dtype, dims, Array.from({ length: sizeOf(dims) }, draw))
@@ -157,7 +154,7 @@ function compareOutput(name: string, single: readonly Tensor[], together: Tensor
     single.every(({ dims }) => dims.every((length, i) => length === first!.dims[i])) &&
     together.dims.every((length, i) => length === (i === axis ? single.length : 1) * first!.dims[i]!)
   if (!isJoined)
-    throw different(
+    throw freeBatchError(
       `output '${name}' has the shape [${together.dims.join(', ')}] for ${single.length} examples together, and ${single.map(({ dims }) => `[${dims.join(', ')}]`).join(', ')} alone`,
     )
   const expected = single.map(numbersOf)
@@ -181,7 +178,7 @@ function compareOutput(name: string, single: readonly Tensor[], together: Tensor
   }
   const isRepeated = [...differences.values()].some((runs) => runs > 1)
   if (isRepeated || differences.size > maxFlipShare * found.length)
-    throw different(
+    throw freeBatchError(
       `output '${name}' of an example differs by ${largest} if others are computed together with it (the largest magnitude is ${scale}): a node combines the examples`,
     )
 }

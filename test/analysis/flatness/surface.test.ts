@@ -3,7 +3,7 @@ import { spectralDensity } from '../../../src/analysis/flatness/density.js'
 import { topEigenvalues } from '../../../src/analysis/flatness/eigenvalues.js'
 import { buildSurfaceGraphs, LossSurface } from '../../../src/analysis/flatness/surface.js'
 import { hutchinsonTrace } from '../../../src/analysis/flatness/trace.js'
-import { addScaledCopy, dot, norm } from '../../../src/analysis/flatness/vector.js'
+import { addScaledCopy, norm } from '../../../src/analysis/flatness/vector.js'
 import { Random } from '../../../src/data/index.js'
 import { gradientTables } from '../../../src/grad/gradient-tables.js'
 import { buildTrainingGraphs, importGraph, input, modelOf, op, parameter } from '../../../src/graph/index.js'
@@ -20,6 +20,7 @@ import {
   type Runtime,
   Trainer,
 } from '../../../src/index.js'
+import { dot } from '../../../src/ir/float-array.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
 import { softmaxOf } from '../../train/problem.js'
