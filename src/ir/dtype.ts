@@ -72,6 +72,9 @@ const byNumber = new Map((Object.keys(dtypes) as DType[]).map((dtype) => [dtypes
  */
 export const dtypeOf = (onnx: number): DType | undefined => byNumber.get(onnx)
 
+/** The largest finite float32. */
+export const largestFloat32 = 3.4028234663852886e38
+
 /** Whether a dtype is a 16-bit floating-point type. */
 export const isHalf = (dtype: DType): boolean => dtype === 'float16' || dtype === 'bfloat16'
 

@@ -9,7 +9,7 @@ interface MemoryApi {
 }
 
 /** Bytes of one page of WebAssembly memory. */
-const pageBytes = 2 ** 16
+export const pageBytes = 2 ** 16
 /** The largest memory that 32 bits address. */
 export const maxSharedPages = 2 ** 16
 /** Alignment of allocated ranges: a cache line. */

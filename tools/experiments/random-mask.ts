@@ -8,7 +8,7 @@ import { Random } from 'onnx-ire/data'
 export type RandomMask = 'random' | 'shuffled' | 'tensors'
 
 /** Input of a training graph that selects the curvature gradient. */
-const sampledInput = 'choice/sampled'
+export const sampledInput = 'choice/sampled'
 
 /**
  * A runtime for control runs of IRE with another mask. IRE ranks coordinates by gradients for sampled targets; this

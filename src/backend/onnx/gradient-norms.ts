@@ -1,4 +1,4 @@
-import { largestFloat32 } from '../../optim/expr/onnx.js'
+import { largestFloat32 } from '../../ir/dtype.js'
 import { requireFinite } from '../../optim/gradient-norm.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'

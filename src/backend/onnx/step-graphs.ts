@@ -1,11 +1,12 @@
 import type { DType } from '../../ir/dtype.js'
+import { largestFloat32 } from '../../ir/dtype.js'
 import { input, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { compileOnDevice } from '../../lowering/compile.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import { momentTypeOf, scalarsOf, type UpdateRule, updateToOnnx } from '../../optim/base-optimizer.js'
-import { formulaToOnnx, largestFloat32, sumElements } from '../../optim/expr/onnx.js'
+import { formulaToOnnx, sumElements } from '../../optim/expr/onnx.js'
 import { clippedSquaresFormula, squaresFormula } from '../../optim/gradient-norm.js'
 import {
   adaptiveAscentFormula,

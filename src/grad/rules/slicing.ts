@@ -1,6 +1,6 @@
 import { constantNumber, int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
-import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
+import { concat, lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import {
   maxParts,
@@ -16,7 +16,6 @@ import type { Rules } from '../rule.js'
 import { scatterByPosition } from './indexing.js'
 
 const [zero, one] = [int64s([0]), int64s([1])]
-const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
 
 /** Gradients of Concat's operands: dy split at their boundaries. */
 function splitGradient(xs: readonly Value[], dy: Value, axis: number): readonly Value[] {

@@ -4,7 +4,7 @@ import type { Value } from '../../ir/value.js'
 import { lengthAlong } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import type { movement } from '../../op/definitions/movement.js'
-import type { slicing } from '../../op/definitions/slicing.js'
+import { endBound, type SliceInputs, type slicing } from '../../op/definitions/slicing.js'
 import { op } from '../../op/op.js'
 import type { AnyLowering, Lowerings } from '../lowering.js'
 import { dimSizes } from './dims.js'
@@ -46,17 +46,12 @@ export const movementLowerings = {
   SpaceToDepth: ([x], { blocksize }) => spaceToDepth(x, blocksize),
 } satisfies Lowerings<typeof movement>
 
-/** Bounds from this number on mean "to the end". */
-const endBound = 2 ** 31 - 1
-
-type SliceOperands = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]
-
 /**
  * Slice with negative steps, as a reversal of whole axes followed by a Slice with positive steps: index -1 - i becomes
  * i. With a step other than -1, or a start other than the end, onnxruntime's kernel starts at a wrong element. Null if
  * there is no negative step, or if whole axes are reversed, which is correct.
  */
-function sliceForwards([x, starts, ends, axes, steps]: SliceOperands): Value | null {
+function sliceForwards([x, starts, ends, axes, steps]: SliceInputs): Value | null {
   const given = knownNumbers(steps)
   if (!given?.some((step) => step < 0) || !x.shape) return null
   const named = axes ? knownNumbers(axes)?.map((axis) => axisOf(axis, x.shape!.length)) : given.map((_, axis) => axis)
@@ -133,7 +128,7 @@ export const moveLowerings: Readonly<Record<string, AnyLowering>> = {
   Pad: viaFloat32('Pad', [0, 2], false),
   ScatterElements: viaFloat32('ScatterElements', [0, 2], false),
   ScatterND: viaFloat32('ScatterND', [0, 2], false),
-  Slice: viaFloat32('Slice', [0], true, (inputs) => sliceForwards(inputs as SliceOperands)),
+  Slice: viaFloat32('Slice', [0], true, (inputs) => sliceForwards(inputs as SliceInputs)),
   Split: viaFloat32('Split', [0], false),
   Squeeze: viaFloat32('Squeeze', [0], false),
   Tile: viaFloat32('Tile', [0], false),

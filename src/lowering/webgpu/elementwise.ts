@@ -1,4 +1,4 @@
-import { isFloat } from '../../ir/dtype.js'
+import { largestFloat32, isFloat } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { activationExpansions } from '../../op/compose/activation.js'
@@ -80,7 +80,7 @@ export const elementwiseLowerings = {
 
 const int64Type = 7
 
-export const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : 3.4028234663852886e38)
+export const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : largestFloat32)
 
 /** Whether comparisons of this type have kernels. */
 const hasComparison = (x: Value): boolean => isFloat(x.dtype) || x.dtype === 'int32' || x.dtype === 'uint32'

@@ -1,3 +1,4 @@
+import { largestFloat32 } from '../../ir/dtype.js'
 import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import { isStatic, productOf } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
@@ -17,9 +18,6 @@ interface PoolAttributes extends WindowAttributes {
   readonly ceil_mode: number
   readonly storage_order: number
 }
-
-/** The lowest float32: padding is never the maximum. */
-const lowestFloat32 = -3.4028234663852886e38
 
 /**
  * The output Indices of MaxPool, int32: for every window the index of the first maximal element in the flattened tensor
@@ -81,7 +79,8 @@ function pad(x: Value, window: readonly WindowAxis[], { auto_pad, kernel_shape }
     ? int64s(known)
     : samePads(x, int64s(kernel_shape), window, auto_pad).before
   const pads = op.Concat([int64s([0, 0]), before, int64s([0, 0, ...after])], { axis: 0 })
-  return op.Pad(x, pads, scalar(x.dtype, lowestFloat32))
+  // The lowest float32: padding is never the maximum.
+  return op.Pad(x, pads, scalar(x.dtype, -largestFloat32))
 }
 
 /** Padding before a spatial axis of unknown length under SAME_UPPER or SAME_LOWER: int32 [1]. See `samePads`. */

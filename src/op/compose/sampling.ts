@@ -16,9 +16,7 @@ import {
   sampleAt,
   tapsAt,
 } from './interpolate.js'
-import { lengthAlong, rangeAlongAxis, scalarLength } from './shape.js'
-
-const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
+import { concat, lengthAlong, rangeAlongAxis, scalarLength } from './shape.js'
 
 function requireKnown<T>(operator: string, what: string, value: T | undefined): T {
   if (value !== undefined) return value

@@ -27,6 +27,9 @@ export const rangeAlongAxis = (n: Value, axis: number, rank: number): Value =>
     Array.from({ length: rank }, (_, other) => (other === axis ? -1 : 1)),
   )
 
+/** Vectors one after the other, such as the parts of a shape. */
+export const concat = (parts: readonly Value[]): Value => op.Concat(parts, { axis: 0 })
+
 /** `x` with `rank` axes, which its use requires, if inference lost their number. */
 export function withRank(x: Value, rank: number | undefined): Value {
   if (x.shape || rank === undefined) return x

@@ -14,10 +14,11 @@ import {
 } from '../window.js'
 import { matchDims } from './slicing.js'
 
-const attributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
-const transposedAttributes = { ...attributes, output_padding: ints.optional, output_shape: ints.optional }
+/** Attributes of convolutions and of their quantized forms. */
+export const convolutionAttributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
+const transposedAttributes = { ...convolutionAttributes, output_padding: ints.optional, output_shape: ints.optional }
 
-type Convolution = Call<readonly ['x', 'w', 'b?'], typeof attributes>
+type Convolution = Call<readonly ['x', 'w', 'b?'], typeof convolutionAttributes>
 type TransposedConvolution = Call<readonly ['x', 'w', 'b?'], typeof transposedAttributes>
 
 /** Spatial lengths of the weights, from `kernel_shape` where their own are symbols. */
@@ -171,7 +172,7 @@ function inferTransposedConvolution({ inputs: [x, w, b], attributes }: Transpose
 export const convolution = {
   Conv: define({
     inputs: ['x', 'w', 'b?'],
-    attributes,
+    attributes: convolutionAttributes,
     since: 11,
     weights: ['w', 'b'],
     layer: 'own',

@@ -3,17 +3,15 @@ import { axisOf, type Dim, formatShape, isStatic, productOf, type Shape, unknown
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkShape } from '../contents.js'
-import { define, elementType, int, ints, missing, zero } from '../define.js'
+import { define, elementType, int, missing, zero } from '../define.js'
 import { biasFlops, convolutionFlops, matMulFlops, perInput, perOutput, size } from '../flops.js'
-import { windowAttributes } from '../window.js'
-import { convolution } from './convolution.js'
+import { convolution, convolutionAttributes } from './convolution.js'
 import { matMulShape } from './linalg.js'
 
 const gradient = missing(
   'it computes with integers, which have no gradient; fine-tune the float model and quantize it again',
 )
 
-const convolutionAttributes = { ...windowAttributes, group: int(1), kernel_shape: ints.optional }
 type ConvolutionAttributes = Parameters<typeof convolution.Conv.infer>[0]['attributes']
 
 /** The shape of a convolution of quantized operands. */

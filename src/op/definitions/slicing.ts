@@ -18,7 +18,7 @@ import { noFlops } from '../flops.js'
 import { checkLengths } from './movement.js'
 
 /** Bounds from this number on mean "to the end". */
-const endBound = 2 ** 31 - 1
+export const endBound = 2 ** 31 - 1
 
 /** Operands of Slice; axes left out are the first ones, steps left out are 1. */
 export type SliceInputs = readonly [x: Value, starts: Value, ends: Value, axes: Value | null, steps: Value | null]

@@ -90,9 +90,6 @@ const onNumbers: Readonly<Record<Op, (a: number, b: number) => number>> = {
   sign: (a) => Math.sign(a),
 }
 
-/** The largest finite float32. */
-export const largestFloat32 = 3.4028234663852886e38
-
 /**
  * Sums all elements of x, of static shape, to a scalar. Two stages of about sqrt(n) elements: one long float32 sum
  * would lose digits, and on a GPU one workgroup would compute all of it.

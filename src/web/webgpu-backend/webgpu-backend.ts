@@ -7,10 +7,10 @@ import type {
   UpdateRequest,
 } from '../../backend/backend.js'
 import { DeviceBackend } from '../../backend/onnx/device-backend.js'
+import { largestFloat32 } from '../../ir/dtype.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { createRules, type FormulaRule, type Rules, updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
-import { largestFloat32 } from '../../optim/expr/onnx.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'
 import { unwrap } from '../../optim/optimizer.js'
 import { adaptiveAscentFormula, ascentFormula } from '../../optim/sam.js'

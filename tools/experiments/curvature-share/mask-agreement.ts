@@ -1,8 +1,6 @@
 import type { Runtime, Tensor, Tensors } from 'onnx-ire'
 import { Random } from 'onnx-ire/data'
-
-/** Input of a training graph that selects the curvature gradient. */
-const sampledInput = 'choice/sampled'
+import { sampledInput } from '../random-mask.js'
 
 /** Masks that are compared with that of a refresh: from shares of its batch, with the same labels. */
 export interface Comparison {

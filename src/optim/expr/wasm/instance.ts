@@ -1,4 +1,4 @@
-import { allocateIn, maxSharedPages, type WasmMemory } from '../../../ir/wasm-memory.js'
+import { allocateIn, maxSharedPages, pageBytes, type WasmMemory } from '../../../ir/wasm-memory.js'
 import { assemble, code, type Func, i32, type MemoryLimits, memory } from './assembler.js'
 
 /** The part of the WebAssembly API that this file uses. The core has no platform types. */
@@ -8,8 +8,6 @@ interface WebAssemblyApi {
   readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
 }
 
-/** Bytes of one page of WebAssembly memory. */
-const pageBytes = 2 ** 16
 const pageCount = 8
 
 /** Memory with room for kernels, whose contents there are valid during one kernel call only. */
