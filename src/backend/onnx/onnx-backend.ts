@@ -20,7 +20,7 @@ import {
   type ParameterDims,
   scalarFeed,
 } from './device-state.js'
-import { GradientNorms } from './gradient-norms.js'
+import { GraphGradientNorms } from './graph-gradient-norms.js'
 import {
   buildAscentGraph,
   buildUpdateGraph,
@@ -40,7 +40,7 @@ interface Masks {
 /** The result of SAM's ascent. */
 interface Ascended {
   readonly step: number
-  readonly norms: GradientNorms
+  readonly norms: GraphGradientNorms
   /** theta + e of the trained tensors, and `total`, the sum of squares of the gradient. */
   readonly outputs: DeviceTensors
   /** Tensors that a variant of SAM passes from the ascent to the update, by parameter. */
@@ -69,7 +69,7 @@ export class OnnxBackend extends DeviceBackend {
   #pendingMask: DeviceMask | null = null
   #ascended: Ascended | null = null
   /** Norms of the last update; null if it had no tensors. */
-  #norms: GradientNorms | null = null
+  #norms: GraphGradientNorms | null = null
   #stats: Promise<StepStats> | undefined
   #estimate: Readonly<Record<string, number>> = {}
   /** The sums of the last update that `stats` adds to the estimate. */
@@ -174,7 +174,7 @@ export class OnnxBackend extends DeviceBackend {
           parts.map(({ name }, i) => [name, outputs[partName(prefix, id, i)]!] as const),
         ),
       )
-    const norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs)
+    const norms = new GraphGradientNorms(this.#device, `step ${step}`, what, groups, outputs)
     const carried = samMoment(sam) ? byName('carried') : {}
     this.#ascended = { step, norms, outputs, carried }
     return mergeRecords(this.parameters, byName('ascended'))
@@ -216,7 +216,7 @@ export class OnnxBackend extends DeviceBackend {
       for (const [i, { name }] of parts.entries()) feeds[partName('carried', id, i)] = ascended!.carried[name]!
     if (variant === 'look' && !ascended) feeds['alpha'] = scalarFeed(this.#layers.sam!.alpha)
 
-    let norms: GradientNorms | null = null
+    let norms: GraphGradientNorms | null = null
     this.#releaseEstimate()
     if (groups.length > 0) {
       const form = { updates, clipsValue, clipsNorm, ascended: ascended !== null, variant }
@@ -228,7 +228,7 @@ export class OnnxBackend extends DeviceBackend {
       const program = await this.#programs.get(key, () => buildUpdateGraph(form))
       const { device: outputs } = await program.run(feeds)
       for (const group of groups) this.#state.replace(group, outputs)
-      norms = new GradientNorms(this.#device, `step ${step}`, what, groups, outputs, ascended?.norms)
+      norms = new GraphGradientNorms(this.#device, `step ${step}`, what, groups, outputs, ascended?.norms)
       this.#estimateSums = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith('estimate/')))
     }
     this.#setMasks({ current: mask, previous: this.#masks.current })

@@ -13,10 +13,10 @@ import {
 } from '../../optim/ire/mask.js'
 import type { DispatchList } from './dispatch-list.js'
 import { FormulaKernel } from './formula-kernel.js'
-import type { BoundGradient, GradientNorms } from './gradient-norms.js'
 import type { KernelCache } from './kernel-cache.js'
 import { digitCount, maxDirectlyCounted } from './mask-shaders.js'
 import { type ParameterBuffers, wordCount } from './parameter-buffers.js'
+import type { BoundGradient, ShaderGradientNorms } from './shader-gradient-norms.js'
 import type { SharedBuffers, SharedKernels } from './shared-buffers.js'
 import type { MaskCounts } from './step-state.js'
 
@@ -35,7 +35,7 @@ export class GpuMask {
   readonly #kernels: KernelCache
   readonly #shared: SharedBuffers
   readonly #sharedKernels: SharedKernels
-  readonly #norms: GradientNorms
+  readonly #norms: ShaderGradientNorms
   readonly #signed: boolean
   /** Computes F of the pending refresh; null without smoothing. */
   readonly #smooth: FormulaKernel | null
@@ -53,7 +53,7 @@ export class GpuMask {
     kernels: KernelCache,
     shared: SharedBuffers,
     sharedKernels: SharedKernels,
-    norms: GradientNorms,
+    norms: ShaderGradientNorms,
   ) {
     this.#kernels = kernels
     this.#shared = shared

@@ -24,10 +24,10 @@ import type { WebGpuContext } from './context.js'
 import { DispatchList } from './dispatch-list.js'
 import { FormulaKernel } from './formula-kernel.js'
 import { GpuMask } from './gpu-mask.js'
-import type { BoundGradient } from './gradient-norms.js'
-import { GradientNorms } from './gradient-norms.js'
 import { KernelCache } from './kernel-cache.js'
 import { BufferAllocator, type ParameterBuffers, toDeviceTensors } from './parameter-buffers.js'
+import type { BoundGradient } from './shader-gradient-norms.js'
+import { ShaderGradientNorms } from './shader-gradient-norms.js'
 import { createSharedBuffers, createSharedKernels, type SharedBuffers } from './shared-buffers.js'
 import {
   type CheckedStage,
@@ -54,7 +54,7 @@ interface Allocation {
   readonly shared: SharedBuffers
   readonly kernels: KernelCache
   readonly dispatches: DispatchList
-  readonly norms: GradientNorms
+  readonly norms: ShaderGradientNorms
   readonly gradients: GradientBindings
   readonly readback: StateReadback
   readonly mask: GpuMask | null
@@ -300,7 +300,7 @@ async function allocate(context: WebGpuContext, { optimizer, parameters }: Backe
     })
     const kernels = KernelCache.of(gpu)
     const sharedKernels = await createSharedKernels(kernels, shared, ire !== null)
-    const norms = new GradientNorms(kernels, shared, sharedKernels)
+    const norms = new ShaderGradientNorms(kernels, shared, sharedKernels)
     return {
       context,
       allocator,

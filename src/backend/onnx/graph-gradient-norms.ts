@@ -5,13 +5,16 @@ import { OnnxIreError } from '../../util/errors.js'
 import { downloadFloats } from './device-state.js'
 import type { TensorGroup } from './tensor-groups.js'
 
-/** Sums of squares of gradients in device memory, and the gradients of groups, to name a tensor that is not finite. */
-export class GradientNorms {
+/**
+ * Sums of squares of gradients that a graph left in device memory, and the gradients of groups, to name a tensor that
+ * is not finite.
+ */
+export class GraphGradientNorms {
   readonly #device: Device
   readonly #place: string
   readonly #what: string
   readonly #groups: readonly TensorGroup[]
-  readonly #ascent: GradientNorms | null
+  readonly #ascent: GraphGradientNorms | null
   readonly #tensors: DeviceTensors
 
   /**
@@ -26,7 +29,7 @@ export class GradientNorms {
     what: string,
     groups: readonly TensorGroup[],
     outputs: DeviceTensors,
-    ascent: GradientNorms | null = null,
+    ascent: GraphGradientNorms | null = null,
   ) {
     this.#device = device
     this.#place = place

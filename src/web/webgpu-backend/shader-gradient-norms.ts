@@ -21,8 +21,8 @@ interface Conclusion {
   readonly refresh?: number
 }
 
-/** Computes gradient norms; see `partsCode` and `concludeCode`. */
-export class GradientNorms {
+/** Computes gradient norms by compute shaders; see `partsCode` and `concludeCode`. */
+export class ShaderGradientNorms {
   readonly #kernels: KernelCache
   readonly #shared: SharedBuffers
   readonly #sharedKernels: SharedKernels
