@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { node } from '../../src/node/index.js'
-import { grammarText } from '../../tools/experiments/transformer/grammar.js'
+import { grammarText } from '../../tools/experiments/grammar/grammar.js'
 import { type Contender, speedUp, type TextRun, trainText } from '../../tools/experiments/transformer/run.js'
 import { tokenized, windows } from '../../tools/experiments/transformer/text.js'
 

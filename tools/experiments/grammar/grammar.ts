@@ -1,5 +1,5 @@
 import { Random } from 'onnx-ire/data'
-import { type Text, tokenized } from './text.js'
+import { type Text, tokenized } from '../transformer/text.js'
 
 /** Random sentences of a small grammar, from which word order is learned in seconds. */
 function sentences(count: number, seed: number): string[] {
