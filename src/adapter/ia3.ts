@@ -1,12 +1,12 @@
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf } from '../ir/tensor.js'
 import type { Model } from '../onnx/model.js'
-import { checkNames, invalidOption } from '../util/check.js'
+import { checkNames } from '../util/check.js'
 import type { AdapterConfig } from './adapter.js'
 import { checkBase } from './apply-adapter.js'
 import { insertAdapter } from './insert-adapter.js'
 import { findLayers, type LayerOptions } from './layers.js'
-import { checkAmongTargets, isTarget, selectLayers } from './lora.js'
+import { checkAmongTargets, isTarget, selectChanged } from './lora.js'
 import { findWholeLayers, readWhole } from './saved-modules.js'
 import { pairScalings, scalingDims } from './scalings.js'
 
@@ -53,10 +53,7 @@ export function ia3(model: Model, options: Ia3Options = {}): Model {
   const feedforward = [options.feedforward ?? (options.targets === undefined ? 'down_proj' : [])].flat()
   const { qkvSizes, baseModel, taskType } = options
   const all = findLayers(model, options)
-  const saved = [modulesToSave].flat().length > 0 ? selectLayers(model, all, modulesToSave, [], 'modulesToSave') : []
-  const layers = selectLayers(model, all, targets, exclude).filter((layer) => !saved.includes(layer))
-  if (layers.length === 0)
-    throw invalidOption('adapter', 'modulesToSave', [modulesToSave].flat().join(', '), 'fewer layers than targets')
+  const { layers, saved } = selectChanged(model, all, { targets, exclude, modulesToSave })
   for (const name of feedforward) checkAmongTargets(model, 'feedforward', name, { all, layers })
   const found = layers.map((layer) => {
     const of = feedforward.some((name) => isTarget(name, layer)) ? ('inputs' as const) : ('outputs' as const)

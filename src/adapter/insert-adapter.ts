@@ -1,5 +1,4 @@
-import type { DType } from '../ir/dtype.js'
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { castTensor, numbersOf, tensorFrom } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { readOperatorSets } from '../onnx/import/declarations.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
@@ -9,6 +8,7 @@ import { create, edit } from '../onnx/proto/message.js'
 import type { NodeProto, TensorProto, ValueInfoProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
+import { claimName } from '../util/claim-name.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AdapterConfig, AdapterLayer, SavedModule } from './adapter.js'
 import { groupsOf } from './convolution-groups.js'
@@ -159,13 +159,13 @@ class Insertion {
       node,
       r: a.dims[0]!,
       scale,
-      a: this.#addTensor(`${module}.lora_A.weight`, convert(kind === 'conv' ? a : transpose(a), dtype)),
-      b: this.#addTensor(`${module}.lora_B.weight`, convert(kind === 'conv' ? b : transpose(b), dtype)),
-      ...(magnitude && { magnitude: this.#addTensor(`${module}.lora_magnitude_vector`, convert(magnitude, dtype)) }),
+      a: this.#addTensor(`${module}.lora_A.weight`, castTensor(kind === 'conv' ? a : transpose(a), dtype)),
+      b: this.#addTensor(`${module}.lora_B.weight`, castTensor(kind === 'conv' ? b : transpose(b), dtype)),
+      ...(magnitude && { magnitude: this.#addTensor(`${module}.lora_magnitude_vector`, castTensor(magnitude, dtype)) }),
       ...(start && {
         start: {
-          a: this.#addTensor(`${module}.lora_A0.weight`, convert(transpose(start.a), dtype)),
-          b: this.#addTensor(`${module}.lora_B0.weight`, negate(convert(transpose(start.b), dtype))),
+          a: this.#addTensor(`${module}.lora_A0.weight`, castTensor(transpose(start.a), dtype)),
+          b: this.#addTensor(`${module}.lora_B0.weight`, negate(castTensor(transpose(start.b), dtype))),
         },
       }),
     }
@@ -187,7 +187,7 @@ class Insertion {
     return {
       module,
       weight: add('weight', toNodeWeight(whole, saved), weightPlaces),
-      ...(bias && { bias: add('bias', convert(saved.bias!, bias.stored.dtype), bias.places) }),
+      ...(bias && { bias: add('bias', castTensor(saved.bias!, bias.stored.dtype), bias.places) }),
       transposed: layer.kind === 'linear' && layer.outAxis === 1,
       places,
     }
@@ -239,9 +239,7 @@ class Insertion {
 
   /** A free name: the given one, or with a number if a module is computed several times. */
   #claimNumbered(name: string): string {
-    let free = name
-    for (let n = 1; this.#taken.has(free); n++) free = `${name}_${n}`
-    return this.#claim(free)
+    return claimName(name, this.#taken)
   }
 
   /** The nodes that replace a base node: itself with a renamed output, and those of its adapter layers. */
@@ -370,9 +368,6 @@ class Insertion {
     return name
   }
 }
-
-const convert = (tensor: Tensor, dtype: DType): Tensor =>
-  tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))
 
 const multiply = (name: string, input: string[], output: string): NodeProto =>
   create('NodeProto', { opType: 'Mul', name, input, output: [output] })

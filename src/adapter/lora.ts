@@ -97,10 +97,7 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
   const { init = 'kaiming', seed = 0, qkvSizes, exclude = [], modulesToSave = [], ...settings } = options
   const { r = 16, alpha = 2 * r, targets = 'all-linear', dora, rsLora, rankPattern = {}, alphaPattern = {} } = settings
   const all = findLayers(model, options)
-  const saved = [modulesToSave].flat().length > 0 ? selectLayers(model, all, modulesToSave, [], 'modulesToSave') : []
-  const layers = selectLayers(model, all, targets, exclude).filter((layer) => !saved.includes(layer))
-  if (layers.length === 0)
-    throw invalidOption('adapter', 'modulesToSave', [modulesToSave].flat().join(', '), 'fewer layers than targets')
+  const { layers, saved } = selectChanged(model, all, { targets, exclude, modulesToSave })
   for (const [option, pattern] of Object.entries({ rankPattern, alphaPattern }))
     for (const key of Object.keys(pattern)) checkAmongTargets(model, option, key, { all, layers })
   const random = new Random(seed).stream('lora')
@@ -276,6 +273,22 @@ export function selectLayers(
   if (selected.size === 0)
     throw invalidOption('adapter', 'exclude', [exclude].flat().join(', '), 'fewer layers than targets')
   return layers.filter((layer) => selected.has(layer))
+}
+
+/**
+ * Selects the layers that a new adapter changes, and those that are trained as a whole.
+ * @throws OnnxIreError `invalid-option` as `selectLayers`, or if no layer is left to change
+ */
+export function selectChanged(
+  model: Model,
+  all: readonly Layer[],
+  { targets, exclude, modulesToSave }: Required<Pick<LoraOptions, 'targets' | 'exclude' | 'modulesToSave'>>,
+): { readonly layers: readonly Layer[]; readonly saved: readonly Layer[] } {
+  const saved = [modulesToSave].flat().length > 0 ? selectLayers(model, all, modulesToSave, [], 'modulesToSave') : []
+  const layers = selectLayers(model, all, targets, exclude).filter((layer) => !saved.includes(layer))
+  if (layers.length === 0)
+    throw invalidOption('adapter', 'modulesToSave', [modulesToSave].flat().join(', '), 'fewer layers than targets')
+  return { layers, saved }
 }
 
 /** Throws `invalid-option` for a name that none of the selected layers has. */

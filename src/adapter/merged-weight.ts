@@ -1,5 +1,6 @@
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { sum } from '../util/statistics.js'
 import type { AdapterLayer } from './adapter.js'
 import { readBlocks } from './blocks.js'
 import { joinGroups, joinLayerGroups } from './convolution-groups.js'
@@ -13,7 +14,6 @@ export function findOutputs({ out, part }: Pick<Layer, 'out' | 'part'>): {
   /** Outputs of the node. */
   readonly width: number
 } {
-  const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0)
   return part ? { first: sum(part.sizes.slice(0, part.index)), width: sum(part.sizes) } : { first: 0, width: out }
 }
 

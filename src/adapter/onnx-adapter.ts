@@ -1,4 +1,4 @@
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { castTensor, numbersOf, tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { checkNames, checkNumber, invalidOption } from '../util/check.js'
 import { getOwn } from '../util/record.js'
@@ -118,8 +118,8 @@ function toInputs({ layers, saved, scalings }: Adapter, dtype?: 'float32' | 'flo
       const factors = numbersOf(b).map((value) => value * scale)
       const scaled = scale === 1 ? b : tensorFrom('float32', b.dims, factors)
       return [
-        [`${module}${names.a}`, convert(flip(pad(a, 0, rank)), dtype ?? a.dtype)],
-        [`${module}${names.b}`, convert(flip(pad(scaled, 1, rank)), dtype ?? b.dtype)],
+        [`${module}${names.a}`, castTensor(flip(pad(a, 0, rank)), dtype ?? a.dtype)],
+        [`${module}${names.b}`, castTensor(flip(pad(scaled, 1, rank)), dtype ?? b.dtype)],
       ] as const
     }),
   )
@@ -195,12 +195,9 @@ export function adapterFeeds<T>(
         throw invalidAdapter(
           `'${name}' is [${dims.join(', ')}], the model needs [${shape.join(', ')}]: the adapter belongs to another model`,
         )
-      return [name, new OrtTensor(dtype, convert(tensor, dtype).data as never, dims)] as const
+      return [name, new OrtTensor(dtype, castTensor(tensor, dtype).data as never, dims)] as const
     }),
   )
 }
 
 const isAdapterInput = (name: string): boolean => /\.lora_(A\.weight|B\.weight|embedding_A|embedding_B)$/.test(name)
-
-const convert = (tensor: Tensor, dtype: Tensor['dtype']): Tensor =>
-  tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))

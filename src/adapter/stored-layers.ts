@@ -1,5 +1,5 @@
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import type { Tensor } from '../ir/tensor.js'
+import { formatType, type Tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { AdapterKind, AdapterLayer } from './adapter.js'
 
@@ -61,7 +61,7 @@ export function groupLayers(
 
 /** Throws `invalid-data` unless A and B of a layer, in PEFT's layout, have the same rank and the axes of their kind. */
 export function checkLayer({ module, kind, a, b, magnitude }: AdapterLayer): void {
-  const shapes = `A is ${describe(a)} and B is ${describe(b)}`
+  const shapes = `A is ${formatType(a)} and B is ${formatType(b)}`
   const axes = kind === 'conv' ? a.dims.length >= 3 && b.dims.length === a.dims.length : a.dims.length === 2
   const window = b.dims.slice(2)
   if (!axes || (kind !== 'conv' && b.dims.length !== 2) || window.some((size) => size !== 1))
@@ -71,7 +71,7 @@ export function checkLayer({ module, kind, a, b, magnitude }: AdapterLayer): voi
   if (r === 0 || perGroup === 0 || (kind === 'conv' ? r! % perGroup !== 0 : r !== perGroup))
     throw invalidAdapter(`module '${module}': ${shapes}: their ranks must be equal and above 0`)
   if (magnitude && magnitude.dims.join() !== `${b.dims[0]}`)
-    throw invalidAdapter(`module '${module}': the magnitudes are ${describe(magnitude)}, B is ${describe(b)}`)
+    throw invalidAdapter(`module '${module}': the magnitudes are ${formatType(magnitude)}, B is ${formatType(b)}`)
 }
 
 /** Throws `invalid-data` unless there are layers, all of them valid, each of another module. */
@@ -84,8 +84,6 @@ export function checkLayers(layers: readonly AdapterLayer[]): void {
     modules.add(layer.module)
   }
 }
-
-const describe = ({ dtype, dims }: Tensor): string => `${dtype} [${dims.join(', ')}]`
 
 /** The error of adapter data that cannot be used. */
 export const invalidAdapter = (reason: string): OnnxIreError => new OnnxIreError('invalid-data', `adapter: ${reason}`)

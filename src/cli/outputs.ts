@@ -6,9 +6,9 @@ import { checkTarget } from '../node/files/files.js'
 import { listModelFiles } from '../node/files/model.js'
 import { removeAbandonedFiles } from '../node/files/temporary-files.js'
 import type { Model } from '../onnx/model.js'
+import { isPresetFile } from '../recipe/model.js'
 import type { Recipe } from '../recipe/recipe.js'
 import { OnnxIreError } from '../util/errors.js'
-import { isPresetFile } from './inputs/read-preset.js'
 import { isRecipeName } from './inputs/read-recipe.js'
 
 /** Files that a command is going to write. */

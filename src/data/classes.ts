@@ -200,3 +200,9 @@ export function withSampleWeights(dataset: Dataset, weights: ArrayLike<number>, 
     checksum: deriveChecksum(dataset, name, values),
   }
 }
+
+/** The class names of the tensors that have classes. */
+export const classNamesOf = (
+  tensors: readonly { readonly name: string; readonly classes: ClassNumbering | null }[],
+): WithClassNames['classes'] =>
+  Object.fromEntries(tensors.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))

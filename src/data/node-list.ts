@@ -2,6 +2,7 @@ import type { Tensor } from '../ir/tensor.js'
 import { create } from '../onnx/proto/message.js'
 import type { AttributeProto, GraphProto, NodeProto, TensorProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
+import { claimName } from '../util/claim-name.js'
 
 /** Domain of LabelEncoder. */
 export const encoderDomain = 'ai.onnx.ml'
@@ -53,9 +54,6 @@ export class NodeList {
 
   /** The name, or the name followed by a number if a value of the graph has it; reserves the result. */
   unused(wanted: string): string {
-    let name = wanted
-    for (let n = 1; this.#taken.has(name); n++) name = `${wanted}_${n}`
-    this.#taken.add(name)
-    return name
+    return claimName(wanted, this.#taken)
   }
 }

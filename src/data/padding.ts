@@ -1,6 +1,6 @@
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
-import { checksumTensor, sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
+import { checksumTensor, formatType, sizeOf, type Tensor, type Tensors } from '../ir/tensor.js'
 import { checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -87,7 +87,6 @@ function paddedLengths(
 
 function checkSameShape(rows: readonly Tensor[], label: (row: number) => string): void {
   const [first] = rows
-  const shown = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
   for (const [i, row] of rows.entries()) {
     if (row.dims.length === 0) throw new OnnxIreError('invalid-data', `${label(i)} is a scalar, which cannot be padded`)
     if (!dtypes[row.dtype].array || dtypes[row.dtype].bits === 4)
@@ -99,7 +98,7 @@ function checkSameShape(rows: readonly Tensor[], label: (row: number) => string)
     )
       throw new OnnxIreError(
         'invalid-data',
-        `${label(0)} is ${shown(first!)} and ${label(i)} is ${shown(row)}; only their first axis may differ`,
+        `${label(0)} is ${formatType(first!)} and ${label(i)} is ${formatType(row)}; only their first axis may differ`,
       )
   }
 }

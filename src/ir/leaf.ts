@@ -84,6 +84,10 @@ export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayL
   return { dtype, dims, data: arrayFrom(dtype, values) }
 }
 
+/** Rounds the numbers of a tensor to another type, unless it has this type. */
+export const castTensor = (tensor: Tensor, dtype: DType): Tensor =>
+  tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))
+
 function arrayFrom(dtype: DType, values: ArrayLike<number>): TensorData {
   const { array } = dtypes[dtype]
   if (dtype === 'float16') return Uint16Array.from(values, numberToFloat16)

@@ -17,6 +17,9 @@ export interface Tensor {
   readonly data: TensorData
 }
 
+/** Formats the type of a tensor: 'float32 [2, 3]'. */
+export const formatType = ({ dtype, dims }: Pick<Tensor, 'dtype' | 'dims'>): string => `${dtype} [${dims.join(', ')}]`
+
 /** Computes a checksum of dtype, dims and elements. */
 export const checksumTensor = ({ dtype, dims, data }: Tensor): string =>
   checksum([`${dtype} ${dims.join(' ')}`, ...(ArrayBuffer.isView(data) ? [data] : data)])

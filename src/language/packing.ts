@@ -235,6 +235,14 @@ const hidden = -30000
  */
 const masked = 2 * hidden
 
+/** Creates a node that is named after its output. */
+export const createNode = (
+  opType: string,
+  input: readonly string[],
+  output: string,
+  attribute: NodeProto['attribute'] = [],
+): NodeProto => create('NodeProto', { opType, name: output, input, output: [output], attribute })
+
 /**
  * Adds the input `segments`, which takes the place of attention_mask, and renames input_ids: attention adds 0 to scores
  * within a segment and `hidden` to others, and rotates by the input position_ids.
@@ -243,18 +251,16 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
   const tokens = graph.input.find(({ name }) => name === 'input_ids')!
   const mask = graph.input.find(({ name }) => name === 'attention_mask')
   const has = (name: string) => graph.input.some((info) => info.name === name)
-  const node = (opType: string, input: string[], output: string, attribute: NodeProto['attribute'] = []) =>
-    create('NodeProto', { opType, name: output, input, output: [output], attribute })
   const blocks = [
-    node('Identity', [packedTokensName], 'input_ids'),
-    node('Unsqueeze', [segmentsName, `${prefix}/of-queries`], `${prefix}/queries`),
-    node('Unsqueeze', [segmentsName, `${prefix}/of-keys`], `${prefix}/keys`),
-    node('Equal', [`${prefix}/queries`, `${prefix}/keys`], `${prefix}/same`),
-    node('Where', [`${prefix}/same`, `${prefix}/seen`, `${prefix}/hidden`], `${prefix}/bias`),
+    createNode('Identity', [packedTokensName], 'input_ids'),
+    createNode('Unsqueeze', [segmentsName, `${prefix}/of-queries`], `${prefix}/queries`),
+    createNode('Unsqueeze', [segmentsName, `${prefix}/of-keys`], `${prefix}/keys`),
+    createNode('Equal', [`${prefix}/queries`, `${prefix}/keys`], `${prefix}/same`),
+    createNode('Where', [`${prefix}/same`, `${prefix}/seen`, `${prefix}/hidden`], `${prefix}/bias`),
   ]
   const maskNodes = mask && [
-    node('Min', [segmentsName, `${prefix}/one`], `${prefix}/tokens`),
-    node('Cast', [`${prefix}/tokens`], 'attention_mask', [intAttribute('to', mask.type!.tensorType!.elemType!)]),
+    createNode('Min', [segmentsName, `${prefix}/one`], `${prefix}/tokens`),
+    createNode('Cast', [`${prefix}/tokens`], 'attention_mask', [intAttribute('to', mask.type!.tensorType!.elemType!)]),
   ]
   const outputs = new Set(places.attention)
   const positions = new Set(places.positions)
@@ -271,25 +277,25 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
     /** The bias, added to one that the node has. */
     const addTo = (own: string | undefined, sum: string) =>
       own
-        ? [node('CastLike', [`${prefix}/bias`, own], bias), node('Add', [own, bias], sum)]
-        : [node('CastLike', [`${prefix}/bias`, query], sum)]
+        ? [createNode('CastLike', [`${prefix}/bias`, own], bias), createNode('Add', [own, bias], sum)]
+        : [createNode('CastLike', [`${prefix}/bias`, query], sum)]
     if (isStandard(each)) {
       const sum = `${prefix}/mask/${i}`
       const input = fill(maskAt + 1).with(maskAt, sum)
       if (!isBool(each)) return [...addTo(each.input[maskAt], sum), edit(each, { input })]
       const never = `${prefix}/never/${i}`
       return [
-        node('CastLike', [`${prefix}/bias`, query], bias),
-        node('CastLike', [`${prefix}/masked`, query], never),
-        node('Where', [each.input[maskAt]!, bias, never], sum),
+        createNode('CastLike', [`${prefix}/bias`, query], bias),
+        createNode('CastLike', [`${prefix}/masked`, query], never),
+        createNode('Where', [each.input[maskAt]!, bias, never], sum),
         edit(each, { input }),
       ]
     }
     if (!isGrouped(each)) {
       const [scores = ''] = each.input
       return [
-        node('CastLike', [`${prefix}/bias`, scores], bias),
-        node('Add', [scores, bias], `${prefix}/scores/${i}`),
+        createNode('CastLike', [`${prefix}/bias`, scores], bias),
+        createNode('Add', [scores, bias], `${prefix}/scores/${i}`),
         edit(each, { input: [`${prefix}/scores/${i}`] }),
       ]
     }

@@ -7,7 +7,7 @@ import { attributeTypes, type GraphProto, type NodeProto, type ValueInfoProto } 
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { checkBoolean, checkNames } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findPacking, pastName, withSegments } from './packing.js'
+import { createNode, findPacking, pastName, withSegments } from './packing.js'
 
 /** Options of `trainingModel`. */
 export interface TrainingModelOptions {
@@ -160,20 +160,18 @@ const prefix = 'onnx-ire/past'
 
 /** Creates the states of an empty past: zeros [batch, ...] whose other unknown lengths are 0. */
 function emptyPasts(pasts: readonly ValueInfoProto[]): NodeProto[] {
-  const node = (opType: string, input: string[], output: string, attribute: NodeProto['attribute'] = []) =>
-    create('NodeProto', { opType, name: output, input, output: [output], attribute })
   return [
-    node('Shape', ['input_ids'], `${prefix}/shape`),
-    node('Gather', [`${prefix}/shape`, `${prefix}/first`], `${prefix}/batch`),
+    createNode('Shape', ['input_ids'], `${prefix}/shape`),
+    createNode('Gather', [`${prefix}/shape`, `${prefix}/first`], `${prefix}/batch`),
     ...pasts.flatMap((past) => {
       const name = past.name!
       const dtype = dtypeOf(past.type?.tensorType?.elemType ?? 0) ?? 'float32'
       const value = toTensorProto('', tensor(dtype, [1], new dtypes[dtype].array!(1)))
       return [
-        node('Concat', [`${prefix}/batch`, `${prefix}/${name}/rest`], `${prefix}/${name}/shape`, [
+        createNode('Concat', [`${prefix}/batch`, `${prefix}/${name}/rest`], `${prefix}/${name}/shape`, [
           intAttribute('axis', 0),
         ]),
-        node('ConstantOfShape', [`${prefix}/${name}/shape`], name, [
+        createNode('ConstantOfShape', [`${prefix}/${name}/shape`], name, [
           create('AttributeProto', { name: 'value', type: attributeTypes.tensor, t: value }),
         ]),
       ]
@@ -183,12 +181,10 @@ function emptyPasts(pasts: readonly ValueInfoProto[]): NodeProto[] {
 
 /** position_ids = max(cumsum(mask) - 1, 0) */
 function positionsFromMask(): NodeProto[] {
-  const node = (opType: string, input: string[], output: string) =>
-    create('NodeProto', { opType, name: output, input, output: [output] })
   return [
-    node('CumSum', ['attention_mask', `${prefix}/axis`], `${prefix}/count`),
-    node('Sub', [`${prefix}/count`, `${prefix}/one`], `${prefix}/index`),
-    node('Max', [`${prefix}/index`, `${prefix}/zero`], 'position_ids'),
+    createNode('CumSum', ['attention_mask', `${prefix}/axis`], `${prefix}/count`),
+    createNode('Sub', [`${prefix}/count`, `${prefix}/one`], `${prefix}/index`),
+    createNode('Max', [`${prefix}/index`, `${prefix}/zero`], 'position_ids'),
   ]
 }
 

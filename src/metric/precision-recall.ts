@@ -2,6 +2,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { sum } from '../util/statistics.js'
 import {
   checkThreshold,
   classCount,
@@ -176,12 +177,6 @@ function averageScores(score: Score, counts: ClassCounts, average: ClassAverage,
   // scikit-learn averages over the classes that occur or are predicted, but over all labels of a multi-label problem.
   const averaged = perClass.filter((_, c) => isMultiLabel || predicted[c]! > 0 || actual[c]! > 0)
   return ratio(sum(averaged), averaged.length)
-}
-
-const sum = (values: Iterable<number>): number => {
-  let all = 0
-  for (const value of values) all += value
-  return all
 }
 
 /** Counts per class: correct predictions, all predictions, and how often the class is true. */

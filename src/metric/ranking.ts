@@ -3,6 +3,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { sum } from '../util/statistics.js'
 import { classCount, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
 import type { Metric } from './metric.js'
 
@@ -53,8 +54,6 @@ export const averagePrecision = (options: RankingOptions = {}): Metric =>
     }
     return area
   })
-
-const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0)
 
 function rankingMetric(
   name: string,

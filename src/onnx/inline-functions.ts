@@ -1,4 +1,5 @@
 import { dtypeOf, isFloat } from '../ir/dtype.js'
+import { claimName } from '../util/claim-name.js'
 import { OnnxIreError } from '../util/errors.js'
 import {
   checkCall,
@@ -241,9 +242,6 @@ class Inliner {
 
   /** A name that no value and no node of the model has yet. */
   #claim(wanted: string): string {
-    let name = wanted
-    for (let n = 1; this.#taken.has(name); n++) name = `${wanted}_${n}`
-    this.#taken.add(name)
-    return name
+    return claimName(wanted, this.#taken)
   }
 }

@@ -1,5 +1,6 @@
 import { dtypes } from '../ir/dtype.js'
-import { sizeOf, type Tensor, toRawBytes } from '../ir/tensor.js'
+import { formatType, sizeOf, type Tensor, toRawBytes } from '../ir/tensor.js'
+import { asciiCodes } from '../util/bytes.js'
 import { checkArguments, describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
@@ -267,13 +268,10 @@ function checkReplacement(name: string, old: Tensor | undefined, tensor: Tensor)
 }
 
 function findMismatch(old: Tensor, tensor: Tensor): string | null {
-  const show = ({ dtype, dims }: Tensor) => `${dtype} [${dims.join(', ')}]`
-  if (show(old) !== show(tensor)) return `it is ${show(old)}, the new tensor is ${show(tensor)}`
+  if (formatType(old) !== formatType(tensor)) return `it is ${formatType(old)}, the new tensor is ${formatType(tensor)}`
   const length = Math.ceil(sizeOf(old.dims) / (dtypes[old.dtype].bits === 4 ? 2 : 1))
   return length === tensor.data.length ? null : `the new tensor has ${tensor.data.length} elements, not ${length}`
 }
-
-const ascii = (text: string): readonly number[] => Array.from(text, (char) => char.charCodeAt(0))
 
 interface Format {
   readonly offset: number
@@ -283,7 +281,7 @@ interface Format {
 
 const format = (magic: string | readonly number[], description: string, offset = 0): Format => ({
   offset,
-  magic: typeof magic === 'string' ? ascii(magic) : magic,
+  magic: typeof magic === 'string' ? asciiCodes(magic) : magic,
   description,
 })
 
@@ -303,8 +301,8 @@ const formats: readonly Format[] = [
   format([0x1f, 0x8b], 'it is gzip-compressed: unpack it first'),
   format('ORTM', "it is in onnxruntime's own .ort format: use the .onnx file it was converted from", 4),
   format('TFL3', 'it is a TensorFlow Lite model: convert it with tf2onnx', 4),
-  format([0x89, ...ascii('HDF')], 'it is an HDF5 file, as Keras saves: convert the model with tf2onnx'),
-  format([0x89, ...ascii('PNG')], 'it is a PNG image'),
+  format([0x89, ...asciiCodes('HDF')], 'it is an HDF5 file, as Keras saves: convert the model with tf2onnx'),
+  format([0x89, ...asciiCodes('PNG')], 'it is a PNG image'),
   format([0xff, 0xd8, 0xff], 'it is a JPEG image'),
   format('%PDF', 'it is a PDF document'),
 ]

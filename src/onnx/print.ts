@@ -5,6 +5,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { bodiesOf, nodesOf, topological } from '../ir/topology.js'
 import type { Attribute, Body, Graph, Node, TensorType, Value } from '../ir/value.js'
 import { definitionOf } from '../op/op.js'
+import { claimName } from '../util/claim-name.js'
 import { getOwn } from '../util/record.js'
 
 const maxWidth = 110
@@ -128,9 +129,7 @@ class Printer {
   }
 
   #assignName(value: Value, wanted: string): string {
-    let name = wanted
-    for (let n = 1; this.#taken.has(name); n++) name = `${wanted}_${n}`
-    this.#taken.add(name)
+    const name = claimName(wanted, this.#taken)
     this.#names.set(value, name)
     return name
   }

@@ -1,4 +1,5 @@
 import type { Tensor } from '../ir/tensor.js'
+import { claimName } from '../util/claim-name.js'
 import { OnnxIreError } from '../util/errors.js'
 import { isConstant, readConstant } from './proto/constant.js'
 import type { ExternalData } from './proto/external-data.js'
@@ -41,16 +42,10 @@ export function locateTensors(
   const counts = new Map<string, number>()
   for (const { local } of locations) counts.set(local, (counts.get(local) ?? 0) + 1)
   const taken = new Set(graph ? listNames(graph) : [])
-  const makeUnique = (wanted: string): string => {
-    let name = wanted
-    for (let n = 1; taken.has(name); n++) name = `${wanted}_${n}`
-    taken.add(name)
-    return name
-  }
   return new Map(
     locations.map(({ proto, path, local, tensor, initializer }) => {
       const isUnique = counts.get(local) === 1 && !taken.has(local)
-      const name = path === '' ? local : makeUnique(isUnique ? local : `${path}/${local}`)
+      const name = path === '' ? local : claimName(isUnique ? local : `${path}/${local}`, taken)
       return [proto, { name, local, tensor, initializer }]
     }),
   )

@@ -23,11 +23,7 @@ export function arrayOf(
   what: string,
 ): FloatArray {
   const array = getOwn(arrays, name)
-  if (!array)
-    throw new OnnxIreError(
-      'invalid-data',
-      `no ${what} for parameter '${name}': give one array per parameter, or leave '${name}' out of the parameters to freeze it`,
-    )
+  if (!array) throw missingError(name, 'array', what)
   if (!(array instanceof Float32Array || array instanceof Float64Array))
     throw new OnnxIreError('invalid-data', `the ${what} of '${name}' must be a Float32Array or a Float64Array`)
   if (array.length !== length)
@@ -37,6 +33,13 @@ export function arrayOf(
     )
   return array
 }
+
+/** The error of a parameter without an array, or a tensor on a device. */
+export const missingError = (name: string, kind: 'array' | 'tensor', what: string): OnnxIreError =>
+  new OnnxIreError(
+    'invalid-data',
+    `no ${what} for parameter '${name}': give one ${kind} per parameter, or leave '${name}' out of the parameters to freeze it`,
+  )
 
 /** sums <- sums + factor * arrays, by name. A missing sum is 0. A factor of 0 adds nothing, even for NaN. */
 export function addScaled(sums: Record<string, FloatArray>, arrays: ParameterArrays, factor: number): void {

@@ -1,5 +1,6 @@
 import type { FloatArray } from '../ir/float-array.js'
 import { OnnxIreError } from '../util/errors.js'
+import { sum } from '../util/statistics.js'
 import { arrayOf, type Gradients, type ParameterArrays } from './arrays.js'
 import { evaluate, evaluateEach, maxGatheredLength } from './expr/evaluate.js'
 import { array, type Formula, formula, scalar } from './expr/expr.js'
@@ -80,8 +81,8 @@ export function finiteNorm(
   what: string,
   parallel?: ParallelEvaluation,
 ): number {
-  const sum = addUp(finiteSquares(parameters, gradients, place, what, parallel))
-  return Number.isFinite(sum) ? Math.sqrt(sum) : scaledNorm(parameters, gradients)
+  const squared = sum(finiteSquares(parameters, gradients, place, what, parallel))
+  return Number.isFinite(squared) ? Math.sqrt(squared) : scaledNorm(parameters, gradients)
 }
 
 /**
@@ -89,38 +90,32 @@ export function finiteNorm(
  * @throws OnnxIreError `not-finite` or `invalid-data` in all processes, if one has such gradients
  */
 export async function finiteNormTogether(
-  { owns, sum }: Pick<Shard, 'owns' | 'sum'>,
+  shard: Pick<Shard, 'owns' | 'sum'>,
   parameters: ParameterArrays,
   gradients: Gradients,
   place: string,
   what: string,
   parallel?: ParallelEvaluation,
 ): Promise<number> {
-  const own = Object.fromEntries(Object.entries(parameters).filter(([name]) => owns(name)))
+  const own = Object.fromEntries(Object.entries(parameters).filter(([name]) => shard.owns(name)))
   const squares = new Float64Array(Object.keys(parameters).length)
   let failure: unknown
   try {
     const found = finiteSquares(own, gradients, place, what, parallel)[Symbol.iterator]()
     // The squares of other tensors are 0 here.
-    for (const [i, name] of Object.keys(parameters).entries()) if (owns(name)) squares[i] = found.next().value!
+    for (const [i, name] of Object.keys(parameters).entries()) if (shard.owns(name)) squares[i] = found.next().value!
   } catch (error) {
     failure = error
     squares.fill(Number.NaN)
   }
-  await sum([squares])
+  await shard.sum([squares])
   if (failure) throw failure
-  const total = addUp(squares)
+  const total = sum(squares)
   if (Number.isFinite(total)) return Math.sqrt(total)
   const problem = Number.isNaN(total)
     ? `the ${what} of a tensor of another process is not finite, which reports it`
     : `the ${what} has a norm above 1e154`
   throw new OnnxIreError('not-finite', `${place}: ${problem}; the parameters are unchanged`)
-}
-
-const addUp = (numbers: Iterable<number>): number => {
-  let sum = 0
-  for (const value of numbers) sum += value
-  return sum
 }
 
 const isSmall = (g: FloatArray): boolean => g.length <= maxGatheredLength && g instanceof Float32Array

@@ -7,6 +7,7 @@ import type { PassOptions } from '../train/model/repeat-model.js'
 import type { HeadOptions } from '../train/model/replace-head.js'
 import type { FitOptions, TrainerOptions } from '../train/options.js'
 import { OnnxIreError } from '../util/errors.js'
+import { dropUndefined } from '../util/record.js'
 import { createLoss } from './loss.js'
 import { createRecipeMetric } from './metric.js'
 import { optimizerOf } from './optimizer.js'
@@ -93,8 +94,3 @@ export const createMetrics = ({ metrics }: Pick<Recipe, 'metrics'>): readonly Me
 /** Weights that a run exports at its end. */
 export const finalWeights = ({ weights, best, ema }: Pick<Recipe, 'weights' | 'best' | 'ema'>): WeightSelection =>
   weights ?? (best ? 'best' : ema === undefined ? 'last' : 'ema')
-
-type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }
-
-const dropUndefined = <T extends object>(fields: T): Present<T> =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>

@@ -29,11 +29,11 @@ export const modelSchema: JsonSchema = either(
   'the path of the ONNX model to start from, or { preset, options, seed }',
 )
 
-/** Whether a preset is given by its path. */
-const isPresetPath = (preset: string): boolean => preset.toLowerCase().endsWith('.json')
+/** Whether a preset is a file, not a name in the package. */
+export const isPresetFile = (preset: string): boolean => preset.toLowerCase().endsWith('.json')
 
 /** Maps every path of a model recipe by `f`. */
 export function mapModelPath(model: ModelRecipe, f: (path: string) => string): ModelRecipe {
   if (typeof model === 'string') return f(model)
-  return isPresetPath(model.preset) ? { ...model, preset: f(model.preset) } : model
+  return isPresetFile(model.preset) ? { ...model, preset: f(model.preset) } : model
 }

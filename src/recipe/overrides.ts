@@ -20,7 +20,8 @@ export function applyOverrides(value: unknown, assignments: readonly string[]): 
   }, value)
 }
 
-function parseValue(text: string): unknown {
+/** The value of JSON text; other text is a string. */
+export function parseValue(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {

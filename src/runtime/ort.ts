@@ -4,6 +4,7 @@ import { decode } from '../onnx/proto/decode.js'
 import { encode } from '../onnx/proto/encode.js'
 import { create } from '../onnx/proto/message.js'
 import { OnnxIreError } from '../util/errors.js'
+import type { InputInfo } from './feeds.js'
 
 /** A host tensor of onnxruntime's JavaScript packages, for Node and for browsers. */
 interface OrtTensor {
@@ -70,3 +71,21 @@ export function readOutputNames(model: Uint8Array): string[] {
  */
 export const isCpuRefusal = (error: unknown): error is OnnxIreError =>
   error instanceof OnnxIreError && /fallback to CPU EP has been explicitly disabled/.test(error.message)
+
+/** The inputs of a session of onnxruntime. */
+interface DeclaredInputs {
+  readonly inputMetadata: readonly (
+    | { readonly isTensor: true; readonly name: string; readonly type: string }
+    | { readonly isTensor: false; readonly name: string }
+  )[]
+}
+
+/** Names and types of a session's inputs. @throws OnnxIreError `runtime` for an input that is not a tensor */
+export const inputsOf = ({ inputMetadata }: DeclaredInputs): InputInfo[] =>
+  inputMetadata.map((input) => {
+    if (input.isTensor) return { name: input.name, dtype: input.type as DType }
+    throw new OnnxIreError(
+      'runtime',
+      `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
+    )
+  })

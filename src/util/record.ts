@@ -20,3 +20,9 @@ export const emptyRecord = <T>(): Record<string, T> => Object.create(null)
  */
 export const mergeRecords = <T>(...records: readonly Readonly<Record<string, T>>[]): Record<string, T> =>
   Object.assign(emptyRecord<T>(), ...records)
+
+type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> }
+
+/** Copies an object without its undefined fields. */
+export const dropUndefined = <T extends object>(fields: T): Present<T> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>

@@ -7,11 +7,13 @@ export interface IntervalEstimate {
   readonly half: number
 }
 
-export function mean(values: ArrayLike<number>): number {
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += values[i]!
-  return sum / values.length
+export function sum(values: Iterable<number>): number {
+  let total = 0
+  for (const value of values) total += value
+  return total
 }
+
+export const mean = (values: readonly number[] | Float64Array): number => sum(values) / values.length
 
 /** The value in the middle of the sorted values; of an even number of values the mean of the middle two. */
 export function median(values: Iterable<number>): number {

@@ -19,6 +19,7 @@ import { findTrainable } from '../../train/model/trainable.js'
 import { curvatureShareOf, type TrainerOptions } from '../../train/options.js'
 import { findFrozen } from '../../train/parameter-groups.js'
 import { getOwn } from '../../util/record.js'
+import { sum } from '../../util/statistics.js'
 import { applyShapes, type InputShapes } from './apply-shapes.js'
 import { countBytes, peakBytes } from './arena-peak.js'
 
@@ -249,5 +250,3 @@ function arenaOf({ inputs, outputs }: GraphSpec): number {
   const fed = new Set(inputs.values())
   return peakBytes([...outputs.values()], (leaf: Value) => !fed.has(leaf))
 }
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0)

@@ -101,7 +101,7 @@ export abstract class DeviceBackend implements TrainingBackend<DeviceTensors> {
   }
 
   release(tensors: DeviceTensors): void {
-    for (const tensor of Object.values(tensors)) tensor.release()
+    release(tensors)
   }
 
   accumulate(sum: DeviceTensors | null, gradients: DeviceTensors, factor: number): Promise<DeviceTensors> {

@@ -1,6 +1,6 @@
 import { tensorFrom } from '../../ir/leaf.js'
 import { sizeOf, type Tensor, tensor } from '../../ir/tensor.js'
-import { arrayOf, type MomentArray, type ParameterArrays } from '../../optim/arrays.js'
+import { arrayOf, type MomentArray, missingError, type ParameterArrays } from '../../optim/arrays.js'
 import { type MomentType, momentTypeOf, type Rules } from '../../optim/base-optimizer.js'
 import type { Device, DeviceTensor, DeviceTensors } from '../../runtime/device.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -210,11 +210,7 @@ export function gradientOf(
   what: string,
 ): DeviceTensor {
   const g = getOwn(gradients, name)
-  if (!g)
-    throw new OnnxIreError(
-      'invalid-data',
-      `no ${what} for parameter '${name}': give one tensor per parameter, or leave '${name}' out of the parameters to freeze it`,
-    )
+  if (!g) throw missingError(name, 'tensor', what)
   if (g.dtype !== 'float32' || g.dims.length !== dims.length || g.dims.some((dim, axis) => dim !== dims[axis]))
     throw new OnnxIreError(
       'invalid-data',

@@ -3,6 +3,7 @@ import { Ajv } from 'ajv'
 import type { Architecture, Architectures, Preset } from 'onnx-ire/models'
 import { readRegularFile } from '../../node/files/files.js'
 import { formatErrors } from '../../recipe/format-errors.js'
+import { isPresetFile } from '../../recipe/model.js'
 import { applyOverrides } from '../../recipe/overrides.js'
 import { parseJson } from '../../recipe/parse.js'
 import { OnnxIreError, prefixError } from '../../util/errors.js'
@@ -44,9 +45,6 @@ export async function readPreset(name: string, assignments: readonly string[] = 
     throw isFile ? prefixError(cause, name, 'invalid-recipe') : cause
   }
 }
-
-/** Whether a preset is a file, not a name in the package. */
-export const isPresetFile = (name: string): boolean => name.toLowerCase().endsWith('.json')
 
 /** Title of a preset: the name of its file without folder and extension. */
 export const presetTitle = (name: string): string => basename(name, extname(name) === '.json' ? '.json' : '')

@@ -6,7 +6,7 @@ import { imageExtensions } from '../../data/image/image-files.js'
 import { type CifarPart, type CifarSet, readCifar10, readCifar100 } from '../../node/data/cifar.js'
 import { decodeImage } from '../../node/data/decode-image.js'
 import { type LabeledFiles, listLabeledFiles } from '../../node/data/folders.js'
-import { readError } from '../../node/files/files.js'
+import { folderError } from '../../node/files/files.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
@@ -203,7 +203,7 @@ export async function prepareCifar({ folder, output, force }: CifarOptions, moni
 
 async function selectReader(folder: string): Promise<typeof readCifar10> {
   const names = await readdir(folder).catch((cause) => {
-    throw readError('folder', folder, cause, { ENOENT: 'there is no such folder', ENOTDIR: 'it is not a folder' })
+    throw folderError(folder, cause)
   })
   const has = (name: string) => names.includes(name) || names.includes(`${name}.gz`)
   if (has('data_batch_1.bin')) return readCifar10

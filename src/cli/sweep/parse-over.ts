@@ -1,3 +1,4 @@
+import { parseValue } from '../../recipe/overrides.js'
 import type { SweepAxes, SweepAxis } from '../../sweep/search.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -31,13 +32,5 @@ function parseValues(text: string): SweepAxis {
     return JSON.parse(`[${text}]`) as unknown[]
   } catch {
     return text.split(',').map((word) => parseValue(word.trim()))
-  }
-}
-
-function parseValue(word: string): unknown {
-  try {
-    return JSON.parse(word)
-  } catch {
-    return word
   }
 }

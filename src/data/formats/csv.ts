@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { fromArrays } from '../arrays.js'
-import { ClassNumbering, type WithClassNames } from '../classes.js'
+import { ClassNumbering, classNamesOf, type WithClassNames } from '../classes.js'
 import type { Dataset } from '../dataset.js'
 import type { DataExample } from '../examples.js'
 import { type ExampleStream, stream } from '../stream.js'
@@ -260,9 +260,6 @@ function toExample(
   }
   return example
 }
-
-const classNamesOf = (plans: readonly CsvTensorPlan[]): WithClassNames['classes'] =>
-  Object.fromEntries(plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))
 
 /** Replaces each class number by its position in the sorted class names. */
 function renumber(numbers: BigInt64Array, positions: readonly number[]): void {

@@ -1,3 +1,4 @@
+import { asciiCodes } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** Largest number of pixels of an image file: 8192 x 4096. Three bytes a pixel make 100 MB while it is decoded. */
@@ -73,8 +74,7 @@ function readWebpSize(view: DataView): Size {
   return chunk === 0x56503820 ? [view.getUint16(26, true) & 0x3fff, view.getUint16(28, true) & 0x3fff] : damaged
 }
 
-const codes = (text: string): readonly number[] => Array.from(text, (character) => character.charCodeAt(0))
-const [ftyp, avif, avis] = ['ftyp', 'avif', 'avis'].map(codes) as [
+const [ftyp, avif, avis] = ['ftyp', 'avif', 'avis'].map(asciiCodes) as [
   readonly number[],
   readonly number[],
   readonly number[],

@@ -5,7 +5,7 @@ import { type CifarImages, concatCifar, parseCifar } from '../../data/formats/ci
 import { imageColumn } from '../../data/image/image-column.js'
 import type { CifarSource } from '../../recipe/sources/images.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
-import { readError } from '../files/files.js'
+import { folderError } from '../files/files.js'
 import { readBytes } from './bytes.js'
 import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
 import { readLines } from './text.js'
@@ -47,7 +47,7 @@ export const readCifar100 = (folder: string, part: CifarPart): Promise<CifarSet>
 
 async function readCifar(folder: string, part: CifarPart, classes: 10 | 100): Promise<CifarSet> {
   const available = await readdir(folder).catch((cause) => {
-    throw readError('folder', folder, cause, { ENOENT: 'there is no such folder', ENOTDIR: 'it is not a folder' })
+    throw folderError(folder, cause)
   })
   const paths = files[classes][part].map((name) => {
     const found = [name, `${name}.gz`].find((each) => available.includes(each))

@@ -1,9 +1,10 @@
-import { readdir, stat } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { extname, join, relative, sep } from 'node:path'
 import { checkMissingClass } from '../../data/classes.js'
 import type { Dataset, ExampleIdentity } from '../../data/dataset.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { readError } from '../files/files.js'
+import { folderError } from '../files/files.js'
+import { isFolder } from '../files/make-folder.js'
 
 /** Files in one folder per class. */
 export interface LabeledFiles {
@@ -91,7 +92,7 @@ export async function listFiles(path: string, extensions?: readonly string[]): P
 
 async function readEntries(path: string): Promise<{ readonly name: string; readonly folder: boolean }[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch((cause) => {
-    throw readError('folder', path, cause, { ENOENT: 'there is no such folder', ENOTDIR: 'it is not a folder' })
+    throw folderError(path, cause)
   })
   const visible = entries.filter(({ name }) => !name.startsWith('.'))
   return Promise.all(
@@ -99,13 +100,8 @@ async function readEntries(path: string): Promise<{ readonly name: string; reado
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .map(async (entry) => ({
         name: entry.name,
-        folder: entry.isDirectory() || (entry.isSymbolicLink() && (await pointsToFolder(join(path, entry.name)))),
+        // A broken link counts as a file; reading it throws.
+        folder: entry.isDirectory() || (entry.isSymbolicLink() && (await isFolder(join(path, entry.name)))),
       })),
   )
 }
-
-const pointsToFolder = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isDirectory(),
-    () => false, // a broken link counts as a file; reading it throws
-  )

@@ -1,4 +1,4 @@
-import { ClassNumbering, type WithClassNames } from '../../data/classes.js'
+import { ClassNumbering, classNamesOf, type WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
 import { fromExamples } from '../../data/examples.js'
@@ -126,9 +126,6 @@ function withLine<T>(place: string, action: () => T): T {
     throw new OnnxIreError(code, `${place}: ${reason}`, { cause })
   }
 }
-
-const classNamesOf = (plans: readonly FieldPlan[]): WithClassNames['classes'] =>
-  Object.fromEntries(plans.flatMap(({ name, classes }) => (classes ? [[name, classes.sorted().names]] : [])))
 
 function renumber(value: DataExample[string] | undefined, positions: readonly number[]): bigint {
   const [number] = (value as { readonly data: BigInt64Array }).data // type of `toTensor` for a class

@@ -220,6 +220,10 @@ export function readError(
   return new OnnxIreError('io', `cannot read the ${what} ${path}: ${reason}`, { cause })
 }
 
+/** Creates the `io` error for a folder that cannot be read. */
+export const folderError = (path: string, cause: unknown): OnnxIreError =>
+  readError('folder', path, cause, { ENOENT: 'there is no such folder', ENOTDIR: 'it is not a folder' })
+
 function writeError(path: string, cause: unknown): OnnxIreError {
   const folder = dirname(path)
   const reason = reasonOf(cause, {

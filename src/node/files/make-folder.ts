@@ -57,7 +57,8 @@ async function makeDurable(path: string): Promise<void> {
   await syncFolder(dirname(path))
 }
 
-const isFolder = (path: string): Promise<boolean> =>
+/** Whether a path is a folder, or a link to one. */
+export const isFolder = (path: string): Promise<boolean> =>
   stat(path).then(
     (found) => found.isDirectory(),
     () => false,

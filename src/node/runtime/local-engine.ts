@@ -1,9 +1,8 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
-import type { DType } from '../../ir/dtype.js'
 import { dtypes, type TypedArray } from '../../ir/dtype.js'
 import { isStrings, type Tensor } from '../../ir/tensor.js'
 import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
-import { fromOrtTensor } from '../../runtime/ort.js'
+import { fromOrtTensor, inputsOf } from '../../runtime/ort.js'
 import { bytesOf } from '../../util/bytes.js'
 import { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -42,13 +41,7 @@ export class LocalEngine implements Engine {
     return this.#queue(async () => {
       const ort = load()
       const session = await create(ort, model, sessionOptionsFor(this.#options, options))
-      const inputs = session.inputMetadata.map((input) => {
-        if (input.isTensor) return { name: input.name, dtype: input.type as DType }
-        throw new OnnxIreError(
-          'runtime',
-          `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
-        )
-      })
+      const inputs = inputsOf(session)
       const id = ++this.#lastId
       this.#sessions.set(id, { ort, session })
       return { id, inputs, outputNames: [...session.outputNames] }

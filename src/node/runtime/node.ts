@@ -8,7 +8,7 @@ import type { Program, Provider, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError, threadRange, withFallback } from '../../runtime/runtime.js'
 import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { getOwn } from '../../util/record.js'
+import { dropUndefined, getOwn } from '../../util/record.js'
 import { ort } from '../c-api/ort.js'
 import { cApi } from '../c-api/runtime.js'
 import { NodeDevice } from './device.js'
@@ -84,12 +84,11 @@ function createRuntime(options: NodeOptions): Runtime {
   const allOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
     graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
-    ...withoutUndefined(trainingDefaults(options)),
+    // onnxruntime throws on options that are undefined.
+    ...dropUndefined(trainingDefaults(options)),
     intraOpNumThreads: threads,
     executionProviders: [
-      provider === 'cpu'
-        ? 'cpu'
-        : { name: provider, ...withoutUndefined({ validationMode: options.webgpu?.validation }) },
+      provider === 'cpu' ? 'cpu' : { name: provider, ...dropUndefined({ validationMode: options.webgpu?.validation }) },
     ],
   }
   if (!telemetry) process.env['ORT_DISABLE_TELEMETRY'] ??= '1'
@@ -253,7 +252,3 @@ const trainingDefaults = ({ session = {}, webgpu }: NodeOptions): SessionOptions
     },
   },
 })
-
-/** Removes undefined options, on which onnxruntime throws. */
-const withoutUndefined = (options: object) =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

@@ -6,6 +6,7 @@ import { attributeTypes, type NodeProto } from '../../onnx/proto/schema.js'
 import { toTensorProto } from '../../onnx/proto/tensor.js'
 import { apply } from '../../op/apply.js'
 import { definitionOf } from '../../op/op.js'
+import { claimName } from '../../util/claim-name.js'
 
 /** A value of the new graph, and its name in the file. */
 export interface NamedValue {
@@ -50,9 +51,7 @@ export class Insertion {
   }
 
   #add(opType: string, operands: readonly NamedValue[], attribute: NodeProto['attribute']): string {
-    let name = this.#prefix
-    for (let n = 1; this.#taken.has(name); n++) name = `${this.#prefix}_${n}`
-    this.#taken.add(name)
+    const name = claimName(this.#prefix, this.#taken)
     this.nodes.push(create('NodeProto', { opType, input: operands.map(({ name }) => name), output: [name], attribute }))
     return name
   }

@@ -1,7 +1,5 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web/wasm'
-import type { DType } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
-import type { InputInfo } from '../../runtime/feeds.js'
 import { identityModel } from '../../runtime/ort.js'
 import { type CompileHints, threadRange } from '../../runtime/runtime.js'
 import { checkNumber } from '../../util/check.js'
@@ -117,16 +115,6 @@ export async function runSession(
 /** Message of an error. WebAssembly throws its own failures as numbers, pointers into its memory. */
 const messageOf = (cause: unknown): string =>
   cause instanceof Error ? cause.message : `it failed within WebAssembly (${cause}); out of memory is the likely cause`
-
-/** Names and types of a session's inputs. @throws OnnxIreError `runtime` for an input that is not a tensor */
-export const inputsOf = (session: InferenceSession): InputInfo[] =>
-  session.inputMetadata.map((input) => {
-    if (input.isTensor) return { name: input.name, dtype: input.type as DType }
-    throw new OnnxIreError(
-      'runtime',
-      `input '${input.name}' is not a tensor: sequences and maps are not supported as inputs`,
-    )
-  })
 
 /** Converts a tensor whose dtype and array `checkFeeds` has compared. */
 export const toOrtTensor = (ort: Ort, { dtype, dims, data }: Tensor): OrtTensor =>

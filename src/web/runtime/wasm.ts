@@ -1,13 +1,12 @@
 import { checkFeeds } from '../../runtime/feeds.js'
 import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
-import { fromOrtTensor } from '../../runtime/ort.js'
+import { fromOrtTensor, inputsOf } from '../../runtime/ort.js'
 import type { Program, Runtime } from '../../runtime/runtime.js'
 import { allocate, disposedError } from '../../runtime/runtime.js'
 import { checkNames } from '../../util/check.js'
 import {
   createSession,
   type InferenceSession,
-  inputsOf,
   loadOrt,
   runSession,
   startProvider,

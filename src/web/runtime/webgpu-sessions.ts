@@ -3,7 +3,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeeds, type InputInfo } from '../../runtime/feeds.js'
-import { checkDeviceType, fromOrtTensor, isCpuRefusal, readOutputNames } from '../../runtime/ort.js'
+import { checkDeviceType, fromOrtTensor, inputsOf, isCpuRefusal, readOutputNames } from '../../runtime/ort.js'
 import { type CompileHints, disposedError } from '../../runtime/runtime.js'
 import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -13,7 +13,6 @@ import type { MonitoredDevice } from './monitored-device.js'
 import {
   createSession,
   type InferenceSession,
-  inputsOf,
   type Ort,
   type OrtTensor,
   runSession,

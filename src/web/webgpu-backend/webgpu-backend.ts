@@ -9,6 +9,7 @@ import type {
 import { DeviceBackend } from '../../backend/onnx/device-backend.js'
 import { largestFloat32 } from '../../ir/dtype.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
+import { missingError } from '../../optim/arrays.js'
 import { createRules, type FormulaRule, type Rules, updateFormula } from '../../optim/base-optimizer.js'
 import type { Formula } from '../../optim/expr/expr.js'
 import type { MaskRequest } from '../../optim/ire/mask.js'
@@ -394,11 +395,7 @@ class GradientBindings {
 }
 
 function bufferOf(name: string, tensor: DeviceTensors[string] | undefined, count: number, what: string): GPUBuffer {
-  if (!tensor)
-    throw new OnnxIreError(
-      'invalid-data',
-      `no ${what} for parameter '${name}': give one tensor per parameter, or leave '${name}' out of the parameters to freeze it`,
-    )
+  if (!tensor) throw missingError(name, 'tensor', what)
   if (!(tensor instanceof GpuTensor))
     throw new OnnxIreError('invalid-data', `the ${what} of '${name}' is not a tensor of a WebGPU runtime`)
   if (tensor.dtype !== 'float32')
