@@ -27,8 +27,8 @@ export {
 } from './data/dataset.js'
 export type { DataExample } from './data/examples.js'
 export { type ImageOptions, imageColumn } from './data/image/image-column.js'
-export { type ColumnOptions, takeColumns } from './data/model-columns.js'
-export { addUsage, type ModelUsage, readUsage } from './data/model-usage.js'
+export { type ColumnOptions, takeColumns } from './data/model/model-columns.js'
+export { addUsage, type ModelUsage, readUsage } from './data/model/model-usage.js'
 export {
   type DatasetOrStream,
   type ExampleIterable,

@@ -1,4 +1,4 @@
-import type { ModelUsage } from '../data/model-usage.js'
+import type { ModelUsage } from '../data/model/model-usage.js'
 import type { Recipe } from './recipe.js'
 import type { DataSource } from './sources/source.js'
 

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { imageColumn } from '../../src/data/image/image-column.js'
-import { readUsage } from '../../src/data/model-usage.js'
+import { readUsage } from '../../src/data/model/model-usage.js'
 import { input, parameter, tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { decodeModel, encodeModel } from '../../src/onnx/model.js'

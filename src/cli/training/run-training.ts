@@ -1,7 +1,7 @@
 import { batchCount } from '../../data/batches.js'
 import { subset } from '../../data/dataset.js'
 import { describeSkipped } from '../../data/image/image-files.js'
-import { addUsage } from '../../data/model-usage.js'
+import { addUsage } from '../../data/model/model-usage.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { takeExamples } from '../../data/stream.js'
 import { transform } from '../../data/transform.js'

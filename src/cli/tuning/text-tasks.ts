@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
 import { subset } from '../../data/dataset.js'
-import { addUsage } from '../../data/model-usage.js'
+import { addUsage } from '../../data/model/model-usage.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
 import { cosineSimilarity, multipleNegatives } from '../../loss/embeddings.js'
 import { accuracy, topK } from '../../metric/accuracy.js'

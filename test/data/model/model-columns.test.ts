@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Random } from '../../src/data/index.js'
-import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
-import { encodeModel, type Model, predict, takeColumns } from '../../src/index.js'
-import { int64s } from '../../src/ir/leaf.js'
-import { type CsvOptions, node, readCsv, type TableStatistics } from '../../src/node/index.js'
-import { errorWith } from '../thrown.js'
+import { Random } from '../../../src/data/index.js'
+import { input, modelOf, op, parameter, tensor } from '../../../src/graph/index.js'
+import { encodeModel, type Model, predict, takeColumns } from '../../../src/index.js'
+import { int64s } from '../../../src/ir/leaf.js'
+import { type CsvOptions, node, readCsv, type TableStatistics } from '../../../src/node/index.js'
+import { errorWith } from '../../thrown.js'
 
 let folder: string
 beforeAll(async () => {

@@ -1,7 +1,7 @@
-import { dtypes } from '../ir/dtype.js'
-import { intAttribute, stringAttribute } from '../onnx/proto/attribute.js'
-import { type DatePart, datePattern } from './formats/date.js'
-import { missingTexts } from './formats/table-features.js'
+import { dtypes } from '../../ir/dtype.js'
+import { intAttribute, stringAttribute } from '../../onnx/proto/attribute.js'
+import { type DatePart, datePattern } from '../formats/date.js'
+import { missingTexts } from '../formats/table-features.js'
 import type { NodeList } from './node-list.js'
 
 /** Lowest operator set with the operators on texts. */

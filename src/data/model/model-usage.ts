@@ -1,10 +1,10 @@
-import { listInputs } from '../onnx/import/declarations.js'
-import { checkModel, type Model } from '../onnx/model.js'
-import { create, edit } from '../onnx/proto/message.js'
-import { checkArguments, isStringList } from '../util/check.js'
-import { OnnxIreError } from '../util/errors.js'
-import { isObject } from '../util/record.js'
-import type { ImageOptions } from './image/image-column.js'
+import { listInputs } from '../../onnx/import/declarations.js'
+import { checkModel, type Model } from '../../onnx/model.js'
+import { create, edit } from '../../onnx/proto/message.js'
+import { checkArguments, isStringList } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { isObject } from '../../util/record.js'
+import type { ImageOptions } from '../image/image-column.js'
 
 /** Class names and the conversion of images, which a program needs besides a model file to use it. */
 export interface ModelUsage {

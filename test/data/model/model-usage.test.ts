@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { input, modelOf, op } from '../../src/graph/index.js'
-import { addUsage, decodeModel, encodeModel, type Model, readUsage } from '../../src/index.js'
+import { input, modelOf, op } from '../../../src/graph/index.js'
+import { addUsage, decodeModel, encodeModel, type Model, readUsage } from '../../../src/index.js'
 
 function model(...names: string[]): Model {
   const inputs = new Map(names.map((name) => [name, input(name, 'float32', ['N', 3])]))

@@ -1,8 +1,8 @@
-import type { Tensor } from '../ir/tensor.js'
-import { create } from '../onnx/proto/message.js'
-import type { AttributeProto, GraphProto, NodeProto, TensorProto } from '../onnx/proto/schema.js'
-import { toTensorProto } from '../onnx/proto/tensor.js'
-import { claimName } from '../util/claim-name.js'
+import type { Tensor } from '../../ir/tensor.js'
+import { create } from '../../onnx/proto/message.js'
+import type { AttributeProto, GraphProto, NodeProto, TensorProto } from '../../onnx/proto/schema.js'
+import { toTensorProto } from '../../onnx/proto/tensor.js'
+import { claimName } from '../../util/claim-name.js'
 
 /** Domain of LabelEncoder. */
 export const encoderDomain = 'ai.onnx.ml'
