@@ -1,4 +1,4 @@
-import { largestFloat32, isFloat } from '../../ir/dtype.js'
+import { isFloat, largestFloat32 } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { activationExpansions } from '../../op/compose/activation.js'
