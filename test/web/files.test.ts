@@ -237,7 +237,12 @@ describeInBrowser('files in Chromium', (browser) => {
       Buffer.from([...classes].flatMap((label) => [250 * Number(label === 1), 250 * Number(label === 2), 0])),
       { raw: { width: 6, height: 4, channels: 3 } },
     )
-    const masks = [await gray.png().toBuffer(), await colored.png({ palette: true, dither: 0 }).toBuffer()]
+    const deep = sharp(new Uint16Array(24).fill(3), { raw: { width: 6, height: 4, channels: 1 } })
+    const masks = [
+      await gray.png().toBuffer(),
+      await colored.png({ palette: true, dither: 0 }).toBuffer(),
+      await deep.toColourspace('grey16').png().toBuffer(),
+    ]
     for (const [i, mask] of masks.entries())
       for (const [of, bytes] of Object.entries({ photos: pictures['cat/deep/rgb.png']!, masks: mask })) {
         await mkdir(join(folder, of), { recursive: true })
@@ -249,6 +254,10 @@ describeInBrowser('files in Chromium', (browser) => {
     const shown = await call<{ files: string[]; tensors: Plains }>('masks', ['0.png', '1.png'], options)
     expect(shown.files).toEqual(['0.png', '1.png'])
     expect(numbers(shown.tensors)['labels']).toEqual(numbers((await paired.batch([0, 1])) as never)['labels'])
+    expect(await call('masks', ['2.png'], options)).toEqual({
+      code: 'invalid-data',
+      message: expect.stringMatching(/^the mask 2.png has 16 bits/),
+    })
 
     // Shrinking averages over what goes into a pixel; transparency shows the background.
     const large = await smooth(64, 48).png().toBuffer()

@@ -12,7 +12,7 @@ import type { DecodedImage, DecodeOptions, ImageFilesOptions } from './image-fil
 export interface MaskOptions {
   /**
    * 'class' (default): int64 class numbers [n, rows, columns]. 'binary': float32 of the shape of one image channel, 1
-   * for every pixel that is not 0, for losses with `binary`.
+   * for every pixel that is not 0, gray or colored, for losses with `binary`.
    */
   readonly as?: 'class' | 'binary' | undefined
   /**
@@ -154,8 +154,8 @@ function createMaskConverter(
         channels >= 3 ? [data[at]!, data[at + 1]!, data[at + 2]!] : [data[at]!, data[at]!, data[at]!]
       const label = table
         ? table.get((red << 16) | (green << 8) | blue)
-        : red === green && green === blue
-          ? red
+        : as === 'binary' || (red === green && green === blue)
+          ? red | green | blue
           : undefined
       if (label !== undefined) return as === 'binary' ? Number(label !== 0) : label
       if (ignoreIndex !== undefined) return ignoreIndex
@@ -214,10 +214,20 @@ function stackMasks(masks: readonly Mask[], as: 'class' | 'binary', layout: Imag
 }
 
 const pngSignature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
+/** Position of the bit depth, after the signature and the length, type, columns and rows of the chunk IHDR. */
+const bitDepthAt = 24
 
-/** The palette of a PNG file, red, green and blue of every index; undefined for other files. */
-export function readPalette(bytes: Uint8Array): readonly number[] | undefined {
+/**
+ * The palette of a PNG file, red, green and blue of every index; undefined for other files. Throws `invalid-data` for a
+ * PNG file of 16 bits, of whose class numbers decoders keep the upper 8 bits.
+ */
+export function readPalette(name: string, bytes: Uint8Array): readonly number[] | undefined {
   if (!pngSignature.every((byte, i) => bytes[i] === byte)) return undefined
+  if (bytes[bitDepthAt] === 16)
+    throw new OnnxIreError(
+      'invalid-data',
+      `the mask ${name} has 16 bits per channel, of which only the upper 8 are read: save it with 8 bits, and more than 256 classes as colors (mask.colors)`,
+    )
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   for (let at = 8; at + 8 <= bytes.length; ) {
     const length = view.getUint32(at)

@@ -25,7 +25,7 @@ import { imageFiles, openImages } from './image-folder.js'
  * const data = await imageMasks('photos', 'masks', { image: { size: 256 } })
  * ```
  * @throws OnnxIreError `io`, `invalid-option`, or `invalid-data` for a mask without an image and, when its batch is
- * read, a damaged file or a color that is no class
+ * read, a damaged file, a mask of 16 bits or a color that is no class
  */
 export async function imageMasks(images: string, masks: string, options: ImageMasksOptions = {}): Promise<ImageMasks> {
   checkMaskOptions(options)
@@ -44,7 +44,7 @@ export async function imageMasks(images: string, masks: string, options: ImageMa
     sizeOfFile,
     async (mask, decoding) => ({
       ...(await decodeImage(mask, decoding)),
-      palette: readPalette(await readRegularFile('mask', mask)),
+      palette: readPalette(mask, await readRegularFile('mask', mask)),
     }),
     options,
   )

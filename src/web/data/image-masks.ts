@@ -14,7 +14,7 @@ import { type FolderFile, type FolderFiles, imageFiles, withPaths } from './imag
  * Creates a data set of images with masks for segmentation, from two folders with files of the same names. Masks are
  * resized to the size of the images by the nearest pixel. Images without a mask are left out.
  * @throws OnnxIreError `invalid-option`, or `invalid-data` for a mask without an image; a batch throws naming the
- * damaged file
+ * file that is damaged or a mask of 16 bits
  *
  * @example
  * const data = imageMasks(await listFiles(photos), await listFiles(masks), { image: { size: 256 } })
@@ -35,7 +35,7 @@ export function imageMasks(images: FolderFiles, masks: FolderFiles, options: Ima
     ({ file }) => file.size,
     async ({ path, file }, decoding) => ({
       ...(await decodeImage(path, file, decoding)),
-      palette: readPalette(new Uint8Array(await file.arrayBuffer())),
+      palette: readPalette(path, new Uint8Array(await file.arrayBuffer())),
     }),
     options,
   )

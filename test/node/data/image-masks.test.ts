@@ -86,6 +86,36 @@ describe('imageMasks', () => {
     }
   })
 
+  it('colored pixels of binary masks > are 1, black ones 0', async () => {
+    await pair(
+      'colored',
+      png((x) => colors[classAt(x)]!),
+    )
+    for (const mask of [{}, { ignoreIndex: 255 }]) {
+      const { labels } = await (await open('colored', { as: 'binary', ...mask })).batch([0])
+      expect(Array.from(labels!.data as Float32Array)).toEqual(thirds.map((label) => Number(label > 0)))
+    }
+  })
+
+  it('masks of 16 bits > are refused, since only 8 are read', async () => {
+    const deep = (kind: 'grey16' | 'rgb16', channels: 1 | 3) =>
+      sharp(new Uint16Array(rows * columns * channels).fill(3), { raw: { width: columns, height: rows, channels } })
+        .toColourspace(kind)
+        .png()
+        .toBuffer()
+    for (const [kind, file] of [
+      ['gray', deep('grey16', 1)],
+      ['rgb', deep('rgb16', 3)],
+    ] as const) {
+      await pair(`deep-${kind}`, file)
+      for (const mask of [{}, { as: 'binary' }] as const) {
+        const data = await open(`deep-${kind}`, mask)
+        const message = await rejectedMessage('invalid-data', async () => data.batch([0]))
+        expect(message).toMatch(/the mask .*a\.png has 16 bits .* save it with 8 bits/)
+      }
+    }
+  })
+
   it('resizing > takes the nearest pixel, and pixels outside have ignoreIndex', async () => {
     await pair(
       'sizes',

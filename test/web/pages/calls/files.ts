@@ -190,7 +190,11 @@ export async function pictures(names: readonly string[], image: ImageFilesOption
 export async function masks(names: readonly string[], options: ImageMasksOptions) {
   const folder = (of: string) => Promise.all(names.map((name) => file(`${of}/${name}`, `${of}/${name}`)))
   const data = imageMasks(await folder('photos'), await folder('masks'), options)
-  return { files: data.files, tensors: plainsOf(await data.batch(names.map((_, i) => i))) }
+  try {
+    return { files: data.files, tensors: plainsOf(await data.batch(names.map((_, i) => i))) }
+  } catch (error) {
+    return codeAndMessage(error)
+  }
 }
 
 export async function picture(name: string, image: ImageFilesOptions['image']) {
