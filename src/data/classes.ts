@@ -3,7 +3,7 @@ import { checkNumber, count, positiveCount } from '../util/check.js'
 import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import { type Dataset, deriveChecksum, subset } from './dataset.js'
+import { type Dataset, deriveChecksum, fittingOf, subset } from './dataset.js'
 
 /** Class numbers: a list, a typed array or a tensor of integers. */
 export type ClassLabels = ArrayLike<number | bigint> | Tensor
@@ -198,6 +198,8 @@ export function withSampleWeights(dataset: Dataset, weights: ArrayLike<number>, 
       return { ...batch, [name]: { dtype: 'float32', dims: [data.length], data } }
     },
     checksum: deriveChecksum(dataset, name, values),
+    identify: dataset.identify,
+    ...fittingOf(dataset, (fitted) => withSampleWeights(fitted, values, name)),
   }
 }
 

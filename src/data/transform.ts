@@ -65,6 +65,7 @@ export function mapBatches(
     collate: async (examples, indices, context = {}) =>
       f(await collateExamples(data, examples, indices, contextOfSource(context)), context, indices),
     checksum: deriveChecksum(data),
+    statistics: data.statistics,
   }
 }
 

@@ -1,5 +1,5 @@
 import { batches } from '../data/batches.js'
-import { deriveChecksum } from '../data/dataset.js'
+import { type Dataset, deriveChecksum, fittingOf } from '../data/dataset.js'
 import { checksumExample, type DataExample } from '../data/examples.js'
 import { collateExamples, type DatasetOrStream } from '../data/stream.js'
 import type { TransformedData } from '../data/transform.js'
@@ -48,7 +48,7 @@ interface StoredLogits {
 /**
  * Runs a teacher over data once, and adds its largest logits with their classes to every batch, as the tensors
  * `teacher_logits` and `teacher_classes` for `distillation({ teacher: 'data' })`. They are stored in memory.
- * Augmentation changes the inputs of the trained model only.
+ * Augmentation changes the inputs of the trained model only, and so do the statistics of a table that is split later.
  * @throws OnnxIreError `invalid-data`, `invalid-option`, `runtime`; while reading a stream, `invalid-data` for an
  * example that its first epoch did not have
  * @example
@@ -77,15 +77,7 @@ export async function addTeacher(
       const stored: StoredLogits[] = []
       for await (const { tensors, size } of batches(data, { batchSize: run.fixedSize ?? batchSize }))
         stored.push(...(await run.logits(tensors, size)))
-      return {
-        length: data.length,
-        batch: async (indices, context) =>
-          addLogits(
-            await data.batch(indices, context),
-            Array.from(indices, (i) => stored[i]!),
-          ),
-        checksum: deriveChecksum(data, checksumStored(stored)),
-      }
+      return addStored(data, stored)
     }
     const stored = new Map<string, StoredLogits>()
     for await (const example of data.examples(0)) {
@@ -107,11 +99,25 @@ export async function addTeacher(
       collate: async (examples, indices, context) =>
         addLogits(await collateExamples(data, examples, indices, context), examples.map(find)),
       checksum: deriveChecksum(data, checksumStored(stored.values())),
+      statistics: data.statistics,
     }
   } finally {
     await run.release()
   }
 }
+
+/** Adds the stored logits of every example to the batches of a data set. */
+const addStored = (data: Dataset, stored: readonly StoredLogits[]): Dataset => ({
+  length: data.length,
+  batch: async (indices, context) =>
+    addLogits(
+      await data.batch(indices, context),
+      Array.from(indices, (i) => stored[i]!),
+    ),
+  checksum: deriveChecksum(data, checksumStored(stored)),
+  identify: data.identify,
+  ...fittingOf(data, (fitted) => addStored(fitted, stored)),
+})
 
 /** Compiles a teacher that returns its largest logits. */
 async function compileTeacher(teacher: Model, { runtime, classes = 32, logits, axis }: TeacherOptions) {

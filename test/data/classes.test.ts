@@ -3,7 +3,8 @@ import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { mixup } from '../../src/data/augment/mixup.js'
 import { batches } from '../../src/data/batches.js'
 import { classWeights, oneHot, oversample, withSampleWeights } from '../../src/data/classes.js'
-import type { Dataset } from '../../src/data/dataset.js'
+import { type Dataset, split } from '../../src/data/dataset.js'
+import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { Random } from '../../src/util/random.js'
@@ -54,6 +55,11 @@ describe('oversample', () => {
   })
 })
 
+/** A data set whose statistics are the number of examples that they are computed from. */
+function table(data: Dataset, count = data.length): Dataset {
+  return { ...data, statistics: { x: { x: { offset: count } } }, fitTo: ({ length }) => table(data, length) }
+}
+
 describe('withSampleWeights', () => {
   it('adds a tensor of weights and rejects a name in use', async () => {
     const data = withSampleWeights(fromArrays({ x: Float32Array.of(5, 6, 7) }), [0.5, 1, 2])
@@ -63,6 +69,20 @@ describe('withSampleWeights', () => {
     )
     expect(thrownMessage('invalid-data', () => withSampleWeights(data, [1, 1]))).toMatch('2 weights for 3 examples')
     expect(thrownMessage('invalid-data', () => withSampleWeights(data, [1, Number.NaN, 1]))).toMatch('weight 1 is NaN')
+  })
+
+  it('keeps what split needs: keys and classes, and statistics of the training part', async () => {
+    const labels = Array.from({ length: 30 }, (_, i) => Number(i >= 20))
+    const data = table(fromArrays({ x: Float32Array.from(labels, (_, i) => i), label: labelColumn(labels) }))
+    const weights = labels.map((_, i) => i / 8)
+    const [plain, weighted] = [data, withSampleWeights(data, weights)].map((each) => split(each, { validation: 0.2 }))
+    expect(weighted!.train.statistics).toEqual({ x: { x: { offset: 24 } } })
+    for (const part of ['train', 'validation'] as const) {
+      const indices = Array.from({ length: plain![part].length }, (_, i) => i)
+      const { weight, ...others } = await weighted![part].batch(indices)
+      expect(others).toEqual(await plain![part].batch(indices))
+      expect(numbersOf(weight!)).toEqual(numbersOf(others['x']!).map((x) => x / 8))
+    }
   })
 })
 

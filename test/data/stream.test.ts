@@ -259,6 +259,12 @@ describe('augment and transform', () => {
     expect(new Set(drawn).size).toBe(18)
   })
 
+  it('statistics of a table > are kept', () => {
+    const statistics = { x: { x: { offset: 1 } } }
+    for (const data of [source, counting(6)])
+      expect(noisy({ ...data, statistics } as DatasetOrStream).statistics).toBe(statistics)
+  })
+
   it('nested augmentations use independent random streams', async () => {
     const draws: number[] = []
     const record = (data: DatasetOrStream) =>

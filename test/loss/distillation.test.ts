@@ -5,6 +5,7 @@ import {
   accuracy,
   adamw,
   addTeacher,
+  type Dataset,
   type DistillationOptions,
   distillation,
   fromArrays,
@@ -14,6 +15,7 @@ import {
   labelColumn,
   type Model,
   predict,
+  split,
   stream,
   Trainer,
   type TrainingOptions,
@@ -297,6 +299,27 @@ describe('addTeacher', () => {
       }
     },
   )
+
+  it('split > has the parts of the data without a teacher, and statistics of the training part', async () => {
+    const table = (count: number): Dataset => ({
+      ...data,
+      statistics: { x: { x: { offset: count } } },
+      fitTo: ({ length }) => table(length),
+    })
+    const stored = await addTeacher(table(examples), big, { runtime, batchSize: 16 })
+    const [plain, taught] = [table(examples), stored].map((each) => split(each, { validation: 0.25 }))
+    expect(taught!.train.statistics).toEqual({ x: { x: { offset: 30 } } })
+    const indices = Array.from({ length: 10 }, (_, i) => i)
+    const { teacher_logits: logits, teacher_classes: _, ...others } = await taught!.validation.batch(indices)
+    expect(others).toEqual(await plain!.validation.batch(indices))
+    const { teacher_logits: expected } = await (await addTeacher(plain!.validation, big, { runtime })).batch(indices)
+    expect(distance({ logits: logits! }, { logits: expected! })).toBeLessThan(1e-5)
+    const one = async function* () {
+      yield { x: Float32Array.from({ length: width }, () => 1), labels: 0n }
+    }
+    const { statistics } = table(examples)
+    expect((await addTeacher({ ...stream(one), statistics }, big, { runtime })).statistics).toBe(statistics)
+  })
 
   it('a checkpoint > restored by a trainer of the same loss, refused by one of another teacher', async () => {
     const create = (options: DistillationOptions) =>
