@@ -44,24 +44,31 @@ function countLabels(labels: ClassLabels, classes: number): number[] {
  * Oversamples the rarer classes of a data set until every class is as frequent as the largest. The examples of a class
  * are repeated as a whole, and the remainder is sampled without replacement. Examples are not copied.
  * @param labels one class number per example of the data set
- * @param options `seed` of the sampled remainder, default 0
+ * @param options `seed` of the sampled remainder, default 0, and `ignoreIndex` of the loss: examples with this label are
+ * neither repeated nor left out
  * @throws OnnxIreError `invalid-data` if the number of labels is not the number of examples
  * @example
  * ```ts
  * const train = oversample(data, labels)
  * ```
  */
-export function oversample(dataset: Dataset, labels: ClassLabels, options: { readonly seed?: number } = {}): Dataset {
+export function oversample(
+  dataset: Dataset,
+  labels: ClassLabels,
+  options: { readonly seed?: number; readonly ignoreIndex?: number | undefined } = {},
+): Dataset {
+  const { ignoreIndex } = options
   const seed = checkNumber('oversample', 'seed', options.seed ?? 0, count)
-  const numbers = toClassNumbers(labels, Number.MAX_SAFE_INTEGER)
+  const numbers = toClassNumbers(labels, Number.MAX_SAFE_INTEGER, ignoreIndex)
   if (numbers.length !== dataset.length)
     throw new OnnxIreError(
       'invalid-data',
       `oversample: there are ${numbers.length} labels for ${dataset.length} examples; each needs one`,
     )
   const members = new Map<number, number[]>()
+  const ignored: number[] = []
   for (const [i, label] of numbers.entries()) {
-    const own = members.get(label)
+    const own = label === ignoreIndex ? ignored : members.get(label)
     if (own) own.push(i)
     else members.set(label, [i])
   }
@@ -71,15 +78,15 @@ export function oversample(dataset: Dataset, labels: ClassLabels, options: { rea
     const order = new Random(seed).stream(`class ${label}`).permutation(own.length)
     return [...whole, ...Array.from(order.subarray(0, most % own.length), (i) => own[i]!)]
   })
-  return subset(dataset, Uint32Array.from(chosen).sort())
+  return subset(dataset, Uint32Array.from([...chosen, ...ignored]).sort())
 }
 
-function toClassNumbers(labels: ClassLabels, classes: number): number[] {
+function toClassNumbers(labels: ClassLabels, classes: number, ignoreIndex?: number): number[] {
   checkNumber('class labels', 'classes', classes, positiveCount)
   const data = 'dtype' in labels ? labels.data : labels
   return Array.from<number | bigint | string, number>(data, (given, i) => {
     const label = Number(given)
-    if (Number.isInteger(label) && label >= 0 && label < classes) return label
+    if ((Number.isInteger(label) && label >= 0 && label < classes) || label === ignoreIndex) return label
     throw new OnnxIreError(
       'invalid-data',
       `label ${i} is ${given}; class numbers must be integers ${classes < Number.MAX_SAFE_INTEGER ? `from 0 to ${classes - 1}` : '>= 0'}`,

@@ -41,6 +41,8 @@ export interface LossTarget {
   readonly name: string
   /** Whether targets are class numbers; else they are real numbers or probabilities. */
   readonly isClasses: boolean
+  /** Class number of targets that the loss ignores. */
+  readonly ignoreIndex?: number | undefined
 }
 
 /** Entry of `lossRegistry`: how a recipe and the command line create a loss. */
@@ -80,10 +82,11 @@ const labels = text('the name of the labels in the data')
 const classWeights = list(real(nonNegative), { minItems: 1 }, 'a weight for every class')
 const ignoreIndex = whole(-1e9, 'the label of targets to ignore')
 const binary = flag('whether every logit is a yes-or-no question')
-const labelTarget = ({ labels = 'labels', binary }: Pick<OverlapOptions, 'labels' | 'binary'>) => ({
-  name: labels,
-  isClasses: !binary,
-})
+const labelTarget = ({
+  labels = 'labels',
+  binary,
+  ignoreIndex,
+}: Pick<OverlapOptions, 'labels' | 'binary' | 'ignoreIndex'>) => ({ name: labels, isClasses: !binary, ignoreIndex })
 const overlap = (create: (options: OverlapOptions) => Loss) =>
   entry<OverlapOptions>({
     create,
@@ -120,7 +123,11 @@ export const lossRegistry = {
       chunk: either([choice(['auto']), whole(1, 'positions')], 'the positions whose logits are in memory at once'),
     },
     output: 'logits',
-    target: ({ labels = 'labels', probabilities }) => ({ name: labels, isClasses: !probabilities }),
+    target: ({ labels = 'labels', probabilities, ignoreIndex }) => ({
+      name: labels,
+      isClasses: !probabilities,
+      ignoreIndex,
+    }),
   }),
   'binary-cross-entropy': entry<BinaryCrossEntropyOptions>({
     create: binaryCrossEntropy,

@@ -132,6 +132,20 @@ test('labels > lists files, writes a page with thumbnails and a recipe without t
   expect(unknown.stderr).toMatch(/^error \(invalid-option\): data.exclude: .*dark\/none\.png/m)
 })
 
+test('ignoreIndex > examples with this label are neither listed nor among the predictions of the report', async () => {
+  const folder = space.path('ignoring')
+  const ignore = ['--set', 'loss={"kind":"cross-entropy","ignoreIndex":1}']
+  await json('train', space.path('photos.json'), '--out', folder, ...ignore)
+  const { labels, examples } = await json<Result>('labels', folder)
+  expect([examples, new Set(labels.map(({ given }) => given))]).toEqual([16, new Set(['dark'])])
+  const [stored] = await readRuns([folder])
+  const runtime = node({ worker: false })
+  const shown = await predictExamples(stored!, 8, runtime)
+  await runtime.dispose()
+  if (!('kind' in shown) || shown.kind !== 'classes') throw new Error(JSON.stringify(shown))
+  expect(shown.worst.map(({ given }) => given)).toEqual(['dark', 'dark', 'dark', 'dark'])
+})
+
 test('labels > after a training that learned nothing > a warning, which one that learned does not have', async () => {
   const labels = async (...set: string[]) =>
     (await run('labels', space.path('photos.json'), '--quiet', ...set.flatMap((each) => ['--set', each]))).stderr

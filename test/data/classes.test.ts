@@ -45,6 +45,12 @@ describe('oversample', () => {
     expect(new Set(of(2))).toEqual(new Set([6, 7])) // 2 of each, and one sampled
   })
 
+  it('keeps examples of ignoreIndex once', async () => {
+    const some = [0, 0, -100, 1, 0, -100, -100, -100]
+    expect(await chosen(oversample(data, some, { ignoreIndex: -100 }))).toEqual([0, 1, 2, 3, 3, 3, 4, 5, 6, 7])
+    expect(thrownMessage('invalid-data', () => oversample(data, some))).toMatch('label 2 is -100')
+  })
+
   it('depends on its seed', async () => {
     const many = Array.from({ length: 40 }, (_, i) => (i < 27 ? 0 : 1))
     const wide = fromArrays({ x: Float32Array.from(many, (_, i) => i) })

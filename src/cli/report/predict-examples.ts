@@ -97,7 +97,8 @@ async function predictClasses(trained: Trained, count: number): Promise<ShownExa
     const rows = probabilitiesOf(outputs[output]!, indices.length, kind)
     if (!rows) return undefined
     for (const [i, index] of indices.entries())
-      if (labels[index]! >= 0) found.push({ index, given: labels[index]!, probabilities: rows[i]! })
+      if (labels[index]! >= 0 && labels[index] !== target.ignoreIndex)
+        found.push({ index, given: labels[index]!, probabilities: rows[i]! })
   }
   if (found.length === 0) return undefined
   const names = classNamesOf(run)

@@ -42,8 +42,8 @@ async function countClasses(recipe: Recipe, model: Model): Promise<number> {
   const named = targets.flatMap(({ name, isClasses }) => (isClasses ? (getOwn(names, name) ?? []).length : []))
   const counts = new Set(named.filter((count) => count > 0))
   if (counts.size === 1) return [...counts][0]!
-  const numbers = await readClassNumbers(await sources.labels(), targets)
-  return numbers.reduce((most, label) => Math.max(most, label), 0) + 1
+  const { numbers, ignoreIndex } = await readClassNumbers(await sources.labels(), targets)
+  return numbers.reduce((most, label) => (label === ignoreIndex ? most : Math.max(most, label)), 0) + 1
 }
 
 /** Data sets of a recipe, opened at first use, and the recipe with its data-dependent fields resolved. */
@@ -74,7 +74,8 @@ export class RecipeData {
   }
 
   /**
-   * The training data without balancing and mixup, with the class number of every example.
+   * The training data without balancing and mixup, with the class number of every example. Examples whose label the
+   * loss ignores are left out.
    * @throws OnnxIreError `invalid-option` for a stream, or a loss that does not compare exactly one tensor of class
    * numbers
    */
@@ -154,8 +155,8 @@ class RecipeSources {
     if (!('batch' in data))
       throw new OnnxIreError('invalid-option', 'data.balance: streams cannot be balanced; use classWeights of the loss')
     return withPath('data.balance', async () => {
-      const labels = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
-      return oversample(data, labels, { seed: this.#recipe.seed ?? 0 })
+      const { numbers, ignoreIndex } = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
+      return oversample(data, numbers, { seed: this.#recipe.seed ?? 0, ignoreIndex })
     })
   }
 
@@ -166,10 +167,16 @@ class RecipeSources {
         'invalid-option',
         'data.train: a stream has no numbered examples; load the data without stream',
       )
-    const labels = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
+    const { numbers, ignoreIndex } = await readClassNumbers(await this.labels(), this.#context.targets ?? [])
     const { keys } = data.identify?.() ?? {}
-    const names = Array.from(positions, (position, i) => (files && keys ? keys[i]! : position))
-    return { data, labels, positions, files, names }
+    const counted = positions.map((_, i) => i).filter((i) => numbers[i] !== ignoreIndex)
+    return {
+      data: subset(data, counted),
+      labels: Array.from(counted, (i) => numbers[i]!),
+      positions: counted.map((i) => positions[i]!),
+      files: files && Array.from(counted, (i) => files[i]!),
+      names: Array.from(counted, (i) => (files && keys ? keys[i]! : positions[i]!)),
+    }
   }
 
   /** The training data, restricted to cheap tensors if the source provides them. */
@@ -277,8 +284,14 @@ function splitStreamed(
   }
 }
 
-/** Reads the class number of every example. Throws unless the loss compares exactly one tensor of class numbers. */
-async function readClassNumbers(data: DatasetOrStream, targets: readonly LossTarget[]): Promise<number[]> {
+/**
+ * Reads the class number of every example, among them the one that the loss ignores. Throws unless the loss compares
+ * exactly one tensor of class numbers.
+ */
+async function readClassNumbers(
+  data: DatasetOrStream,
+  targets: readonly LossTarget[],
+): Promise<{ readonly numbers: readonly number[]; readonly ignoreIndex: number | undefined }> {
   const [target, ...others] = targets.filter(({ isClasses }) => isClasses)
   if (!target || others.length > 0)
     throw new OnnxIreError('invalid-option', 'the loss must compare exactly one tensor of class numbers')
@@ -292,7 +305,7 @@ async function readClassNumbers(data: DatasetOrStream, targets: readonly LossTar
       )
     numbers.push(...numbersOf(tensor))
   }
-  return numbers
+  return { numbers, ignoreIndex: target.ignoreIndex }
 }
 
 /** A function that computes its result at the first call. */

@@ -10,7 +10,7 @@ import { exportGraph, input, op } from '../../../src/graph/index.js'
 import { type DatasetOrStream, type Model, stream } from '../../../src/index.js'
 import type { OpenContext } from '../../../src/node/data/data-source.js'
 import { openData } from '../../../src/node/data/open-data.js'
-import { RecipeData } from '../../../src/node/data/recipe-data.js'
+import { RecipeData, resolveHead } from '../../../src/node/data/recipe-data.js'
 import type { DataSource, Recipe } from '../../../src/recipe/recipe.js'
 
 let folder = ''
@@ -270,6 +270,32 @@ test('class weights > are computed after the split', async () => {
   const train = recipe({ train: table('train.csv') }, { loss })
   const { recipe: settled } = await RecipeData.open(train, modelWith('x'), modelWith('x'))
   expect(settled.loss).toEqual({ kind: 'cross-entropy', classWeights: [4 / 6, 4 / 3, 4 / 3].map(Math.fround) })
+})
+
+test.each([255, -100])('ignoreIndex %i > is no class of the head, balancing and labels', async (ignored) => {
+  const classes = [0, 1, ignored, 0, 2, 0, ignored]
+  await write('some.csv', `x,labels\n${classes.map((label, i) => `${i},${label}`).join('\n')}\n`)
+  const train: DataSource = {
+    kind: 'csv',
+    file: path('some.csv'),
+    tensors: { x: 'x', labels: { columns: 'labels', as: 'integer' } },
+  }
+  const whole = recipe(
+    { train, balance: true },
+    { head: { classes: 'data' }, loss: { kind: 'cross-entropy', ignoreIndex: ignored } },
+  )
+  expect((await resolveHead(whole, modelWith('x'))).head).toEqual({ classes: 3 })
+  const prepared = await RecipeData.open(whole, modelWith('x'), modelWith('x'))
+  // Ignored examples are neither repeated nor left out.
+  expect((await read(await prepared.train()))['x']).toEqual([0, 1, 1, 1, 2, 3, 4, 4, 4, 5, 6])
+  const { data, ...labeled } = await prepared.labeledTrain()
+  expect((await read(data))['x']).toEqual([0, 1, 3, 4, 5])
+  expect(labeled).toEqual({
+    labels: [0, 1, 0, 2, 0],
+    positions: Uint32Array.of(0, 1, 3, 4, 5),
+    files: undefined,
+    names: [0, 1, 3, 4, 5],
+  })
 })
 
 test('exclude > leaves examples out of the training part, and the held-out part as it is', async () => {
