@@ -65,18 +65,33 @@ function checkAxis(name: string, axis: SweepAxis, trials: number | undefined): v
       'invalid-option',
       `sweep: over.${name} is from ${from} to ${to}; both must be numbers, and from at most to`,
     )
+  if (axis.integer && Math.ceil(from) > to)
+    throw new OnnxIreError('invalid-option', `sweep: over.${name} is from ${from} to ${to}, without an integer between`)
   if (trials === undefined)
     throw new OnnxIreError('invalid-option', `sweep: over.${name} is a range; give the number of trials to sample`)
 }
 
-/** Samples one value of an axis. Values of ranges have three significant digits. */
+/** The least number of different values of a range. */
+const leastValues = 20
+
+/** Samples one value of an axis. Values of ranges have three significant digits, those of narrow ranges more. */
 function sampleAxis(axis: SweepAxis, random: Random): unknown {
   if (!isRange(axis)) return axis[random.integer(axis.length)]
   const { from, to, integer } = axis
   const u = random.uniform()
   const value = from > 0 ? from * (to / from) ** u : from + (to - from) * u
-  return integer ? Math.round(value) : Number(value.toPrecision(3))
+  if (integer) return clamp(Math.round(value), Math.ceil(from), Math.floor(to))
+  return from === to ? from : clamp(Number(value.toPrecision(digitsOf(axis))), from, to)
 }
+
+/** Number of significant digits at which a range of some width has `leastValues`. */
+function digitsOf({ from, to }: SampledRange): number {
+  const magnitude = Math.floor(Math.log10(Math.max(Math.abs(from), Math.abs(to))))
+  const step = Math.floor(Math.log10((to - from) / leastValues))
+  return clamp(magnitude - step + 1, 3, 17)
+}
+
+const clamp = (value: number, least: number, most: number): number => Math.min(most, Math.max(least, value))
 
 /**
  * Axes for more trials near a combination of a sweep: a list of numbers becomes the range between the neighbors of the

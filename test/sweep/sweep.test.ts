@@ -29,6 +29,32 @@ describe('combinations', () => {
     expect(new Set(drawn.map(({ k }) => k))).toEqual(new Set([1, 2, 3, 4, 5, 6, 7, 8]))
   })
 
+  test.each([
+    { from: 0.99, to: 0.9999 },
+    { from: 100_001, to: 100_009 },
+    { from: 0.12345, to: 0.12349 },
+    { from: -0.9999, to: -0.99 },
+    { from: 0.9994, to: 1.0004 },
+    { from: 1.4, to: 4.6, integer: true },
+  ])('range %o > values are within it, and many', (range) => {
+    const values = listCombinations({ x: range }, 200).map(({ x }) => x as number)
+    expect(values.filter((x) => x < range.from || x > range.to)).toEqual([])
+    expect(new Set(values).size).toBeGreaterThanOrEqual(range.integer ? 3 : 20)
+    if (range.integer) expect(values.every(Number.isInteger)).toBe(true)
+  })
+
+  test('wide ranges > have three digits, the same for a seed in every version; a range of one number is that', () => {
+    const over = {
+      ...{ lr: { from: 1e-4, to: 1 }, m: { from: 0.9, to: 0.999 }, x: { from: -1, to: 1 } },
+      ...{ k: { from: 1, to: 8, integer: true }, one: { from: 0.12345, to: 0.12345 } },
+    }
+    expect(listCombinations(over, 3)).toEqual([
+      { lr: 0.00228, m: 0.91, x: 0.988, k: 4, one: 0.12345 },
+      { lr: 0.000199, m: 0.949, x: 0.977, k: 5, one: 0.12345 },
+      { lr: 0.00415, m: 0.912, x: 0.751, k: 2, one: 0.12345 },
+    ])
+  })
+
   test('axesNear > ranges between the neighbors of the best values', () => {
     const over = { lr: [1e-2, 1e-4, 1e-3], kind: ['a', 'b'], batch: [8, 16, 32], decay: { from: 1e-4, to: 1 } }
     const near = axesNear(over, { lr: 1e-3, kind: 'b', batch: 16, decay: 1e-2 })
@@ -45,6 +71,7 @@ describe('combinations', () => {
     [{ lr: [] }, undefined, 'over.lr'],
     [{ lr: { from: 2, to: 1 } }, 5, 'over.lr'],
     [{ lr: { from: 1, to: 2 } }, undefined, 'over.lr'],
+    [{ k: { from: 1.2, to: 1.8, integer: true } }, 5, 'over.k'],
     [{ a: Array(400).fill(0), b: Array(400).fill(0) }, undefined, '160000'],
   ])('%j > is refused', (over, trials, text) => {
     expect(() => listCombinations(over, trials)).toThrow(errorWith('invalid-option', text))
