@@ -104,8 +104,8 @@ export async function findLearningRate(
         least = Math.min(least, unbiased)
         // A loss that may be negative has no factor by which it exceeds its least value.
         diverged = least > 0 && unbiased > divergence * least
-        await onStep?.(progress)
-        return diverged ? 'stop' : undefined
+        const answer = await onStep?.(progress)
+        return diverged || answer === 'stop' ? 'stop' : undefined
       },
     })
   } catch (error) {

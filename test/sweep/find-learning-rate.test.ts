@@ -79,6 +79,15 @@ test('findLearningRate > rates of groups rise in proportion, and a signal ends t
   expect(seen).toHaveLength(7)
 })
 
+test('findLearningRate > onStep ends the test as it ends fit', async () => {
+  const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0.1 }), runtime, batchSize: 8, from: 1e-3, to: 1 }
+  const { points, diverged } = await findLearningRate(smallMlp(), data, {
+    ...options,
+    onStep: async ({ step }) => (step === 4 ? 'stop' : undefined),
+  })
+  expect([points.length, diverged]).toEqual([5, false])
+})
+
 test('findLearningRate > refuses impossible ranges, and optimizers without a schedule', async () => {
   const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0.1 }), runtime }
   for (const [changes, text] of [
