@@ -6,6 +6,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { Random } from '../../src/data/index.js'
 import { modelOf } from '../../src/graph/index.js'
+import { writeSnippet } from '../../src/index.js'
+import { tensor } from '../../src/ir/tensor.js'
 import { writeModel } from '../../src/node/index.js'
 import { needs, pythonWith } from '../requirements.js'
 import { json, run } from './command.js'
@@ -79,12 +81,39 @@ test.each([
 const imaging = pythonWith('onnxruntime', 'PIL', 'numpy')
 test.skipIf(!imaging)('snippet --for python > prints what predict prints, to a fifth of a percent', async () => {
   await writeFile(space.path('run/use.py'), await snippet('python'))
-  const file = space.path('photos/smooth/1.png')
-  const { stdout } = await run('predict', space.path('run'), file)
-  const own = execFileSync(imaging!, ['use.py', file], { cwd: space.path('run'), encoding: 'utf8' })
-  const [, name, percent] = /^(.*) ([\d.]+) %$/.exec(own.trim())!
-  expect(stdout).toContain(`: ${name} `)
-  expect(Math.abs(Number(percent) - Number(/ ([\d.]+) %/.exec(stdout)![1]))).toBeLessThan(0.2)
+  for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
+    const file = space.path(`photos/${photo}`)
+    const { stdout } = await run('predict', space.path('run'), file)
+    const own = execFileSync(imaging!, ['use.py', file], { cwd: space.path('run'), encoding: 'utf8' })
+    const [, name, percent] = /^(.*) ([\d.]+) %$/.exec(own.trim())!
+    expect(stdout).toContain(`: ${name} `)
+    expect(Math.abs(Number(percent) - Number(/ ([\d.]+) %/.exec(stdout)![1]))).toBeLessThan(0.2)
+  }
+})
+
+test('snippet --for python > transparent pixels have the background, as in training', () => {
+  const code = (channels: 1 | 3 | 4) =>
+    writeSnippet('python', {
+      ...{ model: 'm.onnx', outputs: ['y'], classes: null },
+      inputs: [{ kind: 'image', name: 'x', image: { size: 2, background: 7, channels }, dims: [channels, 2, 2] }],
+    })
+  for (const channels of [1, 3] as const)
+    expect(code(channels)).toContain(
+      [
+        "ground = Image.new('RGBA', image.size, (7, 7, 7, 255))",
+        "image = Image.alpha_composite(ground, image.convert('RGBA')).convert('RGB')\n",
+      ].join('\n'),
+    )
+  expect(code(4)).toContain("image = image.convert('RGBA')\n")
+})
+
+test('snippet --for python > values in float16 are numbers', () => {
+  const example = tensor('float16', [1, 3], Uint16Array.of(0x3c00, 0xc100, 0x7c00))
+  const code = writeSnippet('python', {
+    ...{ model: 'm.onnx', outputs: ['y'], classes: null },
+    inputs: [{ kind: 'values', name: 'x', example }],
+  })
+  expect(code).toContain('np.array([1, -2.5, np.inf], "float16").reshape([1, 3])')
 })
 
 test('snippet > a model of numbers > has the values of an example', async () => {

@@ -1,4 +1,5 @@
 import type { ImageOptions } from '../../data/image/image-column.js'
+import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { ScoreKind } from './score-kind.js'
@@ -244,8 +245,10 @@ function writePython(snippet: Snippet): string[] {
   ]
 }
 
-function tensorInPython({ dtype, dims, data }: Tensor): string {
-  const values = Array.from(data as ArrayLike<number | bigint | string>, (value) => {
+function tensorInPython(tensor: Tensor): string {
+  const { dtype, dims, data } = tensor
+  const elements = dtype === 'float16' || dtype === 'bfloat16' ? numbersOf(tensor) : data
+  const values = Array.from(elements as ArrayLike<number | bigint | string>, (value) => {
     if (typeof value === 'string') return quote(value)
     if (typeof value === 'bigint' || Number.isFinite(value)) return String(value)
     return Number.isNaN(value) ? 'np.nan' : value > 0 ? 'np.inf' : '-np.inf'
@@ -255,7 +258,8 @@ function tensorInPython({ dtype, dims, data }: Tensor): string {
 
 function pythonImage(p: Pixels): string[] {
   const size = `(${p.columns}, ${p.rows})`
-  const color = `(${Array.from({ length: p.channels === 4 ? 4 : 3 }, () => p.background).join(', ')})`
+  const ground = Math.round(p.background) // PIL takes integers
+  const color = `(${Array.from({ length: p.channels === 4 ? 4 : 3 }, () => ground).join(', ')})`
   const resized = {
     fill: `image.resize(${size}, Image.BILINEAR)`,
     cover: `ImageOps.fit(image, ${size}, Image.BILINEAR)`,
@@ -264,7 +268,12 @@ function pythonImage(p: Pixels): string[] {
   const isGray = p.channels === 1
   return [
     "image = ImageOps.exif_transpose(Image.open(sys.argv[1] if len(sys.argv) > 1 else 'photo.jpg'))",
-    `image = image.convert('${p.channels === 4 ? 'RGBA' : 'RGB'}')`,
+    ...(p.channels === 4
+      ? ["image = image.convert('RGBA')"]
+      : [
+          `ground = Image.new('RGBA', image.size, (${ground}, ${ground}, ${ground}, 255))`,
+          "image = Image.alpha_composite(ground, image.convert('RGBA')).convert('RGB')",
+        ]),
     `pixels = np.asarray(${resized}, np.float64)`,
     ...(isGray ? ['pixels = (pixels @ [0.299, 0.587, 0.114])[..., None]'] : []),
     `x = ((pixels * ${formatScale(p.scale)} - ${list(p.mean)}) / ${list(p.std)}).astype(np.float32)`,
