@@ -32,8 +32,9 @@ export interface CsvOptions {
   /** Whether the first record contains the column names; otherwise columns are named '1', '2', ... Default true. */
   readonly header?: boolean | undefined
   /**
-   * Treatment of an example with a missing number or class (an empty field, or NA, NaN, null, None): 'error' throws
-   * (the default), 'skip' omits the example, and a number replaces missing numbers.
+   * Treatment of an example with a missing number or class: 'error' throws (the default), 'skip' omits the example, and
+   * a number replaces missing numbers. Numbers and dates are missing if their field is empty, NA, NaN, null or None,
+   * classes and categories only if it is empty, because NA and None may be names.
    */
   readonly missing?: 'error' | 'skip' | number | undefined
   /**

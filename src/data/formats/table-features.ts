@@ -43,7 +43,7 @@ export interface TableField {
 /** Reads a number from the text of a field that is not missing; throws an error about the column. */
 type ParseNumber = (text: string, field: TableField) => number
 
-/** Texts that usual table exports write for a missing value. */
+/** Texts that usual table exports write for a missing number or date; a category is missing only if it is empty. */
 export const missingTexts: ReadonlySet<string> = new Set(['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None'])
 
 /** Whether options describe features: numbers that depend on other examples, or several per column. */

@@ -25,7 +25,7 @@ export interface CsvSource extends SourceRange, SourceStreaming {
   readonly delimiter?: string
   /** Whether the first record contains the column names; otherwise columns are named '1', '2', ... Default true. */
   readonly header?: boolean
-  /** Treatment of an example with an empty field: 'error' (default), 'skip', or a number that replaces it. */
+  /** Treatment of an example with a missing field: 'error' (default), 'skip', or a number that replaces it. */
   readonly missing?: 'error' | 'skip' | number
 }
 

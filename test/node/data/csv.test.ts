@@ -99,6 +99,27 @@ describe('readCsv and streamCsv', () => {
     )
   })
 
+  it('NA and None > are missing numbers, but names of classes, categories and texts', async () => {
+    const file = await put('names.csv', 'a,b\n1,NA\nNA,None\n3,\n')
+    const read = (as: 'class' | 'category' | 'text') =>
+      readCsv(file, { tensors: { x: 'a', y: { columns: 'b', as } }, missing: 0 }).then(all)
+    const classes = { columns: 'b', as: 'class', impute: 'none' } as const
+    const data = await readCsv(file, { tensors: { x: 'a', y: classes }, missing: 0 })
+    expect([data.classes, await all(data)]).toEqual([
+      { y: ['NA', 'None', 'none'] },
+      { x: float32([3], [1, 0, 3]), y: int64([3], [0, 1, 2]) },
+    ])
+    expect(await read('category')).toEqual({ x: float32([3], [1, 0, 3]), y: int64([3], [1, 2, 0]) })
+    expect((await read('text'))['y']!.data).toEqual(['NA', 'None', ''])
+    expect(await rejectedMessage('invalid-data', () => read('class'))).toMatch("names.csv:4: column 'b' is empty")
+  })
+
+  it('large numbers > are scaled in double precision', async () => {
+    const file = await put('large.csv', 'a\n1e39\n3e39\n')
+    const tensors = { x: { columns: 'a', scale: 'min-max' } } as const
+    expect(await all(await readCsv(file, { tensors }))).toEqual({ x: float32([2], [0, 1]) })
+  })
+
   it('invalid values > error with file, line and column', async () => {
     const failures = async (content: string, options: CsvOptions) => {
       const file = await put('wrong.csv', content)
