@@ -1,5 +1,5 @@
 import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { checkNumber, count, positiveCount } from '../util/check.js'
+import { checkNumber, count, invalidOption, positiveCount } from '../util/check.js'
 import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
@@ -117,6 +117,14 @@ export function checkMissingClass(
       'invalid-data',
       `${place} has no folder '${name}', but '${other}', which is not among the classes`,
     )
+}
+
+/** Throws `invalid-option` for a class name that occurs twice. */
+export function checkClassNames(owner: string, classes: readonly string[]): void {
+  const seen = new Set<string>()
+  const twice = classes.find((name) => seen.size === seen.add(name).size)
+  if (twice !== undefined)
+    throw invalidOption(owner, 'classes', classes, `a list of different names, and '${twice}' occurs twice`)
 }
 
 /** Mapping of class names to numbers, fixed by the caller or collected from the data. */

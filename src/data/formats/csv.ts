@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { fromArrays } from '../arrays.js'
-import { ClassNumbering, classNamesOf, type WithClassNames } from '../classes.js'
+import { ClassNumbering, classNamesOf, type WithClassNames, checkClassNames } from '../classes.js'
 import type { Dataset } from '../dataset.js'
 import type { DataExample } from '../examples.js'
 import { type ExampleStream, stream } from '../stream.js'
@@ -364,6 +364,7 @@ function planColumns(name: string, part: CsvColumns, fields: readonly TableField
   const as = (part.as ?? 'number') as CsvTensorPlan['as']
   const { classes, impute } = part
   if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, `omitted for '${as}'`)
+  if (classes) checkClassNames(owner, classes)
   if (impute !== undefined && (as !== 'class' || typeof impute !== 'string'))
     throw invalidOption(owner, 'impute', impute, as === 'class' ? 'the name of a class' : `omitted for '${as}'`)
   for (const option of ['scale', 'parts'] as const)

@@ -6,7 +6,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import { mean, median } from '../../util/statistics.js'
 import type { DataColumn } from '../arrays.js'
-import { ClassNumbering } from '../classes.js'
+import { ClassNumbering, checkClassNames } from '../classes.js'
 import type { FeatureStatistics, TableStatistics } from '../table-statistics.js'
 import { type DatePart, dateParts, parseDate } from './date.js'
 
@@ -301,6 +301,7 @@ export function createFeatures(
   if (parts !== undefined && as !== 'date') throw invalidOption(owner, 'parts', parts, "omitted unless 'as' is 'date'")
   if (classes !== undefined && isNumber)
     throw invalidOption(owner, 'classes', classes, 'omitted, because numbers have none')
+  if (classes) checkClassNames(owner, classes)
   for (const part of parts ?? [])
     if (!Object.hasOwn(dateParts, part))
       throw invalidOption(owner, 'parts', part, `one of ${Object.keys(dateParts).join(', ')}`)

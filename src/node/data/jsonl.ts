@@ -1,4 +1,4 @@
-import { ClassNumbering, classNamesOf, type WithClassNames } from '../../data/classes.js'
+import { ClassNumbering, classNamesOf, type WithClassNames, checkClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
 import { fromExamples } from '../../data/examples.js'
@@ -181,6 +181,7 @@ function parseFieldPlans(tensors: Readonly<Record<string, JsonTensor>>): FieldPl
     if (typeof field !== 'string') throw invalidOption(owner, 'field', field, 'the name of a field')
     if (!kinds.includes(as)) throw invalidOption(owner, 'as', as, `one of ${kinds.join(', ')}`)
     if (classes && as !== 'class') throw invalidOption(owner, 'classes', classes, "left out, unless as is 'class'")
+    if (classes) checkClassNames(owner, classes)
     return { name, field, as, classes: as === 'class' ? new ClassNumbering(classes) : null }
   })
   if (plans.length === 0) throw new OnnxIreError('invalid-option', "jsonl: option 'tensors' names no tensor")

@@ -161,6 +161,10 @@ describe('readCsv and streamCsv', () => {
       'one of number, integer, class, text',
     )
     expect(await of({ tensors: { x: { columns: 'width', dims: [2] } } })).toMatch('of 1 elements')
+    for (const as of ['class', 'one-hot', 'category'])
+      expect(await of({ tensors: { y: { columns: 'species', as, classes: ['a', 'b', 'a'] } } })).toMatch(
+        /^csv: tensor 'y': option 'classes' .*'a' occurs twice/,
+      )
     expect(await of({ tensors: { x: 'width' }, missing: 'drop' })).toMatch("'error', 'skip' or a number")
     expect(await of({ tensors: { x: 'width' }, delimiter: '' })).toMatch("option 'delimiter' is ''")
     expect(await rejectedMessage('io', () => readCsv(path('none.csv'), { tensors: { x: 'a' } }))).toMatch(

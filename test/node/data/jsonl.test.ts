@@ -103,6 +103,9 @@ describe('readJsonl and streamJsonl', () => {
     expect(await of({})).toMatch(/'tensors'.*'map'/)
     expect(await of({ tensors: {} })).toMatch('names no tensor')
     expect(await of({ tensors: { x: { field: 'x', as: 'float' } } })).toMatch('one of number, integer, class, text')
+    expect(await of({ tensors: { y: { field: 'y', as: 'class', classes: ['a', 'b', 'a'] } } })).toMatch(
+      /^jsonl: tensor 'y': option 'classes' .*'a' occurs twice/,
+    )
     expect(await of({ tensors: { x: 'x' }, lines: 3 })).toMatch("no option 'lines'")
     expect(await rejectedMessage('io', () => readJsonl(path('none'), { tensors: { x: 'x' } }))).toMatch(
       'there is no such file',
