@@ -398,8 +398,10 @@ function planFeatures(
   const given = parts.filter(({ dims }) => dims !== undefined)
   if (given.length > 0 && parts.length > 1)
     throw invalidOption(owner, 'dims', given[0]!.dims, 'omitted in a list of columns')
-  const parse = (text: string, { name: column }: TableField) => parseNumber(text, column)
-  const features = parts.flatMap((part, i) => createFeatures(owner, fields[i]!, part as FeatureOptions, parse))
+  const features = parts.flatMap((part, i) => {
+    const parse = part.scale === undefined ? parseFloat32 : parseNumber
+    return createFeatures(owner, fields[i]!, part as FeatureOptions, (text, { name: column }) => parse(text, column))
+  })
   const dims = given[0]?.dims ?? (isSingle && features.length === 1 && parts[0]!.as !== 'one-hot' ? [] : undefined)
   return new FeatureTensor(name, features, categories > 0 ? 'int64' : 'float32', dims)
 }
@@ -442,8 +444,8 @@ function parseField(
     return as === 'integer' ? BigInt(substitute) : substitute
   }
   if (classes) return BigInt(classes.numberOf(text === '' ? (plan.impute ?? '') : text, toError))
+  if (as === 'number') return parseFloat32(text, name)
   const value = parseNumber(text, name)
-  if (as === 'number') return value
   if (!Number.isSafeInteger(value)) throw toError(`is '${text}', not an integer`)
   return BigInt(value)
 }
@@ -453,6 +455,13 @@ function parseNumber(text: string, column: string): number {
   const value = Number(text)
   if (Number.isFinite(value) && !/^\s*(?:$|0[xob])/i.test(text)) return value
   throw new FieldError(`column '${column}' is '${text}', not a number`)
+}
+
+/** Parses a number that float32 can represent. Throws `FieldError`. */
+function parseFloat32(text: string, column: string): number {
+  const value = parseNumber(text, column)
+  if (Number.isFinite(Math.fround(value))) return value
+  throw new FieldError(`column '${column}' is '${text}', beyond float32: use a larger unit, or set 'scale'`)
 }
 
 /** Builder of an array of unknown length; the capacity doubles when it is full. */

@@ -220,6 +220,8 @@ function toTensor({ field, as, classes }: FieldPlan, line: unknown): Tensor {
       throw fieldError(
         `${dims.length > 0 ? 'holds' : 'is'} ${abbreviate(part)}, not ${as === 'integer' ? 'an integer' : 'a number'}`,
       )
+    if (!Number.isFinite(Math.fround(part)))
+      throw fieldError(`${dims.length > 0 ? 'holds' : 'is'} ${part}, beyond float32: use a larger unit`)
     numbers.push(part)
   }
   collect(value, 0)

@@ -142,6 +142,9 @@ describe('readCsv and streamCsv', () => {
     expect(await failures('a,b\n1,2"3\n', x)).toMatch('FILE:2: a quote is in the middle of a field')
     expect(await failures('a,a\n1,2\n', x)).toMatch("FILE:1: two columns have the name 'a'")
     expect(await failures('', x)).toBe('FILE: the file is empty')
+    expect(await failures('a,b\n1,2\n3,-1e39\n', x)).toMatch("FILE:3: column 'b' is '-1e39', beyond float32")
+    const unscaled: CsvOptions = { tensors: { x: { columns: 'a', impute: 'mean' } } }
+    expect(await failures('a\n1e39\n1\n', unscaled)).toMatch("FILE:2: column 'a' is '1e39', beyond float32")
     const integer: CsvOptions = { tensors: { y: { columns: 'a', as: 'integer' } } }
     expect(await failures('a\n1\n1.5\n', integer)).toBe("FILE:3: column 'a' is '1.5', not an integer")
     const named: CsvOptions = { tensors: { y: { columns: 'a', as: 'class', classes: ['x', 'y'] } } }

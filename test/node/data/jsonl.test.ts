@@ -80,6 +80,7 @@ describe('readJsonl and streamJsonl', () => {
     expect(await failures('{"x": "1"}\n', x)).toMatch(/^FILE:1: field 'x' is "1", /)
     expect(await failures('{"x": [1, null]}\n', x)).toMatch(/^FILE:1: field 'x' holds null, /)
     expect(await failures('{"x": [[1, 2], [3]]}\n', x)).toMatch("FILE:1: field 'x' has lists of different length")
+    expect(await failures('{"x": [1, 1e39]}\n', x)).toMatch(/^FILE:1: field 'x' holds 1e\+39, beyond float32/)
     const kinds = (as: 'integer' | 'text' | 'class', classes?: string[]): JsonlOptions => ({
       tensors: { x: { field: 'x', as, classes } },
     })
