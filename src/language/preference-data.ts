@@ -6,6 +6,7 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import { op } from '../op/op.js'
 import type { Runtime } from '../runtime/runtime.js'
+import { checksumModel } from '../train/checkpoint/checksums.js'
 import { prepareForTraining } from '../train/model/prepare-model.js'
 import { checkNames, checkNumber, count, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
@@ -50,8 +51,11 @@ export interface PreferenceData extends ExampleStream {
   readonly pairs: readonly AnswerPair[]
   /** Counts of pairs, and of the tokens of both answers. */
   readonly report: ChatDataReport
-  /** Data of the same pairs with other reference sums. */
-  withReference(sums: readonly (readonly [number, number])[]): PreferenceData
+  /**
+   * Data of the same pairs with other reference sums.
+   * @param source text that identifies the reference model, for the checksum of the data. Default: the sums themselves
+   */
+  withReference(sums: readonly (readonly [number, number])[], source?: string): PreferenceData
   /** Number of tokens of the longer answer of every pair, with its prompt. */
   readonly sizes: readonly number[]
   /** Loads pairs by their indices. */
@@ -123,7 +127,7 @@ export function toPreferenceData(
   checkVocabulary(kept.flatMap(answersOf), chat)
   const report = createReport(encoded, kept, length)
   const sizes = kept.map((pair) => Math.max(...answersOf(pair).map(({ tokens }) => tokens.length)))
-  const create = (pairs: readonly AnswerPair[]): PreferenceData => {
+  const create = (pairs: readonly AnswerPair[], source?: string): PreferenceData => {
     const load = (indices: readonly number[]) =>
       toTensors(
         indices.map((i) => pairs[i]!),
@@ -142,13 +146,18 @@ export function toPreferenceData(
       collate: (examples) => load(examples.map(({ pair }) => Number(pair))),
       sizes,
       load,
-      withReference: (sums) => create(pairs.map((pair, i) => ({ ...pair, reference: sums[i]! }))),
+      withReference: (sums, source = checksum([Float64Array.from(sums.flat())])) =>
+        create(
+          pairs.map((pair, i) => ({ ...pair, reference: sums[i]! })),
+          source,
+        ),
       checksum: () =>
-        checksum(
-          pairs
+        checksum([
+          ...pairs
             .flatMap(answersOf)
             .flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)]),
-        ),
+          ...(source === undefined ? [] : [source]),
+        ]),
     }
   }
   return create(kept)
@@ -254,5 +263,6 @@ export async function addReference(
   } finally {
     await program.release()
   }
-  return data.withReference(results)
+  // Sums differ in their last bits between devices and numbers of threads.
+  return data.withReference(results, checksum([JSON.stringify(checksumModel(model, () => false))]))
 }

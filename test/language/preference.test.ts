@@ -12,7 +12,7 @@ import {
   parameter,
   type Value,
 } from '../../src/graph/index.js'
-import { accuracy, adamw, type Graph, ire, type Loss, margin, Trainer } from '../../src/index.js'
+import { accuracy, adamw, type Graph, ire, type Loss, type Model, margin, Trainer } from '../../src/index.js'
 import { constant, numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { sizeOf, type Tensor, type Tensors } from '../../src/ir/tensor.js'
 import {
@@ -297,6 +297,33 @@ describe('addReference', () => {
         })
         expect(reference![i]).toBeCloseTo(total(logP), 3)
       }
+  })
+})
+
+describe('checksum of the data', () => {
+  it('depends on the reference model, not on how its sums were rounded', async () => {
+    const plain = preferenceData(rows.slice(0, 4), chat)
+    const sumsOf = async (model: Model, batchSize?: number) =>
+      (await addReference(plain, model, { runtime, batchSize })).checksum!()
+    const own = await sumsOf(chat.model)
+    expect(await sumsOf(chat.model, 1)).toBe(own)
+    expect(new Set([await plain.checksum!(), own, await sumsOf(lora(chat.model, { r: 2 }))]).size).toBe(3)
+  })
+
+  it('depends on given sums, and on a given text in their place', () => {
+    const plain = preferenceData(rows.slice(0, 2), chat)
+    const given = (sum: number, source?: string) =>
+      plain.withReference(
+        [
+          [-1, sum],
+          [-3, -4],
+        ],
+        source,
+      ).checksum!()
+    expect(given(-2)).toBe(given(-2))
+    expect(given(-2)).not.toBe(given(-2.5))
+    expect(given(-2, 'mine')).toBe(given(-2.5, 'mine'))
+    expect(given(-2, 'mine')).not.toBe(given(-2, 'other'))
   })
 })
 

@@ -58,7 +58,7 @@ function padded(data: PreferenceData, { padToken }: Chat, context: number): Pref
     ...data,
     load,
     collate: (examples) => load(examples.map(({ pair }) => Number(pair))),
-    withReference: (sums) => padded(data.withReference(sums), { padToken } as Chat, context),
+    withReference: (...given) => padded(data.withReference(...given), { padToken } as Chat, context),
   }
 }
 
