@@ -194,6 +194,21 @@ test('predict > Ctrl-C > leaves no partial file', async () => {
   expect(await readdir(space.folder)).not.toContain('long.jsonl')
 })
 
+test('interrupted while it prints > standard output has the predictions alone, and the errors their number', async () => {
+  await writeFile(space.path('printed.csv'), `a,b\n${'1,2\n'.repeat(100_000)}`)
+  const data = JSON.stringify({ kind: 'csv', file: 'printed.csv', tensors: { x: '*' } })
+  for (const more of [[], ['--json']]) {
+    const args = ['predict', 'several.onnx', '--data', data, '--outputs', 'sum', '--batch-size', '1', ...more]
+    const { process, finished } = start(args, space.folder)
+    process.stdout!.once('data', () => process.kill('SIGINT'))
+    const { code, stdout, stderr } = await finished
+    const lines = stdout.trimEnd().split('\n')
+    expect([code, JSON.parse(lines.at(-1)!)]).toEqual([130, { index: lines.length - 1, outputs: { sum: 3 } }])
+    expect(stderr).toContain(`interrupted after ${lines.length.toLocaleString('en')} example`)
+    expect(stderr).not.toContain('nothing was written')
+  }
+})
+
 test('text output > names the written file', async () => {
   const { stdout } = await run('predict', space.path('several.onnx'), '--data', inSpace(), '-o', space.path('x.csv'))
   expect(stdout).toMatch(/^wrote .*x\.csv: 3 examples in /)

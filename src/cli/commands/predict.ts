@@ -325,7 +325,12 @@ async function writePredictions(
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
     counter.stop()
-    const text = `interrupted after ${formatCount(examples, 'example')}; nothing was written`
+    const after = `interrupted after ${formatCount(examples, 'example')}`
+    if (output === undefined) {
+      writeText(io.stderr, `${after}, whose predictions were printed\n`)
+      throw error
+    }
+    const text = `${after}; nothing was written`
     print(io, { model: path, output: null, interrupted: true, examples }, options.json, () => text)
     throw error
   } finally {
