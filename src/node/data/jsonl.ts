@@ -1,4 +1,4 @@
-import { ClassNumbering, classNamesOf, type WithClassNames, checkClassNames } from '../../data/classes.js'
+import { ClassNumbering, checkClassNames, classNamesOf, type WithClassNames } from '../../data/classes.js'
 import type { Dataset } from '../../data/dataset.js'
 import type { DataExample } from '../../data/examples.js'
 import { fromExamples } from '../../data/examples.js'
