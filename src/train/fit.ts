@@ -120,7 +120,7 @@ export class FitLoop {
   #cached: CachedStage | undefined
   /** Whether the processes collect an optimizer state that is divided among them whenever rank 0 saves it. */
   #collects = false
-  /** Whether a callback has returned 'stop': in a group, a callback of any process before the last agreement. */
+  /** Whether a callback has returned 'stop': of several processes, a callback of any before the last agreement. */
   #stopped = false
   /** Answers of `onStep` that wait for the end of a round of local steps, and the number of steps that wait. */
   #waiting = { stop: false, save: false, steps: 0 }

@@ -253,7 +253,7 @@ export class Trainer {
 
   /**
    * Continues from the newest checkpoint of a store that is not damaged. Returns null, without any change, if the store
-   * is empty. In a group only rank 0 reads the store; the number of processes may differ from that of the saved run.
+   * is empty. Of several processes only rank 0 reads the store; their number may differ from that of the saved run.
    * @throws OnnxIreError `damaged` if all checkpoints are damaged, `checkpoint` for another run
    */
   async resume(store: CheckpointStore): Promise<Resumed | null> {
