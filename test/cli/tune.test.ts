@@ -151,6 +151,12 @@ describe('tune classify', () => {
       // The padding of a batch changes nothing.
       expect(Number(records[i]!.split(',').at(-1))).toBeCloseTo(predicted.probability, 5)
     }
+    writeFileSync(path('more.jsonl'), JSON.stringify({ review: 'one more' }))
+    const several = await run('predict', path('moods'), path('rows.jsonl'), path('more.jsonl'), '--text', 'review')
+    expect(several.stdout.trimEnd().split('\n')).toHaveLength(reviews.length + 1)
+    expect(several.stdout).toMatch(/^one more: (good|bad) /m)
+    const file = await run('predict', path('moods'), csv)
+    expect([file.code, file.stderr]).toEqual([2, expect.stringContaining(`error: ${csv} is a file: `)])
     const cut = await run('predict', path('moods'), 'good film number 9', '--length', '3')
     expect(cut.stderr).toMatch(/^warning: 1 texts? .* --length$/m)
     expect(await run(...inFile, path('rows.jsonl'))).toMatchObject({
@@ -163,6 +169,7 @@ describe('tune classify', () => {
       [path('moods'), 'a text', '--text', 'review'],
       [path('moods'), 'a text', '--on', 'train'],
       [path('moods'), '--data', path('rows.jsonl')],
+      [path('moods'), path('rows.jsonl'), 'a text'],
       [path('images.onnx'), path('images'), '--length', '3'],
     ]
     for (const args of wrong) expect([args, (await run('predict', ...args)).code]).toEqual([args, 2])

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { findScoreKind } from '../../analysis/snippet/score-kind.js'
@@ -64,7 +64,7 @@ export function definePredict(program: Command, io: Io): void {
     .argument('<model>', 'an ONNX file, a run folder, or the output folder of tune image, classify or embed')
     .argument(
       '[inputs...]',
-      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images; for a model of tune classify or embed texts, or a .jsonl file',
+      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images; for a model of tune classify or embed texts, or .jsonl files',
     )
     .option(
       '-o, --output <file>',
@@ -184,28 +184,40 @@ async function predictTexts(
   inputs: readonly string[],
   typed: Options,
 ): Promise<void> {
-  refuseOptions(command, ['data', 'on', 'set'], `is for a recipe; ${folder} takes texts, or a .jsonl file`)
-  const [first] = inputs
-  if (first === undefined) return usageError(command, 'give texts, or a .jsonl file with texts')
-  const file = inputs.length === 1 && /\.jsonl?$/i.test(first) ? first : undefined
-  if (file === undefined) refuseOptions(command, ['text'], 'names a field of a .jsonl file, and texts are given')
+  refuseOptions(command, ['data', 'on', 'set'], `is for a recipe; ${folder} takes texts, or .jsonl files`)
+  if (inputs.length === 0) return usageError(command, 'give texts, or .jsonl files with texts')
+  const files = inputs.every((input) => /\.jsonl?$/i.test(input)) ? inputs : []
+  const path = files.length === 0 ? inputs.find(isFile) : undefined
+  if (path !== undefined)
+    usageError(command, `${path} is a file: give texts, or .jsonl files alone, with a text in each row`)
+  if (files.length === 0) refuseOptions(command, ['text'], 'names a field of a .jsonl file, and texts are given')
   const { text = 'text', length = defaultTextLength } = typed
   const encoder = await openEncoder(folder)
   const { model } = encoder
   const { classes } = readUsage(model)
   const options = classes ? { ...typed, classes: true as const } : typed
   const writer = selectWriter(command, options)
-  const texts = file === undefined ? inputs : (await readRows(file)).map((row, i) => textOf(row, text, file, i))
+  const texts = files.length === 0 ? inputs : await readTexts(files, text)
   const blank = texts.findIndex((each) => each.trim() === '')
   if (blank >= 0) usageError(command, `text ${blank + 1} is empty`)
   const { columns, cut } = encodeTexts(encoder, texts, length)
   for (const warning of warnOfCut(cut, length)) writeText(io.stderr, `warning: ${warning}\n`)
   const examples: ExampleSource = {
-    listFiles: async () => (file === undefined ? [] : [file]),
+    listFiles: async () => files,
     open: async () => ({ data: fromArrays(columns), origins: { kind: 'text', names: texts } }),
   }
   await writePredictions(io, { path: join(folder, encoder.file), model, names: classes }, examples, options, writer)
 }
+
+/** Reads the texts in a field of the rows of files. */
+async function readTexts(files: readonly string[], field: string): Promise<string[]> {
+  const texts: string[] = []
+  for (const file of files)
+    for (const [i, row] of (await readRows(file)).entries()) texts.push(textOf(row, field, file, i))
+  return texts
+}
+
+const isFile = (path: string): boolean => existsSync(path) && statSync(path).isFile()
 
 const isImageOrFolder = (path: string): boolean =>
   imageExtensions.includes(extname(path).toLowerCase()) ||
