@@ -141,6 +141,8 @@ Examples:
       const recipePath = run && !isRecipe ? run.recipe : describesImages ? undefined : inputs[0]
       const writer = selectWriter(command, options)
       const files = run && !isRecipe ? inputs : []
+      if (files.length > 0) refuseOptions(command, ['on', 'data'], 'selects the data of the run, and files are given')
+      if (describesImages) refuseOptions(command, ['on', 'set'], 'is for a recipe, and images are given')
       const selected = describesImages
         ? imagesOf(usage.image, inputs)
         : await selectSource(recipePath, files, options, command)
@@ -271,6 +273,7 @@ async function selectSource(
 ): Promise<SelectedSource> {
   if (recipePath === undefined) {
     if (options.data === undefined) return usageError(command, 'give a recipe, or --data')
+    refuseOptions(command, ['on'], 'selects data of a recipe, but no recipe is given')
     if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
     const source = mapSourcePaths(checkSource(parseJson(options.data)), (path) => resolve(path))
     return { path: '--data', source, files, split: null }
