@@ -141,9 +141,28 @@ test('predict > takes files in the form of the run, with its class names', async
   const lines = (await readFile(folder, 'utf8')).trimEnd().split('\n')
   expect(lines).toHaveLength((await readdir(space.path('photos/light'))).length)
   expect(JSON.parse(lines[0]!)).toMatchObject({ index: 0, class: 1, name: 'light' })
-  // Without files: the held-out examples.
+  // Without files: the held-out examples, and their files.
   await json('predict', space.path('whole'), '-o', folder)
-  expect((await readFile(folder, 'utf8')).trimEnd().split('\n')).toHaveLength(10)
+  const held = (await readFile(folder, 'utf8')).trimEnd().split('\n')
+  expect(held).toHaveLength(10)
+  for (const line of held) {
+    const { file, name } = JSON.parse(line)
+    expect(file).toMatch(new RegExp(`photos/${name}/\\d+\\.png$`))
+  }
+  // Options about the data of a recipe have no effect on files.
+  for (const options of [
+    ['whole', '--on', 'train'],
+    ['whole', '--data', space.path('photos')],
+    ['whole/tuned.onnx', '--on', 'validation'],
+    ['whole/tuned.onnx', '--set', 'seed=1'],
+  ]) {
+    const [model, ...more] = options as [string, ...string[]]
+    const { code, stderr } = await run('predict', space.path(model), ...files, ...more)
+    expect([options, code, stderr]).toEqual([options, 2, expect.stringContaining(`error: ${more[0]} `)])
+  }
+  const background = await run('predict', space.path('whole'), ...files, '--set', 'data.train.image.mean=0')
+  expect(background.code).toBe(0)
+  expect(background.stdout).not.toBe(stdout)
 })
 
 test('other data than those of the run > evaluate warns, --resume refuses', async () => {

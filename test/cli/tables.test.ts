@@ -141,6 +141,21 @@ test('a table with features > trains, and its run converts other rows alike', as
   expect(resumed.validation.r2).toBeGreaterThan(0.8)
 })
 
+test('predict --data > is another place of the data of the run, of which the held-out part is predicted', async () => {
+  const [moved, args] = [space.path('houses.csv'), ['predict', space.path('run'), '--data']]
+  const held = await run(...args, moved, '--quiet')
+  expect([held.code, held.stderr, held.stdout.trimEnd().split('\n').length]).toEqual([0, '', 12])
+  const told = await run(...args, moved)
+  expect(told.stderr).toContain(`predicts the held-out 12 of 60 examples; to predict all of ${moved}, give it as an`)
+  expect((await run(...args, moved, '--on', 'train')).stderr).toContain('predicts the training 48 of 60 examples')
+  const whole = ['predict', space.path('run/tuned.onnx'), space.path('run/recipe.json'), '--data', moved]
+  expect((await run(...whole)).stderr).toContain('add --set data.split=null --on train')
+  const all = await run(...whole, '--set', 'data.split=null', '--on', 'train')
+  expect([all.code, all.stdout.trimEnd().split('\n').length]).toEqual([0, 60])
+  const unlabeled = await run(...args, space.path('new.csv'))
+  expect([unlabeled.code, unlabeled.stderr]).toEqual([1, expect.stringMatching(/'?price.*new\.csv, give it as an arg/s)])
+})
+
 test('a stream with features > is not split', async () => {
   const { data, ...rest } = recipe()
   const streamed = { ...rest, data: { ...data, train: { ...data.train, stream: true } } }

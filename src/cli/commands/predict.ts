@@ -72,7 +72,7 @@ export function definePredict(program: Command, io: Io): void {
     )
     .option(
       '--data <path|json>',
-      'file or folder of the data; in place of a recipe: the data, like data.train of a recipe, labels optional',
+      'new place of the data of a recipe or run, of which the held-out examples are predicted; for all rows of a file give the file to a run folder; in place of a recipe: the data, like data.train of a recipe, labels optional',
     )
     .addOption(onOption('validation'))
     .addOption(setOption('change a field of the recipe'))
@@ -157,12 +157,39 @@ Examples:
           ...(recipePath === undefined ? [] : listRecipeFile(recipePath)),
           ...(selected.files.length > 0 ? selected.files : await listSourceFiles(source)),
         ],
-        open: () => openSelected(selected, model),
+        open: async () => {
+          if (!selected.split || options.data === undefined) return openSelected(selected, model)
+          const all = run ? 'give it as an argument' : 'add --set data.split=null --on train'
+          const advice = `to predict all of ${options.data}, ${all}`
+          const opened = await withAdvice(`--data is the place of the data of the recipe, labels included; ${advice}`, () =>
+            openSelected(selected, model),
+          )
+          if (!options.quiet) writeText(io.stderr, `${describePart(options.on, opened)}; ${advice}\n`)
+          return opened
+        },
       }
       await withPathAdvice(isOfRecipe ? paths : [], () =>
         writePredictions(io, { path, model, names: usage.classes }, examples, options, writer),
       )
     })
+}
+
+/** Runs `action`; an `OnnxIreError` that it throws gets a sentence at the end of its message. */
+async function withAdvice<T>(advice: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (cause) {
+    if (!(cause instanceof OnnxIreError)) throw cause
+    throw new OnnxIreError(cause.code, `${cause.message}. ${advice}`, { cause })
+  }
+}
+
+/** The part of the data that is predicted. */
+function describePart(part: Options['on'], { data, total }: OpenedExamples): string {
+  const name = part === 'train' ? 'training' : 'held-out'
+  return data.length === undefined || total === undefined
+    ? `predicts the ${name} examples`
+    : `predicts the ${name} ${data.length.toLocaleString('en-US')} of ${formatCount(total, 'example')}`
 }
 
 type Writer = (predictions: AsyncIterable<Prediction>, format: PredictionFormat) => AsyncIterable<Uint8Array>
@@ -249,7 +276,14 @@ interface GivenModel {
 interface ExampleSource {
   /** Lists the files that are read. */
   listFiles(): Promise<readonly string[]>
-  open(): Promise<{ readonly data: DatasetOrStream; readonly origins: Origins | undefined }>
+  open(): Promise<OpenedExamples>
+}
+
+interface OpenedExamples {
+  readonly data: DatasetOrStream
+  readonly origins: Origins | undefined
+  /** Number of the examples of which `data` are a part, if both are known. */
+  readonly total?: number | undefined
 }
 
 /** A data source, and the part of its examples to predict for. */
@@ -386,7 +420,7 @@ async function readClassNames(path: string): Promise<readonly string[]> {
 async function openSelected(
   { path, source, files: given, split, train }: SelectedSource,
   model: Model,
-): ReturnType<ExampleSource['open']> {
+): Promise<OpenedExamples> {
   const plain: OpenContext = { model, targets: null, classes: async () => ({}) }
   const statistics = async () => train && (await openData('data.train', train, plain)).data.statistics
   const context: OpenContext = source === train ? plain : { ...plain, statistics }
@@ -400,8 +434,10 @@ async function openSelected(
     const { mixup: _mixup, ...recipe } = split.recipe
     const { balance: _balance, ...data } = recipe.data
     const opened = await RecipeData.open({ ...recipe, data }, model, model)
-    const part = split.part === 'train' ? await opened.train() : await opened.validation()
-    return { data: part!, origins: undefined }
+    const parts = { train: await opened.train(), validation: (await opened.validation())! }
+    const [some, others] = [parts.train.length, parts.validation.length]
+    const total = some === undefined || others === undefined ? undefined : some + others
+    return { data: parts[split.part], origins: originsOf(await opened.files(split.part)), total }
   }
   const { data, files } = await openData(path, source, context)
   return { data, origins: originsOf(files) }

@@ -89,6 +89,11 @@ export class RecipeData {
     return data && applyMixup(data, this.recipe)
   }
 
+  /** Paths of the examples of a part, if every example is a file. */
+  files(part: 'train' | 'validation'): Promise<readonly string[] | undefined> {
+    return this.#sources.files(part)
+  }
+
   /** Converts optimizer settings given in epochs to steps. Opens the training data to count its batches. */
   async inSteps(): Promise<Recipe> {
     const { batchSize = 32, optimizer } = this.recipe
@@ -187,11 +192,16 @@ class RecipeSources {
 
   async validation(): Promise<DatasetOrStream | undefined> {
     const { validation: source, split: fraction } = this.#recipe.data
-    if (fraction) return (await this.#split()).validation
+    if (fraction) return (await this.#split()).validation?.data
     if (!source) return undefined
     const statistics = () => this.statistics()
     const context = { ...this.#context, classes: () => this.classes(), statistics }
     return (await openData('data.validation', source, context)).data
+  }
+
+  /** Files of the training data, or of those that `data.split` holds out. */
+  async files(part: 'train' | 'validation'): Promise<readonly string[] | undefined> {
+    return (await this.#split())[part]?.files
   }
 
   /** Statistics of the columns of the training data, if it is a table with features. */
@@ -209,7 +219,7 @@ class RecipeSources {
     return (await this.#split()).train.skipped ?? []
   }
 
-  async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: DatasetOrStream }> {
+  async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: OpenedSource }> {
     const { train: source, split: fraction, exclude = [] } = this.#recipe.data
     const opened = await openData('data.train', source, this.#context)
     const { data, ...others } = opened
@@ -219,7 +229,7 @@ class RecipeSources {
       return withPath('data.split', () => {
         const isFitted = source.kind === 'csv' && source.statistics !== undefined
         const { train, validation, labels } = splitStreamed(data, opened.labels, fraction, isFitted)
-        return { train: { ...others, data: train, ...(labels ? { labels } : {}) }, validation }
+        return { train: { ...others, data: train, ...(labels ? { labels } : {}) }, validation: { data: validation } }
       })
     }
     const { seed = 0, ...options } = fraction ?? {}
@@ -231,13 +241,16 @@ class RecipeSources {
     if (!fraction && excluded.size === 0) return { train: { ...opened, positions } }
     const fitted = data.fitTo?.(positions) ?? data
     const { labels, files } = opened
+    const filesAt = (places: Uint32Array) => (files ? { files: Array.from(places, (place) => files[place]!) } : {})
     return {
       train: {
         ...{ ...others, data: subset(fitted, positions), positions },
         ...(labels && 'batch' in labels ? { labels: subset(labels, positions) } : {}),
-        ...(files ? { files: Array.from(positions, (position) => files[position]!) } : {}),
+        ...filesAt(positions),
       },
-      ...(chosen.validation ? { validation: subset(fitted, chosen.validation) } : {}),
+      ...(chosen.validation && {
+        validation: { data: subset(fitted, chosen.validation), ...filesAt(chosen.validation) },
+      }),
     }
   }
 }
