@@ -91,6 +91,7 @@ describe('--force', () => {
     const out = await copyOfRun('replaced')
     await writeFile(`${out}/tuned.onnx.data`, 'of the old model')
     await writeFile(`${out}/notes.txt`, 'mine')
+    await writeFile(`${out}/flatness.json`, 'of the old model')
     await json('train', recipe, '--out', out, '--force', '--set', 'seed=1')
     expect((await readdir(out)).sort()).toEqual([...files, 'notes.txt'].sort())
   })

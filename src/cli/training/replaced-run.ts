@@ -5,7 +5,7 @@ import { OnnxIreError } from '../../util/errors.js'
 
 /** Names in a run folder that belong to the run. */
 const isOfRun = (name: string): boolean =>
-  /^(recipe\.json|run\.json|classes\.json|metrics\.jsonl|checkpoints|(start|tuned)\.onnx(\.(\d+\.)?data)?)$/.test(name)
+  /^((recipe|run|classes|flatness)\.json|metrics\.jsonl|checkpoints|(start|tuned)\.onnx(\.(\d+\.)?data)?)$/.test(name)
 
 const replacedName = /^replaced-(\d+)$/
 
