@@ -249,6 +249,14 @@ function takeFold(
       if (own === fold) taken.push(group[place]!)
     }
   }
+  const empty = sizes.indexOf(0)
+  if (empty >= 0) {
+    const count = sizes.reduce((sum, size) => sum + size, 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `split: there are ${folds} folds, and fold ${empty} has none of the ${count} examples; take fewer folds`,
+    )
+  }
   return taken
 }
 
