@@ -1,4 +1,5 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { adapterOf, removeAdapter } from '../../src/adapter/index.js'
 import type { FoldsResult } from '../../src/cli/training/format-folds.js'
@@ -127,6 +128,36 @@ test('train > --folds > a run per fold, with mean and spread; --resume continues
   expect(groups.map(({ runs }) => runs)).toEqual([['fold-0', 'fold-1', 'fold-2']])
   const both = await run('train', space.path('recipe.json'), '--folds', '3', '--out', space.path('both'))
   expect(both.stderr).toContain('both validation and split')
+})
+
+test('train > --folds > is checked before the first run, and not mixed with other runs', async () => {
+  const data = { train: { kind: 'idx', images: 'images', labels: 'labels', end: 30, image: { size: 8 } } }
+  const recipe = await space.writeRecipe('folded.json', { data, epochs: undefined, steps: 1, schedule: undefined })
+  const train = (out: string, ...more: string[]) => run('train', recipe, '--out', space.path(out), '--quiet', ...more)
+  expect(await train('few', '--folds', '1')).toMatchObject({ code: 2, stderr: expect.stringContaining('at least 2') })
+  const many = await train('many', '--folds', '31')
+  expect([many.code, many.stderr]).toEqual([1, expect.stringMatching(/invalid-option.* 31 folds.* 30 examples/)])
+  expect(existsSync(space.path('many/fold-0'))).toBe(false)
+
+  const refused = (message: string) => ({ code: 1, stderr: expect.stringMatching(`${message}.* --out`) })
+  expect(await train('single')).toMatchObject({ code: 0 })
+  for (const option of [[], ['--force'], ['--resume']])
+    expect(await train('single', '--folds', '3', ...option)).toMatchObject(refused('already holds a run'))
+  expect(existsSync(space.path('single/fold-0'))).toBe(false)
+
+  expect(await train('crosses', '--folds', '3')).toMatchObject({ code: 0 })
+  expect(await train('crosses')).toMatchObject(refused('holds the runs of a cross-validation'))
+  const names = async () => (await readdir(space.path('crosses'))).sort()
+  expect(await names()).toEqual(['fold-0', 'fold-1', 'fold-2'])
+  // No fold is trained if a later one would be refused.
+  await rm(space.path('crosses/fold-0'), { recursive: true })
+  expect(await train('crosses', '--folds', '2')).toMatchObject(refused('fold-1 already holds a run'))
+  expect(await names()).toEqual(['fold-1', 'fold-2'])
+  await writeFile(space.path('crosses/fold-2/notes.txt'), 'mine')
+  expect(await train('crosses', '--folds', '2', '--force')).toMatchObject({ code: 0 })
+  const { groups } = await json<{ groups: { runs: string[] }[] }>('show', space.path('crosses'))
+  expect(groups.map(({ runs }) => runs)).toEqual([['fold-0', 'fold-1']])
+  expect(await readdir(space.path('crosses/fold-2'))).toEqual(['notes.txt'])
 })
 
 test('train > existing run folder > is neither replaced nor mixed with another run', async () => {

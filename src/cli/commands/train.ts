@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { lossRegistry } from '../../loss/registry.js'
 import { mpi } from '../../node/mpi/mpi.js'
 import { baseOptimizers } from '../../optim/registry.js'
@@ -8,7 +8,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import { recipeSchema } from '../../recipe/schema.js'
 import type { IntervalMetrics } from '../../train/options.js'
 import { decideByFirst, type ProcessGroup } from '../../train/process-group.js'
-import { prefixError } from '../../util/errors.js'
+import { OnnxIreError, prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
 import { formatCount, formatMetric, formatMetricTables, formatTable, scalarMetrics } from '../format.js'
@@ -40,9 +40,10 @@ import { createTrainingProgress } from '../progress.js'
 import { parseBytes } from '../training/check-room.js'
 import { followTraining } from '../training/follow-training.js'
 import { formatFolds, summarizeRuns } from '../training/format-folds.js'
-import { RunFolder } from '../training/run-folder.js'
+import { removeFolds } from '../training/replaced-run.js'
+import { foldFolder, RunFolder } from '../training/run-folder.js'
 import type { TrainingRequest, TrainingResult } from '../training/run-training.js'
-import { runTraining } from '../training/run-training.js'
+import { checkNewRunFolder, runTraining } from '../training/run-training.js'
 
 interface Options extends PathOverrides {
   readonly set: readonly string[]
@@ -78,7 +79,7 @@ export function defineTrain(program: Command, io: Io): void {
     .option(
       '--folds <n>',
       'cross-validation: train n runs, each with another part of the training data held out, in fold-<i> of the run folder; prints mean and spread',
-      parsePositiveInteger,
+      parseFolds,
     )
     .option('--resume', 'resume from the last checkpoint in the run folder, with the result of an uninterrupted run')
     .option('--resume-if-started', 'as --resume if the run folder holds a run, for jobs that a scheduler starts again')
@@ -199,6 +200,12 @@ ${listNames(otherFields())}.`,
     })
 }
 
+/** Parses the number of folds. */
+function parseFolds(text: string): number {
+  if (Number(text) !== 1) return parsePositiveInteger(text)
+  throw new InvalidArgumentError('It must be an integer of at least 2.')
+}
+
 async function listRecipes(io: Io, json: true | undefined): Promise<void> {
   const recipes = await Promise.all(
     (await recipeNames()).map(async (name) => ({ name, about: (await readShippedRecipe(name)).about ?? '' })),
@@ -235,11 +242,12 @@ async function trainFolds(io: Io, group: ProcessGroup | undefined, path: string,
     ...((resume || resumeIfStarted) && { resumeIfStarted: true as const }),
   })
   const { folder } = await openRun(path, ofFold(0), undefined)
+  if (!group || group.rank === 0) checkFoldsFolder(folder, options)
   const results: TrainingResult[] = []
   for (let fold = 0; fold < folds!; fold++) {
     const own: Options = {
       ...ofFold(fold),
-      out: join(folder.path, `fold-${fold}`),
+      out: foldFolder(folder.path, fold),
       ...(tensorboard !== undefined && { tensorboard: join(tensorboard, `fold-${fold}`) }),
     }
     if (group && group.rank > 0) {
@@ -248,12 +256,26 @@ async function trainFolds(io: Io, group: ProcessGroup | undefined, path: string,
       const result = await lead(io, group, path, own)
       results.push(result)
       if (result.interrupted) break
+      // The folds of a replaced cross-validation may be more.
+      if (fold === 0 && options.force) await removeFolds(folder.path, folds!)
     }
   }
   if (group && group.rank > 0) return false
   const result = summarizeRuns(folder.path, results)
   print(io, result, options.json, () => formatFolds(result))
   return result.interrupted
+}
+
+/** Checks the folder of a cross-validation, and the folders of its runs in it. Throws `invalid-option`. */
+function checkFoldsFolder(folder: RunFolder, { folds, resume, resumeIfStarted, force }: Options): void {
+  if (folder.isUsed)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${folder.path} already holds a run, and the folds would be mixed with it: choose another folder with --out`,
+    )
+  if (resume || resumeIfStarted) return
+  for (let fold = 0; fold < folds!; fold++)
+    checkNewRunFolder(new RunFolder(foldFolder(folder.path, fold)), force ?? false)
 }
 
 async function openRun(path: string, options: Options, group: ProcessGroup | undefined) {

@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { findHolder } from '../../node/files/lock-folder.js'
 import { findUnusedData } from '../../node/files/model.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -46,6 +47,17 @@ export async function removeReplacedRuns(folder: string): Promise<void> {
   for (const name of names) {
     await removeRun(join(folder, name))
     await rmdir(join(folder, name)).catch(() => {})
+  }
+}
+
+/** Removes the runs in `fold-<i>` of a folder from number `count` on, unless a process trains in them. */
+export async function removeFolds(folder: string, count: number): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name)
+    if (!(Number(/^fold-(\d+)$/.exec(name)?.[1]) >= count) || (await findHolder(path))) continue
+    await removeReplacedRuns(path)
+    await removeRun(path)
+    await rmdir(path).catch(() => {})
   }
 }
 

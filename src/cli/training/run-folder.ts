@@ -29,6 +29,9 @@ interface LogEntry {
   readonly [field: string]: unknown
 }
 
+/** The run folder of a part of a cross-validation. */
+export const foldFolder = (folder: string, fold: number): string => join(folder, `fold-${fold}`)
+
 /**
  * The folder of a training run: `recipe.json`, with paths relative to the folder, so that it can be trained again;
  * `run.json`, a digest of the data and the path of the folder, for paths of the recipe after the folder was moved;

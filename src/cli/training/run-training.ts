@@ -37,7 +37,7 @@ import type { TrainingProgress } from '../progress.js'
 import { checkDiskRoom, type MemoryRoom, measureMemoryRoom, warnOfMemory } from './check-room.js'
 import { moveRunAside, removeReplacedRuns, restoreRun } from './replaced-run.js'
 import { reportToTensorBoard } from './report-to-tensorboard.js'
-import type { RunFolder } from './run-folder.js'
+import { foldFolder, RunFolder } from './run-folder.js'
 import { RequestReader } from './run-request.js'
 
 /** A training run to carry out. */
@@ -294,14 +294,22 @@ async function afterFailure(error: unknown, folder: RunFolder, replaced: string)
 const hasNorms = ({ proto }: Model): boolean =>
   proto.graph?.node.some(({ opType, domain = '' }) => opType === 'BatchNormalization' && domain === '') === true
 
-async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest): Promise<void> {
-  if (!resume) {
-    if (!folder.isUsed || force) return
+/** Throws `invalid-option` if a folder holds a run, or those of a cross-validation, that a new run would be mixed with. */
+export function checkNewRunFolder(folder: RunFolder, force: boolean): void {
+  if (!folder.isUsed && new RunFolder(foldFolder(folder.path, 0)).isUsed)
     throw new OnnxIreError(
       'invalid-option',
-      `${folder.path} already holds a run: resume it with --resume, replace it with --force, or choose another folder with --out`,
+      `${folder.path} holds the runs of a cross-validation: choose another folder with --out`,
     )
-  }
+  if (!folder.isUsed || force) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `${folder.path} already holds a run: resume it with --resume, replace it with --force, or choose another folder with --out`,
+  )
+}
+
+async function checkRunFolder({ folder, recipe, resume, force }: TrainingRequest): Promise<void> {
+  if (!resume) return checkNewRunFolder(folder, force)
   const changed = diffRecipes(await folder.readRecipe(), recipe)
   if (changed.length === 0) return
   throw new OnnxIreError(
