@@ -28,6 +28,7 @@ beforeAll(async () => {
     ...{ optimizer: { kind: 'adamw', lr: 0.01 }, schedule: undefined, batchSize: 4, epochs: 1 },
   })
   await json('train', space.path('photos.json'), '--out', space.path('run'))
+  await writeFile(space.path('tuned.onnx'), 'another file in the working directory')
   await symlink(fileURLToPath(new URL('../../node_modules', import.meta.url)), space.path('node_modules'))
 })
 afterAll(() => space.remove())
@@ -73,7 +74,8 @@ test.each([
   for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
     const file = space.path(`photos/${photo}`)
     const { stdout } = await run('predict', space.path('run'), file)
-    const own = execFileSync(process.execPath, ['use.mjs', file], { cwd: space.path('run'), encoding: 'utf8' })
+    // The model beside the code is run, whatever the working directory has.
+    const own = execFileSync(process.execPath, ['run/use.mjs', file], { cwd: space.path('.'), encoding: 'utf8' })
     expect(stdout).toBe(`${file}: ${own}`)
   }
 })
@@ -84,7 +86,7 @@ test.skipIf(!imaging)('snippet --for python > prints what predict prints, to a f
   for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
     const file = space.path(`photos/${photo}`)
     const { stdout } = await run('predict', space.path('run'), file)
-    const own = execFileSync(imaging!, ['use.py', file], { cwd: space.path('run'), encoding: 'utf8' })
+    const own = execFileSync(imaging!, ['run/use.py', file], { cwd: space.path('.'), encoding: 'utf8' })
     const [, name, percent] = /^(.*) ([\d.]+) %$/.exec(own.trim())!
     expect(stdout).toContain(`: ${name} `)
     expect(Math.abs(Number(percent) - Number(/ ([\d.]+) %/.exec(stdout)![1]))).toBeLessThan(0.2)
@@ -138,7 +140,7 @@ test(
     ] as const) {
       const { stdout } = await run('snippet', space.path('python'), '--for', target)
       await writeFile(space.path(`python/${file}`), stdout)
-      const printed = execFileSync(program, [file], { cwd: space.path('python'), encoding: 'utf8' })
+      const printed = execFileSync(program, [`python/${file}`], { cwd: space.path('.'), encoding: 'utf8' })
       outputs.push([...printed.matchAll(/-?\d+\.\d+(e-?\d+)?/g)].map(([number]) => Number(number)))
     }
     const [fromNode, fromPython] = outputs

@@ -31,7 +31,8 @@ export interface Snippet {
 
 /**
  * Writes the lines that run a model without this library, on onnxruntime for Node, for the web or for Python, as
- * `onnx-ire snippet` does.
+ * `onnx-ire snippet` does. In Node and Python the model is read from the folder of the file with the lines, on the web
+ * from that of the page.
  * @throws OnnxIreError `invalid-option` for images with `fit: 'none'`
  * @example
  * ```ts
@@ -142,12 +143,14 @@ const feedsInJs = ({ inputs }: Snippet): string[] => [
 function writeNode(snippet: Snippet): string[] {
   const image = snippet.inputs.find((input) => input.kind === 'image')
   return [
+    "import { fileURLToPath } from 'node:url'",
     "import * as ort from 'onnxruntime-node'",
     ...(image ? ["import sharp from 'sharp'"] : []),
     '',
     ...(image ? nodeImage(resolveImage(image.image)) : []),
     ...feedsInJs(snippet),
-    `const session = await ort.InferenceSession.create(${quote(snippet.model)})`,
+    `const model = fileURLToPath(new URL(${quote(encodeURIComponent(snippet.model))}, import.meta.url)) // beside this file`,
+    'const session = await ort.InferenceSession.create(model)',
     'const results = await session.run(feeds)',
     ...printOutputs(snippet),
   ]
@@ -218,12 +221,13 @@ function writePython(snippet: Snippet): string[] {
   )
   return [
     ...(image ? ['import sys'] : []),
+    'from pathlib import Path',
     'import numpy as np',
     'import onnxruntime as ort',
     ...(image ? ['from PIL import Image, ImageOps'] : []),
     '',
     ...(image ? pythonImage(resolveImage(image.image)) : []),
-    `session = ort.InferenceSession(${quote(snippet.model)})`,
+    `session = ort.InferenceSession(str(Path(__file__).parent / ${quote(snippet.model)}))  # beside this file`,
     'results = session.run(None, {',
     ...feeds,
     '})',

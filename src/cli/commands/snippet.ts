@@ -69,11 +69,12 @@ of its model. In Node they need sharp and print what predict prints; in Python t
 Inputs that are not images have the values of an example of the run's data, as the run reads them: after
 scaling, encoding and padding. With --columns they have the fields of a row of the CSV file, and the outputs
 are in the units of the targets. A model without its run folder is described by the metadata that train,
-export and tune image write for images.
+export and tune image write for images. Save the lines beside the model: in Node and in Python they read it
+from their own folder, in a page from the folder of the page.
 
 Examples:
-  $ onnx-ire snippet runs/recipe > predict.mjs && cd runs/recipe && node ../../predict.mjs photo.jpg
-  $ onnx-ire snippet runs/recipe --for python > predict.py
+  $ onnx-ire snippet runs/recipe > runs/recipe/predict.mjs && node runs/recipe/predict.mjs photo.jpg
+  $ onnx-ire snippet runs/recipe --for python > runs/recipe/predict.py
   $ onnx-ire snippet tuned/model.onnx > tuned/predict.mjs
   $ onnx-ire export runs/houses --columns -o houses.onnx && onnx-ire snippet runs/houses --columns houses.onnx > price.mjs`,
     )
