@@ -189,6 +189,12 @@ test('a model with norms > the option batchNorm is named, unless the recipe sets
   expect(await train('batchNorm=frozen')).not.toContain('batchNorm=trained')
 })
 
+test('head.classes: data > data of one class are refused', async () => {
+  const one = ['head.classes="data"', 'data.train.classes=["dark"]'].flatMap((each) => ['--set', each])
+  const { code, stderr } = await run('train', space.path('photos.json'), '--out', space.path('one'), ...one)
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^error \(invalid-data\): head\.classes: .*one class/)])
+})
+
 test('a model that fixes the number of examples > freeBatch is named, unless the recipe sets it', async () => {
   const x = input('x', 'float32', [1, 1, 8, 8])
   const w = parameter('w', { dtype: 'float32', dims: [64, 2], data: new Float32Array(128) })

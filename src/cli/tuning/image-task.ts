@@ -71,6 +71,11 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
   }
   const found = await imageFolder(request.folder, { image, input: input!.name! })
   const { classes } = found
+  if (classes.length < 2)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${request.folder}: all images are in the folder '${classes[0]}'; a classifier needs two or more classes`,
+    )
   const { model: output, names } = filesIn(request.output)
   const skipped = describeSkipped(found.skipped)
   return {

@@ -25,12 +25,18 @@ type ResolvedHead = Omit<Recipe, 'head'> & { readonly head?: HeadOptions }
 /**
  * Resolves the number of classes of a new head, 'data' becoming the number of class names of the training data, or
  * their largest class number and one.
+ * @throws OnnxIreError `invalid-data` for training data of one class
  */
 export async function resolveHead(recipe: Recipe, model: Model): Promise<ResolvedHead> {
   const { head, ...rest } = recipe
   if (!head) return rest
   const classes =
     head.classes === 'data' ? await withPath('head.classes', () => countClasses(recipe, model)) : head.classes
+  if (head.classes === 'data' && classes < 2)
+    throw new OnnxIreError(
+      'invalid-data',
+      'head.classes: all training data are of one class; a classifier needs two or more classes',
+    )
   return { ...rest, head: { ...head, classes } }
 }
 
