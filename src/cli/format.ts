@@ -32,6 +32,10 @@ export const indent = (text: string): string => text.replace(/^/gm, '  ').replac
 export const formatNumber = (value: number): string =>
   Number.isInteger(value) ? value.toLocaleString('en-US') : String(Number(value.toPrecision(4)))
 
+/** Quotes a path for a shell, if it needs quotes. */
+export const quotePath = (path: string): string =>
+  /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
+
 /** A text in one line of at most 100 characters. */
 export function shortenText(text: string): string {
   const line = text.replaceAll(/\s+/g, ' ')

@@ -134,11 +134,13 @@ describe('--force', () => {
     const out = await copyOfRun('kept')
     const before = await contentOf(out)
     const long = ['train', recipe, '--out', out, '--set', 'epochs=100000', '--set', 'threads=1', '--set', 'seed=1']
-    const { code, stderr } = await runInterrupted([...long, '--force', '--checkpoint-every', '0.01'], /^epoch 3,/m)
+    const { code, stdout, stderr } = await runInterrupted([...long, '--force', '--checkpoint-every', '0.01'], /^epoch 3,/m)
     expect(code).toBe(130)
     expect(stderr).toContain(`${out}/replaced-1`)
     expect(await contentOf(`${out}/replaced-1`)).toEqual(before)
-    await json('train', recipe, '--out', out, '--resume', '--set', 'seed=1', ...(await twoMoreEpochs(out)))
+    // The printed command resumes it.
+    const [, printed] = /resume it with onnx-ire (train .*)$/m.exec(stdout)!
+    await json(...printed!.split(' '), ...(await twoMoreEpochs(out)))
     expect((await readdir(out)).sort()).toEqual(files)
   })
 

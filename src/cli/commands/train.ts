@@ -11,7 +11,7 @@ import { decideByFirst, type ProcessGroup } from '../../train/process-group.js'
 import { OnnxIreError, prefixError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
-import { formatCount, formatMetric, formatMetricTables, formatTable, scalarMetrics } from '../format.js'
+import { formatCount, formatMetric, formatMetricTables, formatTable, quotePath, scalarMetrics } from '../format.js'
 import { pathOfTeacher, pathsOfTraining, withPathAdvice } from '../inputs/moved-paths.js'
 import {
   dataPathOption,
@@ -341,7 +341,7 @@ function formatTrainingResult(result: TrainingResult): string {
   const { run, model, step, epochs, validation, classes } = result
   const end =
     model === null
-      ? `interrupted after ${formatCount(step, 'step')}, saved in ${run}; resume it with onnx-ire train --resume`
+      ? `interrupted after ${formatCount(step, 'step')}, saved in ${run}; resume it with onnx-ire train ${quotePath(join(run, 'recipe.json'))} --resume`
       : `${formatCount(step, 'step')} done; the trained model is ${model}${weightsText[result.weights]}`
   return [
     ...(epochs.length === 0 ? [] : [metricsTable(epochs)]),

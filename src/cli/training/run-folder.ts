@@ -16,6 +16,7 @@ import type { FitData } from '../../train/checkpoint/checksums.js'
 import { type CheckpointStore, loadNewest, type Resumed } from '../../train/checkpoint/store.js'
 import type { IntervalMetrics } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { quotePath } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import type { Outputs } from '../outputs.js'
 import { listRun } from './replaced-run.js'
@@ -128,7 +129,10 @@ export class RunFolder {
   async readCheckpoint(read: (checkpoint: Uint8Array) => Model): Promise<Resumed & { readonly model: Model }> {
     const found = await loadNewest(this.store, read)
     if (found) return { model: found.value, step: found.step, skipped: found.skipped }
-    throw new OnnxIreError('io', `${this.path} has no checkpoint yet; continue the run with onnx-ire train --resume`)
+    throw new OnnxIreError(
+      'io',
+      `${this.path} has no checkpoint yet; continue the run with onnx-ire train ${quotePath(this.recipe)} --resume`,
+    )
   }
 
   get exists(): boolean {

@@ -7,6 +7,7 @@ import { readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { type DataSummary, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { quotePath } from '../format.js'
 
 /** Content of `run.json` in a run folder. */
 interface RunRecord {
@@ -32,11 +33,11 @@ export function findRunFiles(path: string): RunFiles | undefined {
 }
 
 /** Reads the trained model of a run. Throws `io`, with advice if the run has not ended. */
-export async function readTrainedModel({ model }: RunFiles): Promise<Model> {
+export async function readTrainedModel({ model, recipe }: RunFiles): Promise<Model> {
   if (existsSync(model)) return readModel(model)
   throw new OnnxIreError(
     'io',
-    `cannot read the model ${model}: the run has not ended. Continue it with onnx-ire train --resume, or write the model of its newest checkpoint with onnx-ire export`,
+    `cannot read the model ${model}: the run has not ended. Continue it with onnx-ire train ${quotePath(recipe)} --resume, or write the model of its newest checkpoint with onnx-ire export ${quotePath(dirname(recipe))} -o model.onnx`,
   )
 }
 

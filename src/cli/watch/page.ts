@@ -1,3 +1,4 @@
+import { quotePath } from '../format.js'
 import { escapeHtml } from '../report/escape-html.js'
 import { writePage, writeSections } from '../report/write-report.js'
 import type { StoredRun } from '../runs/read-run.js'
@@ -61,7 +62,7 @@ export async function writeRuns(runs: readonly StoredRun[], hidden: ReadonlySet<
 }
 
 function writeControls({ path, name, status, recipe, holder }: StoredRun, isShown: boolean): string {
-  const [run, quoted] = [escapeHtml(path), escapeHtml(quote(path))]
+  const [run, quoted] = [escapeHtml(path), escapeHtml(quotePath(path))]
   const button = (request: string, text: string) =>
     `<button data-run="${run}" data-request="${request}">${text}</button>`
   const buttons = status === 'running' ? button('save', 'save a checkpoint') + button('stop', 'save and stop') : ''
@@ -76,6 +77,3 @@ ${status}${process}${buttons}
 <details data-run="${run}"><summary>commands and recipe</summary><pre>${commands.join('\n')}</pre>
 <pre>${escapeHtml(JSON.stringify(recipe, null, 2))}</pre></details></div>`
 }
-
-/** Quotes a path for a shell, if it needs quotes. */
-const quote = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`)
