@@ -1,6 +1,6 @@
 import { type DType, isFloat } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
-import { formatShape } from '../ir/shape.js'
+import { formatShape, type Shape } from '../ir/shape.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import type { LossGraph } from '../loss/loss.js'
@@ -67,7 +67,7 @@ function checkShape(
   if (wrong)
     throw new OnnxIreError(
       'invalid-data',
-      `'${name}' has the shape ${formatShape(dims)}, but the graph takes ${formatShape(shape)}`,
+      `'${name}' has the shape ${formatShape(dims)}, but the graph takes ${formatShape(shape)}${adviseColumns(dims, shape)}`,
     )
   for (const [axis, symbol] of shape.entries()) {
     if (typeof symbol === 'number') continue
@@ -81,6 +81,13 @@ function checkShape(
     }
     symbols.set(symbol, { name, length })
   }
+}
+
+/** Advice for one number per example that is a vector in place of a matrix of one column, or the other way around. */
+function adviseColumns(dims: Shape, shape: Shape): string {
+  const [vector, matrix] = dims.length < shape.length ? [dims, shape] : [shape, dims]
+  if (vector.length !== 1 || matrix.length !== 2 || matrix[1] !== 1) return ''
+  return `: "columns" of a table makes [N] of a name, "a", and [N, 1] of a list, ["a"]`
 }
 
 function checkLabels(name: string, { data }: Tensor, classes: number, ignoreIndex: number | undefined): void {

@@ -399,7 +399,7 @@ describe('training rejects', () => {
     [
       'data of another shape',
       fromArrays({ x: normal(new Random(1), [4, 5]), labels: labelColumn([0, 1, 1, 2]) }),
-      /'x' has the shape \[4, 5\].*\[N, 6\]/,
+      /'x' has the shape \[4, 5\].*\[N, 6\]$/,
     ],
     [
       'labels of another shape',
@@ -407,7 +407,7 @@ describe('training rejects', () => {
         x: normal(new Random(1), [4, 6]),
         labels: { dtype: 'int64', dims: [4, 1], data: BigInt64Array.of(0n, 1n, 1n, 2n) },
       }),
-      /'labels' has the shape \[4, 1\].* \[N\]/,
+      /'labels' has the shape \[4, 1\].* \[N\]: "columns" of a table makes \[N\] of a name/,
     ],
     [
       'data of another type',
