@@ -96,5 +96,6 @@ Examples:
   $ onnx-ire predict runs/recipe/tuned.onnx recipe.json --classes -o predictions.csv
   $ onnx-ire help train
 
-Every command takes --json and then writes one JSON document to standard output, { "error": { code, message } } when it
-fails. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted and saved.`
+Every command takes --json and then writes one JSON document to standard output (predict without --output a line of JSON
+per example), { "error": { code, message } } when it fails. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
+and saved.`

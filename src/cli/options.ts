@@ -76,7 +76,8 @@ export function addShape(text: string, previous: InputShapes): InputShapes {
 }
 
 /** The option `--json`, which every command has. */
-export const jsonOption = (): Option => new Option('--json', 'write one JSON document to standard output')
+export const jsonOption = (description = 'write one JSON document to standard output'): Option =>
+  new Option('--json', description)
 
 /** An option that may be repeated. */
 export const repeatedOption = (flags: string, description: string): Option =>
@@ -101,13 +102,13 @@ export interface RuntimeOptions {
 }
 
 /** Adds the options of every command that runs a model over data. */
-export function addRuntimeOptions(command: Command): void {
+export function addRuntimeOptions(command: Command, json = jsonOption()): void {
   command
     .option('--batch-size <n>', 'examples per batch', parsePositiveInteger)
     .option('--threads <n>', 'threads per operator', parseThreads)
     .addOption(providerOption())
     .option('--quiet', 'show no progress')
-    .addOption(jsonOption())
+    .addOption(json)
 }
 
 /** The option `--provider`. */

@@ -213,3 +213,15 @@ test('text output > names the written file', async () => {
   const { stdout } = await run('predict', space.path('several.onnx'), '--data', inSpace(), '-o', space.path('x.csv'))
   expect(stdout).toMatch(/^wrote .*x\.csv: 3 examples in /)
 })
+
+test('--json without --output > a line of JSON per example, as the help says', async () => {
+  const { stdout } = await run('predict', space.path('several.onnx'), '--data', inSpace(), '--json')
+  expect(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).index),
+  ).toEqual([0, 1, 2])
+  expect((await run('predict', '--help')).stdout).toMatch(/--json .*a line per\s+example/)
+  expect((await run('--help')).stdout).toMatch(/--json .*predict without --output a line of JSON\s+per example/)
+})

@@ -34,6 +34,7 @@ import { type Io, print, writeText } from '../io.js'
 import {
   addRuntimeOptions,
   createRuntime,
+  jsonOption,
   parseList,
   parsePositiveInteger,
   type RuntimeOptions,
@@ -89,7 +90,8 @@ export function definePredict(program: Command, io: Io): void {
       `longest text, the rest is cut (default: ${defaultTextLength}, as of tune classify)`,
       parsePositiveInteger,
     )
-  addRuntimeOptions(command)
+  const json = 'write JSON to standard output: a line per example, or with --output one document'
+  addRuntimeOptions(command, jsonOption(json))
   command
     .addHelpText(
       'after',
@@ -161,8 +163,9 @@ Examples:
           if (!selected.split || options.data === undefined) return openSelected(selected, model)
           const all = run ? 'give it as an argument' : 'add --set data.split=null --on train'
           const advice = `to predict all of ${options.data}, ${all}`
-          const opened = await withAdvice(`--data is the place of the data of the recipe, labels included; ${advice}`, () =>
-            openSelected(selected, model),
+          const opened = await withAdvice(
+            `--data is the place of the data of the recipe, labels included; ${advice}`,
+            () => openSelected(selected, model),
           )
           if (!options.quiet) writeText(io.stderr, `${describePart(options.on, opened)}; ${advice}\n`)
           return opened
