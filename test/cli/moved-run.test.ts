@@ -124,7 +124,9 @@ test('a run that has not ended > has no model yet', async () => {
     expect([command, code, stderr]).toEqual([
       command,
       1,
-      expect.stringMatching(/^error \(io\): .*train \S+begun\/recipe\.json --resume, .*export \S+begun -o model\.onnx$/m),
+      expect.stringMatching(
+        /^error \(io\): .*train \S+begun\/recipe\.json --resume, .*export \S+begun -o model\.onnx$/m,
+      ),
     ])
   }
 })

@@ -134,7 +134,10 @@ describe('--force', () => {
     const out = await copyOfRun('kept')
     const before = await contentOf(out)
     const long = ['train', recipe, '--out', out, '--set', 'epochs=100000', '--set', 'threads=1', '--set', 'seed=1']
-    const { code, stdout, stderr } = await runInterrupted([...long, '--force', '--checkpoint-every', '0.01'], /^epoch 3,/m)
+    const { code, stdout, stderr } = await runInterrupted(
+      [...long, '--force', '--checkpoint-every', '0.01'],
+      /^epoch 3,/m,
+    )
     expect(code).toBe(130)
     expect(stderr).toContain(`${out}/replaced-1`)
     expect(await contentOf(`${out}/replaced-1`)).toEqual(before)

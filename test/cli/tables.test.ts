@@ -153,7 +153,10 @@ test('predict --data > is another place of the data of the run, of which the hel
   const all = await run(...whole, '--set', 'data.split=null', '--on', 'train')
   expect([all.code, all.stdout.trimEnd().split('\n').length]).toEqual([0, 60])
   const unlabeled = await run(...args, space.path('new.csv'))
-  expect([unlabeled.code, unlabeled.stderr]).toEqual([1, expect.stringMatching(/'?price.*new\.csv, give it as an arg/s)])
+  expect([unlabeled.code, unlabeled.stderr]).toEqual([
+    1,
+    expect.stringMatching(/'?price.*new\.csv, give it as an arg/s),
+  ])
 })
 
 test('a stream with features > is not split', async () => {

@@ -365,7 +365,10 @@ describe('tune image', () => {
     expect(plan.warnings).toEqual([expect.stringContaining('.bmp')])
     cpSync(path('images', 'red'), path('one', 'red'), { recursive: true })
     const one = await run('tune', 'image', path('images.onnx'), path('one'), '--dry-run')
-    expect([one.code, one.stderr]).toEqual([1, expect.stringMatching(/invalid-data.*one: .*'red'; a classifier needs two/)])
+    expect([one.code, one.stderr]).toEqual([
+      1,
+      expect.stringMatching(/invalid-data.*one: .*'red'; a classifier needs two/),
+    ])
   })
 
   it('samples of several classes; a model that fixes the number of examples > a warning with the command', async () => {
