@@ -216,7 +216,9 @@ describe('split', () => {
     for (const options of refused) thrownMessage('invalid-option', () => split(data, options))
     // Every fold is refused if one of them would be empty.
     for (const fold of [0, 1, 300])
-      expect(thrownMessage('invalid-option', () => split(data, { folds: 301, fold }))).toMatch(/301 folds.* 300 examples/)
+      expect(thrownMessage('invalid-option', () => split(data, { folds: 301, fold }))).toMatch(
+        /301 folds.* 300 examples/,
+      )
   })
 
   it('never holds out all examples of a class', () => {
