@@ -228,6 +228,37 @@ describe('tune classify', () => {
     })
   })
 
+  it('failed before the first checkpoint > the same command starts again', async () => {
+    mkdirSync(path('failed', 'checkpoints'), { recursive: true })
+    const few = ['--steps', '1', '--samples', '0']
+    expect(await tune('failed', ...few, '--resume')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('without --resume'),
+    })
+    expect(await tune('failed', ...few)).toMatchObject({ code: 0 })
+    // Without the results, the checkpoints alone are a run.
+    rmSync(path('failed', 'model'), { recursive: true })
+    expect(await tune('failed', ...few)).toMatchObject({ code: 1, stderr: expect.stringContaining('--resume') })
+  })
+
+  it('--resume with other options > refused, each by its name, before the training', async () => {
+    const options = ['--samples', '0', '--validation', '0']
+    expect(await tune('resumed', ...options, '--steps', '1', '--r', '2')).toMatchObject({ code: 0 })
+    const resume = async (...more: readonly string[]) => {
+      const { code, stdout } = await tune('resumed', ...options, '--resume', '--json', ...more)
+      return code === 0 ? 'resumed' : JSON.parse(stdout).error
+    }
+    const other = {
+      code: 'checkpoint',
+      message: expect.stringMatching(/--r is not given, it was 2; --steps is 3, it was 1/),
+    }
+    expect(await resume('--steps', '3')).toEqual(other)
+    expect(await resume('--steps', '3', '--dry-run')).toEqual(other)
+    const longer = expect.stringMatching(/--epochs is 5, it was 3; --steps is not given, it was 1\./)
+    expect(await resume('--epochs', '5', '--r', '2')).toMatchObject({ message: longer })
+    expect(await resume('--steps', '1', '--r', '2', '--micro-batch', '2', '--threads', '1')).toBe('resumed')
+  })
+
   it('rows without the field or with one class > invalid-data with the row', async () => {
     const missing = await tune('none', '--label', 'mood', '--json')
     expect(JSON.parse(missing.stdout).error).toMatchObject({

@@ -1,6 +1,7 @@
 import { rm, stat } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import type { Measures } from '../../metric/accumulator.js'
+import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { refuseOptions, usageError } from '../errors.js'
 import { formatCount, formatMetricsLine } from '../format.js'
@@ -9,6 +10,7 @@ import { type Io, print, writeText } from '../io.js'
 import { jsonOption, parseNonNegativeInteger, parsePositiveInteger, parseThreads, providerOption } from '../options.js'
 import { createTrainingProgress, type TrainingProgress } from '../progress.js'
 import type { TrackingOptions } from './train-resumably.js'
+import { checkTuningRecord, writeTuningRecord } from './tuning-record.js'
 
 /** Options of every `tune` command besides those of its task. */
 export interface TuneOptions extends TrackingOptions {
@@ -83,26 +85,29 @@ export async function runTuneCommand<Prepared extends { readonly plan: Plan }, O
   if (!ire) refuseOptions(command, ['kappa', 'gamma'], 'is a setting of IRE: add --ire')
   const prepared = await prepare({ output: output ?? '<output>', resume })
   const plan: Prepared['plan'] = prepared.plan
-  if (!resume && !(force && dryRun)) await clearOutputs(plan, force)
+  if (resume) await checkTuningRecord(command, plan.checkpoints)
+  else if (!(force && dryRun)) await clearOutputs(plan, force)
   if (dryRun)
     return print(io, { plan }, json, () =>
       [formatPlan(plan), ...plan.warnings.map((each) => `warning: ${each}`)].join('\n'),
     )
   if (!quiet) writeText(io.stderr, `${formatPlan(plan)}\n`)
   for (const warning of plan.warnings) writeText(io.stderr, `warning: ${warning}\n`)
+  if (!resume) await writeTuningRecord(command, plan.checkpoints)
   const result = await run(prepared, io, createTrainingProgress(io.stderr, quiet, 'loss'))
   print(io, result, json, () => formatResult(result))
   if (result.interrupted) throw new Interrupted()
 }
 
 /**
- * Throws `io` if a file or folder exists in the place of an output. With `force`, removes the checkpoints of the run
- * that is replaced.
+ * Throws `io` if a file or folder exists in the place of an output, or checkpoints of a run. With `force`, removes the
+ * checkpoints of the run that is replaced.
  */
 async function clearOutputs({ outputs, checkpoints }: Plan, force: boolean): Promise<void> {
   if (force) return rm(checkpoints, { recursive: true, force: true })
+  const isSaved = (await checkpointFolder(checkpoints).steps()).length > 0
   for (const path of [...outputs, checkpoints])
-    if (await stat(path).catch(() => null))
+    if (path === checkpoints ? isSaved : await stat(path).catch(() => null))
       throw new OnnxIreError(
         'io',
         `${path} exists: continue an interrupted run with --resume, choose another folder with -o, or replace it with --force`,
@@ -124,7 +129,7 @@ interface TuningResult extends Result {
 export function formatTuningResult({ plan, step, interrupted, before, after }: TuningResult, saved = ''): string {
   if (interrupted)
     return step === 0
-      ? 'interrupted before the first step; nothing is written'
+      ? 'interrupted before the first step; start again with the same command'
       : `interrupted after ${formatCount(step, 'step')}, saved in ${plan.checkpoints}; ${saved}continue with the same command and --resume`
   return [
     ...(before && after
