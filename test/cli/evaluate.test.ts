@@ -126,6 +126,13 @@ test.each([
   expect(code).toBe(exit)
 })
 
+test('evaluate > a path in place of a recipe > JSON that names it', async () => {
+  const { code, stderr } = await run(...evaluate('--data', 'photos', '--loss', 'cross-entropy'))
+  expect([code, stderr]).toEqual([2, expect.stringMatching(/--data: .*"folder": "photos"/)])
+  const broken = await run(...evaluate('--data', '{ photos', '--loss', 'cross-entropy'))
+  expect([broken.code, broken.stderr]).toEqual([1, expect.stringContaining('--data: not valid JSON')])
+})
+
 const noCuda = await needs('no CUDA')
 
 test('a provider that cannot start > is rejected with the reason, without fallback', noCuda, async () => {

@@ -167,6 +167,26 @@ test.each<[string, string[], number, RegExp]>([
   expect(names.filter((name) => name.startsWith('p.') || name.includes('.tmp'))).toEqual([])
 })
 
+test('predict > data in place of a recipe > the run folder, or JSON', async () => {
+  const several = space.path('several.onnx')
+  const rows = space.path('rows.csv')
+  const none = await run('predict', several, rows)
+  expect([none.code, none.stderr]).toEqual([2, expect.stringMatching(/rows\.csv is no recipe: .*--data/)])
+  await space.writeRecipe('of-run.json', { epochs: 1, batchSize: 160 })
+  const folder = space.path('of-run')
+  await json('train', space.path('of-run.json'), '--out', folder)
+  const tuned = space.path('of-run/tuned.onnx')
+  const inRun = await run('predict', tuned, rows)
+  expect([inRun.code, inRun.stderr]).toEqual([2, expect.stringContaining(`onnx-ire predict ${folder} ${rows}`)])
+  const image = await run('predict', tuned, 'photo.png')
+  expect([image.code, image.stderr]).toEqual([
+    2,
+    expect.stringMatching(new RegExp(`recipe has image\\.size\\. .*onnx-ire predict ${folder} photo\\.png`)),
+  ])
+  const path = await run('predict', several, '--data', 'photos')
+  expect([path.code, path.stderr]).toEqual([2, expect.stringContaining('"folder": "photos"')])
+})
+
 test('predict > Ctrl-C > leaves no partial file', async () => {
   const line = `${Array.from({ length: 64 }, (_, i) => i % 9).join(',')}\n`
   await writeFile(space.path('long.csv'), line + line.repeat(60_000))

@@ -386,6 +386,8 @@ describe('tune image', () => {
       image: { size: [8, 8], fit: 'cover', layout: 'NCHW', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
     })
     expect((await run('snippet', path('colors'))).stdout).toContain('["blue","green","red"]')
+    const both = await run('predict', path('colors'), photo, '--data', path('images'))
+    expect([both.code, both.stderr]).toEqual([2, expect.stringContaining('omit --data, or the images')])
     const untuned = await run('predict', path('images.onnx'), photo)
     expect([untuned.code, untuned.stderr]).toEqual([2, expect.stringContaining('--data')])
     const folder = await run('predict', path('images'), photo)

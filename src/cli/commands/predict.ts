@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
-import { extname, join, resolve } from 'node:path'
+import { basename, dirname, extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { findScoreKind } from '../../analysis/snippet/score-kind.js'
 import { fromArrays } from '../../data/arrays.js'
@@ -26,7 +26,7 @@ import { refuseOptions, usageError } from '../errors.js'
 import { formatCount, formatDuration } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
-import { type DataOptions, isJsonObject, onOption, withDataPath } from '../inputs/select-data.js'
+import { type DataOptions, isJsonObject, onOption, parseData, withDataPath } from '../inputs/select-data.js'
 import { defaultTextLength, encodeTexts, findEncoderFolder, openEncoder, warnOfCut } from '../inputs/text-encoder.js'
 import { readRows, textOf } from '../inputs/text-rows.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
@@ -134,12 +134,7 @@ Examples:
       const options = run
         ? await withRunClasses(typed, run.classes)
         : { ...typed, ...(describesImages && usage.classes ? { classes: true as const } : {}) }
-      if (!run && !describesImages && !isRecipe && inputs.some(isImageOrFolder))
-        usageError(
-          command,
-          `the metadata of ${path} do not describe its images, as train, export and tune image write them: give a recipe, or --data with the images and their form`,
-        )
-      if (!run && !describesImages && inputs.length > 1) usageError(command, 'give one recipe')
+      if (!run && !describesImages && !isRecipe) refuseInputs(command, path, inputs, usage.image !== undefined)
       const recipePath = run && !isRecipe ? run.recipe : describesImages ? undefined : inputs[0]
       const writer = selectWriter(command, options)
       const files = run && !isRecipe ? inputs : []
@@ -255,6 +250,27 @@ const isImageOrFolder = (path: string): boolean =>
   imageExtensions.includes(extname(path).toLowerCase()) ||
   statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
+/** Ends the command if inputs of a model without a recipe are no recipe. @param isDescribed whether it takes images */
+function refuseInputs(command: Command, path: string, inputs: readonly string[], isDescribed: boolean): void {
+  const folder = dirname(path)
+  // A folder with recipe.json may be that of a recipe to train.
+  const isOfRun = findRunFiles(folder)?.model === join(folder, basename(path))
+  const ofRun = isOfRun && `name the run folder: onnx-ire predict ${folder} ${inputs.join(' ')}`
+  if (inputs.some(isImageOrFolder)) {
+    if (isDescribed) usageError(command, '--data and images are both given: omit --data, or the images')
+    usageError(
+      command,
+      ofRun
+        ? `the metadata of ${path} do not describe its images; train writes them if the recipe has image.size. Instead ${ofRun}`
+        : `the metadata of ${path} do not describe its images, as train, export and tune image write them: give a recipe, or --data with the images and their form`,
+    )
+  }
+  const data = inputs.find((input) => /\.(csv|tsv|txt|jsonl)$/i.test(input))
+  if (data !== undefined)
+    usageError(command, `${data} is no recipe: ${ofRun || 'give a recipe, or the data as JSON with --data'}`)
+  if (inputs.length > 1) usageError(command, 'give one recipe')
+}
+
 /** Adds the class names of a run, unless the command line has others. */
 async function withRunClasses(options: Options, path: string | undefined): Promise<Options> {
   if (path === undefined || options.classNames !== undefined) return options
@@ -312,7 +328,7 @@ async function selectSource(
     if (options.data === undefined) return usageError(command, 'give a recipe, or --data')
     refuseOptions(command, ['on'], 'selects data of a recipe, but no recipe is given')
     if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
-    const source = mapSourcePaths(checkSource(parseJson(options.data)), (path) => resolve(path))
+    const source = mapSourcePaths(checkSource(parseData(options.data, command)), (path) => resolve(path))
     return { path: '--data', source, files, split: null }
   }
   if (isJsonObject(options.data)) usageError(command, '--data as JSON replaces a recipe; change a recipe with --set')

@@ -10,6 +10,7 @@ import { lossOnOutput, lossTargets } from '../../recipe/loss.js'
 import { checkEvaluation, parseJson } from '../../recipe/parse.js'
 import type { EvaluationRecipe, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
+import { prefixError } from '../../util/errors.js'
 import { usageError } from '../errors.js'
 import { setOption } from '../options.js'
 import { listDataFiles, listRecipeFile } from '../outputs.js'
@@ -60,6 +61,20 @@ type OpenSelectedData = (model: Model) => Promise<{
 
 /** Whether the value of --data is JSON, and not a path. */
 export const isJsonObject = (data: string | undefined): boolean => data?.trimStart().startsWith('{') === true
+
+/** Parses the value of --data in place of a recipe. Ends the command if it is a path. */
+export function parseData(data: string, command: Command): unknown {
+  if (!isJsonObject(data))
+    usageError(
+      command,
+      `--data: without a recipe give JSON, such as { "kind": "image-folder", "folder": ${JSON.stringify(data)}, "image": { "size": 224 } }`,
+    )
+  try {
+    return parseJson(data)
+  } catch (cause) {
+    throw prefixError(cause, '--data')
+  }
+}
 
 /** Replaces the path of the data that the options select by the path in --data, if any. */
 export function withDataPath(recipe: Recipe, options: Pick<DataOptions, 'data' | 'on'>): Recipe {
@@ -118,7 +133,7 @@ async function selectFromOptions(options: DataOptions, command: Command): Promis
   const isJson = loss.trimStart().startsWith('{')
   if (isJson && logits !== undefined) usageError(command, '--logits needs a --loss that is a kind, not JSON')
   const { data: source, ...recipe } = checkEvaluation({
-    data: parseJson(dataJson),
+    data: parseData(dataJson, command),
     // checkEvaluation rejects an unknown kind.
     loss: isJson ? parseJson(loss) : lossOnOutput(loss as LossKind, logits),
   })
