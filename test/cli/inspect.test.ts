@@ -54,6 +54,17 @@ test('text output > is an excerpt, and lists all tensors with --tensors', async 
   expect(long.stdout).toContain('batch_norm_9.w_2')
 })
 
+test('--recompute > needs the lengths, and checks the names', async () => {
+  const without = await run('inspect', pretrained, '--recompute', 'none')
+  expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/--recompute .*--shape x=1x3x\?x\?/s)])
+  const shape = ['--shape', 'x=1x3x48x192']
+  expect(await run('inspect', pretrained, '--recompute', 'none', ...shape)).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("'none'"),
+  })
+  expect((await run('inspect', pretrained, '--recompute', 'blocks', ...shape)).code).toBe(0)
+})
+
 test('layers, FLOPs and memory > are unknown until --shape sets the dims', async () => {
   const without = await run('inspect', pretrained)
   expect(without.stdout).toContain('--shape x=1x3x?x?')

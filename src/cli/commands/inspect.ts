@@ -11,6 +11,7 @@ import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { isFloat } from '../../ir/dtype.js'
 import { readModel } from '../../node/files/model.js'
+import { usageError } from '../errors.js'
 import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../format.js'
 import { type Io, print } from '../io.js'
 import { addShape, jsonOption, readRecompute } from '../options.js'
@@ -26,7 +27,7 @@ interface Options {
 
 /** Defines `onnx-ire inspect`. */
 export function defineInspect(program: Command, io: Io): void {
-  program
+  const command = program
     .command('inspect')
     .description('show the layers and tensors of a model, which tensors training changes, and the cost of a step')
     .argument('<model>', 'an ONNX file')
@@ -44,6 +45,7 @@ export function defineInspect(program: Command, io: Io): void {
     .option('--tensors', 'list every tensor')
     .option('--adapter-targets', 'list the layers that an adapter (LoRA) can change, by the names of its targets')
     .addOption(jsonOption())
+  command
     .addHelpText(
       'after',
       `
@@ -58,6 +60,12 @@ Examples:
     .action(async (path: string, { shape: shapes, recompute, json, adapterTargets, ...lists }: Options) => {
       const model = await readModel(path)
       const inspection = { file: path, ...inspectModel(model, { shapes, ...readRecompute(recompute) }) }
+      const { missing } = inspection.cost
+      if (recompute && missing.length > 0)
+        usageError(
+          command,
+          `--recompute changes the cost of a step, which needs --shape: ${formatMissing(missing, inspection.inputs)}`,
+        )
       const { size } = await stat(path)
       const complete = { all: lists.all ?? false, tensors: lists.tensors ?? false }
       const adaptable = adapterTargets ? { adaptable: adaptableLayers(model) } : {}
