@@ -111,6 +111,17 @@ describe('data prepare text', () => {
     expect(separator).toBeNull()
     const tokens = async (name: string) => (await readTokens(join(path(name), 'train.tokens'), { context: 1 })).tokens
     expect((await tokens('given')) - (await tokens('bare'))).toBe(30)
+    // A data set that is complete is not written again.
+    expect((await run('data', 'prepare', 'text', ...given)).stdout).toMatch(/^(?!wrote).*given: vocabulary /)
+    for (const more of [
+      ['--validation', '0.5'],
+      ['--no-separator', '--separator', '<none>'],
+      ['--separator', '<none>', '--no-separator'],
+    ])
+      expect(await run('data', 'prepare', 'text', ...given, ...more)).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/--validation-input|--separator and --no-separator/),
+      })
   })
 
   it('interrupted > resumes', async () => {

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
-import { refuseOptions } from '../errors.js'
+import { refuseOptions, usageError } from '../errors.js'
 import { formatBytes, formatNumber, formatTable } from '../format.js'
 import { dtypeOption, openLanguageModel } from '../inputs/open-language-model.js'
 import { type Io, print } from '../io.js'
@@ -113,6 +113,8 @@ function defineText(prepare: Command, io: Io): void {
     .option('--validation-input <path...>', 'files or folders for validation, in place of random documents')
     .option('--seed <n>', 'seed of the random selection', parseNonNegativeInteger, 0)
   addCommonOptions(command)
+  const separators = new Set<string>()
+  for (const name of ['separator', 'no-separator']) command.on(`option:${name}`, () => separators.add(name))
   command
     .addHelpText(
       'after',
@@ -128,6 +130,10 @@ Examples:
     .action(async (inputs: string[], options: TextOptions) => {
       if (options.tokenizer !== undefined)
         refuseOptions(command, ['vocabulary', 'learnFrom'], 'is for a new tokenizer: omit it, or --tokenizer')
+      if (options.validationInput)
+        refuseOptions(command, ['validation'], 'is for random documents: omit it, or --validation-input')
+      if (separators.size > 1)
+        usageError(command, '--separator and --no-separator contradict each other: give one of them')
       const { validationInput: validationInputs = [], separator, output, ...others } = options
       const request = {
         ...others,
@@ -242,7 +248,7 @@ function formatTextReport({ vocabulary, separator, characters, parts, files }: T
   const rows = Object.entries(parts).map(([name, { documents, tokens }]) => [`${name}.tokens`, documents, tokens])
   const perToken = characters / Object.values(parts).reduce((sum, { tokens }) => sum + tokens, 0)
   return [
-    `wrote ${output}: vocabulary ${formatNumber(vocabulary)}, ${separator === null ? 'nothing' : `'${separator}'`} after each document, ${perToken.toFixed(2)} characters per token`,
+    `${output}: vocabulary ${formatNumber(vocabulary)}, ${separator === null ? 'nothing' : `'${separator}'`} after each document, ${perToken.toFixed(2)} characters per token`,
     formatTable(['', 'documents', 'tokens'], rows),
     formatFiles(files),
   ].join('\n')
@@ -256,7 +262,7 @@ function formatImageReport({ size, classes, parts, mean, std, files }: ImageRepo
   ])
   const channels = (values: readonly number[]) => values.map((value) => value.toFixed(4)).join(', ')
   return [
-    `wrote ${output}: images of ${size[0]} x ${size[1]} x ${size[2]}, ${formatNumber(classes.length)} ${classes.length === 1 ? 'class' : 'classes'}`,
+    `${output}: images of ${size[0]} x ${size[1]} x ${size[2]}, ${formatNumber(classes.length)} ${classes.length === 1 ? 'class' : 'classes'}`,
     formatTable(['', 'images', 'per class'], rows),
     `mean [${channels(mean)}], std [${channels(std)}]`,
     formatFiles(files),
