@@ -46,6 +46,8 @@ test('early stopping > ends the run, and returns and reports the best weights', 
   const last = await json<Measures>('evaluate', space.path('last.onnx'), recipe)
   expect(last.accuracy).toBeLessThan(tuned.accuracy!)
   await json('export', out, '-o', space.path('best.onnx'))
+  const average = await run('export', out, '--weights', 'ema', '-o', space.path('none.onnx'))
+  expect([average.code, average.stderr]).toEqual([1, expect.stringMatching(/--weights ema: .*field ema of the recipe/)])
   expect(Buffer.compare(await readFile(space.path('best.onnx')), await readFile(`${out}/tuned.onnx`))).toBe(0)
 })
 

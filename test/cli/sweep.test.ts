@@ -82,7 +82,7 @@ test('--halving > resumes the better trial, with the score of an uninterrupted r
 test.each([
   [['--over', 'optimizer.lrr=0.1'], 'invalid-recipe', /lrr.*did you mean 'lr'/],
   [['--over', 'optimizer.lr'], 'invalid-option', /--over optimizer.lr/],
-  [['--over', 'optimizer.lr=0.1..1'], 'invalid-option', /over.optimizer.lr is a range/],
+  [['--over', 'optimizer.lr=0.1..1'], 'invalid-option', /--over optimizer.lr is a range: set --trials/],
   [['--over', 'optimizer.lr=0.1', '--metric', 'acuracy'], 'invalid-option', /acuracy.*accuracy/],
   [['--over', 'optimizer.lr=0.1', '--set', 'data.validation=null'], 'invalid-recipe', /data.validation/],
 ] as const)('sweep %s > is an error with its place', async (args, code, message) => {
@@ -93,6 +93,11 @@ test.each([
 
 test('lr > suggests a rate, with its rule, and writes no files', async () => {
   const before = await readdir(space.folder, { recursive: true })
+  for (const [wrong, message] of [
+    [['--from', '1', '--to', '0.1'], '--to is 0.1, and --from is 1'],
+    [['--steps', '3'], '--steps is 3'],
+  ] as const)
+    expect(await run('lr', recipe, ...wrong)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
   const { code, stdout } = await run('lr', recipe, '--set', 'optimizer={"kind":"adamw"}')
   expect(code).toBe(0)
   expect(stdout).toMatch(/^suggestion: [\d.e-]+, the rate at which the smoothed loss falls fastest/m)

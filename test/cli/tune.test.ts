@@ -340,6 +340,20 @@ describe('tune embed', () => {
     expect(JSON.parse(factors.stdout).plan).toMatchObject({ adapter: '(IA)^3', trainable: 8 })
   })
 
+  it('--pooling that the model cannot have > refused in the plan', async () => {
+    const none = JSON.parse((await tune('pairs.jsonl', 'none', '--pooling', 'none', '--dry-run')).stdout)
+    expect(none.error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringMatching(/'last_hidden_state' \[.*--pooling mean or first/),
+    })
+    const args = ['tune', 'embed', path('classifier'), path('pairs.jsonl'), '--dry-run', '--json']
+    expect(JSON.parse((await run(...args)).stdout).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringMatching(/'logits' \[.*--pooling none/),
+    })
+    expect(JSON.parse((await run(...args, '--pooling', 'none')).stdout).plan.task).toBe('embed')
+  })
+
   it('--scale for rows with a score > invalid-option', async () => {
     const { stdout } = await tune('scored.jsonl', 'none', '--scale', '5', '--dry-run')
     expect(JSON.parse(stdout).error).toMatchObject({
@@ -386,6 +400,17 @@ describe('tune image', () => {
       image: { size: [8, 8], fit: 'cover', layout: 'NCHW', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
     })
     expect((await run('snippet', path('colors'))).stdout).toContain('["blue","green","red"]')
+    for (const [wrong, code, message] of [
+      [['--std', '0,1,1'], 2, /--std.*none may be 0/],
+      [['--steps', '1', '--epochs', '1'], 2, /--epochs .*--steps/],
+      [['--validation', '0.001'], 1, /--validation 0.001 .*24 examples .*--validation 0 /],
+      [['--adapter', 'lora'], 1, /images.onnx has no linear layers besides its head.*--targets/],
+    ] as const)
+      expect(await tune('--force', '--dry-run', ...wrong)).toMatchObject({
+        code,
+        stderr: expect.stringMatching(message),
+      })
+    expect((await tune('--force', '--dry-run', '--steps', '1')).stdout).toContain('training 1 step of 32')
     const both = await run('predict', path('colors'), photo, '--data', path('images'))
     expect([both.code, both.stderr]).toEqual([2, expect.stringContaining('omit --data, or the images')])
     const untuned = await run('predict', path('images.onnx'), photo)

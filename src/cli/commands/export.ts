@@ -107,6 +107,11 @@ async function exportRun(io: Io, run: string, folder: RunFolder, recipe: Recipe,
     ...listInitialFiles(started, initial),
   ])
   const { model: original } = await createStartModel(initial, await resolveHead(recipe, initial))
+  if (requested !== undefined && requested !== 'last' && !recipe[requested])
+    throw new OnnxIreError(
+      'invalid-option',
+      `--weights ${requested}: the run has no ${requested} weights. Set the field ${requested} of the recipe and train again, or export the last weights with --weights last`,
+    )
   const weights = requested ?? finalWeights(recipe)
   const usage = usageOf(started, await folder.readClasses())
   const { model, step, skipped } = await folder.readCheckpoint((bytes) => {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { findLearningRate, type LearningRatePoint, type LearningRateTest } from '../../sweep/find-learning-rate.js'
+import { usageError } from '../errors.js'
 import { formatCount, formatTable } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
@@ -28,7 +29,7 @@ interface Options {
 
 /** Defines `onnx-ire lr`. */
 export function defineLr(program: Command, io: Io): void {
-  program
+  const command = program
     .command('lr')
     .description(
       'suggest a learning rate for a recipe: a short training with a rate that rises until the loss diverges',
@@ -41,6 +42,7 @@ export function defineLr(program: Command, io: Io): void {
     .addOption(providerOption())
     .option('--quiet', 'show no progress')
     .addOption(jsonOption())
+  command
     .addHelpText(
       'after',
       `
@@ -57,6 +59,8 @@ Examples:
     )
     .action(async (path: string, options: Options) => {
       const { from, to, steps, quiet = false, json } = options
+      if (to < from) usageError(command, `--to is ${to}, and --from is ${from}: rates rise, so give --to above --from`)
+      if (steps < 5) usageError(command, `--steps is ${steps}; it must be at least 5`)
       const recipe = await readRecipe(path, options.set)
       const { model, data, options: trainer } = await openTraining(recipe)
       const runtime = await createRuntime(options.provider, recipe.threads)

@@ -1,5 +1,6 @@
 import { basename, dirname, extname, resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import { OnnxIreError } from '../../util/errors.js'
 import { refuseOptions, usageError } from '../errors.js'
 import { formatMetric } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
@@ -137,6 +138,9 @@ const defaultSweepFolder = (path: string, what: string): string =>
 async function sweepRecipe(io: Io, path: string, options: Options): Promise<void> {
   const { trials, halving, seed, json } = options
   const over = parseOver(options.over)
+  const range = Object.keys(over).find((name) => !Array.isArray(over[name]))
+  if (range !== undefined && trials === undefined)
+    throw new OnnxIreError('invalid-option', `--over ${range} is a range: set --trials, the number of values to sample`)
   const read = (assignments: readonly string[]) => readRecipe(path, [...options.set, ...assignments])
   const metric = options.metric ?? monitoredMetric(await read([]))
   const request = {

@@ -92,7 +92,7 @@ Examples:
   addOptions(image, 'model.onnx and classes.json', { epochs: 5, batchSize: 32 })
     .option('--size <pixels>', 'side of the square images (default: that of the model)', parsePositiveInteger)
     .option('--mean <r,g,b>', 'mean of the channels, of pixels in [0, 1] (default: that of ImageNet)', parseChannels)
-    .option('--std <r,g,b>', 'standard deviation of the channels (default: that of ImageNet)', parseChannels)
+    .option('--std <r,g,b>', 'standard deviation of the channels (default: that of ImageNet)', parseDeviations)
     .addHelpText(
       'after',
       `
@@ -143,6 +143,12 @@ function parseChannels(text: string): number[] {
   const values = parseList(text).map(Number)
   if (values.length === 3 && values.every(Number.isFinite)) return values
   throw new InvalidArgumentError('It must be three numbers, separated by commas.')
+}
+
+function parseDeviations(text: string): number[] {
+  const values = parseChannels(text)
+  if (!values.includes(0)) return values
+  throw new InvalidArgumentError('Pixels are divided by them, so none may be 0.')
 }
 
 function run<Request extends ModelTuningRequest>(

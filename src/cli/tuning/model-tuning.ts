@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { AdapterOptions } from '../../adapter/create-adapter.js'
-import { findLayers } from '../../adapter/layers.js'
+import { adaptableLayers, findLayers } from '../../adapter/layers.js'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
 import { isFloatWeight } from '../../adapter/merge-factors.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
@@ -16,7 +16,7 @@ import { createStartModel } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { formatBytes, formatNumber } from '../format.js'
+import { formatBytes, formatCount, formatNumber } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
@@ -121,7 +121,7 @@ interface PreparedModelTuning {
 export async function prepareModelTuning(request: ModelTuningRequest, task: ModelTask): Promise<PreparedModelTuning> {
   const { batchSize, seed } = request
   const adapter = readNewAdapter(kindOf(request), request, seed)
-  const parts = request.validation > 0 ? splitIndices(task.data, { validation: request.validation, seed }) : undefined
+  const parts = request.validation > 0 ? split(task.data, request.validation, seed) : undefined
   const train = parts ? subset(task.data, parts.train) : task.data
   const validation = parts && subset(task.data, parts.validation)
   const fixed = batchSizeOf(task.model)
@@ -156,7 +156,7 @@ export async function prepareModelTuning(request: ModelTuningRequest, task: Mode
       examples: train.length,
       heldOut: validation?.length ?? 0,
       adapter: describeAdapter(adapter),
-      ...(await countParameters(model, options)),
+      ...(await countParameters(model, options).catch((cause) => explainLayers(cause, file, model, options))),
       optimizer: `AdamW lr ${rate}, cosine, clip 1${request.ire ? `, IRE with kappa ${kappa}, gamma ${gamma}` : ''}`,
       checkpoints: join(request.output, 'checkpoints'),
       warnings: [
@@ -173,6 +173,20 @@ export async function prepareModelTuning(request: ModelTuningRequest, task: Mode
           : []),
       ],
     },
+  }
+}
+
+/** Holds out a share of the data. Throws `invalid-option` if a part would be empty. */
+function split(data: Dataset, validation: number, seed: number): ReturnType<typeof splitIndices> {
+  try {
+    return splitIndices(data, { validation, seed })
+  } catch (cause) {
+    if (!(cause instanceof OnnxIreError) || cause.code !== 'invalid-option') throw cause
+    throw new OnnxIreError(
+      'invalid-option',
+      `--validation ${validation} leaves one of both parts of ${formatCount(data.length, 'example')} empty: give another share, or --validation 0 to hold out none`,
+      { cause },
+    )
   }
 }
 
@@ -199,6 +213,22 @@ async function countParameters(model: Model, options: Omit<TrainerOptions, 'runt
     trainable: totalSizeOf(findTrainable(graph, trainable).values()),
     parameters: totalSizeOf(graph.parameters.values()),
   }
+}
+
+/** Throws an error again; for a model with no layers for an adapter besides a replaced head, with the option to set. */
+function explainLayers(
+  cause: unknown,
+  file: string,
+  model: Model,
+  { head, adapter }: Omit<TrainerOptions, 'runtime'>,
+): never {
+  const isDefault = head && adapter && adapter.kind !== 'ia3' && adapter.targets === undefined
+  if (!isDefault || adaptableLayers(model).filter((layer) => layer.isDefault).length > 1) throw cause
+  throw new OnnxIreError(
+    'invalid-option',
+    `${file} has no linear layers besides its head, which is replaced: name convolutions with --targets (onnx-ire inspect ${file} --adapter-targets lists them), or set --adapter none`,
+    { cause },
+  )
 }
 
 /** Throws `invalid-option` for low-rank changes of quantized weights, with which they cannot be merged at the end. */
@@ -269,10 +299,10 @@ export function formatModelPlan(plan: ModelTuningPlan): string {
   const share = ((100 * trainable) / parameters).toFixed(2)
   return [
     `model    ${model}`,
-    `data     ${formatNumber(examples)} examples, ${formatNumber(heldOut)} held out; ${about}`,
+    `data     ${formatCount(examples, 'example')}, ${formatNumber(heldOut)} held out; ${about}`,
     `adapter  ${adapter}`,
     `trains   ${formatNumber(trainable)} of ${formatNumber(parameters)} parameters (${share} %)`,
-    `training ${formatNumber(steps)} steps of ${batchSize}; ${optimizer}`,
+    `training ${formatCount(steps, 'step')} of ${batchSize}; ${optimizer}`,
     ...(memory?.needed
       ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
       : []),

@@ -2,12 +2,16 @@ import { join } from 'node:path'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
 import { subset } from '../../data/dataset.js'
 import { addUsage } from '../../data/model/model-usage.js'
+import { isFloat } from '../../ir/dtype.js'
+import { formatShape } from '../../ir/shape.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
 import { cosineSimilarity, multipleNegatives } from '../../loss/embeddings.js'
 import { accuracy, topK } from '../../metric/accuracy.js'
 import { f1 } from '../../metric/precision-recall.js'
 import { mae } from '../../metric/regression.js'
 import { writeModelFolder } from '../../node/files/model-folder.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
+import type { Model } from '../../onnx/model.js'
 import type { PassOptions } from '../../train/model/repeat-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { isObject } from '../../util/record.js'
@@ -95,6 +99,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
 /** Prepares the training of a text encoder on rows { anchor, positive } with negative or score. */
 export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
+  checkPooling(request.pooling, encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
   const first = rows[0]!
   const hasScores = 'score' in first
@@ -151,6 +156,17 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     },
     write: (tuned) => writeModelFolder(folder, encoder, tuned),
   }
+}
+
+/** Throws `invalid-option` if no output of a model has the form that the kind of pooling takes. */
+function checkPooling(pooling: EmbedRequest['pooling'], model: Model, file: string): void {
+  const outputs = [...importGraph(model).outputs]
+  const [rank, form, others] = pooling === 'none' ? [2, '[N, D]', 'mean or first'] : [3, '[N, T, D]', 'none']
+  if (outputs.some(([, { dtype, shape }]) => isFloat(dtype) && (shape?.length ?? rank) === rank)) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `--pooling ${pooling} is for a model with an output ${form}, and ${file} has ${outputs.map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')}: set --pooling ${others}`,
+  )
 }
 
 function labelOf(row: Row, name: string, path: string, i: number): string {

@@ -407,11 +407,11 @@ export function formatChatPlan({
   ]
   return [
     `model    ${model}`,
-    `data     ${formatNumber(data.examples)} ${method === 'sft' ? 'examples' : 'pairs'}, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are ${method === 'sft' ? 'learned' : 'compared'}${data.rows < data.examples ? `, packed in ${formatCount(data.rows, 'row')}` : ''}; ${formatNumber(heldOut)} held out`,
+    `data     ${formatCount(data.examples, method === 'sft' ? 'example' : 'pair')}, ${formatNumber(data.tokens)} tokens, of which ${formatNumber(data.counted)} are ${method === 'sft' ? 'learned' : 'compared'}${data.rows < data.examples ? `, packed in ${formatCount(data.rows, 'row')}` : ''}; ${formatNumber(heldOut)} held out`,
     `adapter  ${adapter}`,
     ...(parts.length > 0 ? [`         ${parts.join(', ')}`] : []),
     `         trains ${formatNumber(trainable)} of ${formatNumber(parameters + trainable)} parameters (${share} %)`,
-    `training ${methodNames[method]}${teacher === null ? '' : ` with the teacher ${teacher}`}: ${formatNumber(steps)} steps of ${batchSize}, ${microBatch} at once; ${optimizer}`,
+    `training ${methodNames[method]}${teacher === null ? '' : ` with the teacher ${teacher}`}: ${formatCount(steps, 'step')} of ${batchSize}, ${microBatch} at once; ${optimizer}`,
     ...(memory?.needed
       ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
       : []),

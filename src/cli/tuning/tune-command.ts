@@ -16,6 +16,7 @@ import { checkTuningRecord, writeTuningRecord } from './tuning-record.js'
 export interface TuneOptions extends TrackingOptions {
   /** Folder of the results; a dry run needs none. */
   readonly output?: string
+  readonly steps?: number
   readonly ire?: true
   readonly resume?: boolean
   readonly dryRun?: boolean
@@ -73,7 +74,7 @@ export const addTuneOptions = (command: Command): Command =>
 export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
   command: Command,
   io: Io,
-  { output, ire, dryRun, force = false, quiet = false, json, resume = false, tensorboard }: TuneOptions,
+  { output, steps, ire, dryRun, force = false, quiet = false, json, resume = false, tensorboard }: TuneOptions,
   { prepare, formatPlan, run, formatResult }: TuneCommand<Prepared, Outcome>,
 ): Promise<void> {
   if (resume && force)
@@ -82,6 +83,12 @@ export async function runTuneCommand<Prepared extends { readonly plan: Plan }, O
     return usageError(command, "required option '-o, --output <folder>' not specified")
   if (tensorboard === undefined)
     refuseOptions(command, ['measureEvery'], 'writes its measures for TensorBoard: add --tensorboard <folder>')
+  if (steps !== undefined)
+    refuseOptions(
+      command,
+      ['epochs'],
+      'is the length of the run in passes, and --steps that in steps: give one of them',
+    )
   if (!ire) refuseOptions(command, ['kappa', 'gamma'], 'is a setting of IRE: add --ire')
   const prepared = await prepare({ output: output ?? '<output>', resume })
   const plan: Prepared['plan'] = prepared.plan
