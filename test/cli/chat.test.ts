@@ -141,6 +141,8 @@ describe('tune chat', () => {
   })
 
   it('chat > the written model, and the base with the written adapter, answer the same', async () => {
+    const outer = await run('chat', path('out'), '--message', 'Hello')
+    expect([outer.code, outer.stderr]).toEqual([1, expect.stringContaining(`name ${path('out/model')}`)])
     const fromModel = await run('chat', path('out/model'), '--message', 'Hello', '--json')
     expect(JSON.parse(fromModel.stdout)).toEqual({
       answers: [{ message: 'Hello', model: 'model', answer: 'I am fine.' }],

@@ -82,6 +82,14 @@ test('sharpness > Ctrl-C > writes completed results', async () => {
   expect(found).not.toHaveProperty('landscape')
 })
 
+test('sharpness > a run folder > its model and its recipe', async () => {
+  const trained = await json<{ run: string; model: string }>('train', space.path('recipe.json'), '--set', 'epochs=1')
+  const measures = ['--sam', '0.1', '--examples', '20', '--threads', '1', '--quiet']
+  const ofRun = await json<Result>('sharpness', trained.run, ...measures)
+  const { sharpness } = await json<Result>('sharpness', trained.model, space.path('recipe.json'), ...measures)
+  expect(ofRun).toMatchObject({ model: trained.model, sharpness })
+})
+
 test('sharpness > wrong usage > exits with 2 before any file is read', async () => {
   for (const args of [
     ['sharpness'],

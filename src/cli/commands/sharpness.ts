@@ -34,6 +34,7 @@ import {
 } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 import { createExampleCounter, type ExampleCounter } from '../progress.js'
+import { findRunFiles, readTrainedModel } from '../training/run-record.js'
 
 interface Options extends Omit<DataOptions, 'metrics'>, RuntimeOptions {
   readonly trace?: true
@@ -53,8 +54,8 @@ export function defineSharpness(program: Command, io: Io): void {
   const command = program
     .command('sharpness')
     .description('measure how flat the loss is around a model: curvature, sharpness, landscape')
-    .argument('<model>', 'an ONNX file')
-    .argument('[recipe]', 'a recipe with the data and the loss')
+    .argument('<model>', 'an ONNX file, or a run folder')
+    .argument('[recipe]', 'a recipe with the data and the loss (default: that of the run folder)')
     .option('--trace', 'trace of the Hessian, estimated with random probes')
     .option('--eigenvalues <k>', 'the k largest eigenvalues of the Hessian', parsePositiveInteger)
     .option('--density', 'density of the eigenvalues of the Hessian')
@@ -82,28 +83,31 @@ other examples have another Hessian. Ctrl-C stops after the current batch and pr
 Plots need echarts: npm install echarts
 
 Examples:
+  $ onnx-ire sharpness runs/recipe
   $ onnx-ire sharpness runs/recipe/tuned.onnx recipe.json
   $ onnx-ire sharpness tuned.onnx recipe.json --examples 512 --eigenvalues 10 --density --landscape 21 --plot flatness
   $ onnx-ire sharpness tuned.onnx --loss cross-entropy --trace --sam 0.1 \\
       --data '{ "kind": "idx", "images": "t10k-images", "labels": "t10k-labels", "image": { "size": 48, "channels": 3 } }'`,
     )
-    .action(async (path: string, recipePath: string | undefined, options: Options) => {
+    .action(async (given: string, recipePath: string | undefined, options: Options) => {
       if (options.plot !== undefined && !options.density && options.landscape === undefined)
         usageError(command, '--plot draws --density and --landscape; give one of them')
-      await measure(io, path, recipePath, options, command)
+      await measure(io, given, recipePath, options, command)
     })
 }
 
 async function measure(
   io: Io,
-  path: string,
+  given: string,
   recipePath: string | undefined,
   options: Options,
   command: Command,
 ): Promise<void> {
-  const openSelectedData = await selectData(recipePath, options, command)
+  const run = findRunFiles(given)
+  const path = run?.model ?? given
+  const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
   const writePlots = options.plot === undefined ? undefined : await preparePlots(options.plot)
-  const model = await readModel(path)
+  const model = await (run ? readTrainedModel(run) : readModel(path))
   const selected = await openSelectedData(model)
   if (options.plot !== undefined) {
     const files = Object.values(plotNames).map((name) => join(options.plot!, name))

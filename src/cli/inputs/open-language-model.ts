@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Option } from 'commander'
 import { type LanguageDtype, type LanguageModel, readLanguageModel } from '../../language/language-model.js'
 import { modelFolder } from '../../node/files/model-folder.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { type Io, writeText } from '../io.js'
 import { applyStored, readAdapter } from '../stored-adapter.js'
 
@@ -15,9 +17,14 @@ export const dtypeOption = (): Option =>
 /** The folder of the model in the output folder of a fine-tuning of texts. */
 export const modelFolderOf = (output: string): string => join(output, 'model')
 
-/** Reads a language model. */
-export const openLanguageModel = (folder: string, dtype: string | undefined): Promise<LanguageModel> =>
-  readLanguageModel(modelFolder(folder), { dtype: dtype as LanguageDtype | undefined })
+/** Reads a language model. Throws `io` naming the folder in the output folder of a fine-tuning. */
+export async function openLanguageModel(folder: string, dtype: string | undefined): Promise<LanguageModel> {
+  const hasConfig = (path: string) => existsSync(join(path, 'config.json'))
+  const inside = modelFolderOf(folder)
+  if (!hasConfig(folder) && hasConfig(inside))
+    throw new OnnxIreError('io', `${folder} is not the folder of a language model, but contains one: name ${inside}`)
+  return readLanguageModel(modelFolder(folder), { dtype: dtype as LanguageDtype | undefined })
+}
 
 /** Reads an adapter and inserts it into a language model. */
 export async function withAdapter(io: Io, chat: LanguageModel, path: string, anyBase: boolean): Promise<LanguageModel> {

@@ -13,6 +13,7 @@ import { type DataPiece, layOutModel } from '../../onnx/model-layout.js'
 import { encodeChunks } from '../../onnx/proto/encode.js'
 import { isExternal } from '../../onnx/proto/external-data.js'
 import { registerModelFile } from '../../onnx/proto/model-file.js'
+import { withPath } from '../../util/errors.js'
 import { codeOf, commitAll, pathOf, stageFile } from './files.js'
 import { FolderData } from './folder-data.js'
 import { readModelBytes } from './model-bytes.js'
@@ -33,7 +34,7 @@ export async function readModel(file: string | URL): Promise<Model> {
   own.watch(basename(path))
   const read = await readModelBytes(path)
   registerModelFile({ ...read, external: own, location: basename(path) })
-  const model = decodeModel(read.bytes, external)
+  const model = await withPath(path, async () => decodeModel(read.bytes, external))
   const outside = collectTensorProtos(model.proto).filter(isExternal)
   if (outside.length === 0) return { ...model, external: null }
   const locations = outside.flatMap(({ externalData }) => externalData.filter(({ key }) => key === 'location'))
