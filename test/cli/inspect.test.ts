@@ -54,6 +54,11 @@ test('text output > is an excerpt, and lists all tensors with --tensors', async 
   expect(long.stdout).toContain('batch_norm_9.w_2')
 })
 
+test('a file that is no model > is named', async () => {
+  const { code, stderr } = await run('inspect', space.path('recipe.json'))
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/recipe\.json: not an ONNX model: it looks like JSON/)])
+})
+
 test('--recompute > needs the lengths, and checks the names', async () => {
   const without = await run('inspect', pretrained, '--recompute', 'none')
   expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/--recompute .*--shape x=1x3x\?x\?/s)])

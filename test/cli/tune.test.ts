@@ -5,7 +5,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { quantizeModel } from '../../src/adapter/index.js'
 import { input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
-import { decodeModel, encodeModel, namedTensors, readUsage } from '../../src/index.js'
+import { addUsage, decodeModel, encodeModel, namedTensors, readUsage } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { Random } from '../../src/util/random.js'
 import { golden } from '../language/models.js'
@@ -301,7 +301,17 @@ describe('tune embed', () => {
     expect(proto.graph!.input.map(({ name }) => name)).toEqual(['input_ids', 'attention_mask'])
     const predicted = await run('predict', path('search'), 'a is')
     const { text, outputs } = JSON.parse(predicted.stdout)
-    expect([text, outputs.last_hidden_state[0].length]).toEqual(['a is', 8])
+    expect([text, outputs.last_hidden_state.length]).toEqual(['a is', 8])
+    const written = decodeModel(readFileSync(path('search', 'model', 'onnx', 'model.onnx')))
+    expect(readUsage(written)).toEqual({ task: 'feature-extraction', pooling: 'mean' })
+    cpSync(path('search', 'model'), path('unpooled'), { recursive: true })
+    writeFileSync(path('unpooled', 'onnx', 'model.onnx'), encodeModel(addUsage(written, {})))
+    const { stdout: tokens } = await run('predict', path('unpooled'), 'a is')
+    const states: readonly number[][] = JSON.parse(tokens).outputs.last_hidden_state
+    const mean = states[0]!.map((_, i) => states.reduce((sum, state) => sum + state[i]!, 0) / states.length)
+    expect(outputs.last_hidden_state).toEqual(mean.map((each) => expect.closeTo(each, 5)))
+    const classes = await run('predict', path('search'), 'a is', '--classes')
+    expect([classes.code, classes.stderr]).toEqual([2, expect.stringContaining('--classes is for scores of classes')])
   })
 
   it('scores > the similarity is trained', async () => {

@@ -27,7 +27,14 @@ import { formatCount, formatDuration } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
 import { type DataOptions, isJsonObject, onOption, parseData, withDataPath } from '../inputs/select-data.js'
-import { defaultTextLength, encodeTexts, findEncoderFolder, openEncoder, warnOfCut } from '../inputs/text-encoder.js'
+import {
+  defaultTextLength,
+  encodeTexts,
+  findEncoderFolder,
+  openEncoder,
+  poolStates,
+  warnOfCut,
+} from '../inputs/text-encoder.js'
 import { readRows, textOf } from '../inputs/text-rows.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
@@ -102,7 +109,8 @@ document, "text" the text, "name" the name of the class. Infinity and NaN are wr
 has a column per element, y[0], y[1], ..., or class and probability. Scores of a model that does not end in
 Softmax or Sigmoid are read as logits. The file appears when it is complete. A run folder gives the model, the
 form of its inputs and the names of its classes, which imply --classes; so do the metadata of a model that
-train, export or tune image wrote from image data, and of one that tune classify wrote.
+train, export or tune image wrote from image data, and of one that tune classify wrote. A model of tune embed
+gives one embedding per text, pooled as in its training.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png
@@ -220,8 +228,14 @@ async function predictTexts(
   if (files.length === 0) refuseOptions(command, ['text'], 'names a field of a .jsonl file, and texts are given')
   const { text = 'text', length = defaultTextLength } = typed
   const encoder = await openEncoder(folder)
-  const { model } = encoder
-  const { classes } = readUsage(model)
+  const { task, classes, pooling } = readUsage(encoder.model)
+  if (task === 'feature-extraction')
+    refuseOptions(
+      command,
+      ['classes', 'classNames'],
+      `is for scores of classes, and ${folder} gives embeddings: omit it`,
+    )
+  const model = pooling === undefined ? encoder.model : poolStates(encoder.model, pooling)
   const options = classes ? { ...typed, classes: true as const } : typed
   const writer = selectWriter(command, options)
   const texts = files.length === 0 ? inputs : await readTexts(files, text)

@@ -3,7 +3,11 @@ import { join } from 'node:path'
 import type { ColumnSource } from '../../data/arrays.js'
 import { paddedColumn } from '../../data/padding.js'
 import type { LanguageModel } from '../../language/language-model.js'
+import { modelOf } from '../../onnx/export/export-graph.js'
 import { listInputs } from '../../onnx/import/declarations.js'
+import { importGraph } from '../../onnx/import/import-graph.js'
+import type { Model } from '../../onnx/model.js'
+import { type PassOptions, repeatModel } from '../../train/model/repeat-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatCount } from '../format.js'
 import { modelFolderOf, openLanguageModel } from './open-language-model.js'
@@ -58,6 +62,12 @@ export function encodeTexts(
     }),
   }
   return { columns, cut }
+}
+
+/** A model with one embedding per text in place of the states of its tokens. */
+export function poolStates(model: Model, pooling: NonNullable<PassOptions['pooling']>): Model {
+  const { name, inputs, outputs, metadata = {} } = repeatModel(importGraph(model), { pooling })
+  return modelOf({ name, inputs, outputs, metadata })
 }
 
 /** The warning that texts are cut; none if they are not. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type ColumnSource, fromArrays, labelColumn } from '../../data/arrays.js'
 import { subset } from '../../data/dataset.js'
-import { addUsage } from '../../data/model/model-usage.js'
+import { addUsage, type ModelUsage } from '../../data/model/model-usage.js'
 import { isFloat } from '../../ir/dtype.js'
 import { formatShape } from '../../ir/shape.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
@@ -116,7 +116,9 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const scores = hasScores && rows.map((row, i) => scoreOf(row, request.data, i))
   const columns = Object.assign({}, ...parts.map((part) => part.columns)) as Record<string, ColumnSource>
   const folder = modelFolderOf(request.output)
-  const passOptions: PassOptions = { passes, ...(request.pooling !== 'none' && { pooling: request.pooling }) }
+  const pooled = request.pooling === 'none' ? {} : { pooling: request.pooling }
+  const passOptions: PassOptions = { passes, ...pooled }
+  const usage: ModelUsage = { task: 'feature-extraction', ...pooled }
   const data = fromArrays({
     ...columns,
     ...(scores && { targets: { dims: [rows.length], data: Float32Array.from(scores) } }),
@@ -154,7 +156,7 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
         })
       },
     },
-    write: (tuned) => writeModelFolder(folder, encoder, tuned),
+    write: (tuned) => writeModelFolder(folder, encoder, addUsage(tuned, usage)),
   }
 }
 

@@ -6,14 +6,16 @@ import { OnnxIreError } from '../../util/errors.js'
 import { isObject } from '../../util/record.js'
 import type { ImageOptions } from '../image/image-column.js'
 
-/** Class names and the conversion of images, which a program needs besides a model file to use it. */
+/** Class names, the conversion of images and the pooling of states: needed besides a model file to use it. */
 export interface ModelUsage {
-  /** Name of the task, as Hugging Face names it: 'image-classification', 'tabular-classification'. */
+  /** Name of the task, as Hugging Face names it: 'image-classification', 'feature-extraction'. */
   readonly task?: string
   /** Names of the classes, in the order of the scores. */
   readonly classes?: readonly string[]
   /** Conversion of images to the only input of the model, as for `imageColumn`. */
   readonly image?: ImageOptions
+  /** Pooling of hidden states [N, T, D] to an embedding per text, as the option `pooling` of a trainer. */
+  readonly pooling?: 'mean' | 'first'
 }
 
 const prefix = 'onnx-ire.'
@@ -21,6 +23,7 @@ const forms = {
   task: 'the name of a task',
   classes: 'a list of class names',
   image: 'an object with options of imageColumn',
+  pooling: "'mean' or 'first'",
 } as const
 type Field = keyof typeof forms
 const fields = Object.keys(forms) as Field[]
@@ -82,6 +85,7 @@ function parse(field: Field, text: string): unknown {
 
 function isOf(field: Field, value: unknown): boolean {
   if (field === 'task') return typeof value === 'string'
+  if (field === 'pooling') return value === 'mean' || value === 'first'
   if (field === 'classes') return isStringList(value)
   return isObject(value)
 }

@@ -39,6 +39,7 @@ test.each([
   ['damaged JSON', 'classes', '["cat"'],
   ['numbers for names', 'classes', '[1, 2]'],
   ['a list for options', 'image', '[32]'],
+  ['another pooling', 'pooling', '"max"'],
 ])('%s > invalid-model that names the field', (_, field, value) => {
   const { proto } = model('x')
   const metadataProps = [{ key: `onnx-ire.${field}`, value }] as unknown as typeof proto.metadataProps
