@@ -138,7 +138,7 @@ const defaultSweepFolder = (path: string, what: string): string =>
 async function sweepRecipe(io: Io, path: string, options: Options): Promise<void> {
   const { trials, halving, seed, json } = options
   const over = parseOver(options.over)
-  const range = Object.keys(over).find((name) => !Array.isArray(over[name]))
+  const [range] = Object.entries(over).find(([, axis]) => !Array.isArray(axis)) ?? []
   if (range !== undefined && trials === undefined)
     throw new OnnxIreError('invalid-option', `--over ${range} is a range: set --trials, the number of values to sample`)
   const read = (assignments: readonly string[]) => readRecipe(path, [...options.set, ...assignments])
