@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fromArrays, labelColumn } from '../../data/arrays.js'
+import { checkClassNames } from '../../data/classes.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import {
   type ImageFilesOptions,
@@ -47,6 +48,7 @@ export interface ImageFolderOptions extends ImageFilesOptions {
 export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { classes, label = 'labels', image, input } = options
+  if (classes) checkClassNames('imageFolder', classes)
   const found = await listLabeledFiles(path, imageExtensions, classes)
   const data = imageFiles(found.files, { image, input })
   const others = found.classes.map((name) => listFiles(join(path, name), otherImageExtensions).catch(() => []))

@@ -1,4 +1,5 @@
 import { fromArrays, labelColumn } from '../../data/arrays.js'
+import { checkClassNames } from '../../data/classes.js'
 import { checkIndices, checksumSizes, type Dataset, deriveChecksum } from '../../data/dataset.js'
 import { fromExamples } from '../../data/examples.js'
 import { type PadOptions, padRows } from '../../data/padding.js'
@@ -82,6 +83,7 @@ export interface TextFolderOptions {
 export async function textFolder(path: string, options: TextFolderOptions = {}): Promise<ClassFolder> {
   checkNames('textFolder', options, ['classes', 'extensions', 'text', 'label'])
   const { classes, extensions = textExtensions, text = 'text', label = 'labels' } = options
+  if (classes) checkClassNames('textFolder', classes)
   const found = await listLabeledFiles(path, extensions, classes)
   return {
     ...found,

@@ -1,5 +1,5 @@
 import { labelColumn as labelTensor } from '../../data/arrays.js'
-import { checkMissingClass } from '../../data/classes.js'
+import { checkClassNames, checkMissingClass } from '../../data/classes.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import {
   type ImageFilesOptions,
@@ -77,6 +77,7 @@ export interface ClassFolder extends Dataset {
 export function imageFolder(files: FolderFiles, options: ImageFolderOptions = {}): ClassFolder {
   checkNames('imageFolder', options, ['image', 'input', 'classes', 'label'])
   const { label = 'labels', image, input } = options
+  if (options.classes) checkClassNames('imageFolder', options.classes)
   const all = withPaths(files)
   const { classes, found } = labelFiles(all, options.classes)
   const data = imageFiles(

@@ -189,6 +189,8 @@ describe('imageFolder', () => {
     expect(await rejectedMessage('invalid-data', async () => val.batch([0, 1]))).toMatch(
       `cannot decode the image ${path('set/val/cat/never.png')}: it is not a JPEG, PNG, WebP, GIF or AVIF file`,
     )
+    const twice = () => imageFolder(path('set/val'), { classes: ['cat', 'cat'] })
+    expect(await rejectedMessage('invalid-option', twice)).toMatch("different names, and 'cat' occurs twice")
     expect(await rejectedMessage('invalid-data', () => imageFolder(path('set')))).toMatch(path('set/train'))
   })
 

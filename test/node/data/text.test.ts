@@ -76,6 +76,8 @@ describe('textFolder', () => {
     expect(await of('hollow')).toMatch(`${path('hollow/b')} holds no file named *.txt`)
     expect(await of('hollow', { classes: ['b', 'c'] })).toMatch('has no file of the classes b, c')
     expect(await of('moods', { classes: ['pos', 'nge'] })).toMatch("no folder 'nge', but 'neg'")
+    const twice = () => textFolder(path('moods'), { classes: ['pos', 'neg', 'pos'] })
+    expect(await rejectedMessage('invalid-option', twice)).toMatch("different names, and 'pos' occurs twice")
     const others = await textFolder(path('hollow'), { classes: ['none', 'b', 'a'] })
     expect([others.classes, others.labels]).toEqual([['none', 'b', 'a'], [2]])
     expect(await rejectedMessage('io', () => textFolder(path('none')))).toMatch('there is no such folder')
