@@ -216,9 +216,11 @@ function stackMasks(masks: readonly Mask[], as: 'class' | 'binary', layout: Imag
 const pngSignature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
 /** Position of the bit depth, after the signature and the length, type, columns and rows of the chunk IHDR. */
 const bitDepthAt = 24
+/** Position of the color type, which is 3 for pixels that are indices in the palette. */
+const colorTypeAt = 25
 
 /**
- * The palette of a PNG file, red, green and blue of every index; undefined for other files. Throws `invalid-data` for a
+ * The palette of a PNG file of indices, red, green and blue of each; undefined for other files. Throws `invalid-data` for a
  * PNG file of 16 bits, of whose class numbers decoders keep the upper 8 bits.
  */
 export function readPalette(name: string, bytes: Uint8Array): readonly number[] | undefined {
@@ -228,6 +230,7 @@ export function readPalette(name: string, bytes: Uint8Array): readonly number[] 
       'invalid-data',
       `the mask ${name} has 16 bits per channel, of which only the upper 8 are read: save it with 8 bits, and more than 256 classes as colors (mask.colors)`,
     )
+  if (bytes[colorTypeAt] !== 3) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   for (let at = 8; at + 8 <= bytes.length; ) {
     const length = view.getUint32(at)

@@ -10,6 +10,7 @@ import {
   randomResizedCrop,
 } from '../../../src/data/index.js'
 import { imageMasks } from '../../../src/node/index.js'
+import { crc32 } from '../../../src/util/checksum.js'
 import { Random } from '../../../src/util/random.js'
 import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
@@ -69,6 +70,17 @@ describe('imageMasks', () => {
     // The palette is in the order that the encoder chose: every color has a class of its own below 3.
     const classes = Array.from(labels!.data as BigInt64Array, Number)
     expect(new Set(classes)).toEqual(new Set([0, 1, 2]))
+  })
+
+  it('colors that a PNG file without indices suggests > are no classes', async () => {
+    const file = await png((x) => [classAt(x), classAt(x), classAt(x)])
+    const chunk = Buffer.from('....PLTE\x02\x02\x02\x01\x01\x01....', 'latin1')
+    chunk.writeUInt32BE(6)
+    chunk.writeUInt32BE(crc32(chunk.subarray(4, 14)), 14)
+    // The first chunk, IHDR, ends at byte 33.
+    await pair('suggested', Promise.resolve(Buffer.concat([file.subarray(0, 33), chunk, file.subarray(33)])))
+    const { labels } = await (await open('suggested')).batch([0])
+    expect(Array.from(labels!.data as BigInt64Array, Number)).toEqual(thirds)
   })
 
   it('binary masks > are 1 where a pixel is not 0, in the layout of the image', async () => {
