@@ -49,5 +49,5 @@ async function run(): Promise<void> {
 
 function summary(results: readonly Verdict[]): string {
   const count = (verdict: Verdict['verdict']) => results.filter((result) => result.verdict === verdict).length
-  return `${results.length} issues: ${count('still there')} still there, ${count('fixed')} fixed, ${count('not tested here')} not tested here`
+  return `${results.length === 1 ? '1 issue' : `${results.length} issues`}: ${count('still there')} still there, ${count('fixed')} fixed, ${count('not tested here')} not tested here`
 }

@@ -1,3 +1,5 @@
+import type { Tensor } from '../../../src/ir/tensor.js'
+import type { Value } from '../../../src/ir/value.js'
 import { type Finding, type Reproducers, throwing } from '../issue.js'
 import {
   changeNodes,
@@ -38,6 +40,30 @@ const batchNorm = (outputs: readonly string[]) => {
       },
     },
   )
+}
+
+/** A convolution or a pool without pads, whose attribute becomes SAME_UPPER in the model. */
+const samePads = (feeds: readonly Tensor[], build: (...x: readonly Value[]) => Value): Probe =>
+  probe(feeds, build, {
+    symbolic: true,
+    change: (model) =>
+      changeNodes(model, (node) =>
+        edit(node, {
+          attribute: node.attribute.map((each) =>
+            each.name === 'auto_pad' ? edit(each, { s: new TextEncoder().encode('SAME_UPPER') }) : each,
+          ),
+        }),
+      ),
+  })
+
+/** Finds the lengths of outputs that have another one. */
+async function compareLengths(models: Readonly<Record<string, Probe>>, right: number): Promise<Finding> {
+  const found: string[] = []
+  for (const [name, model] of Object.entries(models)) {
+    const [y] = await runNode(model)
+    if (y!.dims.at(-1) !== right) found.push(`${name} ${y!.dims.at(-1)}`)
+  }
+  return { present: found.length > 0, detail: `length of the result: ${found.join(', ') || right}; by ONNX: ${right}` }
 }
 
 /** X(f) = sum_t x(t) e^(-2 pi i f t / n) of complex numbers. */
@@ -89,6 +115,27 @@ export const operatorIssues: Reproducers = {
       const y = await run(0)
       const wrong = y.filter((value) => value !== 0).length
       return { present: wrong > 0, detail: `${wrong} of ${y.length} sums over no channels are not 0` }
+    },
+  },
+  'cpu-convtranspose-same-pads-short': {
+    run: () => {
+      const feeds = [noise('float32', [1, 1, 3]), noise('float32', [1, 1, 1])]
+      const model = samePads(feeds, (x, w) => op.ConvTranspose(x!, w!, { strides: [2], auto_pad: 'VALID' }))
+      return compareLengths({ ConvTranspose: model }, 6)
+    },
+  },
+  'cpu-pool-same-pads-ignore-dilations': {
+    run: () => {
+      const feeds = [noise('float32', [1, 1, 8])]
+      const attributes = { kernel_shape: [3], dilations: [2], auto_pad: 'VALID' } as const
+      return compareLengths(
+        {
+          MaxPool: samePads(feeds, (x) => op.MaxPool(x!, attributes)[0]),
+          AveragePool: samePads(feeds, (x) => op.AveragePool(x!, attributes)),
+          LpPool: samePads(feeds, (x) => op.LpPool(x!, attributes)),
+        },
+        8,
+      )
     },
   },
   'cpu-batchnorm-training-overwrites-inputs': {
