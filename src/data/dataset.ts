@@ -5,6 +5,7 @@ import { checksum } from '../util/checksum.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import { sum } from '../util/statistics.js'
 import type { TableStatistics } from './table-statistics.js'
 
 /** Context of a batch, in addition to its examples. */
@@ -250,13 +251,11 @@ function takeFold(
     }
   }
   const empty = sizes.indexOf(0)
-  if (empty >= 0) {
-    const count = sizes.reduce((sum, size) => sum + size, 0)
+  if (empty >= 0)
     throw new OnnxIreError(
       'invalid-option',
-      `split: there are ${folds} folds, and fold ${empty} has none of the ${count} examples; take fewer folds`,
+      `split: there are ${folds} folds, and fold ${empty} has none of the ${sum(sizes)} examples; take fewer folds`,
     )
-  }
   return taken
 }
 

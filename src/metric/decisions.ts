@@ -2,6 +2,7 @@ import { dtypes } from '../ir/dtype.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { Comparison } from '../loss/loss.js'
+import { cast } from '../op/compose/cast.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -45,7 +46,7 @@ export const predictedClass = ({ logits, axis, results }: Extract<Comparison, { 
   results?.predicted ?? op.ArgMax(logits, { axis, keepdims: 0 })
 
 /** Casts to the type of `like`, which is not computed for it. */
-export const castTo = (like: Value, x: Value): Value => op.Cast(x, { to: dtypes[like.dtype].onnx })
+export const castTo = (like: Value, x: Value): Value => cast(x, like.dtype)
 
 /** Numbers of intervals, int64: the whole part of `x` within 0 .. bins - 1. 0 for NaN, whose cast indexes nothing. */
 export const toBin = (x: Value, bins: number): Value =>

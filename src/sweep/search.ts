@@ -72,7 +72,7 @@ function checkAxis(name: string, axis: SweepAxis, trials: number | undefined): v
 }
 
 /** The least number of different values of a range. */
-const leastValues = 20
+const minValues = 20
 
 /** Samples one value of an axis. Values of ranges have three significant digits, those of narrow ranges more. */
 function sampleAxis(axis: SweepAxis, random: Random): unknown {
@@ -84,10 +84,10 @@ function sampleAxis(axis: SweepAxis, random: Random): unknown {
   return from === to ? from : clamp(Number(value.toPrecision(digitsOf(axis))), from, to)
 }
 
-/** Number of significant digits at which a range of some width has `leastValues`. */
+/** Number of significant digits at which a range of some width has `minValues`. */
 function digitsOf({ from, to }: SampledRange): number {
   const magnitude = Math.floor(Math.log10(Math.max(Math.abs(from), Math.abs(to))))
-  const step = Math.floor(Math.log10((to - from) / leastValues))
+  const step = Math.floor(Math.log10((to - from) / minValues))
   return clamp(magnitude - step + 1, 3, 17)
 }
 

@@ -208,9 +208,9 @@ class ResultSum<T extends TensorMap> {
     return this.#gradients!
   }
 
-  #divisor(of: Omit<BatchSums, 'sums'>): number {
-    if (this.#reduction === 'sampled') return Math.sqrt(of.count * of.weight)
-    const divisor = divisorOf(of)
+  #divisor(batch: Omit<BatchSums, 'sums'>): number {
+    if (this.#reduction === 'sampled') return Math.sqrt(batch.count * batch.weight)
+    const divisor = divisorOf(batch)
     return this.#reduction === 'mean' ? divisor : Math.sign(divisor)
   }
 }

@@ -145,8 +145,8 @@ test('predict --data > is another place of the data of the run, of which the hel
   const [moved, args] = [space.path('houses.csv'), ['predict', space.path('run'), '--data']]
   const held = await run(...args, moved, '--quiet')
   expect([held.code, held.stderr, held.stdout.trimEnd().split('\n').length]).toEqual([0, '', 12])
-  const told = await run(...args, moved)
-  expect(told.stderr).toContain(`predicts the held-out 12 of 60 examples; to predict all of ${moved}, give it as an`)
+  const part = await run(...args, moved)
+  expect(part.stderr).toContain(`predicts the held-out 12 of 60 examples; to predict all of ${moved}, give it as an`)
   expect((await run(...args, moved, '--on', 'train')).stderr).toContain('predicts the training 48 of 60 examples')
   const whole = ['predict', space.path('run/tuned.onnx'), space.path('run/recipe.json'), '--data', moved]
   expect((await run(...whole)).stderr).toContain('add --set data.split=null --on train')

@@ -86,7 +86,7 @@ async function train(runtime: Runtime, model: () => ReturnType<typeof mlp>, dims
   return { losses, start, parameters, milliseconds: durations.sort((a, b) => a - b)[Math.floor(steps / 2)]! }
 }
 
-/** Classes that can be told apart: each has a random center. */
+/** Separable classes: each has a random center. */
 function randomExamples(dims: readonly number[]) {
   const count = 5 * batchSize
   const size = dims.reduce((product, n) => product * n, 1)

@@ -80,7 +80,7 @@ export function definePredict(program: Command, io: Io): void {
     )
     .option(
       '--data <path|json>',
-      'new place of the data of a recipe or run, of which the held-out examples are predicted; for all rows of a file give the file to a run folder; in place of a recipe: the data, like data.train of a recipe, labels optional',
+      'new path of the data of a recipe or run, whose held-out examples are predicted (to predict all of a file, give it as an input of a run folder); without a recipe: the data as JSON, like data.train of a recipe, labels optional',
     )
     .addOption(onOption('validation'))
     .addOption(setOption('change a field of the recipe'))
@@ -264,7 +264,10 @@ const isImageOrFolder = (path: string): boolean =>
   imageExtensions.includes(extname(path).toLowerCase()) ||
   statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
-/** Ends the command if inputs of a model without a recipe are no recipe. @param isDescribed whether it takes images */
+/**
+ * Ends the command if inputs of a model without a recipe are no recipe.
+ * @param isDescribed whether the metadata of the model describe images
+ */
 function refuseInputs(command: Command, path: string, inputs: readonly string[], isDescribed: boolean): void {
   const folder = dirname(path)
   // A folder with recipe.json may be that of a recipe to train.

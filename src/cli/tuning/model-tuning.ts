@@ -121,7 +121,7 @@ interface PreparedModelTuning {
 export async function prepareModelTuning(request: ModelTuningRequest, task: ModelTask): Promise<PreparedModelTuning> {
   const { batchSize, seed } = request
   const adapter = readNewAdapter(kindOf(request), request, seed)
-  const parts = request.validation > 0 ? split(task.data, request.validation, seed) : undefined
+  const parts = request.validation > 0 ? holdOut(task.data, request.validation, seed) : undefined
   const train = parts ? subset(task.data, parts.train) : task.data
   const validation = parts && subset(task.data, parts.validation)
   const fixed = batchSizeOf(task.model)
@@ -177,7 +177,7 @@ export async function prepareModelTuning(request: ModelTuningRequest, task: Mode
 }
 
 /** Holds out a share of the data. Throws `invalid-option` if a part would be empty. */
-function split(data: Dataset, validation: number, seed: number): ReturnType<typeof splitIndices> {
+function holdOut(data: Dataset, validation: number, seed: number): ReturnType<typeof splitIndices> {
   try {
     return splitIndices(data, { validation, seed })
   } catch (cause) {
@@ -215,7 +215,10 @@ async function countParameters(model: Model, options: Omit<TrainerOptions, 'runt
   }
 }
 
-/** Throws an error again; for a model with no layers for an adapter besides a replaced head, with the option to set. */
+/**
+ * Throws an error of `countParameters` again. If the model has no layers for an adapter besides a replaced head, the
+ * message names the options to set.
+ */
 function explainLayers(
   cause: unknown,
   file: string,
@@ -223,7 +226,8 @@ function explainLayers(
   { head, adapter }: Omit<TrainerOptions, 'runtime'>,
 ): never {
   const isDefault = head && adapter && adapter.kind !== 'ia3' && adapter.targets === undefined
-  if (!isDefault || adaptableLayers(model).filter((layer) => layer.isDefault).length > 1) throw cause
+  if (!(cause instanceof OnnxIreError) || cause.code !== 'invalid-option' || !isDefault) throw cause
+  if (adaptableLayers(model).filter((layer) => layer.isDefault).length > 1) throw cause
   throw new OnnxIreError(
     'invalid-option',
     `${file} has no linear layers besides its head, which is replaced: name convolutions with --targets (onnx-ire inspect ${file} --adapter-targets lists them), or set --adapter none`,

@@ -11,7 +11,7 @@ import { getOwn, isObject } from '../../util/record.js'
  * Options that do not change the trained weights, or name files, whose contents the checkpoint compares: a resumed run
  * may have others.
  */
-const free: readonly string[] = [
+const changeableOptions: readonly string[] = [
   ...['output', 'form', 'samples', 'tensorboard', 'measureEvery', 'dryRun', 'resume', 'force', 'quiet', 'json'],
   ...['threads', 'provider', 'microBatch', 'recompute', 'teacher'],
 ]
@@ -20,7 +20,7 @@ const free: readonly string[] = [
 const optionsOf = (command: Command): { readonly name: string; readonly flag: string; readonly value: unknown }[] =>
   command.options
     .map((option) => ({ name: option.attributeName(), flag: option.long! }))
-    .filter(({ name }) => !free.includes(name))
+    .filter(({ name }) => !changeableOptions.includes(name))
     .map((option) => ({ ...option, value: command.getOptionValue(option.name) }))
 
 const recordPath = (checkpoints: string): string => join(checkpoints, 'options.json')

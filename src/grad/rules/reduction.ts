@@ -3,6 +3,7 @@ import { scalar } from '../../ir/leaf.js'
 import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { applyMask, indicator } from '../../op/compose/shape.js'
 import { divideByCount, typeOfCount } from '../../op/compose/statistics.js'
 import type { reduction } from '../../op/definitions/reduction.js'
@@ -40,9 +41,7 @@ function reductionRatio(x: Value, y: Value): Value {
     return scalar(typeOfCount(x.dtype, ratio), ratio)
   }
   const count = (value: Value) => op.Cast(op.Size(value), { to: dtypes.float32.onnx })
-  const ratio = op.Div(count(x), count(y))
-  const dtype = typeOfCount(x.dtype)
-  return dtype === 'float32' ? ratio : op.Cast(ratio, { to: dtypes[dtype].onnx })
+  return cast(op.Div(count(x), count(y)), typeOfCount(x.dtype))
 }
 
 /** Gradient of ReduceMax and ReduceMin: elements that attain the extremum share dy equally. */

@@ -1,7 +1,8 @@
-import { type DType, dtypes } from '../../ir/dtype.js'
+import type { DType } from '../../ir/dtype.js'
 import { constantNumber, scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { op } from '../op.js'
+import { cast } from './cast.js'
 
 /**
  * The sum or mean of x, with a known number of axes, over ascending axes >= 0. Trailing axes are reduced first, in a
@@ -66,7 +67,7 @@ export function share(x: Value, statistic: Value): Value {
   const known = constantNumber(count)
   const dtype = typeOfCount(x.dtype, known)
   if (known !== undefined) return scalar(dtype, known)
-  return dtype === x.dtype ? op.CastLike(count, x) : op.Cast(count, { to: dtypes[dtype].onnx })
+  return dtype === x.dtype ? op.CastLike(count, x) : cast(count, dtype)
 }
 
 /** Type of a number of elements: float32 in place of float16 if the number may be above 65504, where float16 ends. */

@@ -6,7 +6,7 @@ import { runGuarded, showStatus } from './status.js'
 
 const names = Object.keys(contenders) as ContenderName[]
 
-/** Callbacks of the actions on a run, which is given by its id. */
+/** Callbacks of the actions on a run; their argument is its id. */
 interface Actions {
   onOpen(run: string, reopened: Reopened): void
   onDownload(run: string): void
