@@ -1,5 +1,6 @@
 import { constantNumber, int64s } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { concat, lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import {
@@ -64,7 +65,8 @@ function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
   const strides = [...slices].map(([axis, { step }]: [number, SliceOfAxis], index) => ({
     axis,
     step,
-    start: op.Slice(inputs[1], [index], [index + 1]),
+    // Bounds may be int32; lengths are int64.
+    start: cast(op.Slice(inputs[1], [index], [index + 1]), 'int64'),
   }))
   return strides.every((stride): stride is Stride => stride.step !== undefined) ? strides : undefined
 }

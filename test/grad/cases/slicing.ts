@@ -1,10 +1,12 @@
-import { int64s, scalar } from '../../../src/ir/leaf.js'
+import { constant, int64s, scalar, tensorFrom } from '../../../src/ir/leaf.js'
+import type { Value } from '../../../src/ir/value.js'
 import type { slicing } from '../../../src/op/definitions/slicing.js'
 import { op } from '../../../src/op/op.js'
 import { type Cases, type Operand, shape } from './case.js'
 
 /** A run-time operand of whole numbers. */
 const ints = (...values: readonly number[]): Operand => ({ shape: [values.length], dtype: 'int64', values })
+const int32s = (...values: readonly number[]): Value => constant(tensorFrom('int32', [values.length], values))
 const toEnd = 2 ** 63
 const toFront = -(2 ** 63)
 
@@ -80,6 +82,17 @@ export const slicingCases = {
       name: 'axes known when run',
       operands: [shape(4, 5), ints(-1)],
       build: (x, axes) => op.Slice(x!, [1], [3], axes!),
+    },
+    { name: 'bounds of type int32', operands: [shape(5, 2)], build: (x) => op.Slice(x!, int32s(1), int32s(4)) },
+    {
+      name: 'bounds of type int32, backwards',
+      operands: [shape(5, 2)],
+      build: (x) => op.Slice(x!, int32s(-2), int32s(-99), int32s(0), int32s(-2)),
+    },
+    {
+      name: 'bounds of type int32, known when run',
+      operands: [shape(5, 2), { ...ints(1), dtype: 'int32' }, { ...ints(4), dtype: 'int32' }],
+      build: (x, start, end) => op.Slice(x!, start!, end!),
     },
   ],
   Pad: [
