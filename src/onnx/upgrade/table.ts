@@ -103,18 +103,22 @@ const dropoutTestAttribute: Rewrite = (node) => {
   return [y, op.Cast(mask, { to: dtypes[x.dtype].onnx })]
 }
 
+/** The ratio of Dropout as an operand; null for the default. */
+const ratioOf = ({ inputs: [x], attributes: { ratio } }: OldNode): Value | null =>
+  typeof ratio === 'number' && x ? scalar(x.dtype, ratio) : null
+
 /** The mask had the type of `x` before operator set 10, and is boolean since. */
 const dropoutBooleanMask: Rewrite = (node) => {
   const [x] = node.inputs
   if (node.outputCount < 2 || !x) return node
-  const [y, mask] = op.Dropout(x)
+  const [y, mask] = op.Dropout(x, ratioOf(node))
   return [y, op.Cast(mask, { to: dtypes[x.dtype].onnx })]
 }
 
 const dropoutRatioToInput: Rewrite = (node) => {
-  const { ratio, ...attributes } = node.attributes
+  const { ratio: _, ...attributes } = node.attributes
   const [x] = node.inputs
-  return { ...node, attributes, inputs: [x ?? null, typeof ratio === 'number' && x ? scalar(x.dtype, ratio) : null] }
+  return { ...node, attributes, inputs: [x ?? null, ratioOf(node)] }
 }
 
 // Shapes, slices and padding
