@@ -48,9 +48,9 @@ function toExtremum(xs: readonly Value[], dy: Value, { y }: { readonly y: Value 
   const dxs = new Map<Value, Value>()
   let left = dy
   for (const x of distinct) {
-    const taken = applyMask(left, op.Equal(x, y))
-    dxs.set(x, taken)
-    left = op.Sub(left, taken)
+    const attains = op.Equal(x, y)
+    dxs.set(x, op.Where(attains, left, 0))
+    left = op.Where(attains, 0, left)
   }
   dxs.set(last, left)
   return xs.map((x) => {
