@@ -30,10 +30,6 @@ export function kernelOf(w: Shape, kernelShape: readonly number[] | undefined): 
   return spatial.map((dim, axis) => matchDims(dim, kernelShape[axis]!))
 }
 
-/**
- * The rank that data and weights share. Throws if they contradict each other, or if the group does not divide the
- * channels.
- */
 /** Throws `invalid-shape` unless data and weights have spatial axes, as far as their ranks are known. */
 function checkRanks(x: Shape | undefined, w: Shape | undefined): void {
   const ranks = [x, w].flatMap((shape) => (shape ? [shape.length] : []))
