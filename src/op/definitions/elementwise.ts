@@ -112,6 +112,9 @@ const same = (a: Dim, b: Dim, compute: (a: number, b: number) => number): Dim =>
 
 const extremum = (compute: (a: number, b: number) => number) => () => (a: Dim, b: Dim) => same(a, b, compute)
 
+/** Attributes of casts to 8-bit floats, which are no type of this library. Operator set 24 added `round_mode`. */
+const float8Casts = { round_mode: string('up'), saturate: int(1) }
+
 const upTo21 = { maxOpset: { webgpu: 21 } }
 
 export const elementwise = {
@@ -225,7 +228,7 @@ export const elementwise = {
   }),
   Cast: define({
     inputs: ['x'],
-    attributes: { to: elementType.required, saturate: int(1) },
+    attributes: { to: elementType.required, ...float8Casts },
     since: 19,
     view: 'rearranged',
     elementwise: true,
@@ -237,7 +240,7 @@ export const elementwise = {
   }),
   CastLike: define({
     inputs: ['x', 'target'],
-    attributes: { saturate: int(1) },
+    attributes: float8Casts,
     since: 19,
     elementwise: true,
     acceptsInt32: true,

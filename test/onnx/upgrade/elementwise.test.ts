@@ -147,6 +147,11 @@ describe('from operator set 7 on', () => {
     expect([7, 9, 10, 11].map(mask)).toEqual(['float32', 'float32', 'bool', 'bool'])
   })
 
+  it('Cast and CastLike > take the rounding to 8-bit floats of operator set 24', () => {
+    expect(imported('Cast', 24, [x(2)], { to: 11, round_mode: 'up' })[0]!.dtype).toBe('float64')
+    expect(imported('CastLike', 25, [x(2), x(1)], { round_mode: 'up' })[0]!.dtype).toBe('float32')
+  })
+
   it('Dropout > keeps its ratio, with a mask and without', () => {
     const ratio = (version: number, outputs: number) => {
       const { source } = imported('Dropout', version, [x(2)], { ratio: 0.25 }, outputs)[0]!
