@@ -1,5 +1,6 @@
 import { currentScope } from '../ir/body.js'
-import { formatShape, isStatic, sameShape } from '../ir/shape.js'
+import { isFloat } from '../ir/dtype.js'
+import { contradict, formatShape, isStatic, productOf, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import { definitionOf, op } from '../op/op.js'
@@ -23,14 +24,27 @@ export type Seed = readonly [y: Value, dy: Value]
  * @param seeds outputs `y` with their incoming gradients `dy`
  * @returns one value per `x`, of its shape; `null` if no `y` depends on `x` differentiably, so that its gradient is
  *   `zerosLike(x)`
- * @throws OnnxIreError `not-differentiable` listing every operator between `wrt` and the outputs that has no gradient
+ * @throws OnnxIreError `not-differentiable` listing every operator between `wrt` and the outputs that has no gradient;
+ *   `invalid-shape` for an incoming gradient of another shape or type than its output
  * @example
  * const x = input('x', 'float32', ['N'])
  * const y = op.ReduceSum(op.Mul(x, x), { keepdims: 0 })
  * const [dx] = gradients([[y, scalar('float32', 1)]], [x]) // 2 x
  */
 export function gradients(seeds: readonly Seed[], wrt: readonly Value[]): (Value | null)[] {
+  for (const [y, dy] of seeds) checkSeed(y, dy)
   return gradientsWithin(seeds, wrt, () => true)
+}
+
+/** Throws `invalid-shape` for a seed that its output cannot have; of one element each, the number of axes may differ. */
+function checkSeed(y: Value, dy: Value): void {
+  const isSingle = [y, dy].every(({ shape }) => shape && productOf(shape) === 1)
+  const isWrong = y.shape && dy.shape && !isSingle && contradict(y.shape, dy.shape)
+  if (isWrong || (isFloat(y.dtype) && dy.dtype !== y.dtype))
+    throw new OnnxIreError(
+      'invalid-shape',
+      `gradients: the incoming gradient of an output ${y.dtype}${formatShape(y.shape)} is ${dy.dtype}${formatShape(dy.shape)}: give it the type and shape of the output, as in op.Expand(scalar('${y.dtype}', 1), op.Shape(y))`,
+    )
 }
 
 /**

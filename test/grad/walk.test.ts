@@ -62,6 +62,18 @@ describe('composite operators', () => {
 })
 
 describe('the walk', () => {
+  it('incoming gradients of another shape or type > are refused', () => {
+    const b = input('b', 'float32', [3])
+    const y = op.Add(input('x', 'float32', ['N', 3]), b)
+    for (const dy of [scalar('float32', 1), scalar('float64', 1), input('dy', 'float32', ['N', 4])])
+      expect(() => gradients([[y, dy]], [b])).toThrow(
+        expect.objectContaining({
+          code: 'invalid-shape',
+          message: expect.stringContaining('of an output float32[N, 3]'),
+        }),
+      )
+  })
+
   it('several paths > their gradients are added', async () => {
     await expectRight([4], (x) => {
       const y = op.Tanh(x)
