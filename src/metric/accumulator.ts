@@ -87,14 +87,16 @@ export class MetricAccumulator {
   /** Loss and metrics of all batches so far. */
   measures(): Measures {
     const values: Record<string, MetricValue> = emptyRecord()
-    for (const { prefix, task, metric } of this.#metrics.parts) {
+    let loss = this.#loss / this.#weight
+    for (const { prefix, task, metric, isLoss } of this.#metrics.parts) {
       const names = metric.reduce?.names ?? [...metric.sums.keys()]
       if (names.some((name) => !getOwn(this.#sums, prefix + name))) continue // no batch has been added
       const sums = Object.fromEntries(names.map((name) => [name, this.#sums[prefix + name]!]))
-      for (const [name, value] of Object.entries(metric.measure(sums)))
-        values[task === '' ? name : `${task}/${name}`] = value
+      const measured = metric.measure(sums)
+      if (isLoss) loss = measured['loss'] as number
+      for (const [name, value] of Object.entries(measured)) values[task === '' ? name : `${task}/${name}`] = value
     }
-    return { ...values, loss: this.#loss / this.#weight, count: this.#count }
+    return { ...values, loss, count: this.#count }
   }
 
   save(): MetricAccumulatorState {

@@ -40,7 +40,16 @@ export interface MetricGraph {
 export interface BuiltMetrics {
   /** Sums of every metric: `sum/<metric>/<name>`, or `sum/<task>/<metric>/<name>` if the loss has tasks. */
   readonly outputs: ReadonlyMap<string, Value>
-  readonly parts: readonly { readonly prefix: string; readonly task: string; readonly metric: MetricGraph }[]
+  readonly parts: readonly MetricPart[]
+}
+
+/** A metric of a task. */
+interface MetricPart {
+  readonly prefix: string
+  readonly task: string
+  readonly metric: MetricGraph
+  /** Whether the metric is the loss itself: see `withLossTerms`. */
+  readonly isLoss?: boolean
 }
 
 /** The sums of a batch, from the outputs `sum/...` of a graph. */

@@ -7,6 +7,7 @@ import { leavesOf } from '../ir/topology.js'
 import { checkLoss, type Loss } from '../loss/loss.js'
 import { emptyAccumulatorState, type Measures, MetricAccumulator } from '../metric/accumulator.js'
 import { accuracy } from '../metric/accuracy.js'
+import { withLossTerms } from '../metric/loss-terms.js'
 import type { Metric } from '../metric/metric.js'
 import { type BuiltMetrics, buildMetrics } from '../metric/metric.js'
 import { importGraph } from '../onnx/import/import-graph.js'
@@ -132,7 +133,7 @@ function buildEvaluation(model: Model, options: EvaluateOptions): TrainingGraphs
   const { loss, metrics } = options
   const graph = disableDropout(repeatModel(importGraph(model), options))
   const built = loss.build(graph.outputs)
-  const builtMetrics = buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined)
+  const builtMetrics = withLossTerms(buildMetrics(metrics ?? [accuracy()], built, metrics !== undefined), built)
   const outputs = new Map([...lossOutputs(built), ...builtMetrics.outputs])
   const used = new Set(leavesOf(outputs.values()))
   const data = new Map([...[...graph.inputs].filter(([, value]) => used.has(value)), ...built.targets])

@@ -136,6 +136,17 @@ it('evaluations in batches > the loss of all examples, with a smoothed class of 
   }
 })
 
+it.each(Object.entries(losses))('%s > evaluations in batches return the loss of all examples', async (_, loss) => {
+  const { data: inputs } = buildTrainingGraphs(importGraph(model()), { loss })
+  const used = Object.entries(batch).filter(([name]) => inputs.has(name))
+  const data = fromArrays(Object.fromEntries(used))
+  const evaluate = async (batchSize: number, n: 'N' | 2 = 'N') =>
+    (await evaluateModel(model(n), data, { runtime, loss, batchSize })).loss
+  const whole = await evaluate(examples)
+  for (const batchSize of [1, 2, 4]) expect(await evaluate(batchSize)).toBeCloseTo(whole, 5)
+  expect(await evaluate(examples, 2)).toBeCloseTo(whole, 5)
+})
+
 it('a nonlinear combination of several terms is not treated as their sum', async () => {
   const tasks = losses['two tasks']!
   const penalized: Loss = {

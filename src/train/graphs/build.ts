@@ -11,6 +11,7 @@ import type { Graph, Value } from '../../ir/value.js'
 import type { Loss, LossGraph, NoiseDistribution } from '../../loss/loss.js'
 import { type ScaledLoss, scaleTerms } from '../../loss/loss-scales.js'
 import { accuracy } from '../../metric/accuracy.js'
+import { withLossTerms } from '../../metric/loss-terms.js'
 import type { Metric } from '../../metric/metric.js'
 import { type BuiltMetrics, buildMetrics } from '../../metric/metric.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
@@ -151,7 +152,8 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const tables = tablesByProvider[provider]
   const evaluated = loss.build(graph.outputs)
   const forward = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
-  const measured = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
+  const requested = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
+  const measured = withLossTerms(requested, evaluated)
   const used = new Set(
     leavesOf([...valuesOf(evaluated, measured), ...valuesOf(forward, buildMetrics([accuracy()], forward, false))]),
   )
