@@ -85,11 +85,9 @@ export function ademamix(options: AdemamixOptions = {}): BaseOptimizer {
   })
 }
 
-/** exp(ln a ln b / ((1 - s) ln b + s ln a)) for rates a and b and a share s of the way: linear in 1 / ln. */
-function interpolateDecay(from: number, to: number, share: number): number {
-  const [a, b] = [Math.log(from), Math.log(to)]
-  return Math.exp((a * b) / ((1 - share) * b + share * a))
-}
+/** exp(1 / ((1 - s) / ln a + s / ln b)) for rates a and b and a share s of the way: linear in 1 / ln, which is 0 for 0. */
+const interpolateDecay = (from: number, to: number, share: number): number =>
+  Math.exp(1 / ((1 - share) / Math.log(from) + share / Math.log(to)))
 
 const [theta, g] = [array('theta'), array('g')]
 const firstMoment = movingAverage(array('firstMoment'), g, scalar('oneMinusBeta1'))

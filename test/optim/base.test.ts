@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { type Update, update } from '../../src/backend/step.js'
 import { adagrad } from '../../src/optim/adagrad.js'
 import { adam, adamw } from '../../src/optim/adam.js'
+import { ademamix } from '../../src/optim/ademamix.js'
 import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
 import { clipFactor, finiteNorm } from '../../src/optim/gradient-norm.js'
 import { nadam } from '../../src/optim/nadam.js'
@@ -47,6 +48,15 @@ describe('base optimizers > values computed by hand from the formulas of the PyT
     close(values(adamw({ lr: 0.01 }), [0.5]), [0.9999 - (0.01 * 0.5) / (0.5 + 1e-8)]))
   test('AdamW: decay does not enter the moments', () =>
     close(values(adamw({ lr: 0.01, weightDecay: 0.5 }), [0, 0]), [0.995, 0.990025]))
+  test('AdEMAMix without a fast moment: the decay of the slow one grows from 0 as 0.25^(2 / t)', () => {
+    const optimizer = ademamix({ lr: 0.1, betas: [0, 0, 0.25], alpha: 1, beta3Warmup: 2, eps: 0 })
+    // The slow moment is 0.25^2 * 0 + (1 - 0.25^2) * 0.5, then 0.25 of it + 0.75 * 0.5.
+    const first = (1 - 0.25 ** 2) * 0.5
+    close(values(optimizer, [0.5, 0.5]), [
+      1 - 0.1 * (1 + first / 0.5),
+      1 - 0.1 * (1 + first / 0.5) - 0.1 * (1 + (0.25 * first + 0.75 * 0.5) / 0.5),
+    ])
+  })
   test('clipping to norm 1: g = 2 becomes 2 / (2 + 1e-6)', () =>
     close(values(sgd({ lr: 0.1 }), [2, 0.5], { clipNorm: 1 }), [1 - 0.2 / (2 + 1e-6), 1 - 0.2 / (2 + 1e-6) - 0.05]))
 })
