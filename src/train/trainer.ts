@@ -36,8 +36,11 @@ import { Run, type StageBuilder } from './run.js'
 interface TrainerInternals {
   readonly graphs: TrainingGraphs
   readonly runtime: Runtime
-  /** Trained tensors and running statistics: live arrays, which change with every step. */
-  readonly arrays: ParameterArrays
+  /**
+   * Returns the current trained tensors and running statistics.
+   * @throws OnnxIreError `runtime` within an evaluation interval on a device
+   */
+  readonly weights: () => ParameterArrays
 }
 
 let readInternals!: (trainer: Trainer, weights: WeightSelection) => TrainerInternals
@@ -64,11 +67,11 @@ export class Trainer {
   #restoredData: FitData | undefined
 
   static {
-    readInternals = (trainer, weights) => ({
-      graphs: trainer.#run.programs.graphs,
-      runtime: trainer.#options.runtime,
-      arrays: trainer.#run.hostWeights.get(weights),
-    })
+    readInternals = (trainer, weights) => {
+      const current = () => trainer.#run.hostWeights.get(weights)
+      current() // reports weights that the trainer does not have
+      return { graphs: trainer.#run.programs.graphs, runtime: trainer.#options.runtime, weights: current }
+    }
   }
 
   private constructor(model: Model, options: TrainerOptions, graph: Graph, run: Run) {
@@ -315,7 +318,8 @@ export class Trainer {
 
 /**
  * Returns the internals of a trainer, for `LossSurface`. Not part of the public API.
- * @throws OnnxIreError `runtime` within an evaluation interval on a device
+ * @throws OnnxIreError `invalid-option` for weights that the trainer does not have, `runtime` within an evaluation
+ * interval on a device
  */
 export const trainerInternals = (trainer: Trainer, weights: WeightSelection = 'last'): TrainerInternals =>
   readInternals(trainer, weights)

@@ -66,8 +66,8 @@ interface SurfaceSource {
   readonly graphs: TrainingGraphs
   readonly data: DatasetOrStream
   readonly runtime: Runtime
-  /** Parameters and running statistics, read again in every pass. */
-  readonly arrays: ParameterArrays
+  /** Returns the current parameters and running statistics, which are read again in every pass. */
+  readonly weights: () => ParameterArrays
 }
 
 /**
@@ -127,7 +127,7 @@ export class LossSurface {
     }
     const graphs = buildTrainingGraphs(importGraph(model), chosen)
     const arrays = mapArrays(Object.fromEntries(graphs.parameters), tensorOf)
-    return new LossSurface({ graphs, data, runtime, arrays }, options)
+    return new LossSurface({ graphs, data, runtime, weights: () => arrays }, options)
   }
 
   /**
@@ -152,7 +152,7 @@ export class LossSurface {
 
   /** A copy of the current weights theta. */
   here(): ParameterVector {
-    return this.layout.gather(this.#source.arrays)
+    return this.layout.gather(this.#source.weights())
   }
 
   /** L(theta); may be infinite or NaN far away. */
@@ -236,11 +236,11 @@ export class LossSurface {
     onBatch: ProgressCallback | undefined,
   ): Promise<{ readonly loss: number; readonly mean: ParameterVector }> {
     const program = await this.#program(spec)
-    const { graphs, arrays } = this.#source
+    const { graphs, weights } = this.#source
     this.layout.scatter(theta, this.#point)
     const fixed = {
       ...this.#tensors(this.#point, graphs.parameters),
-      ...this.#tensors(arrays, graphs.statistics),
+      ...this.#tensors(weights(), graphs.statistics),
       ...more,
     }
     const mean = new Float64Array(prefix === '' ? 0 : this.size)

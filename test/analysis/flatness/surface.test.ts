@@ -18,6 +18,7 @@ import {
   type Model,
   OnnxIreError,
   type Runtime,
+  scheduleFreeSgd,
   Trainer,
 } from '../../../src/index.js'
 import { dot } from '../../../src/ir/float-array.js'
@@ -248,6 +249,20 @@ test('surface of a trainer > follows its parameters, and does not change them', 
   const exported = surfaceOf(trainer.export(), data)
   expect(await exported.loss()).toBeCloseTo(await surface.loss(), 6)
   for (const each of [surface, averaged, exported]) await each.release()
+  await trainer.dispose()
+})
+
+test('surface of a trainer > follows the average that Schedule-Free evaluates', async () => {
+  const optimizer = scheduleFreeSgd({ lr: 0.5 })
+  const trainer = await Trainer.create(convnet(), { loss, runtime, optimizer, batchSize: 10 })
+  const data = pictures()
+  const surface = LossSurface.under(trainer, data)
+  const before = await surface.loss()
+  await trainer.train(data, { totalEpochs: 2 })
+  const after = await surface.loss()
+  expect(after).toBeCloseTo((await trainer.evaluate(data)).loss, 6)
+  expect(Math.abs(after - before)).toBeGreaterThan(1e-3)
+  await surface.release()
   await trainer.dispose()
 })
 
