@@ -107,6 +107,14 @@ describe('passes of one model with shared weights', () => {
     await trainer.dispose()
   })
 
+  it('a checkpoint of passes in another order is refused', async () => {
+    const create = (passes: readonly string[]) =>
+      Trainer.create(encoder(), { passes, pooling: 'mean', loss: multipleNegatives(), optimizer: sgd(), runtime })
+    const [trainer, swapped] = [await create(['anchor', 'positive']), await create(['positive', 'anchor'])]
+    expect(() => swapped.restore(trainer.checkpoint())).toThrow(errorWith('checkpoint', 'passes'))
+    for (const each of [trainer, swapped]) await each.dispose()
+  })
+
   it('the first position is pooled', async () => {
     const first = Object.fromEntries(
       Object.entries(rows).map(([pass, texts]) => [pass, texts.map((text) => [text[0]!])]),

@@ -162,10 +162,11 @@ export function createFingerprint(trainer: TrainerOptions): Fingerprint {
   const curvatureBatch = trainer.curvatureBatch === 'fixed' ? 'fixed' : undefined
   const curvatureShare = trainer.curvatureShare === 1 ? undefined : trainer.curvatureShare
   const localSteps = trainer.localSteps && resolveLocalSteps(trainer.localSteps)
-  const { gradientCompression } = trainer
+  // The same model with its passes in another order has other gradients.
+  const { gradientCompression, passes } = trainer
   const options = {
     ...{ groups, freeze, decayVectors, layerDecay, schedule, clipNorm, clipValue, ema, best, earlyStopping },
-    ...{ dropout, curvatureBatch, curvatureShare, features, localSteps, gradientCompression },
+    ...{ dropout, curvatureBatch, curvatureShare, features, localSteps, gradientCompression, passes },
   }
   return { optimizer, seed, batchSize, options }
 }
