@@ -71,6 +71,16 @@ export function classCount({ logits, axis }: Extract<Comparison, { kind: 'classe
   )
 }
 
+/**
+ * Number of columns of an output that are measured one by one: the labels or values of an example along the last axis,
+ * if their number is known. 1 for images, whose last axis has pixels.
+ */
+export function columnCount({ shape = [] }: Value): number {
+  const last = shape.at(-1)
+  const hasColumns = shape.length === 2 || shape.length === 3
+  return hasColumns && typeof last === 'number' ? last : 1
+}
+
 /** Sum of all elements that are not masked out. */
 export const sumUnmasked = (x: Value, mask: Value | null): Value =>
   op.ReduceSum(mask ? op.Where(mask, x, 0) : x, { keepdims: 0 })

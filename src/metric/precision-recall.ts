@@ -6,6 +6,7 @@ import { sum } from '../util/statistics.js'
 import {
   checkThreshold,
   classCount,
+  columnCount,
   type DecisionComparison,
   type Decisions,
   decide,
@@ -209,10 +210,8 @@ function countPerClass(comparison: DecisionComparison, threshold: number, metric
       isMultiLabel: false,
     }
   }
-  const { shape } = comparison.logits
-  const last = shape?.at(-1)
-  const isMultiLabel = shape !== undefined && shape.length > 1 && typeof last === 'number' && last > 1
-  return { sums: countPositives(decisions, isMultiLabel ? last : 1), isMultiLabel }
+  const columns = columnCount(comparison.logits)
+  return { sums: countPositives(decisions, columns), isMultiLabel: columns > 1 }
 }
 
 function countPositives({ predicted, actual, counted }: Decisions, columns: number): ClassCountSums['sums'] {

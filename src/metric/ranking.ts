@@ -4,7 +4,7 @@ import { op } from '../op/op.js'
 import { checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { sum } from '../util/statistics.js'
-import { classCount, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
+import { classCount, columnCount, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /** Options of `rocAuc` and `averagePrecision`. */
@@ -108,8 +108,7 @@ function rankColumns(comparison: DecisionComparison, metric: string): RankedColu
   const { predicted, actual, counted } = decide(comparison)
   const { shape } = logits
   if (comparison.kind === 'binary') {
-    const last = shape?.at(-1)
-    const columns = shape !== undefined && shape.length > 1 && typeof last === 'number' ? last : 1
+    const columns = columnCount(logits)
     const [scores, isTrue, weights] = [logits, op.CastLike(actual, counted), counted].map((x) =>
       op.Reshape(x, [-1, columns]),
     )

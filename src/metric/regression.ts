@@ -3,7 +3,7 @@ import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
-import { countUnmasked, sumUnmasked } from './decisions.js'
+import { columnCount, countUnmasked, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
 /** Mean absolute error over all elements, in the targets' unit. Reported as `mae`. */
@@ -59,9 +59,7 @@ export function r2({ shift = 0, precision = 'float64' }: R2Options = {}): Metric
     build(comparison) {
       if (comparison.kind !== 'values') return null
       const { output, targets, mask } = comparison
-      const { shape } = output
-      const last = shape?.at(-1)
-      const columns = shape !== undefined && shape.length > 1 && typeof last === 'number' ? last : 1
+      const columns = columnCount(output)
       const rounding = precision === 'float64' ? 1e-14 : 1e-6
       const toPrecision = (x: Value) => op.Cast(x, { to: dtypes[precision].onnx })
       const perColumn = (x: Value) =>

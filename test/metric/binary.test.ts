@@ -1,5 +1,17 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { accuracy, binaryCrossEntropy, confusion, f1, margin, perClass, precision, recall } from '../../src/index.js'
+import {
+  accuracy,
+  averagePrecision,
+  binaryCrossEntropy,
+  confusion,
+  f1,
+  iou,
+  margin,
+  perClass,
+  precision,
+  recall,
+  rocAuc,
+} from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { chunks, draws, float, measured } from './evaluate.js'
 
@@ -86,6 +98,21 @@ describe('metrics of binary predictions', () => {
       expect(result[`precision${suffix}`]).toBeCloseTo(scores.precision, 6)
       expect(result[`f1${suffix}`]).toBeCloseTo(scores.f1, 6)
     }
+  })
+
+  it('the masks of images of a fixed size are one class', async () => {
+    const [rows, columns] = [5, 4]
+    const given = answers(16 * rows * columns)
+    const tail = [1, rows, columns]
+    const metrics = [f1(), iou(), perClass(), rocAuc(), averagePrecision()]
+    const loss = binaryCrossEntropy({ mask: 'mask' })
+    const batches = batchesOf(given, rows * columns, tail)
+    const result = await measured(runtime, loss, metrics, ['N', ...tail], batches)
+    const { tp, fp, fn, ...scores } = counts(given, 0.5)
+    expect(result['f1']).toBeCloseTo(scores.f1, 6)
+    expect(result['iou']).toBeCloseTo(tp / (tp + fp + fn), 6)
+    expect(result['supportPerClass']).toEqual([tp + fn])
+    expect(result).toEqual(await measured(runtime, loss, metrics, ['N', 1, 'H', 'W'], batches))
   })
 
   it('several labels per example are counted as classes', async () => {

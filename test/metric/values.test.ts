@@ -49,9 +49,10 @@ describe('metrics of values equal plain arithmetic', () => {
   it.each<[string, readonly string[], number[]]>([
     ['[N]', ['N'], [12]],
     ['[N, 1]', ['N', '1'], [12, 1]],
+    ['images', ['N', '1', '2', '3'], [2, 1, 2, 3]],
   ])('R2 of one column, %s', async (_, names, dims) => {
     const [y, t] = [normals(12), normals(12)]
-    const shape = names.map((name) => (name === '1' ? 1 : name))
+    const shape = names.map((name) => (name === 'N' ? name : Number(name)))
     const result = await measured(runtime, mse(), [r2()], shape, [{ y: float(dims, y), targets: float(dims, t) }])
     expect(result['r2']).toBeCloseTo(determination(y, t), 6)
   })
