@@ -58,6 +58,11 @@ export function multipleNegatives(options: MultipleNegativesOptions = {}): Loss 
     name: 'multiple-negatives',
     build(outputs) {
       const [anchors, ...others] = findEmbeddings(outputs, options, 'multipleNegatives', 2).map(normalize)
+      if (anchors!.shape?.[0] === 1 && others.length === 1)
+        throw new OnnxIreError(
+          'invalid-option',
+          "multipleNegatives: the file of the model fixes the number of examples to 1, so that a positive would be compared with no other one: give the trainer 'freeBatch: true', or the file of freeBatch(model)",
+        )
       const candidates = others.length === 1 ? others[0]! : op.Concat(others, { axis: 0 })
       const similarities = (a: Value, b: Value) => op.Mul(op.MatMul(a, op.Transpose(b, { perm: [1, 0] })), scale)
       const scores = classScores(similarities(anchors!, candidates))

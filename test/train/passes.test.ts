@@ -147,6 +147,21 @@ describe('passes of one model with shared weights', () => {
     await trainer.dispose()
   })
 
+  it('a model that takes one pair at a time is refused, unless the number of examples is freed', async () => {
+    const x = input('x', 'float32', [1, width])
+    const outputs = new Map([['y', op.MatMul(x, parameter('projection', float([width, out], projection)))]])
+    const model = modelOf({ name: 'one', inputs: new Map([['x', x]]), outputs })
+    const pass = () => ({ dims: [6, width], data: Float32Array.from(normals(6 * width)) })
+    const pairs = fromArrays({ 'anchor/x': pass(), 'positive/x': pass() })
+    const given = { loss: multipleNegatives(), passes: ['anchor', 'positive'], runtime }
+    await expect(evaluateModel(model, pairs, given)).rejects.toThrow(errorWith('invalid-option', 'freeBatch'))
+    const create = (freeBatch: boolean) => Trainer.create(model, { ...given, optimizer: sgd(), freeBatch })
+    await expect(create(false)).rejects.toThrow(errorWith('invalid-option', 'freeBatch'))
+    const trainer = await create(true)
+    expect((await trainer.evaluate(pairs)).loss).toBeGreaterThan(0.1)
+    await trainer.dispose()
+  })
+
   it('invalid passes are rejected, with field and value', async () => {
     const of = (given: object) =>
       Trainer.create(encoder(), { loss: multipleNegatives(), optimizer: sgd({ lr: 1 }), runtime, ...given })
