@@ -6,6 +6,7 @@ import * as library from '../src/index.js'
 import { lossRegistry } from '../src/loss/registry.js'
 import { metricRegistry } from '../src/metric/registry.js'
 import { parseRecipe } from '../src/recipe/index.js'
+import { thrownMessage } from './thrown.js'
 
 const source = fileURLToPath(new URL('../src', import.meta.url))
 
@@ -37,6 +38,15 @@ it.each([
   expect(names.filter((name) => !exported.has(name))).toEqual([])
   expect(names.filter((name) => !rows.has(exported.get(name)) && !(name in withoutRow))).toEqual([])
   expect(names.length).toBeGreaterThanOrEqual(rows.size)
+})
+
+it.each([
+  ...Object.entries(lossRegistry),
+  ...Object.entries(metricRegistry).filter(([name, { options }]) => name !== 'topK' && Object.keys(options).length > 0),
+])('%s > a misspelled option is refused, with the options of its row', (_, { create, options }) => {
+  const message = thrownMessage('invalid-option', () => (create as (options: object) => unknown)({ labelsmoothing: 1 }))
+  const named = message.slice(message.indexOf('available: ') + 'available: '.length).split(', ')
+  expect(named.sort()).toEqual(Object.keys(options).sort())
 })
 
 it('the recipes in docs/losses-and-metrics.md are valid', () => {

@@ -5,7 +5,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { negativeLogLikelihood, sampleLabels, weighLabels } from './cross-entropy.js'
 import { normalize } from './embeddings.js'
 import { findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
-import { type LossWeightOptions, weightedMean } from './sample-weights.js'
+import { checkLossNames, type LossWeightOptions, weightedMean } from './sample-weights.js'
 
 /** Options of `arcFace`. */
 export interface ArcFaceOptions extends LossWeightOptions {
@@ -32,6 +32,7 @@ export interface ArcFaceOptions extends LossWeightOptions {
  * @throws OnnxIreError `invalid-option`, when built onto a model also if its last layer is no product with a weight
  */
 export function arcFace(options: ArcFaceOptions = {}): Loss {
+  checkLossNames('arcFace', options, ['logits', 'labels', 'margin', 'scale'])
   const { margin = 0.5, scale = 64, labels: name = 'labels' } = options
   if (!(margin >= 0 && margin < Math.PI / 2))
     throw invalidOption('arcFace', 'margin', margin, 'a number in [0, pi / 2)')

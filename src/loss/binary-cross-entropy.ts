@@ -7,6 +7,7 @@ import { belowOne, checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import {
+  checkLossNames,
   checkNonNegativeList,
   countAndWeight,
   type LossWeightOptions,
@@ -50,6 +51,7 @@ export interface BinaryCrossEntropyOptions extends LossWeightOptions {
  * ```
  */
 export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): Loss {
+  checkLossNames('binaryCrossEntropy', options, ['logits', 'targets', 'posWeight', 'labelSmoothing'])
   const { targets: name = 'targets', posWeight = 1, labelSmoothing = 0 } = options
   checkNumber('binaryCrossEntropy', 'labelSmoothing', labelSmoothing, belowOne)
   if (typeof posWeight === 'number') checkNumber('binaryCrossEntropy', 'posWeight', posWeight, nonNegative)

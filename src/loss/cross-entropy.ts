@@ -8,6 +8,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { automaticChunk, type Chunk, type ChunkedLoss, findScoreHead, sumOverChunks } from './chunked-cross-entropy.js'
 import { findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
 import {
+  checkLossNames,
   checkNonNegativeList,
   countAndWeight,
   type LossWeightOptions,
@@ -73,6 +74,8 @@ export interface CrossEntropyOptions extends LossWeightOptions {
  * ```
  */
 export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
+  const own = ['logits', 'labels', 'axis', 'probabilities', 'labelSmoothing', 'classWeights', 'ignoreIndex', 'chunk']
+  checkLossNames('crossEntropy', options, own)
   const { labelSmoothing = 0, classWeights, probabilities = false, ignoreIndex, labels = 'labels' } = options
   checkNumber('crossEntropy', 'labelSmoothing', labelSmoothing, belowOne)
   checkNonNegativeList('crossEntropy', 'classWeights', classWeights)

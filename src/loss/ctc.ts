@@ -4,7 +4,7 @@ import { constant, input, scalar, tensorFrom } from '../ir/leaf.js'
 import { formatShape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNumber, count } from '../util/check.js'
+import { checkNames, checkNumber, count } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findClassScores } from './cross-entropy.js'
 import type { Loss } from './loss.js'
@@ -54,6 +54,8 @@ const never = -1e30
  * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  */
 export function ctc(options: CtcOptions = {}): Loss {
+  const lengthNames = ['inputLengths', 'targetLengths', 'divideByLength']
+  checkNames('ctc', options, ['logits', 'timeFirst', 'labels', 'blank', ...lengthNames, 'sampleWeights'])
   const { labels: name = 'labels', blank = 0, timeFirst = false, divideByLength = false } = options
   checkNumber('ctc', 'blank', blank, count)
   return {

@@ -3,11 +3,12 @@ import { input, scalar } from '../ir/leaf.js'
 import { formatShape, type Shape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNumber, invalidOption, nonNegative } from '../util/check.js'
+import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { negativeLogLikelihood, sampleLabels } from './cross-entropy.js'
 import { type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import {
+  checkLossNames,
   countAndWeight,
   type LossWeightOptions,
   sampledMean,
@@ -52,6 +53,7 @@ export interface MultipleNegativesOptions extends EmbeddingOptions {
  * ```
  */
 export function multipleNegatives(options: MultipleNegativesOptions = {}): Loss {
+  checkNames('multipleNegatives', options, ['embedding', 'scale', 'symmetric'])
   const { scale = 20, symmetric = false } = options
   if (!(scale > 0 && Number.isFinite(scale))) throw invalidOption('multipleNegatives', 'scale', scale, 'a number > 0')
   return {
@@ -117,6 +119,7 @@ export interface TripletOptions extends EmbeddingOptions, Pick<LossWeightOptions
  * @throws OnnxIreError `invalid-option`
  */
 export function triplet(options: TripletOptions = {}): Loss {
+  checkNames('triplet', options, ['embedding', 'margin', 'distance', 'sampleWeights'])
   const { margin = 1, distance = 'euclidean' } = options
   checkNumber('triplet', 'margin', margin, nonNegative)
   if (distance !== 'euclidean' && distance !== 'cosine')
@@ -155,30 +158,33 @@ export interface CosineSimilarityOptions extends EmbeddingOptions, LossWeightOpt
  *
  * @throws OnnxIreError `invalid-option` when built onto a model
  */
-export const cosineSimilarity = (options: CosineSimilarityOptions = {}): Loss => ({
-  name: 'cosine-similarity',
-  build(outputs) {
-    const name = options.targets ?? 'targets'
-    const [a, b] = findEmbeddings(outputs, options, 'cosineSimilarity', 2, 2)
-    const y = cosine(a!, b!)
-    const given = input(name, y.dtype, y.shape)
-    const weighting = weighTargets(given, y, options, 'cosineSimilarity')
-    const { mask } = weighting
-    const targets = mask ? op.Where(mask, given, 0) : given
-    const e = op.Sub(y, targets)
-    const noise = input(`noise/${name}`, y.dtype, y.shape)
-    return {
-      loss: weightedMean(op.Mul(e, e), weighting),
-      targets: targetInputs(given, weighting, 'cosineSimilarity'),
-      ...countAndWeight(weighting),
-      predictions: new Map([['', { kind: 'values', output: y, targets, mask }]]),
-      sampled: {
-        loss: sampledMean(op.Mul(op.Mul(noise, Math.SQRT2), y), weighting),
-        noise: new Map([[noise.name!, { value: noise, distribution: 'normal' }]]),
-      },
-    }
-  },
-})
+export function cosineSimilarity(options: CosineSimilarityOptions = {}): Loss {
+  checkLossNames('cosineSimilarity', options, ['embedding', 'targets'])
+  return {
+    name: 'cosine-similarity',
+    build(outputs) {
+      const name = options.targets ?? 'targets'
+      const [a, b] = findEmbeddings(outputs, options, 'cosineSimilarity', 2, 2)
+      const y = cosine(a!, b!)
+      const given = input(name, y.dtype, y.shape)
+      const weighting = weighTargets(given, y, options, 'cosineSimilarity')
+      const { mask } = weighting
+      const targets = mask ? op.Where(mask, given, 0) : given
+      const e = op.Sub(y, targets)
+      const noise = input(`noise/${name}`, y.dtype, y.shape)
+      return {
+        loss: weightedMean(op.Mul(e, e), weighting),
+        targets: targetInputs(given, weighting, 'cosineSimilarity'),
+        ...countAndWeight(weighting),
+        predictions: new Map([['', { kind: 'values', output: y, targets, mask }]]),
+        sampled: {
+          loss: sampledMean(op.Mul(op.Mul(noise, Math.SQRT2), y), weighting),
+          noise: new Map([[noise.name!, { value: noise, distribution: 'normal' }]]),
+        },
+      }
+    },
+  }
+}
 
 /** Options of `cosineEmbedding`. */
 export interface CosineEmbeddingOptions extends EmbeddingOptions, LossWeightOptions {
@@ -201,6 +207,7 @@ export interface CosineEmbeddingOptions extends EmbeddingOptions, LossWeightOpti
  * @throws OnnxIreError `invalid-option`
  */
 export function cosineEmbedding(options: CosineEmbeddingOptions = {}): Loss {
+  checkLossNames('cosineEmbedding', options, ['embedding', 'targets', 'margin'])
   const { targets: name = 'targets', margin = 0 } = options
   checkNumber('cosineEmbedding', 'margin', margin, { min: -1, max: 1 })
   return {

@@ -7,6 +7,7 @@ import { elementLoss, findLogits } from './binary-cross-entropy.js'
 import { findClassScores, negativeLogLikelihood, weighLabels } from './cross-entropy.js'
 import { findOutput, type Loss, type LossGraph, toFullPrecision } from './loss.js'
 import {
+  checkLossNames,
   checkNonNegativeList,
   countAndWeight,
   type LossWeightOptions,
@@ -55,6 +56,8 @@ export interface FocalOptions extends LossWeightOptions {
  * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  */
 export function focal(options: FocalOptions = {}): Loss {
+  const own = ['logits', 'labels', 'binary', 'gamma', 'alpha', 'classWeights', 'axis', 'ignoreIndex']
+  checkLossNames('focal', options, own)
   const { binary = false, gamma = 2, alpha, classWeights } = options
   checkNumber('focal', 'gamma', gamma, nonNegative)
   checkNonNegativeList('focal', 'classWeights', classWeights)

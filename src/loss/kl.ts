@@ -1,6 +1,6 @@
 import { buildSoftLabelLoss, findClassScores } from './cross-entropy.js'
 import type { Loss } from './loss.js'
-import type { LossWeightOptions } from './sample-weights.js'
+import { checkLossNames, type LossWeightOptions } from './sample-weights.js'
 
 /** Options of `kl`. */
 export interface KlOptions extends LossWeightOptions {
@@ -31,6 +31,7 @@ export interface KlOptions extends LossWeightOptions {
  * ```
  */
 export function kl(options: KlOptions = {}): Loss {
+  checkLossNames('kl', options, ['logits', 'targets', 'axis'])
   const { targets = 'targets' } = options
   return {
     name: 'kl',

@@ -8,6 +8,7 @@ import { findLogits } from './binary-cross-entropy.js'
 import { classWeightsConstant, findClassScores, weighLabels } from './cross-entropy.js'
 import { type Comparison, findOutput, type Loss, type LossGraph, toFullPrecision } from './loss.js'
 import {
+  checkLossNames,
   checkNonNegativeList,
   countAndWeight,
   type LossWeightOptions,
@@ -74,6 +75,7 @@ export const jaccard = (options: OverlapOptions = {}): Loss =>
 type Fraction = (both: Value, p: Value, t: Value) => readonly [Value, Value]
 
 function overlapLoss(name: string, fraction: Fraction, options: OverlapOptions): Loss {
+  checkLossNames(name, options, ['logits', 'labels', 'binary', 'smooth', 'classWeights', 'axis', 'ignoreIndex'])
   const { binary = false, smooth = 1, classWeights } = options
   if (!(smooth > 0 && Number.isFinite(smooth)))
     throw new OnnxIreError('invalid-option', `${name}: option 'smooth' is ${smooth}; it must be a number > 0`)

@@ -7,6 +7,7 @@ import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findOutput, type Loss, type NoiseDistribution, skipIdentity, toFullPrecision } from './loss.js'
 import {
+  checkLossNames,
   countAndWeight,
   type LossWeightOptions,
   sampledMean,
@@ -104,6 +105,7 @@ export function huber(options: HuberOptions = {}): Loss {
       slope: (noise) => op.Clip(noise, -delta, delta),
     }),
     options,
+    ['delta'],
   )
 }
 
@@ -150,6 +152,7 @@ export function quantile(options: QuantileOptions = {}): Loss {
       sampled: (noise, y) => op.Mul(op.Sub(op.CastLike(op.Less(noise, shares(y)), y), shares(y)), y),
     },
     options,
+    ['quantile'],
   )
 }
 
@@ -190,6 +193,7 @@ export function charbonnier(options: CharbonnierOptions = {}): Loss {
       slope: (noise) => op.Mul(noise, slope),
     }),
     options,
+    ['epsilon'],
   )
 }
 
@@ -280,31 +284,38 @@ const errorLoss = ({ name, value, distribution, slope }: ErrorLoss): ElementLoss
   sampled: (noise, y) => op.Mul(slope(noise), y),
 })
 
-/** Builds a loss of elements, averaged over all that are not ignored. */
-const regressionLoss = (
+/**
+ * Builds a loss of elements, averaged over all that are not ignored.
+ * @param own names of its options besides those of `RegressionOptions`
+ */
+function regressionLoss(
   { name: loss, find = (output) => output, value, predict = (y) => y, distribution, sampled }: ElementLoss,
   options: RegressionOptions,
-): Loss => ({
-  name: loss,
-  build(outputs) {
-    const { targets: name = 'targets' } = options
-    const y = toFullPrecision(find(findOutput(outputs, options.output, loss)))
-    if (!isFloat(y.dtype))
-      throw new OnnxIreError('invalid-option', `${loss}: the output is ${y.dtype}; it must be floating-point`)
-    const given = input(name, y.dtype, y.shape)
-    const weighting = weighTargets(given, y, options, loss)
-    const { mask } = weighting
-    const targets = mask ? op.Where(mask, given, 0) : given // ignored targets may be NaN
-    const noise = input(`noise/${name}`, y.dtype, y.shape)
-    return {
-      loss: weightedMean(value(y, targets), weighting),
-      targets: targetInputs(given, weighting, loss),
-      ...countAndWeight(weighting),
-      predictions: new Map([['', { kind: 'values', output: predict(y), targets, mask }]]),
-      sampled: {
-        loss: sampledMean(sampled(noise, y), weighting),
-        noise: new Map([[noise.name!, { value: noise, distribution }]]),
-      },
-    }
-  },
-})
+  own: readonly string[] = [],
+): Loss {
+  checkLossNames(loss, options, ['output', 'targets', ...own])
+  return {
+    name: loss,
+    build(outputs) {
+      const { targets: name = 'targets' } = options
+      const y = toFullPrecision(find(findOutput(outputs, options.output, loss)))
+      if (!isFloat(y.dtype))
+        throw new OnnxIreError('invalid-option', `${loss}: the output is ${y.dtype}; it must be floating-point`)
+      const given = input(name, y.dtype, y.shape)
+      const weighting = weighTargets(given, y, options, loss)
+      const { mask } = weighting
+      const targets = mask ? op.Where(mask, given, 0) : given // ignored targets may be NaN
+      const noise = input(`noise/${name}`, y.dtype, y.shape)
+      return {
+        loss: weightedMean(value(y, targets), weighting),
+        targets: targetInputs(given, weighting, loss),
+        ...countAndWeight(weighting),
+        predictions: new Map([['', { kind: 'values', output: predict(y), targets, mask }]]),
+        sampled: {
+          loss: sampledMean(sampled(noise, y), weighting),
+          noise: new Map([[noise.name!, { value: noise, distribution }]]),
+        },
+      }
+    },
+  }
+}

@@ -3,7 +3,7 @@ import { input } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNumber, nonNegative } from '../util/check.js'
+import { checkNames, checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { LossGraph } from './loss.js'
 
@@ -18,6 +18,13 @@ export interface LossWeightOptions {
    */
   readonly mask?: string
 }
+
+/**
+ * Throws `invalid-option` for a misspelled option of a loss.
+ * @param own names of its options besides those of `LossWeightOptions`
+ */
+export const checkLossNames = (owner: string, options: object, own: readonly string[]): void =>
+  checkNames(owner, options, [...own, 'sampleWeights', 'mask'])
 
 /** Weights of the targets of a batch, as graph values. */
 export interface SampleWeights {

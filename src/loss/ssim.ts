@@ -3,7 +3,7 @@ import { constant, input, tensorFrom } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { invalidOption } from '../util/check.js'
+import { checkNames, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findOutput, type Loss, toFullPrecision } from './loss.js'
 import { countAndWeight, targetInputs, weighTargets, weightedMean } from './sample-weights.js'
@@ -41,6 +41,7 @@ const windowSigma = 1.5
  * ```
  */
 export function ssim(options: SsimOptions = {}): Loss {
+  checkNames('ssim', options, ['output', 'targets', 'range', 'sampleWeights'])
   const { output, targets: name = 'targets', range = 1, sampleWeights } = options
   if (!(range > 0 && Number.isFinite(range))) throw invalidOption('ssim', 'range', range, 'a number > 0')
   return {

@@ -1,6 +1,6 @@
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNumber, invalidOption, positiveCount } from '../util/check.js'
+import { checkNames, checkNumber, invalidOption, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { castTo, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
 import type { Metric } from './metric.js'
@@ -18,7 +18,9 @@ export interface EceOptions {
  * probability; of a yes-or-no answer the probability of the answer that is given. Reported as `ece`.
  * @throws OnnxIreError `invalid-option`
  */
-export function ece({ bins = 15 }: EceOptions = {}): Metric {
+export function ece(options: EceOptions = {}): Metric {
+  checkNames('ece', options, ['bins'])
+  const { bins = 15 } = options
   checkNumber('ece', 'bins', bins, positiveCount)
   return {
     name: 'ece',
@@ -77,7 +79,9 @@ const distances = {
  * `cohenKappa`, with weights as `cohenKappa-linear` or `cohenKappa-quadratic`.
  * @throws OnnxIreError `invalid-option`, when built onto a model also for more than 2,000 classes
  */
-export function cohenKappa({ weights = 'none' }: CohenKappaOptions = {}): Metric {
+export function cohenKappa(options: CohenKappaOptions = {}): Metric {
+  checkNames('cohenKappa', options, ['weights'])
+  const { weights = 'none' } = options
   const distance = distances[weights]
   if (!distance) throw invalidOption('cohenKappa', 'weights', weights, "'none', 'linear' or 'quadratic'")
   const name = weights === 'none' ? 'cohenKappa' : `cohenKappa-${weights}`

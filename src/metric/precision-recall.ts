@@ -1,6 +1,6 @@
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { invalidOption } from '../util/check.js'
+import { checkNames, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { sum } from '../util/statistics.js'
 import {
@@ -29,7 +29,9 @@ export interface ConfusionOptions {
  * [[true no, false yes], [false no, true yes]] over all elements. Reported as `confusion`.
  * @throws OnnxIreError `invalid-option`, when built onto a model also for more than 2,000 classes
  */
-export function confusion({ threshold = 0.5 }: ConfusionOptions = {}): Metric {
+export function confusion(options: ConfusionOptions = {}): Metric {
+  checkNames('confusion', options, ['threshold'])
+  const { threshold = 0.5 } = options
   checkThreshold('confusion', threshold)
   return {
     name: 'confusion',
@@ -123,7 +125,9 @@ export const iou = (options: ClassAverageOptions = {}): Metric => averageMetric(
  * the lists have one number per label.
  * @throws OnnxIreError `invalid-option`
  */
-export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
+export function perClass(options: PerClassOptions = {}): Metric {
+  checkNames('perClass', options, ['threshold'])
+  const { threshold = 0.5 } = options
   checkThreshold('perClass', threshold)
   return {
     name: 'perClass',
@@ -145,7 +149,9 @@ export function perClass({ threshold = 0.5 }: PerClassOptions = {}): Metric {
   }
 }
 
-function averageMetric(kind: keyof typeof scores, { average = 'macro', threshold = 0.5 }: ClassAverageOptions): Metric {
+function averageMetric(kind: keyof typeof scores, options: ClassAverageOptions): Metric {
+  checkNames(kind, options, ['average', 'threshold'])
+  const { average = 'macro', threshold = 0.5 } = options
   if (!['macro', 'micro', 'weighted'].includes(average))
     throw invalidOption(kind, 'average', average, "'macro', 'micro' or 'weighted'")
   checkThreshold(kind, threshold)

@@ -1,7 +1,7 @@
 import { constant, tensorFrom } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNumber } from '../util/check.js'
+import { checkNames, checkNumber } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { sum } from '../util/statistics.js'
 import { classCount, columnCount, type DecisionComparison, decide, histogram, isDecision, toBin } from './decisions.js'
@@ -57,9 +57,11 @@ export const averagePrecision = (options: RankingOptions = {}): Metric =>
 
 function rankingMetric(
   name: string,
-  { bins = 8192 }: RankingOptions,
+  options: RankingOptions,
   measure: (positives: Float64Array, negatives: Float64Array) => number,
 ): Metric {
+  checkNames(name, options, ['bins'])
+  const { bins = 8192 } = options
   checkNumber(name, 'bins', bins, { min: 16, max: 65536, integer: true })
   return {
     name,

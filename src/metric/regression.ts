@@ -2,7 +2,7 @@ import { dtypes } from '../ir/dtype.js'
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { invalidOption } from '../util/check.js'
+import { checkNames, invalidOption } from '../util/check.js'
 import { columnCount, countUnmasked, sumUnmasked } from './decisions.js'
 import type { Metric } from './metric.js'
 
@@ -50,7 +50,9 @@ export interface R2Options {
  * all equal counts 1 if every output equals them, else 0. Reported as `r2`.
  * @throws OnnxIreError `invalid-option`
  */
-export function r2({ shift = 0, precision = 'float64' }: R2Options = {}): Metric {
+export function r2(options: R2Options = {}): Metric {
+  checkNames('r2', options, ['shift', 'precision'])
+  const { shift = 0, precision = 'float64' } = options
   if (!Number.isFinite(shift)) throw invalidOption('r2', 'shift', shift, 'a number')
   if (precision !== 'float32' && precision !== 'float64')
     throw invalidOption('r2', 'precision', precision, "'float32' or 'float64'")

@@ -2,7 +2,7 @@ import { dtypes } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import type { Tensor, Tensors } from '../ir/tensor.js'
 import { op } from '../op/op.js'
-import { checkNumber, count } from '../util/check.js'
+import { checkNames, checkNumber, count } from '../util/check.js'
 import type { Metric } from './metric.js'
 
 /**
@@ -47,7 +47,9 @@ export interface WerOptions {
  * Word error rate of `ctc`: as `cer`, of words, which are separated by a class. Reported as `wer`.
  * @throws OnnxIreError `invalid-option`
  */
-export function wer({ space }: WerOptions): Metric {
+export function wer(options: WerOptions): Metric {
+  checkNames('wer', options, ['space'])
+  const { space } = options
   checkNumber('wer', 'space', space, count)
   const toWords = (labels: readonly number[]) => {
     const words: number[][] = [[]]

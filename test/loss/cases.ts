@@ -265,8 +265,8 @@ const focused = (
   omega: readonly number[],
   count: number,
 ): Case => {
-  const { gamma = 2, classWeights = [1, 1, 1] } = options
-  return withoutFisher(labeled('', { ...options, classWeights } as object, omega, count), {
+  const { gamma = 2, classWeights = [1, 1, 1], ...others } = options
+  return withoutFisher(labeled('', { ...others, classWeights }, omega, count), {
     name: `focal: ${name}`,
     loss: focal(options),
     total: (z) =>
