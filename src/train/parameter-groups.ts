@@ -84,9 +84,13 @@ export interface GroupOptions {
 /** Checks group options. Throws `invalid-option`. */
 export function checkGroups({ groups = [], freeze, layerDecay }: GroupOptions, optimizer: Optimizer): void {
   if (freeze) checkFreeze(freeze)
+  if (!Array.isArray(groups))
+    throw invalidOption('Trainer', 'groups', groups, "a list such as [{ tensors: 'head.*', lr: 1e-3 }]")
   for (const [i, group] of groups.entries()) {
     const owner = `groups[${i}]`
     checkNames(owner, group, ['tensors', 'lr', 'weightDecay', 'matrix', 'ire', 'frozen'])
+    if (!group.tensors)
+      throw invalidOption(owner, 'tensors', group.tensors, 'patterns of the names of trainable tensors')
     if (typeof group.tensors === 'object' && !Array.isArray(group.tensors))
       checkNames(`${owner}.tensors`, group.tensors, ['include', 'exclude'])
     if (group.lr !== undefined) checkNumber(owner, 'lr', group.lr, nonNegative)
@@ -107,8 +111,11 @@ export function checkGroups({ groups = [], freeze, layerDecay }: GroupOptions, o
     }
     if (group.weightDecay !== undefined) checkNumber(owner, 'weightDecay', group.weightDecay, nonNegative)
   }
+  if (typeof layerDecay === 'object') checkNames('layerDecay', layerDecay, ['rate', 'layers'])
   const rate = typeof layerDecay === 'object' ? layerDecay.rate : (layerDecay ?? 1)
   checkNumber('Trainer', 'layerDecay', rate, { min: 0, max: 1 })
+  if (typeof layerDecay === 'object' && !Array.isArray(layerDecay.layers))
+    throw invalidOption('layerDecay', 'layers', layerDecay.layers, 'a list with the names of each layer')
 }
 
 function checkFreeze(freeze: FreezeOptions): void {
@@ -223,7 +230,6 @@ function layerScales(
     const depths = layerDepths()
     return new Map(names.map((name) => [name, layerDecay ** (depths.get(name) ?? 0)]))
   }
-  checkNames('layerDecay', layerDecay, ['rate', 'layers'])
   const { rate, layers } = layerDecay
   for (const patterns of layers) matchNames(patterns, names, 'trainable tensor')
   return new Map(

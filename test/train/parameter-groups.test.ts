@@ -138,6 +138,11 @@ describe('groups', () => {
       /invalid-option: groups\[0\]: option 'ire'/,
     )
     expect(await refusal({ layerDecay: 2 })).toMatch('invalid-option')
+    expect(await refusal({ layerDecay: { rate: 0.5 } as never })).toMatch("invalid-option: layerDecay: option 'layers'")
+    expect(await refusal({ groups: { tensors: '*', lr: 1 } as never })).toMatch(
+      "invalid-option: Trainer: option 'groups'",
+    )
+    expect(await refusal({ groups: [{ lr: 1 } as never] })).toMatch("invalid-option: groups[0]: option 'tensors'")
     expect(await refusal({ layerDecay: { rate: 0.5, layers: ['head*'] } })).toMatch(/layerDecay.layers/)
     expect(await refusal({ layerDecay: { rate: 0.5, layer: ['*'] } as never })).toMatch("there is no option 'layer'")
   })
