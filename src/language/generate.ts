@@ -5,7 +5,15 @@ import type { Value } from '../ir/value.js'
 import { compileModel } from '../lowering/compile.js'
 import { createInput, listInputs } from '../onnx/import/declarations.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
-import { checkBoolean, checkNames, checkNumber, count, positiveCount } from '../util/check.js'
+import {
+  checkBoolean,
+  checkNames,
+  checkNumber,
+  count,
+  invalidOption,
+  isStringList,
+  positiveCount,
+} from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
@@ -101,27 +109,26 @@ export class TextGenerator {
       const outputs = await this.#run(all, from, from > 0 ? past : this.#emptyPast())
       past = this.#nextPast(outputs)
       const token = sampleToken(lastRow(outputs), options, random)
-      if (endTokens.includes(token)) {
-        ended = 'end'
-        break
-      }
-      tokens.push(token)
+      const isEnd = endTokens.includes(token)
+      if (!isEnd) tokens.push(token)
+      const isFull = tokens.length >= limit
+      const isAborted = options.signal?.aborted === true
       // A character may consist of several tokens, of which the last is missing.
       const decoded = tokenizer.decode(tokens)
-      text = decoded.endsWith('\uFFFD') && tokens.length < limit ? text : decoded
+      text = decoded.endsWith('\uFFFD') && !isEnd && !isFull && !isAborted ? text : decoded
       const found = stop.map((each) => text.indexOf(each)).filter((at) => at >= 0)
       if (found.length > 0) {
         text = text.slice(0, Math.min(...found))
         ended = 'stop'
-      } else if (tokens.length >= limit) ended = 'length'
-      else if (options.signal?.aborted) ended = 'aborted'
-      const end = ended === undefined ? text.length - held : text.length
+      } else if (isEnd) ended = 'end'
+      else if (isFull) ended = 'length'
+      else if (isAborted) ended = 'aborted'
+      const end = ended === undefined ? wholeCharacters(text, text.length - held) : text.length
       if (end > shown) {
         yield text.slice(shown, end)
         shown = end
       }
     }
-    if (shown < text.length) yield text.slice(shown)
     return { text, tokens, ended }
   }
 
@@ -208,13 +215,18 @@ export class TextGenerator {
 function checkOptions(options: GenerateOptions): GenerateOptions {
   const owner = 'generate'
   checkNames(owner, options, ['maxTokens', 'seed', 'stop', 'cache', 'signal', 'temperature', 'topP', 'topK'])
-  const { maxTokens, seed, cache } = options
+  const { maxTokens, seed, cache, stop = [] } = options
   if (maxTokens !== undefined) checkNumber(owner, 'maxTokens', maxTokens, positiveCount)
   if (seed !== undefined) checkNumber(owner, 'seed', seed, count)
   if (cache !== undefined) checkBoolean(owner, 'cache', cache)
+  if (!isStringList(stop) || stop.includes('')) throw invalidOption(owner, 'stop', stop, 'a list of texts, none empty')
   checkSampling(options)
   return options
 }
+
+/** The end of the characters of a text up to a position, which may be in the middle of a surrogate pair. */
+const wholeCharacters = (text: string, end: number): number =>
+  /[\uD800-\uDBFF]/.test(text.charAt(end - 1)) ? end - 1 : end
 
 /** The logits of the last position. */
 function lastRow(outputs: Tensors): number[] {

@@ -50,6 +50,9 @@ describe('TextGenerator > models of tools/language/export.py', await needs('lang
 describe('TextGenerator', () => {
   let chat: LanguageModel
   let generator: TextGenerator
+  /** The tokenizer of the model with another text for tokens. */
+  const withDecode = (decode: (tokens: ArrayLike<number>) => string): LanguageModel['tokenizer'] =>
+    Object.assign(Object.create(chat.tokenizer), { encode: chat.tokenizer.encode.bind(chat.tokenizer), decode })
   beforeAll(async () => {
     chat = await readLanguageModel(modelFolder(`${golden}/llama-optimum`))
     generator = await TextGenerator.create(chat, runtime)
@@ -79,6 +82,25 @@ describe('TextGenerator', () => {
     expect(await generator.complete('Hello', { maxTokens: 20, stop })).toMatchObject({ ended: 'stop' })
   })
 
+  it('a text to stop at > pieces are whole characters of two units', async () => {
+    const tokenizer = withDecode((tokens) => '\u{1F600}'.repeat(tokens.length))
+    const smiling = await TextGenerator.create({ ...chat, tokenizer }, runtime)
+    const pieces: string[] = []
+    for await (const piece of smiling.generate('Hello', { maxTokens: 4, stop: ['no'] })) pieces.push(piece)
+    expect(pieces.join('')).toBe('\u{1F600}'.repeat(4))
+    expect(pieces.filter((piece) => !piece.isWellFormed())).toEqual([])
+    await smiling.dispose()
+  })
+
+  it('an end within a character > the text is that of all tokens', async () => {
+    const { tokens } = await generator.complete('Hello', { maxTokens: 5 })
+    const tokenizer = withDecode((some) => `${'a'.repeat(some.length)}\uFFFD`)
+    const ending = await TextGenerator.create({ ...chat, tokenizer, endTokens: [tokens[3]!] }, runtime)
+    const found = await ending.complete('Hello')
+    expect(found).toMatchObject({ text: tokenizer.decode(found.tokens), ended: 'end' })
+    await ending.dispose()
+  })
+
   it('a token that ends texts > ends the answer', async () => {
     const { tokens } = await generator.complete('Hello', { maxTokens: 5 })
     const ending = await TextGenerator.create({ ...chat, endTokens: [tokens[3]!] }, runtime)
@@ -101,6 +123,11 @@ describe('TextGenerator', () => {
     await expect(small.complete('Hello, how are you today')).rejects.toMatchObject({ code: 'invalid-data' })
     await expect(small.complete('')).rejects.toMatchObject({ code: 'invalid-data' })
     await small.dispose()
+  })
+
+  it.each([[''], 'no', [3]])('stop %j > invalid-option', async (stop) => {
+    const action = generator.complete('Hello', { stop: stop as readonly string[] })
+    await expect(action).rejects.toMatchObject({ code: 'invalid-option', message: expect.stringContaining("'stop'") })
   })
 
   it.each([{ maxTokens: 0 }, { temperature: -1 }, { topP: 0 }, { topK: 1.5 }, { beams: 2 }])(
