@@ -72,11 +72,15 @@ type Encoded = Pick<TokenExample, 'tokens' | 'counted'>
 
 function encodeRow(row: ChatRow, model: ChatEncoder, loss: 'assistant' | 'all'): Encoded {
   const { text, answers } = renderRow(row, model, loss)
-  const plain = row.kind !== 'messages' && !(row.kind === 'completion' && typeof row.prompt !== 'string')
-  const encoded = encodeSpans(text, answers, model.tokenizer, plain)
+  const encoded = encodeSpans(text, answers, model.tokenizer, isPlain(row))
   if (loss === 'assistant' && row.kind !== 'text') return encoded
   return { tokens: encoded.tokens, counted: encoded.tokens.map((_, i) => i > 0) }
 }
+
+/** Whether a row is text without a chat template. */
+const isPlain = (row: ChatRow): boolean =>
+  row.kind === 'text' ||
+  (row.kind === 'completion' && typeof row.prompt === 'string' && typeof row.completion === 'string')
 
 /** The text of a row; plain text gets the token that ends a text. */
 function renderRow(row: ChatRow, model: ChatEncoder, loss: 'assistant' | 'all'): RenderedChat {

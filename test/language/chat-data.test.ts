@@ -124,6 +124,16 @@ describe('encodeChat > other rows', () => {
     expect(countedText({ prompt: [user('a'), assistant('b'), user('c')], completion: 'd' })).toBe('d<|im_end|>')
   })
 
+  it('a text as prompt of messages > the tokenizer adds no token before those of the template', () => {
+    const tokenizer: LanguageModel['tokenizer'] = Object.assign(Object.create(chat.tokenizer), {
+      decode: (tokens: number[]) => chat.tokenizer.decode(tokens),
+      encode: (text: string, { around = false } = {}) => [...(around ? [1] : []), ...chat.tokenizer.encode(text)],
+    })
+    const encode = (prompt: unknown) =>
+      encodeChat({ prompt, completion: [assistant('Hi')] }, 1, { ...chat, tokenizer }).tokens
+    expect(encode('Hello')).toEqual(encode([user('Hello')]))
+  })
+
   it('a token over the border > text is encoded in two parts', () => {
     const word = chat.tokenizer.decode([290])
     expect(chat.tokenizer.encode(word)).toEqual([290])
