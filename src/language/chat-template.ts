@@ -94,7 +94,9 @@ export class ChatTemplate {
       ...this.#context.specialTokens,
       messages,
       add_generation_prompt: prompt,
-      ...(tools === undefined ? {} : { tools }),
+      // As in transformers: templates distinguish none from undefined.
+      tools: tools ?? null,
+      documents: null,
     }
     try {
       return template.render(context)

@@ -100,6 +100,17 @@ describe('encodeChat > messages', () => {
     expect(invalid(() => countedText({ messages }, { chatTemplate: template }))).toMatch(/row 1.*messages\[1\]/s)
   })
 
+  it('without tools > they are none for the template, as in transformers', () => {
+    const template =
+      '{% if tools is not none %}{{ tools | length }} tools{% endif %}{% if documents is not none %}documents{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}'
+    const textOf = (row: object) => {
+      const { tokens } = encodeChat(row, 1, { ...chat, chatTemplate: template }, { loss: 'all' })
+      return chat.tokenizer.decode(tokens)
+    }
+    expect(textOf({ messages: [user('a')] })).toBe('a')
+    expect(textOf({ messages: [user('a')], tools: [{ name: 'f' }] })).toBe('1 toolsa')
+  })
+
   it('a template that refuses the messages > invalid-data with its reason', () => {
     const template = "{{ raise_exception('roles must alternate') }}"
     expect(invalid(() => countedText({ messages: [user('a')] }, { chatTemplate: template }))).toContain('roles must')
