@@ -130,9 +130,11 @@ function parseAlpaca(fields: Readonly<Record<string, unknown>>, at: string): Cha
 function parsePreference(fields: Readonly<Record<string, unknown>>, at: string, tools: { tools?: unknown }): ChatRow {
   const [chosen, rejected] = ['chosen', 'rejected'].map((name) => parseTurns(getOwn(fields, name), `${at}: ${name}`))
   const given = getOwn(fields, 'prompt')
-  if (given !== undefined) {
-    const prompt = parseTurns(given, `${at}: prompt`)
-    // Some data sets repeat the prompt in the answers.
+  const prompt = given === undefined ? undefined : parseTurns(given, `${at}: prompt`)
+  const common = typeof chosen === 'string' || typeof rejected === 'string' ? [] : findCommon(chosen!, rejected!)
+  // Some data sets repeat the prompt in the answers, also a text as a message of the user.
+  const isRepeated = common.some(({ role, content }) => role === 'user' && content === prompt)
+  if (prompt !== undefined && !isRepeated) {
     const rest = (turns: string | readonly ChatMessage[]) =>
       typeof turns !== 'string' && typeof prompt !== 'string' && startsWith(turns, prompt)
         ? turns.slice(prompt.length)
@@ -141,15 +143,20 @@ function parsePreference(fields: Readonly<Record<string, unknown>>, at: string, 
   }
   if (typeof chosen === 'string' || typeof rejected === 'string')
     throw new OnnxIreError('invalid-data', `${at} has chosen and rejected, but no prompt`)
-  let common = 0
-  while (common < chosen!.length - 1 && sameTurn(chosen![common]!, rejected![common])) common++
   return {
     kind: 'completion',
-    prompt: chosen!.slice(0, common),
-    completion: chosen!.slice(common),
-    rejected: rejected!.slice(common),
+    prompt: common,
+    completion: chosen!.slice(common.length),
+    rejected: rejected!.slice(common.length),
     ...tools,
   }
+}
+
+/** The common start of two conversations, without the last message of the first one. */
+function findCommon(chosen: readonly ChatMessage[], rejected: readonly ChatMessage[]): readonly ChatMessage[] {
+  let length = 0
+  while (length < chosen.length - 1 && sameTurn(chosen[length]!, rejected[length])) length++
+  return chosen.slice(0, length)
 }
 
 const sameTurn = (a: ChatMessage, b: ChatMessage | undefined): boolean => a.role === b?.role && a.content === b.content

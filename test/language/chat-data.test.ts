@@ -180,6 +180,13 @@ describe('encodeChat > other rows', () => {
     const whole = { chosen: [user('a'), assistant('b')], rejected: [user('a'), assistant('c')] }
     expect(parseChatRow(whole, 1)).toEqual(expected)
     expect(parseChatRow({ prompt: [user('a')], ...whole }, 1)).toEqual(expected)
+    // As in UltraFeedback: the prompt is the text of the first message.
+    expect(parseChatRow({ prompt: 'a', ...whole }, 1)).toEqual(expected)
+    const [chosen, rejected] = [whole.chosen, whole.rejected].map((turns) => [system('s'), ...turns])
+    expect(parseChatRow({ prompt: 'a', chosen, rejected }, 1)).toMatchObject({ prompt: [system('s'), user('a')] })
+    const answers = { chosen: [assistant('b')], rejected: [assistant('c')] }
+    expect(parseChatRow({ prompt: 'a', ...answers }, 1)).toEqual({ ...expected, prompt: 'a' })
+    expect(parseChatRow({ prompt: 'a', chosen: 'b', rejected: 'c' }, 1)).toMatchObject({ prompt: 'a', rejected: 'c' })
     expect(countedText(whole)).toBe('b<|im_end|>')
   })
 
