@@ -12,6 +12,7 @@ import { checkNames, checkNumber, count, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
+import { getOwn, isObject } from '../util/record.js'
 import {
   type ChatDataReport,
   checkVocabulary,
@@ -89,7 +90,7 @@ export function encodePairs(rows: readonly unknown[], chat: LanguageModel): Answ
 }
 
 function encodePair(value: unknown, row: number, chat: LanguageModel): AnswerPair {
-  const parsed = parseChatRow(value, row)
+  const parsed = parseChatRow(selectPair(value), row)
   if (parsed.kind !== 'completion' || parsed.rejected === undefined)
     throw new OnnxIreError('invalid-data', `row ${row} has no pair of answers: it needs prompt, chosen and rejected`)
   const { rejected: other, ...chosenRow } = parsed
@@ -101,6 +102,13 @@ function encodePair(value: unknown, row: number, chat: LanguageModel): AnswerPai
   if (chosen.tokens.join() === rejected.tokens.join())
     throw new OnnxIreError('invalid-data', `row ${row}: chosen and rejected are the same: remove the row`)
   return { chosen, rejected }
+}
+
+/** The fields of a pair of answers, without those of another form beside them, such as messages. */
+function selectPair(value: unknown): unknown {
+  if (!isObject(value)) return value
+  const [prompt, chosen, rejected, tools] = ['prompt', 'chosen', 'rejected', 'tools'].map((name) => getOwn(value, name))
+  return chosen === undefined || rejected === undefined ? value : { prompt, chosen, rejected, tools }
 }
 
 const answersOf = ({ chosen, rejected }: AnswerPair): readonly [TokenExample, TokenExample] => [chosen, rejected]

@@ -253,6 +253,12 @@ describe('preferenceData', () => {
     }
   })
 
+  it('messages beside chosen and rejected, as in UltraFeedback > the pair', () => {
+    const messages = [...rows[0]!.prompt, { role: 'assistant', content: 'a' }]
+    const [own, plain] = [{ ...rows[0], messages }, rows[0]].map((row) => preferenceData([row], chat).pairs)
+    expect(own).toEqual(plain)
+  })
+
   it('answers after the cut > left out with a warning; all of them > invalid-data', () => {
     const long = { ...rows[0]!, prompt: [{ role: 'user', content: 'Hello '.repeat(50) }] }
     const { report } = preferenceData([long, rows[1]], chat, { length: 80 })
