@@ -98,7 +98,8 @@ export function mergeAdapter(model: Model): Model {
         `the adapter cannot be merged: the bias of ${layer.module} is ${stored ? 'another one where the module is computed again' : 'not stored as it is used'}: leave the adapter beside the weights`,
       )
     const tensor = outputs.reduce((bias, pair) => scaleBias(pair, bias), stored)
-    if (readers.count(name) === biases.length) replaced.set(name, tensor)
+    const hasSameShape = tensor.dims.join() === stored.dims.join()
+    if (hasSameShape && readers.count(name) === biases.length) replaced.set(name, tensor)
     else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: biases })
   }
   for (const { whole, saved } of findSaved(base, adapter, options)) {

@@ -7,6 +7,7 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { ScalingLayer } from './adapter.js'
 import type { Layer } from './layers.js'
+import { findOutputs } from './merged-weight.js'
 import type { Place } from './saved-modules.js'
 import { listScopes } from './scopes.js'
 import { findWeight } from './weight-source.js'
@@ -125,13 +126,15 @@ export function scaleWeight({ layer, scaling: { of, factors } }: ScalingPair, we
   })
 }
 
-/** A bias with factors of outputs. */
-export function scaleBias({ layer: { part }, scaling }: ScalingPair, bias: Tensor): Tensor {
-  const values = numbersOf(scaling.factors)
-  const first = part ? part.sizes.slice(0, part.index).reduce((sum, size) => sum + size, 0) : 0
-  return tensorFrom(
-    bias.dtype,
-    bias.dims,
-    numbersOf(bias).map((b, i) => b * (values[i - first] ?? 1)),
+/** A bias with factors of outputs. An element for all outputs of a Gemm is repeated for each of them. */
+export function scaleBias({ layer, scaling }: ScalingPair, bias: Tensor): Tensor {
+  const { first, width } = findOutputs(layer)
+  const [values, elements] = [numbersOf(scaling.factors), numbersOf(bias)]
+  const dims = [...bias.dims.slice(0, -1), width]
+  const isRepeated = bias.dims.at(-1) !== width
+  const scaled = Float64Array.from(
+    { length: sizeOf(dims) },
+    (_, i) => elements[isRepeated ? Math.floor(i / width) : i]! * (values[(i % width) - first] ?? 1),
   )
+  return tensorFrom(bias.dtype, dims, scaled)
 }

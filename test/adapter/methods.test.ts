@@ -278,6 +278,17 @@ describe('(IA)^3', () => {
     }
   })
 
+  it.each([[[]], [[1]], [[2, 1]], [[1, 5]]])('a bias %j of a Gemm > is merged for each output', async (dims) => {
+    const [x, weight] = [input('x', 'float32', [2, 8]), parameter('fc', draw('float32', [8, 5]))]
+    const y = op.Gemm(x, weight, parameter('fc.bias', draw('float32', dims)))
+    const model = modelOf({ name: 'fc', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    const feeds = { x: draw('float32', [2, 8]) }
+    const { scalings = [], ...rest } = adapterOf(ia3(model, { targets: 'fc' }))
+    const changed = applyAdapter(model, { ...rest, scalings: scalings.map(withOtherFactors) })
+    const [beside, merged] = [await runModel(changed, feeds), await runModel(mergeAdapter(changed), feeds)]
+    expect(difference(merged['y']!, beside['y']!)).toBeLessThan(1e-5)
+  })
+
   /** x -> down_proj (sigmoid(gate_proj x) up_proj x) over 4 bits. */
   const quantizedMlp = () => {
     const random = new Random(6).stream('mlp')
