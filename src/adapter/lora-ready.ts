@@ -1,4 +1,4 @@
-import { dtypes } from '../ir/dtype.js'
+import { dtypeOf } from '../ir/dtype.js'
 import { tensorFrom } from '../ir/leaf.js'
 import { sizeOf } from '../ir/tensor.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
@@ -122,8 +122,7 @@ function convertToInputs(model: Model, optional: boolean): Model {
       renamed.set(from, to)
       const lengths = Array.from(dims, Number)
       inputs.push(declareInput(to, dataType ?? 0, lengths, axis))
-      const dtype =
-        dataType === dtypes.float16.onnx ? 'float16' : dataType === dtypes.float64.onnx ? 'float64' : 'float32'
+      const dtype = dtypeOf(dataType ?? 0)!
       const absent = lengths.with(axis, defaultRank)
       if (optional) defaults.push(toTensorProto(to, tensorFrom(dtype, absent, new Float32Array(sizeOf(absent)))))
     }

@@ -12,9 +12,12 @@ import {
   makeLoraReady,
   quantizeModel,
 } from '../../src/adapter/index.js'
+import { input, op, parameter } from '../../src/graph/index.js'
+import { dtypes } from '../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import { readModel } from '../../src/node/files/model.js'
+import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { encodeModel, type Model, namedTensors } from '../../src/onnx/model.js'
 import { fromOrtTensor } from '../../src/runtime/ort.js'
 import { errorWith } from '../thrown.js'
@@ -138,6 +141,21 @@ describe('a model whose adapter is an input', () => {
     expect(ready.proto.metadataProps).toEqual(model.proto.metadataProps)
     expect(makeLoraReady(lora(model, { r: 3 })).proto).toEqual(ready.proto)
   })
+
+  it.each(['float16', 'bfloat16', 'float64'] as const)(
+    'of a model in %s > has inputs and defaults of its type',
+    (dtype) => {
+      const x = input('x', dtype, ['N', 4])
+      const y = op.MatMul(x, parameter('fc', tensorFrom(dtype, [4, 3], new Float64Array(12))))
+      const model = modelOf({ name: 'fc', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+      const graph = makeLoraReady(model).proto.graph!
+      const types = new Map(graph.input.map(({ name, type }) => [name, type!.tensorType!.elemType]))
+      for (const name of ['fc.lora_A.weight', 'fc.lora_B.weight']) {
+        expect(types.get(name)).toBe(dtypes[dtype].onnx)
+        expect(graph.initializer.find((each) => each.name === name)!.dataType).toBe(dtypes[dtype].onnx)
+      }
+    },
+  )
 
   it('has inputs of the chosen layers only', () => {
     const { input } = makeLoraReady(readGoldenModel('llama'), { targets: ['q_proj', 'lm_head'] }).proto.graph!
