@@ -1,4 +1,4 @@
-import { tensorFrom } from '../ir/leaf.js'
+import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
@@ -217,9 +217,21 @@ function findPrincipal(
   }
 }
 
-/** The norms of a layer's weight by output, with which DoRA begins. */
-const readNorms = (layer: Layer, tensors: ReadonlyMap<string, Tensor>): Tensor =>
-  tensorFrom(layer.sites[0]!.dtype, [layer.out], outputNorms(layer, readWeight(layer, tensors)))
+/**
+ * The norms of a layer's weight by output, with which DoRA begins. Throws `invalid-option` if one is 0, since the layer
+ * divides by them.
+ */
+function readNorms(layer: Layer, tensors: ReadonlyMap<string, Tensor>): Tensor {
+  const { module, sites, out } = layer
+  const norms = tensorFrom(sites[0]!.dtype, [out], outputNorms(layer, readWeight(layer, tensors)))
+  const at = numbersOf(norms).indexOf(0)
+  if (at >= 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `adapter: option 'dora' is true, which module '${module}' cannot have: the weight of its output ${at} is 0, and has no direction: name '${module}' in 'exclude', or set 'dora' to false`,
+    )
+  return norms
+}
 
 /**
  * Whether a target names a layer: by its module path or the end of it (`q_proj`, `self_attn.q_proj`), by the name of a

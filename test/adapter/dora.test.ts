@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { adapterOf, applyAdapter, lora, mergeAdapter, mergeQuantized, removeAdapter } from '../../src/adapter/index.js'
 import { findLayers } from '../../src/adapter/layers.js'
 import { readModuleWeight, readWeight } from '../../src/adapter/merged-weight.js'
-import { buildTrainingGraphs, importGraph } from '../../src/graph/index.js'
+import { buildTrainingGraphs, importGraph, input, op, parameter } from '../../src/graph/index.js'
 import { encodeModel, type Model, mse, namedTensors } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
@@ -115,6 +115,17 @@ describe('DoRA', () => {
     expect(() => build({})).not.toThrow()
     expect(() => build(options)).toThrow(
       expect.objectContaining({ code: 'invalid-option', message: expect.stringContaining(Object.keys(options)[0]!) }),
+    )
+  })
+
+  it('of a weight with an output of zeros, which has no norm to divide by > is refused', () => {
+    const weight = parameter('fc', tensorFrom('float32', [2, 3], [1, 0, 2, 3, 0, 4]))
+    const x = input('x', 'float32', ['N', 2])
+    const y = op.MatMul(x, weight)
+    const model = modelOf({ name: 'fc', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    expect(() => lora(model, { targets: 'fc', r: 1 })).not.toThrow()
+    expect(() => lora(model, { targets: 'fc', r: 1, dora: true })).toThrow(
+      expect.objectContaining({ code: 'invalid-option', message: expect.stringMatching(/'fc'.* output 1 is 0/) }),
     )
   })
 
