@@ -1,4 +1,4 @@
-import { dtypes } from '../../ir/dtype.js'
+import { dtypes, isFloat } from '../../ir/dtype.js'
 import { irVersionOf, modelOf } from '../../onnx/export/export-graph.js'
 import { createInput, listInputs } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
@@ -175,20 +175,23 @@ class ColumnNodes extends NodeList {
     const rows = shape?.[0] ?? 'N'
     const parts = Object.entries(features).map(([feature, each]) => {
       const value = this.#input(columnOf(feature, each), rows)
-      if (each.categories) return this.#addCategory(value, each, dtype === 'int64')
+      if (each.categories) return this.#addCategory(value, each, !isFloat(dtype))
       return each.part === undefined ? this.#addNumber(value, each) : this.#addDatePart(value, each, each.part)
     })
     const joined = parts.length === 1 ? parts[0]! : this.add('Concat', parts, [intAttribute('axis', 1)])
+    const isOther = dtype !== 'float32' && dtype !== 'int64'
+    const converted = isOther ? this.add('Cast', [joined], [intAttribute('to', dtypes[dtype].onnx)]) : joined
     const dims = (shape ?? ['N', -1]).slice(1).map((dim) => (typeof dim === 'number' ? BigInt(dim) : -1n))
     // At most one length is left open: the number of rows, unless the width is symbolic.
     const width = dims.includes(-1n) ? [0n, ...dims] : [-1n, ...dims]
-    this.add('Reshape', [joined, this.constant('int64', [width.length], BigInt64Array.from(width))], [], [name])
+    this.add('Reshape', [converted, this.constant('int64', [width.length], BigInt64Array.from(width))], [], [name])
   }
 
   /** Adds the nodes that compute an output from a scaled one; returns the new name of the scaled output. */
   addUnscaled({ output, node }: GraphProto, name: string, targets: readonly FeatureStatistics[]): string {
     if (!output.some((each) => each.name === name) || !node.some((each) => each.output.includes(name)))
       throw invalidOption('takeColumns', 'outputs', name, `outputs: ${output.map((each) => each.name).join(', ')}`)
+    const dtype = output.find((each) => each.name === name)!.type?.tensorType?.elemType || dtypes.float32.onnx
     const scaled = this.unused(`${name}/scaled`)
     const list = (value: (target: FeatureStatistics) => number) =>
       this.constant('float64', targets.length === 1 ? [] : [targets.length], Float64Array.from(targets, value))
@@ -197,7 +200,7 @@ class ColumnNodes extends NodeList {
     const wide = add('Cast', [scaled], [intAttribute('to', dtypes.float64.onnx)])
     const product = add('Mul', [wide, list(({ divisor = 1 }) => divisor)])
     const sum = add('Add', [product, list(({ offset = 0 }) => offset)])
-    add('Cast', [sum], [intAttribute('to', dtypes.float32.onnx)], [name])
+    add('Cast', [sum], [intAttribute('to', dtype)], [name])
     return scaled
   }
 

@@ -7,8 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Random } from '../../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../../src/graph/index.js'
 import { encodeModel, type Model, predict, takeColumns } from '../../../src/index.js'
-import { int64s } from '../../../src/ir/leaf.js'
+import { int64s, numbersOf, tensorFrom } from '../../../src/ir/leaf.js'
 import { type CsvOptions, node, readCsv, type TableStatistics } from '../../../src/node/index.js'
+import { fromOrtTensor } from '../../../src/runtime/ort.js'
 import { errorWith } from '../../thrown.js'
 
 let folder: string
@@ -123,6 +124,19 @@ describe('takeColumns', () => {
     const { offset, divisor } = statistics!['targets']!['price']!
     expect(after).toEqual(before!.map((value) => value * divisor! + offset!))
     expect(results[1]!['hidden']!.data).toEqual(results[0]!['hidden']!.data)
+  })
+
+  it.each(['float16', 'float64'] as const)('converts to the type of a model in %s, and back', async (dtype) => {
+    const x = input('x', dtype, ['N', 2])
+    const price = op.MatMul(x, parameter('w', tensorFrom(dtype, [2, 1], [1, 2])))
+    const model = modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['price', price]]) })
+    const statistics = { x: { a: { offset: 1, divisor: 2 }, b: {} }, targets: { p: { offset: 10, divisor: 3 } } }
+    const bytes = encodeModel(takeColumns(model, statistics, { outputs: { price: 'targets' } }))
+    const session = await ort.InferenceSession.create(bytes)
+    const column = (...list: number[]) => new ort.Tensor('float64', Float64Array.from(list), [list.length])
+    const { price: found } = await session.run({ a: column(1, 2, 3), b: column(0, 1, 2) })
+    expect(found!.type).toBe(dtype)
+    expect(numbersOf(fromOrtTensor(found!))).toEqual([10, 17.5, 25])
   })
 
   it('refuses models and statistics that do not fit', async () => {
