@@ -161,7 +161,9 @@ export class TextGenerator {
   }
 
   #contextLength(): number {
-    const length = this.#chat.config['max_position_embeddings']
+    const { config } = this.#chat
+    // GPT-2 and models after it name it n_positions.
+    const length = config['max_position_embeddings'] ?? config['n_positions']
     return typeof length === 'number' && length > 0 ? length : Number.POSITIVE_INFINITY
   }
 

@@ -116,14 +116,17 @@ describe('TextGenerator', () => {
     expect(await answer(1)).not.toEqual(await answer(2))
   })
 
-  it('the context > limits the answer; a longer prompt is refused', async () => {
-    const small = await TextGenerator.create({ ...chat, config: { max_position_embeddings: 8 } }, runtime)
-    const given = chat.tokenizer.encode('Hello').length
-    expect(await small.complete('Hello')).toMatchObject({ tokens: { length: 8 - given }, ended: 'length' })
-    await expect(small.complete('Hello, how are you today')).rejects.toMatchObject({ code: 'invalid-data' })
-    await expect(small.complete('')).rejects.toMatchObject({ code: 'invalid-data' })
-    await small.dispose()
-  })
+  it.each(['max_position_embeddings', 'n_positions'])(
+    'the context, %s > limits the answer; a longer prompt is refused',
+    async (field) => {
+      const small = await TextGenerator.create({ ...chat, config: { [field]: 8 } }, runtime)
+      const given = chat.tokenizer.encode('Hello').length
+      expect(await small.complete('Hello')).toMatchObject({ tokens: { length: 8 - given }, ended: 'length' })
+      await expect(small.complete('Hello, how are you today')).rejects.toMatchObject({ code: 'invalid-data' })
+      await expect(small.complete('')).rejects.toMatchObject({ code: 'invalid-data' })
+      await small.dispose()
+    },
+  )
 
   it.each([[''], 'no', [3]])('stop %j > invalid-option', async (stop) => {
     const action = generator.complete('Hello', { stop: stop as readonly string[] })
