@@ -50,6 +50,13 @@ export function addUsage(model: Model, usage: ModelUsage): Model {
   return { ...model, proto: edit(model.proto, { metadataProps: [...others, ...own] }) }
 }
 
+/** Removes the class names from the usage of a model: those of a head that is replaced. */
+export function removeClasses(model: Model): Model {
+  const kept = model.proto.metadataProps.filter(({ key }) => key !== `${prefix}classes`)
+  if (kept.length === model.proto.metadataProps.length) return model
+  return { ...model, proto: edit(model.proto, { metadataProps: kept }) }
+}
+
 /**
  * Reads the usage that `addUsage` added to a model; empty for a model without it.
  * @throws OnnxIreError `invalid-model` if it is not JSON of the form that `addUsage` writes, or if it describes images

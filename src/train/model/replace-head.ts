@@ -1,3 +1,4 @@
+import { removeClasses } from '../../data/model/model-usage.js'
 import { tensorFrom } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
 import { formatShape, type Shape } from '../../ir/shape.js'
@@ -40,7 +41,8 @@ interface Head {
 /**
  * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside
  * or in an Add, and with or without a Softmax after it. The new weights and biases are random, uniform in
- * +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names are unchanged.
+ * +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names are unchanged; class names of the
+ * old head in the metadata (`addUsage`) are removed.
  *
  * @example
  * const model = replaceHead(await readModel('resnet18.onnx'), { classes: 5 })
@@ -81,7 +83,7 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
   const changed = new Set([...downstreamValues(graph, head.layer)].map((x) => x.name).filter((x) => x !== undefined))
   const resized = resizeTensors(model, tensors, changed)
   checkClasses(resized, name, classes, value.shape)
-  return declareOutputs(model, resized, changed)
+  return removeClasses(declareOutputs(model, resized, changed))
 }
 
 /** Names of the weight and the bias, if any, of the layer that `replaceHead` resizes. */

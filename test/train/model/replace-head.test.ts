@@ -4,7 +4,16 @@ import { mlp } from '../../../models/mlp.js'
 import { transformer } from '../../../models/transformer.js'
 import { Random } from '../../../src/data/index.js'
 import { importGraph } from '../../../src/graph/index.js'
-import { decodeModel, encodeModel, type HeadOptions, type Model, replaceHead, type Tensor } from '../../../src/index.js'
+import {
+  addUsage,
+  decodeModel,
+  encodeModel,
+  type HeadOptions,
+  type Model,
+  readUsage,
+  replaceHead,
+  type Tensor,
+} from '../../../src/index.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
 import type { GraphProto } from '../../../src/onnx/proto/schema.js'
 import { floats32, type GraphParts, info, int, int64s, modelBytes, modelProto, node, value } from '../../onnx/build.js'
@@ -50,6 +59,17 @@ const refused = (model: Model, options: Partial<HeadOptions>, message: RegExp) =
   )
 
 describe('a head with another number of classes', () => {
+  it('class names of the old head > removed, the rest of the usage is kept', () => {
+    const model = modelWith({
+      nodes: [node('MatMul', 'x w', 'y')],
+      inputs: [x],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: drawn(6, 2) },
+    })
+    const named = addUsage(model, { task: 'image-classification', classes: ['cat', 'dog'] })
+    expect(readUsage(replaceHead(named, { classes: 5 }))).toEqual({ task: 'image-classification' })
+  })
+
   it.each([0, 1])('Gemm, transB = %i', async (transB) => {
     const before = modelWith({
       nodes: [
