@@ -53,7 +53,7 @@ export function readIa3Config(
     config: {
       r: 0,
       alpha: 0,
-      targets: names('target_modules'),
+      targets: text('target_modules') ?? names('target_modules'),
       ...(baseModel !== undefined && { baseModel }),
       ...(taskType !== undefined && { taskType }),
     },

@@ -278,6 +278,15 @@ describe('(IA)^3', () => {
     }
   })
 
+  it.each(['all-linear', '.*\\.(k|v)_proj'])('target_modules %j in place of a list > is read', (target_modules) => {
+    const files = encodePeft(adapterOf(tuned))
+    const config = JSON.parse(new TextDecoder().decode(files['adapter_config.json']!))
+    const text = new TextEncoder().encode(JSON.stringify({ ...config, target_modules }))
+    const read = decodePeft({ ...files, 'adapter_config.json': text }).adapter
+    expect(read.scalings).toEqual(adapter.scalings)
+    expect(read.config.targets).toBe(target_modules)
+  })
+
   it.each([[[]], [[1]], [[2, 1]], [[1, 5]]])('a bias %j of a Gemm > is merged for each output', async (dims) => {
     const [x, weight] = [input('x', 'float32', [2, 8]), parameter('fc', draw('float32', [8, 5]))]
     const y = op.Gemm(x, weight, parameter('fc.bias', draw('float32', dims)))
