@@ -88,7 +88,7 @@ describe('TextGenerator', () => {
     const pieces: string[] = []
     for await (const piece of smiling.generate('Hello', { maxTokens: 4, stop: ['no'] })) pieces.push(piece)
     expect(pieces.join('')).toBe('\u{1F600}'.repeat(4))
-    expect(pieces.filter((piece) => !piece.isWellFormed())).toEqual([])
+    expect(pieces.filter((piece) => /\p{Surrogate}/u.test(piece))).toEqual([])
     await smiling.dispose()
   })
 
