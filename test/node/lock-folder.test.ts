@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -76,6 +76,12 @@ test('a lock of another machine > is respected while it is renewed, and taken ov
 test('a lock file that was never completely written > is taken over', async () => {
   await writeFile(lockFile(), '{"pro')
   ;(await lockFolder(folder))()
+})
+
+test('a lock file that cannot be read > throws io, in place of trying forever', async () => {
+  await mkdir(lockFile())
+  const error = { code: 'io', message: `cannot read the lock ${lockFile()}: it is a folder` }
+  await expect(lockFolder(folder)).rejects.toMatchObject(error)
 })
 
 test('unlock > leaves the lock of another process', async () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { OnnxIreError } from '../../util/errors.js'
-import { codeOf } from './files.js'
+import { codeOf, readError } from './files.js'
 import { isRunning, machine } from './temporary-files.js'
 
 /** Name of the lock file in a locked folder. */
@@ -33,7 +33,8 @@ const expiry = 120
  * Locks a folder for this process, by a file `lock.json`, and returns a function that unlocks it. The lock of a process
  * that no longer exists is taken over. Processes of another machine, or in another container, cannot be looked up:
  * their lock is taken over if it has not been renewed for two minutes.
- * @throws OnnxIreError `locked` naming the process that holds the lock, `io` if the folder is not writable
+ * @throws OnnxIreError `locked` naming the process that holds the lock, `io` if the folder is not writable or its lock
+ * is not readable
  */
 export async function lockFolder(folder: string): Promise<() => void> {
   const path = join(folder, lockName)
@@ -56,7 +57,8 @@ export async function lockFolder(folder: string): Promise<() => void> {
 /** The process that holds the lock of a folder; undefined if none does. */
 export async function findHolder(folder: string): Promise<LockHolder | undefined> {
   const path = join(folder, lockName)
-  const text = await readComplete(path)
+  // A lock that cannot be read is reported when it is needed.
+  const text = await readComplete(path).catch(() => undefined)
   const holder = text === undefined ? undefined : parse(text)
   return holder && (await isHeld(path, holder)) ? holder : undefined
 }
@@ -108,15 +110,22 @@ async function create(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Reads a lock file, which another process may be writing at the moment; undefined if it no longer exists. */
+/**
+ * Reads a lock file, which another process may be writing or removing at the moment; undefined if it no longer exists.
+ * Throws `io` if it cannot be read.
+ */
 async function readComplete(path: string): Promise<string | undefined> {
-  let text: string | undefined
-  for (let attempt = 0; attempt < 10; attempt++) {
-    text = await readFile(path, 'utf8').catch(() => undefined)
-    if (text === undefined || parse(text)) return text
+  for (let attempt = 1; ; attempt++) {
+    const isLast = attempt === 10
+    try {
+      const text = await readFile(path, 'utf8')
+      if (parse(text) || isLast) return text
+    } catch (cause) {
+      if (codeOf(cause) === 'ENOENT' || codeOf(cause) === 'ENOTDIR') return undefined
+      if (isLast) throw readError('lock', path, cause)
+    }
     await delay(50)
   }
-  return text
 }
 
 function parse(text: string): LockHolder | undefined {
