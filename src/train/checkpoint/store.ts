@@ -82,6 +82,9 @@ export interface CheckpointFolderOptions {
 }
 
 const pattern = /^checkpoint-(\d+)\.safetensors$/
+/** Whether a file has the name of a checkpoint. */
+export const isCheckpoint = (name: string): boolean => pattern.test(name)
+
 const fileName = (step: number) => `checkpoint-${String(step).padStart(8, '0')}.safetensors`
 
 /**

@@ -1,5 +1,5 @@
 import type { CheckpointStore } from '../../train/checkpoint/store.js'
-import { type CheckpointFolderOptions, createCheckpointStore } from '../../train/checkpoint/store.js'
+import { type CheckpointFolderOptions, createCheckpointStore, isCheckpoint } from '../../train/checkpoint/store.js'
 import { lockPath, storage } from './storage.js'
 
 /**
@@ -15,7 +15,8 @@ import { lockPath, storage } from './storage.js'
 export function checkpointFolder(path: string, options: CheckpointFolderOptions = {}): CheckpointStore {
   const files = {
     names: async () => {
-      const names = await storage.list(path)
+      // Other entries may be folders, such as those of other runs.
+      const names = (await storage.list(path)).filter(isCheckpoint)
       // A file whose writing was cut off is empty.
       const sizes = await Promise.all(names.map(async (name) => (await storage.read(`${path}/${name}`)).size))
       return names.filter((_, i) => sizes[i]! > 0)

@@ -85,6 +85,8 @@ export async function checkpoints() {
   // A page that ends while it writes leaves an empty file.
   await storage.write('cut-off/checkpoint-00000003.safetensors', content(1))
   await storage.write('cut-off/checkpoint-00000007.safetensors', new Blob())
+  // The folder of another run in that of this one.
+  await checkpointFolder('cut-off/run').save(9, content(1))
   return {
     before,
     steps,
