@@ -1,9 +1,15 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { modelOf } from '../../src/graph/index.js'
+import { namedTensors } from '../../src/index.js'
+import { constant, input } from '../../src/ir/leaf.js'
 import { readLanguageModel } from '../../src/language/index.js'
+import { writeModel } from '../../src/node/index.js'
+import { op } from '../../src/op/op.js'
 import { modelFolder } from '../../src/web/files/model-folder.js'
 import { readModel, webgpu } from '../../src/web/index.js'
 import { golden } from '../language/models.js'
@@ -49,4 +55,31 @@ it('webgpu where there is no navigator.gpu, as on a server > runtime, or the fal
   expect(runtime.description).toBe(
     `${cpu.description}, because WebGPU cannot start: it needs a browser: there is no navigator.gpu`,
   )
+})
+
+it('external data of one name in several folders > those at the place that the model names', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-external-'))
+  const w = constant({ dtype: 'float32', dims: [2], data: Float32Array.of(1, 1) }, 'w')
+  const x = input('x', 'float32', [2])
+  const graph = { name: 'net', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, w)]]) }
+  await writeModel(join(folder, 'net.onnx'), modelOf(graph), { externalData: 1 })
+  const model = readFileSync(join(folder, 'net.onnx'))
+  rmSync(folder, { recursive: true })
+  const picked = (path: string, content: Uint8Array<ArrayBuffer>) =>
+    Object.defineProperty(new File([content], path.split('/').at(-1)!), 'webkitRelativePath', {
+      value: path.includes('/') ? path : '',
+    })
+  const weights = (path: string, first: number) => picked(path, new Uint8Array(Float32Array.of(first, first).buffer))
+  const read = async (source: File, ...external: readonly File[]) =>
+    namedTensors(await readModel(source, { external })).get('w')!.data[0]
+  const plain = new Uint8Array(model)
+  const others = [weights('all/a/net.onnx.data', 2), weights('all/net.onnx.data', 3), weights('all/b/net.onnx.data', 4)]
+  expect(await read(picked('all/b/net.onnx', plain), ...others)).toBe(4)
+  expect(await read(picked('all/net.onnx', plain), ...others)).toBe(3)
+  // A location in a folder, of equal length.
+  model.write('b/n.onnx.data', model.indexOf('net.onnx.data'))
+  const nested = new Uint8Array(model)
+  const named = [weights('n.onnx.data', 5), weights('all/a/n.onnx.data', 6), weights('all/b/n.onnx.data', 7)]
+  expect(await read(picked('net.onnx', nested), ...named)).toBe(7)
+  expect(await read(picked('net.onnx', nested), named[0]!)).toBe(5)
 })

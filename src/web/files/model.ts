@@ -48,10 +48,7 @@ async function externalBytes(source: Source, location: string, { external }: Rea
       return await readBytes('external data', await folder.getFileHandle(name))
     }
     if (external) {
-      const name = location.split('/').at(-1)
-      const found = [...external].find(
-        (file) => file.webkitRelativePath.endsWith(`/${location}`) || file.name === location || file.name === name,
-      )
+      const found = findExternal(source, location, [...external])
       if (found) return await readBytes('external data', found)
       throw missing('which is not among the given files')
     }
@@ -62,6 +59,18 @@ async function externalBytes(source: Source, location: string, { external }: Rea
     throw missing(`which cannot be read: ${(cause as Error).message}`, cause)
   }
   throw missing("which is a separate file: provide it with the option 'external'")
+}
+
+/** Finds the file at a location: in the folder of a picked model, otherwise by its path, otherwise by its name. */
+function findExternal(source: Source, location: string, files: readonly File[]): File | undefined {
+  const picked = source instanceof File ? source.webkitRelativePath : ''
+  const beside = picked && picked.slice(0, picked.lastIndexOf('/') + 1) + location
+  const name = location.split('/').at(-1)
+  return (
+    files.find(({ webkitRelativePath }) => beside !== '' && webkitRelativePath === beside) ??
+    files.find((file) => file.name === location || file.webkitRelativePath.endsWith(`/${location}`)) ??
+    files.find((file) => file.name === name)
+  )
 }
 
 /**
