@@ -9,7 +9,7 @@ import { type Division, elementKernels, gpuDivision, kernelOperators } from './k
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
 import { isSampler, samplingCost } from './random.js'
 import { staticGraph } from './static-graph.js'
-import { elementsOf, elementType, unsupported } from './types.js'
+import { elementsOf, elementType, isInt32, unsupported } from './types.js'
 import { keepsOrder, readOperands } from './views.js'
 import { literalOf, type ShaderKernel, type Slot } from './writer.js'
 
@@ -184,7 +184,7 @@ class Scheduler {
     const slot = { type: elementType(value), elements: elementsOf(value) }
     if (slot.elements === 0) throw unsupported('a tensor without elements')
     if (value.source.kind === 'node') throw unsupported(`the result of ${value.source.operator}`)
-    if (value.source.kind !== 'input') this.#constants.set(slot, value.source.tensor)
+    if (value.source.kind !== 'input') this.#constants.set(slot, withInt32(value.source.tensor))
     this.#slots.set(value, slot)
     return slot
   }
@@ -203,6 +203,14 @@ class Scheduler {
     )
     this.#slots.set(value, slot)
   }
+}
+
+/** Returns a tensor, or throws 'unsupported-operator' if it has integers of more than 32 bits. */
+function withInt32(tensor: Tensor): Tensor {
+  if (tensor.dtype !== 'int64') return tensor
+  const large = (tensor.data as BigInt64Array).find((x) => !isInt32(Number(x)))
+  if (large !== undefined) throw unsupported(`the integer ${large}`)
+  return tensor
 }
 
 const sameDims = (a: Value, b: Value): boolean =>

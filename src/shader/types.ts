@@ -19,6 +19,9 @@ export function elementType({ dtype }: Pick<Value, 'dtype'>): ElementType {
 /** The type of an element in a buffer. */
 export const storageType = (type: ElementType): 'f32' | 'i32' | 'u32' => (type === 'bool' ? 'u32' : type)
 
+/** Whether a number fits into the integers of shaders. */
+export const isInt32 = (x: number): boolean => x >= -(2 ** 31) && x < 2 ** 31
+
 export function dimsOf({ shape }: Value): readonly number[] {
   if (!isStatic(shape)) throw unsupported('a length that depends on the data')
   return shape
@@ -26,9 +29,10 @@ export function dimsOf({ shape }: Value): readonly number[] {
 
 export const elementsOf = (value: Value): number => sizeOf(dimsOf(value))
 
-/** WGSL of a number. */
+/** WGSL of a number. Throws 'unsupported-operator' for an integer of more than 32 bits. */
 export function literal(type: ElementType, value: number): string {
   if (type === 'bool') return value ? 'true' : 'false'
+  if (type === 'i32' && !isInt32(value)) throw unsupported(`the integer ${value}`)
   if (type === 'i32') return value === -(2 ** 31) ? 'i32(-2147483648)' : value < 0 ? `(${value}i)` : `${value}i`
   return value < 0 || Object.is(value, -0) ? `(-${Math.abs(Math.fround(value))}f)` : `${Math.fround(value)}f`
 }

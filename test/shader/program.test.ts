@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { convnet, lenet, llama, mlp, resnet, vit } from '../../models/index.js'
 import { gradients } from '../../src/grad/gradient.js'
-import { constant, input } from '../../src/ir/leaf.js'
+import { constant, input, scalar } from '../../src/ir/leaf.js'
 import type { Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'
 import { commonExpansions } from '../../src/shader/expansions.js'
@@ -64,5 +64,20 @@ describe('operators that sample', () => {
     expect(second).not.toBe(first)
     expect(new Set(codes(uniform(3), uniform(3))).size).toBe(1)
     expect(new Set(codes(uniform(3), uniform(4))).size).toBe(2)
+  })
+})
+
+describe('integers of more than 32 bits > are left to onnxruntime', () => {
+  const large = 2 ** 40
+  it.each<[string, (x: Value) => Value]>([
+    ['a number', (x) => op.Min([x, scalar('int64', large)])],
+    ['the smallest', (x) => op.Greater(x, scalar('int64', -(2 ** 63)))],
+    ['a list', (x) => op.Add(x, constant({ dtype: 'int64', dims: [2], data: BigInt64Array.of(1n, BigInt(large)) }))],
+  ])('%s', (_, build) => {
+    const x = input('x', 'int64', [2])
+    const spec = { name: 'integers', inputs: new Map([['x', x]]), outputs: new Map([['y', build(x)]]) }
+    expect(() => shaderProgram(spec, { x: [2] }, commonExpansions)).toThrow(
+      expect.objectContaining({ code: 'unsupported-operator', message: expect.stringMatching(/^the integer -?\d+$/) }),
+    )
   })
 })

@@ -2,9 +2,11 @@ import { type GradientProgram, gradientsByParameter, isGradient } from '../../ba
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import type { DeviceTensors } from '../../runtime/device.js'
+import { checkFeed } from '../../runtime/feeds.js'
 import { commonExpansions } from '../../shader/expansions.js'
 import { type Division, gpuDivision } from '../../shader/kernels.js'
 import { type ShaderProgram, shaderProgram } from '../../shader/program.js'
+import { isInt32 } from '../../shader/types.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import type { WebGpuContext } from './context.js'
@@ -54,7 +56,8 @@ export class ShaderGraph implements Program {
     for (const [name, { dtype }] of this.#spec.inputs) {
       const feed = getOwn(feeds, name) ?? getOwn(parameters, name)
       if (!feed) throw new OnnxIreError('invalid-data', `input '${name}' is missing`)
-      if (feed.dtype !== dtype)
+      if ('data' in feed) checkIntegers(name, checkFeed({ name, dtype }, feed))
+      else if (feed.dtype !== dtype)
         throw new OnnxIreError('invalid-data', `input '${name}': the model expects ${dtype}, got ${feed.dtype}`)
       given[name] = feed
     }
@@ -124,6 +127,17 @@ export class ShaderGraph implements Program {
     for (const loading of this.#byDims.values()) (await loading.catch(() => null))?.release()
     await (await this.#otherwise?.catch(() => undefined))?.release()
   }
+}
+
+/** Throws `invalid-data` for an integer that shaders cannot represent. */
+function checkIntegers(name: string, { dtype, data }: Tensor): void {
+  if (dtype !== 'int64') return
+  const large = (data as BigInt64Array).find((x) => !isInt32(Number(x)))
+  if (large === undefined) return
+  throw new OnnxIreError(
+    'invalid-data',
+    `input '${name}' has the integer ${large}, and compute shaders have integers of 32 bits: make the numbers smaller, or train with wasm()`,
+  )
 }
 
 const isUnsupported = (error: unknown): error is OnnxIreError =>
