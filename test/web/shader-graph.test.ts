@@ -71,3 +71,8 @@ it('an integer of more than 32 bits, or fewer elements than dims > invalid-data'
     refused(/^input 'x': .* needs 4 array elements/),
   )
 })
+
+it.each(['grad/w', 'input'])('no memory for %s > runtime, in place of results of zeros', async (label) => {
+  const full = { code: 'runtime', message: expect.stringMatching(/does not fit the GPU's memory/) }
+  await expect(graphOn(label).run({ x, n }, {})).rejects.toMatchObject(full)
+})

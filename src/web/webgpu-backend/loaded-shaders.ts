@@ -81,6 +81,8 @@ export class LoadedShaders {
   /** The number of this program that random numbers depend on. */
   readonly #number = Math.floor(2 ** 31 * Math.random())
   #runs = 0
+  /** Whether the buffers of inputs exist. */
+  #hasInputs = false
   #released = false
 
   private constructor(
@@ -164,22 +166,16 @@ export class LoadedShaders {
     }
   }
 
-  /** Runs the program once. The feeds have the dims that it was made for. */
+  /**
+   * Runs the program once. The feeds have the dims that it was made for.
+   * @throws 'runtime' if the device's memory is too small
+   */
   async run(feeds: Readonly<Record<string, Tensor | DeviceTensor>>): Promise<DeviceOutputs> {
     const { queue } = this.#gpu
-    for (const [name, slot] of this.#program.inputs) {
-      const feed = feeds[name]!
-      if (feed instanceof GpuTensor) this.#buffers.set(slot, feed.buffer)
-      else if ('data' in feed) queue.writeBuffer(this.#inputBuffer(slot), 0, words(slot.type, feed))
-      else throw new OnnxIreError('invalid-data', `input '${name}': the tensor belongs to another device`)
-    }
-    const { state } = this.#program
-    if (state) queue.writeBuffer(this.#inputBuffer(state), 0, Int32Array.of(this.#number, this.#runs++))
-    const results = this.#device.map((output) => {
-      const buffer = output.free.pop() ?? this.#outputs.buffer(output.name, 4 * output.slot.elements)
-      if (output.written) this.#buffers.set(output.slot, buffer)
-      return [output, buffer] as const
-    })
+    const needsMemory = !this.#hasInputs || this.#device.some(({ free }) => free.length === 0)
+    const prepare = () => this.#prepare(feeds)
+    const results = needsMemory ? await this.#outputs.allocate(prepare) : prepare()
+    this.#hasInputs = true
     const encoder = this.#gpu.createCommandEncoder()
     const pass = encoder.beginComputePass()
     let current: GPUComputePipeline | undefined
@@ -202,6 +198,24 @@ export class LoadedShaders {
       host: await this.#read(),
       device: Object.fromEntries(results.map(([output, buffer]) => [output.name, this.#tensor(output, buffer)])),
     }
+  }
+
+  /** Writes the feeds to their buffers, and returns the buffers of the outputs on the device. */
+  #prepare(feeds: Readonly<Record<string, Tensor | DeviceTensor>>): (readonly [DeviceOutput, GPUBuffer])[] {
+    const { queue } = this.#gpu
+    for (const [name, slot] of this.#program.inputs) {
+      const feed = feeds[name]!
+      if (feed instanceof GpuTensor) this.#buffers.set(slot, feed.buffer)
+      else if ('data' in feed) queue.writeBuffer(this.#inputBuffer(slot), 0, words(slot.type, feed))
+      else throw new OnnxIreError('invalid-data', `input '${name}': the tensor belongs to another device`)
+    }
+    const { state } = this.#program
+    if (state) queue.writeBuffer(this.#inputBuffer(state), 0, Int32Array.of(this.#number, this.#runs++))
+    return this.#device.map((output) => {
+      const buffer = output.free.pop() ?? this.#outputs.buffer(output.name, 4 * output.slot.elements)
+      if (output.written) this.#buffers.set(output.slot, buffer)
+      return [output, buffer] as const
+    })
   }
 
   /** Frees the buffers, those of outputs that are still in use when they are released. */
