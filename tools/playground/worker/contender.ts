@@ -132,10 +132,11 @@ export class Contender {
     return this.#trainer.step
   }
 
-  /** Stores a checkpoint of the run. */
+  /** Stores a checkpoint of the run, unless it has ended: training cannot be resumed from its end. */
   async keep(): Promise<void> {
     const free = await this.#weights.take()
     try {
+      if (this.#trainer.isFinished({ totalEpochs: this.#conditions.settings.epochs })) return
       await this.#trainer.sync()
       await this.#openStore().save(this.#trainer.step, this.#trainer.checkpoint())
     } finally {
