@@ -1,3 +1,4 @@
+import { strToU8, zipSync } from 'fflate'
 import { expect, it } from 'vitest'
 import { mlp } from '../../models/index.js'
 import { modelOf } from '../../src/graph/index.js'
@@ -5,6 +6,7 @@ import { fromArrays, labelColumn, split } from '../../src/index.js'
 import type { Settings } from '../../tools/playground/protocol.js'
 import { Contender } from '../../tools/playground/worker/contender.js'
 import { Control } from '../../tools/playground/worker/control.js'
+import { readProject } from '../../tools/playground/worker/take-away/project.js'
 import { cpu } from '../lowering/providers.js'
 
 const settings: Settings = {
@@ -27,4 +29,19 @@ it('a contender that has ended, while the other trains > keeps its last checkpoi
   expect(contender.step).toBe(3)
   await contender.keep()
   await contender.dispose()
+})
+
+it('a project that was packed again by an operating system with files of its own > is read without them', async () => {
+  const description = {
+    ...{ format: 'onnx-ire-playground', version: 1, model: 'net.onnx', history: [], settings },
+    form: { size: 28, normalization: 'unit' },
+    data: { kind: 'shown', classes: ['a', 'b'] },
+  }
+  const files = {
+    'project.json': strToU8(JSON.stringify(description)),
+    ...Object.fromEntries(['model.onnx', 'tuned.onnx', 'tuned-ire.onnx'].map((name) => [name, new Uint8Array(1)])),
+    ...Object.fromEntries(['data/.DS_Store', 'data/a/.DS_Store'].map((name) => [name, new Uint8Array(1)])),
+  }
+  const project = await readProject(new File([zipSync(files) as Uint8Array<ArrayBuffer>], 'project.zip'))
+  expect(project.choice).toEqual({ kind: 'shown', classes: ['a', 'b'], examples: [] })
 })

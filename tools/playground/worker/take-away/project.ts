@@ -132,7 +132,9 @@ async function readChoice(
     return { kind, file: open(file), label, ...(columns ? { columns } : {}) }
   }
   if (kind === 'idx') return { kind, images: open(data.images), labels: open(data.labels) }
-  const paths = [...files.keys()].filter((path) => path.startsWith('data/') && !path.endsWith('/'))
+  // Names that begin with a dot belong to the operating system, on which the project was unpacked and packed again.
+  const isData = (path: string) => path.startsWith('data/') && !path.endsWith('/') && !path.includes('/.')
+  const paths = [...files.keys()].filter(isData)
   const inFolder = (path: string) => path.slice('data/'.length)
   if (kind === 'folder')
     return { kind, files: paths.map((path) => ({ path: inFolder(path), file: open(inFolder(path)) })) }
