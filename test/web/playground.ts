@@ -9,6 +9,13 @@ import { type Exchange, serve } from './server.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
 
+/** Builds the playground. Returns the folder of its files. */
+export const buildPlayground = (): Promise<string> =>
+  sharedBuild('playground', async (outDir) => {
+    const { build } = await import('vite')
+    return build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir } })
+  })
+
 /** Chromium with the playground as `npm run playground:build` makes it, served with these headers below a path. */
 export async function openPlayground(
   headers?: Readonly<Record<string, string>>,
@@ -16,10 +23,7 @@ export async function openPlayground(
   base?: string,
 ): Promise<{ browser: Playground; close: () => Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-playground-'))
-  const page = await sharedBuild('playground', async (outDir) => {
-    const { build } = await import('vite')
-    return build({ configFile: join(sources, 'vite.config.ts'), logLevel: 'error', build: { outDir } })
-  })
+  const page = await buildPlayground()
   const exchange: Exchange = new Map()
   const server = await serve(page, exchange, headers, base)
   const { context, tab, close } = await start()

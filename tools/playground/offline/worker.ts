@@ -21,8 +21,10 @@ const ofBuilds = new Set(Object.values(files.builds).flat().map(addressOf))
 worker.addEventListener('install', (event) => {
   const install = async () => {
     const cache = await caches.open(version)
-    // Files that the page has just loaded come from the HTTP cache.
-    await cache.addAll(files.page)
+    // Files that the page has just loaded come from the HTTP cache, except those without a hash of their content in their
+    // names: an old page there would be stored as the new one, and its other files are no longer on the server.
+    const hasHash = (name: string) => name.startsWith('assets/')
+    await cache.addAll(files.page.map((name) => (hasHash(name) ? name : new Request(name, { cache: 'no-cache' }))))
     // A new version of the page keeps the builds of onnxruntime that have not changed.
     for (const address of ofBuilds) {
       const stored = await caches.match(address)
