@@ -119,6 +119,8 @@ export const pointwise: Readonly<Record<string, PointwiseOperator>> = {
 export const functions: Readonly<Record<string, string>> = {
   power: `fn power(x: f32, y: f32) -> f32 {
   if (y == 0f) { return 1f; }
+  // NaN, whose bits must not be a constant; a GPU may compute any number from a negative one.
+  if (x < 0f && y != floor(y)) { return bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u); }
   let size = pow(abs(x), y);
   return select(size, -size, x < 0f && abs(y % 2f) == 1f);
 }`,

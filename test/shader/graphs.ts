@@ -40,6 +40,8 @@ const softmax = (x: Value) => op.Softmax(x, { axis: -1 })
 export const shaderGraphs: Readonly<Record<string, () => ShaderGraph>> = {
   'product with edges, and operators behind it': () =>
     graph([[3, 37, 21], [21, 29], [29]], (x, w, b) => op.Mul(op.Tanh(op.Add(op.MatMul(x!, w!), b!)), 2)),
+  'powers of negative numbers, which have no fractional ones': () =>
+    graph([[40]], (x) => op.Cast(op.IsNaN(op.Pow(x!, 0.7)), { to: 1 })),
   'product of rows that are vectors': () =>
     graph([[37, 24], [19, 24], [19]], (x, w, b) => op.Relu(op.Gemm(x!, w!, b!, { transB: 1, alpha: 0.5, beta: 2 }))),
   'product of columns that are vectors': () =>
