@@ -227,7 +227,24 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       const files = [page.file('red.png', png), page.file('notes.jpg', 'no picture')]
       await page.tab.setInputFiles('#cards > li:nth-child(1) input[type=file]', files)
       await page.says(/^1 picture added. 1 file could not be read as a picture and was skipped: notes.jpg/)
-      expect(await page.tab.locator('#cards > li:nth-child(1) .thumbs li').count()).toBe(1)
+      const first = () => page.tab.locator('#cards > li:nth-child(1) .thumbs li').count()
+      expect(await first()).toBe(1)
+      // A picture is deleted while others are read; taking these back leaves the one before.
+      await page.tab.evaluate(() => {
+        const list = document.querySelector('#cards > li:nth-child(1) .thumbs')!
+        const observer = new MutationObserver(() => {
+          if (list.children.length < 3) return
+          observer.disconnect()
+          list.children[1]!.querySelector('button')!.click()
+        })
+        observer.observe(list, { childList: true })
+      })
+      const more = Array.from({ length: 8 }, (_, i) => page.file(`red-${i}.png`, png))
+      await page.tab.setInputFiles('#cards > li:nth-child(1) input[type=file]', more)
+      await page.says(/^8 pictures added/)
+      expect(await first()).toBe(8)
+      await page.tab.click('#undo')
+      expect(await first()).toBe(1)
       // Trying a photo.
       await page.tab.setInputFiles('#cards > li:nth-child(2) input[type=file]', files[0]!)
       await page.says(/^1 picture added/)

@@ -247,8 +247,10 @@ export class ClassCards {
     return picture
   }
 
+  /** Removes a picture, unless it was deleted while others were added. */
   #removePicture(card: Card, picture: Card['pictures'][number]): void {
-    card.pictures.splice(card.pictures.indexOf(picture), 1)
+    const at = card.pictures.indexOf(picture)
+    if (at >= 0) card.pictures.splice(at, 1)
     this.#show(card)
   }
 
