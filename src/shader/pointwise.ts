@@ -61,16 +61,18 @@ export const pointwise: Readonly<Record<string, PointwiseOperator>> = {
   Abs: call('abs'),
   Sign: call('sign'),
   Exp: onFloats(call('exp', 4)),
-  Log: onFloats(call('log', 4)),
+  Log: ofFloats(4, (x) => `defined(log(${x}), ${x} >= 0f)`),
   Sqrt: onFloats(call('sqrt', 2)),
   Sin: onFloats(call('sin', 4)),
   Cos: onFloats(call('cos', 4)),
   ...Object.fromEntries(
-    ['Tan', 'Asin', 'Acos', 'Atan', 'Sinh', 'Cosh', 'Asinh', 'Acosh', 'Atanh'].map((name) => [
+    ['Tan', 'Asin', 'Acos', 'Atan', 'Sinh', 'Cosh', 'Asinh'].map((name) => [
       name,
       onFloats(call(name.toLowerCase(), 6)),
     ]),
   ),
+  Acosh: ofFloats(6, (x) => `defined(acosh(${x}), ${x} >= 1f)`),
+  Atanh: ofFloats(6, (x) => `defined(atanh(${x}), abs(${x}) <= 1f)`),
   Floor: onFloats(call('floor')),
   Ceil: onFloats(call('ceil')),
   Round: onFloats(call('round')),
@@ -117,9 +119,12 @@ export const pointwise: Readonly<Record<string, PointwiseOperator>> = {
 
 /** WGSL functions that the operators call, each with its name. */
 export const functions: Readonly<Record<string, string>> = {
+  // A number, or NaN where it is not defined; a GPU may compute any number there. The bits of NaN must not be constant.
+  defined: `fn defined(x: f32, isDefined: bool) -> f32 {
+  return select(bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u), x, isDefined);
+}`,
   power: `fn power(x: f32, y: f32) -> f32 {
   if (y == 0f) { return 1f; }
-  // NaN, whose bits must not be a constant; a GPU may compute any number from a negative one.
   if (x < 0f && y != floor(y)) { return bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u); }
   let size = pow(abs(x), y);
   return select(size, -size, x < 0f && abs(y % 2f) == 1f);

@@ -40,8 +40,11 @@ const softmax = (x: Value) => op.Softmax(x, { axis: -1 })
 export const shaderGraphs: Readonly<Record<string, () => ShaderGraph>> = {
   'product with edges, and operators behind it': () =>
     graph([[3, 37, 21], [21, 29], [29]], (x, w, b) => op.Mul(op.Tanh(op.Add(op.MatMul(x!, w!), b!)), 2)),
-  'powers of negative numbers, which have no fractional ones': () =>
-    graph([[40]], (x) => op.Cast(op.IsNaN(op.Pow(x!, 0.7)), { to: 1 })),
+  'functions of numbers for which they are not defined': () =>
+    graph([[40]], (x) => {
+      const results = [op.Pow(x!, 0.7), op.Log(x!), op.Acosh(op.Mul(x!, 3)), op.Atanh(op.Mul(x!, 3))]
+      return results.map((y) => op.Cast(op.IsNaN(y), { to: 1 }))
+    }),
   'product of rows that are vectors': () =>
     graph([[37, 24], [19, 24], [19]], (x, w, b) => op.Relu(op.Gemm(x!, w!, b!, { transB: 1, alpha: 0.5, beta: 2 }))),
   'product of columns that are vectors': () =>
