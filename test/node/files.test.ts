@@ -39,14 +39,16 @@ describe('writeFileAtomic', () => {
     expect(await readdir(folder)).toEqual(['f'])
   })
 
-  it('an existing file > keeps its mode, and links are followed', async () => {
+  // 666 is more than the usual mask allows to new files.
+  it.each(['600', '666'])('an existing file > keeps its mode %s, and links are followed', async (text) => {
+    const mode = Number.parseInt(text, 8)
     const path = join(folder, 'f')
     await writeFile(path, 'old')
-    await chmod(path, 0o600)
+    await chmod(path, mode)
     await symlink(path, join(folder, 'link'))
     await writeFileAtomic(join(folder, 'link'), 'new')
     expect(await readFile(path, 'utf8')).toBe('new')
-    expect((await stat(path)).mode & 0o777).toBe(0o600)
+    expect((await stat(path)).mode & 0o777).toBe(mode)
   })
 
   it('content that fails midway > the old file is unchanged, and no other file is left', async () => {

@@ -44,6 +44,8 @@ export async function stageFile(path: string, content: FileContent): Promise<Sta
   try {
     const file = await attempt(path, () => open(temporary, 'wx', mode))
     try {
+      // The mask of this process is for new files. Some file systems have no modes.
+      if (mode !== undefined) await file.chmod(mode).catch(() => {})
       for await (const block of blocksOf(content)) await attempt(path, () => writeAll(file, block))
       await attempt(path, () => file.sync())
     } finally {
@@ -86,16 +88,16 @@ const noFileError = (path: string): OnnxIreError =>
   new OnnxIreError('io', `cannot write ${path}: it exists and is not a file; choose another name`)
 
 /**
- * Resolves links of a path and returns the mode of the existing file. Throws `io` if something other than a file exists
- * there.
+ * Resolves links of a path and returns the mode of the existing file, if there is one. Throws `io` if something other
+ * than a file exists there.
  */
-async function targetOf(path: string): Promise<{ target: string; mode: number }> {
+async function targetOf(path: string): Promise<{ target: string; mode?: number }> {
   try {
     const found = await stat(path)
     if (!found.isFile()) throw noFileError(path)
     return { target: await realpath(path), mode: found.mode & 0o777 }
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return { target: path, mode: 0o666 }
+    if (codeOf(error) === 'ENOENT') return { target: path }
     throw error instanceof OnnxIreError ? error : writeError(path, error)
   }
 }
