@@ -48,7 +48,9 @@ export function showChoice(data: DataPanel, choice: DataChoice): void {
     data.choose(choice.kind)
     return
   }
-  const { classes, examples } = choice
+  const { examples } = choice
+  // Two cards that had the same name become one, since their examples differ by it alone.
+  const classes = [...new Set(choice.classes)]
   data.choose(examples[0]!.pixels.width < 64 ? 'draw' : 'photos')
   data.cards.reset(classes)
   for (const [i, name] of classes.entries())
