@@ -231,13 +231,28 @@ export function readPalette(name: string, bytes: Uint8Array): readonly number[] 
       `the mask ${name} has 16 bits per channel, of which only the upper 8 are read: save it with 8 bits, and more than 256 classes as colors (mask.colors)`,
     )
   if (bytes[colorTypeAt] !== 3) return undefined
+  const [at, end] = findChunk(bytes, 'PLTE') ?? []
+  return at === undefined ? undefined : [...bytes.subarray(at + 8, end! - 4)]
+}
+
+/** A PNG file of indices with the colors of its palette, without the transparency that decoding would mix into them. */
+export function withoutTransparency(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const [at, end] = findChunk(bytes, 'tRNS') ?? [0, 0]
+  const opaque = new Uint8Array(bytes.length - (end - at))
+  opaque.set(bytes.subarray(0, at))
+  opaque.set(bytes.subarray(end), at)
+  return opaque
+}
+
+/** Start and end of a chunk of a PNG file before its pixels, with its length, type and checksum. */
+function findChunk(bytes: Uint8Array, wanted: string): readonly [at: number, end: number] | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   for (let at = 8; at + 8 <= bytes.length; ) {
-    const length = view.getUint32(at)
+    const end = at + 12 + view.getUint32(at)
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8))
-    if (type === 'PLTE') return [...bytes.subarray(at + 8, Math.min(bytes.length, at + 8 + length))]
+    if (type === wanted && end <= bytes.length) return [at, end]
     if (type === 'IDAT') return undefined
-    at += 12 + length
+    at = end
   }
   return undefined
 }

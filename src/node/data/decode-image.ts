@@ -13,11 +13,15 @@ import { requirePackage } from '../runtime/packages.js'
  * @throws OnnxIreError `io`, `runtime` if sharp is not installed, or `invalid-data` naming a file that is damaged, of
  * another format, or larger than 2^25 pixels
  */
-export async function decodeImage(
+export const decodeImage = async (path: string, decoding: DecodeOptions): Promise<DecodedImage> =>
+  decodeBytes(path, await readRegularFile('image', path), decoding)
+
+/** Decodes the bytes of an image file like `decodeImage`. */
+export async function decodeBytes(
   path: string,
+  bytes: Uint8Array,
   { channels, background, targetSize }: DecodeOptions,
 ): Promise<DecodedImage> {
-  const bytes = await readRegularFile('image', path)
   checkImageHeader(path, bytes)
   const sharp = requirePackage<typeof import('sharp').default>('sharp', 'decoding images')
   try {

@@ -7,13 +7,14 @@ import {
   type ImageMasksOptions,
   pairFiles,
   readPalette,
+  withoutTransparency,
 } from '../../data/image/mask-files.js'
 import { transform } from '../../data/transform.js'
 import type { ImageMasksSource } from '../../recipe/sources/images.js'
 import { readRegularFile } from '../files/files.js'
 import { sizeOfFile } from './checksum-files.js'
 import { augmentAndReshape, inferInput, inferTarget, type OpenContext, type OpenedSource } from './data-source.js'
-import { decodeImage } from './decode-image.js'
+import { decodeBytes } from './decode-image.js'
 import { listFiles } from './folders.js'
 import { imageFiles, openImages } from './image-folder.js'
 
@@ -42,10 +43,11 @@ export async function imageMasks(images: string, masks: string, options: ImageMa
     pairs.map(([, mask]) => mask),
     (mask) => mask,
     sizeOfFile,
-    async (mask, decoding) => ({
-      ...(await decodeImage(mask, decoding)),
-      palette: readPalette(mask, await readRegularFile('mask', mask)),
-    }),
+    async (mask, decoding) => {
+      const bytes = await readRegularFile('mask', mask)
+      const palette = readPalette(mask, bytes)
+      return { ...(await decodeBytes(mask, palette ? withoutTransparency(bytes) : bytes, decoding)), palette }
+    },
     options,
   )
   return { ...data, files, unpaired, identify: () => ({ keys: pairs.map(([, , key]) => key) }) }

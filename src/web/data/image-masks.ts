@@ -6,6 +6,7 @@ import {
   type ImageMasksOptions,
   pairFiles,
   readPalette,
+  withoutTransparency,
 } from '../../data/image/mask-files.js'
 import { decodeImage } from './decode-image.js'
 import { type FolderFile, type FolderFiles, imageFiles, withPaths } from './image-folder.js'
@@ -33,10 +34,12 @@ export function imageMasks(images: FolderFiles, masks: FolderFiles, options: Ima
     pairs.map(([, mask]) => mask),
     ({ path }) => path,
     ({ file }) => file.size,
-    async ({ path, file }, decoding) => ({
-      ...(await decodeImage(path, file, decoding)),
-      palette: readPalette(path, new Uint8Array(await file.arrayBuffer())),
-    }),
+    async ({ path, file }, decoding) => {
+      const bytes = new Uint8Array(await file.arrayBuffer())
+      const palette = readPalette(path, bytes)
+      const opaque = palette ? new Blob([withoutTransparency(bytes)], { type: file.type }) : file
+      return { ...(await decodeImage(path, opaque, decoding)), palette }
+    },
     options,
   )
   return {

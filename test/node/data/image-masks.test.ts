@@ -72,6 +72,29 @@ describe('imageMasks', () => {
     expect(new Set(classes)).toEqual(new Set([0, 1, 2]))
   })
 
+  it('indices of transparent colors > are classes, too', async () => {
+    const file = await sharp(Uint8Array.from([255, 255, 255, 255, 200, 0, 0, 255, 0, 0, 0, 255]), {
+      raw: { width: 3, height: 1, channels: 4 },
+    })
+      .png({ palette: true, colours: 4, dither: 0 })
+      .toBuffer()
+    const at = file.indexOf('PLTE') - 4
+    const end = at + 12 + file.readUInt32BE(at)
+    const chunk = Buffer.from('....tRNS\x00\x80\x00....', 'latin1')
+    chunk.writeUInt32BE(3)
+    chunk.writeUInt32BE(crc32(chunk.subarray(4, 11)), 11)
+    await put('transparent/photos/a.png', await png(() => [1, 2, 3]))
+    for (const [name, bytes] of [
+      ['opaque', file],
+      ['transparent', Buffer.concat([file.subarray(0, end), chunk, file.subarray(end)])],
+    ] as const)
+      await put(`transparent/${name}/a.png`, bytes)
+    const labels = async (name: string) =>
+      (await (await imageMasks(path('transparent/photos'), path(`transparent/${name}`))).batch([0]))['labels']!
+    expect(new Set((await labels('opaque')).data)).toEqual(new Set([0n, 1n, 2n]))
+    expect(await labels('transparent')).toEqual(await labels('opaque'))
+  })
+
   it('colors that a PNG file without indices suggests > are no classes', async () => {
     const file = await png((x) => [classAt(x), classAt(x), classAt(x)])
     const chunk = Buffer.from('....PLTE\x02\x02\x02\x01\x01\x01....', 'latin1')
