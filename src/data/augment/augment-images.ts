@@ -71,9 +71,10 @@ export function augmentImages<D extends DatasetOrStream>(data: D, options: Augme
     const mask = masks && tensorOf(masks.tensor)
     if (!random && !changesSize) return batch
     if (!masks || !mask) return { ...batch, [input]: augmentTensor(tensor, input, augmentations, settings, random) }
+    const sides = image.layout === 'NHWC' ? tensor.dims.slice(1, 3) : tensor.dims.slice(2)
     const chosen = recordRandom(augmentations)
     const images = augmentTensor(tensor, input, chosen.augmentations, settings, random)
-    return { ...batch, [input]: images, [masks.tensor]: augmentMasks(mask, masks, augmentations, chosen.states) }
+    return { ...batch, [input]: images, [masks.tensor]: augmentMasks(mask, masks, augmentations, chosen.states, sides) }
   })
 }
 
@@ -105,6 +106,7 @@ function augmentMasks(
   { tensor: name, outside = 0 }: AugmentedMasksOptions,
   augmentations: readonly Augmentation[],
   states: readonly (RandomState | null)[],
+  imageSides: readonly number[],
 ): Tensor {
   const isPlanar = dims.length === 3 || dims[1] === 1
   const [n = 0] = dims
@@ -114,6 +116,12 @@ function augmentMasks(
     throw new OnnxIreError(
       'invalid-data',
       `augmentImages: '${name}' is ${dtype} [${dims.join(', ')}]; masks are int64 [n, rows, columns], or float32 with one channel`,
+    )
+  const isMoved = augmentations.some(({ mask }) => typeof mask === 'object' && !mask.fitsAnySize)
+  if (isMoved && (rows !== imageSides[0] || columns !== imageSides[1]))
+    throw new OnnxIreError(
+      'invalid-data',
+      `augmentImages: masks of '${name}' are [${rows}, ${columns}] and their images [${imageSides.join(', ')}]; resize them to the same size, which crops need`,
     )
   const numbers = Float32Array.from(data as ArrayLike<number | bigint>, Number)
   let at = 0

@@ -32,6 +32,8 @@ export interface MaskAugmentation {
    * @param outside label of pixels outside the image
    */
   apply(mask: FloatImage, random: Random, outside: number): FloatImage
+  /** Whether masks may have another size than their images. Default false. */
+  readonly fitsAnySize?: boolean
   /** Changes a mask in evaluation. Default: it stays as it is. */
   applyInEvaluation?(mask: FloatImage, outside: number): FloatImage
 }

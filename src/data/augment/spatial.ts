@@ -189,7 +189,7 @@ export function randomFlip(options: { readonly probability?: number | undefined 
     for (let line = 0; line < data.length; line += columns) data.subarray(line, line + columns).reverse()
     return { ...image, data }
   }
-  return { apply, mask: { apply } }
+  return { apply, mask: { apply, fitsAnySize: true } }
 }
 
 /** Options of `cutout`. */

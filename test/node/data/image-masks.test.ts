@@ -1,5 +1,6 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
+import { fromArrays } from '../../../src/data/arrays.js'
 import type { MaskOptions } from '../../../src/data/image/mask-files.js'
 import {
   augmentImages,
@@ -224,6 +225,30 @@ describe('augmentImages with masks', () => {
     expect(red.filter((value, i) => Math.abs(value / 100 - labels[i]!) > 0.5001)).toEqual([])
     const evaluated = await classes([randomCrop({ size: [2, 2] })])
     expect(evaluated.labels).toEqual(Array.from({ length: 12 }, () => 1))
+  })
+
+  it('masks of another size than their images > can be flipped, but not cropped', async () => {
+    const data = fromArrays({
+      image: { dims: [1, 1, 4, 6], data: new Float32Array(24) },
+      labels: { dims: [1, 1, 3], data: BigInt64Array.of(0n, 1n, 2n) },
+    })
+    const batch = async (augmentation: Parameters<typeof augmentImages>[1]['augmentations'][number], seed?: number) => {
+      const augmented = augmentImages(data, {
+        input: 'image',
+        augmentations: [augmentation],
+        masks: { tensor: 'labels' },
+      })
+      return augmented.batch([0], seed === undefined ? {} : { random: new Random(seed) })
+    }
+    expect((await batch(randomFlip({ probability: 1 }), 0))['labels']!.data).toEqual(BigInt64Array.of(2n, 1n, 0n))
+    for (const refused of [
+      () => batch(randomCrop(), 0),
+      () => batch(randomCrop({ size: [1, 2] })),
+      () => batch(randomResizedCrop({ size: 2 }), 0),
+    ])
+      expect(await rejectedMessage('invalid-data', refused)).toBe(
+        "augmentImages: masks of 'labels' are [1, 3] and their images [4, 6]; resize them to the same size, which crops need",
+      )
   })
 
   it('augmentations that cannot be applied to masks > are refused', async () => {
