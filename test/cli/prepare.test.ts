@@ -295,6 +295,32 @@ describe('data prepare images', () => {
     expect(again.stdout).toMatch(/8 x 8 x 1, 2 classes/)
   })
 
+  it('a folder with splits but no images for validation > those to train on are divided', async () => {
+    for (const [part, count] of [
+      ['train', 10],
+      ['test', 3],
+    ] as const)
+      for (let i = 0; i < count; i++) await put(`undivided/${part}/a/${i}.png`, await square(i, i, i))
+    const out = path('undivided.idx')
+    const share = ['--validation', '0.2']
+    await run('data', 'prepare', 'images', path('undivided'), '--size', '8', ...share, '-o', out)
+    const { parts } = JSON.parse(await readFile(join(out, 'report.json'), 'utf8'))
+    expect(Object.entries(parts).map(([name, { images }]) => [name, images])).toEqual([
+      ['train', 8],
+      ['validation', 2],
+      ['test', 3],
+    ])
+  })
+
+  it('two folders of images for validation > are refused; images of one were written for both', async () => {
+    for (const part of ['train', 'val', 'valid']) await put(`both/${part}/a/0.png`, await square(1, 1, 1))
+    const { code, stderr } = await run('data', 'prepare', 'images', path('both'), '--size', '8', '-o', path('both.idx'))
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/both has the folders valid and val, .* leave one of them/),
+    ])
+  })
+
   it('damaged image > is rejected', async () => {
     await put('torn/a/0.png', await square(1, 2, 3))
     await put('torn/a/1.png', (await square(1, 2, 3)).subarray(0, 60))

@@ -106,28 +106,43 @@ interface FoundSplit {
   readonly found: LabeledFiles
 }
 
-/** Names of folders with images that are not trained on. */
-const heldOut = ['validation', 'valid', 'val', 'test']
+/** Names of folders with images for validation. */
+const validationNames = ['validation', 'valid', 'val']
 
-/** Finds the splits in the folder, all with the classes of train; or divides the folder at random. */
+/**
+ * Finds the splits in the folder, all with the classes of train. Without images for validation those to train on are
+ * divided at random.
+ */
 async function findSplits({ folder, validation, seed }: ImagesOptions): Promise<FoundSplit[]> {
   const isFolder = (name: string) =>
     stat(join(folder, name)).then(
       (found) => found.isDirectory(),
       () => false,
     )
-  if (await isFolder('train')) {
-    const train = await listLabeledFiles(join(folder, 'train'), imageExtensions)
-    const splits: FoundSplit[] = [{ name: 'train', found: train }]
-    for (const name of heldOut)
-      if (await isFolder(name))
-        splits.push({
-          name: name === 'test' ? 'test' : 'validation',
-          found: await listLabeledFiles(join(folder, name), imageExtensions, train.classes),
-        })
-    return splits
-  }
-  const found = await listLabeledFiles(folder, imageExtensions)
+  if (!(await isFolder('train'))) return divide(await listLabeledFiles(folder, imageExtensions), validation, seed)
+  const train = await listLabeledFiles(join(folder, 'train'), imageExtensions)
+  const read = (name: string) => listLabeledFiles(join(folder, name), imageExtensions, train.classes)
+  const heldOut: string[] = []
+  for (const name of validationNames) if (await isFolder(name)) heldOut.push(name)
+  const [own, ...others] = heldOut
+  if (others.length > 0)
+    throw new OnnxIreError(
+      'invalid-data',
+      `${folder} has the folders ${heldOut.join(' and ')}, all with images for validation: leave one of them`,
+    )
+  return [
+    ...(own === undefined
+      ? divide(train, validation, seed)
+      : [
+          { name: 'train', found: train },
+          { name: 'validation', found: await read(own) },
+        ]),
+    ...((await isFolder('test')) ? [{ name: 'test', found: await read('test') }] : []),
+  ]
+}
+
+/** Divides images at random into those to train on and, unless their share is 0, those for validation. */
+function divide(found: LabeledFiles, validation: number, seed: number): FoundSplit[] {
   const validationSize = Math.round(validation * found.files.length)
   if (validation > 0 && (validationSize === 0 || validationSize === found.files.length))
     throw new OnnxIreError(
