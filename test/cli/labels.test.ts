@@ -132,6 +132,14 @@ test('labels > lists files, writes a page with thumbnails and a recipe without t
   expect(unknown.stderr).toMatch(/^error \(invalid-option\): data.exclude: .*dark\/none\.png/m)
 })
 
+test('augmentation that changes the size of images > the scores are those of an evaluation', async () => {
+  const train = { kind: 'image-folder', folder: 'photos', image: { size: 12, channels: 1 } }
+  const augment = [{ kind: 'crop', size: 8, padding: 0 }]
+  const data = ['--set', `data.train=${JSON.stringify({ ...train, augment })}`]
+  const { labels } = await json<Result>('labels', space.path('photos.json'), '--top', '100', ...data)
+  expect(labels).toHaveLength(32)
+})
+
 test('ignoreIndex > examples with this label are neither listed nor among the predictions of the report', async () => {
   const folder = space.path('ignoring')
   const ignore = ['--set', 'loss={"kind":"cross-entropy","ignoreIndex":1}']

@@ -4,7 +4,7 @@ import type { Tensor } from '../../ir/tensor.js'
 import { type LabeledTrain, RecipeData } from '../../node/data/recipe-data.js'
 import type { Model } from '../../onnx/model.js'
 import { fitOptions } from '../../recipe/build.js'
-import type { DataSource, Recipe } from '../../recipe/recipe.js'
+import type { Recipe } from '../../recipe/recipe.js'
 import { type LabelMargin, LabelMargins } from '../../train/label-margins.js'
 import { predict } from '../../train/predict.js'
 import { Trainer } from '../../train/trainer.js'
@@ -94,11 +94,9 @@ export async function measureLabels(
   }
 }
 
-/** Opens the training data without augmentation. */
+/** Opens the training data without mixup. Predictions read them as evaluations do, without random augmentation. */
 async function openPlain(recipe: Recipe, trained: Model): Promise<LabeledTrain> {
-  const { mixup: _mixup, ...others } = recipe
-  const { augment: _augment, ...train } = recipe.data.train as DataSource & { augment?: unknown }
-  const plain: Recipe = { ...others, data: { ...recipe.data, train: train as DataSource } }
+  const { mixup: _, ...plain } = recipe
   const opened = await RecipeData.open(plain, await loadModel(recipe), trained)
   return opened.labeledTrain()
 }
