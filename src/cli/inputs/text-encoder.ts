@@ -49,7 +49,7 @@ export function encodeTexts(
     const tokens = tokenizer.encode(text, { around: true })
     if (tokens.length <= length) return tokens
     cut++
-    return [...tokens.slice(0, length - 1), tokens.at(-1)!]
+    return cutTokens(tokens, tokenizer.encode(text), length)
   })
   const inputs = new Set(listInputs(model.proto).map(({ name }) => name))
   const columns: Record<string, ColumnSource> = {
@@ -62,6 +62,19 @@ export function encodeTexts(
     }),
   }
   return { columns, cut }
+}
+
+/**
+ * Cuts the tokens of a text, and leaves those that the tokenizer adds before and after it.
+ * @param own the tokens of the text alone
+ */
+function cutTokens(tokens: readonly number[], own: readonly number[], length: number): number[] {
+  const added = tokens.length - own.length
+  const isAt = (start: number) => own.every((token, i) => tokens[start + i] === token)
+  let start = 0
+  while (start < added && !isAt(start)) start++
+  const after = tokens.slice(start + own.length)
+  return [...tokens.slice(0, Math.max(0, length - after.length)), ...after].slice(0, length)
 }
 
 /** A model with one embedding per text in place of the states of its tokens. */
