@@ -3,7 +3,7 @@ import { checkNumber, count, invalidOption, positiveCount } from '../util/check.
 import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import { type Dataset, deriveChecksum, fittingOf, subset } from './dataset.js'
+import { type Dataset, deriveChecksum, fittingOf, identityOf, subset } from './dataset.js'
 
 /** Class numbers: a list, a typed array or a tensor of integers. */
 export type ClassLabels = ArrayLike<number | bigint> | Tensor
@@ -213,7 +213,7 @@ export function withSampleWeights(dataset: Dataset, weights: ArrayLike<number>, 
       return { ...batch, [name]: { dtype: 'float32', dims: [data.length], data } }
     },
     checksum: deriveChecksum(dataset, name, values),
-    identify: dataset.identify,
+    identify: identityOf(dataset),
     ...fittingOf(dataset, (fitted) => withSampleWeights(fitted, values, name)),
   }
 }

@@ -110,19 +110,22 @@ export function subset(
  * @param indexOf index in the other data set of an example of the derived one
  */
 export const fittingOf = (
-  { statistics, fitTo }: Dataset,
+  data: Dataset,
   derive: (fitted: Dataset) => Dataset,
   indexOf: (index: number) => number = (index) => index,
 ): Pick<Dataset, 'statistics' | 'fitTo'> => ({
-  ...(statistics ? { statistics } : {}),
-  ...(fitTo ? { fitTo: (indices) => derive(fitTo(Uint32Array.from(indices, indexOf))) } : {}),
+  ...(data.statistics ? { statistics: data.statistics } : {}),
+  ...(data.fitTo ? { fitTo: (indices) => derive(data.fitTo!(Uint32Array.from(indices, indexOf))) } : {}),
 })
 
+/** Returns the function that identifies the examples of a data set that has those of another. */
+export const identityOf = (data: Dataset): Dataset['identify'] => data.identify && (() => data.identify!())
+
 /** Returns the function that identifies a selection of the examples of a data set. */
-function deriveIdentity({ identify }: Dataset, chosen: Uint32Array): Dataset['identify'] {
-  if (!identify) return undefined
+function deriveIdentity(data: Dataset, chosen: Uint32Array): Dataset['identify'] {
+  if (!data.identify) return undefined
   return () => {
-    const { keys, classes } = identify()
+    const { keys, classes } = data.identify!()
     return {
       keys: keys && Array.from(chosen, (i) => keys[i]!),
       classes: classes && Array.from(chosen, (i) => classes[i]!),

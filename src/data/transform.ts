@@ -1,7 +1,7 @@
 import { sizeOf, type Tensors } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
-import { type BatchContext, type Dataset, deriveChecksum, fittingOf } from './dataset.js'
+import { type BatchContext, type Dataset, deriveChecksum, fittingOf, identityOf } from './dataset.js'
 import { collateExamples, type DatasetOrStream, type ExampleStream } from './stream.js'
 
 /**
@@ -55,7 +55,7 @@ export function mapBatches(
       length: data.length,
       batch: async (indices, context = {}) => f(await data.batch(indices, contextOfSource(context)), context, indices),
       checksum: deriveChecksum(data),
-      identify: data.identify,
+      identify: identityOf(data),
       ...fittingOf(data, (fitted) => mapBatches(fitted, f)),
     }
   return {

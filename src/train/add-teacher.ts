@@ -1,5 +1,5 @@
 import { batches } from '../data/batches.js'
-import { type Dataset, deriveChecksum, fittingOf } from '../data/dataset.js'
+import { type Dataset, deriveChecksum, fittingOf, identityOf } from '../data/dataset.js'
 import { checksumExample, type DataExample } from '../data/examples.js'
 import { collateExamples, type DatasetOrStream } from '../data/stream.js'
 import type { TransformedData } from '../data/transform.js'
@@ -115,7 +115,7 @@ const addStored = (data: Dataset, stored: readonly StoredLogits[]): Dataset => (
       Array.from(indices, (i) => stored[i]!),
     ),
   checksum: deriveChecksum(data, checksumStored(stored)),
-  identify: data.identify,
+  identify: identityOf(data),
   ...fittingOf(data, (fitted) => addStored(fitted, stored)),
 })
 

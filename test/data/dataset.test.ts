@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { fromArrays, labelColumn } from '../../src/data/arrays.js'
+import { withSampleWeights } from '../../src/data/classes.js'
 import { type Dataset, type SplitOptions, split, subset } from '../../src/data/dataset.js'
 import { fromExamples } from '../../src/data/examples.js'
 import { augment, transform } from '../../src/data/transform.js'
@@ -248,6 +249,28 @@ describe('split', () => {
     expect(after.filter((i) => !before.includes(i)).length).toBeLessThanOrEqual(1)
     const examples = fromExamples(rows.map(([i]) => ({ x: Float32Array.of(i!), label: BigInt(i! % 3) })))
     expect(split(examples, { validation: 0.2 }).validation.identify!().classes).toHaveLength(12)
+  })
+
+  it('reads the keys of an object with methods, also of parts of it', () => {
+    class Photos {
+      readonly length = 40
+      readonly #names = Array.from({ length: 40 }, (_, i) => `photo ${i}`)
+      batch(indices: ArrayLike<number>) {
+        return { x: tensor('float32', [indices.length], Float32Array.from(indices)) }
+      }
+      identify() {
+        return { keys: this.#names }
+      }
+    }
+    const keys = (data: Dataset) => split(data, { validation: 0.25 }).validation.identify!().keys
+    const expected = keys(new Photos())
+    const all = Uint32Array.from({ length: 40 }, (_, i) => i)
+    for (const data of [
+      subset(new Photos(), all),
+      transform(new Photos(), (batch) => batch),
+      withSampleWeights(new Photos(), all),
+    ])
+      expect(keys(data)).toEqual(expected)
   })
 
   it('rejects an empty part', () => {
