@@ -130,10 +130,12 @@ export function checkClassNames(owner: string, classes: readonly string[]): void
 /** Mapping of class names to numbers, fixed by the caller or collected from the data. */
 export class ClassNumbering {
   readonly #numbers: Map<string, number>
+  readonly #names: string[]
   readonly #given: boolean
 
   constructor(isFixed: readonly string[] | undefined) {
     this.#given = isFixed !== undefined
+    this.#names = [...(isFixed ?? [])]
     this.#numbers = new Map(isFixed?.map((name, i) => [name, i]))
   }
 
@@ -142,7 +144,16 @@ export class ClassNumbering {
   }
 
   get names(): string[] {
-    return [...this.#numbers.keys()]
+    return [...this.#names]
+  }
+
+  get size(): number {
+    return this.#names.length
+  }
+
+  /** Name of a number; undefined if no class has it. */
+  nameOf(number: number): string | undefined {
+    return this.#names[number]
   }
 
   /**
@@ -157,9 +168,8 @@ export class ClassNumbering {
       const more = this.#numbers.size - shown.length
       throw toError(`is '${name}', not one of the classes ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`)
     }
-    const number = this.#numbers.size
-    this.#numbers.set(name, number)
-    return number
+    this.#numbers.set(name, this.#names.length)
+    return this.#names.push(name) - 1
   }
 
   /**

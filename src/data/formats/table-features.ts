@@ -187,14 +187,14 @@ class CategoryFeature extends Feature {
   }
 
   contents(raw: number): string {
-    return this.#names.names[raw] ?? ''
+    return this.#names.nameOf(raw) ?? ''
   }
 
   /** Positions of the names that were read among the categories; -1 for others. */
   #positionsOf(statistics: FeatureStatistics): Int32Array {
-    const { names } = this.#names
     const known = this.#positions.get(statistics)
-    if (known && known.length === names.length) return known
+    if (known && known.length === this.#names.size) return known
+    const { names } = this.#names
     const order = new Map(statistics.categories?.map((name, i) => [name, i]))
     const positions = Int32Array.from(names, (name) => order.get(name) ?? -1)
     this.#positions.set(statistics, positions)

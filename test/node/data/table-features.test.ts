@@ -104,6 +104,15 @@ describe('features of a table', () => {
     expect(now.filter((n) => before.has(n)).length).toBeGreaterThanOrEqual(before.size - 1)
   })
 
+  it('30,000 categories > are read in time', { timeout: 6000 }, async () => {
+    const rows = Array.from({ length: 30_000 }, (_, i) => `u${i}`)
+    const file = await put('users.csv', `user\n${rows.join('\n')}\n`)
+    const data = await readCsv(file, { tensors: { user: { columns: 'user', as: 'category' } } })
+    expect(split(data, { validation: 0.1 }).validation.length).toBe(3000)
+    const sorted = rows.toSorted()
+    expect((await data.batch([12_345]))['user']!.data[0]).toBe(BigInt(sorted.indexOf('u12345') + 1))
+  })
+
   it('missing fields > are imputed by name, skipped, or an error that names the option', async () => {
     const file = await put('missing.csv', 'n,kind\n1,a\n,\n3,b\n')
     const read = (n: CsvTensor, c: CsvTensor, missing?: CsvOptions['missing']) =>
