@@ -402,6 +402,10 @@ function planFeatures(
     const parse = part.scale === undefined ? parseFloat32 : parseNumber
     return createFeatures(owner, fields[i]!, part as FeatureOptions, (text, { name: column }) => parse(text, column))
   })
+  const names = features.map((feature) => feature.name)
+  const twice = names.find((feature, i) => names.indexOf(feature) < i)
+  if (twice !== undefined)
+    throw invalidOption(owner, 'columns', twice, 'named once in a tensor, which stores its statistics by this name')
   const dims = given[0]?.dims ?? (isSingle && features.length === 1 && parts[0]!.as !== 'one-hot' ? [] : undefined)
   return new FeatureTensor(name, features, categories > 0 ? 'int64' : 'float32', dims)
 }

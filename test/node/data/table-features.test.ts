@@ -104,6 +104,23 @@ describe('features of a table', () => {
     expect(now.filter((n) => before.has(n)).length).toBeGreaterThanOrEqual(before.size - 1)
   })
 
+  it.each([
+    [
+      'year',
+      [
+        { columns: 'year', scale: 'standard' },
+        { columns: 'year', as: 'one-hot' },
+      ],
+    ],
+    ['sold.month', [{ columns: 'sold.*' }, { columns: 'sold', as: 'date' }]],
+    ['year', [{ columns: ['year*', '*ear'], scale: 'min-max' }]],
+  ] as const)('%s twice in a tensor > is refused: its statistics would be those of the last', async (name, x) => {
+    const file = await put('years.csv', 'year,sold,sold.month\n2000,2024-01-02,1\n2001,2024-02-03,2\n')
+    expect(await rejectedMessage('invalid-option', () => readCsv(file, { tensors: { x } }))).toBe(
+      `csv: tensor 'x': option 'columns' is '${name}'; it must be named once in a tensor, which stores its statistics by this name`,
+    )
+  })
+
   it('30,000 categories > are read in time', { timeout: 6000 }, async () => {
     const rows = Array.from({ length: 30_000 }, (_, i) => `u${i}`)
     const file = await put('users.csv', `user\n${rows.join('\n')}\n`)
