@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import { expect, it } from 'vitest'
-import { readJsonRows } from '../../src/web/data/read.js'
+import { readCsv, readJsonRows } from '../../src/web/data/read.js'
 
 const file = (name: string, content: string | Uint8Array<ArrayBuffer>) => new File([content], name)
 
@@ -10,6 +10,15 @@ it('lines, also compressed and with CRLF, or a list > the rows', async () => {
   expect(await readJsonRows(file('rows.jsonl', lines))).toEqual(rows)
   expect(await readJsonRows(file('rows.jsonl.gz', new Uint8Array(gzipSync(lines))))).toEqual(rows)
   expect(await readJsonRows(file('rows.json', JSON.stringify(rows)))).toEqual(rows)
+})
+
+it('bytes that are not UTF-8 > invalid-data naming the file', async () => {
+  const latin = Uint8Array.from(Buffer.from('[{"text":"ä"}]', 'latin1'))
+  const invalid = (name: string) => ({ code: 'invalid-data', message: `${name}: the file is not UTF-8; convert it` })
+  for (const name of ['rows.json', 'rows.jsonl'])
+    await expect(readJsonRows(file(name, latin))).rejects.toMatchObject(invalid(name))
+  const options = { tensors: { x: { columns: '*', as: 'text' } } } as const
+  await expect(readCsv(file('rows.csv', latin), options)).rejects.toMatchObject(invalid('rows.csv'))
 })
 
 it('no JSON, or no list > invalid-data naming file and line', async () => {

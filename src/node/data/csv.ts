@@ -17,9 +17,10 @@ import { OnnxIreError } from '../../util/errors.js'
 import { iterateBytes } from './bytes.js'
 import { checksumFiles } from './checksum-files.js'
 import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
+import { iterateUtf8 } from './lines.js'
 
 /**
- * Reads a CSV file, optionally gzipped, into memory.
+ * Reads a CSV file in UTF-8, optionally gzipped, into memory.
  *
  * ```ts
  * const iris = await readCsv('iris.csv', { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
@@ -47,7 +48,7 @@ const csvFile = (path: string): CsvFile => ({
 })
 
 /**
- * Iterates over the records of a CSV file (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark),
+ * Iterates over the records of a CSV file in UTF-8 (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark),
  * starting with the header. Empty lines are skipped. All records have the same number of fields.
  * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  */
@@ -76,8 +77,12 @@ async function lineAtOffset(path: string, offset: number): Promise<number> {
 
 async function* parseRecords<R>(path: string, delimiter: string, options: Options): AsyncGenerator<R, void, undefined> {
   const parser = parse({ ...csvParserOptions, delimiter, ...options })
+  const blocks = iterateUtf8(path, async (offset) => {
+    const line = await lineAtOffset(path, offset)
+    return new OnnxIreError('invalid-data', `${path}:${line}: the line is not UTF-8; convert the file`)
+  })
   try {
-    yield* pipeline(Readable.from(iterateBytes(path)), parser, () => {})
+    yield* pipeline(Readable.from(blocks), parser, () => {})
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause
     const { offset, reason } = explainCsvError(cause as CsvParseError)

@@ -104,6 +104,28 @@ export async function* iterateTextChunks(path: string, size: number): AsyncGener
   if (length > 0) yield decodeChunk()
 }
 
+/**
+ * Iterates over the bytes of a UTF-8 file in blocks.
+ * @param errorAt creates the error for a byte that is not UTF-8, by its offset
+ * @throws OnnxIreError `io`, and the error of `errorAt`
+ */
+export async function* iterateUtf8(
+  path: string,
+  errorAt: (offset: number) => Promise<OnnxIreError>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let rest: Uint8Array = new Uint8Array() // beginning of a character whose end is in the next block
+  let offset = 0
+  for await (const block of iterateBytes(path)) {
+    const bytes = rest.length === 0 ? block : Buffer.concat([rest, block])
+    const end = lastCharacterEnd(bytes)
+    if (!isUtf8(bytes.subarray(0, end))) throw await errorAt(offset + firstInvalid(bytes))
+    rest = bytes.subarray(end)
+    offset += end
+    yield block
+  }
+  if (rest.length > 0) throw await errorAt(offset)
+}
+
 /** End of the last whole character: a character has at most 3 bytes after its first one, each 10xxxxxx in binary. */
 function lastCharacterEnd(bytes: Uint8Array): number {
   let start = bytes.length - 1

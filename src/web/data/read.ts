@@ -9,7 +9,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { nameOf, readData, type Source, withSourceName } from '../files/source.js'
 
 /**
- * Reads a CSV file into memory. gzip is detected by the content, not by the name.
+ * Reads a CSV file in UTF-8 into memory. gzip is detected by the content, not by the name.
  *
  * ```ts
  * const iris = await readCsv(file, { tensors: { input: '*', label: { columns: 'species', as: 'class' } } })
@@ -32,7 +32,7 @@ function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
     lines.advance(bytes)
     return lines.line
   }
-  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+  const text = decodeText(path, bytes, true)
   const parsed = <R>(delimiter: string, info: boolean): R[] => {
     try {
       return parse(text, { ...csvParserOptions, delimiter, info }) as R[]
@@ -56,6 +56,15 @@ function fileOf(path: string, bytes: Uint8Array, parse: Parse): CsvFile {
   }
 }
 
+/** Decodes UTF-8. Throws `invalid-data` naming a file with other bytes. */
+function decodeText(name: string, bytes: Uint8Array, ignoreBOM: boolean): string {
+  try {
+    return new TextDecoder('utf-8', { ignoreBOM, fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new OnnxIreError('invalid-data', `${name}: the file is not UTF-8; convert it`, { cause })
+  }
+}
+
 /**
  * Reads a file in IDX format (MNIST, Fashion-MNIST). gzip is detected by the content, not by the name.
  * @throws OnnxIreError `io` if it cannot be read, `invalid-data` if it is damaged or not an IDX file, both naming it
@@ -74,7 +83,7 @@ export async function readIdx(source: Source): Promise<Tensor> {
  */
 export async function readJsonRows(source: Source): Promise<unknown[]> {
   const name = nameOf(source)
-  const text = new TextDecoder().decode(await readData(source))
+  const text = decodeText(name, await readData(source), false)
   if (name.endsWith('.json')) return parseJsonList(text, name)
   return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [parseJsonRow(line, `${name}:${i + 1}`)]))
 }

@@ -152,6 +152,25 @@ describe('readCsv and streamCsv', () => {
     expect(await failures('a,b\n', { tensors: { y: { columns: 'a', as: 'class' } } })).toMatch('no usable record')
   })
 
+  it('bytes that are not UTF-8 > error with file and line; they made different names the same', async () => {
+    const tensors = { city: { columns: 'city', as: 'class' } } as const
+    const failure = async (content: string | Uint8Array) => {
+      const file = await put('cities.csv', content)
+      const read = await rejectedMessage('invalid-data', () => readCsv(file, { tensors }))
+      expect(await rejectedMessage('invalid-data', () => streamCsv(file, { tensors }))).toBe(read)
+      return read.replace(file, 'FILE')
+    }
+    const expected = (line: number) => `FILE:${line}: the line is not UTF-8; convert the file`
+    expect(await failure(Buffer.from('city\nBern\nZürich\nZörich\n', 'latin1'))).toBe(expected(3))
+    expect(await failure(Buffer.from('\ufeffcity\nBern\n', 'utf16le'))).toBe(expected(1))
+    expect(await failure(Buffer.from('city\nZü').subarray(0, -1))).toBe(expected(2))
+    // Characters of two bytes from an odd offset on are divided by the end of a block.
+    const long = `city\n${'é'.repeat(2 ** 19)}\n`
+    const { classes } = await readCsv(await put('long.csv', long), { tensors })
+    expect(classes['city']).toEqual([long.slice(5, -1)])
+    expect(await failure(Buffer.concat([Buffer.from(long), Buffer.from([0xe9])]))).toBe(expected(3))
+  })
+
   it('unknown columns and options > rejects', async () => {
     const file = await put('flowers.csv', flowers)
     const of = (options: object) => rejectedMessage('invalid-option', () => readCsv(file, options as CsvOptions))
