@@ -1,7 +1,6 @@
 import { parseJsonList, parseJsonRow } from '../../data/formats/json-rows.js'
-import { decodeUtf8 } from '../../util/utf8.js'
-import { readRegularFile } from '../files/files.js'
 import { iterateLines } from './lines.js'
+import { readText } from './text.js'
 
 /**
  * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json. Blank lines are
@@ -11,7 +10,7 @@ import { iterateLines } from './lines.js'
  * const data = chatData(await readJsonRows('support.jsonl'), chat)
  */
 export async function readJsonRows(path: string): Promise<unknown[]> {
-  if (path.endsWith('.json')) return parseJsonList(decodeUtf8(await readRegularFile('data', path)), path)
+  if (path.endsWith('.json')) return parseJsonList(await readText(path), path)
   const rows: unknown[] = []
   for await (const { number, text } of iterateLines(path))
     if (text.trim() !== '') rows.push(parseJsonRow(text, `${path}:${number}`))

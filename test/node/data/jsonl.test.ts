@@ -4,6 +4,7 @@ import { batches } from '../../../src/data/batches.js'
 import type { DatasetOrStream } from '../../../src/data/stream.js'
 import type { Tensors } from '../../../src/ir/tensor.js'
 import { tensor } from '../../../src/ir/tensor.js'
+import { readJsonRows } from '../../../src/node/data/json-rows.js'
 import { type JsonlOptions, readJsonl, streamJsonl } from '../../../src/node/data/jsonl.js'
 import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
@@ -113,5 +114,20 @@ describe('readJsonl and streamJsonl', () => {
     )
     const empty = await put('empty.jsonl', '\n')
     expect(await rejectedMessage('invalid-data', () => readJsonl(empty, { tensors: { x: 'x' } }))).toMatch(empty)
+  })
+})
+
+describe('readJsonRows', () => {
+  it('a list in a file with a byte order mark, or compressed > the rows', async () => {
+    const list = '\ufeff[{"text": "ä"}]\r\n'
+    for (const content of [list, gzipSync(list)])
+      expect(await readJsonRows(await put('rows.json', content))).toEqual([{ text: 'ä' }])
+  })
+
+  it('a list that is not UTF-8 > invalid-data naming the file', async () => {
+    const file = await put('latin.json', Buffer.from('[{"text": "ä"}]', 'latin1'))
+    expect(await rejectedMessage('invalid-data', () => readJsonRows(file))).toBe(
+      `${file}: the file is not UTF-8; convert it`,
+    )
   })
 })
