@@ -43,11 +43,12 @@ export function stackExamples(
     const label = (i: number) => `'${name}' of example ${indices[i]}`
     Object.assign(batch, pad ? padRows(name, rows, pad, label) : { [name]: stackTensors(rows, label) })
   }
+  const masks = new Set(names)
   for (const [name, { mask }] of Object.entries(padding)) {
-    if (mask !== undefined && names.includes(mask))
+    if (mask !== undefined && masks.size === masks.add(mask).size)
       throw new OnnxIreError(
         'invalid-data',
-        `padding of '${name}': the examples already have a tensor named '${mask}', the name of the mask`,
+        `padding of '${name}': ${names.includes(mask) ? 'the examples already have a tensor' : 'another tensor has a mask'} named '${mask}', the name of the mask`,
       )
     if (!names.includes(name))
       throw new OnnxIreError(

@@ -107,6 +107,12 @@ describe('padding of examples', () => {
     expect(await failure({ ids: { length: 2 } })).toMatch("'ids' of example 2 has length 3")
     expect(await failure({ ids: {}, tokens: {} })).toMatch("'tokens'")
     expect(await failure({ ids: { mask: 'label' } })).toMatch("'label'")
+    const pairs = fromExamples([{ a: Float32Array.of(1), b: Float32Array.of(1, 2) }], {
+      padding: { a: { mask: 'mask' }, b: { mask: 'mask' } },
+    })
+    expect(await rejectedMessage('invalid-data', async () => pairs.batch([0]))).toBe(
+      "padding of 'b': another tensor has a mask named 'mask', the name of the mask",
+    )
     expect(thrownMessage('invalid-option', () => stream(examples, { padding: { ids: { length: 0 } } }))).toMatch(
       "padding of 'ids': option 'length' is 0",
     )
