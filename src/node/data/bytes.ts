@@ -107,7 +107,7 @@ export async function readByteWindows(paths: readonly string[], options: WindowO
   const starts = files.flatMap((bytes) =>
     Array.from({ length: countWindows(bytes.length, options) }, (_, i) => ({ bytes, at: i * stride })),
   )
-  if (starts.length === 0) throw tooShortError(paths, context)
+  if (starts.length === 0) throw tooShortError(paths, options)
   const rows = (indices: ArrayLike<number>, shift: number): Tensors[string] => {
     const data = new BigInt64Array(indices.length * context)
     for (let i = 0; i < indices.length; i++) {
@@ -133,16 +133,17 @@ export function streamByteWindows(
   shuffleBuffer?: number,
 ): ExampleStream {
   const { input, target, context, stride, offset } = options
+  const length = windowLength(options)
   const tokens = (bytes: Uint8Array) => BigInt64Array.from(bytes, (byte) => BigInt(byte + offset))
   async function* examples(): AsyncGenerator<DataExample> {
     let count = 0
     for (const path of paths)
-      for await (const bytes of iterateWindows(path, context + 1, stride)) {
+      for await (const bytes of iterateWindows(path, length, stride)) {
         count++
         const following = target === null ? {} : { [target]: tokens(bytes.subarray(1)) }
         yield { [input]: tokens(bytes.subarray(0, context)), ...following }
       }
-    if (count === 0) throw tooShortError(paths, context)
+    if (count === 0) throw tooShortError(paths, options)
   }
   const data = { ...stream(examples, { shuffleBuffer }), checksum: checksumFiles(paths) }
   return { ...data, checksum: deriveChecksum(data, `${context} ${stride} ${offset}`) }
@@ -166,12 +167,15 @@ async function* iterateWindows(path: string, length: number, stride: number): As
   }
 }
 
-/** Number of windows in a file; a window takes one byte more than its context. */
-const countWindows = (size: number, { context, stride }: WindowOptions): number =>
-  size < context + 1 ? 0 : Math.floor((size - context - 1) / stride) + 1
+/** Bytes of a window: with labels one more than its context. */
+const windowLength = ({ context, target }: WindowOptions): number => (target === null ? context : context + 1)
 
-const tooShortError = (paths: readonly string[], context: number): OnnxIreError =>
+/** Number of windows in a file. */
+const countWindows = (size: number, options: WindowOptions): number =>
+  size < windowLength(options) ? 0 : Math.floor((size - windowLength(options)) / options.stride) + 1
+
+const tooShortError = (paths: readonly string[], options: WindowOptions): OnnxIreError =>
   new OnnxIreError(
     'invalid-data',
-    `${paths.join(', ')}: no file has ${context + 1} bytes, the size of an example of ${context} tokens; lower context`,
+    `${paths.join(', ')}: no file has ${windowLength(options)} bytes, the size of an example of ${options.context} tokens; lower context`,
   )

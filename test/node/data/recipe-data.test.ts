@@ -180,6 +180,8 @@ test.each([false, true])('text, stream %s > every window of bytes with the bytes
   expect(await read(overlapping.data)).toEqual({ x: codes('defggh\ni'), labels: codes('efghh\nij') })
   const sparse = await open({ ...base, context: 2, stride: 9 })
   expect(await read(sparse.data)).toEqual({ x: codes('abij'), labels: codes('bcj\n') })
+  const unlabeled = await open({ ...base, context: 7 }, { targets: null })
+  expect(await read(unlabeled.data)).toEqual({ x: codes('abcdefgh\nij\n\nk') })
   await expect(open({ ...base, context: 14 }).then(({ data }) => read(data))).rejects.toThrow(/has 15 bytes/)
 })
 
