@@ -55,8 +55,8 @@ export function encodeTokens(tokens: ArrayLike<number>, vocabulary: number): Uin
   const view = new DataView(bytes.buffer)
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i]!
-    if (!(token >= 0 && token < vocabulary))
-      throw new OnnxIreError('invalid-data', `token ${token} is not below the vocabulary of ${vocabulary}`)
+    if (!(Number.isInteger(token) && token >= 0 && token < vocabulary))
+      throw new OnnxIreError('invalid-data', `token ${token} is not an integer below the vocabulary of ${vocabulary}`)
     if (width === 2) view.setUint16(2 * i, token, true)
     else view.setUint32(4 * i, token, true)
   }

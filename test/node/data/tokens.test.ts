@@ -109,9 +109,10 @@ describe('token files', () => {
       writeTokens(file, [tokens], { vocabulary: 10, tokens: count })
     expect(await rejectedMessage('invalid-data', write([1, 2], 3))).toMatch(/never\.tokens: .* 3 .* 2 /)
     expect(await rejectedMessage('invalid-data', write([1, 10], 2))).toMatch(
-      'token 10 is not below the vocabulary of 10',
+      'token 10 is not an integer below the vocabulary of 10',
     )
-    expect(await rejectedMessage('invalid-data', write([1, -1], 2))).toMatch('token -1')
+    for (const token of [-1, 1.5])
+      expect(await rejectedMessage('invalid-data', write([1, token], 2))).toMatch(`token ${token}`)
     expect(await rejectedMessage('invalid-option', () => writeTokens(file, [], { vocabulary: 0, tokens: 0 }))).toMatch(
       'vocabulary',
     )
