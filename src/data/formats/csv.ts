@@ -27,7 +27,7 @@ export interface CsvOptions {
    * columns with options gives one tensor with the features of all of them.
    */
   readonly tensors: Readonly<Record<string, CsvTensor>>
-  /** Field delimiter. Default ',', or a tab for files named .tsv. */
+  /** Field delimiter. Default ',', or a tab for files named .tsv or .tsv.gz. */
   readonly delimiter?: string | undefined
   /** Whether the first record contains the column names; otherwise columns are named '1', '2', ... Default true. */
   readonly header?: boolean | undefined
@@ -54,7 +54,7 @@ const csvOptionNames = ['tensors', 'delimiter', 'header', 'missing', 'statistics
 
 /** CSV file (RFC 4180) that a platform reads; every call of `records` reads it again. */
 export interface CsvFile {
-  /** Path for messages; the default delimiter of .tsv is a tab. */
+  /** Path for messages; the default delimiter of .tsv and .tsv.gz is a tab. */
   readonly path: string
   /** Reads the records, including the header; all have the same number of fields. */
   records(delimiter: string): AsyncIterable<readonly string[]>
@@ -192,7 +192,7 @@ interface OpenCsv {
 async function openCsv(source: CsvFile, options: CsvOptions, names: readonly string[]): Promise<OpenCsv> {
   const { path } = source
   checkNames('csv', options, names)
-  const { header = true, missing = 'error', delimiter = path.endsWith('.tsv') ? '\t' : ',' } = options
+  const { header = true, missing = 'error', delimiter = /\.tsv(\.gz)?$/i.test(path) ? '\t' : ',' } = options
   checkBoolean('csv', 'header', header)
   if (typeof delimiter !== 'string' || delimiter === '')
     throw invalidOption('csv', 'delimiter', delimiter, 'a non-empty string')

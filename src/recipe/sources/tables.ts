@@ -21,7 +21,7 @@ export interface CsvSource extends SourceRange, SourceStreaming {
   readonly tensors: Readonly<Record<string, NamePatterns | Defined<CsvColumns> | readonly Defined<CsvColumns>[]>>
   /** Statistics of the columns. Default: those of the training part of the data; run folders have them. */
   readonly statistics?: TableStatistics
-  /** Field delimiter. Default ',', or a tab for files named .tsv. */
+  /** Field delimiter. Default ',', or a tab for files named .tsv or .tsv.gz. */
   readonly delimiter?: string
   /** Whether the first record contains the column names; otherwise columns are named '1', '2', ... Default true. */
   readonly header?: boolean

@@ -70,6 +70,13 @@ describe('readCsv and streamCsv', () => {
     const pixels = await put('pixels.tsv', 'label\tp0\tp1\n7\t0\t255\n')
     const data = await readCsv(pixels, { tensors: { input: '*', label: { columns: 'label', as: 'integer' } } })
     expect(await all(data)).toEqual({ input: float32([1, 2], [0, 255]), label: int64([1], [7]) })
+    for (const [name, content] of [
+      ['PIXELS.TSV', 'p0\tp1\n0\t255\n'],
+      ['pixels.tsv.gz', gzipSync('p0\tp1\n0\t255\n')],
+    ] as const)
+      expect(await all(await readCsv(await put(name, content), { tensors: { x: '*' } }))).toEqual({
+        x: float32([1, 2], [0, 255]),
+      })
     const bare = await put('bare.csv', '1;2;10\n3;4;9\n')
     const options = {
       header: false,
