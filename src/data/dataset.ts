@@ -197,7 +197,7 @@ export function splitIndices(
   if (heldOut === 0 || heldOut === length)
     throw new OnnxIreError(
       'invalid-option',
-      `split: ${options.folds === undefined ? `option 'validation' is ${options.validation}` : `there are ${options.folds} folds`}, which splits ${length} examples into ${length - heldOut} and ${heldOut}; both parts need at least one`,
+      `split: ${options.folds === undefined ? `option 'validation' is ${options.validation}` : `there are ${options.folds} folds`}, which splits ${length} examples into ${length - heldOut} and ${heldOut}; both parts need at least one${groups.length > 1 ? `, and no class is held out as a whole: with stratify: false the ${groups.length} classes do not count` : ''}`,
     )
   const all = Uint32Array.from({ length }, (_, i) => i)
   return { train: all.filter((i) => !isHeldOut[i]), validation: all.filter((i) => isHeldOut[i]) }

@@ -279,6 +279,11 @@ describe('split', () => {
         'at least one',
       )
     expect(thrownMessage('invalid-option', () => split(counting(10), { validation: 2, seed: 0 }))).toMatch('[0, 1]')
+    const numbered = fromArrays({ id: labelColumn([0, 1, 2, 3]), x: new Float32Array(4) })
+    expect(thrownMessage('invalid-option', () => split(numbered, { validation: 0.5 }))).toMatch(
+      'no class is held out as a whole: with stratify: false the 4 classes do not count',
+    )
+    expect(split(numbered, { validation: 0.5, stratify: false }).validation.length).toBe(2)
   })
 })
 
