@@ -163,6 +163,13 @@ describe('data prepare text', () => {
     damaged[1000]! ^= 1
     await writeFile(part, damaged)
     expect(await prepareText({ ...options, output }, quiet)).toEqual(whole) // the damaged part is made again
+    const again = { ...options, output, force: true }
+    const stopAgain = () => expect(prepareText(again, third)).rejects.toThrow(Stopped)
+    await stopAgain()
+    const { mtimeMs: second } = await stat(part)
+    await stopAgain()
+    expect((await stat(part)).mtimeMs).toBe(second) // --force, too, resumes what it began
+    expect(await prepareText(again, quiet)).toEqual(whole)
     for (const name of Object.keys(whole.files)) {
       const [made, expected] = [await readFile(join(output, name)), await readFile(join(path('whole'), name))]
       expect(made.equals(expected)).toBe(true)
@@ -206,6 +213,8 @@ describe('data prepare text', () => {
     expect([code, stderr]).toEqual([1, expect.stringMatching(/error \(invalid-option\): .*made\/here .*--force/)])
     const report = await text(...given, '--force')
     expect(Object.keys(report.files)).toEqual(['train.tokens', 'tokenizer.json'])
+    // Without validation.tokens of the data set that was replaced.
+    expect((await readdir(path('made/here'))).sort()).toEqual(['report.json', 'tokenizer.json', 'train.tokens'])
     expect(report.parts['train']?.documents).toBe(50)
     const options = { inputs: [input], output: path('x'), document: 'line' as const }
     const rest = { vocabulary: 300, learnFrom: 100, validation: 0, validationInputs: [], seed: 0, separator: '<none>' }

@@ -4,6 +4,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
+import { isStringList } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord } from '../../util/record.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
@@ -25,6 +26,9 @@ export interface PreparedPart<Info> {
 }
 
 const partsFolder = '.prepare'
+
+/** Names of the files of data sets. */
+const dataFile = /^(?:(?:train|validation|test)(?:\.tokens|-images\.idx|-labels\.idx)|tokenizer\.json|classes\.json)$/
 
 /**
  * A data set in preparation. Finished parts are stored in the folder `.prepare` of the output, so that an interrupted
@@ -61,9 +65,13 @@ export class Preparation {
     if (report) return report
     await makeFolder(preparation.output)
     const planFile = join(preparation.#parts, 'plan.json')
-    if (force || (await readOrNull(planFile)) !== text) await preparation.#discardParts()
+    const found = await preparation.#findReport()
+    const replaced = found ? Object.keys(found.files) : await preparation.#replacedFiles()
+    // Without a report, the parts are those of an interrupted preparation, of one with `force` as well.
+    if ((force && found) || (await readOrNull(planFile)) !== text) await preparation.#discardParts()
     await makeFolder(preparation.#parts)
     await writeFileAtomic(planFile, text)
+    await writeFileAtomic(preparation.#replacedFile, JSON.stringify(replaced))
     await rm(preparation.#path('report.json'), { force: true })
     return preparation
   }
@@ -109,8 +117,13 @@ export class Preparation {
     this.#written[name] = await writeWithChecksum(this.#path(name), [Buffer.from(content)])
   }
 
-  /** Writes the report, which marks the data set as complete, and deletes the parts. */
+  /**
+   * Writes the report, which marks the data set as complete, and deletes the parts, and the files of a data set that
+   * was replaced.
+   */
   async finish<Facts extends object>(facts: Facts): Promise<Facts & Report> {
+    for (const name of await this.#replacedFiles())
+      if (!Object.hasOwn(this.#written, name) && dataFile.test(name)) await rm(this.#path(name), { force: true })
     const report = { ...facts, files: this.#written, plan: this.#plan }
     await writeFileAtomic(this.#path('report.json'), `${JSON.stringify(report, null, 2)}\n`)
     await this.#discardParts()
@@ -121,14 +134,29 @@ export class Preparation {
     return join(this.output, name)
   }
 
+  get #replacedFile(): string {
+    return join(this.#parts, 'replaced.json')
+  }
+
+  /** Names of the files of the data set that this one replaces. */
+  async #replacedFiles(): Promise<readonly string[]> {
+    const names = parseOrNull(await readOrNull(this.#replacedFile))
+    return isStringList(names) ? names : []
+  }
+
   async #discardParts(): Promise<void> {
     await rm(this.#parts, { recursive: true, force: true })
   }
 
+  async #findReport(): Promise<Report | null> {
+    const report = parseOrNull(await readOrNull(this.#path('report.json'))) as Report | null // written by `finish`
+    return report?.files ? report : null
+  }
+
   /** Reads the report, if the data set has this plan and is intact. */
   async #readReport(): Promise<Report | null> {
-    const report = parseOrNull(await readOrNull(this.#path('report.json'))) as Report | null // written by `finish`
-    if (!report?.files) return null
+    const report = await this.#findReport()
+    if (!report) return null
     if (report.plan !== this.#plan)
       throw new OnnxIreError(
         'invalid-option',
