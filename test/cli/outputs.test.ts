@@ -97,6 +97,10 @@ const cases: readonly (readonly [what: string, args: () => readonly string[]])[]
     'sharpness > model',
     () => ['sharpness', at('plots/spectrum.svg'), at('one.json'), '--density', '--plot', at('plots'), '--quiet'],
   ],
+  ['labels > data as the recipe without suspects', () => ['labels', at('one.json'), '--drop', at('labels'), '--quiet']],
+  ['labels > model as the page', () => ['labels', at('one.json'), '--html', at('model.onnx'), '--quiet']],
+  ['plot > data of the examples', () => ['plot', at('run'), '--examples', '2', '-o', at('labels')]],
+  ['plot > initial model of a preset', () => ['plot', at('mixed'), '-o', at('mixed/start.onnx')]],
   ['data prepare text > input', () => ['data', 'prepare', 'text', at('corpus/train.tokens'), '-o', at('corpus')]],
   ['data prepare cifar > input', () => ['data', 'prepare', 'cifar', at('cifar'), '-o', at('cifar')]],
   [
@@ -125,6 +129,11 @@ describe('output of a command that is an input too > is refused and unchanged', 
     expect([code, JSON.parse(stdout).error?.code]).toEqual([1, 'invalid-option'])
     expect(await contents()).toEqual(before)
   })
+})
+
+test('labels > page and recipe under one name > usage error', async () => {
+  const { code, stderr } = await run('labels', at('one.json'), '--html', at('both'), '--drop', at('both'))
+  expect([code, stderr]).toEqual([2, expect.stringContaining('--html and --drop name the same file')])
 })
 
 describe('output that is no file > is refused at once', () => {

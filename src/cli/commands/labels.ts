@@ -3,8 +3,9 @@ import type { Command } from 'commander'
 import { writeFileAtomic } from '../../node/files/files.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { mapPaths } from '../../recipe/resolve.js'
+import { usageError } from '../errors.js'
 import { formatCount, formatNumber, formatTable } from '../format.js'
-import { readRecipe } from '../inputs/read-recipe.js'
+import { loadModel, readRecipe } from '../inputs/read-recipe.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
 import { writeLabelPage } from '../labels/label-page.js'
@@ -17,7 +18,7 @@ import {
   providerOption,
   setOption,
 } from '../options.js'
-import { listRecipeFile, prepareOutputs } from '../outputs.js'
+import { listDataFiles, listInitialFiles, listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createTrainingProgress } from '../progress.js'
 import { findRunFiles } from '../training/run-record.js'
 
@@ -34,7 +35,7 @@ interface Options {
 
 /** Defines `onnx-ire labels`. */
 export function defineLabels(program: Command, io: Io): void {
-  program
+  const command = program
     .command('labels')
     .description('list training examples whose labels may be wrong')
     .argument('<run|recipe>', 'a run folder, a JSON file, or the name of a recipe of the package')
@@ -65,7 +66,13 @@ Examples:
       const recipePath = findRunFiles(path)?.recipe ?? path
       const recipe = await readRecipe(recipePath, options.set)
       const files = [options.html, options.drop].filter((file) => file !== undefined)
-      await prepareOutputs({ files }, async () => listRecipeFile(recipePath))
+      if (options.html !== undefined && options.drop !== undefined && resolve(options.html) === resolve(options.drop))
+        usageError(command, '--html and --drop name the same file: choose another name for one of them')
+      await prepareOutputs({ files }, async () => [
+        ...listRecipeFile(recipePath),
+        ...listInitialFiles(recipe, await loadModel(recipe)),
+        ...(await listDataFiles(recipe)),
+      ])
       const interrupts = onInterrupt(io, () => {})
       try {
         const progress = createTrainingProgress(io.stderr, options.quiet ?? false, 'loss')

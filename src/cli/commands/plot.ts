@@ -5,7 +5,7 @@ import { refuseOptions } from '../errors.js'
 import { formatBytes, formatCount } from '../format.js'
 import { type Io, print } from '../io.js'
 import { type CliProvider, createRuntime, jsonOption, parsePositiveInteger, providerOption } from '../options.js'
-import { prepareOutputs } from '../outputs.js'
+import { listDataFiles, prepareOutputs } from '../outputs.js'
 import { predictExamples, type ShownExamples } from '../report/predict-examples.js'
 import { writeReport } from '../report/write-report.js'
 import { findRuns, listRunFiles, readRuns, type StoredRun } from '../runs/read-run.js'
@@ -52,8 +52,11 @@ Examples:
       if (examples === undefined) refuseOptions(command, ['provider'], 'is for --examples')
       requirePlots()
       const folders = await findRuns(paths)
-      await prepareOutputs({ files: [output] }, async () => folders.flatMap(listRunFiles))
       const runs = await readRuns(folders)
+      await prepareOutputs({ files: [output] }, async () => [
+        ...folders.flatMap(listRunFiles),
+        ...(examples === undefined ? [] : (await Promise.all(runs.map(({ recipe }) => listDataFiles(recipe)))).flat()),
+      ])
       const html = await writeReport(
         runs,
         examples === undefined ? undefined : await predictAll(runs, examples, provider),

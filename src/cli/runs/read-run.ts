@@ -69,10 +69,10 @@ async function findIn(folder: string, depth: number): Promise<string[]> {
   return runs.flat()
 }
 
-/** Files of a run that reports are made of. */
+/** Files of a run, except its checkpoints. */
 export const listRunFiles = (folder: string): readonly string[] =>
-  ['recipe.json', 'metrics.jsonl', 'classes.json', 'run.json', 'tuned.onnx', 'flatness.json'].map((name) =>
-    join(folder, name),
+  ['recipe.json', 'metrics.jsonl', 'classes.json', 'run.json', 'start.onnx', 'tuned.onnx', 'flatness.json'].map(
+    (name) => join(folder, name),
   )
 
 /** Reads runs. Names are the shortest ends of the paths that differ. */
