@@ -29,3 +29,33 @@ export function onInterrupt(io: Pick<Io, 'onSignal' | 'exit'>, onFirst: () => vo
   })
   return { signal, release }
 }
+
+/** Signals of a command that works in a locked folder. */
+interface GuardedSignals {
+  readonly io: Pick<Io, 'onSignal' | 'exit'>
+  /** Restores the default handling of signals. */
+  release(): void
+}
+
+/**
+ * Ends the process by `exit` at a signal that nothing else handles. By default a signal ends it without its exit
+ * handlers, which unlock folders.
+ */
+export function exitOnSignals(io: Pick<Io, 'onSignal' | 'exit'>): GuardedSignals {
+  const guard = () => io.onSignal(() => io.exit(interruptedExitCode))
+  let release = guard()
+  return {
+    io: {
+      onSignal(listener) {
+        release()
+        const remove = io.onSignal(listener)
+        return () => {
+          remove()
+          release = guard()
+        }
+      },
+      exit: io.exit,
+    },
+    release: () => release(),
+  }
+}

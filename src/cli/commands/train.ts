@@ -24,7 +24,7 @@ import {
   recipeNames,
   teacherPathOption,
 } from '../inputs/read-recipe.js'
-import { Interrupted } from '../interrupts.js'
+import { exitOnSignals, Interrupted } from '../interrupts.js'
 import { type Io, print } from '../io.js'
 import {
   type CliProvider,
@@ -308,8 +308,9 @@ async function lead(io: Io, group: ProcessGroup | undefined, path: string, optio
   // The recipe of the folder itself may be trained again, if no field is changed.
   const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
   await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
+  const signals = exitOnSignals(io)
   const request: TrainingRequest = {
-    io,
+    io: signals.io,
     ...run,
     group,
     progress: createTrainingProgress(io.stderr, options.quiet ?? false, monitoredMetric(recipe)),
@@ -319,7 +320,12 @@ async function lead(io: Io, group: ProcessGroup | undefined, path: string, optio
     measureEvery: options.measureEvery,
     tensorboard: options.tensorboard,
   }
-  return withPathAdvice([...pathsOfTraining(recipe), ...pathOfTeacher(recipe)], () => runTraining(request))
+  const paths = [...pathsOfTraining(recipe), ...pathOfTeacher(recipe)]
+  try {
+    return await withPathAdvice(paths, () => runTraining(request))
+  } finally {
+    signals.release()
+  }
 }
 
 /** The validation metric that selects the best weights, stops the run or lowers the learning rate. */

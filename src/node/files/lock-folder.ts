@@ -39,18 +39,25 @@ const expiry = 120
 export async function lockFolder(folder: string): Promise<() => void> {
   const path = join(folder, lockName)
   const own = await describeHolder()
-  const other = await acquire(path, own)
-  if (other) throw lockedError(folder, path, other)
-  const timer = setInterval(() => {
-    const now = new Date()
-    utimes(path, now, now).catch(() => {})
-  }, 1000 * renewal).unref()
+  let timer: NodeJS.Timeout | undefined
   const unlock = () => {
     clearInterval(timer)
     process.off('exit', unlock)
     release(path, own)
   }
+  // The process may end as soon as the file exists.
   process.on('exit', unlock)
+  try {
+    const other = await acquire(path, own)
+    if (other) throw lockedError(folder, path, other)
+  } catch (error) {
+    process.off('exit', unlock)
+    throw error
+  }
+  timer = setInterval(() => {
+    const now = new Date()
+    utimes(path, now, now).catch(() => {})
+  }, 1000 * renewal).unref()
   return unlock
 }
 
