@@ -41,8 +41,9 @@ export const checkSource = (value: unknown): DataSource =>
     source.kind === 'text' ? findTextProblems('the source', source) : [],
   )
 
-/** Parses JSON. Throws `invalid-recipe` with the line and the column of the error. */
-export function parseJson(text: string): unknown {
+/** Parses JSON, after a byte order mark too. Throws `invalid-recipe` with the line and the column of the error. */
+export function parseJson(given: string): unknown {
+  const text = given.replace(/^\uFEFF/, '')
   try {
     return JSON.parse(text)
   } catch (cause) {

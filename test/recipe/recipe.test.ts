@@ -33,6 +33,7 @@ const rejectionOfText = (text: string, ...assignments: string[]): string => {
 describe('checkRecipe', () => {
   test('a valid recipe > is returned unchanged', () => {
     expect(parseRecipe(JSON.stringify(recipe))).toEqual(recipe)
+    expect(parseRecipe(`\uFEFF${JSON.stringify(recipe)}`)).toEqual(recipe)
   })
 
   test('adapter > a kind with its options', () => {
