@@ -330,6 +330,16 @@ describe('data prepare images', () => {
     ])
   })
 
+  it('images of formats that are not read > a warning', async () => {
+    for (const name of ['a/0.png', 'b/0.png']) await put(`formats/${name}`, await square(1, 2, 3))
+    await put('formats/b/1.bmp', Buffer.from('BM'))
+    const { code, stderr } = await run('data', 'prepare', 'images', path('formats'), '--size', '8', '-o', path('f.idx'))
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(/^warning: 1 image was skipped, since \.bmp .*b\/1\.bmp/m),
+    ])
+  })
+
   it('damaged image > is rejected', async () => {
     await put('torn/a/0.png', await square(1, 2, 3))
     await put('torn/a/1.png', (await square(1, 2, 3)).subarray(0, 60))

@@ -2,10 +2,10 @@ import { readdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fitSize, type ImageFit } from '../../data/image/bilinear.js'
 import { imageConverter } from '../../data/image/image-column.js'
-import { imageExtensions } from '../../data/image/image-files.js'
+import { describeSkipped, imageExtensions, otherImageExtensions } from '../../data/image/image-files.js'
 import { type CifarPart, type CifarSet, readCifar10, readCifar100 } from '../../node/data/cifar.js'
 import { decodeImage } from '../../node/data/decode-image.js'
-import { type LabeledFiles, listLabeledFiles } from '../../node/data/folders.js'
+import { type LabeledFiles, listFiles, listLabeledFiles } from '../../node/data/folders.js'
 import { folderError } from '../../node/files/files.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -63,6 +63,8 @@ export async function prepareImages(options: ImagesOptions, monitor: Monitor): P
     ),
     options: { size, fit, channels, validation, seed },
   }
+  const skipped = describeSkipped(await listSkipped(splits))
+  if (skipped !== undefined) monitor.note(`warning: ${skipped}`)
   const preparation = await Preparation.open(options.output, plan, { force })
   if (!(preparation instanceof Preparation)) return preparation as ImageReport // written by `writeImageSet`
   monitor.stage(
@@ -103,6 +105,8 @@ const fingerprint = async (path: string) => {
 
 interface FoundSplit {
   readonly name: string
+  /** The folder with a sub-folder per class. */
+  readonly folder: string
   readonly found: LabeledFiles
 }
 
@@ -119,9 +123,13 @@ async function findSplits({ folder, validation, seed }: ImagesOptions): Promise<
       (found) => found.isDirectory(),
       () => false,
     )
-  if (!(await isFolder('train'))) return divide(await listLabeledFiles(folder, imageExtensions), validation, seed)
-  const train = await listLabeledFiles(join(folder, 'train'), imageExtensions)
-  const read = (name: string) => listLabeledFiles(join(folder, name), imageExtensions, train.classes)
+  const read = async (path: string, classes?: readonly string[]) => ({
+    folder: path,
+    found: await listLabeledFiles(path, imageExtensions, classes),
+  })
+  if (!(await isFolder('train'))) return divide(await read(folder), validation, seed)
+  const train = await read(join(folder, 'train'))
+  const readHeldOut = (name: string) => read(join(folder, name), train.found.classes)
   const heldOut: string[] = []
   for (const name of validationNames) if (await isFolder(name)) heldOut.push(name)
   const [own, ...others] = heldOut
@@ -134,22 +142,22 @@ async function findSplits({ folder, validation, seed }: ImagesOptions): Promise<
     ...(own === undefined
       ? divide(train, validation, seed)
       : [
-          { name: 'train', found: train },
-          { name: 'validation', found: await read(own) },
+          { name: 'train', ...train },
+          { name: 'validation', ...(await readHeldOut(own)) },
         ]),
-    ...((await isFolder('test')) ? [{ name: 'test', found: await read('test') }] : []),
+    ...((await isFolder('test')) ? [{ name: 'test', ...(await readHeldOut('test')) }] : []),
   ]
 }
 
 /** Divides images at random into those to train on and, unless their share is 0, those for validation. */
-function divide(found: LabeledFiles, validation: number, seed: number): FoundSplit[] {
+function divide({ folder, found }: Omit<FoundSplit, 'name'>, validation: number, seed: number): FoundSplit[] {
   const validationSize = Math.round(validation * found.files.length)
   if (validation > 0 && (validationSize === 0 || validationSize === found.files.length))
     throw new OnnxIreError(
       'invalid-option',
       `--validation ${validation} divides ${found.files.length} images into ${found.files.length - validationSize} and ${validationSize}; both parts need at least one image`,
     )
-  if (validationSize === 0) return [{ name: 'train', found }]
+  if (validationSize === 0) return [{ name: 'train', folder, found }]
   const order = new Random(seed).stream('split').permutation(found.files.length)
   const select = (indices: Uint32Array): LabeledFiles => ({
     classes: found.classes,
@@ -157,9 +165,16 @@ function divide(found: LabeledFiles, validation: number, seed: number): FoundSpl
     labels: Array.from(indices, (index) => found.labels[index]!),
   })
   return [
-    { name: 'train', found: select(order.slice(validationSize).sort()) },
-    { name: 'validation', found: select(order.slice(0, validationSize).sort()) },
+    { name: 'train', folder, found: select(order.slice(validationSize).sort()) },
+    { name: 'validation', folder, found: select(order.slice(0, validationSize).sort()) },
   ]
+}
+
+/** Images of formats that are not read, in the folders of the classes. */
+async function listSkipped(splits: readonly FoundSplit[]): Promise<string[]> {
+  const folders = new Set(splits.flatMap(({ folder, found }) => found.classes.map((name) => join(folder, name))))
+  const lists = [...folders].map((folder) => listFiles(folder, otherImageExtensions).catch((): string[] => []))
+  return (await Promise.all(lists)).flat()
 }
 
 /** Returns a function that decodes a file to pixels of the requested size: [rows, columns, channels]. */
