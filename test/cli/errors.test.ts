@@ -103,6 +103,14 @@ const cases: readonly Case[] = [
   ],
 ]
 
+test.each(['evaluate', 'sharpness'])(
+  '%s > a path that is no run folder > usage error with the path',
+  async (command) => {
+    const { code, stderr } = await run(command, space.path('missing run'))
+    expect([code, stderr]).toEqual([2, expect.stringContaining('missing run is no run folder')])
+  },
+)
+
 describe.concurrent('error > has a code, exit code 1, and leaves no partial file', () => {
   test.each(cases)('%s', async (_, args, code, message) => {
     const others = async () => (await readdir(space.folder)).filter((name) => !name.startsWith('failed'))

@@ -128,7 +128,7 @@ async function selectFromRecipe(path: string, options: DataOptions, command: Com
 async function selectFromOptions(options: DataOptions, command: Command): Promise<OpenSelectedData> {
   const { data: dataJson, loss, logits } = options
   if (dataJson === undefined || loss === undefined)
-    return usageError(command, 'give a recipe, or both --data and --loss')
+    return usageError(command, `give a recipe, or both --data and --loss: ${command.args[0]} is no run folder`)
   if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
   const isJson = loss.trimStart().startsWith('{')
   if (isJson && logits !== undefined) usageError(command, '--logits needs a --loss that is a kind, not JSON')
