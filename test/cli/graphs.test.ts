@@ -57,9 +57,11 @@ function fixedModel(): Model {
 }
 
 test('batch > writes a model for any number of examples, and inspect names the fixed number', async () => {
-  const [fixed, free] = [space.path('fixed.onnx'), space.path('free.onnx')]
+  const [fixed, free] = [space.path('fixed one.onnx'), space.path('free.onnx')]
   await writeModel(fixed, fixedModel())
-  expect((await run('inspect', fixed)).stdout).toContain('batch fixed at 1')
+  const { stdout } = await run('inspect', fixed)
+  expect(stdout).toContain('batch fixed at 1')
+  expect(stdout).toContain(`onnx-ire batch '${fixed}' -o free.onnx`)
   expect(await json('batch', fixed, '-o', free)).toEqual({ output: free, fixed: 1, changes: [] })
   expect(inspectModel(await readModel(free)).inputs[0]!.shape).toEqual(['batch', 1, 8, 8])
   expect((await run('inspect', free)).stdout).not.toContain('batch fixed')

@@ -12,7 +12,7 @@ import type { Operations, StepMemory } from '../../analysis/inspect/training-ste
 import { isFloat } from '../../ir/dtype.js'
 import { readModel } from '../../node/files/model.js'
 import { usageError } from '../errors.js'
-import { formatBytes, formatCount, formatNumber, formatTable, indent } from '../format.js'
+import { formatBytes, formatCount, formatNumber, formatTable, indent, quotePath } from '../format.js'
 import { type Io, print } from '../io.js'
 import { addShape, jsonOption, readRecompute } from '../options.js'
 
@@ -164,7 +164,7 @@ function formatBatch(path: string, batch: Inspection['batch']): string {
   const parts = `\n  batch fixed at ${batch.fixed}: training computes ${batch.fixed === 1 ? 'one example' : `${batch.fixed} examples`} at a time`
   return batch.obstacle
     ? `${parts}\n${indent(batch.obstacle.message)}`
-    : `${parts}; freeBatch: true of a recipe or trainer, or onnx-ire batch ${path} -o free.onnx, computes whole batches`
+    : `${parts}; freeBatch: true of a recipe or trainer, or onnx-ire batch ${quotePath(path)} -o free.onnx, computes whole batches`
 }
 
 function formatOperators(all: Inspection['operators']): string {

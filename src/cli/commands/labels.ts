@@ -4,7 +4,7 @@ import { writeFileAtomic } from '../../node/files/files.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { mapPaths } from '../../recipe/resolve.js'
 import { usageError } from '../errors.js'
-import { formatCount, formatNumber, formatTable } from '../format.js'
+import { formatCount, formatNumber, formatTable, quotePath } from '../format.js'
 import { loadModel, readRecipe } from '../inputs/read-recipe.js'
 import { Interrupted, onInterrupt } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
@@ -112,7 +112,9 @@ async function report(io: Io, recipe: Recipe, measured: MeasuredLabels, options:
         : []),
       `${formatNumber(suspects.length)} of ${formatCount(labels.length, 'example')} have a margin below ${below} over ${formatCount(evaluations, 'evaluation')}${interrupted ? '; interrupted' : ''}`,
       ...(html !== undefined && !interrupted ? [`wrote ${html}`] : []),
-      ...(drop !== undefined && !interrupted ? [`wrote ${drop}, a recipe without them: onnx-ire train ${drop}`] : []),
+      ...(drop !== undefined && !interrupted
+        ? [`wrote ${drop}, a recipe without them: onnx-ire train ${quotePath(drop)}`]
+        : []),
     ].join('\n'),
   )
   if (interrupted) throw new Interrupted()

@@ -23,7 +23,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { matchNames } from '../../util/pattern.js'
 import { getOwn } from '../../util/record.js'
 import { refuseOptions, usageError } from '../errors.js'
-import { formatCount, formatDuration } from '../format.js'
+import { formatCount, formatDuration, quotePath } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
 import { type DataOptions, isJsonObject, onOption, parseData, withDataPath } from '../inputs/select-data.js'
@@ -272,7 +272,7 @@ function refuseInputs(command: Command, path: string, inputs: readonly string[],
   const folder = dirname(path)
   // A folder with recipe.json may be that of a recipe to train.
   const isOfRun = findRunFiles(folder)?.model === join(folder, basename(path))
-  const ofRun = isOfRun && `name the run folder: onnx-ire predict ${folder} ${inputs.join(' ')}`
+  const ofRun = isOfRun && `name the run folder: onnx-ire predict ${[folder, ...inputs].map(quotePath).join(' ')}`
   if (inputs.some(isImageOrFolder)) {
     if (isDescribed) usageError(command, '--data and images are both given: omit --data, or the images')
     usageError(

@@ -21,6 +21,7 @@ import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
+import { quotePath } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, print } from '../io.js'
@@ -164,7 +165,7 @@ async function takeFields(run: Snippet, path: string, recipe: Recipe): Promise<S
   if (source.kind !== 'csv' || !isWritten)
     throw new OnnxIreError(
       'invalid-option',
-      `--columns: ${path} does not take the columns of the run: write it with onnx-ire export <run> --columns -o ${path}`,
+      `--columns: ${path} does not take the columns of the run: write it with onnx-ire export <run> --columns -o ${quotePath(path)}`,
     )
   const fields = await readRow(
     source,

@@ -16,7 +16,7 @@ import { createStartModel } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { formatBytes, formatCount, formatNumber } from '../format.js'
+import { formatBytes, formatCount, formatNumber, quotePath } from '../format.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
@@ -164,7 +164,7 @@ export async function prepareModelTuning(request: ModelTuningRequest, task: Mode
         ...(fixed === null
           ? []
           : [
-              `${file} fixes batches of ${fixed}, which a step computes one after the other: onnx-ire batch ${file} -o free.onnx writes a model that computes whole batches`,
+              `${file} fixes batches of ${fixed}, which a step computes one after the other: onnx-ire batch ${quotePath(file)} -o free.onnx writes a model that computes whole batches`,
             ]),
         ...(warning
           ? [
@@ -230,7 +230,7 @@ function explainLayers(
   if (adaptableLayers(model).filter((layer) => layer.isDefault).length > 1) throw cause
   throw new OnnxIreError(
     'invalid-option',
-    `${file} has no linear layers besides its head, which is replaced: name convolutions with --targets (onnx-ire inspect ${file} --adapter-targets lists them), or set --adapter none`,
+    `${file} has no linear layers besides its head, which is replaced: name convolutions with --targets (onnx-ire inspect ${quotePath(file)} --adapter-targets lists them), or set --adapter none`,
     { cause },
   )
 }
