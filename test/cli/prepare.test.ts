@@ -314,7 +314,7 @@ describe('data prepare images', () => {
     const share = ['--validation', '0.2']
     await run('data', 'prepare', 'images', path('undivided'), '--size', '8', ...share, '-o', out)
     const { parts } = JSON.parse(await readFile(join(out, 'report.json'), 'utf8'))
-    expect(Object.entries(parts).map(([name, { images }]) => [name, images])).toEqual([
+    expect(Object.entries<{ images: number }>(parts).map(([name, { images }]) => [name, images])).toEqual([
       ['train', 8],
       ['validation', 2],
       ['test', 3],

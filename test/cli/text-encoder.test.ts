@@ -37,6 +37,6 @@ test.each([
     const encoder = { tokenizer: tokenizerWith(before, after), padToken: 0, model: { proto: {} } }
     const { columns, cut } = encodeTexts(encoder as unknown as LanguageModel, ['a b c d e'], 3)
     const { data } = (columns['input_ids'] as DataColumn).rows([0])
-    expect([Array.from(data, (token) => words[Number(token)]).join(' '), cut]).toEqual([expected, 1])
+    expect([Array.from(data as BigInt64Array, (token) => words[Number(token)]).join(' '), cut]).toEqual([expected, 1])
   },
 )

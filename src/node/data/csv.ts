@@ -48,8 +48,8 @@ const csvFile = (path: string): CsvFile => ({
 })
 
 /**
- * Iterates over the records of a CSV file in UTF-8 (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte order mark),
- * starting with the header. Empty lines are skipped. All records have the same number of fields.
+ * Iterates over the records of a CSV file in UTF-8 (RFC 4180: quotes, line ends within quotes; LF or CRLF; a byte
+ * order mark), starting with the header. Empty lines are skipped. All records have the same number of fields.
  * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  */
 async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {

@@ -92,7 +92,7 @@ describe('imageMasks', () => {
       await put(`transparent/${name}/a.png`, bytes)
     const labels = async (name: string) =>
       (await (await imageMasks(path('transparent/photos'), path(`transparent/${name}`))).batch([0]))['labels']!
-    expect(new Set((await labels('opaque')).data)).toEqual(new Set([0n, 1n, 2n]))
+    expect(new Set((await labels('opaque')).data as BigInt64Array)).toEqual(new Set([0n, 1n, 2n]))
     expect(await labels('transparent')).toEqual(await labels('opaque'))
   })
 
