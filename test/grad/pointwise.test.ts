@@ -86,6 +86,7 @@ describe('derivatives at kinks > equal those of PyTorch', () => {
     ['PRelu', (x) => op.PRelu(x, vector('slope', 0.25)), [0], [0.25]],
     ['Abs', (x) => op.Abs(x), [0], [0]],
     ['Clip', (x) => op.Clip(x, -1, 1), [-1, 1, 1.5], [1, 1, 0]],
+    ['Clip with max below min', (x) => op.Clip(x, vector('min', 0.8), vector('max', -0.75)), [-0.75], [0]],
     ['HardSigmoid', (x) => op.HardSigmoid(x, { alpha: 0.25, beta: 0.5 }), [-2, 2], [0, 0]],
     ['HardSwish', (x) => op.HardSwish(x), [-3, 3.5], [0, 1]],
     ['ThresholdedRelu', (x) => op.ThresholdedRelu(x, { alpha: 1 }), [1], [0]],

@@ -60,6 +60,12 @@ function toExtremum(xs: readonly Value[], dy: Value, { y }: { readonly y: Value 
   })
 }
 
+/** Whether the bounds of a Clip are an interval: not if they are unknown numbers that may be the other way around. */
+function areOrdered(min: Value | null, max: Value | null): boolean {
+  const [low, high] = [constantNumber(min), constantNumber(max)]
+  return !min || !max || (low !== undefined && high !== undefined && low <= high)
+}
+
 /** Gradient rules of element-wise operators; broadcast axes are summed by the walk. */
 export const elementwiseRules = {
   Add: (_, dy) => [dy, dy],
@@ -95,9 +101,9 @@ export const elementwiseRules = {
   Max: toExtremum,
   Sum: (xs, dy) => xs.map(() => dy),
   Mean: (xs, dy) => Array(xs.length).fill(op.Mul(dy, 1 / xs.length)),
-  // y = x exactly inside the closed interval. If min > max, every y is max.
+  // y = x exactly inside the closed interval. If min > max, every y is max, also where x is max.
   Clip: ([x, min, max], dy, { y }) => [
-    applyMask(dy, op.Equal(x, y)),
+    applyMask(dy, areOrdered(min, max) ? op.Equal(x, y) : op.And(op.Equal(x, y), op.LessOrEqual(min!, max!))),
     min && applyMask(dy, max ? op.And(op.Less(x, min), op.LessOrEqual(min, max)) : op.Less(x, min)),
     max && applyMask(dy, op.Greater(min ? op.Max([x, min]) : x, max)),
   ],
