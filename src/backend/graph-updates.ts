@@ -56,6 +56,8 @@ export class GraphUpdates {
     if (!program) {
       program = compileGraph(this.#runtime, buildTensorUpdate(rule, dims, variant))
       this.#programs.set(key, program)
+      // A failed compilation is repeated at the next call.
+      program.catch(() => this.#programs.delete(key))
     }
     const feeds: Record<string, Tensor> = emptyRecord()
     for (const [array, data] of Object.entries(given)) {
@@ -69,9 +71,9 @@ export class GraphUpdates {
   }
 
   async release(): Promise<void> {
-    const programs = [...this.#programs.values()]
+    const programs = await Promise.allSettled(this.#programs.values())
     this.#programs.clear()
-    for (const program of programs) await (await program).release()
+    for (const program of programs) if (program.status === 'fulfilled') await program.value.release()
   }
 }
 
