@@ -5,6 +5,7 @@ import { type Node, Value } from '../ir/value.js'
 import { attributesKey } from '../onnx/export/cse.js'
 import { exportGraph, type GraphSpec } from '../onnx/export/export-graph.js'
 import { importGraph } from '../onnx/import/import-graph.js'
+import { isStandardDomain } from '../onnx/import/model-nodes.js'
 import { decodeModel } from '../onnx/model.js'
 import { encode } from '../onnx/proto/encode.js'
 import type { ExternalData } from '../onnx/proto/external-data.js'
@@ -34,7 +35,7 @@ export async function nameCpuNodes(
     const read: ExternalData['read'] = (location, offset, length) =>
       externalData!.get(location)!.subarray(offset, length === undefined ? undefined : offset + length)
     const model = decodeModel(bytes, externalData ? { read } : null)
-    const set = model.proto.opsetImport.find(({ domain = '' }) => domain === '')?.version
+    const set = model.proto.opsetImport.find(isStandardDomain)?.version
     const nodes = withBodies(importGraph(model).outputs.values())
     const found = await findCpuNodes(nodes, Number(set ?? 13), compile)
     if (found.length === 0) return error
@@ -152,7 +153,7 @@ function encodeIn(spec: GraphSpec, operatorSet?: number): Uint8Array {
   const proto = exportGraph(spec)
   const version = operatorSet === undefined ? undefined : BigInt(operatorSet)
   const opsetImport = proto.opsetImport.map((set) =>
-    set.domain || version === undefined || (set.version ?? 0n) > version ? set : edit(set, { version }),
+    !isStandardDomain(set) || version === undefined || (set.version ?? 0n) > version ? set : edit(set, { version }),
   )
   return encode('ModelProto', edit(proto, { opsetImport }))
 }

@@ -112,29 +112,35 @@ describe('bodies', () => {
     for (const [i, each] of numbers(found['y']!).entries()) expect(each).toBeCloseTo(numbers(wanted['y']!)[i]!, 6)
   })
 
-  it('of an If with a constant condition > replace the If; the other branch is not imported', async () => {
-    const then = graphProto({ nodes: [node('LeakyRelu', 'x', 'then', { alpha: float(0.5) })], outputs: [info('then')] })
-    // There is no axis 7.
-    const otherwise = graphProto({
-      nodes: [node('Transpose', 'x', 'else', { perm: ints(7, 8) })],
-      outputs: [info('else')],
-    })
-    const bytes = modelBytes({
-      inputs: [info('x', [1, 2])],
-      outputs: [info('y', [1, 2])],
-      nodes: [
-        node('Shape', 'x', 'shape'),
-        node('Size', 'shape', 'rank'),
-        node('Equal', 'rank two', 'flat'),
-        node('If', 'flat', 'y', { then_branch: graph(then), else_branch: graph(otherwise) }),
-      ],
-      initializers: { two: { dtype: 'int64', dims: [], data: BigInt64Array.of(2n) } },
-    })
-    const graph_ = importGraph(decodeModel(bytes))
-    expect(topological(graph_.outputs.values()).map(({ operator }) => operator)).toEqual(['LeakyRelu'])
-    const again = encode('ModelProto', exportGraph(graph_))
-    expect(numbers((await run(again, { x: floats32([1, 2], [-1, 2]) }))['y']!)).toEqual([-0.5, 2])
-  })
+  it.each(['', 'ai.onnx'])(
+    "of an If of domain '%s' with a constant condition > replace it; the other is not imported",
+    async (domain) => {
+      const then = graphProto({
+        nodes: [node('LeakyRelu', 'x', 'then', { alpha: float(0.5) })],
+        outputs: [info('then')],
+      })
+      // There is no axis 7.
+      const otherwise = graphProto({
+        nodes: [node('Transpose', 'x', 'else', { perm: ints(7, 8) })],
+        outputs: [info('else')],
+      })
+      const bytes = modelBytes({
+        inputs: [info('x', [1, 2])],
+        outputs: [info('y', [1, 2])],
+        nodes: [
+          node('Shape', 'x', 'shape'),
+          node('Size', 'shape', 'rank'),
+          node('Equal', 'rank two', 'flat'),
+          node('If', 'flat', 'y', { then_branch: graph(then), else_branch: graph(otherwise) }, domain),
+        ],
+        initializers: { two: { dtype: 'int64', dims: [], data: BigInt64Array.of(2n) } },
+      })
+      const graph_ = importGraph(decodeModel(bytes))
+      expect(topological(graph_.outputs.values()).map(({ operator }) => operator)).toEqual(['LeakyRelu'])
+      const again = encode('ModelProto', exportGraph(graph_))
+      expect(numbers((await run(again, { x: floats32([1, 2], [-1, 2]) }))['y']!)).toEqual([-0.5, 2])
+    },
+  )
 
   it('read values of enclosing bodies, and results that no other node reads', async () => {
     // The second output of MaxPool is read inside alone.

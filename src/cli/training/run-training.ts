@@ -11,6 +11,7 @@ import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
 import { featureFiles } from '../../node/files/feature-files.js'
 import { listModelFiles, writeModel } from '../../node/files/model.js'
+import { isStandardDomain } from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
@@ -292,7 +293,7 @@ async function afterFailure(error: unknown, folder: RunFolder, replaced: string)
 }
 
 const hasNorms = ({ proto }: Model): boolean =>
-  proto.graph?.node.some(({ opType, domain = '' }) => opType === 'BatchNormalization' && domain === '') === true
+  proto.graph?.node.some((node) => node.opType === 'BatchNormalization' && isStandardDomain(node)) === true
 
 /** Throws `invalid-option` if a folder holds a run, or those of a cross-validation, that a new run would be mixed with. */
 export function checkNewRunFolder(folder: RunFolder, force: boolean): void {

@@ -5,6 +5,7 @@ import { refineShape, type Value } from '../../ir/value.js'
 import { knownCondition } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto } from '../proto/schema.js'
+import { isStandardDomain } from './model-nodes.js'
 
 /** The inputs of a model that must be fed. Before IR version 4 the inputs of a graph include its initializers. */
 export function listInputs({ graph }: ModelProto): readonly ValueInfoProto[] {
@@ -140,7 +141,7 @@ export function inferBodyInputTypes(
  * is not imported: it may be invalid for the shapes of the model.
  */
 export function selectBranch(node: NodeProto, condition: Value | null | undefined): GraphProto | undefined {
-  if (node.opType !== 'If' || node.domain || !condition) return undefined
+  if (node.opType !== 'If' || !isStandardDomain(node) || !condition) return undefined
   const known = knownCondition(condition)
   const name = known ? 'then_branch' : 'else_branch'
   return known === undefined ? undefined : node.attribute.find((attribute) => attribute.name === name)?.g

@@ -149,7 +149,8 @@ export function* walkOperatorNodes(model: ModelProto): Generator<NodeProto> {
     }
 }
 
-export const isStandardDomain = (node: NodeProto) => !node.domain || node.domain === 'ai.onnx'
+export const isStandardDomain = ({ domain }: { readonly domain?: string | undefined }) =>
+  !domain || domain === 'ai.onnx'
 
 /** The name of a node's operator, with its domain unless that is ai.onnx: `Conv`, `com.microsoft.FusedMatMul`. */
 export const qualifiedName = (node: NodeProto) =>

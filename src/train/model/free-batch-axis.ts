@@ -5,6 +5,7 @@ import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import { type Graph, type Node, nameValue, type Value } from '../../ir/value.js'
 import { createInput, listInputs } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
+import { isStandardDomain } from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
 import { edit, rewrite } from '../../onnx/proto/message.js'
 import type { GraphProto, NodeProto, ValueInfoProto } from '../../onnx/proto/schema.js'
@@ -381,7 +382,7 @@ class Rewriter {
   /** The node of the file that a node was imported from. Throws if it has another form, or is in a function. */
   #protoOf(node: Node, index: number): NodeProto {
     const proto = this.#nodes.get(node.outputs.find(({ name }) => name !== undefined)?.name ?? '')
-    if (proto?.opType === node.operator && !proto.domain && proto.input[index]) return proto
+    if (proto?.opType === node.operator && isStandardDomain(proto) && proto.input[index]) return proto
     throw freeBatchError(`${describe(node)} depends on it, and is in a function or has the form of an old operator set`)
   }
 

@@ -1,3 +1,4 @@
+import { isStandardDomain } from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
 import { edit } from '../../onnx/proto/message.js'
 import type { GraphProto } from '../../onnx/proto/schema.js'
@@ -59,7 +60,7 @@ export function separateStatistics(model: Model): Model {
       for (const name of input.map(original)) reads.set(name, (reads.get(name) ?? 0) + 1)
   const shared = new Set(
     graph.node
-      .filter(({ opType, domain = '' }) => opType === 'BatchNormalization' && domain === '')
+      .filter((node) => node.opType === 'BatchNormalization' && isStandardDomain(node))
       .flatMap(({ input }) => input.slice(3, 5).map(original))
       .filter((name) => initializers.has(name) && reads.get(name)! > 1),
   )

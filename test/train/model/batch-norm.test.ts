@@ -141,15 +141,15 @@ describe('trained norms', () => {
 
 describe('statistics that an exporter merged with equal tensors', () => {
   /** Two norms of x [N, 3] whose means and biases are one tensor, and whose variances and scales are another one. */
-  function merged(): Model {
+  function merged(domain = ''): Model {
     const parts = {
       nodes: [
         ...['mean1', 'mean2', 'bias2'].map((name) => protoNode('Identity', 'bias1', name)),
         ...['var1', 'scale2'].map((name) => protoNode('Identity', 'scale1', name)),
         protoNode('Identity', 'var1', 'var2'),
-        protoNode('BatchNormalization', 'x scale1 bias1 mean1 var1', 'a', { momentum: float(momentum) }),
+        protoNode('BatchNormalization', 'x scale1 bias1 mean1 var1', 'a', { momentum: float(momentum) }, domain),
         protoNode('MatMul', 'a w', 'b'),
-        protoNode('BatchNormalization', 'b scale2 bias2 mean2 var2', 'logits', { momentum: float(momentum) }),
+        protoNode('BatchNormalization', 'b scale2 bias2 mean2 var2', 'logits', { momentum: float(momentum) }, domain),
       ],
       inputs: [info('x', ['N', channels])],
       outputs: [info('logits', ['N', channels])],
@@ -164,6 +164,12 @@ describe('statistics that an exporter merged with equal tensors', () => {
   const rows = normal(new Random(2), [examples, channels])
   const labeled = fromArrays({ x: rows, labels: labelColumn([0, 1, 2, 1, 2, 0]) })
   const options = { loss: crossEntropy(), optimizer: sgd({ lr: 0 }), runtime, batchSize: examples } as const
+
+  it("of nodes of domain 'ai.onnx' > are separated, too", () => {
+    const named = (domain: string) =>
+      separateStatistics(merged(domain)).proto.graph!.initializer.map(({ name }) => name)
+    expect(named('ai.onnx')).toEqual(named(''))
+  })
 
   it('are trained apart, exported, restored and used in inference', async () => {
     const trainer = await Trainer.create(merged(), { ...options, batchNorm: 'trained' })

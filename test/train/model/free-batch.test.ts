@@ -94,6 +94,14 @@ describe('freeBatch', () => {
     },
   )
 
+  it("nodes of domain 'ai.onnx' > are rewritten, too", async () => {
+    const model = image(1)
+    const graph = model.proto.graph!
+    const named = edit(graph, { node: graph.node.map((node) => edit(node, { domain: 'ai.onnx' })) })
+    const { model: freed } = await freeBatch({ ...model, proto: edit(model.proto, { graph: named }) }, { runtime })
+    expect(shapeOf(freed)).toEqual(['batch', 4])
+  })
+
   it('a path instead of a model, or no runtime > names what to pass', async () => {
     const wrong = freeBatch as (model: unknown, options?: unknown) => Promise<unknown>
     await expect(wrong('m.onnx', { runtime })).rejects.toThrow(errorWith('invalid-model', 'readModel'))
