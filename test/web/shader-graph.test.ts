@@ -7,15 +7,16 @@ import { ShaderGraph } from '../../src/web/webgpu-backend/shader-graph.js'
 
 const length = 4
 
-/** A device without arithmetic, on which buffers of a label do not fit into the memory. */
-function fakeDevice(tooLarge: string): GPUDevice {
+/** A device without arithmetic, on which buffers of a label do not fit into the memory until there is room. */
+function fakeDevice(tooLarge: string, hasRoom = () => false): GPUDevice {
   const failures: ({ message: string } | null)[] = []
   const pass = { setPipeline() {}, setBindGroup() {}, dispatchWorkgroups() {}, end() {} }
   const encoder = { beginComputePass: () => pass, copyBufferToBuffer() {}, finish: () => ({}) }
   const createBuffer = ({ label, size }: GPUBufferDescriptor) => {
-    if (label === tooLarge) failures[failures.length - 1] = { message: 'out of memory' }
+    const isInvalid = label === tooLarge && !hasRoom()
+    if (isInvalid) failures[failures.length - 1] = { message: 'out of memory' }
     const mapped = { mapAsync: async () => {}, getMappedRange: () => new ArrayBuffer(size), unmap() {} }
-    return { size, destroy() {}, ...mapped }
+    return { size, isInvalid, destroy() {}, ...mapped }
   }
   return {
     adapterInfo: { isFallbackAdapter: false },
@@ -26,7 +27,11 @@ function fakeDevice(tooLarge: string): GPUDevice {
     createPipelineLayout: () => ({}),
     createBindGroupLayout: () => ({}),
     createComputePipelineAsync: async () => ({}),
-    createBindGroup: () => ({}),
+    // Without memory a browser creates invalid buffers, which it refuses when they are used.
+    createBindGroup: ({ entries }: { entries: { resource: { buffer: { isInvalid: boolean } } }[] }) => {
+      if (entries.some(({ resource }) => resource.buffer.isInvalid)) throw new Error('a buffer is invalid')
+      return {}
+    },
     createCommandEncoder: () => encoder,
     pushErrorScope: () => failures.push(null),
     popErrorScope: async () => failures.pop(),
@@ -34,8 +39,8 @@ function fakeDevice(tooLarge: string): GPUDevice {
 }
 
 /** A graph of a sum and its gradient, on a device where buffers of a label do not fit. */
-function graphOn(tooLarge = '') {
-  const gpu = fakeDevice(tooLarge)
+function graphOn(tooLarge = '', hasRoom = () => false) {
+  const gpu = fakeDevice(tooLarge, hasRoom)
   const [x, n] = [input('x', 'float32', [length]), input('n', 'int64', [length])]
   const y = op.Mul(x, op.Cast(n, { to: 1 }))
   const outputs = new Map([
@@ -75,4 +80,12 @@ it('an integer of more than 32 bits, or fewer elements than dims > invalid-data'
 it.each(['grad/w', 'input'])('no memory for %s > runtime, in place of results of zeros', async (label) => {
   const full = { code: 'runtime', message: expect.stringMatching(/does not fit the GPU's memory/) }
   await expect(graphOn(label).run({ x, n }, {})).rejects.toMatchObject(full)
+})
+
+it.each(['grad/w', 'input'])('memory for %s at the second run > no buffer of the first one is used', async (label) => {
+  let hasRoom = false
+  const graph = graphOn(label, () => hasRoom)
+  await expect(graph.run({ x, n }, {})).rejects.toMatchObject({ code: 'runtime' })
+  hasRoom = true
+  expect(Object.keys((await graph.run({ x, n }, {})).gradients)).toEqual(['w'])
 })

@@ -81,6 +81,8 @@ export class LoadedShaders {
   /** The number of this program that random numbers depend on. */
   readonly #number = Math.floor(2 ** 31 * Math.random())
   #runs = 0
+  /** The buffers of inputs that are on the host. */
+  readonly #inputs = new Map<Slot, GPUBuffer>()
   /** Whether the buffers of inputs exist. */
   #hasInputs = false
   #released = false
@@ -173,8 +175,15 @@ export class LoadedShaders {
   async run(feeds: Readonly<Record<string, Tensor | DeviceTensor>>): Promise<DeviceOutputs> {
     const { queue } = this.#gpu
     const needsMemory = !this.#hasInputs || this.#device.some(({ free }) => free.length === 0)
-    const prepare = () => this.#prepare(feeds)
-    const results = needsMemory ? await this.#outputs.allocate(prepare) : prepare()
+    const results: (readonly [DeviceOutput, GPUBuffer])[] = []
+    const prepare = () => this.#prepare(feeds, results)
+    try {
+      if (needsMemory) await this.#outputs.allocate(prepare)
+      else prepare()
+    } catch (error) {
+      this.#discard(results)
+      throw error
+    }
     this.#hasInputs = true
     const encoder = this.#gpu.createCommandEncoder()
     const pass = encoder.beginComputePass()
@@ -200,8 +209,11 @@ export class LoadedShaders {
     }
   }
 
-  /** Writes the feeds to their buffers, and returns the buffers of the outputs on the device. */
-  #prepare(feeds: Readonly<Record<string, Tensor | DeviceTensor>>): (readonly [DeviceOutput, GPUBuffer])[] {
+  /** Writes the feeds to their buffers, and adds the buffers of the outputs on the device to `results`. */
+  #prepare(
+    feeds: Readonly<Record<string, Tensor | DeviceTensor>>,
+    results: (readonly [DeviceOutput, GPUBuffer])[],
+  ): void {
     const { queue } = this.#gpu
     for (const [name, slot] of this.#program.inputs) {
       const feed = feeds[name]!
@@ -211,11 +223,19 @@ export class LoadedShaders {
     }
     const { state } = this.#program
     if (state) queue.writeBuffer(this.#inputBuffer(state), 0, Int32Array.of(this.#number, this.#runs++))
-    return this.#device.map((output) => {
+    for (const output of this.#device) {
       const buffer = output.free.pop() ?? this.#outputs.buffer(output.name, 4 * output.slot.elements)
       if (output.written) this.#buffers.set(output.slot, buffer)
-      return [output, buffer] as const
-    })
+      results.push([output, buffer])
+    }
+  }
+
+  /** Frees the buffers of a run that failed: those that did not fit into the memory must not be used again. */
+  #discard(results: readonly (readonly [DeviceOutput, GPUBuffer])[]): void {
+    for (const [, buffer] of results) buffer.destroy()
+    if (this.#hasInputs) return
+    for (const buffer of this.#inputs.values()) buffer.destroy()
+    this.#inputs.clear()
   }
 
   /** Frees the buffers, those of outputs that are still in use when they are released. */
@@ -249,9 +269,8 @@ export class LoadedShaders {
   }
 
   #inputBuffer(slot: Slot): GPUBuffer {
-    const known = this.#buffers.get(slot)
-    if (known) return known
-    const buffer = this.#allocator.buffer('input', 4 * slot.elements)
+    const buffer = this.#inputs.get(slot) ?? this.#allocator.buffer('input', 4 * slot.elements)
+    this.#inputs.set(slot, buffer)
     this.#buffers.set(slot, buffer)
     return buffer
   }
