@@ -166,6 +166,14 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
     patience,
   )
 
+  it(
+    'disposal while a lost device is replaced > destroys the new one, too',
+    async () => {
+      expect(await browser().worker<boolean>('device', 'disposalDuringRecovery')).toBe(true)
+    },
+    patience,
+  )
+
   it('failed start > rejects with the reason, and falls back only on request', async () => {
     await browser().reload()
     const { refusal, description } = await browser().page<{ refusal: unknown; description: string }>(

@@ -151,8 +151,14 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
   }
 
   dispose(): Promise<void> {
-    this.#disposed ??= closeDevice(this.#opened)
+    this.#disposed ??= this.#close()
     return this.#disposed
+  }
+
+  async #close(): Promise<void> {
+    // The device that replaces a lost one is closed, too.
+    await this.#recovery?.catch(() => {})
+    await closeDevice(this.#opened)
   }
 }
 

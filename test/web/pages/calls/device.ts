@@ -47,6 +47,29 @@ export async function loss(model: string) {
   return { errors, later, news, same, renewed: plainsOf({ y: y! }), old, disposed }
 }
 
+/** Disposes of a runtime while its lost device is replaced. Returns whether every device was destroyed. */
+export async function disposalDuringRecovery(): Promise<boolean> {
+  const { requestDevice } = GPUAdapter.prototype
+  const devices: GPUDevice[] = []
+  GPUAdapter.prototype.requestDevice = async function (...options) {
+    const device = await requestDevice.apply(this, options)
+    devices.push(device)
+    return device
+  }
+  try {
+    const own = await webgpu()
+    own.gpu.destroy()
+    await own.lost
+    const recovery = own.device.recover()
+    await own.dispose()
+    await recovery
+    const ends = Promise.all(devices.map(({ lost }) => lost)).then(() => true)
+    return await Promise.race([ends, new Promise<boolean>((resolve) => setTimeout(resolve, 3000, false))])
+  } finally {
+    GPUAdapter.prototype.requestDevice = requestDevice
+  }
+}
+
 /** Buffers that are there after each of some runs whose outputs stay on the device. */
 export async function buffersOver(model: string, runs: number) {
   const own = await webgpu()
