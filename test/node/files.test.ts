@@ -51,6 +51,18 @@ describe('writeFileAtomic', () => {
     expect((await stat(path)).mode & 0o777).toBe(mode)
   })
 
+  it('links to a file that does not exist > the file is created, and the links stay', async () => {
+    await mkdir(join(folder, 'store'))
+    await symlink(join('store', 'next'), join(folder, 'link'))
+    await symlink('f', join(folder, 'store', 'next'))
+    await writeFileAtomic(join(folder, 'link'), 'new')
+    expect(await readFile(join(folder, 'store', 'f'), 'utf8')).toBe('new')
+    expect(await readdir(folder)).toEqual(['link', 'store'])
+    await symlink(join(folder, 'missing', 'f'), join(folder, 'lost'))
+    const { message } = await failure(writeFileAtomic(join(folder, 'lost'), 'new'))
+    expect(message).toContain(`the folder ${join(folder, 'missing')} does not exist`)
+  })
+
   it('content that fails midway > the old file is unchanged, and no other file is left', async () => {
     const path = join(folder, 'f')
     await writeFile(path, 'old')

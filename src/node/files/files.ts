@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { type FileHandle, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describeValue } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -42,7 +42,7 @@ export async function stageFile(path: string, content: FileContent): Promise<Sta
   const temporary = join(dirname(target), temporaryName())
   const discard = () => rm(temporary, { force: true })
   try {
-    const file = await attempt(path, () => open(temporary, 'wx', mode))
+    const file = await attempt(target, () => open(temporary, 'wx', mode))
     try {
       // The mask of this process is for new files. Some file systems have no modes.
       if (mode !== undefined) await file.chmod(mode).catch(() => {})
@@ -88,8 +88,8 @@ const noFileError = (path: string): OnnxIreError =>
   new OnnxIreError('io', `cannot write ${path}: it exists and is not a file; choose another name`)
 
 /**
- * Resolves links of a path and returns the mode of the existing file, if there is one. Throws `io` if something other
- * than a file exists there.
+ * Resolves links of a path, also those to a file that does not exist yet, and returns the mode of the existing file, if
+ * there is one. Throws `io` if something other than a file exists there.
  */
 async function targetOf(path: string): Promise<{ target: string; mode?: number }> {
   try {
@@ -97,7 +97,10 @@ async function targetOf(path: string): Promise<{ target: string; mode?: number }
     if (!found.isFile()) throw noFileError(path)
     return { target: await realpath(path), mode: found.mode & 0o777 }
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return { target: path }
+    if (codeOf(error) === 'ENOENT') {
+      const link = await readlink(path).catch(() => null)
+      return link === null ? { target: path } : targetOf(resolve(await realpath(dirname(path)), link))
+    }
     throw error instanceof OnnxIreError ? error : writeError(path, error)
   }
 }
