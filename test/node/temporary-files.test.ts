@@ -18,6 +18,26 @@ const age = async (name: string, seconds: number) => {
   await utimes(path(name), then, then)
 }
 
+/** The machine in the name of a temporary file, on a system with this id. */
+function machineWith(id: string): string | undefined {
+  const code = `
+    import fs from 'node:fs'
+    import { syncBuiltinESMExports } from 'node:module'
+    const { readFileSync } = fs
+    fs.readFileSync = (path, ...of) => (path === '/etc/machine-id' ? '${id}' : readFileSync(path, ...of))
+    syncBuiltinESMExports()
+    const { temporaryName } = await import('${new URL('../../dist/node/files/temporary-files.js', import.meta.url)}')
+    console.log(temporaryName())`
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' })
+  return /^\.onnx-ire-([0-9a-f]{8})-/.exec(stdout)?.[1]
+}
+
+it('machines of one name > are distinguished by the ids of their systems', () => {
+  const [one, other, again] = ['one', 'another', 'one'].map(machineWith)
+  expect(one).toMatch(/^.{8}$/)
+  expect([other === one, again === one]).toEqual([false, true])
+})
+
 describe('temporary files in a folder', () => {
   it('file of a process that is gone > is removed, one of a living process is kept', async () => {
     const living = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { readlinkSync } from 'node:fs'
+import { readFileSync, readlinkSync } from 'node:fs'
 import { readdir, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,23 @@ export const temporaryName = (): string => `.onnx-ire-${machine}-${process.pid}-
 const pattern = /^\.onnx-ire-(?:([0-9a-f]{8})-(\d+)-)?[0-9a-f]{16}\.tmp$/
 
 /** Identifies the machine, or the container, that process ids belong to. */
-export const machine = createHash('sha256').update(`${hostname()} ${processNamespace()}`).digest('hex').slice(0, 8)
+export const machine = createHash('sha256')
+  .update(`${hostname()} ${systemId()} ${processNamespace()}`)
+  .digest('hex')
+  .slice(0, 8)
+
+/**
+ * The id of the operating system, or in a container, which has none, that of the last start of the machine: machines
+ * may have the same name. Empty outside of Linux.
+ */
+function systemId(): string {
+  for (const path of ['/etc/machine-id', '/proc/sys/kernel/random/boot_id'])
+    try {
+      const id = readFileSync(path, 'utf8').trim()
+      if (id !== '') return id
+    } catch {}
+  return ''
+}
 
 /** The namespace of process ids, which differs between containers; empty outside of Linux. */
 function processNamespace(): string {
