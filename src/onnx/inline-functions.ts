@@ -25,8 +25,8 @@ import { locateTensors, type StoredTensor } from './tensor-locations.js'
 
 /**
  * Puts the nodes of a model's functions in place of their calls, so that adapters can change the layers in them. The
- * model computes the same, and weights keep their names: one that is a Constant of a function becomes an initializer,
- * which all calls read.
+ * model computes the same, and weights keep their names: one that is a Constant of a function, or is in a body there,
+ * becomes an initializer of the model, which all calls read.
  *
  * @example
  * ```ts
@@ -59,6 +59,9 @@ export function inlineFunctions(model: Model): Model {
 const domainOf = ({ domain }: { readonly domain?: string | undefined }): string =>
   domain === 'ai.onnx' ? '' : (domain ?? '')
 
+/** The tensor in the attribute `value` of a Constant. */
+const valueOf = ({ attribute }: NodeProto): TensorProto | undefined => attribute.find(({ name }) => name === 'value')?.t
+
 /** Names and attributes within the main graph, or within one call of a function. */
 interface Scope {
   /** The name in the main graph of a value. */
@@ -86,7 +89,7 @@ class Inliner {
   readonly #functions: ReadonlyMap<string, FunctionProto>
   readonly #stored: ReadonlyMap<TensorProto | NodeProto, StoredTensor>
   readonly #taken = new Set<string>()
-  readonly #moved = new Set<NodeProto>()
+  readonly #moved = new Set<NodeProto | TensorProto>()
   readonly #called = new Set<FunctionProto>()
   readonly #sizes = new Map<FunctionProto, number>()
 
@@ -139,15 +142,23 @@ class Inliner {
   }
 
   /** A graph or body without calls, with the names of a scope. */
-  expandGraph(graph: GraphProto, scope: Scope, calls: readonly FunctionProto[]): GraphProto {
+  expandGraph(graph: GraphProto, outer: Scope, calls: readonly FunctionProto[]): GraphProto {
+    const isMain = outer === mainScope
+    const moved = isMain ? new Map<string, string>() : this.#moveWeights(graph)
+    const scope = isMain ? outer : { ...outer, value: (name: string) => moved.get(name) ?? outer.value(name) }
     const rename = ({ name = '' }: { readonly name?: string | undefined }) => ({ name: scope.value(name) })
     const { node, valueInfo } = this.#expand(graph.node, scope, calls, { node: [], valueInfo: [] })
+    // The output of a body must be a value of the body.
+    for (const { name = '' } of graph.output)
+      if (moved.has(name)) node.push(this.#copy(moved.get(name)!, outer.value(name)))
     return edit(graph, {
       node,
       valueInfo: [...graph.valueInfo.map((info) => edit(info, rename(info))), ...valueInfo],
       input: graph.input.map((info) => edit(info, rename(info))),
-      output: graph.output.map((info) => edit(info, rename(info))),
-      initializer: graph.initializer.map((tensor) => edit(tensor, rename(tensor))),
+      output: graph.output.map((info) => edit(info, { name: outer.value(info.name ?? '') })),
+      initializer: graph.initializer
+        .filter((tensor) => !this.#moved.has(tensor))
+        .map((tensor) => edit(tensor, rename(tensor))),
     })
   }
 
@@ -195,17 +206,14 @@ class Inliner {
     const separator = prefix.includes('/') ? '/' : '.'
     const names = new Map<string, string>([['', '']])
     for (const [index, name] of callee.input.entries()) names.set(name, call.input[index] ?? '')
-    for (const node of callee.node) this.#moveWeight(node, names)
+    for (const node of callee.node) this.#moveWeight(node, valueOf(node), names)
     const copies: NodeProto[] = []
     for (const [index, name] of callee.output.entries()) {
       const output = call.output[index] ?? ''
       const known = names.get(name)
       if (output === '') continue
       if (known === undefined) names.set(name, output)
-      else {
-        const copy = this.#claim(`${output}/copy`)
-        copies.push(create('NodeProto', { opType: 'Identity', name: copy, input: [known], output: [output] }))
-      }
+      else copies.push(this.#copy(known, output))
     }
     const given = new Map<string, AttributeProto>()
     const scope: Scope = {
@@ -228,15 +236,30 @@ class Inliner {
     for (const info of callee.valueInfo) expanded.valueInfo.push(edit(info, { name: scope.value(info.name ?? '') }))
   }
 
-  /** Makes an initializer of a float Constant of a function with several elements, once for all calls. */
-  #moveWeight(node: NodeProto, names: Map<string, string>): void {
-    const stored = this.#stored.get(node)
-    const tensor = node.attribute.find(({ name }) => name === 'value')?.t
+  #copy(value: string, output: string): NodeProto {
+    const name = this.#claim(`${output}/copy`)
+    return create('NodeProto', { opType: 'Identity', name, input: [value], output: [output] })
+  }
+
+  /** Moves the weights of a body in a function. Returns their names in the main graph, by those in the body. */
+  #moveWeights({ initializer, node }: GraphProto): ReadonlyMap<string, string> {
+    const names = new Map<string, string>()
+    for (const tensor of initializer) this.#moveWeight(tensor, tensor, names)
+    for (const each of node) this.#moveWeight(each, valueOf(each), names)
+    return names
+  }
+
+  /**
+   * Makes an initializer of the model of a float constant of several elements in a function, once for all calls.
+   * @param proto the initializer or node that contains the tensor
+   */
+  #moveWeight(proto: NodeProto | TensorProto, tensor: TensorProto | undefined, names: Map<string, string>): void {
+    const stored = this.#stored.get(proto)
     const dtype = dtypeOf(tensor?.dataType ?? 0)
     if (!stored || !tensor || !dtype || !isFloat(dtype)) return
     if (Array.from(tensor.dims, Number).reduce((size, length) => size * length, 1) <= 1) return
-    if (!this.#moved.has(node)) this.initializers.push(edit(tensor, { name: stored.name }))
-    this.#moved.add(node)
+    if (!this.#moved.has(proto)) this.initializers.push(edit(tensor, { name: stored.name }))
+    this.#moved.add(proto)
     names.set(stored.local, stored.name)
   }
 

@@ -308,6 +308,39 @@ describe('tensors inside functions', () => {
     expect([...importGraph(inlineFunctions(decodeModel(bytes))).parameters.keys()]).toEqual(['w'])
   })
 
+  it('in bodies > are parameters, one for all calls, also without functions', async () => {
+    const then = graphProto({
+      nodes: [node('MatMul', 'a w', 'p')],
+      outputs: [info('p')],
+      initializers: { w: weight, unused: weight },
+    })
+    const shift = floats32([3], [1, 2, 3])
+    const otherwise = graphProto({
+      nodes: [
+        node('Constant', '', 'w', { value: value(shift) }),
+        node('Add', 'a w', 'r'),
+        node('Constant', '', 'q', { value: value(floats32([2, 3], [1, 2, 3, 4, 5, 6])) }),
+      ],
+      outputs: [info('q')],
+    })
+    const branching = fn({
+      name: 'Branching',
+      inputs: 'a',
+      outputs: 'b',
+      nodes: [
+        node('ReduceMax', 'a', 's', { keepdims: int(0) }),
+        node('Constant', '', 'ten', { value_float: float(10) }),
+        node('Less', 's ten', 'small'),
+        node('If', 'small', 'b', { then_branch: graph(then), else_branch: graph(otherwise) }),
+      ],
+    })
+    const bytes = model([branching], [call('Branching', 'x', 'z'), call('Branching', 'z', 'y')])
+    const plain = inlineFunctions(decodeModel(bytes))
+    const names = [...importGraph(decodeModel(bytes)).parameters.keys()]
+    expect([...importGraph(plain).parameters.keys()].sort()).toEqual(names.sort())
+    expect(numbers((await run(encodeModel(plain), { x }))['y']!)).toEqual(await compute(bytes))
+  })
+
   it('are differentiated through', async () => {
     const gradient = gradientModel(model([layer('Layer')], [call('Layer', 'x', 'z'), call('Layer', 'z', 'y')]))
     const dy = floats32([2, 3], [1, 0, 0, 0, 0, 0])
