@@ -60,7 +60,8 @@ const domainOf = ({ domain }: { readonly domain?: string | undefined }): string 
   domain === 'ai.onnx' ? '' : (domain ?? '')
 
 /** The tensor in the attribute `value` of a Constant. */
-const valueOf = ({ attribute }: NodeProto): TensorProto | undefined => attribute.find(({ name }) => name === 'value')?.t
+const tensorOf = ({ attribute }: NodeProto): TensorProto | undefined =>
+  attribute.find(({ name }) => name === 'value')?.t
 
 /** Names and attributes within the main graph, or within one call of a function. */
 interface Scope {
@@ -206,7 +207,7 @@ class Inliner {
     const separator = prefix.includes('/') ? '/' : '.'
     const names = new Map<string, string>([['', '']])
     for (const [index, name] of callee.input.entries()) names.set(name, call.input[index] ?? '')
-    for (const node of callee.node) this.#moveWeight(node, valueOf(node), names)
+    for (const node of callee.node) this.#moveWeight(node, tensorOf(node), names)
     const copies: NodeProto[] = []
     for (const [index, name] of callee.output.entries()) {
       const output = call.output[index] ?? ''
@@ -245,7 +246,7 @@ class Inliner {
   #moveWeights({ initializer, node }: GraphProto): ReadonlyMap<string, string> {
     const names = new Map<string, string>()
     for (const tensor of initializer) this.#moveWeight(tensor, tensor, names)
-    for (const each of node) this.#moveWeight(each, valueOf(each), names)
+    for (const each of node) this.#moveWeight(each, tensorOf(each), names)
     return names
   }
 
