@@ -1,4 +1,5 @@
 import type { Tensor, Tensors } from '../../ir/tensor.js'
+import { append } from '../../util/append.js'
 import { checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { checksum } from '../../util/checksum.js'
 import { mapConcurrently } from '../../util/concurrent.js'
@@ -68,7 +69,7 @@ export const checkMaskOptions = (options: ImageMasksOptions): void => {
 
 /**
  * Pairs masks and images by their paths within their folders, without extensions. Throws `invalid-data` for a mask
- * without an image, and if there is no pair.
+ * without an image, for images or masks of one name, and if there is no pair.
  */
 export function pairFiles<F>(
   images: readonly F[],
@@ -77,19 +78,23 @@ export function pairFiles<F>(
   suffix = '',
 ): { readonly pairs: readonly (readonly [image: F, mask: F, key: string])[]; readonly unpaired: readonly F[] } {
   const keyOf = (path: string) => path.replace(/\.[^./]*$/, '')
-  const byKey = new Map(images.map((image) => [keyOf(pathOf(image, 'image')), image]))
-  const used = new Set<F>()
+  const byKey = new Map<string, F[]>()
+  for (const image of images) append(byKey, keyOf(pathOf(image, 'image')), image)
+  const used = new Map<F, F>()
   const pairs = masks.flatMap((mask) => {
     const key = keyOf(pathOf(mask, 'mask'))
     if (!key.endsWith(suffix)) return []
     const name = key.slice(0, key.length - suffix.length)
-    const image = byKey.get(name)
+    const [image, twin] = byKey.get(name) ?? []
     if (image === undefined)
       throw new OnnxIreError(
         'invalid-data',
         `imageMasks: the mask ${pathOf(mask, 'mask')} has no image: there is no image named ${name}`,
       )
-    used.add(image)
+    const other = used.get(image)
+    if (twin !== undefined) throw twinError(pathOf(image, 'image'), pathOf(twin, 'image'))
+    if (other !== undefined) throw twinError(pathOf(other, 'mask'), pathOf(mask, 'mask'))
+    used.set(image, mask)
     return [[image, mask, name] as const]
   })
   if (pairs.length === 0)
@@ -99,6 +104,12 @@ export function pairFiles<F>(
     )
   return { pairs, unpaired: images.filter((image) => !used.has(image)) }
 }
+
+const twinError = (one: string, other: string): OnnxIreError =>
+  new OnnxIreError(
+    'invalid-data',
+    `imageMasks: ${one} and ${other} have the same name, by which images and masks are paired: remove one`,
+  )
 
 /**
  * Adds masks to a data set of images.

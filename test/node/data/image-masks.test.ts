@@ -2,6 +2,7 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { fromArrays } from '../../../src/data/arrays.js'
 import type { MaskOptions } from '../../../src/data/image/mask-files.js'
+import { pairFiles } from '../../../src/data/image/mask-files.js'
 import {
   augmentImages,
   cutout,
@@ -182,6 +183,15 @@ describe('imageMasks', () => {
     const data = await open('unknown')
     expect(await rejectedMessage('invalid-data', async () => data.batch([0]))).toContain('[3, 4, 5]')
   })
+})
+
+it('images, or masks, of one name > are refused with both', () => {
+  const of = (...images: string[]) =>
+    rejectedMessage('invalid-data', async () => pairFiles(images, ['cat.png', 'a.png', 'a.gif'], (path) => path))
+  return Promise.all([
+    expect(of('a.jpg', 'cat.jpg', 'cat.png')).resolves.toContain('cat.jpg and cat.png'),
+    expect(of('a.jpg', 'cat.jpg')).resolves.toContain('a.png and a.gif'),
+  ])
 })
 
 describe('augmentImages with masks', () => {
