@@ -1,5 +1,5 @@
-import { type DType, dtypes, type TypedArray } from '../../ir/dtype.js'
-import { sizeOf, type Tensor, type TensorData } from '../../ir/tensor.js'
+import type { DType, TypedArray } from '../../ir/dtype.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { checkBoolean, checkNames, checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
@@ -10,6 +10,7 @@ import type { Dataset } from '../dataset.js'
 import type { DataExample } from '../examples.js'
 import { type ExampleStream, stream } from '../stream.js'
 import type { FeatureStatistics, TableStatistics } from '../table-statistics.js'
+import { ArrayBuilder } from './array-builder.js'
 import {
   createFeatures,
   type FeatureOptions,
@@ -314,7 +315,7 @@ function planTensors(
   tensors: Readonly<Record<string, CsvTensor>>,
   substitute: number | undefined,
 ): Pick<OpenCsv, 'plans' | 'tensors'> {
-  const full = Object.entries(tensors).map(([name, given]) => [name, toColumns(given)] as const)
+  const full = Object.entries(tensors).map(([name, given]) => [name, toColumns(name, given)] as const)
   if (full.length === 0) throw new OnnxIreError('invalid-option', "csv: option 'tensors' must name at least one tensor")
   const named = new Set(full.flatMap(([, parts]) => parts.flatMap(({ columns }) => [columns].flat())))
   const at = new Map(header.map((name, i) => [name, i]))
@@ -334,6 +335,9 @@ function planTensors(
     const owner = `csv: tensor '${name}'`
     for (const part of parts) {
       checkNames(owner, part, columnOptions)
+      const patterns = [part.columns].flat()
+      if (patterns.length === 0 || !patterns.every(isName))
+        throw invalidOption(owner, 'columns', part.columns, 'the name of a column, or a list of at least one')
       if (!kinds.includes(part.as ?? 'number')) throw invalidOption(owner, 'as', part.as, `one of ${kinds.join(', ')}`)
     }
     const isList =
@@ -410,14 +414,19 @@ function planFeatures(
   return new FeatureTensor(name, features, categories > 0 ? 'int64' : 'float32', dims)
 }
 
-/** The columns of a tensor with their options, one entry unless the tensor is a list of them. */
-function toColumns(given: CsvTensor): readonly CsvColumns[] {
-  if (typeof given === 'string') return [{ columns: given }]
-  if (!Array.isArray(given)) return [given as CsvColumns]
-  return given.length > 0 && given.every((part) => typeof part === 'object')
-    ? (given as readonly CsvColumns[])
-    : [{ columns: given as readonly string[] }]
+/**
+ * The columns of a tensor with their options, one entry unless the tensor is a list of them. Throws `invalid-option` for
+ * a list of names and objects.
+ */
+function toColumns(name: string, given: CsvTensor): readonly CsvColumns[] {
+  if (!Array.isArray(given)) return [isName(given) ? { columns: given } : (given as CsvColumns)]
+  if (given.every(isName)) return [{ columns: given }]
+  if (given.every((part) => typeof part === 'object' && part !== null)) return given
+  const allowed = "names of columns, or a list of objects such as { columns: 'age' }"
+  throw invalidOption('csv', `tensors.${name}`, given, allowed)
 }
+
+const isName = (value: unknown): value is string => typeof value === 'string'
 
 const isMissing = ({ as, impute }: CsvTensorPlan, text: string) =>
   as !== 'text' && (as === 'class' ? text === '' && impute === undefined : missingTexts.has(text))
@@ -466,35 +475,4 @@ function parseFloat32(text: string, column: string): number {
   const value = parseNumber(text, column)
   if (Number.isFinite(Math.fround(value))) return value
   throw new FieldError(`column '${column}' is '${text}', beyond float32: use a larger unit, or set 'scale'`)
-}
-
-/** Builder of an array of unknown length; the capacity doubles when it is full. */
-class ArrayBuilder {
-  readonly #strings: string[] = []
-  #buffer: TypedArray | null
-  #used = 0
-
-  constructor(dtype: DType) {
-    const { array: Elements } = dtypes[dtype]
-    this.#buffer = Elements && new Elements(1024)
-  }
-
-  push(value: number | bigint | string): void {
-    if (typeof value === 'string') {
-      this.#strings.push(value)
-      return
-    }
-    const buffer = this.#buffer!
-    if (this.#used === buffer.length) {
-      const Elements = buffer.constructor as new (length: number) => TypedArray
-      this.#buffer = new Elements(2 * buffer.length)
-      new Uint8Array(this.#buffer.buffer).set(new Uint8Array(buffer.buffer))
-    }
-    this.#buffer![this.#used++] = value
-  }
-
-  /** Elements pushed so far. */
-  elements(): TensorData {
-    return this.#buffer ? this.#buffer.slice(0, this.#used) : this.#strings
-  }
 }

@@ -299,6 +299,7 @@ export function createFeatures(
       isNumber ? "'standard' or 'min-max'" : 'omitted, because categories are no numbers',
     )
   if (parts !== undefined && as !== 'date') throw invalidOption(owner, 'parts', parts, "omitted unless 'as' is 'date'")
+  if (parts?.length === 0) throw invalidOption(owner, 'parts', parts, 'a list of at least one part')
   if (classes !== undefined && isNumber)
     throw invalidOption(owner, 'classes', classes, 'omitted, because numbers have none')
   if (classes) checkClassNames(owner, classes)

@@ -164,6 +164,11 @@ describe('features of a table', () => {
     ['as', [{ columns: 'n' }, { columns: 'kind', as: 'class' }]],
     ['as', [{ columns: 'n' }, { columns: 'kind', as: 'category' }]],
     ['dims', { columns: 'kind', as: 'one-hot', dims: [3] }],
+    ["'tensors.t' is [n,{...}]; it must be names", ['n', { columns: 'kind', as: 'one-hot' }]],
+    ["'columns' is []", []],
+    ["'columns' is []", { columns: [] }],
+    ["'columns' is undefined", { as: 'class' }],
+    ["'parts' is []", { columns: 'n', as: 'date', parts: [] }],
   ])('option %s > is refused: %j', async (field, t) => {
     const file = await put('bad.csv', 'n,kind\n1,a\n2,b\n')
     expect(await rejectedMessage('invalid-option', () => readCsv(file, { tensors: { t: t as CsvTensor } }))).toContain(
