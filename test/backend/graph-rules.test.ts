@@ -6,7 +6,7 @@ import { adamw8bit } from '../../src/optim/adamw8bit.js'
 import { createMoment, type GraphRule } from '../../src/optim/base-optimizer.js'
 import { createBaseOptimizer } from '../../src/optim/registry.js'
 import { initialState } from '../../src/optim/state.js'
-import type { Runtime } from '../../src/runtime/runtime.js'
+import { allocate, type Runtime } from '../../src/runtime/runtime.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 import { graphBases, ireOptions, type OptimizerSpec, pairwiseOptimizers } from '../optim/optimizers.js'
 import type { OracleOptions } from '../optim/oracle.js'
@@ -56,6 +56,7 @@ test('an update that does not compile > is compiled again at the next call, and 
   const released: string[] = []
   const program = { inputNames: [], outputNames: [], run: async () => ({}) }
   const faulty: Runtime = {
+    allocate,
     provider: 'cpu',
     description: 'a runtime whose first compilation fails',
     compile: async () => {
