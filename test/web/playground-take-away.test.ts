@@ -8,6 +8,10 @@ import { strFromU8, strToU8, unzipSync, zipSync } from 'fflate'
 import type { Page } from 'playwright-core'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { input, parameter, tensorFrom } from '../../src/ir/leaf.js'
+import { modelOf } from '../../src/onnx/export/export-graph.js'
+import { encodeModel } from '../../src/onnx/model.js'
+import { op } from '../../src/op/op.js'
 import { parseRecipe } from '../../src/recipe/index.js'
 import { Random } from '../../src/util/random.js'
 import { run } from '../cli/command.js'
@@ -103,6 +107,23 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       await page.train({})
       await page.says(/^Done/)
       expect(await page.claimed('ire')).toEqual(claimed)
+    },
+    patience,
+  )
+
+  it(
+    'a model of float16 > runs in its page',
+    async () => {
+      const page = browser()
+      await openTable(page, halfTable())
+      await page.train({ epochs: '30', batch: '8' })
+      await page.says(/^Done/)
+      const demo = await openDemo(page, 'half.html', await page.download('#take-demo'))
+      const fields = demo.tab.locator('#inputs input')
+      for (const [i, value] of [0.9, 0.9, -0.9].entries()) await fields.nth(i).fill(String(value))
+      await expect.poll(() => demo.tab.locator('#seen b').allTextContents()).toEqual(['above'])
+      expect(await demo.tab.textContent('#say')).toBe('')
+      await demo.tab.close()
     },
     patience,
   )
@@ -236,6 +257,18 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
     patience,
   )
 })
+
+/** A model of tables in float16. */
+function halfTable(): Uint8Array {
+  const random = new Random(1)
+  const weight = (name: string, ...dims: number[]) => {
+    const values = Array.from({ length: dims.reduce((a, b) => a * b) }, () => random.normal())
+    return parameter(name, tensorFrom('float16', dims, values))
+  }
+  const x = input('x', 'float16', ['N', 3])
+  const y = op.MatMul(op.Relu(op.MatMul(x, weight('w', 3, 8))), weight('v', 8, 2))
+  return encodeModel(modelOf({ name: 'half', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }))
+}
 
 /** Opens a demo as a file in a tab without a network, and returns its requests. */
 async function openDemo(page: Playground, name: string, html: Uint8Array) {

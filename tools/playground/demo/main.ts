@@ -1,3 +1,4 @@
+import { Float16Array } from '@petamoriken/float16'
 import { imageColumn } from 'onnx-ire'
 import { pixels } from 'onnx-ire/web'
 import * as ort from 'onnxruntime-web/wasm'
@@ -42,6 +43,13 @@ function show(scores: Float32Array): void {
   )
 }
 
+/** The elements of a tensor of float32 or float16, whose bits browsers without Float16Array return. */
+function toNumbers({ data }: ort.Tensor): Float32Array {
+  return Float32Array.from(
+    data instanceof Uint16Array ? new Float16Array(data.buffer, data.byteOffset, data.length) : (data as Float32Array),
+  )
+}
+
 /** A function that runs the model on one example. */
 async function load(): Promise<(data: Float32Array, dims: readonly number[]) => Promise<void>> {
   ort.env.wasm.wasmBinary = await unpack('runtime')
@@ -52,9 +60,14 @@ async function load(): Promise<(data: Float32Array, dims: readonly number[]) => 
     // A model whose file fixes the number of examples gets the same one several times.
     const all = new Float32Array(setup.batch * data.length)
     for (let i = 0; i < setup.batch; i++) all.set(data, i * data.length)
-    const results = await session.run({ [setup.input]: new ort.Tensor('float32', all, [setup.batch, ...dims]) })
+    const shape = [setup.batch, ...dims]
+    const input =
+      setup.dtype === 'float16'
+        ? new ort.Tensor('float16', new Uint16Array(Float16Array.from(all).buffer), shape)
+        : new ort.Tensor('float32', all, shape)
+    const results = await session.run({ [setup.input]: input })
     const scores = results[setup.output]!
-    show((scores.data as Float32Array).subarray(0, scores.size / setup.batch))
+    show(toNumbers(scores).subarray(0, scores.size / setup.batch))
   }
 }
 

@@ -7,6 +7,7 @@ export interface DemoSetup {
   readonly scores: ScoreKind
   readonly input: string
   readonly output: string
+  readonly dtype: 'float32' | 'float16'
   /** Number of examples that the model takes at once. */
   readonly batch: number
   readonly data:

@@ -394,7 +394,7 @@ export class Session implements Calls {
     const { source, file: original, form, classes } = this.#opened()
     const { dataset, summary, choice } = this.#examples!
     const graph = importGraph(original)
-    const [input, { shape }] = findInput(graph)
+    const [input, { shape, dtype }] = findInput(graph)
     const parts = split(dataset, { validation: settings.held, seed: settings.seed })
     const image = form.kind === 'image' ? { image: toImageOptions(form) } : {}
     const task = form.kind === 'image' ? 'image-classification' : 'tabular-classification'
@@ -407,6 +407,7 @@ export class Session implements Calls {
       newHead: keepsHead ? null : summary.classes.length,
       trained: parts.train.length,
       output: [...graph.outputs.keys()][0]!,
+      dtype: dtype === 'float16' ? dtype : 'float32',
       batch: typeof shape?.[0] === 'number' ? shape[0] : 1,
       example: (await dataset.batch(Uint32Array.of(0)))[input]!,
     }

@@ -48,14 +48,14 @@ export async function writeDemo(run: TrainedRun, contender: ContenderName): Prom
 }
 
 function describe(run: TrainedRun, bytes: Uint8Array): DemoSetup {
-  const { form, usage, input, output, choice, summary, batch } = run
+  const { form, usage, input, output, dtype, choice, summary, batch } = run
   const { classes } = usage
   const model = decodeModel(bytes)
   const list = classes.length > 6 ? `${classes.slice(0, 6).join(', ')}, ...` : classes.join(', ')
   const isDrawn = choice.kind === 'idx' || (choice.kind === 'shown' && choice.examples[0]!.pixels.width < 64)
   const first = isDrawn ? 'draw' : choice.kind === 'shown' ? 'camera' : 'photo'
   return {
-    ...{ title: `Which is it: ${list}?`, classes, input, output, batch, scores: findScoreKind(model, output) },
+    ...{ title: `Which is it: ${list}?`, classes, input, output, dtype, batch, scores: findScoreKind(model, output) },
     data:
       form.kind === 'image'
         ? { kind: 'image', image: usage.image!, first }

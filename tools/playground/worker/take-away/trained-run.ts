@@ -19,6 +19,7 @@ export interface TrainedRun {
   /** Names of the input and of the output of the model. */
   readonly input: string
   readonly output: string
+  readonly dtype: 'float32' | 'float16'
   /** Number of examples that the model takes at once, 1 if its file does not fix it. */
   readonly batch: number
   /** The first example, as a batch of one. */
