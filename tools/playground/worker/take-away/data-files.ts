@@ -1,6 +1,6 @@
 import { OnnxIreError } from 'onnx-ire'
 import type { DataSource } from 'onnx-ire/recipe'
-import type { ShownExample } from '../../protocol.js'
+import type { DataChoice, ShownExample } from '../../protocol.js'
 import { toImageOptions } from '../form.js'
 import { findDelimiter } from '../preview.js'
 import type { TrainedRun } from './trained-run.js'
@@ -43,7 +43,8 @@ export async function toDataFiles(run: TrainedRun): Promise<DataFiles> {
       }
     }
     case 'idx': {
-      const [images, labels] = [`${folder}/${choice.images.name}`, `${folder}/${choice.labels.name}`]
+      const names = toIdxNames(choice)
+      const [images, labels] = [`${folder}/${names.images}`, `${folder}/${names.labels}`]
       return {
         source: { kind: 'idx', images, labels, input, image },
         files: new Map([
@@ -53,6 +54,13 @@ export async function toDataFiles(run: TrainedRun): Promise<DataFiles> {
       }
     }
   }
+}
+
+/** Paths below `data` of the files of images and labels, which may have the same name. */
+export function toIdxNames({ images, labels }: DataChoice & { readonly kind: 'idx' }) {
+  // Some file systems ignore case.
+  if (images.name.toLowerCase() !== labels.name.toLowerCase()) return { images: images.name, labels: labels.name }
+  return { images: `images/${images.name}`, labels: `labels/${labels.name}` }
 }
 
 /** Names of folders for classes, valid on every system and different from each other. */

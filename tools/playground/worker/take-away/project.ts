@@ -10,7 +10,7 @@ import {
   type Settings,
 } from '../../protocol.js'
 import { readForm } from '../form.js'
-import { fromPng, toDataFiles, toFolderNames } from './data-files.js'
+import { fromPng, toDataFiles, toFolderNames, toIdxNames } from './data-files.js'
 import { toProgram, toRecipe } from './recipe.js'
 import { toSnippet } from './snippet.js'
 import { type TrainedRun, tunedName } from './trained-run.js'
@@ -57,7 +57,7 @@ export async function writeProject(run: TrainedRun): Promise<Blob> {
     choice.kind === 'csv'
       ? { ...choice, file: choice.file.name }
       : choice.kind === 'idx'
-        ? { kind: 'idx', images: choice.images.name, labels: choice.labels.name }
+        ? { kind: 'idx', ...toIdxNames(choice) }
         : choice.kind === 'shown'
           ? { kind: 'shown', classes: summary.classes }
           : { kind: 'folder' }
