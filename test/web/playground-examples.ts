@@ -39,9 +39,9 @@ export async function openSmall(page: Playground): Promise<void> {
 }
 
 /** A page with the model of tables and its rows. */
-export async function openTable(page: Playground): Promise<void> {
+export async function openTable(page: Playground, model = table): Promise<void> {
   await page.open()
-  await page.openModel('table.onnx', table)
+  await page.openModel('table.onnx', model)
   await page.says(/^table.onnx is open/)
   await page.tab.setInputFiles('#csv', page.file('rows.csv', csv))
   await page.says(/Choose the column/)
@@ -104,8 +104,12 @@ export const countStored = (page: Playground) =>
     return { unfinished: runs.length - finished, finished, folders }
   })
 
-/** Number of the examples stored in the browser that were not trained on. */
-export const countExamples = (page: Playground) =>
+interface Stored {
+  readonly classes: readonly string[]
+  readonly examples: readonly unknown[]
+}
+
+const storedExamples = (page: Playground) =>
   page.tab.workers()[0]!.evaluate(async () => {
     const database = await new Promise<IDBDatabase>((resolve, reject) => {
       const request = indexedDB.open('onnx-ire-playground')
@@ -119,10 +123,18 @@ export const countExamples = (page: Playground) =>
       })
     const drafts = (await allOf<{ id: string; settings: object | null }>('runs')).filter((run) => run.settings === null)
     const ids = new Set(drafts.map(({ id }) => id))
-    const contents = await allOf<{ id: string; data: { examples: readonly unknown[] } }>('contents')
+    const contents = await allOf<{ id: string; data: Stored }>('contents')
     database.close()
-    return contents.reduce((sum, { id, data }) => (ids.has(id) ? sum + data.examples.length : sum), 0)
+    return contents.filter(({ id }) => ids.has(id)).map(({ data }) => data)
   })
+
+/** Number of the examples stored in the browser that were not trained on. */
+export const countExamples = async (page: Playground): Promise<number> =>
+  (await storedExamples(page)).reduce((sum, { examples }) => sum + examples.length, 0)
+
+/** Names of the classes of stored examples that were not trained on. */
+export const storedClasses = async (page: Playground): Promise<readonly string[]> =>
+  (await storedExamples(page)).flatMap(({ classes }) => classes)
 
 /** The result of `countStored` if every run has a checkpoint. */
 export const stored = (unfinished: number, finished: number) => ({

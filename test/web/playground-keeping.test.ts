@@ -12,6 +12,7 @@ import {
   openTable,
   saveOften,
   stored,
+  storedClasses,
   useDigits,
 } from './playground-examples.js'
 
@@ -97,6 +98,13 @@ describeWithChromium('work kept by the playground', openPlayground, (browser) =>
           .locator('.class-head input')
           .evaluateAll((all) => all.map((each) => (each as HTMLInputElement).value)),
       ).toEqual(['circle', 'star'])
+      // A new name is stored, too, and a change that is taken back.
+      await cards.nth(1).locator('.class-head input').fill('sun')
+      await expect.poll(() => storedClasses(page)).toEqual(['circle', 'sun'])
+      await drawExamples(page, { circle: 1, star: 0 })
+      await expect.poll(() => countExamples(page)).toBe(6)
+      await page.tab.click('#undo')
+      await expect.poll(() => countExamples(page)).toBe(5)
       // More of them are stored in the same place.
       await drawExamples(page, { circle: 1, star: 1 })
       expect(await counts()).toEqual(['4', '3'])

@@ -28,6 +28,7 @@ export class ClassCards {
   #cards: Card[] = []
   /** Functions that take back the last changes. */
   #changes: (() => void)[] = []
+  #isEdited = false
 
   constructor(take: (mode: 'camera' | 'draw') => ImageData, onChange: () => void) {
     this.#take = take
@@ -40,6 +41,7 @@ export class ClassCards {
     })
     this.#undone.addEventListener('click', () => {
       this.#changes.pop()?.()
+      this.#isEdited = true
       this.#update()
     })
   }
@@ -65,9 +67,9 @@ export class ClassCards {
     )
   }
 
-  /** Whether examples were added or deleted since the cards were filled. */
+  /** Whether somebody has changed the examples or the names since the cards were filled. */
   get isEdited(): boolean {
-    return this.#changes.length > 0
+    return this.#isEdited
   }
 
   /** @throws if a name is missing or used twice */
@@ -82,6 +84,7 @@ export class ClassCards {
   reset(names: readonly string[]): void {
     this.#cards = []
     this.#changes = []
+    this.#isEdited = false
     this.#list.replaceChildren()
     for (const name of names) this.addClass(name)
     this.#update()
@@ -126,6 +129,7 @@ export class ClassCards {
     named()
     field.addEventListener('input', () => {
       named()
+      this.#isEdited = true
       this.#onChange()
     })
     remove.addEventListener('click', () => {
@@ -271,6 +275,7 @@ export class ClassCards {
 
   #remember(takeBack: () => void): void {
     this.#changes.push(takeBack)
+    this.#isEdited = true
     this.#update()
   }
 
