@@ -119,6 +119,8 @@ describeWithChromium('take-away of the playground', openPlayground, (browser) =>
       await page.train({ epochs: '30', batch: '8' })
       await page.says(/^Done/)
       const demo = await openDemo(page, 'half.html', await page.download('#take-demo'))
+      const labels = await demo.tab.locator('#inputs label').allTextContents()
+      for (const label of labels) expect(label).toMatch(/^[abc] \(-?0\.\d{1,8} to 0\.\d{1,8}\)$/)
       const fields = demo.tab.locator('#inputs input')
       for (const [i, value] of [0.9, 0.9, -0.9].entries()) await fields.nth(i).fill(String(value))
       await expect.poll(() => demo.tab.locator('#seen b').allTextContents()).toEqual(['above'])

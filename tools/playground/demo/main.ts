@@ -157,9 +157,11 @@ function startImages(run: Run, { image, first }: Extract<DemoSetup['data'], { ki
 }
 
 function startTable(run: Run, columns: Extract<DemoSetup['data'], { kind: 'table' }>['columns']): void {
+  // As many digits as float32 has.
+  const text = (value: number) => String(Number(value.toPrecision(7)))
   const fields = columns.map(({ name, min, max, value }) => {
-    const field = createElement('input', { type: 'number', step: 'any', value: String(Number(value.toPrecision(4))) })
-    byId('inputs').append(createElement('label', {}, `${name} (${min} to ${max})`, field))
+    const field = createElement('input', { type: 'number', step: 'any', value: text(value) })
+    byId('inputs').append(createElement('label', {}, `${name} (${text(min)} to ${text(max)})`, field))
     return field
   })
   const look = whenIdle(async () => {
