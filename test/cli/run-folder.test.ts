@@ -74,6 +74,28 @@ describe('one process per run folder', () => {
   })
 })
 
+test('a finished run is resumed and interrupted > commands name the steps of its model and of its checkpoint', async () => {
+  const [recipe, out] = [space.path('recipe.json'), space.path('outdated')]
+  const statusOf = async () => (await json<{ runs: readonly { status: string }[] }>('show', out)).runs[0]!.status
+  await json('train', recipe, '--out', out)
+  expect(await statusOf()).toBe('finished')
+  expect((await run('evaluate', out)).stderr).not.toContain('warning')
+
+  const longer = ['train', `${out}/recipe.json`, '--resume', '--set', 'epochs=1000']
+  expect((await runInterrupted(longer, /epoch 4, step 40:/)).code).toBe(130)
+  const newest = await lastStep(out)
+  expect(await statusOf()).toBe('stopped')
+  for (const command of ['evaluate', 'predict', 'snippet', 'sharpness']) {
+    const { stderr } = await run(command, out)
+    expect([command, stderr]).toEqual([command, expect.stringContaining('is the model after 20 steps')])
+    expect(stderr).toContain(`step ${newest}. Write the model of that one with onnx-ire export ${out} -o model.onnx`)
+  }
+
+  await json('train', `${out}/recipe.json`, '--resume', ...(await twoMoreEpochs(out)))
+  expect(await statusOf()).toBe('finished')
+  expect((await run('evaluate', out)).stderr).not.toContain('warning')
+})
+
 describe('--force', () => {
   const files = ['checkpoints', 'metrics.jsonl', 'recipe.json', 'run.json', 'tuned.onnx']
   let recipe = ''

@@ -42,7 +42,7 @@ Examples:
       const run = findRunFiles(given)
       const path = run?.model ?? given
       const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
-      const model = await (run ? readTrainedModel(run) : readModel(path))
+      const model = await (run ? readTrainedModel(run, io.stderr) : readModel(path))
       const { data, classes, recipe, warning } = await openSelectedData(model)
       if (warning !== undefined) writeText(io.stderr, `warning: ${warning}\n`)
       const metrics = createMetrics(options.metrics ? { metrics: options.metrics } : recipe)

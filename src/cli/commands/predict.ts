@@ -135,7 +135,7 @@ Examples:
       )
       const isRecipe = inputs.length === 1 && inputs[0]!.toLowerCase().endsWith('.json')
       const path = run?.model ?? findTunedModel(given)
-      const model = await (run ? readTrainedModel(run) : readModel(path))
+      const model = await (run ? readTrainedModel(run, io.stderr) : readModel(path))
       const usage = run ? {} : readUsage(model)
       const describesImages =
         !run && !isRecipe && inputs.length > 0 && typed.data === undefined && usage.image !== undefined

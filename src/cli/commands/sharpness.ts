@@ -107,7 +107,7 @@ async function measure(
   const path = run?.model ?? given
   const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
   const writePlots = options.plot === undefined ? undefined : await preparePlots(options.plot)
-  const model = await (run ? readTrainedModel(run) : readModel(path))
+  const model = await (run ? readTrainedModel(run, io.stderr) : readModel(path))
   const selected = await openSelectedData(model)
   if (options.plot !== undefined) {
     const files = Object.values(plotNames).map((name) => join(options.plot!, name))

@@ -24,7 +24,7 @@ import { usageError } from '../errors.js'
 import { quotePath } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
-import { type Io, print } from '../io.js'
+import { type Io, type Output, print } from '../io.js'
 import { jsonOption, setOption } from '../options.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
@@ -83,15 +83,15 @@ Examples:
       const run = findRunFiles(path)
       if (!run && (options.columns !== undefined || options.data !== undefined || options.set.length > 0))
         usageError(command, '--columns, --data and --set need the run folder of the model')
-      const described = await (run ? describeRun(run, options) : describeModel(findTunedModel(path)))
+      const described = await (run ? describeRun(run, options, io.stderr) : describeModel(findTunedModel(path)))
       const code = writeSnippet(target, described)
       print(io, { for: target, code }, json, () => code.trimEnd())
     })
 }
 
 /** Describes the model of a run by its recipe and its data. */
-async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptions): Promise<Snippet> {
-  const model = await readTrainedModel(run)
+async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptions, stderr: Output): Promise<Snippet> {
+  const model = await readTrainedModel(run, stderr)
   const recipe = overridePaths(await readRecipe(run.recipe, set), path === undefined ? {} : { data: path })
   return withPathAdvice(pathsOfSource('data.train', recipe.data.train, true), async () => {
     const data = await RecipeData.open(recipe, model, model)

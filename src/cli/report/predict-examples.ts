@@ -16,6 +16,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import type { StoredRun } from '../runs/read-run.js'
 import { RunFolder } from '../training/run-folder.js'
+import { findOutdatedModel } from '../training/run-record.js'
 import { type DescribedPrediction, describePrediction } from './describe-prediction.js'
 import { drawInput } from './draw-example.js'
 
@@ -64,7 +65,7 @@ interface Trained {
 export async function predictExamples(run: StoredRun, count: number, runtime: Runtime): Promise<ShownExamples> {
   const { mixup: _, ...recipe } = run.recipe
   const path = new RunFolder(run.path).tuned
-  if (!existsSync(path)) return { reason: 'the run is not finished' }
+  if (!existsSync(path) || (await findOutdatedModel(run.path))) return { reason: 'the run is not finished' }
   if (passOptions(recipe).passes || taskLosses(recipe.loss).some(([, loss]) => !lossTarget(loss)))
     return { reason: 'the loss compares examples with each other' }
   const model = await readModel(path)

@@ -7,6 +7,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import type { IntervalMetrics, StepProgress } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { RunFolder } from '../training/run-folder.js'
+import { findOutdatedModel } from '../training/run-record.js'
 
 /** A line of a step; docs/run-folders.md has the meaning of the fields. */
 export type StepLine = Pick<
@@ -92,7 +93,7 @@ async function readRun(path: string, name: string): Promise<StoredRun> {
     name,
     recipe,
     classes: await readClasses(path),
-    status: holder ? 'running' : existsSync(folder.tuned) ? 'finished' : 'stopped',
+    status: holder ? 'running' : existsSync(folder.tuned) && !(await findOutdatedModel(path)) ? 'finished' : 'stopped',
     holder,
     steps: ofKind<StepLine>('step'),
     epochs: ofKind<EpochLine>('epoch'),

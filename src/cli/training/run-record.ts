@@ -2,12 +2,14 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { DatasetOrStream } from '../../data/stream.js'
+import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { type DataSummary, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { quotePath } from '../format.js'
+import { formatCount, quotePath } from '../format.js'
+import { type Output, writeText } from '../io.js'
 
 /** Content of `run.json` in a run folder. */
 interface RunRecord {
@@ -15,6 +17,8 @@ interface RunRecord {
   readonly folder: string
   /** Number of examples and checksum of the data. */
   readonly data: FitData
+  /** Number of steps after which `tuned.onnx` was written. */
+  readonly tunedStep?: number
 }
 
 /** Files of a run folder that other commands read. */
@@ -32,9 +36,21 @@ export function findRunFiles(path: string): RunFiles | undefined {
   return { model: join(path, 'tuned.onnx'), recipe, classes: existsSync(classes) ? classes : undefined }
 }
 
-/** Reads the trained model of a run. Throws `io`, with advice if the run has not ended. */
-export async function readTrainedModel({ model, recipe }: RunFiles): Promise<Model> {
-  if (existsSync(model)) return readModel(model)
+/**
+ * Reads the trained model of a run, with a warning if the run was resumed after the model was written and has not ended
+ * again. Throws `io`, with advice if the run has not ended.
+ */
+export async function readTrainedModel({ model, recipe }: RunFiles, stderr: Output): Promise<Model> {
+  if (existsSync(model)) {
+    const folder = dirname(recipe)
+    const outdated = await findOutdatedModel(folder)
+    if (outdated)
+      writeText(
+        stderr,
+        `warning: ${model} is the model after ${formatCount(outdated.step, 'step')}, and the run was resumed: its newest checkpoint is of step ${outdated.newest}. Write the model of that one with onnx-ire export ${quotePath(folder)} -o model.onnx, or continue the run with onnx-ire train ${quotePath(recipe)} --resume\n`,
+      )
+    return readModel(model)
+  }
   throw new OnnxIreError(
     'io',
     `cannot read the model ${model}: the run has not ended. Continue it with onnx-ire train ${quotePath(recipe)} --resume, or write the model of its newest checkpoint with onnx-ire export ${quotePath(dirname(recipe))} -o model.onnx`,
@@ -46,17 +62,30 @@ const fileName = 'run.json'
 /** Path of the record in a run folder. */
 export const recordPath = (folder: string): string => join(folder, fileName)
 
-/** Writes the record of a run. */
-export const writeRunRecord = (folder: string, data: FitData): Promise<void> =>
-  writeFileAtomic(recordPath(folder), `${JSON.stringify({ folder: resolve(folder), data }, null, 2)}\n`)
+/**
+ * The step of the trained model of a run and that of its newest checkpoint, if the run was resumed after the model was
+ * written and has not ended again; else undefined.
+ */
+export async function findOutdatedModel(
+  folder: string,
+): Promise<{ readonly step: number; readonly newest: number } | undefined> {
+  const step = (await readRunRecord(join(folder, 'recipe.json')))?.tunedStep
+  const [newest] = await checkpointFolder(join(folder, 'checkpoints')).steps()
+  return step !== undefined && newest !== undefined && newest > step ? { step, newest } : undefined
+}
+
+/** Writes the record of a run. @param tunedStep number of steps after which `tuned.onnx` was written, if it was */
+export const writeRunRecord = (folder: string, data: FitData, tunedStep: number | undefined): Promise<void> =>
+  writeFileAtomic(recordPath(folder), `${JSON.stringify({ folder: resolve(folder), data, tunedStep }, null, 2)}\n`)
 
 /** Reads the record of the run that a recipe file belongs to; undefined if the file is not in a run folder. */
 export async function readRunRecord(recipe: string): Promise<RunRecord | undefined> {
   const path = recordPath(dirname(recipe))
   if (!existsSync(path)) return undefined
   try {
-    const { folder, data } = JSON.parse(await readFile(path, 'utf8')) as Partial<RunRecord>
-    return typeof folder === 'string' && typeof data === 'object' ? { folder, data } : undefined
+    const { folder, data, tunedStep } = JSON.parse(await readFile(path, 'utf8')) as Partial<RunRecord>
+    if (typeof folder !== 'string' || typeof data !== 'object') return undefined
+    return { folder, data, ...(typeof tunedStep === 'number' && { tunedStep }) }
   } catch {
     return undefined // the record is of help only: without it paths are relative to the folder, and data not compared
   }

@@ -10,7 +10,7 @@ import type { Measures } from '../../metric/accumulator.js'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { RecipeData, resolveHead } from '../../node/data/recipe-data.js'
 import { featureFiles } from '../../node/files/feature-files.js'
-import { listModelFiles, writeModel } from '../../node/files/model.js'
+import { listModelFiles } from '../../node/files/model.js'
 import { isStandardDomain } from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
@@ -242,7 +242,8 @@ async function trainInFolder(
     const weights = finalWeights(recipe)
     const results = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) {
-      await writeModel(folder.tuned, addUsage(trainer.export({ weights }), usageOf(recipe, classes)))
+      const tuned = addUsage(trainer.export({ weights }), usageOf(recipe, classes))
+      await folder.writeTuned(tuned, summary, trainer.step)
       await removeReplacedRuns(folder.path)
     } else if (replaced !== undefined) {
       progress.note(`the run that is being replaced is in ${replaced} until this run ends`)
