@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync, type StatsFs } from 'node:fs'
-import fs, { cp, readdir, readFile, writeFile } from 'node:fs/promises'
+import fs, { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -167,6 +167,22 @@ describe('--force', () => {
     const [, printed] = /resume it with onnx-ire (train .*)$/m.exec(stdout)!
     await json(...printed!.split(' '), ...(await twoMoreEpochs(out)))
     expect((await readdir(out)).sort()).toEqual(files)
+  })
+
+  test('killed before its first checkpoint > the next train restores the old run, and refuses to replace it', async () => {
+    const out = await copyOfRun('killed')
+    const before = await contentOf(out)
+    // A kill after some files were moved, and one after the new run has begun.
+    for (const left of [[], ['recipe.json', 'run.json', 'metrics.jsonl']]) {
+      await mkdir(`${out}/replaced-1`)
+      for (const name of left.length > 0 ? files : ['recipe.json', 'checkpoints', 'tuned.onnx'])
+        await rename(`${out}/${name}`, `${out}/replaced-1/${name}`)
+      for (const name of left) await writeFile(`${out}/${name}`, '{"kind":"step"}')
+      const { code, stderr } = await run('train', recipe, '--out', out)
+      expect([code, stderr]).toEqual([1, expect.stringContaining('already holds a run')])
+      expect(stderr).toContain('restored the run')
+      expect(await contentOf(out)).toEqual(before)
+    }
   })
 
   test('the initial model of the run that would be replaced as the model > is refused, and stays', async () => {

@@ -19,7 +19,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { quotePath } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import type { Outputs } from '../outputs.js'
-import { listRun } from './replaced-run.js'
+import { findReplacedRun, listRun, restoreRun } from './replaced-run.js'
 import { readRunRecord, recordPath, writeRunRecord } from './run-record.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
@@ -67,7 +67,12 @@ export class RunFolder {
   /** Whether the folder holds results of a run. */
   get isUsed(): boolean {
     const logged = existsSync(this.#metrics) && statSync(this.#metrics).size > 0
-    return logged || this.hasCheckpoint || existsSync(this.tuned)
+    return logged || this.hasModel
+  }
+
+  /** Whether the folder holds a checkpoint or the trained model of a run. */
+  get hasModel(): boolean {
+    return this.hasCheckpoint || existsSync(this.tuned)
   }
 
   /**
@@ -146,6 +151,18 @@ export class RunFolder {
   async lock(): Promise<() => void> {
     await makeFolder(this.path)
     return lockFolder(this.path)
+  }
+
+  /**
+   * Restores the run that another one was to replace whose process was killed before its first checkpoint. Returns
+   * whether there was one.
+   */
+  async restoreReplaced(): Promise<boolean> {
+    const replaced = await findReplacedRun(this.path)
+    const isResumable = this.hasModel && existsSync(this.recipe)
+    if (replaced === undefined || isResumable || !new RunFolder(replaced).hasModel) return false
+    await restoreRun(this.path, replaced)
+    return true
   }
 
   /** Number of bytes of the checkpoints in the folder. */

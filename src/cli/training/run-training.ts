@@ -104,6 +104,10 @@ export async function runTraining(request: TrainingRequest): Promise<TrainingRes
   const { recipe, folder, resume } = request
   let unlock = folder.exists ? await folder.lock() : undefined
   try {
+    if (unlock && (await folder.restoreReplaced()))
+      request.progress.note(
+        `restored the run in ${folder.path}: the run that was to replace it ended before its first checkpoint`,
+      )
     await checkRunFolder(request)
     const start = resume ? folder.withStartModel(recipe) : recipe
     const model = await loadModel(start)
@@ -213,11 +217,11 @@ async function trainInFolder(
     const present = resume ? folder.checkpointBytes : 0
     const keep = recipe.checkpoints?.keep ?? 3
     warn(await checkDiskRoom(folder.path, { model, parameters, options, keep, present }))
-    if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
     const summary = {
       training: await summarizeData(data),
       ...(validation ? { validation: await summarizeData(validation) } : {}),
     }
+    if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
     await folder.begin(fitted, classes, summary, trainer.step, preset)
     for (const message of warnings) folder.log({ kind: 'warning', step: trainer.step, message })
     const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
@@ -283,7 +287,7 @@ const describeGroup = (group: ProcessGroup | undefined): string => (group ? `, i
  * note about it.
  */
 async function afterFailure(error: unknown, folder: RunFolder, replaced: string): Promise<unknown> {
-  let note = `the run that was to be replaced is in ${replaced}`
+  let note = `the run that was to be replaced is in ${replaced} until a run in ${folder.path} ends`
   if (!folder.hasCheckpoint) {
     await restoreRun(folder.path, replaced)
     note = 'the run that was to be replaced is restored'
