@@ -40,9 +40,14 @@ interface GuardedSignals {
 /**
  * Ends the process by `exit` at a signal that nothing else handles. By default a signal ends it without its exit
  * handlers, which unlock folders.
+ * @param onExit called before the end of the process
  */
-export function exitOnSignals(io: Pick<Io, 'onSignal' | 'exit'>): GuardedSignals {
-  const guard = () => io.onSignal(() => io.exit(interruptedExitCode))
+export function exitOnSignals(io: Pick<Io, 'onSignal' | 'exit'>, onExit: () => void): GuardedSignals {
+  const guard = () =>
+    io.onSignal(() => {
+      onExit()
+      io.exit(interruptedExitCode)
+    })
   let release = guard()
   return {
     io: {

@@ -55,16 +55,21 @@ async function expectSame(result: TrainingResult, whole: TrainingResult) {
   expect(Buffer.compare(await readFile(`${mine}/${last}`), await readFile(`${theirs}/${last}`))).toBe(0)
 }
 
-test.each(['SIGINT', 'SIGTERM'] as const)('%s before the first step > unlocks the folder', async (signal) => {
-  const recipe = await space.writeRecipe('early.json', { epochs: 1 })
-  const folder = space.path(`early-${signal}`)
-  const { process, finished } = start(['train', recipe, '--out', folder])
-  while ((await readFile(`${folder}/lock.json`, 'utf8').catch(() => '')) === '') await delay(1)
-  process.kill(signal)
-  expect((await finished).code).toBe(130)
-  expect(await readdir(folder)).not.toContain('lock.json')
-  expect(await run('train', recipe, '--out', folder, '--quiet')).toMatchObject({ code: 0 })
-})
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  '%s before the first step > prints a document and unlocks the folder',
+  async (signal) => {
+    const recipe = await space.writeRecipe('early.json', { epochs: 1 })
+    const folder = space.path(`early-${signal}`)
+    const { process, finished } = start(['train', recipe, '--out', folder, '--json'])
+    while ((await readFile(`${folder}/lock.json`, 'utf8').catch(() => '')) === '') await delay(1)
+    process.kill(signal)
+    const { code, stdout } = await finished
+    expect(code).toBe(130)
+    expect(JSON.parse(stdout)).toMatchObject({ run: folder, interrupted: true })
+    expect(await readdir(folder)).not.toContain('lock.json')
+    expect(await run('train', recipe, '--out', folder, '--quiet')).toMatchObject({ code: 0 })
+  },
+)
 
 test('killed at four random moments > resumed run > equals an uninterrupted run', async () => {
   const recipe = await space.writeRecipe('killed.json', everything)

@@ -25,7 +25,7 @@ import {
   teacherPathOption,
 } from '../inputs/read-recipe.js'
 import { exitOnSignals, Interrupted } from '../interrupts.js'
-import { type Io, print } from '../io.js'
+import { type Io, print, writeText } from '../io.js'
 import {
   type CliProvider,
   jsonOption,
@@ -308,7 +308,10 @@ async function lead(io: Io, group: ProcessGroup | undefined, path: string, optio
   // The recipe of the folder itself may be trained again, if no field is changed.
   const changed = isUnchanged ? files.filter((file) => file !== folder.recipe) : files
   await prepareOutputs({ files: changed, ...others }, async () => listRecipeFile(path))
-  const signals = exitOnSignals(io)
+  const signals = exitOnSignals(io, () => {
+    writeText(io.stderr, 'interrupted\n')
+    if (options.json) print(io, { run: folder.path, interrupted: true }, true, () => '')
+  })
   const request: TrainingRequest = {
     io: signals.io,
     ...run,
