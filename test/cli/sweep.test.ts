@@ -95,6 +95,7 @@ test('lr > suggests a rate, with its rule, and writes no files', async () => {
   const before = await readdir(space.folder, { recursive: true })
   for (const [wrong, message] of [
     [['--from', '1', '--to', '0.1'], '--to is 0.1, and --from is 1'],
+    [['--from', '1', '--to', '1'], '--to is 1, and --from is 1'],
     [['--steps', '3'], '--steps is 3'],
   ] as const)
     expect(await run('lr', recipe, ...wrong)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })
@@ -115,7 +116,7 @@ test('lr > suggests a rate, with its rule, and writes no files', async () => {
   expect(test.suggestion).toBeGreaterThan(0.03)
   expect(test.suggestion).toBeLessThan(3)
   const stopped = await runInterrupted(['lr', recipe], /^testing learning rates/m)
-  expect(stopped.code).toBe(130)
+  expect(stopped).toMatchObject({ code: 130, stdout: expect.stringMatching(/^no suggestion: .*interrupted/m) })
   expect(await readdir(space.folder, { recursive: true })).toEqual(before)
 })
 

@@ -59,7 +59,7 @@ Examples:
     )
     .action(async (path: string, options: Options) => {
       const { from, to, steps, quiet = false, json } = options
-      if (to < from) usageError(command, `--to is ${to}, and --from is ${from}: rates rise, so give --to above --from`)
+      if (to <= from) usageError(command, `--to is ${to}, and --from is ${from}: rates rise, so give --to above --from`)
       if (steps < 5) usageError(command, `--steps is ${steps}; it must be at least 5`)
       const recipe = await readRecipe(path, options.set)
       const { model, data, options: trainer } = await openTraining(recipe)
@@ -75,8 +75,9 @@ Examples:
           onStep: ({ step }) => progress.at(step + 1),
         })
         progress.stop()
-        print(io, { ...test, rule }, json, () => formatTest(test))
-        if (interrupts.signal.aborted) throw new Interrupted()
+        const interrupted = interrupts.signal.aborted
+        print(io, { ...test, rule, interrupted }, json, () => formatTest(test, interrupted))
+        if (interrupted) throw new Interrupted()
       } finally {
         interrupts.release()
         progress.stop()
@@ -90,12 +91,15 @@ const rule = 'the rate at which the smoothed loss falls fastest, before its leas
 /** Number of rows of the table. */
 const rows = 20
 
-function formatTest({ points, suggestion, minimum, diverged }: LearningRateTest): string {
+function formatTest({ points, suggestion, minimum, diverged }: LearningRateTest, interrupted: boolean): string {
   const shown = points.filter((_, i) => i % Math.ceil(points.length / rows) === 0)
-  const end = `${formatCount(points.length, 'step')}${diverged ? ', until the loss diverged' : ''}`
+  const until = interrupted ? ', interrupted' : diverged ? ', until the loss diverged' : ''
+  const end = `${formatCount(points.length, 'step')}${until}`
   const result =
     suggestion === null
-      ? 'no suggestion: the loss does not fall at any of these rates; check data and labels, or start with a lower --from'
+      ? interrupted
+        ? 'no suggestion: the test was interrupted before the loss fell'
+        : 'no suggestion: the loss does not fall at any of these rates; check data and labels, or start with a lower --from'
       : `suggestion: ${formatRate(suggestion)}, ${rule} (${formatRate(minimum!)})`
   return [
     formatTable(
