@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { Command } from 'commander'
+import { Command, type ErrorOptions } from 'commander'
 import { closest } from '../util/closest.js'
 import { getOwn } from '../util/record.js'
 import { reportError, usageError } from './errors.js'
@@ -12,7 +12,7 @@ const { version, description } = createRequire(import.meta.url)('../../package.j
  * @param args the arguments after the name of the program
  */
 export async function main(args: readonly string[], io: Io = processIo): Promise<number> {
-  const program = new Command('onnx-ire')
+  const program = new AdvisingCommand('onnx-ire')
     .description(description)
     .version(version)
     .exitOverride()
@@ -33,6 +33,21 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
     return 0
   } catch (error) {
     return reportError(io, error, args.includes('--json'))
+  }
+}
+
+/** A command whose error for a missing argument names the option that has taken its value. */
+class AdvisingCommand extends Command {
+  override createCommand(name?: string): AdvisingCommand {
+    return new AdvisingCommand(name)
+  }
+
+  override error(message: string, options?: ErrorOptions): never {
+    const greedy = this.options.find(
+      (option) => option.variadic && this.getOptionValueSource(option.attributeName()) === 'cli',
+    )
+    if (options?.code !== 'commander.missingArgument' || !greedy) return super.error(message, options)
+    return super.error(`${message}; ${greedy.long} takes all values after it: give the argument before it`, options)
   }
 }
 

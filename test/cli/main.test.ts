@@ -53,6 +53,19 @@ test('main > wrong usage > returns 2, a hint on stderr and an error document on 
   expect(written.stderr).toContain('--help')
 })
 
+test.each([
+  ['inspect', '--recompute', 'blocks', 'model.onnx'],
+  ['gradient', '-o', 'gradient.onnx', '--wrt', 'a', 'model.onnx'],
+  ['data', 'prepare', 'text', '-o', 'tokens', '--validation-input', 'valid.txt', 'train.txt'],
+  ['chat', '--message', 'Hello', 'folder'],
+])('main > the option takes the argument: %s %s %s %s > the error names the option', async (...args) => {
+  const { io, written } = fakeIo()
+  expect(await main(args, io)).toBe(2)
+  expect(written.stderr).toMatch(
+    /missing required argument '\w+'; --[a-z-]+ takes all values after it: give the argument/,
+  )
+})
+
 test.each(['0', '1025', '1e3'])('main > --threads %s > usage error', async (threads) => {
   const { io, written } = fakeIo()
   const args = ['evaluate', space.path('model.onnx'), space.path('recipe.json'), '--threads', threads, '--json']
