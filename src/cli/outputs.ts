@@ -41,7 +41,7 @@ export async function prepareOutputs(
     if (output !== undefined)
       throw new OnnxIreError(
         'invalid-option',
-        `${output} would be overwritten, but the command reads it${output === input ? '' : ` as ${input}`}; choose another name`,
+        `${output} would be overwritten, but it is ${output === input ? 'an input' : `the input ${input}`}; choose another name`,
       )
   }
   for (const folder of new Set(files.map((file) => dirname(file)))) await removeAbandonedFiles(folder)

@@ -90,6 +90,7 @@ const cases: readonly (readonly [what: string, args: () => readonly string[]])[]
   ['init > preset', () => ['init', at('preset.json'), '-o', at('preset.json')]],
   ['build > model', () => ['build', at('graphs/training.onnx'), '--loss', 'mse', '-o', at('graphs')]],
   ['export > initial model', () => ['export', at('run'), '-o', at('model.onnx')]],
+  ['export > data of the run', () => ['export', at('run'), '-o', at('labels')]],
   ['export > recipe of the run', () => ['export', at('run'), '-o', at('run/recipe.json')]],
   ['export > log of the run', () => ['export', at('run'), '-o', at('run/metrics.jsonl')]],
   ['export > checkpoint', () => ['export', at('run'), '-o', at('run/checkpoints/checkpoint-00000010.safetensors')]],

@@ -29,7 +29,7 @@ import {
 } from '../inputs/read-recipe.js'
 import { type Io, print, writeText } from '../io.js'
 import { createRuntime, jsonOption, setOption } from '../options.js'
-import { listInitialFiles, prepareOutputs } from '../outputs.js'
+import { listDataFiles, listInitialFiles, prepareOutputs } from '../outputs.js'
 import { type ExportForm, exportForms, exportFormsHelp, formFiles, toModelForm, writeForm } from '../stored-adapter.js'
 import { RunFolder } from '../training/run-folder.js'
 
@@ -105,6 +105,8 @@ async function exportRun(io: Io, run: string, folder: RunFolder, recipe: Recipe,
   await prepareOutputs({ files: formFiles(form ?? 'beside', output) }, async () => [
     ...(await folder.listFiles()),
     ...listInitialFiles(started, initial),
+    ...(started.teacher ? [started.teacher.model] : []),
+    ...(await listDataFiles(started)),
   ])
   const { model: original } = await createStartModel(initial, await resolveHead(recipe, initial))
   if (requested !== undefined && requested !== 'last' && !recipe[requested])
