@@ -91,6 +91,11 @@ test('a finished run is resumed and interrupted > commands name the steps of its
     expect(stderr).toContain(`step ${newest}. Write the model of that one with onnx-ire export ${out} -o model.onnx`)
   }
 
+  await json('export', out, '-o', space.path('newest.onnx'))
+  expect((await run('evaluate', out)).stderr).toContain('is the model after 20 steps')
+  await json('export', out, '-o', `${out}/tuned.onnx`)
+  expect((await run('evaluate', out)).stderr).not.toContain('warning')
+
   await json('train', `${out}/recipe.json`, '--resume', ...(await twoMoreEpochs(out)))
   expect(await statusOf()).toBe('finished')
   expect((await run('evaluate', out)).stderr).not.toContain('warning')

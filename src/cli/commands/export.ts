@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { checksumBase } from '../../adapter/read-adapter.js'
 import { findRecord } from '../../adapter/record.js'
@@ -32,6 +33,7 @@ import { createRuntime, jsonOption, setOption } from '../options.js'
 import { listDataFiles, listInitialFiles, prepareOutputs } from '../outputs.js'
 import { type ExportForm, exportForms, exportFormsHelp, formFiles, toModelForm, writeForm } from '../stored-adapter.js'
 import { RunFolder } from '../training/run-folder.js'
+import { recordTunedStep } from '../training/run-record.js'
 
 interface Options extends PathOverrides {
   readonly set: readonly string[]
@@ -142,6 +144,7 @@ async function exportRun(io: Io, run: string, folder: RunFolder, recipe: Recipe,
   else if (columns)
     await writeModel(output, takeTableColumns(form === 'merged' ? toModelForm(form, model) : model, started))
   else if (!measured) await writeForm(form ?? 'beside', output, model)
+  if (resolve(output) === folder.tuned) await recordTunedStep(folder.path, step)
   print(
     io,
     {

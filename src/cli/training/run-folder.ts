@@ -20,7 +20,7 @@ import { quotePath } from '../format.js'
 import { readRecipe } from '../inputs/read-recipe.js'
 import type { Outputs } from '../outputs.js'
 import { findReplacedRun, listRun, restoreRun } from './replaced-run.js'
-import { readRunRecord, recordPath, writeRunRecord } from './run-record.js'
+import { readRunRecord, recordPath, recordTunedStep, writeRunRecord } from './run-record.js'
 
 /** A line of `metrics.jsonl`. `step` is the number of completed steps. */
 interface LogEntry {
@@ -190,17 +190,17 @@ export class RunFolder {
     const written = mapPaths({ ...recipe, output: this.path }, (path) => this.#relative(path))
     await writeFileAtomic(this.recipe, `${JSON.stringify(written, null, 2)}\n`)
     const tunedStep = existsSync(this.tuned) ? (await readRunRecord(this.recipe))?.tunedStep : undefined
-    await writeRunRecord(this.path, data, tunedStep)
+    await writeRunRecord(this.path, { folder: this.path, data, ...(tunedStep !== undefined && { tunedStep }) })
     if (Object.keys(classes).length === 0) await rm(this.#classes, { force: true })
     else await writeFileAtomic(this.#classes, `${JSON.stringify(classes, null, 2)}\n`)
     if (startModel) await writeModel(this.start, startModel)
     await writeFileAtomic(this.#metrics, step === 0 ? '' : await this.#logUntil(step))
   }
 
-  /** Writes the trained model after a number of steps. @param data as of `begin` */
-  async writeTuned(model: Model, data: FitData, step: number): Promise<void> {
+  /** Writes the trained model after a number of steps. */
+  async writeTuned(model: Model, step: number): Promise<void> {
     await writeModel(this.tuned, model)
-    await writeRunRecord(this.path, data, step)
+    await recordTunedStep(this.path, step)
   }
 
   /** Appends a line to `metrics.jsonl`. Throws `io`. */

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeFileAtomic } from '../../node/files/files.js'
@@ -74,9 +74,15 @@ export async function findOutdatedModel(
   return step !== undefined && newest !== undefined && newest > step ? { step, newest } : undefined
 }
 
-/** Writes the record of a run. @param tunedStep number of steps after which `tuned.onnx` was written, if it was */
-export const writeRunRecord = (folder: string, data: FitData, tunedStep: number | undefined): Promise<void> =>
-  writeFileAtomic(recordPath(folder), `${JSON.stringify({ folder: resolve(folder), data, tunedStep }, null, 2)}\n`)
+/** Records after how many steps `tuned.onnx` was written, unless the run has no record. */
+export async function recordTunedStep(folder: string, tunedStep: number): Promise<void> {
+  const record = await readRunRecord(join(folder, 'recipe.json'))
+  if (record) await writeRunRecord(folder, { ...record, tunedStep })
+}
+
+/** Writes the record of a run to its folder. */
+export const writeRunRecord = (folder: string, record: RunRecord): Promise<void> =>
+  writeFileAtomic(recordPath(folder), `${JSON.stringify(record, null, 2)}\n`)
 
 /** Reads the record of the run that a recipe file belongs to; undefined if the file is not in a run folder. */
 export async function readRunRecord(recipe: string): Promise<RunRecord | undefined> {

@@ -247,7 +247,7 @@ async function trainInFolder(
     const results = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) {
       const tuned = addUsage(trainer.export({ weights }), usageOf(recipe, classes))
-      await folder.writeTuned(tuned, summary, trainer.step)
+      await folder.writeTuned(tuned, trainer.step)
       await removeReplacedRuns(folder.path)
     } else if (replaced !== undefined) {
       progress.note(`the run that is being replaced is in ${replaced} until this run ends`)
