@@ -79,6 +79,19 @@ test('--halving > resumes the better trial, with the score of an uninterrupted r
   expect(JSON.parse(log.at(-1)!)).toMatchObject({ kind: 'epoch', step: 10 })
 })
 
+test('--halving with best > the score of a paused trial is that of its best weights', async () => {
+  // The largest loss is the best here, which is that of the first evaluation.
+  const sets = ['--set', 'best={"metric":"loss","mode":"max"}', '--set', 'epochs=4']
+  const args = ['--over', 'optimizer.lr=0.01,0.1', '--halving', '2', '--jobs', '1', '--out', space.path('half-best')]
+  const { trials } = await json<FinishedSweep>('sweep', recipe, ...args, ...sets)
+  const paused = trials.find(({ share }) => share < 1)!
+  const lines = (await readFile(`${paused.run}/metrics.jsonl`, 'utf8')).trimEnd().split('\n')
+  const evaluations = lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === 'epoch')
+  expect(evaluations).toHaveLength(2)
+  expect(evaluations[1].validation.loss).toBeLessThan(evaluations[0].validation.loss)
+  expect(paused.score).toBe(evaluations[0].validation.loss)
+})
+
 test.each([
   [['--over', 'optimizer.lrr=0.1'], 'invalid-recipe', /lrr.*did you mean 'lr'/],
   [['--over', 'optimizer.lr'], 'invalid-option', /--over optimizer.lr/],

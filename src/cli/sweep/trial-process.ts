@@ -57,7 +57,7 @@ async function trainTrial({ recipe, folder: path, provider, share }: TrialReques
   const resume = folder.hasCheckpoint
   let sent = 0
   try {
-    const { interrupted, step, validation } = await runTraining({
+    const { interrupted, step, validation, weights, best } = await runTraining({
       ...{ recipe, folder, resume, force: !resume, provider, share, checkpointSeconds: undefined, memory: undefined },
       io: {
         onSignal(listener) {
@@ -87,8 +87,10 @@ async function trainTrial({ recipe, folder: path, provider, share }: TrialReques
       },
     })
     if (isStopping) return { kind: 'interrupted' }
-    const last = interrupted ? (await folder.readEvaluations()).at(-1)?.validation : validation
-    return { kind: 'trained', step, validation: last ?? null }
+    if (!interrupted) return { kind: 'trained', step, validation }
+    const evaluations = await folder.readEvaluations()
+    const exported = weights === 'best' ? evaluations.find((each) => each.step === best?.step) : evaluations.at(-1)
+    return { kind: 'trained', step, validation: exported?.validation ?? null }
   } catch (error) {
     const code = error instanceof OnnxIreError ? error.code : 'unexpected'
     return { kind: 'failed', code, message: (error as Error).message }
