@@ -95,6 +95,7 @@ test('--halving with best > the score of a paused trial is that of its best weig
 test.each([
   [['--over', 'optimizer.lrr=0.1'], 'invalid-recipe', /lrr.*did you mean 'lr'/],
   [['--over', 'optimizer.lr'], 'invalid-option', /--over optimizer.lr/],
+  [['--over', 'optimizer.lr=1e-2,0.1,0.01'], 'invalid-option', /--over optimizer.lr has the value 0.01 twice/],
   [['--over', 'optimizer.lr=0.1..1'], 'invalid-option', /--over optimizer.lr is a range: set --trials/],
   [['--over', 'optimizer.lr=0.1', '--metric', 'acuracy'], 'invalid-option', /acuracy.*accuracy/],
   [['--over', 'optimizer.lr=0.1', '--set', 'data.validation=null'], 'invalid-recipe', /data.validation/],

@@ -19,7 +19,12 @@ export function parseOver(given: readonly string[]): SweepAxes {
       )
     if (axes.has(path))
       throw new OnnxIreError('invalid-option', `--over ${path} is given twice; list its values after one --over`)
-    axes.set(path, parseValues(text.slice(at + 1).trim()))
+    const axis = parseValues(text.slice(at + 1).trim())
+    const texts = Array.isArray(axis) ? axis.map((value) => JSON.stringify(value)) : []
+    const repeated = texts.find((value, i) => texts.indexOf(value) < i)
+    if (repeated !== undefined)
+      throw new OnnxIreError('invalid-option', `--over ${path} has the value ${repeated} twice; list each value once`)
+    axes.set(path, axis)
   }
   return Object.fromEntries(axes)
 }
