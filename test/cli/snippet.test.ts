@@ -5,8 +5,8 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { Random } from '../../src/data/index.js'
-import { modelOf } from '../../src/graph/index.js'
-import { writeSnippet } from '../../src/index.js'
+import { exportGraph, input, modelOf, op } from '../../src/graph/index.js'
+import { addUsage, writeSnippet } from '../../src/index.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { writeModel } from '../../src/node/index.js'
 import { needs, pythonWith } from '../requirements.js'
@@ -149,6 +149,23 @@ test(
     for (const [i, value] of fromPython!.entries()) expect(value).toBeCloseTo(fromNode![i]!, 3)
   },
 )
+
+test('snippet > scores of several positions > are printed, not the class of the largest of all', async () => {
+  const x = input('x', 'float32', ['N', 3, 16, 12])
+  const positions = op.Transpose(op.Reshape(x, [0, 3, 192]), { perm: [0, 2, 1] })
+  for (const [name, y] of [
+    ['tokens', positions],
+    ['one', op.ReduceMean(positions, [1])],
+  ] as const) {
+    const proto = exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    await writeModel(
+      space.path(`${name}.onnx`),
+      addUsage({ proto, external: null }, { classes: ['a', 'b', 'c'], image }),
+    )
+    const { code } = await json<{ code: string }>('snippet', space.path(`${name}.onnx`))
+    expect(code.includes('classes[top]')).toBe(name === 'one')
+  }
+})
 
 test('snippet > web and python > contain preprocessing, classes and outputs; wrong folders are errors', async () => {
   for (const target of ['web', 'python']) {

@@ -9,12 +9,13 @@ import { listColumns } from '../../data/model/model-columns.js'
 import { readUsage } from '../../data/model/model-usage.js'
 import { takeExamples } from '../../data/stream.js'
 import type { TableStatistics } from '../../data/table-statistics.js'
+import type { Shape } from '../../ir/shape.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { streamCsv } from '../../node/data/csv.js'
 import { inferInput } from '../../node/data/data-source.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
 import { readModel } from '../../node/files/model.js'
-import { createInput, listInputs } from '../../onnx/import/declarations.js'
+import { createInput, listInputs, readShape } from '../../onnx/import/declarations.js'
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
@@ -123,10 +124,14 @@ async function describeModel(path: string): Promise<Snippet> {
 }
 
 function describeOutputs(model: Model, names: readonly string[] | undefined): Pick<Snippet, 'outputs' | 'classes'> {
-  const outputs = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
-  const hasClasses = names !== undefined && outputs.length === 1
+  const infos = model.proto.graph?.output ?? []
+  const outputs = infos.map(({ name = '' }) => name)
+  const hasClasses = names !== undefined && infos.length === 1 && !hasPositions(readShape(infos[0]!))
   return { outputs, classes: hasClasses ? { scores: findScoreKind(model, outputs[0]!), names } : null }
 }
+
+/** Whether a declared shape has several positions per example, each with scores, such as those of tokens or pixels. */
+const hasPositions = (shape: Shape | undefined): boolean => (shape ?? []).slice(1).filter((dim) => dim !== 1).length > 1
 
 /** Describes the inputs of a model by its first training example. */
 async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): Promise<SnippetInput[]> {
