@@ -267,7 +267,7 @@ function emptySplitError(name: SplitName, parts: readonly { readonly info: PartI
     'invalid-data',
     all === 0
       ? 'the inputs contain no text'
-      : `none of the ${all} documents was selected for ${name}; change --validation, split the text into more documents with --document line or paragraph, or give --validation-input`,
+      : `${all === 1 ? 'the only document was not' : `none of the ${all} documents was`} selected for ${name}; change --validation, split the text into more documents with --document line or paragraph, or give --validation-input`,
   )
 }
 
