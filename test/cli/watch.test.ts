@@ -12,7 +12,8 @@ let [origin, token, stored] = ['', '', '']
 beforeAll(async () => {
   space = await workspace()
   stored = await writeRun(space.path('runs/it is'), { recipe, loss: 1, accuracy: 0.8 })
-  server = await serveRuns([space.path('runs')], 0)
+  // Another run has not begun yet.
+  server = await serveRuns([space.path('runs'), space.path('later')], 0)
   const url = new URL(server.url)
   ;[origin, token] = [url.origin, url.searchParams.get('token')!]
 })

@@ -30,8 +30,11 @@ const maxBody = 10_000
 export async function serveRuns(paths: readonly string[], port: number): Promise<RunServer> {
   const token = randomBytes(24).toString('hex')
   const listeners = new Set<ServerResponse>()
-  // Folders may have no run yet.
-  const find = () => findRuns(paths).catch((): string[] => [])
+  const find = async () => {
+    // A folder may have no run yet.
+    const found = await Promise.all(paths.map((path) => findRuns([path]).catch((): string[] => [])))
+    return [...new Set(found.flat())]
+  }
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy()
