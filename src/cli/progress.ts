@@ -32,7 +32,11 @@ function createDisplay<Fields extends object>(stream: Output, quiet: boolean, la
 }
 
 function createBar<Fields extends object>(stream: Output, { bar: format }: Layout<Fields>): Display<Fields> {
-  const options = { format, stream, clearOnComplete: true, gracefulExit: false, stopOnComplete: false, barsize: 24 }
+  const options = {
+    ...{ format, stream, clearOnComplete: true, gracefulExit: false, stopOnComplete: false, barsize: 24 },
+    // Lines are cut here, not by a mode of the terminal, in which a killed process would leave it.
+    linewrap: true,
+  }
   const bar = new SingleBar(options, Presets.shades_classic)
   return {
     update(done, total, fields) {

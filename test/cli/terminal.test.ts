@@ -26,6 +26,12 @@ describe('a run whose reader goes away', () => {
   })
 })
 
+test('progress on a terminal > leaves the wrapping of lines as it is, also if the process is killed', async () => {
+  const { stderr } = await runOnTerminal('train', recipe, '--out', space.path('on-terminal'))
+  expect(stderr).toMatch(/epoch 1 .*\/50 \| loss/)
+  expect(stderr).not.toContain('\x1b[?7')
+})
+
 describe.skipIf(!existsSync('/dev/full'))('an output without room', () => {
   /** Runs the program with standard output on a full device. */
   async function runOnFullDevice(...args: readonly string[]): Promise<Omit<Finished, 'stdout'>> {
