@@ -100,7 +100,7 @@ function formatTest({ points, suggestion, minimum, diverged }: LearningRateTest,
       ? interrupted
         ? 'no suggestion: the test was interrupted before the loss fell'
         : 'no suggestion: the loss does not fall at any of these rates; check data and labels, or start with a lower --from'
-      : `suggestion: ${formatRate(suggestion)}, ${rule} (${formatRate(minimum!)})`
+      : `suggestion${interrupted ? ' so far' : ''}: ${formatRate(suggestion)}, ${rule} (${formatRate(minimum!)})`
   return [
     formatTable(
       ['lr', 'loss', ''],
