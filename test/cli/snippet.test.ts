@@ -14,7 +14,7 @@ import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
 let space: Workspace
-const image = { size: [16, 12], mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], background: 90 }
+const image = { size: [16, 12] as const, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], background: 90 }
 beforeAll(async () => {
   space = await workspace()
   const { inputs, outputs } = convnet({ channels: 3, stages: [4], classes: 2, seed: 2 })

@@ -415,8 +415,8 @@ function planFeatures(
 }
 
 /**
- * The columns of a tensor with their options, one entry unless the tensor is a list of them. Throws `invalid-option` for
- * a list of names and objects.
+ * The columns of a tensor with their options, one entry unless the tensor is a list of them. Throws `invalid-option`
+ * for a list of names and objects.
  */
 function toColumns(name: string, given: CsvTensor): readonly CsvColumns[] {
   if (!Array.isArray(given)) return [isName(given) ? { columns: given } : (given as CsvColumns)]

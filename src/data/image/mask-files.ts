@@ -231,8 +231,8 @@ const bitDepthAt = 24
 const colorTypeAt = 25
 
 /**
- * The palette of a PNG file of indices, red, green and blue of each; undefined for other files. Throws `invalid-data` for a
- * PNG file of 16 bits, of whose class numbers decoders keep the upper 8 bits.
+ * The palette of a PNG file of indices, red, green and blue of each; undefined for other files. Throws `invalid-data`
+ * for a PNG file of 16 bits, of whose class numbers decoders keep the upper 8 bits.
  */
 export function readPalette(name: string, bytes: Uint8Array): readonly number[] | undefined {
   if (!pngSignature.every((byte, i) => bytes[i] === byte)) return undefined
