@@ -125,7 +125,10 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
     },
     collate: (examples, indices) => collate(examples, indices, chat.padToken, packing),
     checksum: () =>
-      checksum(kept.flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)])),
+      checksum([
+        ...kept.flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)]),
+        JSON.stringify({ length, pack, batchSize, seed }),
+      ]),
   }
 }
 

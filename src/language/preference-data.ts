@@ -162,6 +162,7 @@ export function toPreferenceData(
       checksum: () =>
         checksum([
           ...pairs
+          JSON.stringify({ batchSize, seed }),
             .flatMap(answersOf)
             .flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)]),
           ...(source === undefined ? [] : [source]),

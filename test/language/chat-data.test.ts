@@ -245,6 +245,11 @@ describe('chatData', () => {
   it('batches have examples of similar length', () => {
     const sizes = Array.from({ length: 103 }, (_, i) => (i * 37) % 101)
     const order = orderByLength(sizes, 10, new Random(0))
+  it('the checksum > depends on what decides the order', () => {
+    const options = [{}, { seed: 1 }, { batchSize: 2 }, { length: 512 }]
+    expect(new Set(options.map((each) => chatData(rows, chat, each).checksum!())).size).toBe(4)
+  })
+
     expect(order.toSorted((a, b) => a - b)).toEqual([...sizes.keys()])
     for (let i = 0; i < 100; i += 10) {
       const some = order.slice(i, i + 10).map((at) => sizes[at]!)

@@ -323,6 +323,12 @@ describe('checksum of the data', () => {
         [
           [-1, sum],
           [-3, -4],
+  it('depends on what decides the order of the pairs', async () => {
+    const options = [{}, { seed: 1 }, { batchSize: 2 }]
+    const sums = options.map((each) => preferenceData(rows.slice(0, 4), chat, each).checksum!())
+    expect(new Set(sums).size).toBe(3)
+  })
+
         ],
         source,
       ).checksum!()
