@@ -1,4 +1,5 @@
 import { checkNumber, positiveCount } from '../util/check.js'
+import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
 
 /** Options of the choice of the next token. */
@@ -11,11 +12,18 @@ export interface SamplingOptions {
   readonly topK?: number | undefined
 }
 
-/** Throws `invalid-option` for options out of range. */
-export function checkSampling({ temperature = 0, topP = 1, topK = 1 }: SamplingOptions): void {
+/** Throws `invalid-option` for options out of range, and for those of sampling without a temperature. */
+export function checkSampling(options: SamplingOptions): void {
+  const { temperature = 0, topP = 1, topK = 1 } = options
   checkNumber('generate', 'temperature', temperature, { min: 0, max: 100 })
   checkNumber('generate', 'topP', topP, { min: Number.MIN_VALUE, max: 1 })
   checkNumber('generate', 'topK', topK, positiveCount)
+  const given = (['topP', 'topK'] as const).find((name) => options[name] !== undefined)
+  if (given !== undefined && options.temperature === undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `generate: option '${given}' is for sampling: set temperature too, such as temperature: 1`,
+    )
 }
 
 /** Samples a token from its logits. Of equal logits the smallest token comes first. */

@@ -133,12 +133,26 @@ describe('TextGenerator', () => {
     await expect(action).rejects.toMatchObject({ code: 'invalid-option', message: expect.stringContaining("'stop'") })
   })
 
-  it.each([{ maxTokens: 0 }, { temperature: -1 }, { topP: 0 }, { topK: 1.5 }, { beams: 2 }])(
-    '%j > invalid-option',
-    async (options) => {
-      await expect(generator.complete('Hello', options)).rejects.toMatchObject({ code: 'invalid-option' })
-    },
-  )
+  it('logits that are NaN > not-finite with the number of the token', async () => {
+    const broken = await TextGenerator.create({ ...chat, model: withNaN(chat.model) }, runtime)
+    await expect(broken.complete('Hello')).rejects.toMatchObject({
+      code: 'not-finite',
+      message: expect.stringContaining('token 1 '),
+    })
+    await broken.dispose()
+  })
+
+  it.each([
+    { maxTokens: 0 },
+    { temperature: -1 },
+    { topP: 0 },
+    { topK: 1.5 },
+    { beams: 2 },
+    { topP: 0.9 },
+    { topK: 5 },
+  ])('%j > invalid-option', async (options) => {
+    await expect(generator.complete('Hello', options)).rejects.toMatchObject({ code: 'invalid-option' })
+  })
 })
 
 describe('sampleToken', () => {
