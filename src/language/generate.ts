@@ -88,7 +88,7 @@ export class TextGenerator {
    * Generates an answer to messages, or a continuation of a text, and yields it in pieces of whole characters. The
    * value that the iterator returns at the end has the whole answer; `complete` returns it at once.
    * @throws OnnxIreError `invalid-option`; `invalid-data` if the chat template refuses the messages, or if the prompt
-   *   is empty or fills the context; `runtime`
+   *   is empty or fills the context; `not-finite` if a logit is NaN; `runtime`
    */
   async *generate(
     prompt: string | readonly ChatMessage[],
@@ -108,7 +108,7 @@ export class TextGenerator {
       const from = cache && tokens.length > 0 && past.length > 0 ? all.length - 1 : 0
       const outputs = await this.#run(all, from, from > 0 ? past : this.#emptyPast())
       past = this.#nextPast(outputs)
-      const token = sampleToken(lastRow(outputs), options, random)
+      const token = sampleToken(lastRow(outputs, tokens.length), options, random)
       const isEnd = endTokens.includes(token)
       if (!isEnd) tokens.push(token)
       const isFull = tokens.length >= limit
@@ -230,11 +230,16 @@ function checkOptions(options: GenerateOptions): GenerateOptions {
 const wholeCharacters = (text: string, end: number): number =>
   /[\uD800-\uDBFF]/.test(text.charAt(end - 1)) ? end - 1 : end
 
-/** The logits of the last position. */
-function lastRow(outputs: Tensors): number[] {
+/** The logits of the last position. Throws `not-finite` if one is NaN. */
+function lastRow(outputs: Tensors, index: number): number[] {
   const logits = outputs['logits']
   if (!logits) throw new OnnxIreError('invalid-model', "generate: the model has no output 'logits'")
   const { dtype, dims, data } = logits
   const width = dims.at(-1)!
-  return numbersOf({ dtype, dims: [width], data: (data as Float32Array).subarray(data.length - width) })
+  const row = numbersOf({ dtype, dims: [width], data: (data as Float32Array).subarray(data.length - width) })
+  if (!row.some(Number.isNaN)) return row
+  throw new OnnxIreError(
+    'not-finite',
+    `generate: the logits of token ${index + 1} of the answer are NaN: the weights of the model are not finite, or its values exceed their type (${dtype})`,
+  )
 }

@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import type { Runtime } from '../../src/index.js'
+import type { Model, Runtime } from '../../src/index.js'
+import { tensorFrom } from '../../src/ir/leaf.js'
 import { type GeneratedText, type LanguageModel, readLanguageModel, TextGenerator } from '../../src/language/index.js'
 import { sampleToken } from '../../src/language/sample.js'
 import { modelFolder, node } from '../../src/node/index.js'
+import { create, edit } from '../../src/onnx/proto/message.js'
+import { toTensorProto } from '../../src/onnx/proto/tensor.js'
 import { needs } from '../requirements.js'
 import { committed, type Exported, exported, golden, readReference } from './models.js'
 
@@ -46,6 +49,16 @@ const isExact = ({ name, dtype }: Exported) => dtype === 'fp32' || (dtype === 'q
 describe('TextGenerator > models of tools/language/export.py', await needs('language models'), () => {
   it.each(exported.filter(isExact))('$name > greedy equals generate of transformers', checkGreedy)
 })
+
+/** A model whose logits are NaN. */
+function withNaN(model: Model): Model {
+  const graph = model.proto.graph!
+  const rename = (names: readonly string[]) => names.map((name) => (name === 'logits' ? 'finite' : name))
+  const nodes = graph.node.map((each) => edit(each, { input: rename(each.input), output: rename(each.output) }))
+  const product = create('NodeProto', { opType: 'Mul', input: ['finite', 'nan'], output: ['logits'] })
+  const initializer = [...graph.initializer, toTensorProto('nan', tensorFrom('float32', [], [Number.NaN]))]
+  return { ...model, proto: edit(model.proto, { graph: edit(graph, { node: [...nodes, product], initializer }) }) }
+}
 
 describe('TextGenerator', () => {
   let chat: LanguageModel

@@ -368,7 +368,7 @@ async function answer(
   const generator = await TextGenerator.create(chat, runtime)
   try {
     const answers: string[] = []
-    for (const prompt of prompts) answers.push((await generator.complete(prompt, { maxTokens: 64 })).text)
+    for (const prompt of prompts) answers.push(await answerTo(prompt, generator))
     return answers
   } finally {
     await generator.dispose()
@@ -376,6 +376,16 @@ async function answer(
 }
 
 const methodNames: Readonly<Record<TuningMethod, string>> = {
+/** An answer, or the reason why there is none: the results of a run are written nevertheless. */
+async function answerTo(prompt: readonly ChatMessage[], generator: TextGenerator): Promise<string> {
+  try {
+    return (await generator.complete(prompt, { maxTokens: 64 })).text
+  } catch (error) {
+    if (error instanceof OnnxIreError && error.code === 'not-finite') return `(none: ${error.message})`
+    throw error
+  }
+}
+
   sft: 'supervised fine-tuning',
   dpo: 'direct preference optimization',
   orpo: 'odds ratio preference optimization',
