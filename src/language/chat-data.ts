@@ -7,7 +7,7 @@ import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { encodeChat, type TokenExample } from './encode-chat.js'
-import type { LanguageModel } from './language-model.js'
+import { contextLengthOf, type LanguageModel } from './language-model.js'
 import { findPacking, type Packing, packedTokensName, segmentsName } from './packing.js'
 import { inlineCacheBranch } from './training-model.js'
 
@@ -16,7 +16,10 @@ export const ignoredLabel = -100
 
 /** Options of `chatData`. */
 export interface ChatDataOptions {
-  /** Largest number of tokens of an example; longer ones are cut at their end, and counted. Default 1024. */
+  /**
+   * Largest number of tokens of an example; longer ones are cut at their end, and counted. Default 1024, or the context
+   * of the model if it is shorter.
+   */
   readonly length?: number | undefined
   /** Tokens that are learned: the answers of the assistant (default), or all. */
   readonly loss?: 'assistant' | 'all' | undefined
@@ -101,7 +104,8 @@ export function encodeRows(rows: readonly unknown[], chat: LanguageModel, loss: 
 
 /** Creates data of encoded rows; see `chatData`. */
 export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel, options: ChatDataOptions): ChatData {
-  const { length, pack, batchSize, seed } = checkOptions(options)
+  const { pack, batchSize, seed } = checkOptions(options)
+  const length = lengthOf('chatData', options.length, chat)
   const packing = pack ? findPacking('chatData', inlineCacheBranch(chat.model.proto.graph!)) : undefined
   const cut = encoded.map((example) => cutExample(example, length))
   const kept = cut.filter(({ counted }) => counted.includes(true))
@@ -110,6 +114,7 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
       'invalid-data',
       `all answers begin after ${length} tokens, so no token would be learned: raise the option length`,
     )
+  checkContext('chatData', length, kept, chat)
   checkVocabulary(kept, chat)
   const packs = pack ? packExamples(kept, length) : kept.map((example) => [example])
   const sizes = packs.map((each) => each.reduce((sum, { tokens }) => sum + tokens.length, 0))
@@ -135,13 +140,34 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
 function checkOptions(options: ChatDataOptions) {
   const owner = 'chatData'
   checkNames(owner, options, ['length', 'loss', 'pack', 'batchSize', 'seed'])
-  const { length = 1024, loss = 'assistant', pack = false, batchSize = 8, seed = 0 } = options
-  checkNumber(owner, 'length', length, { min: 2, max: 2 ** 24, integer: true })
+  const { loss = 'assistant', pack = false, batchSize = 8, seed = 0 } = options
   checkNumber(owner, 'batchSize', batchSize, positiveCount)
   checkNumber(owner, 'seed', seed, count)
   checkBoolean(owner, 'pack', pack)
   if (loss !== 'assistant' && loss !== 'all') throw invalidOption(owner, 'loss', loss, "'assistant' or 'all'")
-  return { length, loss, pack, batchSize, seed }
+  return { loss, pack, batchSize, seed }
+}
+
+/** The length at which examples are cut: by default 1024, or the context of the model if it is shorter. */
+export function lengthOf(owner: string, length: number | undefined, chat: LanguageModel): number {
+  if (length === undefined) return Math.min(1024, contextLengthOf(chat))
+  return checkNumber(owner, 'length', length, { min: 2, max: 2 ** 24, integer: true })
+}
+
+/** Throws `invalid-option` for an example that is longer than the context of the model, although it was cut. */
+export function checkContext(
+  owner: string,
+  length: number,
+  examples: readonly TokenExample[],
+  chat: LanguageModel,
+): void {
+  const context = contextLengthOf(chat)
+  const long = examples.find(({ tokens }) => tokens.length > context)
+  if (long)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${owner}: option 'length' is ${length}; it must be at most ${context}, the number of tokens that the model reads: row ${long.row} has ${long.tokens.length}`,
+    )
 }
 
 export const cutExample = (example: TokenExample, length: number): TokenExample =>

@@ -19,7 +19,7 @@ import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { ChatMessage } from './chat-rows.js'
 import { chatTemplateOf } from './encode-chat.js'
-import type { LanguageModel } from './language-model.js'
+import { contextLengthOf, type LanguageModel } from './language-model.js'
 import { checkSampling, type SamplingOptions, sampleToken } from './sample.js'
 
 /** Options of `TextGenerator.generate`. */
@@ -97,7 +97,7 @@ export class TextGenerator {
     const { maxTokens = 256, seed = 0, stop = [], cache = true } = checkOptions(options)
     const { tokenizer, endTokens } = this.#chat
     const given = this.#encode(prompt)
-    const limit = Math.min(maxTokens, this.#contextLength() - given.length)
+    const limit = Math.min(maxTokens, contextLengthOf(this.#chat) - given.length)
     const random = new Random(seed).stream('generate')
     const held = stop.reduce((most, text) => Math.max(most, text.length - 1), 0)
     const tokens: number[] = []
@@ -152,19 +152,12 @@ export class TextGenerator {
         ? this.#chat.tokenizer.encode(prompt, { around: true })
         : this.#chat.tokenizer.encode(chatTemplateOf(this.#chat).render(prompt, { prompt: true }))
     if (tokens.length === 0) throw new OnnxIreError('invalid-data', 'generate: the prompt has no tokens')
-    if (tokens.length >= this.#contextLength())
+    if (tokens.length >= contextLengthOf(this.#chat))
       throw new OnnxIreError(
         'invalid-data',
-        `generate: the prompt has ${tokens.length} tokens, but the model reads at most ${this.#contextLength()}, the answer included: shorten it`,
+        `generate: the prompt has ${tokens.length} tokens, but the model reads at most ${contextLengthOf(this.#chat)}, the answer included: shorten it`,
       )
     return tokens
-  }
-
-  #contextLength(): number {
-    const { config } = this.#chat
-    // GPT-2 and models after it name it n_positions.
-    const length = config['max_position_embeddings'] ?? config['n_positions']
-    return typeof length === 'number' && length > 0 ? length : Number.POSITIVE_INFINITY
   }
 
   /** Keys and values, and other states, of no token: their unknown lengths are 0. */

@@ -54,6 +54,13 @@ export interface LanguageModel {
   readonly config: Readonly<Record<string, unknown>>
 }
 
+/** Largest number of tokens that a model reads; infinite if config.json does not say. */
+export function contextLengthOf({ config }: Pick<LanguageModel, 'config'>): number {
+  // GPT-2 and models after it name it n_positions.
+  const length = config['max_position_embeddings'] ?? config['n_positions']
+  return typeof length === 'number' && length > 0 ? length : Number.POSITIVE_INFINITY
+}
+
 /** Options of `readLanguageModel`. */
 export interface LanguageModelOptions {
   /** File of the folder to read. Default: that of config.json, or the first that exists of fp32, q4, fp16, q4f16. */

@@ -14,10 +14,12 @@ import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { getOwn, isObject } from '../util/record.js'
 import {
+  checkContext,
   type ChatDataReport,
   checkVocabulary,
   cutExample,
   ignoredLabel,
+  lengthOf,
   int64,
   lengthStep,
   orderByLength,
@@ -30,7 +32,10 @@ import { pairPrefix, trainingModel } from './training-model.js'
 
 /** Options of `preferenceData`, as those of `chatData`. */
 export interface PreferenceDataOptions {
-  /** Largest number of tokens of a prompt with an answer; longer ones are cut at their end, and counted. Default 1024. */
+  /**
+   * Largest number of tokens of a prompt with an answer; longer ones are cut at their end, and counted. Default 1024, or
+   * the context of the model if it is shorter.
+   */
   readonly length?: number | undefined
   /** Pairs per batch, as the trainer's: pairs of similar length are put into one batch. Default 8. */
   readonly batchSize?: number | undefined
@@ -120,10 +125,11 @@ export function toPreferenceData(
   options: PreferenceDataOptions,
 ): PreferenceData {
   checkNames('preferenceData', options, ['length', 'batchSize', 'seed'])
-  const { length = 1024, batchSize = 8, seed = 0 } = options
-  checkNumber('preferenceData', 'length', length, { min: 2, max: 2 ** 24, integer: true })
+  const { batchSize = 8, seed = 0 } = options
+  const length = lengthOf('preferenceData', options.length, chat)
   checkNumber('preferenceData', 'batchSize', batchSize, positiveCount)
   checkNumber('preferenceData', 'seed', seed, count)
+  checkContext('preferenceData', length, kept.flatMap(answersOf), chat)
   const kept = encoded
     .map(({ chosen, rejected }) => ({ chosen: cutExample(chosen, length), rejected: cutExample(rejected, length) }))
     .filter((pair) => answersOf(pair).every(({ counted }) => counted.includes(true)))

@@ -273,6 +273,19 @@ describe('chatData', () => {
   })
 
   it('no rows, no token to learn, all behind the cut > invalid-data', () => {
+    const beside = { messages: [user('a'), assistant('b')], chosen: [assistant('b')], rejected: [assistant('c')] }
+    expect(chatData([beside], chat).report).toMatchObject({ preferences: 1, warnings: { length: 1 } })
+    expect(chatData([{ ...beside, rejected: null }], chat).report).toMatchObject({ preferences: 0, warnings: [] })
+  })
+
+  it('the context of the model > limits the default length; longer examples are refused', () => {
+    const small = { ...chat, config: { max_position_embeddings: 64 } }
+    const long = { messages: [user('long '.repeat(40)), assistant('b')] }
+    expect(chatData([...rows, long], small).report).toMatchObject({ leftOut: 1 })
+    const refuse = (length: number) =>
+      thrownMessage('invalid-option', () => chatData([...rows, long], small, { length }))
+    expect(refuse(65)).toMatch(/'length' is 65; .* 64 .*row 2 has 65/)
+    expect(chatData([rows[0]], { ...small, config: { n_positions: 1000 } }, { length: 2000 }).report.cut).toBe(0)
     expect(invalid(() => chatData([], chat))).toContain('no rows')
     expect(invalid(() => chatData([rows[0], { messages: [user('a')] }], chat))).toContain('row 2')
     expect(invalid(() => chatData(rows, chat, { length: 8 }))).toContain('8 tokens')

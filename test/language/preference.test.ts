@@ -267,6 +267,13 @@ describe('preferenceData', () => {
     expect(thrownMessage('invalid-data', () => preferenceData([long], chat, { length: 80 }))).toContain('length')
   })
 
+  it('texts longer than the context of the model > invalid-option', () => {
+    const small = { ...chat, config: { n_positions: 80 } }
+    const long = { ...rows[0]!, chosen: [{ role: 'assistant', content: 'Hello '.repeat(50) }] }
+    expect(thrownMessage('invalid-option', () => preferenceData([long], small, { length: 81 }))).toContain('80')
+    expect(preferenceData([long], small).report).toMatchObject({ cut: 1 })
+  })
+
   it.each([
     ['no rejected answer', { prompt: 'a', completion: 'b' }, 'rejected'],
     ['equal answers', { prompt: 'a', chosen: 'b', rejected: 'b' }, 'the same'],
@@ -316,6 +323,12 @@ describe('checksum of the data', () => {
     expect(new Set([await plain.checksum!(), own, await sumsOf(lora(chat.model, { r: 2 }))]).size).toBe(3)
   })
 
+  it('depends on what decides the order of the pairs', async () => {
+    const options = [{}, { seed: 1 }, { batchSize: 2 }]
+    const sums = options.map((each) => preferenceData(rows.slice(0, 4), chat, each).checksum!())
+    expect(new Set(sums).size).toBe(3)
+  })
+
   it('depends on given sums, and on a given text in their place', () => {
     const plain = preferenceData(rows.slice(0, 2), chat)
     const given = (sum: number, source?: string) =>
@@ -323,12 +336,6 @@ describe('checksum of the data', () => {
         [
           [-1, sum],
           [-3, -4],
-  it('depends on what decides the order of the pairs', async () => {
-    const options = [{}, { seed: 1 }, { batchSize: 2 }]
-    const sums = options.map((each) => preferenceData(rows.slice(0, 4), chat, each).checksum!())
-    expect(new Set(sums).size).toBe(3)
-  })
-
         ],
         source,
       ).checksum!()

@@ -205,7 +205,7 @@ interface ShowOptions {
   readonly dtype?: string
   readonly method?: TuningMethod
   readonly examples: number
-  readonly length: number
+  readonly length?: number
   readonly loss: 'assistant' | 'all'
   readonly json?: true
 }
@@ -224,7 +224,11 @@ function defineShow(data: Command, io: Io): void {
       ).choices(tuningMethods),
     )
     .option('--examples <n>', 'number of examples to show', parsePositiveInteger, 3)
-    .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
+    .option(
+      '--length <tokens>',
+      'longest example; the rest is cut (default: 1,024, or the context of the model if it is shorter)',
+      parsePositiveInteger,
+    )
     .addOption(
       new Option('--loss <tokens>', 'tokens that are learned').choices(['assistant', 'all']).default('assistant'),
     )

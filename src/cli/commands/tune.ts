@@ -70,7 +70,11 @@ Examples:
     )
     .option('--any-base', 'accept an adapter of another form of the model, such as float instead of 4 bits')
   addAdapterOptions(chat)
-    .option('--length <tokens>', 'longest example; the rest is cut', parsePositiveInteger, 1024)
+    .option(
+      '--length <tokens>',
+      'longest example; the rest is cut (default: 1,024, or the context of the model if it is shorter)',
+      parsePositiveInteger,
+    )
     .addOption(
       new Option('--loss <tokens>', 'tokens that sft learns').choices(['assistant', 'all']).default('assistant'),
     )

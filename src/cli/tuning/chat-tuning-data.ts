@@ -15,7 +15,8 @@ export interface ChatTuningDataRequest {
   readonly data: string
   /** Default: 'dpo' if every row has a rejected answer, otherwise 'sft'. */
   readonly method?: TuningMethod
-  readonly length: number
+  /** Default: that of `chatData`. */
+  readonly length?: number
   /** Tokens that 'sft' learns. */
   readonly loss: 'assistant' | 'all'
   /** Whether several examples of 'sft' share a row. */

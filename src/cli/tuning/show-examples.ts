@@ -21,7 +21,7 @@ interface ShowRequest {
   readonly method?: TuningMethod | undefined
   /** Number of examples. */
   readonly examples: number
-  readonly length: number
+  readonly length?: number | undefined
   readonly loss: 'assistant' | 'all'
 }
 

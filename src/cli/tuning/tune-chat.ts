@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { DatasetOrStream } from '../../data/stream.js'
-import { type ChatDataReport, ignoredLabel } from '../../language/chat-data.js'
+import { type ChatDataReport, ignoredLabel, lengthOf } from '../../language/chat-data.js'
 import type { ChatMessage } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
@@ -160,7 +160,8 @@ export async function prepareChatTuning(request: ChatTuningRequest): Promise<Pre
   const { method, train } = data
   const adapter = await createChatAdapter(request, chat)
   if (request.form === 'merged' && adapter.trains === 'matrices') checkMergeable(adapter.adapted)
-  const { batchSize, length, pack = false } = request
+  const { batchSize, pack = false } = request
+  const length = lengthOf('tune chat', request.length, chat)
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const longest = (pack ? length : Math.min(length, train.report.longest)) * (method === 'sft' ? 1 : 2)
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
@@ -375,7 +376,6 @@ async function answer(
   }
 }
 
-const methodNames: Readonly<Record<TuningMethod, string>> = {
 /** An answer, or the reason why there is none: the results of a run are written nevertheless. */
 async function answerTo(prompt: readonly ChatMessage[], generator: TextGenerator): Promise<string> {
   try {
@@ -386,6 +386,7 @@ async function answerTo(prompt: readonly ChatMessage[], generator: TextGenerator
   }
 }
 
+const methodNames: Readonly<Record<TuningMethod, string>> = {
   sft: 'supervised fine-tuning',
   dpo: 'direct preference optimization',
   orpo: 'odds ratio preference optimization',
