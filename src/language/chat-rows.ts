@@ -128,9 +128,16 @@ function parseAlpaca(fields: Readonly<Record<string, unknown>>, at: string): Cha
 
 /** Preference data, whose prompt may be the common start of both conversations. */
 function parsePreference(fields: Readonly<Record<string, unknown>>, at: string, tools: { tools?: unknown }): ChatRow {
-  const [chosen, rejected] = ['chosen', 'rejected'].map((name) => parseTurns(getOwn(fields, name), `${at}: ${name}`))
-  const given = getOwn(fields, 'prompt')
-  const prompt = given === undefined ? undefined : parseTurns(given, `${at}: prompt`)
+  const names = ['chosen', 'rejected', 'prompt'] as const
+  const given = names.map((name) => {
+    const value = getOwn(fields, name)
+    return value === undefined ? undefined : parseTurns(value, `${at}: ${name}`)
+  })
+  // Both answers are text, or both are messages.
+  const isMixed = given[2] !== undefined && (typeof given[0] === 'string') !== (typeof given[1] === 'string')
+  const [chosen, rejected, prompt] = given.map((turns, i) =>
+    isMixed && typeof turns === 'string' ? [{ role: i === 2 ? 'user' : 'assistant', content: turns }] : turns,
+  )
   const common = typeof chosen === 'string' || typeof rejected === 'string' ? [] : findCommon(chosen!, rejected!)
   // Some data sets repeat the prompt in the answers, also a text as a message of the user.
   const isRepeated = common.some(({ role, content }) => role === 'user' && content === prompt)

@@ -187,6 +187,9 @@ describe('encodeChat > other rows', () => {
     const answers = { chosen: [assistant('b')], rejected: [assistant('c')] }
     expect(parseChatRow({ prompt: 'a', ...answers }, 1)).toEqual({ ...expected, prompt: 'a' })
     expect(parseChatRow({ prompt: 'a', chosen: 'b', rejected: 'c' }, 1)).toMatchObject({ prompt: 'a', rejected: 'c' })
+    const expectedOfText = { ...expected, prompt: [user('a')] }
+    expect(parseChatRow({ prompt: 'a', chosen: 'b', rejected: [assistant('c')] }, 1)).toEqual(expectedOfText)
+    expect(parseChatRow({ prompt: 'a', chosen: whole.chosen, rejected: 'c' }, 1)).toEqual(expectedOfText)
     expect(countedText(whole)).toBe('b<|im_end|>')
   })
 
