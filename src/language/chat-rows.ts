@@ -1,5 +1,5 @@
 import { OnnxIreError } from '../util/errors.js'
-import { getOwn } from '../util/record.js'
+import { getOwn, isObject } from '../util/record.js'
 
 /** A message of a conversation. Further fields, such as `tool_calls`, are passed to the chat template. */
 export interface ChatMessage {
@@ -24,6 +24,16 @@ export type ChatRow =
       readonly rejected?: string | readonly ChatMessage[]
       readonly tools?: unknown
     }
+
+/** Whether a row has a chosen and a rejected answer, beside whatever other fields. */
+export const hasPair = (value: unknown): boolean =>
+  isObject(value) && ['chosen', 'rejected'].every((name) => (getOwn(value, name) ?? null) !== null)
+
+/** The fields of a pair of answers, without those of another form beside them, such as messages. */
+export function selectPair(value: unknown): unknown {
+  if (!isObject(value) || !hasPair(value)) return value
+  return Object.fromEntries(['prompt', 'chosen', 'rejected', 'tools'].map((name) => [name, getOwn(value, name)]))
+}
 
 const roles: ReadonlySet<string> = new Set(['system', 'developer', 'user', 'assistant', 'tool'])
 

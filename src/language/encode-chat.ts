@@ -1,6 +1,6 @@
 import type { Tokenizer } from '../data/tokenize/tokenizer.js'
 import { OnnxIreError, prefixError } from '../util/errors.js'
-import { type ChatMessage, type ChatRow, parseChatRow } from './chat-rows.js'
+import { type ChatMessage, type ChatRow, hasPair, parseChatRow } from './chat-rows.js'
 import { ChatTemplate, type RenderedChat, type TextSpan } from './chat-template.js'
 import type { LanguageModel } from './language-model.js'
 
@@ -50,7 +50,10 @@ export function encodeChat(
   model: ChatEncoder,
   options: { readonly loss?: 'assistant' | 'all' | undefined } = {},
 ): TokenExample {
-  return encodeParsed(parseChatRow(value, row), row, model, options.loss ?? 'assistant')
+  return {
+    ...encodeParsed(parseChatRow(value, row), row, model, options.loss ?? 'assistant'),
+    preference: hasPair(value),
+  }
 }
 
 /** Encodes a parsed row; see `encodeChat`. */

@@ -12,19 +12,18 @@ import { checkNames, checkNumber, count, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import { getOwn, isObject } from '../util/record.js'
 import {
-  checkContext,
   type ChatDataReport,
+  checkContext,
   checkVocabulary,
   cutExample,
   ignoredLabel,
-  lengthOf,
   int64,
+  lengthOf,
   lengthStep,
   orderByLength,
 } from './chat-data.js'
-import { parseChatRow } from './chat-rows.js'
+import { parseChatRow, selectPair } from './chat-rows.js'
 import { encodeParsed, type TokenExample } from './encode-chat.js'
 import type { LanguageModel } from './language-model.js'
 import { findPairs, referenceName } from './preference-loss.js'
@@ -109,13 +108,6 @@ function encodePair(value: unknown, row: number, chat: LanguageModel): AnswerPai
   return { chosen, rejected }
 }
 
-/** The fields of a pair of answers, without those of another form beside them, such as messages. */
-function selectPair(value: unknown): unknown {
-  if (!isObject(value)) return value
-  const [prompt, chosen, rejected, tools] = ['prompt', 'chosen', 'rejected', 'tools'].map((name) => getOwn(value, name))
-  return chosen === undefined || rejected === undefined ? value : { prompt, chosen, rejected, tools }
-}
-
 const answersOf = ({ chosen, rejected }: AnswerPair): readonly [TokenExample, TokenExample] => [chosen, rejected]
 
 /** Creates data of encoded pairs; see `preferenceData`. */
@@ -129,7 +121,6 @@ export function toPreferenceData(
   const length = lengthOf('preferenceData', options.length, chat)
   checkNumber('preferenceData', 'batchSize', batchSize, positiveCount)
   checkNumber('preferenceData', 'seed', seed, count)
-  checkContext('preferenceData', length, kept.flatMap(answersOf), chat)
   const kept = encoded
     .map(({ chosen, rejected }) => ({ chosen: cutExample(chosen, length), rejected: cutExample(rejected, length) }))
     .filter((pair) => answersOf(pair).every(({ counted }) => counted.includes(true)))
@@ -138,6 +129,7 @@ export function toPreferenceData(
       'invalid-data',
       `all answers begin after ${length} tokens, so no pair could be compared: raise the option length`,
     )
+  checkContext('preferenceData', length, kept.flatMap(answersOf), chat)
   checkVocabulary(kept.flatMap(answersOf), chat)
   const report = createReport(encoded, kept, length)
   const sizes = kept.map((pair) => Math.max(...answersOf(pair).map(({ tokens }) => tokens.length)))
@@ -168,9 +160,9 @@ export function toPreferenceData(
       checksum: () =>
         checksum([
           ...pairs
-          JSON.stringify({ batchSize, seed }),
             .flatMap(answersOf)
             .flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)]),
+          JSON.stringify({ batchSize, seed }),
           ...(source === undefined ? [] : [source]),
         ]),
     }

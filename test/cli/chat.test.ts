@@ -474,6 +474,18 @@ describe('tune chat > preferences', () => {
     expect(JSON.parse(sft.stdout)).toMatchObject({ method: 'sft', examples: 40 })
   })
 
+  it('messages beside pairs, as in UltraFeedback > dpo, with the prompts of the pairs', async () => {
+    write(
+      'ultra.jsonl',
+      pairs.map((row) => ({ ...row, prompt: row.prompt[0]!.content, messages: row.prompt })),
+    )
+    const { stdout } = await run('data', 'show', model, path('ultra.jsonl'), '--json')
+    expect(JSON.parse(stdout)).toMatchObject({ method: 'dpo', examples: 16 })
+    const options = ['--steps', '1', '--batch-size', '1', '--validation', '0', '--samples', '1', '--adapter', 'ia3']
+    const tuned = await tune('ultra.jsonl', 'ultra', ...options)
+    expect(JSON.parse(tuned.stdout).samples).toMatchObject([{ prompt: questions[0] }])
+  }, 60_000)
+
   it('--method sft over mixed rows > learns the chosen answers', async () => {
     const { plan } = JSON.parse((await tune('mixed.jsonl', 'sft', '--method', 'sft', '--dry-run')).stdout)
     expect(plan).toMatchObject({ method: 'sft', warnings: [expect.stringContaining('rejected')] })

@@ -245,14 +245,14 @@ describe('chatData', () => {
     expect(tokensOf(1, 0)).not.toEqual(first)
   })
 
-  it('batches have examples of similar length', () => {
-    const sizes = Array.from({ length: 103 }, (_, i) => (i * 37) % 101)
-    const order = orderByLength(sizes, 10, new Random(0))
   it('the checksum > depends on what decides the order', () => {
     const options = [{}, { seed: 1 }, { batchSize: 2 }, { length: 512 }]
     expect(new Set(options.map((each) => chatData(rows, chat, each).checksum!())).size).toBe(4)
   })
 
+  it('batches have examples of similar length', () => {
+    const sizes = Array.from({ length: 103 }, (_, i) => (i * 37) % 101)
+    const order = orderByLength(sizes, 10, new Random(0))
     expect(order.toSorted((a, b) => a - b)).toEqual([...sizes.keys()])
     for (let i = 0; i < 100; i += 10) {
       const some = order.slice(i, i + 10).map((at) => sizes[at]!)
@@ -273,9 +273,6 @@ describe('chatData', () => {
   it('preferences > only the chosen answer is learned, which the report says', () => {
     const { report } = chatData([{ prompt: 'a', chosen: 'b', rejected: 'c' }], chat)
     expect(report).toMatchObject({ preferences: 1, warnings: [expect.stringContaining('rejected')] })
-  })
-
-  it('no rows, no token to learn, all behind the cut > invalid-data', () => {
     const beside = { messages: [user('a'), assistant('b')], chosen: [assistant('b')], rejected: [assistant('c')] }
     expect(chatData([beside], chat).report).toMatchObject({ preferences: 1, warnings: { length: 1 } })
     expect(chatData([{ ...beside, rejected: null }], chat).report).toMatchObject({ preferences: 0, warnings: [] })
@@ -289,6 +286,9 @@ describe('chatData', () => {
       thrownMessage('invalid-option', () => chatData([...rows, long], small, { length }))
     expect(refuse(65)).toMatch(/'length' is 65; .* 64 .*row 2 has 65/)
     expect(chatData([rows[0]], { ...small, config: { n_positions: 1000 } }, { length: 2000 }).report.cut).toBe(0)
+  })
+
+  it('no rows, no token to learn, all behind the cut > invalid-data', () => {
     expect(invalid(() => chatData([], chat))).toContain('no rows')
     expect(invalid(() => chatData([rows[0], { messages: [user('a')] }], chat))).toContain('row 2')
     expect(invalid(() => chatData(rows, chat, { length: 8 }))).toContain('8 tokens')

@@ -1,5 +1,5 @@
 import { type ChatData, encodeRows, toChatData } from '../../language/chat-data.js'
-import { type ChatMessage, parseChatRow } from '../../language/chat-rows.js'
+import { type ChatMessage, parseChatRow, selectPair } from '../../language/chat-rows.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { encodePairs, type PreferenceData, toPreferenceData } from '../../language/preference-data.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
@@ -60,7 +60,7 @@ export async function readChatTuningData(request: ChatTuningDataRequest, chat: L
   return {
     method,
     heldOut,
-    prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples),
+    prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples, method),
     ...(method === 'sft'
       ? split(encodeRows(rows, chat, loss), (of) => toChatData(of, chat, { ...options, loss, pack: request.pack }))
       : split(encodePairs(rows, chat), (of) => toPreferenceData(of, chat, options))),
@@ -76,7 +76,7 @@ export function checkLearned(method: TuningMethod, loss: ChatTuningDataRequest['
 /** The method that fits all rows. Throws `invalid-data` if only some have a rejected answer. */
 export function findMethod(rows: readonly unknown[]): TuningMethod {
   const isPair = rows.map((row, i) => {
-    const parsed = parseChatRow(row, i + 1)
+    const parsed = parseChatRow(selectPair(row), i + 1)
     return parsed.kind === 'completion' && parsed.rejected !== undefined
   })
   const pairs = isPair.filter((each) => each).length
@@ -90,15 +90,19 @@ export function findMethod(rows: readonly unknown[]): TuningMethod {
 }
 
 /** The conversations of some rows up to the last answer. */
-function findPrompts(rows: readonly unknown[], count: number): ChatMessage[][] {
+function findPrompts(rows: readonly unknown[], count: number, method: TuningMethod): ChatMessage[][] {
   const prompts: ChatMessage[][] = []
   for (const [i, row] of rows.entries()) {
     if (prompts.length === count) break
-    const parsed = parseChatRow(row, i + 1)
+    const parsed = parseChatRow(method === 'sft' ? row : selectPair(row), i + 1)
     if (parsed.kind === 'messages') {
       const last = parsed.messages.findLastIndex(({ role }) => role === 'assistant')
       if (last > 0) prompts.push(parsed.messages.slice(0, last))
-    } else if (parsed.kind === 'completion' && typeof parsed.prompt !== 'string') prompts.push([...parsed.prompt])
+    } else if (parsed.kind === 'completion') {
+      const { prompt, completion } = parsed
+      if (typeof prompt !== 'string') prompts.push([...prompt])
+      else if (typeof completion !== 'string') prompts.push([{ role: 'user', content: prompt }])
+    }
   }
   return prompts
 }
