@@ -284,7 +284,7 @@ describe('chatData', () => {
     expect(chatData([...rows, long], small).report).toMatchObject({ leftOut: 1 })
     const refuse = (length: number) =>
       thrownMessage('invalid-option', () => chatData([...rows, long], small, { length }))
-    expect(refuse(65)).toMatch(/'length' is 65; .* 64 .*row 2 has 65/)
+    expect(refuse(65)).toMatch(/'length' is 65; .* 64, .*row 2 has 65/)
     expect(chatData([rows[0]], { ...small, config: { n_positions: 1000 } }, { length: 2000 }).report.cut).toBe(0)
   })
 
