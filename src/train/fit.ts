@@ -155,6 +155,7 @@ export class FitLoop {
 
   /** Runs the loop, and yields the metrics of every interval. */
   async *run(): AsyncGenerator<IntervalMetrics, void, undefined> {
+    let failed = false
     try {
       await this.#writer?.begin()
       await this.#agree()
@@ -173,10 +174,15 @@ export class FitLoop {
           await this.#recover(error)
         }
       }
+    } catch (error) {
+      failed = true
+      throw error
     } finally {
       // The caller has left the loop, or a step has failed. The state on a lost device cannot be downloaded.
       await this.#run.sync().catch(() => {})
-      await this.#writer?.end()
+      const ended = this.#writer?.end()
+      // The error of the step is thrown, not that of a write after it.
+      await (failed ? ended?.catch(() => {}) : ended)
     }
     // The last checkpoint is complete before any process of a group goes on.
     if (this.#trainer.processGroup) await barrier(this.#trainer.processGroup)

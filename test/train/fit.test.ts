@@ -227,6 +227,16 @@ describe('callbacks', () => {
     expect(events.splice(0)).toEqual(['lock', 'unlock'])
   })
 
+  it('throws the error of a step, not that of the write during it', async () => {
+    const full = { ...memory(), save: () => Promise.reject(new OnnxIreError('io', 'full')) }
+    const failing = ({ step }: { readonly step: number }) => {
+      if (step === 1) throw new Error('stopped by the test')
+      return undefined
+    }
+    const options = { totalSteps: 4, checkpoints: { store: full, everySteps: 1 }, onStep: failing }
+    await expect(fitted(await create(), options)).rejects.toThrow(/the test/)
+  })
+
   it('trains no step if another run has locked the store', async () => {
     const lock = () => Promise.reject(new OnnxIreError('locked', 'another run'))
     const trainer = await create()
