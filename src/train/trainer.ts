@@ -229,7 +229,8 @@ export class Trainer {
    * Exports the model with its trained tensors; everything else is as in the original file. Later steps do not change
    * an exported model.
    * @param options `weights`: 'last' (default), 'ema', or 'best' (the initial ones before any evaluation)
-   * @throws OnnxIreError `runtime` within an evaluation interval on a device: call `sync` first
+   * @throws OnnxIreError `runtime` within an evaluation interval on a device: call `sync` first; `not-finite` for a
+   * weight that is too large for its type in the file
    */
   export({ weights = 'last' }: { readonly weights?: WeightSelection } = {}): Model {
     return replaceWeights(this.#model, this.#run.hostWeights.get(weights))

@@ -2,16 +2,28 @@ import { tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { type Model, namedTensors, replaceTensors } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
+import { OnnxIreError } from '../../util/errors.js'
+
+/** The smallest magnitudes that are rounded to infinity. */
+const beyond = { float16: 65520, bfloat16: 2 ** 128 - 2 ** 119 }
 
 /**
  * Replaces the elements of model tensors by copies of trained arrays, rounded to the element types of the file.
  * Everything else of the model is unchanged.
  * @param trained arrays by tensor name
+ * @throws OnnxIreError `not-finite` naming a tensor with a finite element that would be rounded to infinity
  */
 export function replaceWeights(model: Model, trained: ParameterArrays): Model {
   const originals = namedTensors(model)
   const tensors = Object.entries(trained).map(([name, array]): [string, Tensor] => {
     const { dtype, dims } = originals.get(name)!
+    const limit = dtype === 'float16' || dtype === 'bfloat16' ? beyond[dtype] : Infinity
+    const large = (array as Float64Array).find((value) => Math.abs(value) >= limit && Number.isFinite(value))
+    if (large !== undefined)
+      throw new OnnxIreError(
+        'not-finite',
+        `the tensor '${name}' has the element ${large}, which is too large for its type, ${dtype}: train a float32 file of the model, or with a smaller learning rate or more weight decay`,
+      )
     if (dtype === 'float32') return [name, { dtype, dims, data: Float32Array.from(array) }]
     return [
       name,
