@@ -1,9 +1,20 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { input, modelOf, op, parameter } from '../../src/graph/index.js'
-import { evaluateModel, fromArrays, type Model, multipleNegatives, sgd, Trainer, triplet } from '../../src/index.js'
+import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
+import {
+  compileModel,
+  evaluateModel,
+  fromArrays,
+  type Model,
+  multipleNegatives,
+  sgd,
+  Trainer,
+  triplet,
+} from '../../src/index.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { node } from '../../src/node/index.js'
 import { encodeModel } from '../../src/onnx/model.js'
 import { trainerOptions } from '../../src/recipe/index.js'
+import { repeatModel } from '../../src/train/model/repeat-model.js'
 import { Random } from '../../src/util/random.js'
 import { float, int } from '../loss/problem.js'
 import { errorWith } from '../thrown.js'
@@ -122,6 +133,18 @@ describe('passes of one model with shared weights', () => {
     const of = async (pooling: 'mean' | 'first', texts: Parameters<typeof data>[0]) =>
       (await evaluateModel(encoder(), data(texts), { ...options, pooling, loss: triplet(), runtime })).loss
     expect(await of('first', rows)).toBeCloseTo(await of('mean', first), 6)
+  })
+
+  it('the mean of no position is 0 in float16, too', async () => {
+    const h = input('h', 'float16', ['N', 'T', 2])
+    const attention = input('attention_mask', 'int64', ['N', 'T'])
+    const graph = { inputs: new Map([['h', h] as const, ['attention_mask', attention] as const]), name: 'states' }
+    const outputs = new Map([['y', op.Add(h, op.Cast(op.Unsqueeze(attention, [2]), { to: 10 }))]])
+    const pooled = repeatModel(importGraph(modelOf({ ...graph, outputs })), { pooling: 'mean' })
+    const program = await compileModel(runtime, modelOf(pooled))
+    const feeds = { h: tensorFrom('float16', [2, 1, 2], [1, 2, 3, 4]), attention_mask: int([2, 1], [0, 1]) }
+    expect(numbersOf((await program.run(feeds))['y']!)).toEqual([0, 0, 4, 5])
+    await program.release()
   })
 
   it('pairs are learned with in-batch negatives, from a recipe', async () => {

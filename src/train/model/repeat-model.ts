@@ -108,5 +108,6 @@ function poolPositions(x: Value, pooling: 'mean' | 'first', mask: Value | undefi
   if (!mask) return op.ReduceMean(x, [1], { keepdims: 0 })
   const weights = op.Unsqueeze(op.Cast(mask, { to: dtypes[x.dtype].onnx }), [2])
   const total = op.ReduceSum(op.Mul(x, weights), [1], { keepdims: 0 })
-  return op.Div(total, op.Max([op.ReduceSum(weights, [1], { keepdims: 0 }), 1e-9]))
+  // The smallest divisor, that of an empty mask, is above 0 in float16 too.
+  return op.Div(total, op.Max([op.ReduceSum(weights, [1], { keepdims: 0 }), 1e-7]))
 }
