@@ -145,7 +145,7 @@ export interface AdapterInput {
 }
 
 /** The class of tensors of onnxruntime-node or onnxruntime-web. */
-export type TensorClass<T> = new (type: 'float32' | 'float16', data: never, dims: readonly number[]) => T
+export type TensorClass<T> = new (type: 'float32' | 'float16' | 'float64', data: never, dims: readonly number[]) => T
 
 /**
  * The tensors of an adapter as inputs of a model made by `makeLoraReady` with `optional: false`: feed them along with
@@ -184,7 +184,7 @@ export function adapterFeeds<T>(
     )
   return Object.fromEntries(
     places.map(({ name, type, shape = [] }) => {
-      const dtype = type === 'float16' ? 'float16' : 'float32'
+      const dtype = type === 'float16' || type === 'float64' ? type : 'float32'
       const absent = shape.map((length) => (typeof length === 'number' ? length : rank))
       const tensor = getOwn(tensors, name) ?? tensorFrom(dtype, absent, new Float32Array(sizeOf(absent)))
       const { dims } = tensor

@@ -32,7 +32,10 @@ const tokens = { input_ids: tensors['tokens']! }
 async function open(model: Model, feeds: Readonly<Record<string, Tensor>>) {
   const session = await ort.InferenceSession.create(encodeModel(model), { logSeverityLevel: 3 })
   const inputs = Object.fromEntries(
-    Object.entries(feeds).map(([name, { data, dims }]) => [name, new ort.Tensor('int64', data as BigInt64Array, dims)]),
+    Object.entries(feeds).map(([name, { dtype, data, dims }]) => [
+      name,
+      new ort.Tensor(dtype as 'int64', data as BigInt64Array, dims),
+    ]),
   )
   const run = async (adapter: Adapter | null) => {
     const { y } = await session.run({ ...inputs, ...adapterFeeds(adapter, session.inputMetadata, ort.Tensor) })
@@ -98,6 +101,22 @@ describe('a model whose adapter is an input', () => {
     const { session, run } = await open(makeLoraReady(base, { optional: false }), tokens)
     near(await run(null), numbersOf((await runModel(base, tokens))['y']!))
     near(await run(adapter), numbersOf((await runModel(applyAdapter(base, adapter), tokens))['y']!))
+    await session.release()
+  })
+
+  it('is that of a float64 model', async () => {
+    const double = (...dims: number[]): Tensor => ({
+      dtype: 'float64',
+      dims,
+      data: Float64Array.from({ length: dims[0]! * dims[1]! }, (_, i) => Math.cos(i)),
+    })
+    const x = input('x', 'float64', ['N', 3])
+    const y = op.MatMul(x, parameter('fc.weight', double(3, 2)))
+    const model = modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    const { layers, config } = adapterOf(lora(model, { r: 2, targets: 'fc' }))
+    const adapter = { config, layers: layers.map((layer) => ({ ...layer, b: double(2, 2) })) }
+    const { session, run } = await open(makeLoraReady(model, { optional: false }), { x: double(4, 3) })
+    near(await run(adapter), numbersOf((await runModel(applyAdapter(model, adapter), { x: double(4, 3) }))['y']!))
     await session.release()
   })
 
