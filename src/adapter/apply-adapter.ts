@@ -56,6 +56,14 @@ export function findPairs(model: Model, adapter: Adapter, options: LayerOptions)
 export function findSaved(model: Model, { saved = [] }: Adapter, options: LayerOptions): readonly SavedPair[] {
   if (saved.length === 0) return []
   const layers = findLayers(model, options)
+  const vector = saved.find(
+    ({ module, weight }) => weight.dims.length === 1 && modulesLike(layers, module).length === 0,
+  )
+  if (vector)
+    throw new OnnxIreError(
+      'invalid-data',
+      `adapter: module '${vector.module}' of modules_to_save has the weight [${vector.weight.dims}], that of a norm; only linear layers, convolutions and embeddings can be replaced as a whole: merge the adapter in PEFT (merge_and_unload) and export that model`,
+    )
   const whole = findWholeLayers(
     model,
     saved.map(({ module }) => findModule(layers, module)),
@@ -79,11 +87,16 @@ export function checkBase(model: Model): void {
     )
 }
 
+/** The module of a path, or those whose paths have more or fewer outer modules. */
+function modulesLike(layers: readonly Layer[], module: string): readonly Layer[] {
+  const exact = layers.find((layer) => layer.module === module)
+  if (exact) return [exact]
+  return layers.filter((layer) => layer.module.endsWith(`.${module}`) || module.endsWith(`.${layer.module}`))
+}
+
 /** Finds a module by its path. Paths may have more or fewer outer modules than those of the model. */
 function findModule(layers: readonly Layer[], module: string): Layer {
-  const exact = layers.find((layer) => layer.module === module)
-  if (exact) return exact
-  const similar = layers.filter((layer) => layer.module.endsWith(`.${module}`) || module.endsWith(`.${layer.module}`))
+  const similar = modulesLike(layers, module)
   if (similar.length === 1) return similar[0]!
   const first = layers.slice(0, 4).map((layer) => layer.module)
   throw new OnnxIreError(

@@ -100,6 +100,7 @@ describe('modulesToSave', () => {
       ['invalid-option', "qkv_proj'", () => lora(packed, { targets: 'k_proj', modulesToSave: 'v_proj' })],
       ['invalid-option', '8 bits', () => lora(quantized, { targets: 'conv', modulesToSave: 'fc1' })],
       ['invalid-data', 'weight is', () => applyAdapter(mixed, other({ weight: fc2!.bias }))],
+      ['invalid-data', 'a norm', () => applyAdapter(mixed, other({ module: 'block.norm', weight: fc2!.bias }))],
       ['invalid-data', 'no bias', () => applyAdapter(mixed, other({ bias: undefined }))],
       ['invalid-data', 'only one', () => applyAdapter(mixed, other({ module: 'block.fc1' }))],
       ['invalid-data', 'block.fc2', () => encodeOnnxAdapter(adapter)],
