@@ -3,6 +3,7 @@ import { isStringList } from '../util/check.js'
 import type { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import type { Adapter, AdapterConfig, ScalingLayer } from './adapter.js'
+import { isWholeMatch } from './peft-patterns.js'
 import { toAdapterType } from './stored-layers.js'
 
 /** Suffix of PEFT's name of the factors of a module. */
@@ -37,7 +38,8 @@ export function readIa3Config(
 ): {
   readonly config: AdapterConfig
   readonly modulesToSave: readonly string[]
-  readonly feedforward: readonly string[]
+  /** Ends of the paths of modules whose inputs are multiplied, or a regular expression of whole paths. */
+  readonly feedforward: string | readonly string[]
 } {
   const names = (field: string): readonly string[] => {
     const value = getOwn(fields, field) ?? []
@@ -58,17 +60,25 @@ export function readIa3Config(
       ...(taskType !== undefined && { taskType }),
     },
     modulesToSave: names('modules_to_save'),
-    feedforward: names('feedforward_modules'),
+    feedforward: text('feedforward_modules') ?? names('feedforward_modules'),
   }
 }
 
 /**
  * The factors of a module from their tensor.
- * @param feedforward ends of the paths of modules whose inputs are multiplied
+ * @param feedforward as `readIa3Config` returns it
  */
-export function toScaling(name: string, tensor: Tensor, feedforward: readonly string[]): ScalingLayer | undefined {
+export function toScaling(
+  name: string,
+  tensor: Tensor,
+  feedforward: string | readonly string[],
+): ScalingLayer | undefined {
   if (!name.endsWith(factorSuffix) || tensor.dims.length < 2) return undefined
   const module = name.slice(0, -factorSuffix.length)
-  const of = feedforward.some((end) => module.endsWith(end)) ? 'inputs' : 'outputs'
+  const isFeedforward =
+    typeof feedforward === 'string'
+      ? isWholeMatch('feedforward_modules', feedforward, module)
+      : feedforward.some((end) => module.endsWith(end))
+  const of = isFeedforward ? 'inputs' : 'outputs'
   return { module, kind: tensor.dims.length > 2 ? 'conv' : 'linear', of, factors: toAdapterType(name, tensor) }
 }

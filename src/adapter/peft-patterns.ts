@@ -14,27 +14,35 @@ export function matchPattern(
   return undefined
 }
 
-/**
- * Whether an expression matches a path, or its end after a dot. Expressions come from files: those that can take
- * exponential time (repeated groups, back references, more than two quantifiers) are refused.
- */
+/** Whether an expression matches a path, or its end after a dot. */
 function isMatch(field: string, pattern: string, module: string): boolean {
-  const repetitions = pattern.match(/(?<!\\)[*+?{]/g)?.length ?? 0
-  if (repetitions > 2 || /\)[*+{?]|\\[1-9k]|\(\?/.test(pattern) || module.length > maxPath)
-    throw invalidAdapter(
-      `adapter_config.json: ${field}: the expression '${pattern}' is too complex: list the module names instead`,
-    )
-  let expression: RegExp
-  try {
-    expression = new RegExp(`(?:${pattern})$`, 'y')
-  } catch (cause) {
-    throw invalidAdapter(`adapter_config.json: ${field}: '${pattern}' is not a regular expression (${String(cause)})`)
-  }
+  const expression = compile(field, pattern, module)
   for (let at = 0; at >= 0; at = module.indexOf('.', at) + 1 || -1) {
     expression.lastIndex = at
     if (expression.test(module)) return true
   }
   return false
+}
+
+/** Whether an expression matches a whole path. */
+export const isWholeMatch = (field: string, pattern: string, module: string): boolean =>
+  compile(field, pattern, module).test(module)
+
+/**
+ * The expression of a pattern that extends to the end of a path. Patterns come from files: those that can take
+ * exponential time (repeated groups, back references, more than two quantifiers) are refused.
+ */
+function compile(field: string, pattern: string, module: string): RegExp {
+  const repetitions = pattern.match(/(?<!\\)[*+?{]/g)?.length ?? 0
+  if (repetitions > 2 || /\)[*+{?]|\\[1-9k]|\(\?/.test(pattern) || module.length > maxPath)
+    throw invalidAdapter(
+      `adapter_config.json: ${field}: the expression '${pattern}' is too complex: list the module names instead`,
+    )
+  try {
+    return new RegExp(`(?:${pattern})$`, 'y')
+  } catch (cause) {
+    throw invalidAdapter(`adapter_config.json: ${field}: '${pattern}' is not a regular expression (${String(cause)})`)
+  }
 }
 
 /** Longest module path that is compared with expressions. */

@@ -247,6 +247,19 @@ describe('(IA)^3', () => {
     expect(own.target_modules.toSorted()).toEqual(peft.target_modules)
   })
 
+  it('feedforward_modules as a regular expression > that of whole paths', () => {
+    const files = readGoldenFolder('ia3')
+    const of = (expression: string) => {
+      const config = { ...JSON.parse(new TextDecoder().decode(files['adapter_config.json']!)) }
+      const bytes = new TextEncoder().encode(JSON.stringify({ ...config, feedforward_modules: expression }))
+      const { scalings } = decodePeft({ ...files, 'adapter_config.json': bytes }).adapter
+      return scalings!.filter(({ of }) => of === 'inputs').map(({ module }) => module)
+    }
+    expect(of('down_.*')).toEqual(['down_proj'])
+    expect(of('own_proj')).toEqual([])
+    expect(thrownMessage('invalid-data', () => of('('))).toContain('feedforward_modules')
+  })
+
   it('over packed query, key and value, and over 4 bits > the base, until factors change', async () => {
     for (const name of [
       'packed qkv_proj',
