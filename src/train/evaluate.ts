@@ -150,3 +150,4 @@ function buildEvaluation(model: Model, options: EvaluateOptions): TrainingGraphs
     statistics: new Map(),
   }
 }
+    evaluated: built,

@@ -147,6 +147,27 @@ it.each(Object.entries(losses))('%s > evaluations in batches return the loss of 
   expect(await evaluate(examples, 2)).toBeCloseTo(whole, 5)
 })
 
+it.each(Object.entries(losses))('%s > a loss surface in batches has the values of all examples', async (_, loss) => {
+  const { data: inputs } = buildTrainingGraphs(importGraph(model()), { loss })
+  const data = fromArrays(Object.fromEntries(Object.entries(batch).filter(([name]) => inputs.has(name))))
+  const whole = (await evaluateModel(model(), data, { runtime, loss, batchSize: examples })).loss
+  const measure = async (batchSize: number) => {
+    const surface = LossSurface.of(model(), data, { runtime, loss, batchSize })
+    const { loss: value, g } = await surface.gradient()
+    const direction = Float64Array.from(g, (_, i) => Math.sin(i))
+    const product = await surface.hessian().times(direction)
+    await surface.release()
+    return { value, numbers: [...g, ...product] }
+  }
+  const at = await measure(examples)
+  expect(at.value).toBeCloseTo(whole, 5)
+  for (const batchSize of [1, 4]) {
+    const { value, numbers } = await measure(batchSize)
+    expect(value).toBeCloseTo(whole, 5)
+    for (const [i, number] of numbers.entries()) expect(number).toBeCloseTo(at.numbers[i]!, 5)
+  }
+})
+
 it('a nonlinear combination of several terms is not treated as their sum', async () => {
   const tasks = losses['two tasks']!
   const penalized: Loss = {

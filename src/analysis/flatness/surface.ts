@@ -4,10 +4,11 @@ import { gradientsWithin, zerosLike } from '../../grad/gradient.js'
 import { gradientTables } from '../../grad/gradient-tables.js'
 import { hessianProducts } from '../../grad/hessian.js'
 import { type FloatArray, mapArrays } from '../../ir/float-array.js'
-import { numbersOf, scalar } from '../../ir/leaf.js'
+import { numbersOf, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
-import type { Loss } from '../../loss/loss.js'
+import { type Loss, meanTermsOf } from '../../loss/loss.js'
+import { scaleTerms } from '../../loss/loss-scales.js'
 import { compileGraph } from '../../lowering/compile.js'
 import { divisorOf } from '../../metric/accumulator.js'
 import type { GraphSpec } from '../../onnx/export/export-graph.js'
@@ -18,7 +19,7 @@ import type { Program, Runtime } from '../../runtime/runtime.js'
 import type { WeightSelection } from '../../train/checkpoint/model-from-checkpoint.js'
 import type { TrainingGraphs } from '../../train/graphs/build.js'
 import { buildTrainingGraphs } from '../../train/graphs/build.js'
-import { fixedBatchSize } from '../../train/micro-batches.js'
+import { type Divisors, fixedBatchSize, lossScales, sumDivisors } from '../../train/micro-batches.js'
 import type { PassOptions } from '../../train/model/repeat-model.js'
 import type { Trainable } from '../../train/model/trainable.js'
 import { prepareBatch } from '../../train/prepare-batch.js'
@@ -87,6 +88,8 @@ export class LossSurface {
   readonly #requested: SurfaceOptions['method']
   #used: 'exact' | 'differences'
   readonly #batches: BatchCache
+  /** The shares of the batches in the means of the loss; see `#sharesOfMeans`. */
+  #shares: readonly Tensors[] | undefined
   readonly #compiled = new Map<GraphSpec, Promise<Program>>()
   /** Feeds of theta and of v. */
   readonly #point: Readonly<Record<string, FloatArray>>
@@ -244,12 +247,14 @@ export class LossSurface {
       ...more,
     }
     const mean = new Float64Array(prefix === '' ? 0 : this.size)
-    let [loss, total, seen] = [0, 0, 0]
+    const shares = await this.#sharesOfMeans(fixed)
+    let [loss, total, seen, index] = [0, 0, 0, 0]
     for await (const { tensors, size } of this.#batches.read()) {
-      const outputs = await program.run({ ...tensors, ...fixed })
+      const outputs = await program.run({ ...tensors, ...fixed, ...shares?.[index++] })
       const number = (name: string) => numbersOf(outputs[name]!)[0]!
       const weight = number('weight' in outputs ? 'weight' : 'count')
-      const divisor = divisorOf({ loss: number('loss'), count: number('count'), weight })
+      // Means that are scaled by their shares add up.
+      const divisor = shares ? Math.sign(weight) : divisorOf({ loss: number('loss'), count: number('count'), weight })
       if (divisor !== 0) {
         loss += divisor * number('loss')
         total += weight
@@ -263,7 +268,34 @@ export class LossSurface {
         'invalid-data',
         'the data have no effective example: all labels are ignored, or all weights are 0',
       )
-    return { loss: loss / total, mean: scale(1 / total, mean) }
+    const whole = shares ? 1 : total
+    return { loss: loss / whole, mean: scale(1 / whole, mean) }
+  }
+
+  /**
+   * Computes the share of every batch in the means of a loss that is a sum of means, as inputs; undefined for a single
+   * mean. They depend on the data alone.
+   */
+  async #sharesOfMeans(fixed: Tensors): Promise<readonly Tensors[] | undefined> {
+    const { divisors } = this.#graphs
+    if (!divisors || this.#shares) return this.#shares
+    const program = await this.#program(divisors)
+    const means = [...meanTermsOf(this.#source.graphs.evaluated)!.keys()]
+    const found: Divisors[] = []
+    for await (const { tensors } of this.#batches.read()) {
+      const outputs = await program.run({ ...tensors, ...fixed })
+      const number = (name: string) => numbersOf(outputs[name]!)[0]!
+      const weights = means.map((name) => [name, number(`weight/${name}`)])
+      found.push({ count: number('count'), weights: Object.fromEntries(weights) })
+    }
+    const { dtype } = divisors.outputs.get('count')!
+    const scales = lossScales(found, await sumDivisors(found, undefined), false)
+    this.#shares = scales.map((each) =>
+      Object.fromEntries(
+        Object.entries(each).map(([name, share]) => [`share/${name}`, tensorFrom(dtype, [], [share])]),
+      ),
+    )
+    return this.#shares
   }
 
   #accumulate(sum: ParameterVector, weight: number, prefix: string, outputs: Tensors): void {
@@ -308,6 +340,11 @@ function checkFinite(what: string, vector: ParameterVector): ParameterVector {
  */
 interface SurfaceGraphs {
   readonly loss: GraphSpec
+  /**
+   * Graph of the divisors of a loss that is a sum of means; null for a single mean. The other graphs then have an input
+   * `share/<mean>` for the weight of the mean of a batch in that of all data.
+   */
+  readonly divisors: GraphSpec | null
   /** The graph of the loss that also has the outputs `grad/<parameter>`. */
   readonly gradient: GraphSpec
   /** The graph of Hessian products, with inputs `v/<parameter>` and outputs `hv/<parameter>`; null if there is none. */
@@ -320,17 +357,23 @@ interface SurfaceGraphs {
  * Builds the graphs of L, of g = dL/dtheta, and of H v = d<g, v>/dtheta (Pearlmutter 1994).
  * Throws `not-differentiable`, `invalid-option`.
  */
-export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, tables = gradientTables): SurfaceGraphs {
+export function buildSurfaceGraphs(
+  { evaluation, evaluated, parameters }: Pick<TrainingGraphs, 'evaluation' | 'evaluated' | 'parameters'>,
+  tables = gradientTables,
+): SurfaceGraphs {
+  const scaled = scaleTerms(evaluated)
+  const shares = new Map([...(scaled?.scales.values() ?? [])].map((value) => [value.name!, value]))
+  checkInputNames(shares, evaluation)
+  const loss = scaled?.loss.loss ?? evaluation.outputs.get('loss')!
   const kept = (['loss', 'count', 'weight'] as const).flatMap((name): [string, Value][] => {
-    const value = evaluation.outputs.get(name)
+    const value = name === 'loss' ? loss : evaluation.outputs.get(name)
     return value ? [[name, value]] : []
   })
   const wrt = [...parameters.values()]
-  const loss = evaluation.outputs.get('loss')!
   const dLoss = gradientsWithin([[loss, scalar(loss.dtype, 1)]], wrt, () => true, tables)
   const spec = (name: string, prefix: string, found: readonly (Value | null)[], v: Leaves = new Map()): GraphSpec => ({
     name: evaluation.name.replace(/evaluation$/, name),
-    inputs: new Map([...evaluation.inputs, ...v]),
+    inputs: new Map([...evaluation.inputs, ...shares, ...v]),
     outputs: new Map([
       ...kept,
       ...[...parameters].map(([key, x], i): [string, Value] => [prefix + key, found[i] ?? zerosLike(x)]),
@@ -339,7 +382,15 @@ export function buildSurfaceGraphs({ evaluation, parameters }: TrainingGraphs, t
   const second = attempt(() => hessianProducts(dLoss, parameters, 'v/', tables))
   if (!(second instanceof OnnxIreError)) checkInputNames(second.vectors, evaluation)
   return {
-    loss: { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'loss'), outputs: new Map(kept) },
+    loss: {
+      ...evaluation,
+      name: evaluation.name.replace(/evaluation$/, 'loss'),
+      inputs: new Map([...evaluation.inputs, ...shares]),
+      outputs: new Map(kept),
+    },
+    divisors: scaled
+      ? { ...evaluation, name: evaluation.name.replace(/evaluation$/, 'divisors'), outputs: scaled.divisors }
+      : null,
     gradient: spec('gradient', 'grad/', dLoss),
     ...(second instanceof OnnxIreError
       ? { product: null, obstacle: second }
@@ -363,7 +414,7 @@ function checkInputNames(added: Leaves, { inputs }: GraphSpec): void {
   if (clash !== undefined)
     throw new OnnxIreError(
       'invalid-option',
-      `Hessian products add an input '${clash}', but the model has a tensor of that name: rename the tensor`,
+      `a loss surface adds an input '${clash}', but the model has a tensor of that name: rename the tensor`,
     )
 }
 

@@ -100,6 +100,8 @@ export interface TrainingGraphs {
   readonly data: ReadonlyMap<string, Value>
   /** The loss of the training graph, with the valid range of its labels. */
   readonly loss: LossGraph
+  /** The loss of the evaluation graph. */
+  readonly evaluated: LossGraph
   /** Metrics of each graph, computed from its sums. */
   readonly metrics: { readonly training: BuiltMetrics; readonly evaluation: BuiltMetrics }
   readonly parameters: ReadonlyMap<string, Value>
@@ -260,6 +262,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
+    evaluated,
     metrics,
     parameters,
     statistics,
