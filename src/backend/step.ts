@@ -295,7 +295,7 @@ function* requestGradient<T extends TensorMap>(
   yield* wait(backend.checkFinite(names, gradients, `${place}: the loss is ${loss}`, what))
   throw new OnnxIreError(
     'not-finite',
-    `${place}: the loss is ${loss} though its gradients are finite; look for bad values in the data; the parameters are unchanged`,
+    `${place}: the loss is ${loss} though its gradients are finite; look for bad values in the data, and for infinite logits of a teacher; the parameters are unchanged`,
   )
 }
 

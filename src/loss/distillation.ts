@@ -29,7 +29,8 @@ export const teacherClassesName = 'teacher_classes'
 export interface DistillationOptions extends LossWeightOptions {
   /**
    * Model that is imitated. It runs on the inputs of the trained model, as a part of the graph, and is not trained.
-   * 'data': the tensors `teacher_logits` and `teacher_classes` of the data, as `addTeacher` computes them.
+   * Its logits must be finite. 'data': the tensors `teacher_logits` and `teacher_classes` of the data, as `addTeacher`
+   * computes them; a logit of -infinity is a probability of 0.
    */
   readonly teacher: Model | 'data'
   /** Output of the teacher that holds the logits. Default: the only output. */
@@ -148,12 +149,20 @@ function connectTeacher(
   return { logits, classes: null, inputs: new Map([...added].filter(([, value]) => used.has(value))) }
 }
 
+/** In place of a logit of -infinity: its probability is 0, also in float16 and at temperatures of hundreds. */
+const lowestLogit = -3e4
+
 /** The teacher that the data contain. */
 function readTeacher({ z, axis, shape }: ClassScores): Teacher {
   const dims = shape.with(axis, unknownDim())
   const logits = input(teacherLogitsName, z.dtype, dims)
   const classes = input(teacherClassesName, 'int64', dims)
-  return { logits, classes, inputs: new Map([logits, classes].map((value) => [value.name!, value])) }
+  return {
+    // A probability of 0 times the logarithm of 0 is NaN.
+    logits: op.Max([logits, lowestLogit]),
+    classes,
+    inputs: new Map([logits, classes].map((value) => [value.name!, value])),
+  }
 }
 
 /** log softmax(x / T) along an axis. */

@@ -8,6 +8,7 @@ import {
   type Dataset,
   type DistillationOptions,
   distillation,
+  evaluateModel,
   fromArrays,
   type Graph,
   ire,
@@ -199,6 +200,22 @@ describe('distillation > teachers', () => {
     )
     const expected = buildTrainingGraphs(student, { loss: kl(), trainable: '*' }).training
     expect(distance(found, await run(expected, { ...feeds, targets }))).toBeLessThan(1e-12)
+  })
+
+  it('a stored logit of -infinity > the loss without the class', async () => {
+    const x = { dims: [2, context, width], data: random.fill(new Float32Array(2 * context * width), 'normal') }
+    const rows = 2 * context
+    const lossOf = async (k: number) => {
+      const stored = (of: readonly number[]) => Array.from({ length: rows }, () => of.slice(0, k)).flat()
+      const data = fromArrays({
+        x,
+        teacher_logits: { dims: [2, context, k], data: Float32Array.from(stored([2, -1, -Infinity])) },
+        teacher_classes: { dims: [2, context, k], data: BigInt64Array.from(stored([1, 4, 2]), BigInt) },
+      })
+      const given = { loss: distillation({ teacher: 'data', labels: null, weight: 1, temperature: 100 }), runtime }
+      return (await evaluateModel(modelOf(student), data, given)).loss
+    }
+    expect(await lossOf(3)).toBeCloseTo(await lossOf(2), 5)
   })
 
   it('an input that the trained model does not have > fed by the data', async () => {
