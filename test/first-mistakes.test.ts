@@ -83,7 +83,7 @@ async function drain(all: AsyncIterable<unknown>): Promise<void> {
 describe('in place of a model', () => {
   const functions: Readonly<Record<string, (given: never) => unknown>> = {
     'Trainer.create': (given) => Trainer.create(given, options),
-    evaluateModel: (given) => evaluateModel(given, data, options),
+    evaluateModel: (given) => evaluateModel(given, data, { loss: crossEntropy(), runtime }),
     predict: (given) => drain(predict(given, data, { runtime })),
     addTeacher: (given) => addTeacher(data, given, { runtime }),
     inspectModel,
@@ -249,6 +249,35 @@ describe('a call without one of its arguments', () => {
     const failure = await failureOf(() => trainer.train(data, any(undefined)))
     await trainer.dispose()
     expect(failure).toMatchObject({ code: 'invalid-option', message: expect.stringContaining('fit(data, ') })
+  })
+})
+
+describe('a value of the wrong kind, or an option that does not exist', () => {
+  const cases: Readonly<Record<string, readonly [call: () => unknown, field: string]>> = {
+    'combine without tasks': [() => combine(any(undefined)), 'combine: the tasks are undefined'],
+    'combine with no task': [() => combine({ digit: any(null) }), "'digit' is null"],
+    'a loss of null': [() => crossEntropy(any(null)), 'crossEntropy: the options are null'],
+    'balanced class weights': [() => crossEntropy({ classWeights: any('balanced') }), "'classWeights' is 'balanced'"],
+    'a learning rate without an optimizer': [
+      () => findLearningRate(model, data, any({ loss: crossEntropy(), runtime })),
+      "findLearningRate: option 'optimizer'",
+    ],
+    decayVectors: [() => Trainer.create(model, { ...options, decayVectors: any('no') }), "'decayVectors' is 'no'"],
+    clipNorm: [() => Trainer.create(model, { ...options, clipNorm: any('1') }), "'clipNorm' is '1'"],
+    'an option of evaluateModel': [
+      () => evaluateModel(model, data, any({ loss: crossEntropy(), runtime, batch: 2 })),
+      "evaluateModel: there is no option 'batch'",
+    ],
+    onStep: [() => train({ onStep: 'log' }), "'onStep' is 'log'"],
+    resume: [async () => (await Trainer.create(model, options)).resume(any(undefined)), "resume: option 'store'"],
+  }
+  const train = async (given: object) =>
+    (await Trainer.create(model, options)).train(data, any({ totalSteps: 1, ...given }))
+
+  it.each(Object.entries(cases))('%s', async (_, [call, field]) => {
+    const { code, message } = await failureOf(call)
+    expect(code).toBe('invalid-option')
+    expect(message).toContain(field)
   })
 })
 

@@ -1,8 +1,9 @@
 import { scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNumber, nonNegative } from '../util/check.js'
+import { checkNumber, describeValue, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { isObject } from '../util/record.js'
 import { checkLoss, type Loss, type LossGraph, type MeanTerm, meanTermsOf } from './loss.js'
 
 /** One of the losses that `combine` adds up. */
@@ -35,8 +36,16 @@ type BuiltTask = { readonly task: string; readonly weight: number; readonly grap
  * ```
  */
 export function combine(tasks: Readonly<Record<string, LossTask>>): Loss {
+  if (!isObject(tasks))
+    throw new OnnxIreError(
+      'invalid-option',
+      `combine: the tasks are ${describeValue(tasks)}; pass an object such as { digit: { loss: crossEntropy() } }`,
+    )
   const entries = Object.entries(tasks)
-  for (const [task, { loss, weight = 1 }] of entries) {
+  for (const [task, given] of entries) {
+    if (!isObject(given)) throw invalidOption('combine', task, given, 'an object { loss, weight }')
+    const { loss, weight = 1 } = given
+
     checkLoss(`combine: ${task}`, loss)
     checkNumber('combine', `${task}.weight`, weight, nonNegative)
   }

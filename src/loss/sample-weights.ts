@@ -3,7 +3,7 @@ import { input } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
-import { checkNames, checkNumber, nonNegative } from '../util/check.js'
+import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { LossGraph } from './loss.js'
 
@@ -138,5 +138,8 @@ export const multiplyOptional = (a: Value | null, b: Value | null): Value | null
 
 /** Throws `invalid-option` if a number of the list is negative or not finite. */
 export function checkNonNegativeList(owner: string, option: string, numbers: readonly number[] | undefined): void {
-  for (const [i, number] of (numbers ?? []).entries()) checkNumber(owner, `${option}[${i}]`, number, nonNegative)
+  if (numbers === undefined) return
+  if (!Array.isArray(numbers) && !ArrayBuffer.isView(numbers))
+    throw invalidOption(owner, option, numbers, 'a list of numbers >= 0')
+  for (const [i, number] of numbers.entries()) checkNumber(owner, `${option}[${i}]`, number, nonNegative)
 }

@@ -1,3 +1,4 @@
+import { invalidOption } from '../util/check.js'
 import type { BaseOptimizer } from './base-optimizer.js'
 import type { IreOptimizer } from './ire/ire.js'
 import { describeSam, type SamOptimizer } from './sam.js'
@@ -10,6 +11,12 @@ export interface Layers {
   readonly base: BaseOptimizer
   readonly sam: SamOptimizer | null
   readonly ire: IreOptimizer | null
+}
+
+/** Throws `invalid-option` for an option 'optimizer' that is not an optimizer. */
+export function checkOptimizer(owner: string, optimizer: Optimizer | undefined): void {
+  if (!['base', 'sam', 'ire'].includes(optimizer?.kind ?? ''))
+    throw invalidOption(owner, 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
 }
 
 /** Splits an optimizer into its layers. */

@@ -1,7 +1,7 @@
 import type { DatasetOrStream } from '../data/stream.js'
 import type { Model } from '../onnx/model.js'
 import type { BaseOptimizer } from '../optim/base-optimizer.js'
-import { type Optimizer, unwrap } from '../optim/optimizer.js'
+import { checkOptimizer, type Optimizer, unwrap } from '../optim/optimizer.js'
 import type { Callback, StepProgress, TrainerOptions } from '../train/options.js'
 import { Trainer } from '../train/trainer.js'
 import { checkArguments, checkNumber, type Range } from '../util/check.js'
@@ -72,6 +72,7 @@ export async function findLearningRate(
   checkNumber(owner, 'from', from, positive)
   checkNumber(owner, 'to', to, { ...positive, min: from })
   checkNumber(owner, 'steps', steps, { min: 5, max: 1e6, integer: true })
+  checkOptimizer(owner, given.optimizer)
   const { base } = unwrap(given.optimizer)
   if (base.evaluation !== undefined || base.lr === 0)
     throw new OnnxIreError(

@@ -14,7 +14,7 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
-import { checkArguments } from '../util/check.js'
+import { checkArguments, checkNames } from '../util/check.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
 import { disableDropout } from './model/prepare-model.js'
@@ -37,6 +37,10 @@ export interface EvaluateOptions extends PassOptions {
   readonly onBatch?: (examples: number) => void
 }
 
+const optionNames: Readonly<Record<keyof EvaluateOptions, true>> = {
+  ...{ loss: true, runtime: true, metrics: true, batchSize: true, onBatch: true, passes: true, pooling: true },
+}
+
 /**
  * Evaluates loss and metrics of a model over a data set. The model is not differentiated, so it may have operators
  * without a gradient.
@@ -49,6 +53,7 @@ export interface EvaluateOptions extends PassOptions {
  */
 export async function evaluateModel(model: Model, data: DatasetOrStream, options: EvaluateOptions): Promise<Measures> {
   checkArguments('evaluateModel(model, data, { loss, runtime })', { data, options })
+  checkNames('evaluateModel', options, Object.keys(optionNames))
   checkLoss('evaluateModel', options.loss)
   checkRuntime('evaluateModel', options.runtime)
   const { batchSize = 32, runtime, onBatch } = options
@@ -145,9 +150,9 @@ function buildEvaluation(model: Model, options: EvaluateOptions): TrainingGraphs
     noise: new Map(),
     data,
     loss: built,
+    evaluated: built,
     metrics: { training: builtMetrics, evaluation: builtMetrics },
     parameters: new Map(),
     statistics: new Map(),
   }
 }
-    evaluated: built,

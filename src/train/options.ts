@@ -3,11 +3,19 @@ import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { checkLoss, type Loss } from '../loss/loss.js'
 import type { Measures } from '../metric/accumulator.js'
-import { type Optimizer, unwrap } from '../optim/optimizer.js'
+import { checkOptimizer, type Optimizer, unwrap } from '../optim/optimizer.js'
 import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { checkSchedule, type Schedule } from '../optim/schedule.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
-import { belowOne, checkNames, checkNumber, invalidOption, nonNegative, positiveCount } from '../util/check.js'
+import {
+  belowOne,
+  checkBoolean,
+  checkNames,
+  checkNumber,
+  invalidOption,
+  nonNegative,
+  positiveCount,
+} from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { FeatureStore, OnFeatures } from './cached-features.js'
 import type { CheckpointStore } from './checkpoint/store.js'
@@ -260,8 +268,7 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   checkNames('Trainer', options, Object.keys(trainerOptions))
   const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off', curvatureBatch = 'step' } = options
   checkLoss('Trainer', loss)
-  if (!['base', 'sam', 'ire'].includes(optimizer?.kind))
-    throw invalidOption('Trainer', 'optimizer', optimizer, 'an optimizer such as adamw(), or ire(adamw(), ...)')
+  checkOptimizer('Trainer', optimizer)
   checkRuntime('Trainer', runtime)
   const { processGroup: group } = options
   if (group !== undefined && typeof group?.allReduce !== 'function')
@@ -326,7 +333,9 @@ export function checkTrainerOptions(options: TrainerOptions): void {
     ['clipNorm', clipNorm],
     ['clipValue', clipValue],
   ] as const)
-    if (value !== undefined && !(value > 0)) throw invalidOption('Trainer', name, value, 'a number > 0')
+    if (value !== undefined && !(typeof value === 'number' && value > 0))
+      throw invalidOption('Trainer', name, value, 'a number > 0')
+  if (options.decayVectors !== undefined) checkBoolean('Trainer', 'decayVectors', options.decayVectors)
   if (ema !== undefined) checkNumber('Trainer', 'ema', ema, belowOne)
   if (best) checkMonitor('best', best)
   if (earlyStopping) {
@@ -363,6 +372,12 @@ export function curvatureShareOf(
 /** Throws `invalid-option` for names of options that `fit` does not have. */
 export const checkFitNames = (options: FitOptions): void => checkNames('fit', options, Object.keys(fitOptions))
 
+/** Throws `invalid-option` for an option 'store' that is no store of checkpoints. */
+export function checkStore(owner: string, store: CheckpointStore | undefined): void {
+  if (typeof store?.save !== 'function')
+    throw invalidOption(owner, 'store', store, "a store such as checkpointFolder(path) of 'onnx-ire/node'")
+}
+
 /**
  * Checks the values of fit options, and returns the total number of steps; undefined for epochs over data of unknown
  * length.
@@ -371,15 +386,11 @@ export const checkFitNames = (options: FitOptions): void => checkNames('fit', op
 export function resolveTotalSteps(options: FitOptions, stepsPerEpoch: number | undefined): number | undefined {
   if (options.checkpoints) {
     checkNames('fit: checkpoints', options.checkpoints, ['store', 'everySteps', 'everySeconds'])
-    const { store } = options.checkpoints
-    if (typeof store?.save !== 'function')
-      throw invalidOption(
-        'fit: checkpoints',
-        'store',
-        store,
-        "a store such as checkpointFolder(path) of 'onnx-ire/node'",
-      )
+    checkStore('fit: checkpoints', options.checkpoints.store)
   }
+  for (const name of ['onFeatures', 'onStep', 'onEvaluate', 'onCheckpoint', 'onDeviceLost'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'function')
+      throw invalidOption('fit', name, options[name], 'a function')
   const { totalEpochs, totalSteps, evaluateEvery, measureEvery } = options
   const { everySteps, everySeconds } = options.checkpoints ?? {}
   if ((totalEpochs === undefined) === (totalSteps === undefined))

@@ -21,6 +21,7 @@ import { separateStatistics } from './model/separate-statistics.js'
 import { createStartModel } from './model/start-model.js'
 import { findTrainable } from './model/trainable.js'
 import {
+  checkStore,
   checkTrainerOptions,
   curvatureShareOf,
   type FitOptions,
@@ -261,6 +262,7 @@ export class Trainer {
    * @throws OnnxIreError `damaged` if all checkpoints are damaged, `checkpoint` for another run
    */
   async resume(store: CheckpointStore): Promise<Resumed | null> {
+    checkStore('resume', store)
     const { processGroup: group } = this.#options
     let restored: Uint8Array | null = null
     const restore = (checkpoint: Uint8Array) => {

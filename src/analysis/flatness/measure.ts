@@ -1,3 +1,4 @@
+import { checkNames } from '../../util/check.js'
 import { Random } from '../../util/random.js'
 import { type DensityOptions, type SpectralDensity, spectralDensity } from './density.js'
 import { type EigenvalueOptions, type Eigenvalues, topEigenvalues } from './eigenvalues.js'
@@ -66,6 +67,7 @@ export interface Flatness {
  * Throws `invalid-option`, `invalid-data`, `not-finite`, `runtime`.
  */
 export async function measureFlatness(surface: LossSurface, options: FlatnessOptions): Promise<Flatness> {
+  checkOptions(options)
   const found: Partial<Found> = {}
   const random = new Random(options.seed ?? 0)
   const result = (interrupted: boolean): Flatness => {
@@ -114,6 +116,23 @@ export async function measureFlatness(surface: LossSurface, options: FlatnessOpt
   } catch (error) {
     if (!(error instanceof Stopped)) throw error
     return result(true)
+  }
+}
+
+const measureOptions: Readonly<Record<FlatnessMeasure, readonly string[]>> = {
+  trace: ['tolerance', 'probes'],
+  eigenvalues: ['count', 'tolerance', 'steps'],
+  density: ['probes', 'steps', 'width', 'points'],
+  sharpness: ['rho', 'directions'],
+  landscape: ['points', 'range'],
+}
+
+function checkOptions(options: FlatnessOptions): void {
+  const measures = Object.keys(measureOptions) as FlatnessMeasure[]
+  checkNames('measureFlatness', options, [...measures, 'seed', 'onProgress', 'signal'])
+  for (const name of measures) {
+    const given = options[name]
+    if (typeof given === 'object') checkNames(`measureFlatness: ${name}`, given, measureOptions[name])
   }
 }
 

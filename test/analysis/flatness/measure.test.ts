@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
 import { lossLandscape, sampleFilterNormalized } from '../../../src/analysis/flatness/landscape.js'
-import { type FlatnessProgress, measureFlatness } from '../../../src/analysis/flatness/measure.js'
+import { type FlatnessOptions, type FlatnessProgress, measureFlatness } from '../../../src/analysis/flatness/measure.js'
 import { sharpness } from '../../../src/analysis/flatness/sharpness.js'
 import { LossSurface } from '../../../src/analysis/flatness/surface.js'
 import { addScaledCopy, norm } from '../../../src/analysis/flatness/vector.js'
@@ -166,7 +166,9 @@ test('options out of range > rejects', async () => {
     { landscape: { range: 0 } },
     { trace: { probes: 0 } },
     { trace: true, seed: -1 },
+    { traces: true },
+    { trace: { probe: 3 } },
   ])
-    await expect(measureFlatness(surface, wrong)).rejects.toMatchObject({ code: 'invalid-option' })
+    await expect(measureFlatness(surface, wrong as FlatnessOptions)).rejects.toMatchObject({ code: 'invalid-option' })
   expect(() => LossSurface.of(mlp(), points(), { loss, runtime, batchSize: 0 })).toThrow(/batchSize/)
 })
