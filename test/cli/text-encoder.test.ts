@@ -34,7 +34,7 @@ test.each([
 ])(
   'a long text between %j and %j > is cut to 3 tokens, of which the text loses its last',
   (before, after, expected) => {
-    const encoder = { tokenizer: tokenizerWith(before, after), padToken: 0, model: { proto: {} } }
+    const encoder = { tokenizer: tokenizerWith(before, after), padToken: 0, model: { proto: {} }, config: {} }
     const { columns, cut } = encodeTexts(encoder as unknown as LanguageModel, ['a b c d e'], 3)
     const { data } = (columns['input_ids'] as DataColumn).rows([0])
     expect([Array.from(data as BigInt64Array, (token) => words[Number(token)]).join(' '), cut]).toEqual([expected, 1])

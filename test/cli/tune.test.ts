@@ -259,6 +259,15 @@ describe('tune classify', () => {
     expect(await resume('--steps', '1', '--r', '2', '--micro-batch', '2', '--threads', '1')).toBe('resumed')
   })
 
+  it('texts beyond the context of the model > cut there', async () => {
+    cpSync(path('classifier'), path('short'), { recursive: true })
+    const config = JSON.parse(readFileSync(path('short/config.json'), 'utf8'))
+    writeFileSync(path('short/config.json'), JSON.stringify({ ...config, max_position_embeddings: 8 }))
+    const dry = ['-o', path('none'), '--dry-run', '--json']
+    const { stdout } = await run('tune', 'classify', path('short'), path('reviews.jsonl'), ...dry)
+    expect(JSON.parse(stdout).plan.warnings).toEqual([expect.stringMatching(/more than 8 tokens: .* reads no more/)])
+  })
+
   it('rows without the field or with one class > invalid-data with the row', async () => {
     const missing = await tune('none', '--label', 'mood', '--json')
     expect(JSON.parse(missing.stdout).error).toMatchObject({

@@ -242,7 +242,7 @@ async function predictTexts(
   const blank = texts.findIndex((each) => each.trim() === '')
   if (blank >= 0) usageError(command, `text ${blank + 1} is empty`)
   const { columns, cut } = encodeTexts(encoder, texts, length)
-  for (const warning of warnOfCut(cut, length)) writeText(io.stderr, `warning: ${warning}\n`)
+  for (const warning of warnOfCut(cut, length, encoder)) writeText(io.stderr, `warning: ${warning}\n`)
   const examples: ExampleSource = {
     listFiles: async () => files,
     open: async () => ({ data: fromArrays(columns), origins: { kind: 'text', names: texts } }),

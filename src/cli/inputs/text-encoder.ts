@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ColumnSource } from '../../data/arrays.js'
 import { paddedColumn } from '../../data/padding.js'
-import type { LanguageModel } from '../../language/language-model.js'
+import { contextLengthOf, type LanguageModel } from '../../language/language-model.js'
 import { modelOf } from '../../onnx/export/export-graph.js'
 import { listInputs } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
@@ -36,14 +36,12 @@ export async function openEncoder(folder: string, dtype?: string): Promise<Langu
 
 /**
  * Columns of the tokens of texts, and how many texts were cut.
+ * @param longest largest number of tokens of a text, unless the model reads fewer
  * @param prefix text before the names of the inputs
  */
-export function encodeTexts(
-  { tokenizer, padToken, model }: LanguageModel,
-  texts: readonly string[],
-  length: number,
-  prefix = '',
-) {
+export function encodeTexts(encoder: LanguageModel, texts: readonly string[], longest: number, prefix = '') {
+  const { tokenizer, padToken, model } = encoder
+  const length = Math.min(longest, contextLengthOf(encoder))
   let cut = 0
   const rows = texts.map((text) => {
     const tokens = tokenizer.encode(text, { around: true })
@@ -84,5 +82,10 @@ export function poolStates(model: Model, pooling: NonNullable<PassOptions['pooli
 }
 
 /** The warning that texts are cut; none if they are not. */
-export const warnOfCut = (cut: number, length: number): string[] =>
-  cut === 0 ? [] : [`${formatCount(cut, 'text')} of more than ${length} tokens: the rest is cut; raise --length`]
+export function warnOfCut(cut: number, length: number, encoder: LanguageModel): string[] {
+  const most = contextLengthOf(encoder)
+  const reason = length < most ? 'raise --length' : 'the model reads no more'
+  return cut === 0
+    ? []
+    : [`${formatCount(cut, 'text')} of more than ${Math.min(length, most)} tokens: the rest is cut; ${reason}`]
+}

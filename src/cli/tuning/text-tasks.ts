@@ -86,7 +86,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
     rates,
     about: `${classes.length} classes${isKnown ? ' of the model' : ', with a new last layer'}: ${shortList(classes)}`,
     outputs: [folder],
-    warnings: warnOfCut(cut, request.length),
+    warnings: warnOfCut(cut, request.length, encoder),
     sampling: {
       input: (i) => texts[i]!,
       expected: (i) => labels[i]!,
@@ -143,6 +143,7 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     warnings: warnOfCut(
       parts.reduce((sum, { cut }) => sum + cut, 0),
       request.length,
+      encoder,
     ),
     sampling: {
       input: (i) => String(rows[i]!['anchor']),
