@@ -274,6 +274,35 @@ describe('tune chat', () => {
   })
 })
 
+describe('tune chat > rows that are too long', () => {
+  const optimum = join(golden, 'llama-optimum')
+  const tune = (output: string, ...more: readonly string[]) =>
+    run('tune', 'chat', optimum, path('long.jsonl'), '-o', path(output), '--quiet', '--json', '--steps', '1', ...more)
+  beforeAll(() => {
+    const [user, answer] = rows[0]!.messages
+    const long = { messages: [{ ...user, content: 'Hello '.repeat(200) }, answer] }
+    writeFileSync(path('long.jsonl'), [long, ...rows.slice(0, 3)].map((row) => JSON.stringify(row)).join('\n'))
+  })
+
+  it('as a prompt > the reason in place of an answer', async () => {
+    const { code, stdout } = await tune('long', '--validation', '0', '--samples', '4', '--adapter', 'ia3')
+    expect(code).toBe(0)
+    const { samples } = JSON.parse(stdout)
+    expect(samples).toHaveLength(4)
+    expect(samples[0].before).toMatch(/none: .* 256,/)
+  })
+
+  it('as the only one that is held out > a warning', async () => {
+    // With this seed the first row is held out.
+    const { code, stdout } = await tune('apart', '--validation', '0.25', '--seed', '2', '--dry-run')
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout).plan).toMatchObject({
+      heldOut: 1,
+      warnings: [expect.stringContaining('nothing is measured')],
+    })
+  })
+})
+
 describe('tune chat > kinds of adapters', () => {
   const tune = (from: string, output: string, ...more: readonly string[]) =>
     run('tune', 'chat', from, path('data.jsonl'), '-o', path(output), '--quiet', '--json', '--samples', '0', ...more)

@@ -1,5 +1,6 @@
-import { type ChatData, encodeRows, toChatData } from '../../language/chat-data.js'
+import { type ChatData, cutExample, encodeRows, lengthOf, toChatData } from '../../language/chat-data.js'
 import { type ChatMessage, parseChatRow, selectPair } from '../../language/chat-rows.js'
+import type { TokenExample } from '../../language/encode-chat.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { encodePairs, type PreferenceData, toPreferenceData } from '../../language/preference-data.js'
 import { readJsonRows } from '../../node/data/json-rows.js'
@@ -38,12 +39,14 @@ export interface ChatTuningData {
   readonly heldOut: number
   /** Conversations up to an answer, to compare the answers before and after. */
   readonly prompts: readonly (readonly ChatMessage[])[]
+  readonly warnings: readonly string[]
 }
 
 /** Reads and encodes data, and holds out a random share. Throws `invalid-data` naming the row; `invalid-option`. */
 export async function readChatTuningData(request: ChatTuningDataRequest, chat: LanguageModel): Promise<ChatTuningData> {
   const rows = await readJsonRows(request.data)
-  const { length, loss, batchSize, seed } = request
+  const { loss, batchSize, seed } = request
+  const length = lengthOf('tune chat', request.length, chat)
   const heldOut = Math.min(Math.round(request.validation * rows.length), rows.length - 1)
   const order = Array.from(new Random(seed).stream('validation').permutation(rows.length))
   const [held, kept] = [order.slice(0, heldOut), order.slice(heldOut).sort((a, b) => a - b)]
@@ -52,18 +55,34 @@ export async function readChatTuningData(request: ChatTuningDataRequest, chat: L
   checkLearned(method, loss)
   if (method !== 'sft' && request.pack)
     throw new OnnxIreError('invalid-option', `--pack is for --method sft; pairs of ${method} are not packed`)
-  const split = <T, D>(encoded: readonly T[], create: (of: readonly T[]) => D) => ({
-    train: create(pick(encoded, kept)),
-    validation: heldOut > 0 ? create(pick(encoded, held)) : undefined,
-  })
+  const hasAnswer = (example: TokenExample) => cutExample(example, length).counted.includes(true)
+  const split = <T, D extends ChatData | PreferenceData>(
+    encoded: readonly T[],
+    isUsed: (example: T) => boolean,
+    create: (of: readonly T[]) => D,
+  ) => {
+    const [train, apart] = [create(pick(encoded, kept)), pick(encoded, held)]
+    const validation = apart.some(isUsed) ? create(apart) : undefined
+    const warnings =
+      validation || heldOut === 0
+        ? []
+        : [`nothing is measured, because the answers of all held-out rows begin after ${length} tokens: raise --length`]
+    return { train, validation, warnings: [...train.report.warnings, ...warnings] }
+  }
   const options = { length, batchSize, seed }
   return {
     method,
     heldOut,
     prompts: findPrompts(pick(rows, heldOut > 0 ? held : kept), request.samples, method),
     ...(method === 'sft'
-      ? split(encodeRows(rows, chat, loss), (of) => toChatData(of, chat, { ...options, loss, pack: request.pack }))
-      : split(encodePairs(rows, chat), (of) => toPreferenceData(of, chat, options))),
+      ? split(encodeRows(rows, chat, loss), hasAnswer, (of) =>
+          toChatData(of, chat, { ...options, loss, pack: request.pack }),
+        )
+      : split(
+          encodePairs(rows, chat),
+          ({ chosen, rejected }) => hasAnswer(chosen) && hasAnswer(rejected),
+          (of) => toPreferenceData(of, chat, options),
+        )),
   }
 }
 

@@ -204,7 +204,7 @@ export async function prepareChatTuning(request: ChatTuningRequest): Promise<Pre
       memory,
       outputs: [...(adapter.trains === 'weights' ? [] : [join(output, 'adapter')]), modelFolderOf(output)],
       checkpoints: join(output, 'checkpoints'),
-      warnings: [...adapter.warnings, ...train.report.warnings, ...describeMemory(memory, microBatch, length)],
+      warnings: [...adapter.warnings, ...data.warnings, ...describeMemory(memory, microBatch, length)],
     },
   }
 }
@@ -376,12 +376,13 @@ async function answer(
   }
 }
 
-/** An answer, or the reason why there is none: the results of a run are written nevertheless. */
+/** An answer, or the reason why there is none, such as a prompt that fills the context: the run goes on. */
 async function answerTo(prompt: readonly ChatMessage[], generator: TextGenerator): Promise<string> {
   try {
     return (await generator.complete(prompt, { maxTokens: 64 })).text
   } catch (error) {
-    if (error instanceof OnnxIreError && error.code === 'not-finite') return `(none: ${error.message})`
+    const { code } = error as Partial<OnnxIreError>
+    if (code === 'not-finite' || code === 'invalid-data') return `(none: ${(error as Error).message})`
     throw error
   }
 }
