@@ -29,10 +29,15 @@ export type ChatRow =
 export const hasPair = (value: unknown): boolean =>
   isObject(value) && ['chosen', 'rejected'].every((name) => (getOwn(value, name) ?? null) !== null)
 
-/** The fields of a pair of answers, without those of another form beside them, such as messages. */
+/**
+ * The fields of a pair of answers, without those of another form beside them, such as messages. ShareGPT's answers are
+ * single messages, and continue the conversations.
+ */
 export function selectPair(value: unknown): unknown {
   if (!isObject(value) || !hasPair(value)) return value
-  return Object.fromEntries(['prompt', 'chosen', 'rejected', 'tools'].map((name) => [name, getOwn(value, name)]))
+  const [prompt, chosen, rejected, tools] = ['prompt', 'chosen', 'rejected', 'tools'].map((name) => getOwn(value, name))
+  if (!isObject(chosen) || !isObject(rejected)) return { prompt, chosen, rejected, tools }
+  return { prompt: prompt ?? shareGptTurns(value), chosen: [chosen], rejected: [rejected], tools }
 }
 
 const roles: ReadonlySet<string> = new Set(['system', 'developer', 'user', 'assistant', 'tool'])
@@ -59,7 +64,7 @@ export function parseChatRow(value: unknown, row: number): ChatRow {
   if (has('messages'))
     return { kind: 'messages', messages: parseMessages(getOwn(fields, 'messages'), `${at}: messages`), ...tools }
   if (has('conversations'))
-    return { kind: 'messages', messages: parseShareGpt(fields, `${at}: conversations`), ...tools }
+    return { kind: 'messages', messages: parseMessages(shareGptTurns(fields), `${at}: conversations`), ...tools }
   const turns = (name: string) => parseTurns(getOwn(fields, name), `${at}: ${name}`)
   if (has('prompt', 'completion'))
     return { kind: 'completion', prompt: turns('prompt'), completion: turns('completion'), ...tools }
@@ -83,6 +88,7 @@ function parseMessage(value: unknown, at: string): ChatMessage {
     throw new OnnxIreError('invalid-data', `${at} must be an object with role and content`)
   const fields = value as Readonly<Record<string, unknown>>
   const role = getOwn(fields, 'role')
+  if (role === undefined && getOwn(fields, 'from') !== undefined) return parseShareGptTurn(fields, at)
   if (typeof role !== 'string' || !roles.has(role)) throw unknownRole(`${at}.role`, role, [...roles])
   const weight = getOwn(fields, 'weight')
   if (weight !== undefined && weight !== 0 && weight !== 1)
@@ -109,20 +115,18 @@ function parseContent(fields: Readonly<Record<string, unknown>>, at: string): st
 const unknownRole = (at: string, role: unknown, allowed: readonly string[]) =>
   new OnnxIreError('invalid-data', `${at} is ${JSON.stringify(role) ?? 'missing'}; it must be ${allowed.join(', ')}`)
 
-function parseShareGpt(fields: Readonly<Record<string, unknown>>, at: string): ChatMessage[] {
-  const turns = getOwn(fields, 'conversations')
-  if (!Array.isArray(turns) || turns.length === 0)
-    throw new OnnxIreError('invalid-data', `${at} must be a list of at least one {from, value}`)
-  const system = getOwn(fields, 'system')
-  const messages = turns.map((turn: unknown, i): ChatMessage => {
-    const given = (typeof turn === 'object' && turn !== null ? turn : {}) as Readonly<Record<string, unknown>>
-    if (getOwn(given, 'role') !== undefined) return parseMessage(given, `${at}[${i}]`)
-    const from = getOwn(given, 'from')
-    const role = typeof from === 'string' ? getOwn(shareGptRoles, from) : undefined
-    if (role === undefined) throw unknownRole(`${at}[${i}].from`, from, Object.keys(shareGptRoles))
-    return { role, content: parseText(getOwn(given, 'value'), `${at}[${i}].value`) }
-  })
-  return typeof system === 'string' && system !== '' ? [{ role: 'system', content: system }, ...messages] : messages
+/** The turns of `conversations`, after the system prompt that may be beside them. */
+function shareGptTurns(fields: Readonly<Record<string, unknown>>): unknown {
+  const [turns, system] = [getOwn(fields, 'conversations'), getOwn(fields, 'system')]
+  if (!Array.isArray(turns) || typeof system !== 'string' || system === '') return turns
+  return [{ from: 'system', value: system }, ...turns]
+}
+
+function parseShareGptTurn(fields: Readonly<Record<string, unknown>>, at: string): ChatMessage {
+  const from = getOwn(fields, 'from')
+  const role = typeof from === 'string' ? getOwn(shareGptRoles, from) : undefined
+  if (role === undefined) throw unknownRole(`${at}.from`, from, Object.keys(shareGptRoles))
+  return { role, content: parseText(getOwn(fields, 'value'), `${at}.value`) }
 }
 
 function parseAlpaca(fields: Readonly<Record<string, unknown>>, at: string): ChatRow {

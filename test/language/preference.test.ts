@@ -259,6 +259,20 @@ describe('preferenceData', () => {
     expect(own).toEqual(plain)
   })
 
+  it('conversations with an answer each for chosen and rejected, as of LLaMA-Factory > the pair', () => {
+    const turn = (from: string, value: string) => ({ from, value })
+    const shared = { system: 's', conversations: [turn('human', 'q')] }
+    const row = { ...shared, chosen: turn('gpt', 'good'), rejected: turn('gpt', 'bad') }
+    const prompt = [
+      { role: 'system', content: 's' },
+      { role: 'user', content: 'q' },
+    ]
+    const plain = { prompt, ...{ chosen: 'good', rejected: 'bad' } }
+    const [own, usual] = [row, plain].map((each) => preferenceData([each], chat).pairs)
+    expect(own).toEqual(usual)
+    expect(thrownMessage('invalid-data', () => preferenceData([{ ...row, conversations: 1 }], chat))).toContain('row 1')
+  })
+
   it('answers after the cut > left out with a warning; all of them > invalid-data', () => {
     const long = { ...rows[0]!, prompt: [{ role: 'user', content: 'Hello '.repeat(50) }] }
     const { report } = preferenceData([long, rows[1]], chat, { length: 80 })

@@ -17,18 +17,23 @@ export function replaceWeights(model: Model, trained: ParameterArrays): Model {
   const originals = namedTensors(model)
   const tensors = Object.entries(trained).map(([name, array]): [string, Tensor] => {
     const { dtype, dims } = originals.get(name)!
-    const limit = dtype === 'float16' || dtype === 'bfloat16' ? beyond[dtype] : Infinity
-    const large = (array as Float64Array).find((value) => Math.abs(value) >= limit && Number.isFinite(value))
-    if (large !== undefined)
-      throw new OnnxIreError(
-        'not-finite',
-        `the tensor '${name}' has the element ${large}, which is too large for its type, ${dtype}: train a float32 file of the model, or with a smaller learning rate or more weight decay`,
-      )
     if (dtype === 'float32') return [name, { dtype, dims, data: Float32Array.from(array) }]
+    if (dtype === 'float16' || dtype === 'bfloat16') checkRange(name, array, dtype)
     return [
       name,
       dtype === 'float64' ? { dtype, dims, data: Float64Array.from(array) } : tensorFrom(dtype, dims, array),
     ]
   })
   return replaceTensors(model, new Map(tensors))
+}
+
+/** Throws `not-finite` for a finite number that would be rounded to infinity. */
+function checkRange(name: string, array: ParameterArrays[string], dtype: keyof typeof beyond): void {
+  const isTooLarge = (value: number) => Number.isFinite(value) && Math.abs(value) >= beyond[dtype]
+  const large = (array as Float64Array).find(isTooLarge)
+  if (large === undefined) return
+  throw new OnnxIreError(
+    'not-finite',
+    `the tensor '${name}' has the element ${large}, which is too large for its type, ${dtype}: train a float32 file of the model, or with a smaller learning rate or more weight decay`,
+  )
 }
