@@ -1,6 +1,7 @@
 import { int64s } from '../../ir/leaf.js'
 import { axisOf, isStatic, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { lengthAlong } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import type { movement } from '../../op/definitions/movement.js'
@@ -69,7 +70,8 @@ function sliceForwards([x, starts, ends, axes, steps]: SliceInputs): Value | nul
   const bounds = (list: Value, end: boolean) =>
     op.Concat(
       named.map((axis, i) => {
-        const bound = op.Slice(list, [i], [i + 1])
+        // Bounds may be int32; lengths are int64.
+        const bound = cast(op.Slice(list, [i], [i + 1]), 'int64')
         return given[i]! < 0 ? fromTheEnd(bound, lengthAlong(x, axis), end) : bound
       }),
       { axis: 0 },
