@@ -43,13 +43,14 @@ export function stackExamples(
     const label = (i: number) => `'${name}' of example ${indices[i]}`
     Object.assign(batch, pad ? padRows(name, rows, pad, label) : { [name]: stackTensors(rows, label) })
   }
-  const masks = new Set(names)
+  const taken = new Set(names)
   for (const [name, { mask }] of Object.entries(padding)) {
-    if (mask !== undefined && masks.size === masks.add(mask).size)
+    if (mask !== undefined && taken.has(mask))
       throw new OnnxIreError(
         'invalid-data',
         `padding of '${name}': ${names.includes(mask) ? 'the examples already have a tensor' : 'another tensor has a mask'} named '${mask}', the name of the mask`,
       )
+    if (mask !== undefined) taken.add(mask)
     if (!names.includes(name))
       throw new OnnxIreError(
         'invalid-data',

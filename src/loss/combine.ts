@@ -45,7 +45,6 @@ export function combine(tasks: Readonly<Record<string, LossTask>>): Loss {
   for (const [task, given] of entries) {
     if (!isObject(given)) throw invalidOption('combine', task, given, 'an object { loss, weight }')
     const { loss, weight = 1 } = given
-
     checkLoss(`combine: ${task}`, loss)
     checkNumber('combine', `${task}.weight`, weight, nonNegative)
   }
