@@ -18,6 +18,7 @@ import { adaptiveAscentFormula, adaptiveNormFormula, ascentFormula, samMoment } 
 import { sgd } from '../optim/sgd.js'
 import type { Shard } from '../optim/shard.js'
 import { momentsOf, type OptimizerState } from '../optim/state.js'
+import { clearSubnormals } from '../optim/subnormals.js'
 import type { Program, Runtime } from '../runtime/runtime.js'
 import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn, mergeRecords } from '../util/record.js'
@@ -182,6 +183,7 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     const finish = (sums: Sums) => {
       const { estimate } = this.#layers.base
       if (estimate) state.estimate = estimate.next(this.estimate, sums)
+      clearSubnormals(step, moments, this.#parallel)
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask
       this.#variant?.commit(step)
