@@ -1,7 +1,9 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
+import { gradients } from '../../src/grad/gradient.js'
 import type { DType } from '../../src/ir/dtype.js'
-import { input } from '../../src/ir/leaf.js'
+import { input, parameter, scalar } from '../../src/ir/leaf.js'
+import { tensor } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
@@ -9,6 +11,7 @@ import { recurrentExpansions } from '../../src/op/compose/recurrent.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { checkCase } from './check.js'
+import { evaluate } from './evaluate.js'
 
 type Operator = keyof typeof recurrentExpansions
 type Attributes = Record<string, string | number | string[] | number[]>
@@ -210,5 +213,29 @@ describe.each(['RNN', 'GRU', 'LSTM'] as const)('the expansion of %s in float64',
     const theirs = await run([op.Transpose(y!, { perm: [2, 0, 1, 3] }), ...last.map(swap)], feeds, inputs)
     for (const [i, values] of ours.entries())
       for (const [j, value] of values.entries()) expect(value).toBeCloseTo(theirs[i]![j]!, 5)
+  })
+})
+
+describe.each(['RNN', 'GRU', 'LSTM'] as const)('a long sequence through %s', (operator) => {
+  const random = new Random(7)
+  const operand = (name: string, dims: readonly number[]) =>
+    parameter(name, tensor('float32', dims, random.fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal')))
+  const steps = 400
+  const x = operand('x', [steps, N, I])
+  const [w, r] = [I, H].map((from) => op.Mul(operand(`from${from}`, [1, gates[operator] * H, from]), 0.3))
+  const last = op.ReduceSum(kernel(operator)([x, w!, r!], {})[1]!, null, { keepdims: 0 })
+  const gradientFor = async (seed: number) => (await evaluate(gradients([[last, scalar('float32', seed)]], [x])[0]!))[0]!
+
+  it('gradients of early steps > become 0 and not subnormal', async () => {
+    const dx = (await gradientFor(1)).map(Math.abs)
+    expect(dx.slice(0, N * I).filter((g) => g !== 0)).toEqual([])
+    expect(Math.max(...dx.slice(-N * I))).toBeGreaterThan(1e-3)
+    expect(dx.filter((g) => g > 0 && g < 2 ** -126)).toEqual([])
+    // They shrink gradually.
+    expect(dx.filter((g) => g > 0 && g < 1e-25).length).toBeGreaterThan(0)
+  })
+
+  it('a gradient that is not a number > is one at all steps', async () => {
+    expect((await gradientFor(Number.NaN)).every(Number.isNaN)).toBe(true)
   })
 })
