@@ -54,11 +54,32 @@ export interface LanguageModel {
   readonly config: Readonly<Record<string, unknown>>
 }
 
-/** Largest number of tokens that a model reads; infinite if config.json does not say. */
+/** Models like RoBERTa, whose positions begin after the number of the padding token: by `model_type` of config.json. */
+const positionsAfterPadding: ReadonlySet<unknown> = new Set([
+  'camembert',
+  'data2vec-text',
+  'esm',
+  'ibert',
+  'longformer',
+  'mpnet',
+  'roberta',
+  'roberta-prelayernorm',
+  'xlm-roberta',
+  'xlm-roberta-xl',
+  'xmod',
+])
+
+/**
+ * Largest number of tokens that a model reads; infinite if config.json does not say. The factor of `rope_scaling` is not
+ * part of it: tables of positions in an exported file have `max_position_embeddings` rows.
+ */
 export function contextLengthOf({ config }: Pick<LanguageModel, 'config'>): number {
   // GPT-2 and models after it name it n_positions.
-  const length = config['max_position_embeddings'] ?? config['n_positions']
-  return typeof length === 'number' && length > 0 ? length : Number.POSITIVE_INFINITY
+  const positions = config['max_position_embeddings'] ?? config['n_positions']
+  if (typeof positions !== 'number' || positions <= 0) return Number.POSITIVE_INFINITY
+  if (!positionsAfterPadding.has(config['model_type'])) return positions
+  const { pad_token_id: padding } = config
+  return positions - (typeof padding === 'number' ? padding : 1) - 1
 }
 
 /** Options of `readLanguageModel`. */

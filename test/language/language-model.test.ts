@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { decodeModel, encodeModel } from '../../src/index.js'
 import { type LanguageDtype, readLanguageModel } from '../../src/language/index.js'
+import { contextLengthOf } from '../../src/language/language-model.js'
 import { modelFolder, readModel, writeModel } from '../../src/node/index.js'
 import { edit } from '../../src/onnx/proto/message.js'
 import { golden } from './models.js'
@@ -111,5 +112,19 @@ describe('readLanguageModel', () => {
       code: 'invalid-data',
       message: expect.stringContaining('config.json'),
     })
+  })
+})
+
+describe('contextLengthOf', () => {
+  it.each([
+    [{}, Number.POSITIVE_INFINITY],
+    [{ model_type: 'gpt2', n_positions: 1024 }, 1024],
+    [{ model_type: 'bert', max_position_embeddings: 512, pad_token_id: 1 }, 512],
+    [{ model_type: 'roberta', max_position_embeddings: 514, pad_token_id: 1 }, 512],
+    [{ model_type: 'camembert', max_position_embeddings: 514, pad_token_id: 0 }, 513],
+    [{ model_type: 'xlm-roberta', max_position_embeddings: 8194 }, 8192],
+    [{ max_position_embeddings: 64, rope_scaling: { rope_type: 'yarn', factor: 4 } }, 64],
+  ])('%j > %d', (config, expected) => {
+    expect(contextLengthOf({ config })).toBe(expected)
   })
 })
