@@ -14,7 +14,10 @@ export interface PadOptions {
   readonly length?: number | undefined
   /** Maximum length; longer examples are truncated at their end. Default: no truncation. */
   readonly maxLength?: number | undefined
-  /** Rounds the length of a batch up to a multiple of this number, for fewer distinct shapes. Default 1. */
+  /**
+   * Rounds the length of a batch up to a multiple of this number, at most to `maxLength`, for fewer distinct shapes.
+   * Default 1.
+   */
   readonly multipleOf?: number | undefined
   /** Name of an attention mask to create: int64 [n, length], 1 for elements and 0 for padding. Default: no mask. */
   readonly mask?: string | undefined
@@ -76,7 +79,7 @@ function paddedLengths(
 ): [lengths: number[], longest: number] {
   const lengths = rows.map(({ dims }) => Math.min(dims[0] ?? 0, maxLength))
   const longest = lengths.reduce((max, each) => Math.max(max, each), 1)
-  if (length === undefined) return [lengths, Math.ceil(longest / multipleOf) * multipleOf]
+  if (length === undefined) return [lengths, Math.min(Math.ceil(longest / multipleOf) * multipleOf, maxLength)]
   if (longest <= length) return [lengths, length]
   throw new OnnxIreError(
     'invalid-data',

@@ -66,7 +66,7 @@ export interface ChatData extends ExampleStream {
   readonly report: ChatDataReport
 }
 
-/** Lengths of batches are multiples of this number, so that there are fewer different shapes. */
+/** Lengths of batches are multiples of this number, at most the context, so that there are fewer different shapes. */
 export const lengthStep = 16
 /** Number of batches whose examples are sorted by length together. */
 const batchesSorted = 32
@@ -118,6 +118,8 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
   checkVocabulary(kept, chat)
   const packs = pack ? packExamples(kept, length) : kept.map((example) => [example])
   const sizes = packs.map((each) => each.reduce((sum, { tokens }) => sum + tokens.length, 0))
+  // Packed rows may be longer than the context, since each example has its own positions.
+  const maxLength = sizes.reduce((most, size) => Math.max(most, size), contextLengthOf(chat))
   const report = createReport(encoded, kept, packs.length, length)
   return {
     length: packs.length,
@@ -128,7 +130,7 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
       for (const i of orderByLength(sizes, batchSize, new Random(seed).stream(`chat ${epoch}`)))
         yield toExample(packs[i]!, packing)
     },
-    collate: (examples, indices) => collate(examples, indices, chat.padToken, packing),
+    collate: (examples, indices) => collate(examples, indices, chat.padToken, maxLength, packing),
     checksum: () =>
       checksum([
         ...kept.flatMap(({ tokens, counted }) => [Int32Array.from(tokens), Uint8Array.from(counted, Number)]),
@@ -293,14 +295,15 @@ function collate(
   examples: readonly DataExample[],
   indices: ArrayLike<number>,
   pad: number,
+  maxLength: number,
   packing: Packing | undefined,
 ): Readonly<Record<string, Tensor>> {
-  const multipleOf = lengthStep
+  const lengths = { multipleOf: lengthStep, maxLength }
   const batch = stackExamples(examples, indices, {
-    [tokensName(packing)]: { value: pad, multipleOf },
-    [packing ? segmentsName : 'attention_mask']: { multipleOf },
-    position_ids: { multipleOf },
-    labels: { value: ignoredLabel, multipleOf },
+    [tokensName(packing)]: { value: pad, ...lengths },
+    [packing ? segmentsName : 'attention_mask']: lengths,
+    position_ids: lengths,
+    labels: { value: ignoredLabel, ...lengths },
   })
   if (packing?.kind !== 'mask') return batch
   const { [segmentsName]: segments, ...rest } = batch

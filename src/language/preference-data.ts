@@ -25,7 +25,7 @@ import {
 } from './chat-data.js'
 import { parseChatRow, selectPair } from './chat-rows.js'
 import { encodeParsed, type TokenExample } from './encode-chat.js'
-import type { LanguageModel } from './language-model.js'
+import { contextLengthOf, type LanguageModel } from './language-model.js'
 import { findPairs, referenceName } from './preference-loss.js'
 import { pairPrefix, trainingModel } from './training-model.js'
 
@@ -137,7 +137,7 @@ export function toPreferenceData(
     const load = (indices: readonly number[]) =>
       toTensors(
         indices.map((i) => pairs[i]!),
-        chat.padToken,
+        chat,
       )
     return {
       length: pairs.length,
@@ -199,10 +199,10 @@ function createReport(encoded: readonly AnswerPair[], kept: readonly AnswerPair[
 }
 
 /** The tensors of pairs: [pairs, 2, length], padded at their end to the longest text. */
-function toTensors(pairs: readonly AnswerPair[], pad: number): Tensors {
+function toTensors(pairs: readonly AnswerPair[], chat: LanguageModel): Tensors {
   const texts = pairs.flatMap(answersOf)
   const longest = texts.reduce((most, { tokens }) => Math.max(most, tokens.length), 1)
-  const length = Math.ceil(longest / lengthStep) * lengthStep
+  const length = Math.min(Math.ceil(longest / lengthStep) * lengthStep, contextLengthOf(chat))
   const fill = (padding: number, of: (text: TokenExample, i: number) => number) =>
     int64(
       [pairs.length, 2, length],
@@ -210,7 +210,7 @@ function toTensors(pairs: readonly AnswerPair[], pad: number): Tensors {
     )
   const references = pairs.flatMap(({ reference }) => reference ?? [])
   return {
-    [`${pairPrefix}input_ids`]: fill(pad, ({ tokens }, i) => tokens[i]!),
+    [`${pairPrefix}input_ids`]: fill(chat.padToken, ({ tokens }, i) => tokens[i]!),
     [`${pairPrefix}attention_mask`]: fill(0, () => 1),
     [`${pairPrefix}position_ids`]: fill(0, (_, i) => i),
     labels: fill(ignoredLabel, ({ tokens, counted }, i) => (counted[i + 1] ? tokens[i + 1]! : ignoredLabel)),

@@ -27,6 +27,7 @@ describe('paddedColumn', () => {
     [{ multipleOf: 4 }, [4, 0, 0, 0, 5, 6, 0, 0]],
     [{ length: 5 }, [4, 0, 0, 0, 0, 5, 6, 0, 0, 0]],
     [{ maxLength: 1 }, [4, 5]],
+    [{ multipleOf: 4, maxLength: 3 }, [4, 0, 0, 5, 6, 0]],
     [{ maxLength: 1, length: 2 }, [4, 0, 5, 0]],
   ])('accepts %o', async (options, expected) => {
     const { ids: x } = await fromArrays({ ids: paddedColumn(ids, options) }).batch([1, 3])

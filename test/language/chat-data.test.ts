@@ -288,6 +288,22 @@ describe('chatData', () => {
     expect(chatData([rows[0]], { ...small, config: { n_positions: 1000 } }, { length: 2000 }).report.cut).toBe(0)
   })
 
+  it('batches are padded to at most the context; packed rows may be longer', async () => {
+    const small = { ...chat, config: { max_position_embeddings: 60 } }
+    const long = { messages: [user('long '.repeat(40)), assistant('b')] }
+    const lengthsOf = async (rows: readonly unknown[], options: object) => {
+      const data = chatData(rows, small, { loss: 'all', ...options })
+      const examples = [...(data.examples(0) as Iterable<Record<string, Tensor>>)]
+      const batch = await data.collate!(examples, [...examples.keys()])
+      return [data.report.tokens, ...Object.values(batch).map(({ dims }) => dims[1])]
+    }
+    expect(await lengthsOf([long, rows[0]], {})).toEqual([expect.any(Number), 60, 60, 60, 60])
+    expect(await lengthsOf([long], { length: 40 })).toEqual([40, 48, 48, 48, 48])
+    const [tokens, ...lengths] = await lengthsOf([rows[0], rows[3]], { length: 512, pack: true })
+    expect(tokens).toBeGreaterThan(60)
+    expect(lengths).toEqual([tokens, tokens, tokens, tokens])
+  })
+
   it('no rows, no token to learn, all behind the cut > invalid-data', () => {
     expect(invalid(() => chatData([], chat))).toContain('no rows')
     expect(invalid(() => chatData([rows[0], { messages: [user('a')] }], chat))).toContain('row 2')

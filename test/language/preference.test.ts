@@ -285,7 +285,9 @@ describe('preferenceData', () => {
     const small = { ...chat, config: { n_positions: 80 } }
     const long = { ...rows[0]!, chosen: [{ role: 'assistant', content: 'Hello '.repeat(50) }] }
     expect(thrownMessage('invalid-option', () => preferenceData([long], small, { length: 81 }))).toContain('80')
-    expect(preferenceData([long], small).report).toMatchObject({ cut: 1 })
+    const limited = preferenceData([long], { ...small, config: { n_positions: 75 } })
+    expect(limited.report).toMatchObject({ cut: 1 })
+    expect(limited.load([0])['labels']!.dims).toEqual([1, 2, 75])
   })
 
   it.each([
