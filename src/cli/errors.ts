@@ -3,12 +3,20 @@ import { OnnxIreError } from '../util/errors.js'
 import { Interrupted, interruptedExitCode } from './interrupts.js'
 import { type Io, writeText } from './io.js'
 
+/** Thrown by a command that failed and has already reported it: the exit code is 1. */
+export class Reported extends Error {}
+
+/** Whether an error concerns one prompt, such as one that fills the context: others may have answers. */
+export const concernsPrompt = (error: unknown): error is OnnxIreError =>
+  error instanceof OnnxIreError && (error.code === 'invalid-data' || error.code === 'not-finite')
+
 /** Reports why a command failed: as text on stderr and, with `json`, as a document on stdout. Returns the exit code. */
 export function reportError(io: Io, error: unknown, json: boolean): number {
   const printError = (code: string, message: string): void => {
     if (json) writeText(io.stdout, `${JSON.stringify({ error: { code, message } }, null, 2)}\n`)
   }
   if (error instanceof Interrupted) return interruptedExitCode
+  if (error instanceof Reported) return 1
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0
     // Commander has already written the message to stderr.

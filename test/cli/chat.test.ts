@@ -530,6 +530,21 @@ describe('chat', () => {
     expect(answers[1].answer).toBe(answers[0].answer)
   })
 
+  it('a message that fills the context > has no answer but the reason, and the conversation goes on', async () => {
+    const input = `Hello\n${'Hello '.repeat(200)}\nHello\n`
+    const talk = (...more: readonly string[]) => runWithInput(input, 'chat', model, '--max-tokens', '5', ...more)
+    const { code, stdout, stderr } = await talk('--json')
+    expect(code).toBe(1)
+    const { answers, error } = JSON.parse(stdout)
+    expect(error).toEqual({ code: 'invalid-data', message: expect.stringMatching(/at most 256, .* included/) })
+    const answered = { model: 'model', message: 'Hello', answer: expect.any(String) }
+    expect(answers).toEqual([answered, { ...answered, message: expect.any(String), answer: null, error }, answered])
+    expect(stderr).toMatch(/^no answer \(invalid-data\): .*; \/new begins another conversation\n$/)
+    const text = await talk()
+    expect(text.code).toBe(1)
+    expect(text.stdout).toBe(answers.map((each: { answer: string | null }) => `${each.answer ?? ''}\n`).join(''))
+  })
+
   it('--compare without an adapter > wrong usage', async () => {
     expect((await run('chat', model, '--compare')).code).toBe(2)
   })

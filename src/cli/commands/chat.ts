@@ -4,7 +4,7 @@ import type { ChatMessage } from '../../language/chat-rows.js'
 import { type GenerateOptions, TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { refuseOptions } from '../errors.js'
+import { concernsPrompt, Reported, refuseOptions } from '../errors.js'
 import { dtypeOption, openLanguageModel, withAdapter } from '../inputs/open-language-model.js'
 import { type Io, print, writeText } from '../io.js'
 import {
@@ -63,7 +63,9 @@ export function defineChat(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Every line of standard input is a message; /new begins another conversation.
+Every line of standard input is a message; /new begins another conversation. A message that fills the context
+of the model, with the conversation before it, has no answer: the reason is printed, the conversation goes on
+without the message, and the exit code is 1 in the end.
 
 Examples:
   $ onnx-ire chat SmolLM2-135M-Instruct
@@ -114,7 +116,9 @@ class Speaker {
 interface Answer {
   readonly message: string
   readonly model: string
-  readonly answer: string
+  /** Null if there is none, with the reason. */
+  readonly answer: string | null
+  readonly error?: { readonly code: string; readonly message: string }
 }
 
 async function talk(io: Io, speakers: readonly Speaker[], options: Options): Promise<void> {
@@ -138,17 +142,28 @@ async function talk(io: Io, speakers: readonly Speaker[], options: Options): Pro
           if (!options.json) writeText(io.stdout, text)
         }
         if (speaker.name !== '') write(`${speaker.name}: `)
-        const pieces = speaker.generator.generate(speaker.messages, generation)
-        let answer = ''
-        for await (const piece of pieces) {
-          write(piece)
-          answer += piece
+        const given = { message: line, model: speaker.name || 'model' }
+        try {
+          let answer = ''
+          for await (const piece of speaker.generator.generate(speaker.messages, generation)) {
+            write(piece)
+            answer += piece
+          }
+          write('\n')
+          speaker.messages.push({ role: 'assistant', content: answer })
+          answers.push({ ...given, answer })
+        } catch (error) {
+          if (!concernsPrompt(error)) throw error
+          const { code, message } = error
+          write('\n')
+          writeText(io.stderr, `no answer (${code}): ${message}; /new begins another conversation\n`)
+          speaker.messages.pop()
+          answers.push({ ...given, answer: null, error: { code, message } })
         }
-        write('\n')
-        speaker.messages.push({ role: 'assistant', content: answer })
-        answers.push({ message: line, model: speaker.name || 'model', answer })
       }
     prompt()
   }
-  if (options.json) print(io, { answers }, true, () => '')
+  const error = answers.find((each) => each.error)?.error
+  if (options.json) print(io, { answers, ...(error && { error }) }, true, () => '')
+  if (error) throw new Reported()
 }

@@ -24,6 +24,7 @@ import type { Runtime } from '../../runtime/runtime.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import type { TrainerOptions } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { concernsPrompt } from '../errors.js'
 import { formatBytes, formatCount, formatNumber } from '../format.js'
 import { modelFolderOf, openLanguageModel } from '../inputs/open-language-model.js'
 import { onInterrupt } from '../interrupts.js'
@@ -381,8 +382,7 @@ async function answerTo(prompt: readonly ChatMessage[], generator: TextGenerator
   try {
     return (await generator.complete(prompt, { maxTokens: 64 })).text
   } catch (error) {
-    const { code } = error as Partial<OnnxIreError>
-    if (code === 'not-finite' || code === 'invalid-data') return `(none: ${(error as Error).message})`
+    if (concernsPrompt(error)) return `(none: ${error.message})`
     throw error
   }
 }
