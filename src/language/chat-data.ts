@@ -162,13 +162,14 @@ export function checkContext(
   length: number,
   examples: readonly TokenExample[],
   chat: LanguageModel,
+  reader = 'model',
 ): void {
   const context = contextLengthOf(chat)
   const long = examples.find(({ tokens }) => tokens.length > context)
   if (long)
     throw new OnnxIreError(
       'invalid-option',
-      `${owner}: option 'length' is ${length}; it must be at most ${context}, the number of tokens that the model reads: row ${long.row} has ${long.tokens.length}`,
+      `${owner}: option 'length' is ${length}; it must be at most ${context}, the number of tokens that the ${reader} reads: row ${long.row} has ${long.tokens.length}`,
     )
 }
 

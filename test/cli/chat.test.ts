@@ -423,6 +423,19 @@ describe('tune chat > teacher', () => {
     expect(code, stdout).toBe(0)
   })
 
+  it('a teacher that reads fewer tokens than the texts have > invalid-option', async () => {
+    cpSync(model, path('short'), { recursive: true })
+    const config = JSON.parse(readFileSync(path('short/config.json'), 'utf8'))
+    writeFileSync(path('short/config.json'), JSON.stringify({ ...config, max_position_embeddings: 32 }))
+    const imitate = async (...options: string[]) =>
+      JSON.parse((await tune('refused', '--teacher', path('short'), '--dry-run', ...options)).stdout)
+    expect((await imitate()).error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringMatching(/'length' is 256; .* 32, .* teacher reads: row \d+ has/),
+    })
+    expect(await imitate('--length', '32', '--loss', 'all')).toMatchObject({ plan: { teacher: path('short') } })
+  })
+
   it('a teacher with another tokenizer, or of preferences; its options alone > refused', async () => {
     const refused = async (...options: string[]) => JSON.parse((await tune('refused', ...options)).stdout).error
     cpSync(model, path('swapped'), { recursive: true })

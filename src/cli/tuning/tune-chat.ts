@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { DatasetOrStream } from '../../data/stream.js'
-import { type ChatDataReport, ignoredLabel, lengthOf } from '../../language/chat-data.js'
+import { type ChatDataReport, checkContext, ignoredLabel, lengthOf } from '../../language/chat-data.js'
 import type { ChatMessage } from '../../language/chat-rows.js'
 import { TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
@@ -168,7 +168,7 @@ export async function prepareChatTuning(request: ChatTuningRequest): Promise<Pre
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
   const { optimizer, about } = createOptimizer(request, learningRates[adapter.trains][method], method, steps)
   const options: Omit<TrainerOptions, 'runtime'> = {
-    loss: await createLoss(request, data, chat),
+    loss: await createLoss(request, data, chat, length),
     optimizer,
     metrics: [accuracy(), method === 'sft' ? perplexity() : margin()],
     schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.05), Math.max(0, steps - 1)) },
@@ -216,8 +216,9 @@ const trainingForm = (model: Model, method: TuningMethod, pack: boolean | undefi
 /** Creates the loss. Throws `invalid-option` for options of another method. */
 async function createLoss(
   request: ChatTuningRequest,
-  { method, train }: ChatTuningData,
+  { method, train, validation }: ChatTuningData,
   chat: LanguageModel,
+  length: number,
 ): Promise<Loss> {
   const { beta, teacher, teacherDtype, teacherWeight, temperature } = request
   const refuse = (option: string, reason: string): never => {
@@ -234,7 +235,9 @@ async function createLoss(
     return method === 'dpo' ? dpo({ beta }) : orpo({ lambda: beta })
   }
   const large = await openLanguageModel(teacher, teacherDtype)
-  for (const { row, tokens } of 'examplesOf' in train ? train.examplesOf : [])
+  const examples = [train, validation].flatMap((part) => (part && 'examplesOf' in part ? part.examplesOf : []))
+  checkContext('tune chat', length, examples, large, 'teacher')
+  for (const { row, tokens } of examples)
     if (large.tokenizer.decode(tokens) !== chat.tokenizer.decode(tokens))
       throw new OnnxIreError(
         'invalid-model',
