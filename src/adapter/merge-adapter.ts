@@ -1,4 +1,4 @@
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { numbersOf } from '../ir/leaf.js'
 import type { Tensor } from '../ir/tensor.js'
 import { type Model, namedTensors, replaceTensors } from '../onnx/model.js'
 import { edit } from '../onnx/proto/message.js'
@@ -10,7 +10,7 @@ import { findPairs, findSaved, findScalings } from './apply-adapter.js'
 import type { LayerPair } from './insert-adapter.js'
 import type { Layer } from './layers.js'
 import { FactorMerge, isFloatWeight } from './merge-factors.js'
-import { mergeWeight } from './merged-weight.js'
+import { mergeWeight, roundMerged } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
 import { findReaders } from './readers.js'
 import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
@@ -28,7 +28,8 @@ import { readElements, toStoredOrder } from './weight-source.js'
  * @example
  * await writeModel('merged.onnx', mergeAdapter(trainer.export()))
  *
- * @throws OnnxIreError `invalid-option` if the model has no adapter, or if weights are quantized
+ * @throws OnnxIreError `invalid-option` if the model has no adapter, or if weights are quantized; `not-finite` naming a
+ *   tensor with an element that would be too large for its type
  */
 export function mergeAdapter(model: Model): Model {
   const { qkvSizes } = recordOf(model)
@@ -49,25 +50,22 @@ export function mergeAdapter(model: Model): Model {
   const readers = findReaders(base)
   const replaced = new Map<string, Tensor>()
   const copies: Copy[] = []
-  const copyOf = (layer: Layer, tensor: Tensor): Copy => ({
-    name: `${layer.module}.merged_weight`,
-    tensor,
-    places: layer.sites.map(({ node }) => ({ node, at: weightInput(layer) })),
-  })
+  const copyOf = (layer: Layer, dims: readonly number[], weight: Float64Array): Copy => {
+    const name = `${layer.module}.merged_weight`
+    const places = layer.sites.map(({ node }) => ({ node, at: weightInput(layer) }))
+    return { name, tensor: roundMerged(name, layer.source!.dtype, dims, weight), places }
+  }
   const place = (layer: Layer, weight: Float64Array) => {
-    const source = layer.source!
-    if (!readers.isExclusive(layer)) return copies.push(copyOf(layer, tensorFrom(source.dtype, source.dims, weight)))
-    return replaced.set(source.name, tensorFrom(source.stored.dtype, source.stored.dims, toStoredOrder(source, weight)))
+    const { name, dims, stored } = layer.source!
+    if (!readers.isExclusive(layer)) return copies.push(copyOf(layer, dims, weight))
+    return replaced.set(name, roundMerged(name, stored.dtype, stored.dims, toStoredOrder(layer.source!, weight)))
   }
   for (const group of byNode.values()) {
     const { layer } = group[0]!
     const { source, groups, out, in: inputs, kernel = [] } = layer
     const merged = group.reduce((weight, pair) => mergeWeight(pair.layer, pair.adapter, weight), readElements(source!))
     if (groups === undefined) place(layer, merged)
-    else {
-      const joined = tensorFrom(source!.dtype, [out, inputs, ...kernel], merged)
-      copies.push({ ...copyOf(layer, joined), hasOneGroup: true })
-    }
+    else copies.push({ ...copyOf(layer, [out, inputs, ...kernel], merged), hasOneGroup: true })
   }
   const scaled = new Map<NodeProto, ScalingPair[]>()
   const factors = new FactorMerge(base, readers, options)
@@ -97,7 +95,7 @@ export function mergeAdapter(model: Model): Model {
         'invalid-option',
         `the adapter cannot be merged: the bias of ${layer.module} is ${stored ? 'another one where the module is computed again' : 'not stored as it is used'}: leave the adapter beside the weights`,
       )
-    const tensor = outputs.reduce((bias, pair) => scaleBias(pair, bias), stored)
+    const tensor = outputs.reduce((bias, pair) => scaleBias(name, pair, bias), stored)
     const hasSameShape = tensor.dims.join() === stored.dims.join()
     if (hasSameShape && readers.count(name) === biases.length) replaced.set(name, tensor)
     else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: biases })
@@ -106,7 +104,7 @@ export function mergeAdapter(model: Model): Model {
     const { layer, bias } = whole
     place(layer, Float64Array.from(numbersOf(toNodeWeight(whole, saved))))
     if (!bias) continue
-    const tensor = tensorFrom(bias.stored.dtype, bias.stored.dims, numbersOf(saved.bias!))
+    const tensor = roundMerged(bias.name, bias.stored.dtype, bias.stored.dims, numbersOf(saved.bias!))
     if (readers.count(bias.name) === bias.places.length) replaced.set(bias.name, tensor)
     else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: bias.places })
   }

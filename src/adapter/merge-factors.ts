@@ -7,7 +7,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { ScalingLayer } from './adapter.js'
 import { dequantize } from './dequantize.js'
 import { findLayers, type Layer, type LayerOptions } from './layers.js'
-import { findOutputs } from './merged-weight.js'
+import { findOutputs, roundMerged } from './merged-weight.js'
 import type { Readers } from './readers.js'
 import { type Place, weightInput } from './saved-modules.js'
 import { pairScalings, type ScalingPair, scaleWeight } from './scalings.js'
@@ -107,7 +107,7 @@ export class FactorMerge {
           : `one scale of its weight belongs to several ${group[0]!.scaling.of} with different factors`
     }
     const values = numbersOf(stored).map((scale, i) => scale * byScale[i]!)
-    return { name, places, tensor: tensorFrom(stored.dtype, stored.dims, values) }
+    return { name, places, tensor: roundMerged(name, stored.dtype, stored.dims, values) }
   }
 
   #findScales(layer: Layer): Scales | string {

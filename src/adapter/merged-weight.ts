@@ -1,5 +1,7 @@
-import { numbersOf } from '../ir/leaf.js'
+import type { DType } from '../ir/dtype.js'
+import { findTooLarge, numbersOf, tensorFrom } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { OnnxIreError } from '../util/errors.js'
 import { sum } from '../util/statistics.js'
 import type { AdapterLayer } from './adapter.js'
 import { readBlocks } from './blocks.js'
@@ -77,6 +79,16 @@ export function mergeWeight(layer: Layer, adapter: AdapterLayer, weight: Float64
     sum[at]! *= magnitudes[output]! / norms[output]!
   })
   return sum
+}
+
+/** Rounds a merged tensor to its type. Throws `not-finite` for a finite element that would be rounded to infinity. */
+export function roundMerged(name: string, dtype: DType, dims: readonly number[], values: ArrayLike<number>): Tensor {
+  const large = findTooLarge(dtype, values)
+  if (large === undefined) return tensorFrom(dtype, dims, values)
+  throw new OnnxIreError(
+    'not-finite',
+    `the adapter cannot be merged: the tensor '${name}' would have the element ${large}, which is too large for its type, ${dtype}: leave the adapter beside the weights, or merge it into a float32 file of the model`,
+  )
 }
 
 /** Norms of alpha W by output, over everything else. */

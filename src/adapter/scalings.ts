@@ -1,4 +1,4 @@
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { isStandardDomain, walkNodes } from '../onnx/import/model-nodes.js'
 import type { Model } from '../onnx/model.js'
@@ -7,7 +7,7 @@ import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { ScalingLayer } from './adapter.js'
 import type { Layer } from './layers.js'
-import { findOutputs } from './merged-weight.js'
+import { findOutputs, roundMerged } from './merged-weight.js'
 import type { Place } from './saved-modules.js'
 import { listScopes } from './scopes.js'
 import { findWeight } from './weight-source.js'
@@ -127,7 +127,7 @@ export function scaleWeight({ layer, scaling: { of, factors } }: ScalingPair, we
 }
 
 /** A bias with factors of outputs. An element for all outputs of a Gemm is repeated for each of them. */
-export function scaleBias({ layer, scaling }: ScalingPair, bias: Tensor): Tensor {
+export function scaleBias(name: string, { layer, scaling }: ScalingPair, bias: Tensor): Tensor {
   const { first, width } = findOutputs(layer)
   const [values, elements] = [numbersOf(scaling.factors), numbersOf(bias)]
   const dims = [...bias.dims.slice(0, -1), width]
@@ -136,5 +136,5 @@ export function scaleBias({ layer, scaling }: ScalingPair, bias: Tensor): Tensor
     { length: sizeOf(dims) },
     (_, i) => elements[isRepeated ? Math.floor(i / width) : i]! * (values[(i % width) - first] ?? 1),
   )
-  return tensorFrom(bias.dtype, dims, scaled)
+  return roundMerged(name, bias.dtype, dims, scaled)
 }

@@ -84,6 +84,23 @@ export function tensorFrom(dtype: DType, dims: readonly number[], values: ArrayL
   return { dtype, dims, data: arrayFrom(dtype, values) }
 }
 
+/** The smallest magnitudes that are rounded to infinity. */
+const beyond: ReadonlyMap<DType, number> = new Map([
+  ['float16', 65520],
+  ['bfloat16', 2 ** 128 - 2 ** 119],
+  ['float32', 2 ** 128 - 2 ** 103],
+])
+
+/** Finds a finite number that would be rounded to infinity in a type. */
+export function findTooLarge(dtype: DType, values: ArrayLike<number>): number | undefined {
+  const limit = beyond.get(dtype) ?? Number.POSITIVE_INFINITY
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i]!)
+    if (magnitude >= limit && magnitude < Number.POSITIVE_INFINITY) return values[i]
+  }
+  return undefined
+}
+
 /** Rounds the numbers of a tensor to another type, unless it has this type. */
 export const castTensor = (tensor: Tensor, dtype: DType): Tensor =>
   tensor.dtype === dtype ? tensor : tensorFrom(dtype, tensor.dims, numbersOf(tensor))

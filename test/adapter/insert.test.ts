@@ -10,6 +10,7 @@ import {
 } from '../../src/adapter/index.js'
 import { decodeModel, encodeModel, namedTensors } from '../../src/index.js'
 import { difference, numbers, run } from '../onnx/session.js'
+import { thrownMessage } from '../thrown.js'
 import { forms, randomAdapter } from './forms.js'
 
 const plain = ({ layers, ...adapter }: Adapter) => ({
@@ -59,4 +60,13 @@ describe.each(forms.map((form) => [form.name, form] as const))('an adapter of %s
   it.runIf(!isFloat)('merged > is refused for a quantized weight', () => {
     expect(() => mergeAdapter(adapted)).toThrow(expect.objectContaining({ code: 'invalid-option' }))
   })
+})
+
+it('merged > an element beyond float16 is refused with the tensor', () => {
+  const { model, modules } = forms.find(({ name }) => name.includes('float16'))!
+  const { layers, ...adapter } = randomAdapter(model, modules)
+  const merge = (scale: number) =>
+    mergeAdapter(applyAdapter(model, { ...adapter, layers: layers.map((layer) => ({ ...layer, scale })) }))
+  expect(thrownMessage('not-finite', () => merge(1e6))).toMatch(/the tensor 'w' .* float16: /)
+  expect(namedTensors(merge(1)).get('w')!.dtype).toBe('float16')
 })

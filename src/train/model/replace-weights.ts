@@ -1,11 +1,9 @@
-import { tensorFrom } from '../../ir/leaf.js'
+import type { DType } from '../../ir/dtype.js'
+import { findTooLarge, tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { type Model, namedTensors, replaceTensors } from '../../onnx/model.js'
 import type { ParameterArrays } from '../../optim/arrays.js'
 import { OnnxIreError } from '../../util/errors.js'
-
-/** The smallest magnitudes that are rounded to infinity. */
-const beyond = { float16: 65520, bfloat16: 2 ** 128 - 2 ** 119 }
 
 /**
  * Replaces the elements of model tensors by copies of trained arrays, rounded to the element types of the file.
@@ -18,7 +16,7 @@ export function replaceWeights(model: Model, trained: ParameterArrays): Model {
   const tensors = Object.entries(trained).map(([name, array]): [string, Tensor] => {
     const { dtype, dims } = originals.get(name)!
     if (dtype === 'float32') return [name, { dtype, dims, data: Float32Array.from(array) }]
-    if (dtype === 'float16' || dtype === 'bfloat16') checkRange(name, array, dtype)
+    checkRange(name, array, dtype)
     return [
       name,
       dtype === 'float64' ? { dtype, dims, data: Float64Array.from(array) } : tensorFrom(dtype, dims, array),
@@ -28,9 +26,8 @@ export function replaceWeights(model: Model, trained: ParameterArrays): Model {
 }
 
 /** Throws `not-finite` for a finite number that would be rounded to infinity. */
-function checkRange(name: string, array: ParameterArrays[string], dtype: keyof typeof beyond): void {
-  const isTooLarge = (value: number) => Number.isFinite(value) && Math.abs(value) >= beyond[dtype]
-  const large = (array as Float64Array).find(isTooLarge)
+function checkRange(name: string, array: ParameterArrays[string], dtype: DType): void {
+  const large = findTooLarge(dtype, array)
   if (large === undefined) return
   throw new OnnxIreError(
     'not-finite',
