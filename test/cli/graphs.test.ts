@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises'
+import { access, readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { decodeModel, gradientModel, inspectModel, type Model } from '../../src/index.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'
@@ -127,4 +127,12 @@ test('build > accepts a recipe', async () => {
   expect(model).toBe(space.path('model.onnx'))
   expect(graphs[0]!.outputs).toEqual(['loss', 'count', 'grad/hidden.weight', 'grad/hidden.bias'])
   expect(graphs[0]!.inputs).toContain('targets')
+})
+
+test('build > removes the curvature graph of an earlier build if the loss has none', async () => {
+  const folder = space.path('again')
+  const build = (loss: string) => json<Built>('build', space.path('model.onnx'), '--loss', loss, '-o', folder)
+  await build('cross-entropy')
+  expect((await build('focal')).graphs).toHaveLength(2)
+  expect((await readdir(folder)).toSorted()).toEqual(['evaluation.onnx', 'training.onnx'])
 })

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { type LossKind, lossRegistry } from '../../loss/registry.js'
@@ -70,8 +71,8 @@ export function defineBuild(program: Command, io: Io): void {
       `
 training.onnx computes the loss and the gradients; evaluation.onnx the loss, and for classifiers the number of
 correct examples; curvature.onnx the gradients for labels sampled from the output of the model, with noise as
-an input. Parameters are inputs under their own names; the metadata entry onnx-ire.gradients lists the
-gradients.
+an input. For a loss without sampled labels a curvature.onnx of an earlier build is removed. Parameters are
+inputs under their own names; the metadata entry onnx-ire.gradients lists the gradients.
 
 Examples:
   $ onnx-ire build model.onnx --loss cross-entropy -o graphs
@@ -92,11 +93,14 @@ Examples:
       const files = specs.map(([name, spec]) => ({ file: join(options.output, name), spec, proto: exportGraph(spec) }))
       const isNewModel = model !== original || typeof start.model !== 'string'
       const written = [...files.map(({ file }) => file), ...(isNewModel ? [join(options.output, 'model.onnx')] : [])]
-      await prepareOutputs({ files: written }, async () => [
+      // A curvature graph of an earlier build would be taken for one of these graphs.
+      const outdated = built.curvature ? [] : [join(options.output, 'curvature.onnx')]
+      await prepareOutputs({ files: [...written, ...outdated] }, async () => [
         ...listInitialFiles(start, original),
         ...(await listFiles()),
       ])
       await makeFolder(options.output)
+      for (const file of outdated) await rm(file, { force: true })
       const modelFile = isNewModel ? join(options.output, 'model.onnx') : modelTitle(start)
       if (isNewModel) await writeModel(modelFile, model)
       for (const { file, proto } of files) await writeModel(file, { proto, external: null })
