@@ -118,6 +118,7 @@ export function toChatData(encoded: readonly TokenExample[], chat: LanguageModel
   checkVocabulary(kept, chat)
   const packs = pack ? packExamples(kept, length) : kept.map((example) => [example])
   const sizes = packs.map((each) => each.reduce((sum, { tokens }) => sum + tokens.length, 0))
+  checkAngles(packs, sizes, length, chat)
   // Packed rows may be longer than the context, since each example has its own positions.
   const maxLength = sizes.reduce((most, size) => Math.max(most, size), contextLengthOf(chat))
   const report = createReport(encoded, kept, packs.length, length)
@@ -170,6 +171,27 @@ export function checkContext(
     throw new OnnxIreError(
       'invalid-option',
       `${owner}: option 'length' is ${length}; it must be at most ${context}, the number of tokens that the ${reader} reads: row ${long.row} has ${long.tokens.length}`,
+    )
+}
+
+/**
+ * Throws `invalid-option` for packed rows so long that a model with LongRoPE rotates by other angles than in the
+ * examples alone.
+ */
+function checkAngles(
+  packs: readonly (readonly TokenExample[])[],
+  sizes: readonly number[],
+  length: number,
+  { config }: LanguageModel,
+): void {
+  const scaling = (config['rope_scaling'] ?? config['rope_parameters'] ?? {}) as Readonly<Record<string, unknown>>
+  const { rope_type, type = rope_type } = scaling
+  const original = scaling['original_max_position_embeddings'] ?? config['original_max_position_embeddings']
+  if ((type !== 'longrope' && type !== 'su') || typeof original !== 'number') return
+  if (packs.some((pack, i) => pack.length > 1 && sizes[i]! > original))
+    throw new OnnxIreError(
+      'invalid-option',
+      `chatData: option 'length' is ${length}; with 'pack' it must be at most ${original}, because the model has other rotary angles in longer rows (rope_scaling of config.json is '${type}')`,
     )
 }
 

@@ -288,6 +288,20 @@ describe('chatData', () => {
     expect(chatData([rows[0]], { ...small, config: { n_positions: 1000 } }, { length: 2000 }).report.cut).toBe(0)
   })
 
+  it('packed rows in which LongRoPE has other angles > invalid-option', () => {
+    const original_max_position_embeddings = 100
+    const pack = (config: object, length: number) =>
+      chatData(rows.slice(0, 4), { ...chat, config: { ...config } }, { pack: true, length }).report.rows
+    for (const config of [
+      { rope_scaling: { type: 'longrope', long_factor: [1] }, original_max_position_embeddings },
+      { rope_parameters: { rope_type: 'longrope', original_max_position_embeddings } },
+    ]) {
+      expect(thrownMessage('invalid-option', () => pack(config, 300))).toMatch(/'length' is 300; .* 100, .*'longrope'/)
+      expect(pack(config, 100)).toBeGreaterThan(1)
+    }
+    expect(pack({ rope_scaling: { rope_type: 'llama3', original_max_position_embeddings } }, 400)).toBe(1)
+  })
+
   it('batches are padded to at most the context; packed rows may be longer', async () => {
     const small = { ...chat, config: { max_position_embeddings: 60 } }
     const long = { messages: [user('long '.repeat(40)), assistant('b')] }
