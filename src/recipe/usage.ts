@@ -1,17 +1,27 @@
 import type { ModelUsage } from '../data/model/model-usage.js'
+import { lossTargets } from './loss.js'
 import type { Recipe } from './recipe.js'
 import type { DataSource } from './sources/source.js'
+
+/** Class names of the tensors that the loss of a recipe compares with outputs, and not of the inputs of the model. */
+export function namesOfTargets(
+  { loss }: Pick<Recipe, 'loss'>,
+  classes: Readonly<Record<string, readonly string[]>>,
+): Readonly<Record<string, readonly string[]>> {
+  const targets = new Set(lossTargets(loss).map(({ name }) => name))
+  return Object.fromEntries(Object.entries(classes).filter(([tensor]) => targets.has(tensor)))
+}
 
 /**
  * Task, class names and the conversion of images of the model that a recipe trains, for its metadata.
  * @param classes class names of the data by tensor
  */
 export function usageOf(
-  { data }: Pick<Recipe, 'data'>,
+  { data, loss }: Pick<Recipe, 'data' | 'loss'>,
   classes: Readonly<Record<string, readonly string[]>>,
 ): ModelUsage {
   const { train } = data
-  const [names, ...others] = Object.values(classes)
+  const [names, ...others] = Object.values(namesOfTargets({ loss }, classes))
   const task = classificationTask(train)
   return {
     ...(names && others.length === 0 ? { ...(task ? { task } : {}), classes: names } : {}),

@@ -33,6 +33,26 @@ beforeAll(async () => {
 })
 afterAll(() => space.remove())
 
+test('class names of an input > are not those of predictions', async () => {
+  const [x, color] = [input('x', 'float32', ['N', 1]), input('color', 'int64', ['N'])]
+  const weight = (name: string, ...dims: number[]) =>
+    parameter(name, tensor('float32', dims, new Float32Array(dims.reduce((a, b) => a * b)).fill(0.5)))
+  const y = op.Gemm(op.Concat([x, op.Gather(weight('colors', 2, 1), color)], { axis: 1 }), weight('w', 2, 1))
+  const model = modelOf({ name: 'm', inputs: new Map(Object.entries({ x, color })), outputs: new Map([['y', y]]) })
+  await writeModel(space.path('colored.onnx'), model)
+  await writeFile(space.path('colored.csv'), `size,color,price\n${'1,red,3\n2,blue,4\n'.repeat(8)}`)
+  const tensors = { x: ['size'], color: { columns: 'color', as: 'class' }, targets: ['price'] }
+  const recipe = await space.writeRecipe('colored.json', {
+    ...{ model: 'colored.onnx', loss: { kind: 'mse' }, schedule: undefined, epochs: 1 },
+    data: { train: { kind: 'csv', file: 'colored.csv', tensors } },
+    optimizer: { kind: 'adamw', lr: 0.01 },
+  })
+  const { run: folder } = await json<{ run: string }>('train', recipe)
+  const { stdout } = await run('predict', folder, space.path('colored.csv'))
+  expect(JSON.parse(stdout.split('\n')[0]!)).toEqual({ index: 0, outputs: { y: [expect.any(Number)] } })
+  expect((await run('snippet', folder)).stdout).not.toContain('blue')
+})
+
 const recipe = () => ({
   model: 'linear.onnx',
   data: {

@@ -3,6 +3,7 @@ import { metrics as metricsByName } from '../../metric/registry.js'
 import { readModel } from '../../node/files/model.js'
 import { createMetrics, passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
+import { namesOfTargets } from '../../recipe/usage.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { formatCount, formatDuration, formatMetricsLine, formatMetricTables } from '../format.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
@@ -43,7 +44,8 @@ Examples:
       const path = run?.model ?? given
       const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
       const model = await (run ? readTrainedModel(run, io.stderr) : readModel(path))
-      const { data, classes, recipe, warning } = await openSelectedData(model)
+      const { data, recipe, warning, ...selected } = await openSelectedData(model)
+      const classes = namesOfTargets(recipe, selected.classes)
       if (warning !== undefined) writeText(io.stderr, `warning: ${warning}\n`)
       const metrics = createMetrics(options.metrics ? { metrics: options.metrics } : recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options

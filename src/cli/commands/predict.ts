@@ -7,7 +7,7 @@ import type { ImageOptions } from '../../data/image/image-column.js'
 import { imageExtensions } from '../../data/image/image-files.js'
 import { readUsage } from '../../data/model/model-usage.js'
 import type { DatasetOrStream } from '../../data/stream.js'
-import type { OpenContext } from '../../node/data/data-source.js'
+import type { ClassNames, OpenContext } from '../../node/data/data-source.js'
 import { openImages } from '../../node/data/image-folder.js'
 import { listSourceFiles, openData } from '../../node/data/open-data.js'
 import { RecipeData } from '../../node/data/recipe-data.js'
@@ -17,6 +17,7 @@ import type { Model } from '../../onnx/model.js'
 import { checkSource, parseJson } from '../../recipe/parse.js'
 import type { DataSource, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
+import { namesOfTargets } from '../../recipe/usage.js'
 import { type Prediction, predict } from '../../train/predict.js'
 import { isStringList } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -49,7 +50,7 @@ import {
 } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
-import { findRunFiles, readTrainedModel } from '../training/run-record.js'
+import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
 
@@ -139,9 +140,9 @@ Examples:
       const usage = run ? {} : readUsage(model)
       const describesImages =
         !run && !isRecipe && inputs.length > 0 && typed.data === undefined && usage.image !== undefined
-      const options = run
-        ? await withRunClasses(typed, run.classes)
-        : { ...typed, ...(describesImages && usage.classes ? { classes: true as const } : {}) }
+      const names = run ? await readRunClasses(run) : usage.classes
+      const isNamed = names !== undefined && (run ? typed.classNames === undefined : describesImages)
+      const options = { ...typed, ...(isNamed ? { classes: true as const } : {}) }
       if (!run && !describesImages && !isRecipe) refuseInputs(command, path, inputs, usage.image !== undefined)
       const recipePath = run && !isRecipe ? run.recipe : describesImages ? undefined : inputs[0]
       const writer = selectWriter(command, options)
@@ -175,7 +176,7 @@ Examples:
         },
       }
       await withPathAdvice(isOfRecipe ? paths : [], () =>
-        writePredictions(io, { path, model, names: usage.classes }, examples, options, writer),
+        writePredictions(io, { path, model, names }, examples, options, writer),
       )
     })
 }
@@ -288,11 +289,12 @@ function refuseInputs(command: Command, path: string, inputs: readonly string[],
   if (inputs.length > 1) usageError(command, 'give one recipe')
 }
 
-/** Adds the class names of a run, unless the command line has others. */
-async function withRunClasses(options: Options, path: string | undefined): Promise<Options> {
-  if (path === undefined || options.classNames !== undefined) return options
-  const lists = Object.keys(Object(parseJson((await readRegularFile('class names', path)).toString())))
-  return lists.length === 1 ? { ...options, classes: true, classNames: path } : options
+/** The class names of the labels of a run; undefined unless exactly one tensor of labels has names. */
+async function readRunClasses({ classes, recipe }: RunFiles): Promise<readonly string[] | undefined> {
+  if (classes === undefined) return undefined
+  const all = Object(parseJson((await readRegularFile('class names', classes)).toString())) as ClassNames
+  const [names, ...others] = Object.values(namesOfTargets(await readRecipe(recipe), all))
+  return others.length === 0 && isStringList(names) ? names : undefined
 }
 
 /** The images of files or folders, converted as the metadata of the model say. */
@@ -301,7 +303,7 @@ const imagesOf = (image: ImageOptions | undefined, files: readonly string[]): Se
   source: { kind: 'image-folder', folder: '.', ...(image ? { image } : {}) },
 })
 
-/** A model, and the names of its classes in its metadata. */
+/** A model, and the names of its classes in its metadata or its run. */
 interface GivenModel {
   readonly path: string
   readonly model: Model

@@ -19,6 +19,7 @@ import { createInput, listInputs, readShape } from '../../onnx/import/declaratio
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
+import { namesOfTargets } from '../../recipe/usage.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
@@ -96,7 +97,7 @@ async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptio
   const recipe = overridePaths(await readRecipe(run.recipe, set), path === undefined ? {} : { data: path })
   return withPathAdvice(pathsOfSource('data.train', recipe.data.train, true), async () => {
     const data = await RecipeData.open(recipe, model, model)
-    const [names, ...others] = Object.values(await data.classes())
+    const [names, ...others] = Object.values(namesOfTargets(recipe, await data.classes()))
     const described: Snippet = {
       ...{ model: basename(run.model), inputs: await describeInputs(model, recipe, data) },
       ...describeOutputs(model, others.length === 0 ? names : undefined),

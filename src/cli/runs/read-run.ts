@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import type { ClassNames } from '../../node/data/data-source.js'
 import { findHolder, type LockHolder } from '../../node/files/lock-folder.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { namesOfTargets } from '../../recipe/usage.js'
 import type { IntervalMetrics, StepProgress } from '../../train/options.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { RunFolder } from '../training/run-folder.js'
@@ -31,6 +32,7 @@ export interface StoredRun {
   /** Name in tables and charts, different for all runs that were read together. */
   readonly name: string
   readonly recipe: Recipe
+  /** Class names of the labels, by tensor. */
   readonly classes: ClassNames
   /** 'running': a process trains in the folder; 'stopped': interrupted or failed, can be resumed. */
   readonly status: 'running' | 'finished' | 'stopped'
@@ -92,7 +94,7 @@ async function readRun(path: string, name: string): Promise<StoredRun> {
     path,
     name,
     recipe,
-    classes: await readClasses(path),
+    classes: namesOfTargets(recipe, await readClasses(path)),
     status: holder ? 'running' : existsSync(folder.tuned) && !(await findOutdatedModel(path)) ? 'finished' : 'stopped',
     holder,
     steps: ofKind<StepLine>('step'),

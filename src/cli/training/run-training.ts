@@ -16,7 +16,7 @@ import type { Model } from '../../onnx/model.js'
 import { finalWeights, fitOptions, trainerOptions } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { usageOf } from '../../recipe/usage.js'
+import { namesOfTargets, usageOf } from '../../recipe/usage.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import type { WeightSelection } from '../../train/checkpoint/model-from-checkpoint.js'
 import { MetricMonitor, type MonitorOptions, type MonitorState } from '../../train/metric-monitor.js'
@@ -86,7 +86,7 @@ export interface TrainingResult extends RunSummary {
   readonly parameters: number
   /** Metrics of the trained model on the validation data; null without such data, or if the run was interrupted. */
   readonly validation: Measures | null
-  /** Class names by tensor. */
+  /** Class names of the labels, by tensor. */
   readonly classes: ClassNames
   /** Evaluations of this call. */
   readonly epochs: readonly IntervalMetrics[]
@@ -266,7 +266,7 @@ async function trainInFolder(
       ...results,
       parameters: count,
       validation: metrics,
-      classes,
+      classes: namesOfTargets(recipe, classes),
       epochs,
       runtime: runtime.description,
       memory,
