@@ -34,7 +34,7 @@ export interface CrossEntropyOptions extends LossWeightOptions {
    * logits' shape. Default 'labels'.
    */
   readonly labels?: string
-  /** Axis of the classes. Default: the axis of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
+  /** Axis of the classes: 1 for [N, C, H, W]. Default: the axis of the bypassed Softmax, else the last. */
   readonly axis?: number
   /** Whether labels are distributions over the classes, from mixup, distillation or soft labels. Default false. */
   readonly probabilities?: boolean

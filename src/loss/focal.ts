@@ -36,7 +36,7 @@ export interface FocalOptions extends LossWeightOptions {
   readonly alpha?: number
   /** Weight >= 0 of every class; not with `binary`. Default: all weights are 1. */
   readonly classWeights?: readonly number[]
-  /** Axis of the classes. Default: the axis of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
+  /** Axis of the classes: 1 for [N, C, H, W]. Default: the axis of the bypassed Softmax, else the last. */
   readonly axis?: number
   /** Label of examples (or positions) to ignore; not with `binary`. Default: none. */
   readonly ignoreIndex?: number

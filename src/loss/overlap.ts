@@ -34,7 +34,7 @@ export interface OverlapOptions extends LossWeightOptions {
   readonly smooth?: number
   /** Weight >= 0 of every class, 0 for a background; not with `binary`. Default: all weights are 1. */
   readonly classWeights?: readonly number[]
-  /** Axis of the classes. Default: the axis of the bypassed Softmax, else the last; 1 for [N, C, H, W]. */
+  /** Axis of the classes: 1 for [N, C, H, W]. Default: the axis of the bypassed Softmax, else the last. */
   readonly axis?: number
   /** Label of pixels to ignore; not with `binary`. Default: none. */
   readonly ignoreIndex?: number
