@@ -1,6 +1,9 @@
 import type { ScoreKind } from '../analysis/snippet/score-kind.js'
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
+import { lossRegistry } from '../loss/registry.js'
+import type { Model } from '../onnx/model.js'
+import { type LossRecipe, lossTarget, taskLosses } from '../recipe/loss.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** The class with the highest score (the lowest number among equals), and its probability. */
@@ -10,21 +13,63 @@ export interface TopClass {
 }
 
 /**
- * Finds the top class of every row of `scores`; classes are on the last axis. A single column is a binary score: class
- * 1 or 0. Throws `invalid-data` for an output without classes.
+ * Finds the top class of every position of `scores`, row by row. A single class is a binary score: class 1 or 0. Throws
+ * `invalid-data` for an output without classes.
+ * @param axis axis of the classes; undefined for the last one, if the output is no image
  */
-export function topClasses(name: string, scores: Tensor, kind: ScoreKind): TopClass[] {
-  const classes = scores.dims.at(-1)
-  if (scores.dims.length < 2 || classes === undefined || classes === 0 || scores.dtype === 'string')
+export function topClasses(name: string, scores: Tensor, kind: ScoreKind, axis?: number): TopClass[] {
+  const { dims } = scores
+  const at = axisIn(name, dims, axis)
+  const classes = dims[at]
+  if (dims.length < 2 || classes === undefined || classes === 0 || scores.dtype === 'string')
     throw new OnnxIreError(
       'invalid-data',
-      `the output '${name}' is ${scores.dtype} [${scores.dims.join(', ')}], which cannot be scores of classes; name another output with --outputs`,
+      `the output '${name}' is ${scores.dtype} [${dims.join(', ')}], which cannot be scores of classes; name another output with --outputs`,
     )
   const numbers = numbersOf(scores)
-  return Array.from({ length: sizeOf(scores.dims) / classes }, (_, i) => {
-    const row = numbers.slice(i * classes, (i + 1) * classes)
+  const inner = sizeOf(dims.slice(at + 1))
+  return Array.from({ length: sizeOf(dims) / classes }, (_, i) => {
+    const start = Math.floor(i / inner) * classes * inner + (i % inner)
+    const row = Array.from({ length: classes }, (_, c) => numbers[start + c * inner]!)
     return classes === 1 ? binaryClass(row[0]!, kind) : topClass(row, kind)
   })
+}
+
+/** The dims of the positions that have a class each: those of an output without its axis of classes. */
+export const positionsOf = (name: string, dims: readonly number[], axis?: number): readonly number[] =>
+  dims.toSpliced(axisIn(name, dims, axis), 1)
+
+function axisIn(name: string, dims: readonly number[], axis: number | undefined): number {
+  if (axis !== undefined) return axis < 0 ? dims.length + axis : axis
+  if (dims.length < 4) return dims.length - 1
+  if (dims[1] === 1) return 1 // yes or no for every pixel
+  throw new OnnxIreError(
+    'invalid-data',
+    `the output '${name}' is [${dims.join(', ')}], and its classes may be along axis 1 or the last one: give a recipe, whose loss has the axis, or write the scores without --classes`,
+  )
+}
+
+/**
+ * Finds the axis of the classes of an output as its loss does: the option of the loss, else that of a Softmax at the
+ * end of the model, else the last one. Undefined if no loss over classes is given and the model has no Softmax.
+ */
+export function findClassAxis(model: Model, output: string, loss: LossRecipe | undefined): number | undefined {
+  const own = loss && taskLosses(loss).find(([, each]) => (outputOf(each) ?? output) === output)?.[1]
+  const { axis } = { ...own } as { readonly axis?: number }
+  return axis ?? findSoftmaxAxis(model, output) ?? (own && lossTarget(own)?.isClasses ? -1 : undefined)
+}
+
+const outputOf = (loss: { readonly kind: keyof typeof lossRegistry }): unknown =>
+  (loss as Readonly<Record<string, unknown>>)[lossRegistry[loss.kind].output]
+
+/** The axis of the Softmax that computes an output, if the file has it. */
+function findSoftmaxAxis({ proto }: Model, output: string): number | undefined {
+  const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
+  let node = nodes.get(output)
+  while (node && ['Identity', 'Cast', 'Dropout'].includes(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
+  if (node?.opType !== 'Softmax' && node?.opType !== 'LogSoftmax') return undefined
+  const axis = node.attribute.find(({ name }) => name === 'axis')?.i
+  return axis === undefined ? undefined : Number(axis)
 }
 
 function topClass(row: readonly number[], kind: ScoreKind): TopClass {

@@ -5,12 +5,14 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Prediction } from '../train/predict.js'
 import { OnnxIreError } from '../util/errors.js'
 import { shortenText } from './format.js'
-import { type TopClass, topClasses } from './top-classes.js'
+import { positionsOf, type TopClass, topClasses } from './top-classes.js'
 
 /** Content of a file of predictions. */
 export interface PredictionFormat {
   /** Meaning of the scores, to write top classes in place of outputs; null to write the outputs. */
   readonly scores: ScoreKind | null
+  /** Axis of the classes, as for `topClasses`. */
+  readonly classAxis: number | undefined
   /** Names of the classes, by class number. */
   readonly classNames: readonly string[] | undefined
   /** Origin of each example, if every example is a file or a text. */
@@ -50,7 +52,7 @@ export async function* writeTopClasses(
   for await (const { indices, outputs } of predictions) {
     const [[name, tensor]] = Object.entries(outputs) as [[string, Tensor]]
     checkLeadingAxis(name, tensor, indices.length)
-    const top = topClasses(name, tensor, format.scores!)
+    const top = topClasses(name, tensor, format.scores!, format.classAxis)
     const positions = top.length / Math.max(1, indices.length)
     const lines = Array.from(indices, (index, i) => {
       const own = top.slice(i * positions, (i + 1) * positions)
@@ -74,10 +76,10 @@ function toColumn(name: string, tensor: Tensor, examples: number, format: Predic
   checkLeadingAxis(name, tensor, examples)
   const dims = tensor.dims.slice(1)
   if (format.scores === null) return nest(toJsonValues(tensor), [examples, ...dims]) as readonly unknown[]
-  const top = topClasses(name, tensor, format.scores).map((each) => withName(each, format))
+  const top = topClasses(name, tensor, format.scores, format.classAxis).map((each) => withName(each, format))
   if (dims.length === 1) return top
   // The output has a class per position.
-  const positions = nest(top, [examples, ...dims.slice(0, -1)]) as readonly unknown[]
+  const positions = nest(top, positionsOf(name, tensor.dims, format.classAxis)) as readonly unknown[]
   return positions.map((classes) => ({ classes }))
 }
 
@@ -144,7 +146,7 @@ function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): Csv
       'invalid-data',
       `the output '${name}' has several positions per example; write the classes as .jsonl`,
     )
-  const top = topClasses(name, tensor, format.scores)
+  const top = topClasses(name, tensor, format.scores, format.classAxis)
   const named = { name: 'name', values: top.map((each) => format.classNames?.[each.class] ?? '') }
   return [
     { name: 'class', values: top.map((each) => each.class) },

@@ -115,7 +115,18 @@ test('image-masks > trains with cross-entropy and Dice, measured by mean IoU, an
   )
   expect(trained.validation['pixels/iou']).toBeGreaterThan(0.6)
   await json('predict', space.path('segment'), space.path('photos/3.png'), '-o', space.path('one.jsonl'))
-  expect((await readFile(space.path('one.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(1)
+  const [line, ...others] = (await readFile(space.path('one.jsonl'), 'utf8')).trim().split('\n')
+  expect(others).toEqual([])
+  const scores = (JSON.parse(line!) as { outputs: { y: number[][][] } }).outputs.y
+  const { stdout } = await run('predict', space.path('segment'), space.path('photos/3.png'), '--classes', '--json')
+  const { classes } = JSON.parse(stdout) as { classes: { class: number }[][] }
+  const best = (row: number, column: number) => {
+    const pixel = scores.map((plane) => plane[row]![column]!)
+    return pixel.indexOf(Math.max(...pixel))
+  }
+  expect(classes.map((row) => row.map((pixel) => pixel.class))).toEqual(
+    Array.from({ length: size }, (_, row) => Array.from({ length: size }, (_, column) => best(row, column))),
+  )
 
   await checkMasks(space.path('segment'))
 

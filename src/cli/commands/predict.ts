@@ -15,7 +15,7 @@ import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
 import { listModelFiles, readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
 import { checkSource, parseJson } from '../../recipe/parse.js'
-import type { DataSource, Recipe } from '../../recipe/recipe.js'
+import type { DataSource, LossRecipe, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { namesOfTargets } from '../../recipe/usage.js'
 import { type Prediction, predict } from '../../train/predict.js'
@@ -50,6 +50,7 @@ import {
 } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
+import { findClassAxis } from '../top-classes.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
@@ -176,7 +177,7 @@ Examples:
         },
       }
       await withPathAdvice(isOfRecipe ? paths : [], () =>
-        writePredictions(io, { path, model, names }, examples, options, writer),
+        writePredictions(io, { path, model, names, loss: selected.loss }, examples, options, writer),
       )
     })
 }
@@ -308,6 +309,8 @@ interface GivenModel {
   readonly path: string
   readonly model: Model
   readonly names: readonly string[] | undefined
+  /** The loss of the recipe, if one is given. */
+  readonly loss?: LossRecipe | undefined
 }
 
 /** Examples to predict for. */
@@ -333,6 +336,8 @@ interface SelectedSource {
   readonly source: DataSource
   /** The recipe that splits the source, and the part; null for the whole source. */
   readonly split: { readonly recipe: Recipe; readonly part: 'train' | 'validation' } | null
+  /** The loss of the recipe, if one is given. */
+  readonly loss?: LossRecipe
   /** The training data, whose statistics the columns of a table are converted with. */
   readonly train?: DataSource
 }
@@ -352,36 +357,37 @@ async function selectSource(
   }
   if (isJsonObject(options.data)) usageError(command, '--data as JSON replaces a recipe; change a recipe with --set')
   const recipe = withDataPath(await readRecipe(recipePath, options.set), options)
-  const { data } = recipe
+  const { data, loss } = recipe
   if (files.length > 0) {
     const { start: _start, end: _end, ...source } = data.train
     const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
     if (!takesImages && files.length > 1)
       usageError(command, `the run has data of the kind ${source.kind}, of which one file can be given`)
     const own = takesImages ? source : overrideSource('data.train', source, files[0]!)
-    return { path: 'data.train', source: own, files, split: null }
+    return { path: 'data.train', source: own, files, split: null, loss }
   }
-  if (data.split) return { path: 'data.train', source: data.train, files, split: { recipe, part: options.on } }
+  if (data.split) return { path: 'data.train', source: data.train, files, split: { recipe, part: options.on }, loss }
   const source = data[options.on]
   if (source === undefined)
     return usageError(command, `${recipePath} has no data.${options.on}; add it, or use --on train`)
-  return { path: `data.${options.on}`, source, files, split: null, train: data.train }
+  return { path: `data.${options.on}`, source, files, split: null, train: data.train, loss }
 }
 
 async function writePredictions(
   io: Io,
-  { path, model, names }: GivenModel,
+  given: GivenModel,
   source: ExampleSource,
   options: Options,
   writer: Writer,
 ): Promise<void> {
+  const { path, model } = given
   const { output, outputs, batchSize, threads, quiet = false } = options
   await prepareOutputs({ files: output === undefined ? [] : [output] }, async () => [
     ...listModelFiles(path, model),
     ...(options.classNames === undefined ? [] : [options.classNames]),
     ...(await source.listFiles()),
   ])
-  const format = await readFormat(model, options, names)
+  const format = await readFormat(model, options, given)
   const { data, origins } = await source.open()
   const runtime = await createRuntime(options.provider, threads)
   const counter = createExampleCounter(io.stderr, quiet, data.length)
@@ -430,9 +436,9 @@ async function writePredictions(
 async function readFormat(
   model: Model,
   { classes, outputs, classNames }: Options,
-  described: readonly string[] | undefined,
+  { names: described, loss }: GivenModel,
 ): Promise<Omit<PredictionFormat, 'origins'>> {
-  if (!classes) return { scores: null, classNames: undefined }
+  if (!classes) return { scores: null, classAxis: undefined, classNames: undefined }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
   const names = matchNames(outputs ?? '*', all, 'output')
   if (names.length !== 1)
@@ -442,6 +448,7 @@ async function readFormat(
     )
   return {
     scores: findScoreKind(model, names[0]!),
+    classAxis: findClassAxis(model, names[0]!, loss),
     classNames: classNames === undefined ? described : await readClassNames(classNames),
   }
 }

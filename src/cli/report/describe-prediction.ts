@@ -8,6 +8,7 @@ import type { Model } from '../../onnx/model.js'
 import { lossTarget, type TaskLoss } from '../../recipe/loss.js'
 import { getOwn } from '../../util/record.js'
 import { formatNumber } from '../format.js'
+import { findClassAxis } from '../top-classes.js'
 import { drawMask, drawTensor } from './draw-example.js'
 
 /** The target of an example and its prediction, as text or, if they are masks or images, as PNG in data addresses. */
@@ -49,8 +50,8 @@ export function describePrediction(
   const isOther = loss.kind === 'ctc' || loss.kind === 'kl' || options['probabilities'] === true
   if (!scores || !target || isOther) return {}
   if (isClasses) {
-    const { axis, ignoreIndex } = options as { readonly axis?: number; readonly ignoreIndex?: number }
-    const predicted = largestAlong(scores, axis ?? (scores.dims.length === 4 ? 1 : -1))
+    const { ignoreIndex } = options as { readonly ignoreIndex?: number }
+    const predicted = largestAlong(scores, findClassAxis(model, String(output), loss) ?? -1)
     return describeClasses(numbersOf(target), predicted, target.dims, { names, ignoreIndex })
   }
   if (loss.kind === 'binary-cross-entropy' || options['binary']) {
