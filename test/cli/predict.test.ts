@@ -193,6 +193,22 @@ test('predict > data in place of a recipe > the run folder, or JSON', async () =
   expect([path.code, path.stderr]).toEqual([2, expect.stringContaining('"folder": "photos"')])
 })
 
+test('predict > rows of a .jsonl file without labels > by a run on such rows', async () => {
+  const row = (i: number) => ({ f: [i, 1], mood: i % 2 === 0 ? 'glad' : 'sad', tags: Array(1 + (i % 3)).fill(i) })
+  const lines = (rows: object[]) => rows.map((each) => `${JSON.stringify(each)}\n`).join('')
+  await writeFile(space.path('moods.jsonl'), lines([0, 1, 2, 3].map(row)))
+  await writeFile(space.path('unknown.jsonl'), lines([{ f: [0, 1] }, { f: [3, 1] }]))
+  const tensors = { x: 'f', labels: { field: 'mood', as: 'class' }, tags: 'tags' }
+  const recipe = await space.writeRecipe('moods.json', {
+    model: { preset: 'mlp', options: { features: 2, hidden: [4], classes: 2 } },
+    data: { train: { kind: 'jsonl', file: 'moods.jsonl', tensors, padding: { tags: { value: -1 } } } },
+    ...{ optimizer: { kind: 'sgd', lr: 0.1 }, schedule: undefined, epochs: 1 },
+  })
+  const { run: folder } = await json<{ run: string }>('train', recipe)
+  const { stdout } = await run('predict', folder, space.path('unknown.jsonl'))
+  expect(stdout).toMatch(/^example 0: (glad|sad) [\d.]+ %\nexample 1: (glad|sad) [\d.]+ %\n$/)
+})
+
 test('predict > Ctrl-C > leaves no partial file', async () => {
   const line = `${Array.from({ length: 64 }, (_, i) => i % 9).join(',')}\n`
   await writeFile(space.path('long.csv'), line + line.repeat(60_000))

@@ -11,12 +11,11 @@ import {
 } from '../../data/formats/csv.js'
 import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-parser.js'
 import type { ExampleStream } from '../../data/stream.js'
-import { listInputs } from '../../onnx/import/declarations.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { iterateBytes } from './bytes.js'
 import { checksumFiles } from './checksum-files.js'
-import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
+import { addClassNames, type OpenContext, type OpenedSource, selectTensors } from './data-source.js'
 import { iterateUtf8 } from './lines.js'
 
 /**
@@ -93,19 +92,11 @@ async function* parseRecords<R>(path: string, delimiter: string, options: Option
 /** Opens a CSV file for a recipe. */
 export async function openCsv(source: CsvSource, context: OpenContext): Promise<OpenedSource> {
   const { kind: _, file, stream = false, shuffleBuffer, start: __, end: ___, ...rest } = source
-  const tensors = await addClassNames(readTensors(source, context), needsClassNames, context)
+  const tensors = await addClassNames(selectTensors(source.tensors, context), needsClassNames, context)
   const statistics = source.statistics ?? (await context.statistics?.())
   const options = { ...rest, tensors, statistics }
   const data = stream ? await streamCsv(file, { ...options, shuffleBuffer }) : await readCsv(file, options)
   return { data, classes: data.classes }
-}
-
-/** The tensors to read: if labels are not needed, those that the model reads, since others may have no columns. */
-function readTensors({ tensors }: CsvSource, { model, targets }: OpenContext): CsvSource['tensors'] {
-  if (targets !== null) return tensors
-  const inputs = new Set(listInputs(model.proto).map(({ name }) => name))
-  const read = Object.entries(tensors).filter(([name]) => inputs.has(name))
-  return read.length > 0 ? Object.fromEntries(read) : tensors
 }
 
 const needsClassNames = (tensor: CsvSource['tensors'][string]): boolean =>

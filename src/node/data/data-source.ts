@@ -42,6 +42,20 @@ export interface OpenContext {
   readonly statistics?: () => Promise<TableStatistics | undefined>
 }
 
+/**
+ * The tensors of a source to read: if labels are not needed, those that the model reads, since new data may lack the
+ * columns or fields of others.
+ */
+export function selectTensors<T>(
+  tensors: Readonly<Record<string, T>>,
+  { model, targets }: OpenContext,
+): Readonly<Record<string, T>> {
+  if (targets !== null) return tensors
+  const inputs = new Set(listInputs(model.proto).map(({ name }) => name))
+  const read = Object.entries(tensors).filter(([name]) => inputs.has(name))
+  return read.length > 0 ? Object.fromEntries(read) : tensors
+}
+
 /** Adds class names from the training data to every tensor that needs names. Reads them only if a tensor needs some. */
 export async function addClassNames<T>(
   tensors: Readonly<Record<string, T>>,

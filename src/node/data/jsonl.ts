@@ -11,7 +11,7 @@ import { checkNames, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { checksumFiles } from './checksum-files.js'
-import { addClassNames, type OpenContext, type OpenedSource } from './data-source.js'
+import { addClassNames, type OpenContext, type OpenedSource, selectTensors } from './data-source.js'
 import { iterateLines } from './lines.js'
 
 /** Options of `readJsonl`. */
@@ -134,8 +134,15 @@ function renumber(value: DataExample[string] | undefined, positions: readonly nu
 
 /** Opens a file of JSON lines for a recipe. */
 export async function openJsonl(source: JsonlSource, context: OpenContext): Promise<OpenedSource> {
-  const { file, padding, stream = false, shuffleBuffer } = source
-  const tensors = await addClassNames(source.tensors, needsClassNames, context)
+  const { file, stream = false, shuffleBuffer } = source
+  const tensors = await addClassNames(selectTensors(source.tensors, context), needsClassNames, context)
+  const padding =
+    source.padding &&
+    Object.fromEntries(
+      Object.entries(source.padding).filter(
+        ([name]) => Object.hasOwn(tensors, name) || !Object.hasOwn(source.tensors, name),
+      ),
+    )
   const data = stream
     ? await streamJsonl(file, { tensors, padding, shuffleBuffer })
     : await readJsonl(file, { tensors, padding })
