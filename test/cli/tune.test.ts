@@ -346,6 +346,21 @@ describe('tune embed', () => {
     expect(after).toHaveProperty('mae')
   })
 
+  it('a field that some rows have > refused; negatives beside scores > a warning', async () => {
+    const [pair] = pairs
+    const write = (name: string, ...rows: object[]) =>
+      writeFileSync(path(name), rows.map((row) => `${JSON.stringify({ ...pair, ...row })}\n`).join(''))
+    for (const field of [{ negative: 'b is' }, { score: 1 }]) {
+      write('uneven.jsonl', { score: null }, field)
+      const { error } = JSON.parse((await tune('uneven.jsonl', 'uneven', '--dry-run')).stdout)
+      const name = Object.keys(field)[0]
+      expect(error.message).toContain(`row 2 has a '${name}', and row 1 has none`)
+    }
+    write('both.jsonl', ...Array(4).fill({ score: 1, negative: 'b is' }))
+    const { plan } = JSON.parse((await tune('both.jsonl', 'both', '--dry-run', '--validation', '0')).stdout)
+    expect(plan.warnings).toEqual([expect.stringContaining("without their 'negative'")])
+  })
+
   it('LoRA of weights in 4 bits, which it cannot be merged with > refused before the training', async () => {
     const bytes = readFileSync(path('encoder', 'onnx', 'model.onnx'))
     writeFileSync(path('encoder', 'onnx', 'model_q4.onnx'), encodeModel(quantizeModel(decodeModel(bytes))))

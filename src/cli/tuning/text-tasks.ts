@@ -14,7 +14,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import type { PassOptions } from '../../train/model/repeat-model.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { isObject } from '../../util/record.js'
+import { getOwn, isObject } from '../../util/record.js'
 import { modelFolderOf } from '../inputs/open-language-model.js'
 import { encodeTexts, openEncoder, warnOfCut } from '../inputs/text-encoder.js'
 import { fieldOf, type Row, readRows, textOf } from '../inputs/text-rows.js'
@@ -101,14 +101,13 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
   checkPooling(request.pooling, encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
-  const first = rows[0]!
-  const hasScores = 'score' in first
+  const [hasScores, hasNegatives] = [allHave('score', rows, request.data), allHave('negative', rows, request.data)]
   if (hasScores && request.scale !== undefined)
     throw new OnnxIreError(
       'invalid-option',
       `--scale is for rows without score, and those of ${request.data} have one: omit it`,
     )
-  const passes = ['anchor', 'positive', ...('negative' in first && !hasScores ? ['negative'] : [])]
+  const passes = ['anchor', 'positive', ...(hasNegatives && !hasScores ? ['negative'] : [])]
   const parts = passes.map((pass) => {
     const texts = rows.map((row, i) => textOf(row, pass, request.data, i))
     return encodeTexts(encoder, texts, request.length, `${pass}/`)
@@ -140,11 +139,14 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
       ? 'similarity of anchor and positive (score)'
       : `every anchor with its positive against the others of the batch${passes.length > 2 ? ' and all negatives' : ''}`,
     outputs: [folder],
-    warnings: warnOfCut(
-      parts.reduce((sum, { cut }) => sum + cut, 0),
-      request.length,
-      encoder,
-    ),
+    warnings: [
+      ...warnOfCut(
+        parts.reduce((sum, { cut }) => sum + cut, 0),
+        request.length,
+        encoder,
+      ),
+      ...(hasScores && hasNegatives ? [`${request.data}: rows with a score are trained without their 'negative'`] : []),
+    ],
     sampling: {
       input: (i) => String(rows[i]!['anchor']),
       expected: (i) => `${rows[i]!['positive']}${scores ? ` (score ${scores[i]})` : ''}`,
@@ -159,6 +161,18 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     },
     write: (tuned) => writeModelFolder(folder, encoder, addUsage(tuned, usage)),
   }
+}
+
+/** Whether all rows have a field. Throws `invalid-data` if some have it only. */
+function allHave(name: string, rows: readonly Row[], path: string): boolean {
+  const has = rows.map((row) => (getOwn(row, name) ?? undefined) !== undefined)
+  const other = has.indexOf(!has[0])
+  if (other < 0) return has[0]!
+  const [given, missing] = has[0] ? [0, other] : [other, 0]
+  throw new OnnxIreError(
+    'invalid-data',
+    `${path}: row ${given + 1} has a '${name}', and row ${missing + 1} has none: give it in all rows, or in none`,
+  )
 }
 
 /** Throws `invalid-option` if no output of a model has the form that the kind of pooling takes. */
