@@ -6,6 +6,7 @@ import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import { cloneNode, type Substitution } from '../op/inline.js'
 import { op } from '../op/op.js'
+import { disableDropout } from '../op/rewrite.js'
 import { checkNames, checkNumber, invalidOption, positiveCount, unit } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findScoreHead } from './chunked-cross-entropy.js'
@@ -86,7 +87,7 @@ export function distillation(options: DistillationOptions): Loss {
     name: 'distillation',
     build(outputs) {
       const scores = findClassScores(outputs, logits, axis, 'distillation')
-      if (teacher !== 'data') imported ??= importGraph(teacher)
+      if (teacher !== 'data') imported ??= disableDropout(importGraph(teacher))
       const known = imported ? connectTeacher(imported, outputs, options, scores) : readTeacher(scores)
       const built =
         chunk === undefined

@@ -11,6 +11,7 @@ import { compileGraph } from '../lowering/compile.js'
 import { importGraph } from '../onnx/import/import-graph.js'
 import type { Model } from '../onnx/model.js'
 import { op } from '../op/op.js'
+import { disableDropout } from '../op/rewrite.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { checkArguments, checkNames, checkNumber, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
@@ -122,7 +123,7 @@ const addStored = (data: Dataset, stored: readonly StoredLogits[]): Dataset => (
 /** Compiles a teacher that returns its largest logits. */
 async function compileTeacher(teacher: Model, { runtime, classes = 32, logits, axis }: TeacherOptions) {
   checkNumber('addTeacher', 'classes', classes, positiveCount)
-  const graph = importGraph(teacher)
+  const graph = disableDropout(importGraph(teacher))
   const scores = findClassScores(graph.outputs, logits, axis, 'addTeacher')
   const count = scores.shape[scores.axis]
   const k = typeof count === 'number' ? Math.min(classes, count) : classes

@@ -21,7 +21,7 @@ import {
   Trainer,
   type TrainingOptions,
 } from '../../src/index.js'
-import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { numbersOf, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { sizeOf, type Tensor, type Tensors } from '../../src/ir/tensor.js'
 import { chatData, readLanguageModel, trainingModel } from '../../src/language/index.js'
 import { modelFolder, node } from '../../src/node/index.js'
@@ -200,6 +200,24 @@ describe('distillation > teachers', () => {
     )
     const expected = buildTrainingGraphs(student, { loss: kl(), trainable: '*' }).training
     expect(distance(found, await run(expected, { ...feeds, targets }))).toBeLessThan(1e-12)
+  })
+
+  it('Dropout that the file of the teacher sets to training mode > is off', async () => {
+    const x = large.inputs.get('x')!
+    const [dropped] = op.Dropout(x, scalar('float64', 0.5), scalar('bool', 1))
+    const w = parameter('W', normal([width, classes]))
+    const [dropping, plain] = [dropped, x].map((z) =>
+      modelOf({ name: 'g', inputs: large.inputs, outputs: new Map([['y', op.MatMul(z, w)]]) }),
+    ) as [Model, Model]
+    const options = { labels: null, weight: 1 }
+    const expected = await run(build({ ...options, teacher: plain }).training)
+    expect(distance(await run(build({ ...options, teacher: dropping }).training), expected)).toBeLessThan(1e-12)
+    const data = { length: batch, batch: () => ({ x: feeds['x']! }) }
+    const logitsOf = async (model: Model) => {
+      const taught = await addTeacher(data, model, { runtime, classes: 2 })
+      return numbersOf((await taught.batch([0, 1, 2]))['teacher_logits']!)
+    }
+    expect(await logitsOf(dropping)).toEqual(await logitsOf(plain))
   })
 
   it('a stored logit of -infinity > the loss without the class', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { body } from '../../src/ir/body.js'
 import { constant, input, scalar, tensorFrom } from '../../src/ir/leaf.js'
 import { op } from '../../src/op/op.js'
-import { rewriteGraph } from '../../src/train/model/prepare-model.js'
+import { rewriteGraph } from '../../src/op/rewrite.js'
 import { evaluate, vector } from '../grad/evaluate.js'
 
 const yes = constant(tensorFrom('bool', [], [1]))

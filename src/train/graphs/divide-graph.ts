@@ -1,8 +1,8 @@
 import { input } from '../../ir/leaf.js'
 import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Graph, Value } from '../../ir/value.js'
+import { rewriteGraph } from '../../op/rewrite.js'
 import { fixedBatchSize } from '../micro-batches.js'
-import { rewriteGraph } from '../model/prepare-model.js'
 
 /** A model divided at the border between its frozen part and the layers after it. */
 interface DividedGraph {

@@ -1,11 +1,10 @@
 import { type AdapterParts, findAdapterParts } from '../../adapter/record.js'
 import { constantNumber, input } from '../../ir/leaf.js'
-import { capturesOf, topological, withBodies } from '../../ir/topology.js'
-import type { Graph } from '../../ir/value.js'
-import { type Node, Value } from '../../ir/value.js'
+import { topological, withBodies } from '../../ir/topology.js'
+import type { Graph, Node, Value } from '../../ir/value.js'
 import { toFloat32 } from '../../lowering/precision.js'
-import { cloneNode } from '../../op/inline.js'
 import { op } from '../../op/op.js'
+import { copyNode, disableDropout, rename, rewriteGraph } from '../../op/rewrite.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type PassOptions, repeatModel } from './repeat-model.js'
 
@@ -188,22 +187,6 @@ function enableBatchStatistics(outputs: ReadonlyMap<string, Value>): Pick<Prepar
 }
 
 /**
- * Switches Dropout nodes that a file sets to training mode to inference mode, outside of bodies: their random numbers
- * would be onnxruntime's, which no seed determines.
- */
-export function disableDropout(graph: Graph): Graph {
-  const { outputs } = graph
-  if (!topological(outputs.values()).some(isRandom)) return graph
-  const values = rewriteGraph([...outputs.values()], (node, [x, ratio]) =>
-    isRandom(node) ? copyNode(node, [x!, ratio ?? null]) : undefined,
-  )
-  return { ...graph, outputs: rename(outputs, values) }
-}
-
-const isRandom = ({ operator, inputs: [, , training] }: Node): boolean =>
-  operator === 'Dropout' && training !== null && training !== undefined && Boolean(constantNumber(training))
-
-/**
  * Switches Dropout nodes to training mode (https://onnx.ai/onnx/operators/onnx__Dropout.html): y = x (noise >= ratio) /
  * (1 - ratio). The noise is a graph input that the host samples, so that a seed determines it and a resumed run samples
  * the same noise. The random state of ORT depends on everything that its session has sampled before.
@@ -237,45 +220,4 @@ function enableDropout(
     return [op.Mul(x!, op.Mul(op.CastLike(mask, x!), 1 / (1 - rate))), mask]
   })
   return { outputs: rename(outputs, values), noise }
-}
-
-/** Rewritten values under the names of the original outputs. */
-const rename = (outputs: ReadonlyMap<string, Value>, values: readonly Value[]): ReadonlyMap<string, Value> =>
-  new Map([...outputs.keys()].map((name, i) => [name, values[i]!]))
-
-/**
- * Rewrites the graph upstream of `outputs`. `replace` receives a node and its rewritten inputs and returns the values
- * that replace its outputs, or undefined to keep the node. Nodes that depend on no replaced node are shared with the
- * original graph. Nodes inside bodies are not passed to `replace`, but their captured values are replaced.
- */
-export function rewriteGraph(
-  outputs: readonly Value[],
-  replace: (node: Node, inputs: readonly (Value | null)[]) => readonly Value[] | undefined,
-): Value[] {
-  const rebuilt = new Map<Value, Value>()
-  const now = (value: Value): Value => rebuilt.get(value) ?? value
-  for (const node of topological(outputs)) {
-    const inputs = node.inputs.map((value) => value && now(value))
-    const replacement = replace(node, inputs) ?? cloneIfChanged(node, inputs, rebuilt)
-    if (replacement) for (const [i, value] of node.outputs.entries()) rebuilt.set(value, replacement[i] ?? value)
-  }
-  return outputs.map(now)
-}
-
-/** Clones a node on other inputs of the same types; undefined if no input changed. */
-function cloneIfChanged(
-  node: Node,
-  inputs: readonly (Value | null)[],
-  rebuilt: ReadonlyMap<Value, Value>,
-): readonly Value[] | undefined {
-  if (capturesOf(node).some((value) => rebuilt.has(value))) return cloneNode(node, new Map(rebuilt))
-  return inputs.every((value, i) => value === node.inputs[i]) ? undefined : copyNode(node, inputs)
-}
-
-/** Copies a node without bodies, on other inputs of the same types. */
-function copyNode(node: Node, inputs: readonly (Value | null)[]): readonly Value[] {
-  const outputs: Value[] = []
-  const copy: Node = { ...node, inputs, outputs }
-  for (const value of node.outputs) outputs.push(new Value(value, copy, value.index, value.name, value.contents))
-  return outputs
 }
