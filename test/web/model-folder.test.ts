@@ -57,14 +57,44 @@ it('webgpu where there is no navigator.gpu, as on a server > runtime, or the fal
   )
 })
 
-it('external data of one name in several folders > those at the place that the model names', async () => {
+/** A model net.onnx whose weight 'w' is in net.onnx.data, and the content of both files. */
+async function externalModel() {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-ire-external-'))
   const w = constant({ dtype: 'float32', dims: [2], data: Float32Array.of(1, 1) }, 'w')
   const x = input('x', 'float32', [2])
   const graph = { name: 'net', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Mul(x, w)]]) }
   await writeModel(join(folder, 'net.onnx'), modelOf(graph), { externalData: 1 })
-  const model = readFileSync(join(folder, 'net.onnx'))
+  const [model, weights] = ['net.onnx', 'net.onnx.data'].map((name) => readFileSync(join(folder, name)))
   rmSync(folder, { recursive: true })
+  return { model: model!, weights: weights! }
+}
+
+it('external data at an address, with signs in its name that an address reserves > are read', async () => {
+  const { model, weights } = await externalModel()
+  const names = ['ne#.onnx.data', 'n%2.onnx.data', 'n?t.onnx.data', 'ab:.onnx.data', './t.onnx.data', 'd/t.onnx.data']
+  const plain = (name: string) => name.replace('./', '')
+  const server = createServer((request, response) => {
+    const path = decodeURIComponent(request.url!.slice(1))
+    const name = names[Number.parseInt(path, 10)]
+    const named = Buffer.from(model)
+    // A name of the same length.
+    if (name) named.write(name, named.indexOf('net.onnx.data'))
+    const found = name ? named : names.map(plain).includes(path) ? weights : undefined
+    response.writeHead(found ? 200 : 404)
+    response.end(found)
+  }).listen(0)
+  try {
+    for (const i of names.keys()) {
+      const read = await readModel(`http://localhost:${(server.address() as AddressInfo).port}/${i}.onnx`)
+      expect(namedTensors(read).get('w')!.data).toEqual(Float32Array.of(1, 1))
+    }
+  } finally {
+    server.close()
+  }
+})
+
+it('external data of one name in several folders > those at the place that the model names', async () => {
+  const { model } = await externalModel()
   const picked = (path: string, content: Uint8Array<ArrayBuffer>) =>
     Object.defineProperty(new File([content], path.split('/').at(-1)!), 'webkitRelativePath', {
       value: path.includes('/') ? path : '',

@@ -2,7 +2,7 @@ import type { ModelFolder } from '../../language/model-folder.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type FolderFiles, listFiles, withPaths } from '../data/image-folder.js'
 import { readModel } from './model.js'
-import { readBytes } from './source.js'
+import { addressAt, readBytes } from './source.js'
 
 /**
  * Folder of a language model, for `readLanguageModel`: the address of a folder on a server, a folder that was picked,
@@ -23,7 +23,7 @@ export async function modelFolder(
 function addressFolder(base: string | URL): ModelFolder {
   const folder = new URL(base, globalThis.location?.href)
   if (!folder.pathname.endsWith('/')) folder.pathname += '/'
-  const at = (path: string) => new URL(path, folder)
+  const at = (path: string) => addressAt(path, folder)
   return {
     name: folder.href,
     async has(path) {

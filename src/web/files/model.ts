@@ -1,7 +1,7 @@
 import { collectTensorProtos, decodeModel, embedExternalData, encodeModel, type Model } from '../../onnx/model.js'
 import { checkLocation, externalFiles, isExternal, readExternalRange } from '../../onnx/proto/external-data.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { readBytes, type Source, withSourceName } from './source.js'
+import { addressAt, readBytes, type Source, withSourceName } from './source.js'
 import { replaceFile, storage, storageError } from './storage.js'
 
 /** Options of `readModel`. */
@@ -53,7 +53,7 @@ async function externalBytes(source: Source, location: string, { external }: Rea
       throw missing('which is not among the given files')
     }
     if (typeof source === 'string' || source instanceof URL)
-      return await readBytes('external data', new URL(location, new URL(source, globalThis.location?.href)))
+      return await readBytes('external data', addressAt(location, new URL(source, globalThis.location?.href)))
   } catch (cause) {
     if (cause instanceof OnnxIreError && cause.code === 'external-data') throw cause
     throw missing(`which cannot be read: ${(cause as Error).message}`, cause)

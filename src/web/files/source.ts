@@ -15,6 +15,10 @@ export function nameOf(source: Source): string {
   return 'name' in source && source.name ? String(source.name) : 'the given bytes'
 }
 
+/** Address of a file by its path from a base: its name may contain '#', '?', '%' and ':'. */
+export const addressAt = (path: string, base: string | URL | undefined): URL =>
+  new URL(`./${path.split(/[/\\]/).map(encodeURIComponent).join('/')}`, base)
+
 /** Largest number of bytes of a file that browsers read at once. */
 const maxReadBytes = 2 ** 31 - 1
 
