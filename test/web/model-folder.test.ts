@@ -42,6 +42,23 @@ describe('modelFolder of a browser', () => {
       server.close()
     }
   })
+
+  it('a server that responds with its start page to missing files, as Vite does > only the files that exist', async () => {
+    const server = createServer((request, response) => {
+      const path = request.url!.slice('/model/'.length)
+      const found = paths.includes(path) && path !== 'generation_config.json'
+      response.writeHead(200, { 'content-type': found ? 'application/octet-stream' : 'text/html;charset=utf-8' })
+      response.end(found ? readFileSync(join(folder, path)) : '<!doctype html>')
+    }).listen(0)
+    try {
+      const served = await modelFolder(`http://localhost:${(server.address() as AddressInfo).port}/model`)
+      expect(await served.has('config.json')).toBe(true)
+      expect(await served.has('generation_config.json')).toBe(false)
+      expect(await readLanguageModel(served)).toMatchObject({ file: 'onnx/model_q4f16.onnx' })
+    } finally {
+      server.close()
+    }
+  })
 })
 
 it('a file of more than 2 GB > io with its size, instead of a message about permissions', async () => {

@@ -28,7 +28,9 @@ function addressFolder(base: string | URL): ModelFolder {
     name: folder.href,
     async has(path) {
       try {
-        return (await fetch(at(path), { method: 'HEAD' })).ok
+        const { ok, headers } = await fetch(at(path), { method: 'HEAD' })
+        // Development servers respond with the start page if there is no such file.
+        return ok && !headers.get('content-type')?.startsWith('text/html')
       } catch (cause) {
         throw new OnnxIreError(
           'io',
