@@ -1,3 +1,5 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { expect, it } from 'vitest'
 import { readCsv, readJsonRows } from '../../src/web/data/read.js'
@@ -9,7 +11,28 @@ it('lines, also compressed and with CRLF, or a list > the rows', async () => {
   const lines = '\ufeff{"text":"a"}\r\n\r\n{"text":"ä"}\n'
   expect(await readJsonRows(file('rows.jsonl', lines))).toEqual(rows)
   expect(await readJsonRows(file('rows.jsonl.gz', new Uint8Array(gzipSync(lines))))).toEqual(rows)
-  expect(await readJsonRows(file('rows.json', JSON.stringify(rows)))).toEqual(rows)
+  const list = JSON.stringify(rows)
+  expect(await readJsonRows(file('rows.json', list))).toEqual(rows)
+  expect(await readJsonRows(file('ROWS.JSON', list))).toEqual(rows)
+  expect(await readJsonRows(file('rows.json.gz', new Uint8Array(gzipSync(list))))).toEqual(rows)
+  expect(await readJsonRows(file('a#1.json', list))).toEqual(rows)
+})
+
+it('an address with a query, as of the download link of a server > the format is that of its file', async () => {
+  const contents = { '/rows.json': '[{"text":"a"}]', '/rows.tsv': 'a\tb\n1\t2,5\n' }
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url!, 'http://localhost')
+    response.end(contents[pathname as keyof typeof contents])
+  }).listen(0)
+  try {
+    const at = `http://localhost:${(server.address() as AddressInfo).port}`
+    expect(await readJsonRows(`${at}/rows.json?download=true`)).toEqual([{ text: 'a' }])
+    expect(await readJsonRows(new URL(`${at}/rows.json?a=b#top`))).toEqual([{ text: 'a' }])
+    const table = await readCsv(`${at}/rows.tsv?download=true`, { tensors: { x: { columns: 'b', as: 'text' } } })
+    expect((await table.batch(Uint32Array.of(0)))['x']!.data).toEqual(['2,5'])
+  } finally {
+    server.close()
+  }
 })
 
 it('bytes that are not UTF-8 > invalid-data naming the file', async () => {

@@ -9,6 +9,9 @@ export function parseJsonRow(text: string, at: string): unknown {
   }
 }
 
+/** Whether a file has one list of rows, by its name. */
+export const isJsonList = (name: string): boolean => /\.json(\.gz)?$/i.test(name)
+
 /** Parses a file that holds one list of rows. Throws `invalid-data` naming the file. */
 export function parseJsonList(text: string, name: string): unknown[] {
   const value = parseJsonRow(text, name)

@@ -3,7 +3,7 @@ import type { Dataset } from '../../data/dataset.js'
 import { type CsvFile, type CsvOptions, parseCsvDataset } from '../../data/formats/csv.js'
 import { type CsvParseError, csvParserOptions, explainCsvError, LineCounter } from '../../data/formats/csv-parser.js'
 import { parseIdx } from '../../data/formats/idx.js'
-import { parseJsonList, parseJsonRow } from '../../data/formats/json-rows.js'
+import { isJsonList, parseJsonList, parseJsonRow } from '../../data/formats/json-rows.js'
 import type { Tensor } from '../../ir/tensor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { nameOf, readData, type Source, withSourceName } from '../files/source.js'
@@ -75,8 +75,8 @@ export async function readIdx(source: Source): Promise<Tensor> {
 }
 
 /**
- * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json. Blank lines are
- * skipped, and gzip is detected by the content. For `chatData`.
+ * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json or .json.gz. Blank
+ * lines are skipped, and gzip is detected by the content. For `chatData`.
  * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  * @example
  * const data = chatData(await readJsonRows(input.files[0]), chat) // <input type="file" accept=".jsonl">
@@ -84,6 +84,6 @@ export async function readIdx(source: Source): Promise<Tensor> {
 export async function readJsonRows(source: Source): Promise<unknown[]> {
   const name = nameOf(source)
   const text = decodeText(name, await readData(source), false)
-  if (name.endsWith('.json')) return parseJsonList(text, name)
+  if (isJsonList(name)) return parseJsonList(text, name)
   return text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [parseJsonRow(line, `${name}:${i + 1}`)]))
 }

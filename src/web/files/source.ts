@@ -8,10 +8,9 @@ import { storageError } from './storage.js'
  */
 export type Source = string | URL | Blob | FileSystemFileHandle | Uint8Array
 
-/** Name of a source in messages. */
+/** Name of a source in messages, from whose end readers take the format: of an address without its query. */
 export function nameOf(source: Source): string {
-  if (typeof source === 'string') return source
-  if (source instanceof URL) return source.href
+  if (typeof source === 'string' || source instanceof URL) return String(source).replace(/[?#].*/s, '')
   return 'name' in source && source.name ? String(source.name) : 'the given bytes'
 }
 

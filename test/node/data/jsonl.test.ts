@@ -121,7 +121,8 @@ describe('readJsonRows', () => {
   it('a list in a file with a byte order mark, or compressed > the rows', async () => {
     const list = '\ufeff[{"text": "ä"}]\r\n'
     for (const content of [list, gzipSync(list)])
-      expect(await readJsonRows(await put('rows.json', content))).toEqual([{ text: 'ä' }])
+      for (const name of ['rows.json', 'rows.JSON', 'rows.json.gz'])
+        expect(await readJsonRows(await put(name, content))).toEqual([{ text: 'ä' }])
   })
 
   it('a list that is not UTF-8 > invalid-data naming the file', async () => {
