@@ -1,6 +1,7 @@
 import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
 import { checkImageHeader } from '../../data/image/image-header.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { checkNames, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /**
@@ -33,12 +34,14 @@ export interface PixelsOptions {
 /**
  * Reads the pixels of a canvas, a video frame or an image file, in the form that `imageColumn` expects: uint8
  * [1, rows, columns, channels].
- * @throws OnnxIreError `invalid-data`
+ * @throws OnnxIreError `invalid-option`, or `invalid-data`
  * @example
  * const x = await pixels(canvas, { channels: 3 })
  */
 export async function pixels(source: ImageBitmapSource, options: PixelsOptions = {}): Promise<Tensor> {
+  checkNames('pixels', options, ['channels', 'background'])
   const { channels = 3, background = 0 } = options
+  if (channels !== 3 && channels !== 4) throw invalidOption('pixels', 'channels', channels, '3 or 4')
   const bitmap = await createImageBitmap(source, settings).catch((cause) => {
     throw new OnnxIreError('invalid-data', `cannot read pixels from this source: ${(cause as Error).message}`, {
       cause,
