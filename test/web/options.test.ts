@@ -1,5 +1,16 @@
-import { expect, it } from 'vitest'
+import { afterEach, expect, it, vi } from 'vitest'
 import { pixels } from '../../src/web/data/decode-image.js'
+import { wasm } from '../../src/web/runtime/wasm.js'
+
+afterEach(() => vi.unstubAllGlobals())
+
+it('a second runtime with another number of threads > its description has the number that onnxruntime started with', async () => {
+  await (await wasm({ threads: 1 })).dispose()
+  vi.stubGlobal('crossOriginIsolated', true)
+  const second = await wasm({ threads: 3 })
+  expect(second.description).toMatch(/, wasm, 1 thread$/)
+  await second.dispose()
+})
 
 it('options of pixels that do not exist > invalid-option', async () => {
   const canvas = {} as ImageBitmapSource

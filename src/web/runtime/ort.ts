@@ -22,6 +22,9 @@ function threadsOf({ threads }: WasmSettings): number {
   return threads
 }
 
+/** Environments of the modules that have started, whose settings no longer have an effect. */
+const started = new WeakSet<Ort['env']>()
+
 /**
  * Loads one of onnxruntime-web's modules. Its settings apply to all of its sessions, from the first one on.
  * @param bundled its files, as `new URL(..., import.meta.url)`
@@ -41,6 +44,7 @@ export async function loadOrt(
       { cause },
     )
   })) as Ort
+  if (started.has(ort.env)) return ort
   ort.env.logLevel = 'error'
   ort.env.wasm.numThreads = threads
   // By default onnxruntime starts threads from its own module. A bundler may have added imports to it that a worker
@@ -65,6 +69,7 @@ export async function startProvider(
   try {
     const session = await ort.InferenceSession.create(identityModel('float32'), options)
     await session.release()
+    started.add(ort.env)
   } catch (cause) {
     // A server that has no such file sends nothing, or its start page.
     const advice = /CompileError|MIME type|fetch|404/i.test(messageOf(cause))

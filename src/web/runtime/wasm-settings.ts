@@ -16,7 +16,8 @@ export interface WasmSettings {
   readonly wasmPaths?: string | WasmFiles | undefined
   /**
    * Number of threads of one operator; more than 1 need a cross-origin isolated page. Default: the number of cores if
-   * the page is isolated, otherwise 1; always 1 with `webgpu`, because the GPU does the work.
+   * the page is isolated, otherwise 1; always 1 with `webgpu`, because the GPU does the work. The first runtime of a
+   * page or worker decides: onnxruntime starts once.
    */
   readonly threads?: number | undefined
 }
