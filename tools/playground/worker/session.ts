@@ -332,11 +332,15 @@ export class Session implements Calls {
   ): Promise<Partial<Record<Looker, readonly number[]>>> {
     const trained = this.#race ?? this.#tuned
     if (trained) return trained.look(input)
-    if (this.#control || !this.#model) return {}
-    const { file, form, classes: own } = this.#model
+    const opened = this.#model
+    if (this.#control || !opened) return {}
+    const { file, form, classes: own } = opened
     const picture = await toTensor(input, form)
-    if (this.#untrained?.classes !== classes) {
-      await this.#closeUntrained()
+    const isOther = this.#untrained?.classes !== classes
+    if (isOther) await this.#closeUntrained()
+    // Another model may have been opened meanwhile.
+    if (this.#model !== opened) return {}
+    if (isOther || !this.#untrained) {
       const model = classes === own ? file : replaceHead(file, { classes, seed: 0 })
       this.#untrained = { classes, model, predictor: Predictor.at(model) }
     }
@@ -451,7 +455,11 @@ export class Session implements Calls {
   async #closeUntrained(): Promise<void> {
     const untrained = this.#untrained
     this.#untrained = undefined
-    await (await untrained?.predictor)?.dispose()
+    // One that could not be created has told so when it was asked.
+    await untrained?.predictor.then(
+      (predictor) => predictor.dispose(),
+      () => {},
+    )
   }
 
   async #closeModels(): Promise<void> {

@@ -1,0 +1,44 @@
+import { beforeEach, expect, it, vi } from 'vitest'
+import { mlp } from '../../models/index.js'
+import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
+import { encodeModel, type Model } from '../../src/index.js'
+import { Session } from '../../tools/playground/worker/session.js'
+
+beforeEach(() => vi.stubGlobal('ImageData', class {}))
+
+const fileOf = (name: string, model: Model) => new File([encodeModel(model) as Uint8Array<ArrayBuffer>], name)
+const network = (seed: number) => fileOf(`${seed}.onnx`, modelOf(mlp({ features: 2, hidden: [4], classes: 2, seed })))
+
+it('a model that is opened during a prediction > the next prediction is that of the new model', async () => {
+  const only = new Session(() => {})
+  await only.open(network(2))
+  const wanted = await only.look([1, 2], 2)
+  // The prediction begins after so many steps of the opening.
+  for (let delay = 0; delay < 20; delay++) {
+    const session = new Session(() => {})
+    await session.open(network(1))
+    const opening = session.open(network(2))
+    for (let i = 0; i < delay; i++) await Promise.resolve()
+    await session.look([1, 2], 2)
+    await opening
+    expect(await session.look([1, 2], 2)).toEqual(wanted)
+  }
+})
+
+it('a model that onnxruntime refuses > the next model opens', async () => {
+  const x = input('x', 'float32', ['N', 2])
+  const w = parameter('w', tensor('float32', [2, 2], new Float32Array(4)))
+  // onnxruntime has no kernel for this type.
+  const y = op.Cast(op.Softplus(op.Cast(op.MatMul(x, w), { to: 11 })), { to: 1 })
+  const graph = {
+    name: 'wide',
+    inputs: new Map([['x', x]]),
+    parameters: new Map([['w', w]]),
+    outputs: new Map([['y', y]]),
+  }
+  const session = new Session(() => {})
+  await session.open(fileOf('wide.onnx', modelOf(graph)))
+  await expect(session.look([1, 2], 2)).rejects.toThrow(/Softplus/)
+  expect(await session.open(network(1))).toMatchObject({ name: '1.onnx' })
+  expect(Object.keys(await session.look([1, 2], 2))).toEqual(['untrained'])
+})
