@@ -9,7 +9,7 @@ import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { describeWithChromium } from './browser.js'
 import { openPlayground, patience } from './playground.js'
-import { checkExport, openSmall, openTable, small, tableData, useDigits } from './playground-examples.js'
+import { checkExport, drawExamples, openSmall, openTable, small, tableData, useDigits } from './playground-examples.js'
 
 const labelsOf = (all: readonly Element[]) => all.map((each) => each.ariaLabel)
 
@@ -162,6 +162,23 @@ describeWithChromium('training in the playground', openPlayground, (browser) => 
       expect(decodeModel(await page.downloadModel('ire')).proto.graph!.node.length).toBeGreaterThan(0)
       // Stopped before it has begun.
       await page.tab.click('#train')
+      await page.tab.click('#stop')
+      await page.says(/^Stopped/)
+    },
+    patience,
+  )
+
+  it(
+    'a double click on Train > one run, which can be stopped',
+    async () => {
+      const page = browser()
+      await openSmall(page)
+      await drawExamples(page, { circle: 3, star: 3 })
+      await page.set({ provider: 'wasm', epochs: '1000', batch: '1' })
+      await page.tab.dblclick('#train')
+      await page.says(/^Training/)
+      await page.stepped()
+      expect((await page.said()).filter((text) => /in progress/.test(text))).toEqual([])
       await page.tab.click('#stop')
       await page.says(/^Stopped/)
     },

@@ -61,6 +61,8 @@ export class TrainingPanel {
   #progress = new Progress()
   #model: (ModelSummary & { readonly kind: ModelKind }) | undefined
   #data: DataOutline | null = null
+  /** Whether the data of a training run are read. */
+  #preparing = false
   #running = false
   #paused = false
   #isExample = false
@@ -182,8 +184,13 @@ export class TrainingPanel {
    * @param options.isExample whether the data are those of this page
    */
   async train({ resume = false, isExample = false } = {}): Promise<void> {
+    // A second click on the button, while the data are read, starts no second run.
+    if (this.#preparing || this.#running) return
     const settings = this.#settings()
-    const { classes } = await this.#prepare()
+    this.#preparing = true
+    const { classes } = await this.#prepare().finally(() => {
+      this.#preparing = false
+    })
     if (!resume) this.#clear()
     this.#progress = new Progress()
     byId<HTMLProgressElement>('progress').value = 0
