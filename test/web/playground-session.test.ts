@@ -25,6 +25,30 @@ it('a model that is opened during a prediction > the next prediction is that of 
   }
 })
 
+const rows = (count: number) => {
+  const lines = Array.from({ length: count }, (_, i) => `${i % 7},${i % 3},${i % 2 ? 'odd' : 'even'}`)
+  const file = new File([['a,b,class', ...lines].join('\n')], `${count}.csv`)
+  return { kind: 'csv', file, label: 'class' } as const
+}
+
+it('data, a model or a form that is chosen while other data are read > those are refused', async () => {
+  const session = new Session(() => {})
+  const { form } = await session.open(network(1))
+  const refused = { code: 'invalid-option', message: expect.stringMatching(/^These data are not used/) }
+  const changes = [
+    () => session.data(rows(10)),
+    () => session.form({ ...form, normalization: 'signed' }),
+    () => session.open(network(2)),
+  ]
+  for (const change of changes) {
+    const reading = session.data(rows(3000))
+    const changed = change()
+    await expect(reading).rejects.toMatchObject(refused)
+    await changed
+  }
+  expect(await session.data(rows(10))).toMatchObject({ examples: 10 })
+})
+
 it('a model that onnxruntime refuses > the next model opens', async () => {
   const x = input('x', 'float32', ['N', 2])
   const w = parameter('w', tensor('float32', [2, 2], new Float32Array(4)))

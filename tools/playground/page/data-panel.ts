@@ -34,6 +34,8 @@ export class DataPanel {
   #source = 'draw'
   /** The data that the worker has; undefined if there are none, or if the cards have changed since. */
   #summary: DataSummary | undefined
+  /** The data that the worker reads; undefined if other data, or another model, were chosen meanwhile. */
+  #reading: DataChoice | undefined
   #model: ModelSummary | undefined
   /** The CSV file that was chosen last, if it could be read. */
   #table: { readonly file: File; readonly preview: TablePreview } | undefined
@@ -115,19 +117,25 @@ export class DataPanel {
 
   /** Reads the examples of the cards, if they have changed. Throws if the data are not complete. */
   async prepare(): Promise<DataSummary> {
-    if (this.#summary) return this.#summary
-    this.#cards.check()
-    const { classes, examples } = this.#cards
-    await this.use({ kind: 'shown', classes, examples })
-    return this.#summary!
+    // Cards that change while they are read are read again.
+    while (!this.#summary) {
+      this.#cards.check()
+      const { classes, examples } = this.#cards
+      await this.use({ kind: 'shown', classes, examples })
+    }
+    return this.#summary
   }
 
-  /** Reads data. */
+  /** Reads data, and shows them unless others are chosen meanwhile. */
   async use(choice: DataChoice): Promise<void> {
     if (!this.#model) throw new Error('Open a model first: it determines the form of the data.')
     this.#forget()
+    this.#reading = choice
     showStatus('Reading the data ...')
-    const summary = await this.#calls.data(choice)
+    const summary = await this.#calls.data(choice).catch((error) => {
+      if (this.#reading === choice) throw error
+    })
+    if (!summary || this.#reading !== choice) return
     this.show(summary)
     const omitted = omittedText(summary)
     showStatus(`Ready to train.${omitted}`, omitted ? 'warning' : 'info')
@@ -220,7 +228,7 @@ export class DataPanel {
   }
 
   #forget(): void {
-    this.#summary = undefined
+    this.#summary = this.#reading = undefined
     byId('data-summary').textContent = ''
     showPictures(null)
     this.#onData()

@@ -89,6 +89,8 @@ export class Session implements Calls {
   #kept: KeptRun | undefined
   /** The stored examples that have not been trained on. */
   #draft: LockedRun | undefined
+  /** The data that were requested last; undefined after a change of the model. */
+  #requested: DataChoice | undefined
   /** Progress of the run of the race or of the tuned models. */
   #history = new History()
   /** The stored run that was opened last, until it is trained. */
@@ -119,7 +121,7 @@ export class Session implements Calls {
     this.#draft = undefined
     this.#model = { source, file, classes, form }
     await this.#closeUntrained()
-    this.#examples = undefined
+    this.#examples = this.#requested = undefined
     return {
       name: nameOf(source),
       bytes: encodeModel(file).byteLength,
@@ -146,7 +148,7 @@ export class Session implements Calls {
   async form(form: Form): Promise<void> {
     this.#refuseWhileTraining()
     this.#opened().form = form
-    this.#examples = undefined
+    this.#examples = this.#requested = undefined
   }
 
   previewTable(file: File): Promise<TablePreview> {
@@ -162,8 +164,15 @@ export class Session implements Calls {
     const { file, form } = this.#opened()
     const [input] = findInput(importGraph(file))
     const onFile = (done: number, total: number) => this.#tell({ kind: 'reading', done, total })
-    this.#examples = { ...(await readExamples(choice, form, input, onFile)), choice }
-    return this.#examples.summary
+    this.#requested = choice
+    const examples = await readExamples(choice, form, input, onFile)
+    if (this.#requested !== choice)
+      throw new OnnxIreError(
+        'invalid-option',
+        'These data are not used: the model or the data were changed while they were read.',
+      )
+    this.#examples = { choice, ...examples }
+    return examples.summary
   }
 
   async train(settings: Settings, resume = false): Promise<{ stopped: boolean }> {
@@ -173,6 +182,7 @@ export class Session implements Calls {
     const { summary, choice } = this.#examples
     const control = new Control()
     this.#control = control
+    this.#requested = undefined
     const draft = this.#draft
     let own: LockedRun | undefined
     this.#tell({ kind: 'begun' })
