@@ -2,7 +2,17 @@ import { beforeEach, expect, it, vi } from 'vitest'
 import { mlp } from '../../models/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { encodeModel, type Model } from '../../src/index.js'
+import type { EndedEvent, Settings, ShownExample } from '../../tools/playground/protocol.js'
 import { Session } from '../../tools/playground/worker/session.js'
+import { writeStoredRun } from '../../tools/playground/worker/stored-run.js'
+
+vi.mock('../../tools/playground/worker/stored-run.js', () => ({
+  lockRun: async () => () => {},
+  runFolder: (id: string) => id,
+  tunedPath: (id: string, contender: string) => `${id}/${contender}`,
+  deleteStoredRun: async () => {},
+  writeStoredRun: vi.fn(async () => {}),
+}))
 
 beforeEach(() => vi.stubGlobal('ImageData', class {}))
 
@@ -65,4 +75,44 @@ it('a model that onnxruntime refuses > the next model opens', async () => {
   await expect(session.look([1, 2], 2)).rejects.toThrow(/Softplus/)
   expect(await session.open(network(1))).toMatchObject({ name: '1.onnx' })
   expect(Object.keys(await session.look([1, 2], 2))).toEqual(['untrained'])
+})
+
+const settings: Settings = {
+  ...({ provider: 'wasm', layers: 'all', epochs: 2, batchSize: 4, lr: 0.01, weightDecay: 0, seed: 0 } as const),
+  ...{ held: 0.25, kappa: 1, gamma: 0.5, interval: 2, flatness: false },
+}
+
+/** A session with a model and data, and the events of the ends of its runs. */
+async function begin() {
+  const ends: EndedEvent[] = []
+  const session = new Session((event) => event.kind === 'ended' && ends.push(event))
+  await session.open(network(1))
+  await session.data(rows(16))
+  return { session, ends }
+}
+
+it('a run that is stopped before its first step > has no tuned models', async () => {
+  const { session, ends } = await begin()
+  const training = session.train(settings)
+  await session.stop()
+  expect(await training).toEqual({ stopped: true })
+  expect(ends).toEqual([{ kind: 'ended', run: null, reason: null }])
+})
+
+it('a run that fails > its models are not reported as stored', async () => {
+  const { session, ends } = await begin()
+  const error = await session.train({ ...settings, lr: 1e38, epochs: 50 }).catch((error: Error) => error)
+  expect(error).toBeInstanceOf(Error)
+  expect(ends).toEqual([{ kind: 'ended', run: expect.any(String), reason: (error as Error).message }])
+})
+
+it('examples that were shown, and a run on other data > are stored apart', async () => {
+  const { session } = await begin()
+  const example = { label: 'a', pixels: {} } as ShownExample
+  vi.mocked(writeStoredRun).mockClear()
+  await session.keepExamples({ kind: 'shown', classes: ['a'], examples: [example] })
+  await session.train(settings)
+  const [shown, ...others] = vi.mocked(writeStoredRun).mock.calls.map(([{ id }]) => id)
+  expect(others.length).toBeGreaterThan(0)
+  expect(others).not.toContain(shown)
 })

@@ -325,7 +325,7 @@ interface KeptEvent {
 }
 
 /** A training run has ended. */
-interface EndedEvent {
+export interface EndedEvent {
   readonly kind: 'ended'
   /** Id of the run, if it has tuned models, which `exported` returns. */
   readonly run: string | null

@@ -183,7 +183,7 @@ export class Session implements Calls {
     const control = new Control()
     this.#control = control
     this.#requested = undefined
-    const draft = this.#draft
+    const isShown = choice.kind === 'shown'
     let own: LockedRun | undefined
     this.#tell({ kind: 'begun' })
     const results: Results = {}
@@ -198,7 +198,7 @@ export class Session implements Calls {
     /** The reason why the run is not stored. */
     let unkept: string | null = null
     try {
-      own = await this.#lockOwn(resume)
+      own = await this.#lockOwn(resume, isShown)
       const { events } = this.#history
       await this.#closeModels()
       const held = Math.round(summary.examples * settings.held)
@@ -238,18 +238,19 @@ export class Session implements Calls {
         },
       )
       await race.run()
-      if (race.steps === 0) await this.#kept.end(choice.kind === 'shown')
+      if (race.steps === 0) await this.#kept.end(isShown)
       else unkept = await this.#finish(this.#kept, race, usage, results)
     } catch (error) {
-      await this.#kept?.end(choice.kind === 'shown')
+      unkept = (error as Error).message
+      await this.#kept?.end(isShown)
       throw form.open ? withSize(error, form) : error
     } finally {
-      this.#control = undefined
-      // Examples whose training did not begin can still be added to.
-      if (own && own === draft && !this.#kept) this.#draft = own
+      this.#control = this.#kept = undefined
+      const isTuned = own !== undefined && this.#race !== undefined && this.#race.steps > 0
+      // Examples that were not learned from can still be added to.
+      if (own && isShown && !isTuned) this.#draft = own
       else own?.unlock()
-      this.#kept = undefined
-      this.#tell({ kind: 'ended', run: (this.#race && own?.id) ?? null, reason: unkept })
+      this.#tell({ kind: 'ended', run: isTuned ? own!.id : null, reason: isTuned ? unkept : null })
     }
     return { stopped: control.stopped }
   }
@@ -440,15 +441,17 @@ export class Session implements Calls {
     }
   }
 
-  /** Locks a new run, or returns the reopened one, which is locked already. */
-  async #lockOwn(resume: boolean): Promise<LockedRun> {
+  /** Locks a new run, or returns the reopened one or that of the shown examples, which are locked already. */
+  async #lockOwn(resume: boolean, isShown: boolean): Promise<LockedRun> {
     const reopened = this.#reopened
     this.#reopened = undefined
     if (reopened && resume) return reopened
     reopened?.unlock()
-    const draft = this.#draft
-    this.#draft = undefined
-    if (draft) return draft
+    if (isShown && this.#draft) {
+      const draft = this.#draft
+      this.#draft = undefined
+      return draft
+    }
     const id = createRunId()
     return { id, unlock: await lockStored(id) }
   }
