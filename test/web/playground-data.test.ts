@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { unzipSync } from 'fflate'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
 import { describeWithChromium } from './browser.js'
@@ -36,6 +37,9 @@ describeWithChromium('training data in the playground', openPlayground, (browser
       expect(colors).toEqual([0, 1].flatMap((k) => inNameOrder.map((i) => [...Object.values(colorOf(k, i)), 255])))
       await page.train({ epochs: '1', batch: '9' })
       await page.says(/^Done/)
+      // Node would fail at a file that cannot be read.
+      const project = Object.keys(unzipSync(await page.download('#take-project')))
+      expect(project.filter((path) => path.startsWith('data/'))).toHaveLength(24)
       // Another source does not have these pictures.
       await page.tab.check('input[name=source][value=idx]')
       expect(await page.tab.isVisible('#data-pictures')).toBe(false)

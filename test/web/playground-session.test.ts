@@ -116,3 +116,9 @@ it('examples that were shown, and a run on other data > are stored apart', async
   expect(others.length).toBeGreaterThan(0)
   expect(others).not.toContain(shown)
 })
+
+it('a table with semicolons, and commas within quoted names > is divided at the semicolons', async () => {
+  const file = new File(['"a, b, cm";"c, d, cm";kind\n"1";"2";a\n'], 'table.csv')
+  const { columns } = await new Session(() => {}).previewTable(file)
+  expect(columns.map(({ name }) => name)).toEqual(['a, b, cm', 'c, d, cm', 'kind'])
+})

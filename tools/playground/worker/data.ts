@@ -9,6 +9,8 @@ import { findDelimiter, firstPictures, grayPicture, readTablePreview, readThumbn
 export interface Examples {
   readonly dataset: Dataset
   readonly summary: DataSummary
+  /** The files of a folder that can be read: the run in Node, which a project describes, fails at others. */
+  readonly choice?: DataChoice
 }
 
 /** Reads the data files. @throws 'invalid-data', 'io' */
@@ -29,7 +31,10 @@ export async function readExamples(
       const { classes, labels } = folder
       const files = new Map(read.map(({ path, file }) => [path, file]))
       const pictures = await firstPictures(labels, classes.length, (i) => readThumbnail(files.get(folder.files[i]!)!))
-      return examples(folder, classes, labels, { skipped, pictures })
+      return {
+        ...examples(folder, classes, labels, { skipped, pictures }),
+        choice: { kind: 'folder', files: read },
+      }
     }
     case 'csv': {
       const delimiter = await findDelimiter(choice.file)

@@ -70,10 +70,11 @@ export async function readTablePreview(file: File): Promise<TablePreview> {
   return { columns, rows: rows.slice(0, table.rows) }
 }
 
-/** Detects the delimiter in the first line; in many locales programs write semicolons. */
+/** Detects the delimiter in the first line, outside of quotes; in many locales programs write semicolons. */
 export async function findDelimiter(file: File): Promise<string> {
   const [first = ''] = (await beginningOf(file)).split(/\r?\n/, 1)
-  const count = (delimiter: string) => first.split(delimiter).length
+  const unquoted = first.replace(/"[^"]*"/g, '')
+  const count = (delimiter: string) => unquoted.split(delimiter).length
   return [',', ';', '\t'].reduce((best, each) => (count(each) > count(best) ? each : best))
 }
 
