@@ -183,10 +183,10 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     const finish = (sums: Sums) => {
       const { estimate } = this.#layers.base
       if (estimate) state.estimate = estimate.next(this.estimate, sums)
-      clearSubnormals(step, moments, this.#parallel)
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask
       this.#variant?.commit(step)
+      clearSubnormals(step, moments, this.#parallel)
       this.#pendingMask = null
       this.#gradientNorm = norm
     }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { takeStep } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'
+import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { initialState } from '../../src/optim/state.js'
 import { clearSubnormals } from '../../src/optim/subnormals.js'
@@ -26,6 +27,7 @@ test('every 64th step > subnormal float32 numbers become 0, others remain', () =
 test.each([
   ['adamw', adamw({ betas: [0.9, 0.95] })],
   ['sgd with momentum', sgd({ lr: 0.01, momentum: 0.9 })],
+  ['friendly SAM', sam(sgd({ lr: 0.01 }), { variant: 'friendly' })],
 ])('%s > moments become 0 if the gradient has become 0', async (_, optimizer) => {
   const parameters = { w: Float32Array.of(1, 1, 1) }
   const state = initialState(optimizer, parameters)
