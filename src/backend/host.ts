@@ -182,7 +182,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
     })
     const finish = (sums: Sums) => {
       const { estimate } = this.#layers.base
-      if (estimate) state.estimate = estimate.next(this.estimate, sums)
+      // A step that trains no tensor has no sums.
+      if (estimate && Object.keys(sums).length > 0) state.estimate = estimate.next(this.estimate, sums)
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask
       this.#variant?.commit(step)

@@ -5,6 +5,7 @@ import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
 import { array, formula, scalar } from '../../src/optim/expr/expr.js'
 import { ire } from '../../src/optim/ire/ire.js'
 import type { ParameterSettings } from '../../src/optim/parameter-settings.js'
+import { prodigy } from '../../src/optim/prodigy.js'
 import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { initialState, loadState, saveState } from '../../src/optim/state.js'
@@ -71,6 +72,18 @@ describe('tensor before its startStep', () => {
       takeStep(sgd(), at, state, () => ({ gradients: some }), { settings: { embedding: { startStep } } })
     await step(1)
     await expect(step(1)).rejects.toThrow("no loss gradient for parameter 'embedding'")
+  })
+
+  test('steps before the first startStep > do not change the estimate of prodigy', () => {
+    const settings = { a: { startStep: 2 }, b: { startStep: 2 } }
+    const optimizer = prodigy()
+    let last = update({ optimizer, parameters, gradients: {}, settings })
+    last = update({ optimizer, ...last, gradients: {}, settings })
+    expect(last.parameters).toEqual(parameters)
+    last = update({ optimizer, ...last, gradients, settings })
+    const first = update({ optimizer, parameters, gradients })
+    expect(last.parameters).toEqual(first.parameters)
+    expect(last.state.estimate).toEqual(first.state.estimate)
   })
 
   test('saved and resumed > equals bit for bit', async () => {
