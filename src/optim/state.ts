@@ -24,6 +24,7 @@ export interface OptimizerState {
  * Creates the state before the first step: zero moments, no mask.
  * @param rules the rules of the tensors, for an optimizer that treats tensors by shape
  * @param holds the arrays that this process stores; default all
+ * @throws OnnxIreError `invalid-option` for a moment with the name of an array of IRE or SAM
  */
 export function initialState(
   optimizer: Optimizer,
@@ -31,18 +32,24 @@ export function initialState(
   rules: Rules = createRules(unwrap(optimizer).base),
   holds: (array: string, name: string) => boolean = holdsAll,
 ): OptimizerState {
+  const { base, sam, ire } = unwrap(optimizer)
+  const own = sam && samMoment(sam)
+  const taken = [own, ...(ire ? ['flat'] : []), ...(ire && ire.beta > 0 ? ['curvature'] : [])]
   const moments: Record<string, Record<string, MomentArray>> = emptyRecord()
   for (const [name, parameter] of Object.entries(parameters))
     for (const moment of rules(name).moments) {
+      if (taken.includes(moment))
+        throw new OnnxIreError(
+          'invalid-option',
+          `optimizer '${base.name}': a moment is named '${moment}', as an array of ${moment === own ? 'SAM' : 'IRE'}; choose another name`,
+        )
       if (!holds(moment, name)) continue
       const arrays = getOwn(moments, moment) ?? emptyRecord<MomentArray>()
       arrays[name] = createMoment(rules(name), moment, parameter)
       moments[moment] = arrays
     }
-  const { sam } = unwrap(optimizer)
-  const own = sam && samMoment(sam)
   if (own) moments[own] = mapArrays(parameters, zeroArrayLike)
-  const { estimate } = unwrap(optimizer).base
+  const { estimate } = base
   return { step: 0, moments, mask: null, ...(estimate ? { estimate: estimate.initial } : {}) }
 }
 

@@ -4,6 +4,9 @@ import { update } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'
 import type { BaseOptimizer } from '../../src/optim/base-optimizer.js'
 import { ire } from '../../src/optim/ire/ire.js'
+import type { Optimizer } from '../../src/optim/optimizer.js'
+import { sam } from '../../src/optim/sam.js'
+import { errorWith } from '../thrown.js'
 
 const { array, constant, formula, scalar } = expr
 
@@ -96,5 +99,18 @@ describe('inconsistent optimizers > are rejected', () => {
       expect(take).toThrow(message)
       expect(take).toThrow(expect.objectContaining({ code: 'invalid-option' }))
       expect(take).toThrow(/^optimizer 'adamw': /)
+    })
+
+  for (const [moment, wrap] of [
+    ['flat', (own) => ire(own, { curvature: 'empirical' })],
+    ['curvature', (own) => ire(own, { curvature: 'empirical', beta: 0.5 })],
+    ['gradientMean', (own) => sam(own, { variant: 'friendly' })],
+  ] as readonly [string, (own: BaseOptimizer) => Optimizer][])
+    test(`with a moment named ${moment}, as an array of IRE or SAM`, () => {
+      const own = { ...base, moments: [moment], formula: formula({ d: array('g'), [moment]: array('g') }) }
+      const parameters = { w: Float32Array.of(1) }
+      const take = (optimizer: Optimizer) => update({ optimizer, parameters, gradients: () => parameters })
+      expect(() => take(wrap(own))).toThrow(errorWith('invalid-option', `'${moment}'`))
+      expect(take(own).state.moments[moment]).toEqual(parameters)
     })
 })
