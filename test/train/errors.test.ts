@@ -4,6 +4,7 @@ import { OnnxBackend } from '../../src/backend/onnx/onnx-backend.js'
 import { adamw, crossEntropy, type FitOptions, OnnxIreError, Trainer, type TrainerOptions } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { hostDevice } from '../backend/onnx/host-device.js'
+import { errorWith } from '../thrown.js'
 import { clusters, flat, smallMlp } from './problem.js'
 
 const runtime = node({ threads: 1 })
@@ -120,5 +121,13 @@ describe('a trainer rejects', () => {
     expect(() => other.restore(checkpoint)).toThrow(
       /optimizer\.base\.lr is 0\.001, it was 0\.01; clipNorm is left out, it was 1; dropout is "on", it was left out; curvatureShare is 0\.5, it was left out/,
     )
+  })
+  it('but no checkpoint whose options were given in another order', async () => {
+    const [groups, schedule] = [[{ tensors: 'head*', lr: 0.1 }], { kind: 'cosine', warmup: 1 } as const]
+    const trainer = await create({ groups, schedule })
+    const other = await create({ groups: [{ lr: 0.1, tensors: 'head*' }], schedule: { warmup: 1, kind: 'cosine' } })
+    other.restore(trainer.checkpoint())
+    const third = await create({ groups: [{ lr: 0.2, tensors: 'head*' }], schedule })
+    expect(() => third.restore(trainer.checkpoint())).toThrow(errorWith('checkpoint', 'groups is'))
   })
 })

@@ -71,11 +71,11 @@ export function decodeCheckpoint(
       'checkpoint',
       `not a checkpoint of this version: its format is '${metadata['format'] ?? 'unknown'}', expected '${format}'`,
     )
-  const own = serializeFingerprint(run)
-  if (metadata['run'] !== own)
+  const [before, now] = [metadata['run'], serializeFingerprint(run)].map(parseFingerprint)
+  if (toText(before) !== toText(now))
     throw new OnnxIreError(
       'checkpoint',
-      `the checkpoint belongs to another run: ${describeDifferences(metadata['run'], own)}; give the options it was written with`,
+      `the checkpoint belongs to another run: ${describeDifferences(before, now)}; give the options it was written with`,
     )
   // Checkpoints of version 0.2 and before have no checksums of the sources.
   const saved = metadata['sources'] === undefined ? undefined : (parseMetadata(metadata, 'sources') as SourceChecksums)
@@ -175,25 +175,36 @@ export function createFingerprint(trainer: TrainerOptions): Fingerprint {
 const serializeFingerprint = ({ optimizer, seed, batchSize, options }: Fingerprint): string =>
   JSON.stringify({ optimizer: describeOptimizer(optimizer), seed, batchSize, ...options })
 
-/** Describes how two serialized fingerprints differ, for an error message: `clipNorm is 2, it was 1`. */
-function describeDifferences(before: string | undefined, now: string): string {
+/** Parses a serialized fingerprint; an empty object if it cannot be read. */
+function parseFingerprint(text = '{}'): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return {}
+  }
+}
+
+/** Converts a value to JSON with the keys of objects in alphabetical order: options may be given in any order. */
+const toText = (value: unknown): string =>
+  JSON.stringify(value, (_, each: unknown) =>
+    isObject(each) ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1))) : each,
+  )
+
+/** Describes how two fingerprints differ, for an error message: `clipNorm is 2, it was 1`. */
+function describeDifferences(before: unknown, now: unknown): string {
   const [old, own] = [flattenFingerprint(before), flattenFingerprint(now)]
   const changes = [...new Set([...Object.keys(old), ...Object.keys(own)])].flatMap((key) => {
     const [a, b] = [old, own].map((fields) => getOwn(fields, key))
     return a === b ? [] : [`${key} is ${b ?? 'left out'}, it was ${a ?? 'left out'}`]
   })
-  return changes.join('; ') || `it was ${before}`
+  return changes.join('; ') || `it was ${toText(before)}`
 }
 
-/** Returns the options of a serialized fingerprint as JSON by path, with nested objects as separate paths. */
-function flattenFingerprint(fingerprint = '{}'): Readonly<Record<string, string>> {
+/** Returns the options of a fingerprint as JSON by path, with nested objects as separate paths. */
+function flattenFingerprint(fingerprint: unknown): Readonly<Record<string, string>> {
   const flat = (value: unknown, path: string, depth: number): [string, string][] =>
     depth > 0 && isObject(value)
       ? Object.entries(value).flatMap(([key, each]) => flat(each, path === '' ? key : `${path}.${key}`, depth - 1))
-      : [[path, JSON.stringify(value)]]
-  try {
-    return Object.fromEntries(flat(JSON.parse(fingerprint), '', 4))
-  } catch {
-    return {}
-  }
+      : [[path, toText(value)]]
+  return Object.fromEntries(flat(fingerprint, '', 4))
 }
