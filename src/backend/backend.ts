@@ -39,6 +39,8 @@ export interface AscentRequest {
   readonly trained: readonly string[]
   /** Names of those that no earlier step trained: their first gradient is the first mean of friendly SAM. */
   readonly first: ReadonlySet<string>
+  /** The updates of these tensors in the same step. */
+  readonly tensors: readonly TensorUpdate[]
   /** The kind of gradients, for messages: 'loss gradient'. */
   readonly what: string
 }
@@ -48,6 +50,8 @@ export interface TensorUpdate {
   readonly name: string
   /** The same object at every step; `updateFormula` and `updateToOnnx` build the whole update from it. */
   readonly rule: UpdateRule
+  /** The number of earlier updates of this tensor. */
+  readonly t: number
   /** Scalars of the rule for this tensor and step. */
   readonly coefficients: Readonly<Record<string, number>>
   /** Whether IRE may enhance the tensor. */

@@ -113,6 +113,7 @@ export function* optimizerStep<T extends TensorMap>(
   const tensors = trained.map((name) => ({
     name,
     rule: backend.rules(name),
+    t: plan.of(name).t,
     coefficients: coefficients(backend.rules(name), plan.of(name)),
     enhanced: enhanced.has(name),
   }))
@@ -135,7 +136,7 @@ export function* optimizerStep<T extends TensorMap>(
   if (refreshed && ire.curvature === 'empirical') yield* refresh(what, reply)
   if (sam && ascendsAt(sam, t)) {
     const first = new Set(trained.filter((name) => plan.of(name).t === 0))
-    const ascended = yield* wait(backend.ascend({ sam, step: t, trained, first, what }, reply.gradients))
+    const ascended = yield* wait(backend.ascend({ sam, step: t, trained, first, tensors, what }, reply.gradients))
     what = 'loss gradient after the ascent'
     reply = yield* request('loss', ascended, what, trained)
   }

@@ -40,6 +40,7 @@ const enhanced = ire(sam(adamw({ lr: 1e-2 }), { rho: 0.05 }), {
   interval: 3,
   curvature: 'empirical',
 })
+const momentum = (weightDecay = 0) => sgd({ lr: 0.1, momentum: 0.9, weightDecay })
 const cases: Readonly<Record<string, Options>> = {
   'of 50 steps of AdamW': {},
   'of SGD with momentum, clipped': { optimizer: sgd({ lr: 0.05, momentum: 0.9 }), clipNorm: 1, clipValue: 0.2 },
@@ -47,6 +48,34 @@ const cases: Readonly<Record<string, Options>> = {
   'in micro-batches, with an average of the weights': { microBatch: 3, ema: 0.9 },
   'of norms that are trained too': { model: smallConvnet(), data: clusters(24, [2, 6, 6]), batchNorm: 'trained' },
 }
+
+describe('a trainer with its state on a device resumes bit for bit', () => {
+  const images = clusters(35, [2, 8, 8])
+  it.each<[string, Partial<TrainerOptions>]>([
+    ['with SAM and tensors without weight decay', { optimizer: sam(momentum(0.01)), decayVectors: false }],
+    [
+      'clipped, with tensors that are frozen at first',
+      { optimizer: momentum(), clipNorm: 0.1, freeze: { except: 'head', untilStep: 2 } },
+    ],
+  ])('%s', async (_, options) => {
+    const resumed = async (from?: Uint8Array) => {
+      const common = { loss: crossEntropy(), batchSize: 8, runtime: device }
+      const trainer = await Trainer.create(smallConvnet(), { ...common, ...options } as TrainerOptions)
+      if (from) trainer.restore(from)
+      const saved: Uint8Array[] = []
+      const onStep = async () => {
+        await trainer.sync()
+        saved.push(trainer.checkpoint())
+      }
+      await trainer.train(images, { totalSteps: 8, onStep })
+      const weights = flat(await trainer.parameters())
+      await trainer.dispose()
+      return { weights, saved }
+    }
+    const { weights, saved } = await resumed()
+    for (const checkpoint of saved.slice(0, -1)) expect((await resumed(checkpoint)).weights).toEqual(weights)
+  })
+})
 
 describe('a trainer with its state on a device has the results of a trainer on host arrays', () => {
   it.each(Object.entries(cases))('%s', async (_, options) => {

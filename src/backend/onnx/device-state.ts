@@ -28,6 +28,8 @@ export class DeviceState {
   readonly #dims: ParameterDims
   readonly #rules: Rules
   readonly #samMoment: string | null
+  /** Positions of the parameters in their order. */
+  readonly #positions: ReadonlyMap<string, number>
   readonly #groups = new Map<TensorGroup, GroupState>()
   readonly #parameters: Record<string, DeviceTensor> = emptyRecord()
   #lastId = 0
@@ -38,15 +40,17 @@ export class DeviceState {
     this.#dims = dims
     this.#rules = rules
     this.#samMoment = samMoment
+    this.#positions = new Map(Object.keys(dims).map((name, i) => [name, i]))
   }
 
   get parameters(): DeviceTensors {
     return this.#parameters
   }
 
-  /** The groups of all tensors that have elements. */
+  /** The groups of all tensors that have elements, in the order of their first tensors. */
   get groups(): readonly TensorGroup[] {
-    return [...this.#groups.keys()]
+    const positionOf = ({ parts }: TensorGroup) => this.#positions.get(parts[0]!.name)!
+    return [...this.#groups.keys()].sort((a, b) => positionOf(a) - positionOf(b))
   }
 
   /** Uploads parameters and moments. Throws `invalid-data` for arrays that are missing, misshapen or not float32. */

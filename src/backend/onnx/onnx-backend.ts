@@ -144,13 +144,11 @@ export class OnnxBackend extends DeviceBackend {
     this.#pendingMask = new DeviceMask(this.#device, mask)
   }
 
-  async ascend({ sam, step, trained, first, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
+  async ascend({ sam, step, first, tensors, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#releaseAscent()
-    const names = new Set(trained)
-    await this.#state.regroup((name) =>
-      names.has(name) ? `${ruleKey(this.rules(name), name)} ${first.has(name)}` : undefined,
-    )
-    const groups = this.#state.groups.filter(({ parts }) => names.has(parts[0]!.name))
+    const keys = new Map(tensors.map((update) => [update.name, keyOf(update)]))
+    await this.#state.regroup((name) => keys.get(name))
+    const groups = this.#state.groups.filter(({ parts }) => keys.has(parts[0]!.name))
     if (groups.length === 0) return this.parameters
     const isFirst = ({ parts }: TensorGroup) => first.has(parts[0]!.name)
     const firstGroups = sam.variant === 'friendly' ? groups.map(isFirst) : []
@@ -317,9 +315,12 @@ export class OnnxBackend extends DeviceBackend {
   }
 }
 
-/** Tensors of the same key may be in one group. */
-const keyOf = ({ name, rule, coefficients, enhanced }: TensorUpdate): string =>
-  JSON.stringify([ruleKey(rule, name), enhanced, coefficients])
+/**
+ * Tensors of the same key may be in one group. With t, which differs forever between tensors that begin at different
+ * steps, a resumed run has the groups of an uninterrupted one, and its norms the same bits.
+ */
+const keyOf = ({ name, rule, t, coefficients, enhanced }: TensorUpdate): string =>
+  JSON.stringify([ruleKey(rule, name), enhanced, t, coefficients])
 
 const formulaNumbers = new WeakMap<object, number>()
 let formulaCount = 0
