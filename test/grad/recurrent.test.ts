@@ -224,7 +224,8 @@ describe.each(['RNN', 'GRU', 'LSTM'] as const)('a long sequence through %s', (op
   const x = operand('x', [steps, N, I])
   const [w, r] = [I, H].map((from) => op.Mul(operand(`from${from}`, [1, gates[operator] * H, from]), 0.3))
   const last = op.ReduceSum(kernel(operator)([x, w!, r!], {})[1]!, null, { keepdims: 0 })
-  const gradientFor = async (seed: number) => (await evaluate(gradients([[last, scalar('float32', seed)]], [x])[0]!))[0]!
+  const gradientFor = async (seed: number) =>
+    (await evaluate(gradients([[last, scalar('float32', seed)]], [x])[0]!))[0]!
 
   it('gradients of early steps > become 0 and not subnormal', async () => {
     const dx = (await gradientFor(1)).map(Math.abs)
