@@ -21,7 +21,7 @@ import type { FeatureStore, OnFeatures } from './cached-features.js'
 import type { CheckpointStore } from './checkpoint/store.js'
 import type { TrainingOptions } from './graphs/build.js'
 import { checkRecompute } from './graphs/recompute.js'
-import { checkLocalSteps, type LocalStepsOptions } from './local-steps.js'
+import { checkLocalSteps, type LocalStepsOptions, resolveLocalSteps } from './local-steps.js'
 import { checkMonitor, type MonitorOptions } from './metric-monitor.js'
 import type { StartOptions } from './model/start-model.js'
 import { checkGroups, type GroupOptions } from './parameter-groups.js'
@@ -282,6 +282,18 @@ export function checkTrainerOptions(options: TrainerOptions): void {
       true,
       'omitted with localSteps, in which each process updates all tensors',
     )
+  if (localSteps) {
+    const { base } = unwrap(optimizer)
+    const { steps, outerLr, outerMomentum } = resolveLocalSteps(localSteps)
+    // Such a base has the displacement from the initial weights by its own steps in its state.
+    if (base.estimate && (outerLr !== 1 || outerMomentum !== 0))
+      throw invalidOption(
+        'Trainer',
+        'localSteps',
+        localSteps,
+        `{ steps: ${steps}, outerLr: 1, outerMomentum: 0 } with ${base.name}, which sums up its own displacements`,
+      )
+  }
   if (gradientCompression !== undefined && gradientCompression !== 'bfloat16')
     throw invalidOption('Trainer', 'gradientCompression', gradientCompression, "'bfloat16' or omitted")
   if ((group || localSteps) && runtime.device)

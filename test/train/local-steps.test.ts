@@ -141,7 +141,7 @@ const cases: readonly (readonly [string, Partial<TrainerOptions>, Problem])[] = 
   ],
   ['IRE on the gradients of steps', { optimizer: ire(sgd({ lr: 0.1 }), { interval: 4, curvature: 'empirical' }) }, {}],
   ['Schedule-Free AdamW', { optimizer: scheduleFreeAdamw({ lr: 1e-2 }) }, {}],
-  ['Prodigy', { optimizer: prodigy() }, {}],
+  ['Prodigy', { optimizer: prodigy(), localSteps: { steps: 3, outerLr: 1, outerMomentum: 0 } }, {}],
   ['trained norms', { batchNorm: 'trained' }, { data: clusters(19, [2, 8, 8]), model: smallConvnet() }],
 ]
 
@@ -161,7 +161,7 @@ describe('local steps', () => {
 
   it.each(cases)('%s: all processes end with the same weights, and validate alike', async (_, options, problem) => {
     const fit = { totalSteps: 17, evaluateEvery: 11, validation: problem.data ?? points }
-    const together = await trainTogether(localGroup(3), { ...options, localSteps: { steps: 3 } }, fit, problem)
+    const together = await trainTogether(localGroup(3), { localSteps: { steps: 3 }, ...options }, fit, problem)
     for (const { weights, last } of together) {
       expect(weights).toEqual(together[0]!.weights)
       expect(last.validation).toEqual(together[0]!.last.validation)
@@ -259,5 +259,8 @@ describe('local steps', () => {
       await expect(create({ localSteps })).rejects.toThrow(errorWith('invalid-option', name))
     const optimizer = adamw8bit({ minSize: 0 })
     await expect(create({ optimizer, localSteps: { steps: 2 } })).rejects.toThrow(errorWith('invalid-option', '8 bits'))
+    await expect(create({ optimizer: prodigy(), localSteps: { steps: 2 } })).rejects.toThrow(
+      errorWith('invalid-option', 'outerLr: 1'),
+    )
   })
 })
