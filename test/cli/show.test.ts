@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -73,6 +73,24 @@ test('show > one group > its mean and spread', async () => {
   const { stdout } = await run('show', join(root, 'base'))
   expect(stdout).toMatch(/group 1 .* 75\.00 % ± 12\.42 %/)
   expect(stdout).toMatch(/deviation .* 5\.00 %/)
+})
+
+test('show > copies of a run, of which one ended early > counted once', async () => {
+  const one = JSON.parse(await readFile(join(root, 'base/0/recipe.json'), 'utf8'))
+  const { seed: _, ...withoutSeed } = one
+  await writeRun(join(root, 'copies/again'), { recipe: one, loss: 1, accuracy: 0.8 })
+  // The default seed is 0.
+  await writeRun(join(root, 'copies/short'), { recipe: withoutSeed, loss: 1, accuracy: 0.1, epochs: 1 })
+  const paths = [join(root, 'copies/short'), join(root, 'base'), join(root, 'copies/again')]
+  const shown = await json<Shown>('show', ...paths)
+  expect(shown.groups).toMatchObject([
+    {
+      copies: ['short', 'again'],
+      metrics: { 'held-out accuracy': { n: 3, deviation: expect.closeTo(0.05, 10) } },
+    },
+  ])
+  const { stdout } = await run('show', ...paths)
+  expect(stdout).toMatch(/; not counted, with the seed of another run: short, again\n/)
 })
 
 test('show > a folder without a run > io', async () => {

@@ -1,10 +1,16 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Writes a run folder without training: a recipe and a log of four steps and two evaluations. */
+/** Writes a run folder without training: a recipe and a log of four steps and two evaluations, or of `epochs: 1`. */
 export async function writeRun(
   folder: string,
-  { recipe, loss, accuracy, tensors = false }: { recipe: object; loss: number; accuracy: number; tensors?: boolean },
+  {
+    recipe,
+    loss,
+    accuracy,
+    tensors = false,
+    epochs = 2,
+  }: { recipe: object; loss: number; accuracy: number; tensors?: boolean; epochs?: 1 | 2 },
 ): Promise<string> {
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, 'recipe.json'), JSON.stringify(recipe))
@@ -46,7 +52,7 @@ export async function writeRun(
   })
   const lines = [step(1), ...(tensors ? [measured(1)] : []), step(2), epoch(0, 0.2), step(3)]
   const rest = [...(tensors ? [measured(3)] : []), step(4), epoch(1, 0)]
-  const text = [...lines, ...rest].map((line) => `${JSON.stringify(line)}\n`).join('')
+  const text = [...lines, ...(epochs === 1 ? [] : rest)].map((line) => `${JSON.stringify(line)}\n`).join('')
   // A crash has cut the last line.
   await writeFile(join(folder, 'metrics.jsonl'), `${text}{"kind":"step","step":5,"lo`)
   return folder

@@ -6,6 +6,7 @@ import { type Io, print } from '../io.js'
 import { jsonOption } from '../options.js'
 import {
   compareGroups,
+  describeGroup,
   diffRuns,
   type GroupComparison,
   type RecipeDifference,
@@ -34,9 +35,10 @@ export function defineShow(program: Command, io: Io): void {
       'after',
       `
 Runs whose recipes differ only in seed, data.split.fold or data.split.seed form a group, whose mean and spread
-are printed. Every group is compared with the first one, by the metrics of the last evaluation: with pairs, if
-both groups have the same seeds and folds, else by Welch's interval. A difference is significant if its 95 %
-interval excludes 0; of twenty comparisons without an effect one is on average.
+are printed; copies of a run, with the same seeds and fold, are not counted. Every group is compared with the
+first one, by the metrics of the last evaluation: with pairs, if both groups have the same seeds and folds, else
+by Welch's interval. A difference is significant if its 95 % interval excludes 0; of twenty comparisons without
+an effect one is on average.
 
 Examples:
   $ onnx-ire show runs/a runs/b
@@ -101,10 +103,7 @@ function formatNumbers(runs: readonly RunNumbers[]): string {
 const format = (metric: string, value: number): string => formatMetric(metric.replace('held-out ', ''), value)
 
 function formatGroups(groups: readonly RunGroup[], comparisons: readonly GroupComparison[]): string[] {
-  const titles = groups.map(({ recipe, runs }, i) => {
-    const fields = Object.entries(recipe).map(([field, value]) => `${field} ${JSON.stringify(value)}`)
-    return `group ${i + 1}: ${fields.join(', ')}${fields.length === 0 ? '' : '; '}${runs.join(', ')}`
-  })
+  const titles = groups.map(describeGroup)
   const metrics = [...new Set(groups.flatMap((group) => Object.keys(group.metrics)))]
   const row = (group: RunGroup, name: string, cell: (metric: string, value: RunGroup['metrics'][string]) => string) => [
     name,

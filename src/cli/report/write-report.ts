@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Measures } from '../../metric/accumulator.js'
 import { getOwn } from '../../util/record.js'
 import { classLabel, formatDuration, formatMetric, formatNumber, isMatrix } from '../format.js'
-import { compareGroups, diffRuns, summarizeNumbers } from '../runs/compare-runs.js'
+import { compareGroups, describeGroup, diffRuns, summarizeNumbers } from '../runs/compare-runs.js'
 import type { StoredRun } from '../runs/read-run.js'
 import { type Chart, chartStyle, colorCount } from './draw-chart.js'
 import { drawCurves, drawTensors } from './draw-runs.js'
@@ -109,7 +109,7 @@ const formatValue = (metric: string, value: number | undefined): string =>
 function writeGroups(runs: readonly StoredRun[]): string[] {
   const { groups, comparisons } = compareGroups(runs)
   if (!groups.some((group) => group.runs.length > 1)) return []
-  const titles = groups.map((group, i) => `group ${i + 1}: ${group.runs.join(', ')}`)
+  const titles = groups.map(describeGroup)
   const metrics = [...new Set(groups.flatMap((group) => Object.keys(group.metrics)))]
   const means = groups.flatMap((group, i) =>
     metrics.flatMap((metric) => {

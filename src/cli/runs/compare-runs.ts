@@ -102,6 +102,8 @@ export function summarizeNumbers({ name, status, steps, epochs }: StoredRun): Ru
 /** Runs whose recipes differ in the seed or the fold only. */
 export interface RunGroup {
   readonly runs: readonly string[]
+  /** Runs with the seed and the fold of a run of the group: they are no repetitions, and not counted. */
+  readonly copies: readonly string[]
   /** Values of the group's recipes in the fields in which groups differ. */
   readonly recipe: Readonly<Record<string, unknown>>
   /** Means of the metrics of the last evaluation, and the standard deviations of the runs. */
@@ -120,6 +122,14 @@ export interface GroupComparison {
   readonly significant: boolean | null
 }
 
+/** A line about a group: its number, fields of its recipe, and its runs. */
+export function describeGroup({ recipe, runs, copies }: RunGroup, index: number): string {
+  const fields = Object.entries(recipe).map(([field, value]) => `${field} ${JSON.stringify(value)}`)
+  const shown = [...(fields.length === 0 ? [] : [fields.join(', ')]), runs.join(', ')]
+  if (copies.length > 0) shown.push(`not counted, with the seed of another run: ${copies.join(', ')}`)
+  return `group ${index + 1}: ${shown.join('; ')}`
+}
+
 /** Groups runs by their recipes without seed and fold, and compares every group with the first one. */
 export function compareGroups(runs: readonly StoredRun[]): {
   readonly groups: RunGroup[]
@@ -131,12 +141,14 @@ export function compareGroups(runs: readonly StoredRun[]): {
     const key = JSON.stringify(others.sort(([a], [b]) => (a < b ? -1 : 1)))
     byRecipe.set(key, [...(byRecipe.get(key) ?? []), run])
   }
-  const sets = [...byRecipe.values()]
+  const all = [...byRecipe.values()]
+  const sets = all.map(dropCopies)
   const fields = diffRuns(sets.map(([first]) => first!)).filter(({ field }) => !repeated.includes(field))
   const groups = sets.map((set, i): RunGroup => {
     const values = lastValues(set)
     return {
       runs: set.map(({ name }) => name),
+      copies: all[i]!.filter((run) => !set.includes(run)).map(({ name }) => name),
       recipe: Object.fromEntries(fields.map(({ field, values }) => [field, values[i] ?? null])),
       metrics: Object.fromEntries(
         [...values].map(([metric, found]) => {
@@ -150,19 +162,29 @@ export function compareGroups(runs: readonly StoredRun[]): {
   return { groups, comparisons: sets.some((set) => set.length > 1) ? comparisons : [] }
 }
 
-/** Values of the last evaluation by metric and repetition: seed and fold. */
+/** The runs with different seeds or folds: of several with the same ones the one that was evaluated last. */
+function dropCopies(runs: readonly StoredRun[]): StoredRun[] {
+  const kept = new Map<string, StoredRun>()
+  const reached = (run: StoredRun | undefined) => run?.epochs.at(-1)?.step ?? -1
+  for (const run of runs) {
+    const repetition = repetitionOf(run)
+    if (!kept.has(repetition) || reached(run) > reached(kept.get(repetition))) kept.set(repetition, run)
+  }
+  return [...kept.values()]
+}
+
+/** The seeds and the fold of a run, as a key. */
+function repetitionOf({ recipe }: StoredRun): string {
+  const fields = flatten(recipe)
+  return JSON.stringify(repeated.map((field) => fields.get(field) ?? (field.endsWith('seed') ? 0 : null)))
+}
+
+/** Values of the last evaluation by metric and repetition. */
 function lastValues(runs: readonly StoredRun[]): Map<string, Map<string, number>> {
   const values = new Map<string, Map<string, number>>()
-  const seen = new Set<string>()
-  for (const { name, recipe, epochs } of runs) {
-    const fields = flatten(recipe)
-    const repetition = JSON.stringify(repeated.map((field) => fields.get(field)))
-    // The same recipe twice with the same seed gives two values that belong to no pair.
-    const key = seen.has(repetition) ? `${repetition} ${name}` : repetition
-    seen.add(key)
-    for (const [metric, value] of Object.entries(epochs.length === 0 ? {} : metricsOf(epochs.at(-1)!)))
-      values.set(metric, (values.get(metric) ?? new Map<string, number>()).set(key, value))
-  }
+  for (const run of runs)
+    for (const [metric, value] of Object.entries(run.epochs.length === 0 ? {} : metricsOf(run.epochs.at(-1)!)))
+      values.set(metric, (values.get(metric) ?? new Map<string, number>()).set(repetitionOf(run), value))
   return values
 }
 
