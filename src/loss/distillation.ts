@@ -30,8 +30,8 @@ export const teacherClassesName = 'teacher_classes'
 export interface DistillationOptions extends LossWeightOptions {
   /**
    * Model that is imitated. It runs on the inputs of the trained model, as a part of the graph, and is not trained.
-   * Its logits must be finite. 'data': the tensors `teacher_logits` and `teacher_classes` of the data, as `addTeacher`
-   * computes them; a logit of -infinity is a probability of 0.
+   * 'data': the tensors `teacher_logits` and `teacher_classes` of the data, as `addTeacher` computes them. A logit of
+   * -infinity is a probability of 0.
    */
   readonly teacher: Model | 'data'
   /** Output of the teacher that holds the logits. Default: the only output. */
@@ -159,7 +159,7 @@ function readTeacher({ z, axis, shape }: ClassScores): Teacher {
   const logits = input(teacherLogitsName, z.dtype, dims)
   const classes = input(teacherClassesName, 'int64', dims)
   return {
-    // A probability of 0 times the logarithm of 0 is NaN.
+    // Positions that are ignored may have no class.
     logits: op.Max([logits, lowestLogit]),
     classes,
     inputs: new Map([logits, classes].map((value) => [value.name!, value])),
@@ -169,6 +169,10 @@ function readTeacher({ z, axis, shape }: ClassScores): Teacher {
 /** log softmax(x / T) along an axis. */
 const logSoftmax = (x: Value, temperature: number, axis: number): Value =>
   op.LogSoftmax(temperature === 1 ? x : op.Div(x, temperature), { axis })
+
+/** KL(q || p) along an axis. Classes with q = 0 add 0, also those with log q = -infinity. */
+const divergencesOf = (q: Value, logQ: Value, logP: Value, axis: number): Value =>
+  op.ReduceSum(op.Where(op.Equal(q, 0), 0, op.Mul(q, op.Sub(logQ, logP))), [axis], { keepdims: 0 })
 
 type Resolved = DistillationOptions & { readonly temperature: number; readonly weight: number }
 
@@ -183,7 +187,7 @@ function buildWhole(
   const logQ = logSoftmax(op.CastLike(teacher.logits, z), temperature, axis)
   const logP = logSoftmax(z, temperature, axis)
   const known = teacher.classes ? op.GatherElements(logP, teacher.classes, { axis }) : logP
-  const divergences = op.ReduceSum(op.Mul(op.Exp(logQ), op.Sub(logQ, known)), [axis], { keepdims: 0 })
+  const divergences = divergencesOf(op.Exp(logQ), logQ, known, axis)
   const scaled = op.Mul(divergences, weight * temperature ** 2)
   if (labels === null) {
     const best = op.ArgMax(teacher.logits, { axis, keepdims: 1 })
@@ -229,7 +233,7 @@ function buildChunked(
       const logQ = logSoftmax(op.CastLike(t!, z), temperature, 1)
       const q = op.Exp(logQ)
       const known = chosen ? op.GatherElements(logP, chosen, { axis: 1 }) : logP
-      const divergences = op.ReduceSum(op.Mul(q, op.Sub(logQ, known)), [1], { keepdims: 0 })
+      const divergences = divergencesOf(q, logQ, known, 1)
       const p = op.Exp(logP)
       const difference = chosen ? op.ScatterElements(p, chosen, op.Neg(q), { axis: 1, reduction: 'add' }) : op.Sub(p, q)
       return {

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { batches, Random } from '../../src/data/index.js'
-import { buildTrainingGraphs, input, op, parameter, type Value } from '../../src/graph/index.js'
+import { buildTrainingGraphs, constant, input, op, parameter, type Value } from '../../src/graph/index.js'
 import {
   accuracy,
   adamw,
@@ -234,6 +234,31 @@ describe('distillation > teachers', () => {
       return (await evaluateModel(modelOf(student), data, given)).loss
     }
     expect(await lossOf(3)).toBeCloseTo(await lossOf(2), 5)
+  })
+
+  it.each(['teacher', 'both models'])('logits of -infinity, of the %s > the loss without these classes', async (of) => {
+    const mask = tensorFrom('float64', [classes], [0, 0, 0, -Infinity, 0, 0, -Infinity])
+    const masked = (z: Value) => op.Add(z, constant(mask))
+    const withHead = (graph: typeof large, head: (z: Value) => Value) => ({
+      ...graph,
+      outputs: new Map([['y', head(graph.outputs.get('y')!)]]),
+    })
+    const model = of === 'teacher' ? student : withHead(student, masked)
+    const teacher = modelOf(withHead(large, masked))
+    const [z, t] = [await rowsOf(student), await rowsOf(large)]
+    const kept = [0, 1, 2, 4, 5]
+    const y = labels.map((label) => (kept.includes(label) ? label : 0))
+    const expected = y.map((label, i) => {
+      const row = z[i]!.map((value, c) => (of === 'teacher' || kept.includes(c) ? value : -Infinity))
+      return formula(row, t[i]!, label, {}, kept)
+    })
+    const given = { ...feeds, labels: tensorFrom('int64', [batch, context], y) }
+    const build = (chunk?: number) =>
+      buildTrainingGraphs(model, { loss: distillation({ teacher, ...(chunk && { chunk }) }), trainable: '*' }).training
+    const found = await run(build(), given)
+    expect(numbersOf(found['loss']!)[0]).toBeCloseTo(expected.reduce((a, b) => a + b) / expected.length, 12)
+    expect(numbersOf(found['grad/V']!).every(Number.isFinite)).toBe(true)
+    expect(distance(await run(build(5), given), found)).toBeLessThan(1e-12)
   })
 
   it('an input that the trained model does not have > fed by the data', async () => {
