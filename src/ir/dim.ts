@@ -34,7 +34,8 @@ function splitOutsideBrackets(expression: string, separators: string): string[] 
   return pieces
 }
 
-const toFactor = (dim: Dim): string =>
+/** A dim as a factor of an expression: in brackets if it has an operator. */
+export const toFactor = (dim: Dim): string =>
   typeof dim === 'string' && !isName(dim) && splitOutsideBrackets(dim, '+-*/').length > 1 ? `(${dim})` : `${dim}`
 const stripBrackets = (expression: string): string => {
   const [inner, close, ...more] = splitOutsideBrackets(expression, ')')
@@ -177,9 +178,17 @@ export const ceilDivDims = (a: Dim, b: Dim): Dim =>
 /** Numbers, operators, brackets and names. Any text between the other tokens is a name. */
 const tokenPattern = /\d+(?:\.\d+)?(?![\w.])|[-+*/(),]|[^-+*/(),]+/g
 
+/** Rounds to the nearest integer, halves to even, as ONNX does. */
+export function roundHalfToEven(x: number): number {
+  const floor = Math.floor(x)
+  const fraction = x - floor
+  return fraction === 0.5 ? floor + (Math.abs(floor) % 2) : fraction < 0.5 ? floor : floor + 1
+}
+
 const functions: Readonly<Record<string, (...values: number[]) => number>> = {
   floor: Math.floor,
   ceil: Math.ceil,
+  round: roundHalfToEven,
   max: Math.max,
   min: Math.min,
 }

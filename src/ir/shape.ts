@@ -12,6 +12,7 @@ export {
   mulDims,
   productOf,
   subDims,
+  toFactor,
   unknownDim,
 } from './dim.js'
 

@@ -7,8 +7,10 @@ import {
   divDims,
   formatShape,
   isStatic,
+  limitLength,
   mulDims,
   type Shape,
+  toFactor,
   unknownDim,
 } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
@@ -150,11 +152,18 @@ export const quotient =
   (a: Dim, b: Dim): Dim => {
     if (isFloat(dtype)) {
       if (typeof a === 'number' && typeof b === 'number') return a / b
-      return typeof b === 'number' ? mulDims(a, 1 / b) : unknownDim()
+      return typeof b === 'number' ? scaledDown(a, b) : unknownDim()
     }
     if (b === 0) return unknownDim()
     return typeof a === 'number' && typeof b === 'number' ? Math.trunc(a / b) : divDims(a, b)
   }
+
+/** a / b as floats: a product if 1 / b has few digits, else a fraction, which a rounding makes an integer. */
+function scaledDown(a: Dim, b: number): Dim {
+  const product = mulDims(a, 1 / b)
+  const isUnknown = typeof product === 'string' && product.startsWith('?')
+  return isUnknown && b > 0 && isWhole(`${a}`) ? limitLength(`${toFactor(a)}/${b}`) : product
+}
 
 /** ONNX's Mod: has the sign of the divisor, or with `fmod` of the dividend. */
 export const remainder =
@@ -175,19 +184,15 @@ export const rounding =
 
 /** Whether an expression is an integer: it has fractions inside roundings only. */
 function isWhole(expression: string): boolean {
+  const hasFraction = (text: string) => /\d\.\d|\de-|\//.test(text)
   let [before, rest] = ['', expression]
   while (rest !== before) {
     before = rest
-    rest = rest.replace(/\b(floor|ceil|round)\([^()]*\)|\([^().]*\)/g, 'n')
+    rest = rest.replace(/(\b(?:floor|ceil|round))?\(([^()]*)\)/g, (_, isRounded, inner) =>
+      isRounded || !hasFraction(inner) ? 'n' : '0.5',
+    )
   }
-  return !/\d\.\d|\de-/.test(rest)
-}
-
-/** Rounds to the nearest integer, halves to even, as ONNX does. */
-export function roundHalfToEven(x: number): number {
-  const floor = Math.floor(x)
-  const fraction = x - floor
-  return fraction === 0.5 ? floor + (Math.abs(floor) % 2) : fraction < 0.5 ? floor : floor + 1
+  return !hasFraction(rest)
 }
 
 /** A function that casts an element to another type. */

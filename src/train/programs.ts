@@ -394,7 +394,7 @@ function inputStreams(random: Random, inputs: ReadonlyMap<string, Value>): (name
 }
 
 /** Resolves the symbolic dims of a random input by the dims of a batch. */
-function resolveDims({ shape }: Value, batch: Tensors, data: ReadonlyMap<string, Value>): readonly number[] {
+function resolveDims({ name, shape }: Value, batch: Tensors, data: ReadonlyMap<string, Value>): readonly number[] {
   if (isStatic(shape)) return shape
   const lengths = new Map<string, number>()
   for (const [name, value] of data) {
@@ -406,7 +406,7 @@ function resolveDims({ shape }: Value, batch: Tensors, data: ReadonlyMap<string,
     if (length === undefined)
       throw new OnnxIreError(
         'invalid-shape',
-        `the length '${dim}' of a random input does not follow from the lengths of the data: give the model's inputs and outputs the same name for this length`,
+        `the length '${dim}' of a random input (${name}) does not follow from the lengths of the data: give the model's inputs and outputs the same name for this length`,
       )
     return length
   })

@@ -25,6 +25,12 @@ describe('value of a dim expression', () => {
     ['floor((H-1)/2)+1', 6],
     ['ceil(N/2)*H', 48],
     ['N*0.5', undefined],
+    ['N/3', undefined],
+    ['ceil(N/3)', 3],
+    ['ceil((N/3)*2)', 5],
+    ['floor(N/3+1)', 3],
+    ['round(N*0.5)', 4],
+    ['round((N-2)*0.5)', 2],
   ])('%s is %s', (dim, value) => {
     expect(evaluateDim(dim, lengths)).toBe(value)
   })

@@ -100,6 +100,14 @@ describe('contents of integer tensors > symbolic dims', () => {
     expect(op.Cast(op.Ceil(halved), { to: int64 }).contents).toEqual(['ceil(H*0.5)', 5])
   })
 
+  it('a quotient whose inverse has many digits > that of integers', () => {
+    const third = op.Div(op.Cast(shapeOf('H', 9), { to: float32 }), floats(3))
+    expect(op.Cast(op.Ceil(third), { to: int64 }).contents).toEqual(['ceil(H/3)', 3])
+    expect(op.Cast(third, { to: int64 }).contents).toEqual(['floor(H/3)', 3])
+    const more = op.Add(op.Mul(third, floats(2)), floats(1))
+    expect(op.Cast(op.Round(more), { to: int64 }).contents).toEqual(['round((H/3)*2+1)', 7])
+  })
+
   it('float arithmetic > rounds as float32 does', () => {
     const tenth = op.Mul(op.Cast(shapeOf(30), { to: float32 }), floats(0.1))
     expect(tenth.contents).toEqual([Math.fround(30 * Math.fround(0.1))])

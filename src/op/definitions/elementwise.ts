@@ -1,17 +1,9 @@
+import { roundHalfToEven } from '../../ir/dim.js'
 import { type DType, dtypeOf, dtypes } from '../../ir/dtype.js'
 import { addDims, broadcastShapes, type Dim, formatShape, mulDims, subDims, unknownDim } from '../../ir/shape.js'
 import type { TensorType, Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
-import {
-  castElements,
-  elementwiseContents,
-  exactly,
-  onNumbers,
-  quotient,
-  remainder,
-  roundHalfToEven,
-  rounding,
-} from '../contents.js'
+import { castElements, elementwiseContents, exactly, onNumbers, quotient, remainder, rounding } from '../contents.js'
 import { define, elementType, type Facts, int, string, zero } from '../define.js'
 import { noFlops, perOutput, size } from '../flops.js'
 

@@ -214,7 +214,7 @@ function enableDropout(
         `dropout: the input of Dropout '${node.name ?? ''}' has no known shape: declare the model's input shapes`,
       )
     const name = `noise/dropout/${noise.size}`
-    const uniform = input(name, dtype, shape)
+    const uniform = input(`noise of ${describeNode(node)}`, dtype, shape)
     noise.set(name, uniform)
     const mask = op.GreaterOrEqual(uniform, rate)
     return [op.Mul(x!, op.Mul(op.CastLike(mask, x!), 1 / (1 - rate))), mask]

@@ -12,11 +12,23 @@ import {
   scalar,
   type Value,
 } from '../../../src/graph/index.js'
-import { adamw, crossEntropy, encodeModel, evaluateModel, type Model, mse, sgd, Trainer } from '../../../src/index.js'
+import {
+  adamw,
+  crossEntropy,
+  encodeModel,
+  evaluateModel,
+  fromArrays,
+  type Model,
+  mse,
+  sgd,
+  Trainer,
+} from '../../../src/index.js'
 import { body } from '../../../src/ir/body.js'
 import { tensorFrom } from '../../../src/ir/leaf.js'
 import { node } from '../../../src/node/index.js'
+import type { NodeProto } from '../../../src/onnx/proto/schema.js'
 import { Programs } from '../../../src/train/programs.js'
+import * as build from '../../onnx/build.js'
 import { errorWith } from '../../thrown.js'
 import { clusters } from '../problem.js'
 
@@ -118,6 +130,42 @@ describe('dropout', () => {
       [dropping(0.5), random].map((model) => evaluateModel(model, points, { loss: crossEntropy(), runtime })),
     )
     expect(measured[1]).toEqual(measured[0])
+  })
+
+  it('of a length that the model computes in floats > drops; by other operators > invalid-shape that names it', async () => {
+    const train = async (rounded: readonly NodeProto[]) => {
+      const number = (x: number) => ({ value: build.value({ dtype: 'float32', dims: [], data: Float32Array.of(x) }) })
+      const nodes = [
+        build.node('Shape', 'x', 'shape', { end: build.int(1) }),
+        build.node('Cast', 'shape', 'n', { to: build.int(1) }),
+        build.node('Constant', '', 'three', number(3)),
+        build.node('Div', 'n three', 'third'),
+        ...rounded,
+        build.node('Cast', 'length', 'integer', { to: build.int(7) }),
+        build.node('Expand', 'w integer', 'wide'),
+        build.node('Constant', '', 'ratio', number(0.5)),
+        build.node('Dropout', 'wide ratio', 'kept'),
+        build.node('ReduceMean', 'kept', 'mean', { keepdims: build.int(0) }),
+        build.node('Mul', 'x mean', 'y'),
+      ]
+      const [inputs, outputs] = [[build.info('x', ['N', 1])], [build.info('y', ['N', 1])]]
+      const initializers = { w: build.floats32([1], [1]) }
+      const proto = build.modelProto({ nodes, inputs, outputs, initializers })
+      const given = { loss: mse({ targets: 't' }), optimizer: sgd({ lr: 0.01 }), runtime, batchSize: 7, trainable: 'w' }
+      const trainer = await Trainer.create({ proto, external: null }, { ...given, dropout: 'on' })
+      const ones = { dims: [14, 1], data: new Float32Array(14).fill(1) }
+      const losses: number[] = []
+      const onStep = ({ loss }: { readonly loss: number }) => void losses.push(loss)
+      await trainer.train(fromArrays({ x: ones, t: ones }), { totalSteps: 1, onStep })
+      await trainer.dispose()
+      return losses[0]!
+    }
+    // The mean of three elements that are 0 or 2.
+    const losses = [0, 1, 2, 3].map((kept) => ((2 * kept) / 3 - 1) ** 2)
+    const loss = await train([build.node('Ceil', 'third', 'length')])
+    expect(losses.some((each) => Math.abs(each - loss) < 1e-5)).toBe(true)
+    const root = [build.node('Sqrt', 'third', 'root'), build.node('Ceil', 'root', 'length')]
+    await expect(train(root)).rejects.toThrow(errorWith('invalid-shape', "Dropout 'Dropout_kept'"))
   })
 
   it('that cannot be activated > invalid-option that names the node', () => {
