@@ -4,6 +4,8 @@ import { cropSquare } from '../picture.js'
 export class Camera {
   readonly #videos: readonly HTMLVideoElement[]
   #stream: MediaStream | undefined
+  /** Number of starts and stops: a start during which another one or a stop follows has no effect. */
+  #changes = 0
   /** The camera towards the user, or on phones the rear one. */
   #facing: 'user' | 'environment' = 'user'
 
@@ -19,6 +21,7 @@ export class Camera {
   async start(): Promise<void> {
     if (!navigator.mediaDevices)
       throw new Error('This page may not use a camera: open it over https or from localhost.')
+    const change = ++this.#changes
     let stream: MediaStream
     try {
       stream = await navigator.mediaDevices.getUserMedia({
@@ -33,6 +36,7 @@ export class Camera {
           : `There is no camera to use: ${message}`,
       )
     }
+    if (change !== this.#changes) return end(stream)
     this.stop()
     this.#stream = stream
     await Promise.all(
@@ -59,7 +63,8 @@ export class Camera {
   }
 
   stop(): void {
-    for (const track of this.#stream?.getTracks() ?? []) track.stop()
+    this.#changes++
+    if (this.#stream) end(this.#stream)
     this.#stream = undefined
     for (const video of this.#videos) video.srcObject = null
   }
@@ -69,4 +74,8 @@ export class Camera {
     const [video] = this.#videos
     return cropSquare(video!, video!.videoWidth, video!.videoHeight)
   }
+}
+
+function end(stream: MediaStream): void {
+  for (const track of stream.getTracks()) track.stop()
 }

@@ -9,32 +9,36 @@ import { findDelimiter, firstPictures, grayPicture, readTablePreview, readThumbn
 export interface Examples {
   readonly dataset: Dataset
   readonly summary: DataSummary
-  /** The files of a folder that can be read: the run in Node, which a project describes, fails at others. */
-  readonly choice?: DataChoice
+  /** The data that were read: without files that are no pictures. */
+  readonly choice: DataChoice
 }
 
 /** Reads the data files. @throws 'invalid-data', 'io' */
 export async function readExamples(
-  choice: DataChoice,
+  given: DataChoice,
   form: Form,
   input: string,
   onFile: (done: number, total: number) => void,
 ): Promise<Examples> {
+  if (given.kind !== 'folder') return { ...(await readChoice(given, form, input)), choice: given }
+  const { read, skipped } = await findReadable(given.files, onFile)
+  const choice = { ...given, files: read }
+  const { dataset, summary } = await readChoice(choice, form, input)
+  return { dataset, summary: { ...summary, skipped }, choice }
+}
+
+async function readChoice(choice: DataChoice, form: Form, input: string): Promise<Omit<Examples, 'choice'>> {
   if (form.kind === 'table' && choice.kind !== 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes rows of numbers: give it a CSV file.')
   if (form.kind === 'image' && choice.kind === 'csv')
     throw new OnnxIreError('invalid-data', 'This model takes pictures, and a CSV file holds rows: give it images.')
   switch (choice.kind) {
     case 'folder': {
-      const { read, skipped } = await findReadable(choice.files, onFile)
-      const folder = imageFolder(read, { image: toImageOptions(form), input })
+      const folder = imageFolder(choice.files, { image: toImageOptions(form), input })
       const { classes, labels } = folder
-      const files = new Map(read.map(({ path, file }) => [path, file]))
+      const files = new Map(choice.files.map(({ path, file }) => [path, file]))
       const pictures = await firstPictures(labels, classes.length, (i) => readThumbnail(files.get(folder.files[i]!)!))
-      return {
-        ...examples(folder, classes, labels, { skipped, pictures }),
-        choice: { kind: 'folder', files: read },
-      }
+      return examples(folder, classes, labels, { pictures })
     }
     case 'csv': {
       const delimiter = await findDelimiter(choice.file)
@@ -139,7 +143,7 @@ async function shownExamples(
   { classes, examples: shown }: DataChoice & { readonly kind: 'shown' },
   form: Form,
   input: string,
-): Promise<Examples> {
+): Promise<Omit<Examples, 'choice'>> {
   const rows = await Promise.all(shown.map(({ pixels: data }) => toImageTensor(data, form)))
   const width = rows[0]!.data.length
   const all = new Float32Array(rows.length * width)
@@ -153,8 +157,8 @@ function examples(
   dataset: Dataset,
   classes: readonly string[],
   own: readonly number[],
-  { skipped = [], ...others }: Partial<Pick<DataSummary, 'skipped' | 'columns' | 'incomplete' | 'pictures'>> = {},
-): Examples {
+  others: Partial<Pick<DataSummary, 'columns' | 'incomplete' | 'pictures'>> = {},
+): Omit<Examples, 'choice'> {
   if (classes.length < 2)
     throw new OnnxIreError(
       'invalid-data',
@@ -162,7 +166,7 @@ function examples(
     )
   const counts = classes.map(() => 0)
   for (const label of own) counts[label]!++
-  const summary = { examples: dataset.length, classes, counts, skipped, ...others }
+  const summary = { examples: dataset.length, classes, counts, skipped: [], ...others }
   return { dataset, summary }
 }
 

@@ -26,6 +26,12 @@ export function findOutput(graph: Graph): Value {
   )
 }
 
+/** Whether an output is probabilities: those of a Softmax, whose type may be changed. */
+export const isShares = ({ source }: Value): boolean =>
+  source.kind === 'node' &&
+  (source.operator === 'Softmax' ||
+    (['Cast', 'CastLike', 'Identity'].includes(source.operator) && isShares(source.inputs[0]!)))
+
 /** Returns a stored form, in which earlier versions of this page called `normalization` `normalisation`. */
 export function readForm<F extends object>(stored: F): F {
   const { normalisation, ...form } = stored as F & { readonly normalisation?: unknown }

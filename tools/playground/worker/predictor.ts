@@ -2,7 +2,7 @@ import { Float16Array } from '@petamoriken/float16'
 import { encodeModel, type Model, namedTensors, type Program, type Runtime, type Tensor } from 'onnx-ire'
 import { importGraph, modelOf, op, tensor, type Value } from 'onnx-ire/graph'
 import { wasm } from 'onnx-ire/web'
-import { findInput, findOutput } from './form.js'
+import { findInput, findOutput, isShares } from './form.js'
 
 /** A model whose weights are inputs, for predictions with the current weights. */
 export class Predictor {
@@ -53,8 +53,6 @@ export class Predictor {
 }
 
 const float32 = 1
-
-const isShares = ({ source }: Value): boolean => source.kind === 'node' && source.operator === 'Softmax'
 
 /** Repeats the image for a model whose file fixes the batch size. */
 function repeated(picture: Tensor, count: number): Tensor {

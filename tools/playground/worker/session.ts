@@ -76,7 +76,7 @@ export class Session implements Calls {
   #model:
     | { readonly source: File | string; readonly file: Model; readonly classes: number | null; form: Form }
     | undefined
-  #examples: (Examples & { readonly choice: DataChoice }) | undefined
+  #examples: Examples | undefined
   #race: Race | undefined
   /** Models of a finished run that was reopened. */
   #tuned: TunedModels | undefined
@@ -171,7 +171,7 @@ export class Session implements Calls {
         'invalid-option',
         'These data are not used: the model or the data were changed while they were read.',
       )
-    this.#examples = { choice, ...examples }
+    this.#examples = examples
     return examples.summary
   }
 
