@@ -1,5 +1,6 @@
 import { appendFile, readdir } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
+import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type RunServer, serveRuns } from '../../src/cli/watch/serve-runs.js'
 import { start } from './command.js'
@@ -62,6 +63,25 @@ test('watch > a request without the token, or under another host name > refused'
   expect(headers).not.toHaveProperty('access-control-allow-origin')
   const nonce = /script-src 'nonce-(\w+)'/.exec(text)![1]
   expect(text).toContain(`<script nonce="${nonce}">`)
+})
+
+test('watch > an error in place of the runs > shown as text, not as HTML', async () => {
+  const script = /<script[^>]*>(.*)<\/script>/s.exec((await send('GET', `/?token=${token}`)).text)![1]!
+  const shown: Record<string, string>[] = []
+  for (const ok of [false, true]) {
+    const element = { addEventListener() {}, querySelectorAll: () => [] }
+    const runs: Record<string, string> & typeof element = Object.assign(Object.create(null), element)
+    const document = { getElementById: (id: string) => (id === 'runs' ? runs : {}) }
+    const fetch = async () => ({ ok, text: async () => 'a <b>' })
+    let events: { onmessage?: () => Promise<void> } = {}
+    function EventSource(this: object) {
+      events = this
+    }
+    runInNewContext(script, { document, fetch, EventSource })
+    await events.onmessage!()
+    shown.push(Object.fromEntries(Object.entries(runs).filter(([, value]) => typeof value === 'string')))
+  }
+  expect(shown).toEqual([{ textContent: 'a <b>' }, { innerHTML: 'a <b>' }])
 })
 
 test('watch > paths are no files, and requests reach running runs among the given ones only', async () => {

@@ -27,7 +27,8 @@ async function load() {
   try {
     const hide = [...hidden].map((run) => 'hide=' + encodeURIComponent(run)).join('&')
     const answer = await fetch('/runs?' + hide, { headers })
-    runs.innerHTML = await answer.text()
+    // An error is plain text.
+    runs[answer.ok ? 'innerHTML' : 'textContent'] = await answer.text()
     for (const each of runs.querySelectorAll('details')) each.open = open.has(each.dataset.run)
     state.textContent = answer.ok ? 'following; ' + new Date().toLocaleTimeString() : 'error'
   } finally { loading = false }
