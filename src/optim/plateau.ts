@@ -1,3 +1,4 @@
+import { defaultMode } from '../metric/default-mode.js'
 import { checkNames, checkNumber, count, invalidOption, nonNegative, unit } from '../util/check.js'
 
 /**
@@ -10,7 +11,7 @@ export interface PlateauSchedule {
   readonly warmup?: number
   /** Name of the validation metric to monitor; default the loss. */
   readonly metric?: string
-  /** Whether smaller ('min', default) or larger ('max') is better. */
+  /** Whether smaller or larger values are better. Default 'min' for losses and errors, 'max' for all other metrics. */
   readonly mode?: 'min' | 'max'
   /** Factor of a drop on the learning rate; default 0.1. */
   readonly factor?: number
@@ -68,8 +69,9 @@ export function checkPlateau(schedule: PlateauSchedule) {
   const owner = 'schedule plateau'
   const names = ['kind', 'warmup', 'metric', 'mode', 'factor', 'patience', 'threshold', 'cooldown', 'floor']
   checkNames(owner, schedule, names)
-  const { metric, mode = 'min', factor = 0.1, patience = 10, threshold = 1e-4, cooldown = 0, floor = 0 } = schedule
-  if (metric !== undefined && typeof metric !== 'string') throw invalidOption(owner, 'metric', metric, 'a name')
+  const { metric = 'loss', factor = 0.1, patience = 10, threshold = 1e-4, cooldown = 0, floor = 0 } = schedule
+  if (typeof metric !== 'string') throw invalidOption(owner, 'metric', metric, 'a name')
+  const { mode = defaultMode(metric) } = schedule
   if (mode !== 'min' && mode !== 'max') throw invalidOption(owner, 'mode', mode, "'min' or 'max'")
   return {
     mode,

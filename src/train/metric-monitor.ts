@@ -1,4 +1,5 @@
 import type { Measures } from '../metric/accumulator.js'
+import { defaultMode } from '../metric/default-mode.js'
 import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
@@ -21,12 +22,6 @@ export interface MonitorState {
   /** Number of evaluations since then. */
   readonly waited: number
 }
-
-/** Metrics that are better when smaller, also as `<task>/<metric>`. */
-const smallerIsBetter = /(^|\/)(loss|mae|rmse|mse|perplexity|cer|wer|ece)$/
-
-/** Whether smaller or larger values of a metric are better, unless an option sets it. */
-export const defaultMode = (metric: string): 'min' | 'max' => (smallerIsBetter.test(metric) ? 'min' : 'max')
 
 /** Checks monitor options. Throws `invalid-option`. */
 export function checkMonitor(owner: string, options: MonitorOptions, otherNames: readonly string[] = []): void {

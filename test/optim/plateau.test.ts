@@ -57,6 +57,24 @@ describe('plateauStep equals ReduceLROnPlateau', () => {
       expect(rates.size).toBeGreaterThan(2)
     })
 
+  test.each([
+    [undefined, undefined, 0.5],
+    ['accuracy', undefined, 1],
+    ['accuracy', 'min', 0.5],
+    ['task/mae', undefined, 0.5],
+    ['task/mae', 'max', 1],
+  ] as const)('values of %s that rise, with the mode %s > the factor %d', (metric, mode, factor) => {
+    const schedule = {
+      kind: 'plateau',
+      factor: 0.5,
+      patience: 1,
+      ...(metric && { metric }),
+      ...(mode && { mode }),
+    } as const
+    const state = [0.5, 0.6, 0.7].reduce((before, value) => plateauStep(schedule, before, value), plateauStart)
+    expect(state.factor).toBe(factor)
+  })
+
   test('the given state > is unchanged', () => {
     const state = Object.freeze({ factor: 1, best: 1, bad: 3, cooldown: 0 })
     expect(plateauStep({ kind: 'plateau', patience: 3 }, state, 2)).toEqual({
