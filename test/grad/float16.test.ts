@@ -20,6 +20,11 @@ const means: Readonly<
 > = {
   ReduceMean: { build: (x) => op.ReduceMean(x, [2, 3]), dy: 1000, dx: 1000 / count },
   GlobalAveragePool: { build: (x) => op.GlobalAveragePool(x), dy: 1000, dx: 1000 / count },
+  AveragePool: { build: (x) => op.AveragePool(x, { kernel_shape: [300, 250] }), dy: 1000, dx: 1000 / count },
+  'AveragePool of apart windows': {
+    build: (x) => op.AveragePool(x, { kernel_shape: [300, 250], strides: [300, 250] }),
+    ...{ dy: 1000, dx: 1000 / count },
+  },
   'running mean of BatchNormalization': { build: (x) => batchNorm(x)[1], dy: 1000, dx: 100 / count },
 }
 

@@ -2,6 +2,8 @@ import { constant, int64s, scalar, tensorFrom } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
+import { castLike, typeOfCount } from '../../op/compose/statistics.js'
 import type { pooling } from '../../op/definitions/pooling.js'
 import { op } from '../../op/op.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
@@ -44,8 +46,9 @@ export const poolingRules = {
     })
     return [op.Reshape(flat, op.Shape(x))]
   },
-  AveragePool: ([x], dy, { attributes }) => {
+  AveragePool: ([x], given, { attributes }) => {
     const { auto_pad, ceil_mode, count_include_pad, kernel_shape } = attributes
+    const dy = cast(given, typeOfCount(given.dtype, sizeOf(kernel_shape)))
     const window = poolWindow('AveragePool', x, attributes)
     const [dx] = withKnownPadding(x, int64s(kernel_shape), window, auto_pad, (padded, window, pad) => {
       const counting = {
@@ -57,7 +60,7 @@ export const poolingRules = {
       const divisor = averagePoolDivisor(x, dy, counting)
       return [spreadOverWindows(op.Div(dy, divisor), window, 'NOTSET', padded)]
     })
-    return [dx]
+    return [castLike(dx, given)]
   },
   // y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p - 1) sum over windows of dy / y^(p - 1), and 0 for windows of zeros.
   LpPool: ([x], dy, { y, attributes }) => {
