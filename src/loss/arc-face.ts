@@ -4,7 +4,7 @@ import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { negativeLogLikelihood, sampleLabels, weighLabels } from './cross-entropy.js'
 import { normalize } from './embeddings.js'
-import { findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastNode, findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import { checkLossNames, type LossWeightOptions, weightedMean } from './sample-weights.js'
 
 /** Options of `arcFace`. */
@@ -65,9 +65,7 @@ export function arcFace(options: ArcFaceOptions = {}): Loss {
 
 /** Features [N, D] and weights [C, D] of the layer that computes an output. */
 function findLastLayer(output: Value): { readonly features: Value; readonly weights: Value } {
-  let last = skipIdentity(output)
-  const { source } = last
-  if (source.kind === 'node' && source.operator === 'Softmax') last = skipIdentity(source.inputs[0]!)
+  const last = skipIdentity(findLastNode(output, ['Softmax'])?.inputs[0] ?? output)
   // The bias of a MatMul.
   const product = [last, ...(last.source.kind === 'node' && last.source.operator === 'Add' ? last.source.inputs : [])]
     .map((value) => value!.source)

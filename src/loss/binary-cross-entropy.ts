@@ -5,7 +5,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { belowOne, checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastNode, findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkLossNames,
   checkNonNegativeList,
@@ -107,9 +107,7 @@ export const softplus = (z: Value): Value =>
 
 /** Finds the logits of an output: the input of a trailing Sigmoid, else the output itself. */
 export function findLogits(output: Value, loss: string): Value {
-  const last = skipIdentity(output)
-  const { source } = last
-  const logits = source.kind === 'node' && source.operator === 'Sigmoid' ? source.inputs[0]! : last
+  const logits = findLastNode(output, ['Sigmoid'])?.inputs[0] ?? skipIdentity(output)
   if (isFloat(logits.dtype)) return logits
   throw new OnnxIreError(
     'invalid-option',

@@ -6,7 +6,7 @@ import { op } from '../op/op.js'
 import { belowOne, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { automaticChunk, type Chunk, type ChunkedLoss, findScoreHead, sumOverChunks } from './chunked-cross-entropy.js'
-import { findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastNode, findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkLossNames,
   checkNonNegativeList,
@@ -433,15 +433,15 @@ export function findClassScores(
       `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point with a class axis`,
     )
   const rank = logits.shape.length
-  const { source } = logits
+  const softmax = findLastNode(logits, ['Softmax', 'LogSoftmax'])
   // Softmax preserves the shape; shape inference may have derived the shape of its output only.
   let { shape } = logits
-  if (source.kind === 'node' && (source.operator === 'Softmax' || source.operator === 'LogSoftmax')) {
-    const softmaxAxis = axisOf(source.attributes['axis'] as number, rank)
+  if (softmax) {
+    const softmaxAxis = axisOf(softmax.attributes['axis'] as number, rank)
     // A Softmax along another axis than the classes is part of the model.
     if (classAxis === undefined || axisOf(classAxis, rank) === softmaxAxis) {
       classAxis = softmaxAxis
-      logits = source.inputs[0]!
+      logits = softmax.inputs[0]!
       shape = logits.shape ?? shape
     }
   }

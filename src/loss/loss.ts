@@ -1,7 +1,7 @@
 import type { Seed } from '../grad/gradient.js'
-import { dtypes, isHalf } from '../ir/dtype.js'
+import { dtypes, isFloat, isHalf } from '../ir/dtype.js'
 import type { Dim } from '../ir/shape.js'
-import type { Value } from '../ir/value.js'
+import type { Node, Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -168,6 +168,20 @@ export function skipIdentity(value: Value): Value {
   let result = value
   while (result.source.kind === 'node' && result.source.operator === 'Identity') result = result.source.inputs[0]!
   return result
+}
+
+/**
+ * The node that computes an output by one of these operators; undefined if another one does. The output may be copied
+ * or have another floating-point type than the result of the node, as in converted models of float16.
+ */
+export function findLastNode(output: Value, operators: readonly string[]): Node | undefined {
+  const { source } = skipIdentity(output)
+  if (source.kind !== 'node') return undefined
+  if (operators.includes(source.operator)) return source
+  const [x] = source.inputs
+  return source.operator === 'Cast' && isFloat(output.dtype) && isFloat(x!.dtype)
+    ? findLastNode(x!, operators)
+    : undefined
 }
 
 /** Casts half floats to float32: a sum over the positions of a batch can exceed float16's maximum of 65504. */

@@ -5,7 +5,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findOutput, type Loss, type NoiseDistribution, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastNode, findOutput, type Loss, type NoiseDistribution, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkLossNames,
   countAndWeight,
@@ -247,11 +247,7 @@ export const poisson = (options: PoissonOptions = {}): Loss =>
     options,
   )
 
-function skipExp(output: Value): Value {
-  const last = skipIdentity(output)
-  const { source } = last
-  return source.kind === 'node' && source.operator === 'Exp' ? source.inputs[0]! : last
-}
+const skipExp = (output: Value): Value => findLastNode(output, ['Exp'])?.inputs[0] ?? skipIdentity(output)
 
 /** Loss of every element of an output y, by its target t. */
 interface ElementLoss {

@@ -79,7 +79,7 @@ test('watch > an error in place of the runs > shown as text, not as HTML', async
     }
     runInNewContext(script, { document, fetch, EventSource })
     await events.onmessage!()
-    shown.push(Object.fromEntries(Object.entries(runs).filter(([, value]) => typeof value === 'string')))
+    shown.push(Object.fromEntries(Object.entries(runs).filter(([, value]) => typeof value === 'string')) as never)
   }
   expect(shown).toEqual([{ textContent: 'a <b>' }, { innerHTML: 'a <b>' }])
 })

@@ -16,6 +16,7 @@ import {
   quantile,
 } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
+import { lossRegistry } from '../../src/loss/registry.js'
 import { node } from '../../src/node/index.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
@@ -35,14 +36,47 @@ const labels = int([5], truth)
 const crossEntropyOf = (z: readonly (readonly number[])[], of: readonly number[]) =>
   mean(z.map((row, n) => -logSoftmax(row)[of[n]!]!))
 
+const [float32, float16] = [1, 10]
+
+it.each<[string, Loss, (z: Value) => Value]>([
+  ['Sigmoid', binaryCrossEntropy({ targets: 't' }), op.Sigmoid],
+  ['Exp', poisson({ targets: 't' }), op.Exp],
+])('a trailing %s that is cast > is bypassed as well', async (_, loss, head) => {
+  const heads = [head, (z: Value) => op.Cast(op.Cast(head(z), { to: float16 }), { to: float32 })]
+  const measured = heads.map(async (y) => {
+    const problem = await Problem.create(runtime, loss, { heads: { y } })
+    const found = await problem.measure({ x, t: float([5, 3], Array(15).fill(1)) })
+    await problem.release()
+    return found.loss
+  })
+  const [plain, cast] = await Promise.all(measured)
+  expect(cast).toBe(plain)
+})
+
+it.each(Object.entries(lossRegistry))(
+  '%s > takes the options of the registry, and no others',
+  (_, { create, options }) => {
+    let message = ''
+    try {
+      create({ nothing: 1 } as never)
+    } catch (error) {
+      message = (error as Error).message
+    }
+    const names = /available: (.*)$/.exec(message)![1]!.split(', ')
+    expect(names.toSorted()).toEqual(Object.keys(options).toSorted())
+  },
+)
+
 describe('cross-entropy', () => {
   it.each([
     ['Softmax', (z: Value) => op.Softmax(z, { axis: 1 })],
     ['LogSoftmax', (z: Value) => op.LogSoftmax(z, { axis: -1 })],
     ['Softmax and Identity', (z: Value) => op.Identity(op.Softmax(z, { axis: -1 }))],
-  ])('bypasses a trailing %s', async (_, y) => {
+    ['Softmax of float16', (z: Value) => op.Cast(op.Softmax(op.Cast(z, { to: float16 })), { to: float32 })],
+  ])('bypasses a trailing %s', async (name, y) => {
     const problem = await Problem.create(runtime, crossEntropy(), { heads: { y } })
-    expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), 6)
+    const digits = name.endsWith('float16') ? 3 : 6
+    expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), digits)
     await problem.release()
   })
 
