@@ -34,11 +34,11 @@ export function defineShow(program: Command, io: Io): void {
     .addHelpText(
       'after',
       `
-Runs whose recipes differ only in seed, data.split.fold or data.split.seed form a group, whose mean and spread
-are printed; copies of a run, with the same seeds and fold, are not counted. Every group is compared with the
-first one, by the metrics of the last evaluation: with pairs, if both groups have the same seeds and folds, else
-by Welch's interval. A difference is significant if its 95 % interval excludes 0; of twenty comparisons without
-an effect one is on average.
+Runs whose recipes differ only in seed, data.split.fold or data.split.seed form a group, whose mean
+and spread are printed; copies of a run, with the same seeds and fold, are not counted. Every group
+is compared with the first one, by the metrics of the last evaluation: with pairs, if both groups
+have the same seeds and folds, else by Welch's interval. A difference is significant if its 95 %
+interval excludes 0; of twenty comparisons without an effect one is on average.
 
 Examples:
   $ onnx-ire show runs/a runs/b
