@@ -29,9 +29,9 @@ const write: Write = async (path, content) => {
 /** Lines that differ in one letter at the end of the first mebibytes. */
 const long = (letter: string) => `${'x'.repeat(2 ** 21)}\n${letter}\n`
 const csv = (value: string) => `a,b\n1,${value}\n3,4\n`
-const jsonl = (value: string) => `{"a":1,"b":${value}}\n{"a":3,"b":4}\n`
+const jsonl = (value: string) => `{"a":[1,${value}]}\n{"a":[3,4]}\n`
 const tensors = { x: { columns: ['a', 'b'] } }
-const fields = { x: 'a', y: 'b' }
+const fields = { x: 'a' }
 
 /** Writes a source whose content has the digit `value`, and opens it. */
 const sources: [string, (folder: string, value: '2' | '3') => Promise<DatasetOrStream>][] = [
