@@ -57,7 +57,7 @@ export function sortNodes(nodes: readonly NodeProto[], isKnown: (name: string) =
 const createFrame = (node: NodeProto) => ({ node, names: listReadNames(node), next: 0 })
 
 /** The names that a node reads: its inputs, and the outer names that its bodies read. */
-function listReadNames(node: NodeProto): readonly string[] {
+export function listReadNames(node: NodeProto): readonly string[] {
   const bodies = node.attribute.flatMap(({ g, graphs }) => (g ? [g, ...graphs] : graphs))
   return bodies.length === 0 ? node.input : [...node.input, ...bodies.flatMap(listFreeNames)]
 }

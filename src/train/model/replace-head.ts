@@ -8,12 +8,27 @@ import { dependenciesOf, topological } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { readShape } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
+import {
+  findFunction,
+  indexFunctions,
+  isStandardDomain,
+  listReadNames,
+  sortNodes,
+  walkNodes,
+} from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
 import { isConstant } from '../../onnx/proto/constant.js'
-import { create, edit } from '../../onnx/proto/message.js'
-import { type AttributeProto, attributeTypes, type NodeProto, type ValueInfoProto } from '../../onnx/proto/schema.js'
+import { create, edit, rewrite } from '../../onnx/proto/message.js'
+import {
+  type AttributeProto,
+  attributeTypes,
+  type FunctionProto,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  type ValueInfoProto,
+} from '../../onnx/proto/schema.js'
 import { toTensorProto } from '../../onnx/proto/tensor.js'
-
 import { definitionOf } from '../../op/op.js'
 import { checkArguments, checkNames, checkNumber, count, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -31,7 +46,6 @@ export interface HeadOptions {
 
 /** The last layer before an output: its weight, its bias if any, and the class axis of both. */
 interface Head {
-  readonly layer: Node
   readonly weight: Value
   readonly weightAxis: number
   readonly bias: Value | undefined
@@ -80,7 +94,7 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
     initialize(head.weight, head.weightAxis),
     ...(head.bias ? [initialize(head.bias, head.biasAxis)] : []),
   ])
-  const changed = new Set([...downstreamValues(graph, head.layer)].map((x) => x.name).filter((x) => x !== undefined))
+  const changed = findChanged(model.proto.graph!, tensors)
   const resized = resizeTensors(model, tensors, changed)
   checkClasses(resized, name, classes, value.shape)
   return removeClasses(declareOutputs(model, resized, changed))
@@ -107,13 +121,16 @@ function findOutput(
   )
 }
 
-/** Values that depend on a layer, its own outputs included. */
-function downstreamValues(graph: Graph, layer: Node): Set<Value> {
-  const values = new Set(layer.outputs)
-  for (const node of topological(graph.outputs.values()))
-    if (dependenciesOf(node).some((x) => values.has(x))) for (const y of node.outputs) values.add(y)
-  return values
+/** Names of the values of a graph that depend on some of its tensors, and of the tensors. */
+function findChanged({ node: nodes }: GraphProto, tensors: ReadonlyMap<string, Tensor>): ReadonlySet<string> {
+  const changed = new Set(tensors.keys())
+  for (const node of sortNodes(nodes, () => false))
+    if (readsAny(node, changed)) for (const name of node.output) if (name !== '') changed.add(name)
+  return changed
 }
+
+const readsAny = (node: NodeProto, names: ReadonlySet<string>): boolean =>
+  listReadNames(node).some((name) => names.has(name))
 
 const tensorOf = (value: Value): Tensor => (value.source as { tensor: Tensor }).tensor
 
@@ -126,7 +143,7 @@ function findHead(output: Value, name: string): Head {
     const layer = layerOf(node)
     if (layer) {
       const bias = findClassBias(layer.bias ?? addedBias, layer, node.operator)
-      return { ...layer, layer: node, bias: bias?.value, biasAxis: bias?.axis ?? 0 }
+      return { ...layer, bias: bias?.value, biasAxis: bias?.axis ?? 0 }
     }
     if (node.operator === 'Add' && !addedBias) {
       addedBias = node.inputs.find((x) => x?.source.kind === 'parameter') ?? undefined
@@ -223,8 +240,8 @@ function checkClasses(model: Model, output: string, classes: number, before: Sha
 
 /**
  * Replaces tensors of a model by tensors of other sizes, and removes the declared shapes of the values that change with
- * them.
- * @param changed names of the values downstream of the tensors
+ * them, also in branches of If and in functions.
+ * @param changed names of the tensors and of the values downstream of them
  */
 function resizeTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, changed: ReadonlySet<string>): Model {
   const graph = model.proto.graph!
@@ -233,16 +250,50 @@ function resizeTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, chang
       tensors.has(proto.name ?? '') ? toTensorProto(proto.name!, tensors.get(proto.name!)!) : proto,
     ),
     node: graph.node.map((node) =>
-      isConstant(node) && tensors.has(node.output[0] ?? '') ? replaceValue(node, tensors.get(node.output[0]!)!) : node,
+      isConstant(node) && tensors.has(node.output[0] ?? '')
+        ? replaceValue(node, tensors.get(node.output[0]!)!)
+        : node.opType === 'If' && isStandardDomain(node) && readsAny(node, changed)
+          ? rewrite('NodeProto', node, 'GraphProto', undeclare)
+          : node,
     ),
     // Up to IR version 3 initializers are declared among the inputs.
     input: graph.input.map((info) =>
       tensors.has(info.name ?? '') ? declareDims(info, tensors.get(info.name!)!.dims) : info,
     ),
-    valueInfo: graph.valueInfo.filter(({ name = '' }) => !changed.has(name) && !tensors.has(name)),
+    valueInfo: graph.valueInfo.filter(({ name = '' }) => !changed.has(name)),
     output: graph.output.map((info) => (changed.has(info.name ?? '') ? declareDims(info, undefined) : info)),
   })
-  return { ...model, proto: edit(model.proto, { graph: replaced }) }
+  const called = findCalled(
+    model.proto,
+    graph.node.filter((node) => readsAny(node, changed)),
+  )
+  const functions = model.proto.functions.map((each) =>
+    called.has(each) ? edit(rewrite('FunctionProto', each, 'GraphProto', undeclare), { valueInfo: [] }) : each,
+  )
+  return { ...model, proto: edit(model.proto, { graph: replaced, ...(called.size > 0 && { functions }) }) }
+}
+
+/** Removes the declared shapes of a branch. */
+const undeclare = (branch: GraphProto): GraphProto =>
+  edit(branch, {
+    valueInfo: [],
+    output: branch.output.map((info) => (info.type?.tensorType ? declareDims(info, undefined) : info)),
+  })
+
+/** The functions that nodes call, also through other functions. */
+function findCalled(model: ModelProto, nodes: readonly NodeProto[]): ReadonlySet<FunctionProto> {
+  const functions = indexFunctions(model)
+  const called = new Set<FunctionProto>()
+  const addCalls = (node: readonly NodeProto[]) => {
+    for (const each of walkNodes({ node })) {
+      const callee = findFunction(functions, each)
+      if (callee) called.add(callee)
+    }
+  }
+  addCalls(nodes)
+  // Iterating a Set includes the elements that are added during the iteration.
+  for (const { node } of called) addCalls(node)
+  return called
 }
 
 function replaceValue(node: NodeProto, tensor: Tensor): NodeProto {

@@ -15,8 +15,21 @@ import {
   type Tensor,
 } from '../../../src/index.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
+import { create } from '../../../src/onnx/proto/message.js'
 import type { GraphProto } from '../../../src/onnx/proto/schema.js'
-import { floats32, type GraphParts, info, int, int64s, modelBytes, modelProto, node, value } from '../../onnx/build.js'
+import {
+  floats32,
+  type GraphParts,
+  graph,
+  graphProto,
+  info,
+  int,
+  int64s,
+  modelBytes,
+  modelProto,
+  node,
+  value,
+} from '../../onnx/build.js'
 import { numbers, run } from '../../onnx/session.js'
 import { modelFrom, normal } from '../problem.js'
 
@@ -195,6 +208,49 @@ describe('a head with another number of classes', () => {
     const bytes = encodeModel(after)
     expect((await run(bytes, { x: drawn(2, 6) }))['y']!.dims).toEqual([2, 4])
     expect(importGraph(decodeModel(bytes)).outputs.get('y')!.shape).toEqual(['N', 4])
+  })
+
+  it('of a function > shapes that it and its call declare are those of the new head', async () => {
+    const sets = ['', 'test'].map((domain) => create('OperatorSetIdProto', { domain, version: 17n }))
+    const layer = create('FunctionProto', {
+      name: 'Layer',
+      domain: 'test',
+      input: ['a', 'w', 'b'],
+      output: ['o'],
+      node: [node('Gemm', 'a w b', 'h', { transB: int(1) }), node('Identity', 'h', 'o')],
+      valueInfo: [info('h', ['N', 2])],
+      opsetImport: sets,
+    })
+    const parts = {
+      nodes: [node('Layer', 'x v c', 'z', {}, 'test'), node('Softmax', 'z', 'y')],
+      inputs: [x],
+      outputs: [info('y', ['N', 2])],
+      initializers: { v: drawn(2, 6), c: drawn(2) },
+    }
+    const { graph, ...rest } = modelProto(parts, { more: { functions: [layer], opsetImport: sets } })
+    const proto = { ...rest, graph: create('GraphProto', { ...graph, valueInfo: [info('z', ['N', 2])] }) }
+    const after = replaceHead({ proto, external: null }, { classes: 5 })
+    expect(declared(after)).toEqual([['y', ['N', 5]]])
+    expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
+  })
+
+  it('before an If with a constant condition > shapes that its branches declare are those of the new head', async () => {
+    const branch = (operator: string) =>
+      graph(graphProto({ nodes: [node(operator, 'z', operator)], outputs: [info(operator, ['N', 2])] }))
+    const after = replaceHead(
+      modelWith({
+        nodes: [
+          node('MatMul', 'x w', 'z'),
+          node('If', 'flag', 'y', { then_branch: branch('Identity'), else_branch: branch('Relu') }),
+        ],
+        inputs: [x],
+        outputs: [info('y', ['N', 2])],
+        initializers: { w: drawn(6, 2), flag: { dtype: 'bool', dims: [], data: Uint8Array.of(1) } },
+      }),
+      { classes: 5 },
+    )
+    expect(declared(after)).toEqual([['y', ['N', 5]]])
+    expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
   })
 
   it('does not change the original model', () => {
