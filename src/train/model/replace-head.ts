@@ -46,6 +46,8 @@ export interface HeadOptions {
 
 /** The last layer before an output: its weight, its bias if any, and the class axis of both. */
 interface Head {
+  /** The operand of the layer: the weight, or its transpose. */
+  readonly operand: Value
   readonly weight: Value
   readonly weightAxis: number
   readonly bias: Value | undefined
@@ -161,22 +163,36 @@ function findHead(output: Value, name: string): Head {
   )
 }
 
-type HeadLayer = Pick<Head, 'weight' | 'weightAxis' | 'bias'>
+type HeadLayer = Pick<Head, 'operand' | 'weight' | 'weightAxis' | 'bias'>
 
 function layerOf(node: Node): HeadLayer | undefined {
-  const [, weight, third] = node.inputs
-  if (weight?.source.kind !== 'parameter' || weight.shape!.length < 2) return undefined
+  const [, operand, third] = node.inputs
+  const { weight, axes } = readWeight(operand) ?? {}
+  if (!operand || !weight || !axes || axes.length < 2) return undefined
   const bias = third?.source.kind === 'parameter' ? third : undefined
   switch (node.operator) {
     case 'MatMul':
-      return { weight, weightAxis: weight.shape!.length - 1, bias: undefined }
+      return { operand, weight, weightAxis: axes.at(-1)!, bias: undefined }
     case 'Gemm':
-      return { weight, weightAxis: node.attributes['transB'] ? 0 : 1, bias }
+      return { operand, weight, weightAxis: axes[node.attributes['transB'] ? 0 : 1]!, bias }
     case 'Conv':
-      return node.attributes['group'] === 1 ? { weight, weightAxis: 0, bias } : undefined
+      return node.attributes['group'] === 1 ? { operand, weight, weightAxis: axes[0]!, bias } : undefined
     default:
       return undefined
   }
+}
+
+/** The stored weight of an operand, which may be its transpose, and for each axis of the operand that of the weight. */
+function readWeight(
+  operand: Value | null | undefined,
+): { readonly weight: Value; readonly axes: readonly number[] } | undefined {
+  const { source, shape } = operand ?? {}
+  if (source?.kind === 'parameter') return { weight: operand!, axes: [...shape!.keys()] }
+  if (source?.kind !== 'node' || source.operator !== 'Transpose') return undefined
+  const [weight] = source.inputs
+  if (weight?.source.kind !== 'parameter') return undefined
+  const perm = source.attributes['perm'] as readonly number[] | undefined
+  return { weight, axes: perm ?? [...weight.shape!.keys()].toReversed() }
 }
 
 /**
@@ -202,14 +218,15 @@ function findClassBias(
   )
 }
 
-function checkUnshared(graph: Graph, { weight, bias }: Head): void {
-  for (const shared of [weight, bias]) {
+function checkUnshared(graph: Graph, { operand, weight, bias }: Head): void {
+  for (const shared of [weight, operand, bias]) {
     if (!shared) continue
+    const name = shared === operand ? weight.name : shared.name
     const users = topological(graph.outputs.values()).filter((node) => dependenciesOf(node).includes(shared))
     if (users.length > 1) {
       throw new OnnxIreError(
         'invalid-option',
-        `head: tensor '${shared.name}' cannot be resized: it is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')}). Set untie to '${shared.name}' to give the last layer a tensor of its own`,
+        `head: tensor '${name}' cannot be resized: it is used by ${users.length} nodes (${users.map((node) => node.operator).join(', ')}). Set untie to '${name}' to give the last layer a tensor of its own`,
       )
     }
   }

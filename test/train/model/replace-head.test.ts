@@ -25,6 +25,7 @@ import {
   info,
   int,
   int64s,
+  ints,
   modelBytes,
   modelProto,
   node,
@@ -253,6 +254,22 @@ describe('a head with another number of classes', () => {
     expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
   })
 
+  it.each([
+    { product: node('MatMul', 'x t', 'p'), what: 'MatMul' },
+    { product: node('Gemm', 'x t', 'p', { transB: int(0) }), what: 'Gemm' },
+  ])('$what with the transpose of a stored weight', async ({ product }) => {
+    const before = modelWith({
+      nodes: [node('Transpose', 'w', 't', { perm: ints(1, 0) }), product, node('Add', 'p b', 'y')],
+      inputs: [x],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: drawn(2, 6), b: drawn(2) },
+    })
+    const after = replaceHead(before, { classes: 5 })
+    expect(touched(before, after)).toEqual(['initializer w', 'initializer b', 'output y'])
+    expect(tensorsOf(after).get('w')!.dims).toEqual([5, 6])
+    expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
+  })
+
   it('does not change the original model', () => {
     const bytes = modelBytes({
       nodes: [node('MatMul', 'x w', 'y')],
@@ -301,7 +318,7 @@ describe('replaceHead rejects', () => {
     refused(
       modelFrom(transformer({ vocabulary: 9, context: 4, width: 8, heads: 2, layers: 1 })),
       {},
-      /head: output 'logits'/,
+      /head: tensor '.*' .*Gather.*Set untie/,
     )
     const tied = modelWith({
       nodes: [node('Gather', 'w ids', 'e'), node('MatMul', 'e w', 'y')],
@@ -310,6 +327,13 @@ describe('replaceHead rejects', () => {
       initializers: { w: drawn(4, 4) },
     })
     refused(tied, {}, /head: tensor 'w' .*Gather, MatMul/)
+    const transposed = modelWith({
+      nodes: [node('Transpose', 'w', 't'), node('MatMul', 'x t', 'h'), node('MatMul', 'h t', 'y')],
+      inputs: [x],
+      outputs: [info('y')],
+      initializers: { w: drawn(6, 6) },
+    })
+    refused(transposed, {}, /head: tensor 'w' .*MatMul, MatMul/)
   })
 
   it('a Reshape after the layer that fixes the number of classes', () => {
