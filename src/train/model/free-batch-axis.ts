@@ -108,10 +108,28 @@ const undeclare = (body: GraphProto): GraphProto =>
     output: body.output.map((info) => (info.type?.tensorType ? declareDims(info, undefined) : info)),
   })
 
+/** The inputs of a graph, and the results of its nodes outside of bodies. */
+const valuesOf = ({ inputs, outputs }: Graph): readonly Value[] => [
+  ...inputs.values(),
+  ...topological(outputs.values()).flatMap((node) => node.outputs),
+]
+
 /** Shapes of the results of the main graph, and of its inputs, by name. */
-function shapesByName({ inputs, outputs }: Graph): ReadonlyMap<string, Shape> {
-  const values = [...inputs.values(), ...topological(outputs.values()).flatMap((node) => node.outputs)]
-  return new Map(values.flatMap(({ name, shape }) => (name !== undefined && shape ? [[name, shape] as const] : [])))
+function shapesByName(graph: Graph): ReadonlyMap<string, Shape> {
+  const repeated = findRepeatedNames(graph)
+  return new Map(
+    valuesOf(graph).flatMap(({ name, shape }) =>
+      name !== undefined && shape && !repeated.has(name) ? [[name, shape] as const] : [],
+    ),
+  )
+}
+
+/** Names that several values have: those of a function's results, if it is called several times. */
+function findRepeatedNames(graph: Graph): ReadonlySet<string | undefined> {
+  const seen = new Set<string | undefined>()
+  const repeated = new Set<string | undefined>()
+  for (const { name } of valuesOf(graph)) (seen.has(name) ? repeated : seen).add(name)
+  return repeated
 }
 
 /** The number of examples: its symbol in the new model, its length in the old one, and the shapes of the old one. */
@@ -128,7 +146,7 @@ class Rewriter {
   readonly #graph: Graph
   readonly #batch: Batch
   readonly #copies = new Map<Value, Value>()
-  /** Nodes of the file by the names of their outputs. */
+  /** Nodes of the file by the names of their outputs, without names that several values have. */
   readonly #nodes: ReadonlyMap<string, NodeProto>
   /** New operands of nodes of the file, by position, and the nodes to insert before them. */
   readonly #edits = new Map<NodeProto, { readonly inputs: Map<number, string>; readonly inserted: NodeProto[] }>()
@@ -137,11 +155,13 @@ class Rewriter {
   constructor(model: Model, batch: Batch) {
     this.#model = model
     this.#graph = importOpened(model)
-    this.#batch = batch
+    const repeated = findRepeatedNames(this.#graph)
+    this.#batch = { ...batch, before: new Map([...batch.before].filter(([name]) => !repeated.has(name))) }
     const { node, initializer, input } = model.proto.graph!
-    this.#nodes = new Map(node.flatMap((each) => each.output.map((name) => [name, each] as const)))
+    const results = node.flatMap((each) => each.output.map((name) => [name, each] as const))
+    this.#nodes = new Map(results.filter(([name]) => !repeated.has(name)))
     for (const { name = '' } of [...initializer, ...input]) this.#taken.add(name)
-    for (const name of this.#nodes.keys()) this.#taken.add(name)
+    for (const [name] of results) this.#taken.add(name)
   }
 
   /** Infers all shapes; returns the outputs. */

@@ -14,9 +14,10 @@ import {
   Trainer,
 } from '../../../src/index.js'
 import { node } from '../../../src/node/index.js'
-import { edit } from '../../../src/onnx/proto/message.js'
+import { create, edit } from '../../../src/onnx/proto/message.js'
 import { freeBatchAxis } from '../../../src/train/model/free-batch-axis.js'
 import { declareDims } from '../../../src/train/model/replace-head.js'
+import { info, modelProto, node as protoNode } from '../../onnx/build.js'
 import { errorWith } from '../../thrown.js'
 import { normal } from '../problem.js'
 
@@ -100,6 +101,27 @@ describe('freeBatch', () => {
     const named = edit(graph, { node: graph.node.map((node) => edit(node, { domain: 'ai.onnx' })) })
     const { model: freed } = await freeBatch({ ...model, proto: edit(model.proto, { graph: named }) }, { runtime })
     expect(shapeOf(freed)).toEqual(['batch', 4])
+  })
+
+  it('a function that is called for layers of several widths > is allowed', async () => {
+    const sets = ['', 'test'].map((domain) => create('OperatorSetIdProto', { domain, version: 17n }))
+    const layer = create('FunctionProto', {
+      name: 'Layer',
+      domain: 'test',
+      input: ['a', 'w'],
+      output: ['o'],
+      node: [protoNode('MatMul', 'a w', 'h'), protoNode('Relu', 'h', 'o')],
+      opsetImport: sets,
+    })
+    const parts = {
+      nodes: [protoNode('Layer', 'x w', 'r', {}, 'test'), protoNode('Layer', 'r v', 'y', {}, 'test')],
+      inputs: [info('x', [1, 4])],
+      outputs: [info('y', [1, 3])],
+      initializers: { w: normal(new Random(1), [4, 5]), v: normal(new Random(2), [5, 3]) },
+    }
+    const proto = modelProto(parts, { more: { functions: [layer], opsetImport: sets } })
+    const { model } = await freeBatch({ proto, external: null }, { runtime })
+    expect(shapeOf(model)).toEqual(['batch', 3])
   })
 
   it('a path instead of a model, or no runtime > names what to pass', async () => {
