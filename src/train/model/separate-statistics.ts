@@ -7,14 +7,13 @@ import type { GraphProto } from '../../onnx/proto/schema.js'
 export function findCopies({ node, initializer, output }: GraphProto): ReadonlyMap<string, string> {
   const initializers = new Set(initializer.map(({ name = '' }) => name))
   const copied = new Map<string, string>()
-  for (const {
-    opType,
-    domain = '',
-    input,
-    output: [y],
-  } of node) {
-    const [x] = input
-    if (opType !== 'Identity' || domain !== '' || x === undefined || !y) continue
+  for (const each of node) {
+    const {
+      opType,
+      input: [x],
+      output: [y],
+    } = each
+    if (opType !== 'Identity' || !isStandardDomain(each) || x === undefined || !y) continue
     const name = copied.get(x) ?? (initializers.has(x) ? x : undefined)
     if (name !== undefined) copied.set(y, name)
   }

@@ -144,9 +144,9 @@ describe('statistics that an exporter merged with equal tensors', () => {
   function merged(domain = ''): Model {
     const parts = {
       nodes: [
-        ...['mean1', 'mean2', 'bias2'].map((name) => protoNode('Identity', 'bias1', name)),
-        ...['var1', 'scale2'].map((name) => protoNode('Identity', 'scale1', name)),
-        protoNode('Identity', 'var1', 'var2'),
+        ...['mean1', 'mean2', 'bias2'].map((name) => protoNode('Identity', 'bias1', name, {}, domain)),
+        ...['var1', 'scale2'].map((name) => protoNode('Identity', 'scale1', name, {}, domain)),
+        protoNode('Identity', 'var1', 'var2', {}, domain),
         protoNode('BatchNormalization', 'x scale1 bias1 mean1 var1', 'a', { momentum: float(momentum) }, domain),
         protoNode('MatMul', 'a w', 'b'),
         protoNode('BatchNormalization', 'b scale2 bias2 mean2 var2', 'logits', { momentum: float(momentum) }, domain),
