@@ -4,7 +4,7 @@ import { qualifiedName, walkNodes } from '../onnx/import/model-nodes.js'
 import { type Model, namedTensors } from '../onnx/model.js'
 import { intAttribute } from '../onnx/proto/attribute.js'
 import { create, edit } from '../onnx/proto/message.js'
-import type { NodeProto, TensorProto } from '../onnx/proto/schema.js'
+import type { GraphProto, NodeProto, TensorProto } from '../onnx/proto/schema.js'
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { checkNames, invalidOption } from '../util/check.js'
@@ -37,8 +37,8 @@ function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required
 }
 
 /**
- * Quantizes the weights of a model's MatMul and Gemm nodes: each becomes a MatMulNBits with symmetric blocks, as in the
- * `q4` files of transformers.js. Everything else keeps its bytes: other operators, embeddings, products in bodies of If
+ * Quantizes the weights of a model's MatMul and Gemm nodes, which may read them through a Transpose: each becomes a
+ * MatMulNBits with symmetric blocks, as in the `q4` files of transformers.js. Everything else keeps its bytes: other operators, embeddings, products in bodies of If
  * and Loop.
  *
  * @throws OnnxIreError `invalid-option`, or `invalid-model` if no product has a stored float weight
@@ -53,16 +53,19 @@ export function quantizeModel(model: Model, options: QuantizeOptions = {}): Mode
   return insertBlocks(model, products)
 }
 
-/** Quantizes the stored float weight of every product. */
+/** Quantizes the stored float weight of every product, which may read its transpose. */
 function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOptions>): Map<NodeProto, BlockNode> {
   const tensors = namedTensors(model)
   const products = new Map<NodeProto, BlockNode>()
   const weights = new Map<string, BlockNode>()
+  const transposed = findTransposed(model.proto.graph!)
   for (const node of model.proto.graph!.node) {
-    const [input = '', name = ''] = node.input
+    const [input = '', operand = ''] = node.input
+    const name = transposed.get(operand) ?? operand
     const stored = tensors.get(name)
-    const isTransposed = !tensors.has(input) && stored?.dims.length === 2 ? readProduct(node) : undefined
-    if (!stored || isTransposed === undefined || sizeOf(stored.dims) === 0) continue
+    const readsTransposed = !tensors.has(input) && stored?.dims.length === 2 ? readProduct(node) : undefined
+    if (!stored || readsTransposed === undefined || sizeOf(stored.dims) === 0) continue
+    const isTransposed = readsTransposed !== transposed.has(operand)
     if (stored.dtype !== 'float32' && stored.dtype !== 'float16') continue
     const key = `${isTransposed} ${name}`
     let block = weights.get(key)
@@ -80,6 +83,17 @@ function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOp
   return products
 }
 
+/** The operands of nodes that swap two axes, by the names of their results. */
+const findTransposed = ({ node: nodes }: GraphProto): ReadonlyMap<string, string> =>
+  new Map(
+    nodes.flatMap((node) => {
+      if (qualifiedName(node) !== 'Transpose') return []
+      const { perm } = attributesOf(node)
+      const [[x = ''], [y = '']] = [node.input, node.output]
+      return perm === undefined || `${perm}` === '1,0' ? [[y, x] as const] : []
+    }),
+  )
+
 /** The elements of a float32 or float16 tensor. A large float16 one is converted in pieces. */
 function toFloat32({ dtype, data }: Tensor): Float32Array {
   if (data instanceof Float32Array) return data
@@ -93,7 +107,7 @@ function toFloat32({ dtype, data }: Tensor): Float32Array {
   return elements
 }
 
-/** Whether the weight of a product is stored as [n, k]; undefined for other nodes, and for a Gemm with factors. */
+/** Whether a product reads its weight as [n, k]; undefined for other nodes, and for a Gemm with factors. */
 function readProduct(node: NodeProto): boolean | undefined {
   const operator = qualifiedName(node)
   if (operator === 'MatMul') return false
@@ -249,9 +263,11 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
           ]),
     ]
   })
+  const operands = new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4)))
+  const transposed = [...findTransposed(graph)].flatMap(([y, x]) => (operands.has(y) ? [x] : []))
   const edited = dropUnread(
-    edit(graph, { node, initializer: [...graph.initializer, ...added] }),
-    new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4))),
+    dropUnread(edit(graph, { node, initializer: [...graph.initializer, ...added] }), operands),
+    new Set(transposed),
   )
   const { opsetImport } = model.proto
   const opsets = opsetImport.some(({ domain }) => domain === 'com.microsoft')

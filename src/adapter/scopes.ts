@@ -61,12 +61,13 @@ export function replaceNodes(
   })
 }
 
-/** Removes those of some stored tensors of a graph that no node and no output reads. */
+/** Removes those of some stored tensors and transposes of a graph that no node and no output reads. */
 export function dropUnread(graph: GraphProto, names: ReadonlySet<string>): GraphProto {
   const read = new Set(graph.output.map(({ name = '' }) => name))
   for (const { input } of walkNodes(graph)) for (const name of input) read.add(name)
   const isUnread = (name = '') => names.has(name) && !read.has(name)
-  const isKept = ({ opType, output }: NodeProto) => opType !== 'Constant' || !output.every(isUnread)
+  const isKept = ({ opType, output }: NodeProto) =>
+    (opType !== 'Constant' && opType !== 'Transpose') || !output.every(isUnread)
   return edit(graph, {
     node: graph.node.filter(isKept),
     initializer: graph.initializer.filter(({ name }) => !isUnread(name)),

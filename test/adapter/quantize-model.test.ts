@@ -127,6 +127,21 @@ describe('quantizeModel', () => {
     expect(() => quantizeModel(build(2))).toThrow(errorWith('invalid-model', 'nothing to quantize'))
   })
 
+  it.each([{}, { perm: [1, 0] }])('replaces a product with the transpose of a weight: %j', async (attributes) => {
+    const rows = input('x', 'float32', ['N', 32])
+    const elements = Float32Array.from({ length: 96 }, (_, i) => Math.sin(i))
+    const stored = tensor('float32', [3, 32], elements)
+    const y = op.MatMul(rows, op.Transpose(parameter('w', stored), attributes))
+    const proto = exportGraph({ name: 'product', inputs: new Map([['x', rows]]), outputs: new Map([['y', y]]) })
+    const model = { external: null, proto }
+    const quantized = quantizeModel(model, { bits: 8 })
+    expect(quantized.proto.graph!.node.map(({ opType }) => opType)).toEqual(['MatMulNBits'])
+    expect([...namedTensors(quantized).keys()].sort()).toEqual(['w_Q8', 'w_scales'])
+    const feeds = { x: tensor('float32', [1, 32], new Float32Array(32).fill(1)) }
+    const [before, after] = [await runModel(model, feeds), await runModel(quantized, feeds)]
+    for (const [i, value] of numbersOf(after['y']!).entries()) expect(value).toBeCloseTo(numbersOf(before['y']!)[i]!, 1)
+  })
+
   it('refuses options, and models without a product', () => {
     const model = readGoldenModel('llama')
     expect(() => quantizeModel(model, { bits: 5 as 4 })).toThrow(errorWith('invalid-option', 'bits'))
