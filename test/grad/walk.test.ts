@@ -128,6 +128,41 @@ describe('the walk', () => {
     throw new Error('it was differentiated')
   })
 
+  describe('SAME padding with windows that onnxruntime moves', () => {
+    const window = (stride: number, kernel: number) => ({
+      strides: [stride],
+      kernel_shape: [kernel],
+      auto_pad: 'SAME_UPPER',
+    })
+    const w = (kernel: number) => input('w', 'float32', [1, 1, kernel])
+    const gradientOf = (length: number | string, build: (x: Value) => Value) => () => {
+      const x = input('x', 'float32', [1, 1, length])
+      const y = build(x)
+      return gradients([[y, y]], [x])
+    }
+    it.each([
+      ['Conv', 10, (x: Value) => op.Conv(x, w(2), null, window(5, 2))],
+      ['Conv', 'L', (x: Value) => op.Conv(x, w(1), null, window(4, 1))],
+      ['AveragePool', 9, (x: Value) => op.AveragePool(x, window(3, 1))],
+      ['LpPool', 12, (x: Value) => op.LpPool(x, window(4, 2))],
+    ] as const)('%s over %s elements > has no gradient', (operator, length, build) => {
+      const wanted = {
+        code: 'not-differentiable',
+        message: expect.stringMatching(`${operator}: auto_pad 'SAME_UPPER'`),
+      }
+      expect(gradientOf(length, build)).toThrow(expect.objectContaining(wanted))
+    })
+
+    it.each([
+      ['Conv', 'L', (x: Value) => op.Conv(x, w(1), null, window(2, 1))],
+      ['Conv', 9, (x: Value) => op.Conv(x, w(1), null, window(3, 1))],
+      ['Conv', 11, (x: Value) => op.Conv(x, w(1), null, window(5, 1))],
+      ['AveragePool', 8, (x: Value) => op.AveragePool(x, window(3, 1))],
+    ] as const)('%s over %s elements, windows in their place > has one', (_, length, build) => {
+      expect(gradientOf(length, build)()).toEqual([expect.anything()])
+    })
+  })
+
   it('chain of 20,000 nodes > does not overflow the stack', () => {
     const x = input('x', 'float32', [1])
     let y: Value = x

@@ -39,8 +39,35 @@ function transposeGroups(w: Value, group: number): Value {
   return op.Reshape(op.Transpose(op.Reshape(w, [group, m, c!, -1]), { perm: [0, 2, 1, 3] }), [group * c!, m, ...kernel])
 }
 
+/** Elements behind the last window of SAME padding from which onnxruntime moves the windows of a convolution. */
+const minConvolutionRest = 3
+
 /** Gradients of the operands of a sliding-window operator, the data's first. */
 type Gradients = readonly [dx: Value, ...others: Value[]]
+
+/**
+ * Throws `not-differentiable` for SAME padding of an axis whose last window ends `least` elements or more before the
+ * end: ONNX defines no padding then, but onnxruntime's CPU provider a negative one, so that its windows begin later.
+ */
+export function rejectMovedWindows(
+  operator: string,
+  x: Value,
+  window: readonly WindowAxis[],
+  autoPad: string,
+  least: number,
+): void {
+  if (!autoPad.startsWith('SAME')) return
+  for (const [i, axis] of window.entries()) {
+    const [{ stride }, extent, length] = [axis, extentOf(axis), x.shape?.[i + 2]]
+    if (typeof extent !== 'number') continue
+    const last = typeof length === 'number' ? length - (Math.ceil(length / stride) - 1) * stride : stride
+    if (last - extent < least) continue
+    throw new OnnxIreError(
+      'not-differentiable',
+      `${operator}: auto_pad '${autoPad}' with a stride of ${stride} above the kernel's extent of ${extent}: onnxruntime's windows begin elsewhere than ONNX defines; export the model with explicit pads`,
+    )
+  }
+}
 
 /**
  * Calls `gradients` with windows of known padding. SAME padding of symbolic lengths is unknown: a Pad node then pads
@@ -353,6 +380,7 @@ const buildRules = (forms: Forms) =>
       requireRanks('Conv', x, w)
       const { group, auto_pad } = attributes
       const window = windowOf(attributes, kernelOf(w.shape!, attributes.kernel_shape), x.shape!.slice(2))
+      rejectMovedWindows('Conv', x, window, auto_pad, minConvolutionRest)
       const [dx, dw] = withKnownPadding(x, op.Shape(w, { start: 2 }), window, auto_pad, (x, window) => [
         inputGradient(dy, w, window, group, x, forms.tiles),
         weightGradient(x, w, dy, window, group, forms),

@@ -9,7 +9,7 @@ import { op } from '../../op/op.js'
 import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../../op/window.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
-import { inputGradient, withKnownPadding } from './convolution.js'
+import { inputGradient, rejectMovedWindows, withKnownPadding } from './convolution.js'
 
 /** Lengths of the pooled axes; new symbols if the rank is unknown. */
 const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>
@@ -21,6 +21,9 @@ interface PoolAttributes extends WindowAttributes {
 
 /** Largest number of taps of a window: the gradient needs a kernel of ones of this size as a constant. */
 const maxWindowTaps = 2 ** 20
+
+/** Elements behind the last window of SAME padding from which onnxruntime moves the windows of a pool. */
+const minPoolRest = 2
 
 function poolWindow(operator: string, x: Value, attributes: PoolAttributes): readonly WindowAxis[] {
   const { kernel_shape } = attributes
@@ -50,6 +53,7 @@ export const poolingRules = {
     const { auto_pad, ceil_mode, count_include_pad, kernel_shape } = attributes
     const dy = cast(given, typeOfCount(given.dtype, sizeOf(kernel_shape)))
     const window = poolWindow('AveragePool', x, attributes)
+    rejectMovedWindows('AveragePool', x, window, auto_pad, minPoolRest)
     const [dx] = withKnownPadding(x, int64s(kernel_shape), window, auto_pad, (padded, window, pad) => {
       const counting = {
         window,
@@ -65,8 +69,10 @@ export const poolingRules = {
   // y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p - 1) sum over windows of dy / y^(p - 1), and 0 for windows of zeros.
   LpPool: ([x], dy, { y, attributes }) => {
     const { p, auto_pad } = attributes
+    const window = poolWindow('LpPool', x, attributes)
+    rejectMovedWindows('LpPool', x, window, auto_pad, minPoolRest)
     const share = op.Where(op.Equal(y, 0), 0, op.Div(dy, power(y, p - 1)))
-    return [op.Mul(slope(x, p), spreadOverWindows(share, poolWindow('LpPool', x, attributes), auto_pad, x))]
+    return [op.Mul(slope(x, p), spreadOverWindows(share, window, auto_pad, x))]
   },
 } satisfies Rules<typeof pooling>
 
