@@ -40,6 +40,7 @@ import {
   takeColumns,
   untieTensors,
 } from '../src/index.js'
+import { lossRegistry } from '../src/loss/registry.js'
 import { node, plotCurves, readModel, writeModel } from '../src/node/index.js'
 
 // Calls that the types reject, as they are made from JavaScript. Messages are for people; here only the words that
@@ -79,6 +80,15 @@ async function failureOf(call: () => unknown): Promise<{ code: string; message: 
 async function drain(all: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of all);
 }
+
+describe('in place of the options of a loss', () => {
+  for (const [name, { create }] of Object.entries(lossRegistry))
+    it.each([null, 3, 'y'])(`${name} refuses %s`, async (value) => {
+      const { code, message } = await failureOf(() => create(any(value)))
+      expect(code).toBe('invalid-option')
+      expect(message).toContain('pass an object with')
+    })
+})
 
 describe('in place of a model', () => {
   const functions: Readonly<Record<string, (given: never) => unknown>> = {

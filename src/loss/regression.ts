@@ -42,14 +42,12 @@ export interface MseOptions extends RegressionOptions {}
  * ```
  */
 export const mse = (options: MseOptions = {}): Loss =>
-  regressionLoss(
+  regressionLoss('mse', options, [], () =>
     errorLoss({
-      name: 'mse',
       value: (e) => op.Mul(e, e),
       distribution: 'normal',
       slope: (noise) => op.Mul(noise, Math.SQRT2), // 2 e at e = noise / sqrt 2
     }),
-    options,
   )
 
 /** Options of `l1`. */
@@ -67,9 +65,8 @@ export interface L1Options extends RegressionOptions {}
  * @throws OnnxIreError `invalid-option` when built onto a model
  */
 export const l1 = (options: L1Options = {}): Loss =>
-  regressionLoss(
-    errorLoss({ name: 'l1', value: (e) => op.Abs(e), distribution: 'sign', slope: (noise) => noise }),
-    options,
+  regressionLoss('l1', options, [], () =>
+    errorLoss({ value: (e) => op.Abs(e), distribution: 'sign', slope: (noise) => noise }),
   )
 
 /** Options of `huber`. */
@@ -90,12 +87,10 @@ export interface HuberOptions extends RegressionOptions {
  *
  * @throws OnnxIreError `invalid-option`
  */
-export function huber(options: HuberOptions = {}): Loss {
-  const { delta = 1 } = options
-  if (!(delta > 0 && Number.isFinite(delta))) throw invalidOption('huber', 'delta', delta, 'a number > 0')
-  return regressionLoss(
-    errorLoss({
-      name: 'huber',
+export const huber = (options: HuberOptions = {}): Loss =>
+  regressionLoss('huber', options, ['delta'], ({ delta = 1 }) => {
+    if (!(delta > 0 && Number.isFinite(delta))) throw invalidOption('huber', 'delta', delta, 'a number > 0')
+    return errorLoss({
       // With c = e clipped to [-delta, delta] both branches are c (e - c / 2), and the slope is c.
       value: (e) => {
         const c = op.Clip(e, -delta, delta)
@@ -103,11 +98,8 @@ export function huber(options: HuberOptions = {}): Loss {
       },
       distribution: { huber: delta },
       slope: (noise) => op.Clip(noise, -delta, delta),
-    }),
-    options,
-    ['delta'],
-  )
-}
+    })
+  })
 
 /** Options of `quantile`. */
 export interface QuantileOptions extends RegressionOptions {
@@ -133,15 +125,13 @@ export interface QuantileOptions extends RegressionOptions {
  * quantile({ quantile: [0.1, 0.5, 0.9] }) // for an output and targets [N, 3]
  * ```
  */
-export function quantile(options: QuantileOptions = {}): Loss {
-  const { quantile: q = 0.5 } = options
-  for (const [i, each] of [q].flat().entries())
-    if (!(each > 0 && each < 1))
-      throw invalidOption('quantile', typeof q === 'number' ? 'quantile' : `quantile[${i}]`, each, 'a number in (0, 1)')
-  const shares = (y: Value) => constant(tensorFrom(y.dtype, typeof q === 'number' ? [] : [q.length], [q].flat()))
-  return regressionLoss(
-    {
-      name: 'quantile',
+export const quantile = (options: QuantileOptions = {}): Loss =>
+  regressionLoss('quantile', options, ['quantile'], ({ quantile: q = 0.5 }) => {
+    for (const [i, each] of [q].flat().entries())
+      if (!(each > 0 && each < 1))
+        throw invalidOption('quantile', Array.isArray(q) ? `quantile[${i}]` : 'quantile', each, 'a number in (0, 1)')
+    const shares = (y: Value) => constant(tensorFrom(y.dtype, typeof q === 'number' ? [] : [q.length], [q].flat()))
+    return {
       // |e| / 2 + (1/2 - q) e
       value: (y, t) => {
         checkQuantiles(q, y)
@@ -150,11 +140,8 @@ export function quantile(options: QuantileOptions = {}): Loss {
       },
       distribution: 'uniform',
       sampled: (noise, y) => op.Mul(op.Sub(op.CastLike(op.Less(noise, shares(y)), y), shares(y)), y),
-    },
-    options,
-    ['quantile'],
-  )
-}
+    }
+  })
 
 function checkQuantiles(q: number | readonly number[], { shape }: Value): void {
   const last = shape?.at(-1)
@@ -181,21 +168,17 @@ export interface CharbonnierOptions extends RegressionOptions {
  *
  * @throws OnnxIreError `invalid-option`
  */
-export function charbonnier(options: CharbonnierOptions = {}): Loss {
-  const { epsilon = 1e-3 } = options
-  if (!(epsilon > 0 && Number.isFinite(epsilon))) throw invalidOption('charbonnier', 'epsilon', epsilon, 'a number > 0')
-  const slope = Math.sqrt(meanSquaredSlope(epsilon))
-  return regressionLoss(
-    errorLoss({
-      name: 'charbonnier',
+export const charbonnier = (options: CharbonnierOptions = {}): Loss =>
+  regressionLoss('charbonnier', options, ['epsilon'], ({ epsilon = 1e-3 }) => {
+    if (!(epsilon > 0 && Number.isFinite(epsilon)))
+      throw invalidOption('charbonnier', 'epsilon', epsilon, 'a number > 0')
+    const slope = Math.sqrt(meanSquaredSlope(epsilon))
+    return errorLoss({
       value: (e) => op.Sqrt(op.Add(op.Mul(e, e), epsilon ** 2)),
       distribution: 'sign',
       slope: (noise) => op.Mul(noise, slope),
-    }),
-    options,
-    ['epsilon'],
-  )
-}
+    })
+  })
 
 /**
  * Mean of e^2 / (e^2 + epsilon^2) under the density exp(-sqrt(e^2 + epsilon^2)), by the trapezoidal rule in u with e =
@@ -234,24 +217,19 @@ export interface PoissonOptions extends LossWeightOptions {
  * @throws OnnxIreError `invalid-option` when built onto a model
  */
 export const poisson = (options: PoissonOptions = {}): Loss =>
-  regressionLoss(
-    {
-      name: 'poisson',
-      find: skipExp,
-      value: (z, t) => op.Sub(op.Exp(z), op.Mul(t, z)),
-      predict: (z) => op.Exp(z),
-      distribution: 'sign',
-      // The gradient of 2 s exp(z / 2) is s exp(z / 2).
-      sampled: (noise, z) => op.Mul(noise, op.Mul(op.Exp(op.Mul(z, 0.5)), 2)),
-    },
-    options,
-  )
+  regressionLoss('poisson', options, [], () => ({
+    find: skipExp,
+    value: (z, t) => op.Sub(op.Exp(z), op.Mul(t, z)),
+    predict: (z) => op.Exp(z),
+    distribution: 'sign',
+    // The gradient of 2 s exp(z / 2) is s exp(z / 2).
+    sampled: (noise, z) => op.Mul(noise, op.Mul(op.Exp(op.Mul(z, 0.5)), 2)),
+  }))
 
 const skipExp = (output: Value): Value => findLastNode(output, ['Exp'])?.inputs[0] ?? skipIdentity(output)
 
 /** Loss of every element of an output y, by its target t. */
 interface ElementLoss {
-  readonly name: string
   /** Finds the value y that the output is computed from. Default: the output. */
   find?(output: Value): Value
   value(y: Value, t: Value): Value
@@ -266,14 +244,13 @@ interface ElementLoss {
 /**
  * Loss of the error e = y - t of every element; its implied likelihood of t has density exp(-value(e)) up to a factor.
  */
-interface ErrorLoss extends Pick<ElementLoss, 'name' | 'distribution'> {
+interface ErrorLoss extends Pick<ElementLoss, 'distribution'> {
   value(error: Value): Value
   /** Slope of the loss at the sample of e that `noise` decides. */
   slope(noise: Value): Value
 }
 
-const errorLoss = ({ name, value, distribution, slope }: ErrorLoss): ElementLoss => ({
-  name,
+const errorLoss = ({ value, distribution, slope }: ErrorLoss): ElementLoss => ({
   value: (y, t) => value(op.Sub(y, t)),
   distribution,
   // With t = y - e held constant the gradient is slope(e) dy, the gradient of slope(e) y.
@@ -283,13 +260,16 @@ const errorLoss = ({ name, value, distribution, slope }: ErrorLoss): ElementLoss
 /**
  * Builds a loss of elements, averaged over all that are not ignored.
  * @param own names of its options besides those of `RegressionOptions`
+ * @param define defines it by its options, whose names are checked before
  */
-function regressionLoss(
-  { name: loss, find = (output) => output, value, predict = (y) => y, distribution, sampled }: ElementLoss,
-  options: RegressionOptions,
-  own: readonly string[] = [],
+function regressionLoss<Options extends RegressionOptions>(
+  loss: string,
+  options: Options,
+  own: readonly (keyof Options & string)[],
+  define: (options: Options) => ElementLoss,
 ): Loss {
   checkLossNames(loss, options, ['output', 'targets', ...own])
+  const { find = (output) => output, value, predict = (y) => y, distribution, sampled } = define(options)
   return {
     name: loss,
     build(outputs) {
