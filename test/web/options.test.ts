@@ -1,6 +1,7 @@
 import { afterEach, expect, it, vi } from 'vitest'
 import { pixels } from '../../src/web/data/decode-image.js'
 import { wasm } from '../../src/web/runtime/wasm.js'
+import { webgpu } from '../../src/web/runtime/webgpu.js'
 
 afterEach(() => vi.unstubAllGlobals())
 
@@ -16,4 +17,12 @@ it('options of pixels that do not exist > invalid-option', async () => {
   const canvas = {} as ImageBitmapSource
   for (const options of [{ channels: 1 }, { chanels: 4 }])
     await expect(pixels(canvas, options as object)).rejects.toMatchObject({ code: 'invalid-option' })
+})
+
+it('a power preference that does not exist > invalid-option, also with a fallback', async () => {
+  const options = { powerPreference: 'high' as 'low-power', fallback: () => wasm({ threads: 1 }) }
+  await expect(webgpu(options)).rejects.toMatchObject({
+    code: 'invalid-option',
+    message: expect.stringContaining("'low-power' or 'high-performance'"),
+  })
 })

@@ -24,7 +24,9 @@ export function webgpu(options?: Omit<WebGpuOptions, 'fallback'>): Promise<WebGp
 export function webgpu(options: WebGpuOptions): Promise<Runtime>
 export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
   checkNames('webgpu', options, optionNames)
-  const { cpuNodes = 'allowed', gradients = 'shaders' } = options
+  const { powerPreference, cpuNodes = 'allowed', gradients = 'shaders' } = options
+  if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance')
+    throw invalidOption('webgpu', 'powerPreference', powerPreference, "'low-power' or 'high-performance'")
   if (cpuNodes !== 'allowed' && cpuNodes !== 'forbidden')
     throw invalidOption('webgpu', 'cpuNodes', cpuNodes, "'allowed' or 'forbidden'")
   if (gradients !== 'onnxruntime' && gradients !== 'shaders')
