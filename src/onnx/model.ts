@@ -4,6 +4,7 @@ import { asciiCodes } from '../util/bytes.js'
 import { checkArguments, describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
+import { isWebPage, webPage } from '../util/web-page.js'
 import { replaceConstant } from './proto/constant.js'
 import { decode } from './proto/decode.js'
 import { encodeChunks, joinChunks } from './proto/encode.js'
@@ -288,9 +289,6 @@ const format = (magic: string | readonly number[], description: string, offset =
 /** Files that are mistaken for ONNX models, by their first bytes. */
 const formats: readonly Format[] = [
   format('version https://git-lfs', 'it is a Git LFS pointer, not the model: run `git lfs pull` to fetch it'),
-  format('<!DOCTYPE', 'it is a web page, probably an error page of the site it was downloaded from'),
-  format('<!doctype', 'it is a web page, probably an error page of the site it was downloaded from'),
-  format('<html', 'it is a web page, probably an error page of the site it was downloaded from'),
   format('{', 'it looks like JSON'),
   format('[', 'it looks like JSON'),
   format(
@@ -309,6 +307,7 @@ const formats: readonly Format[] = [
 
 /** Describes bytes that are not an ONNX model by their file format; null if the format is unknown. */
 function describeFormat(bytes: Uint8Array): string | null {
+  if (isWebPage(bytes)) return webPage
   const found = formats.find(({ offset, magic }) => magic.every((byte, i) => bytes[offset + i] === byte))
   return found?.description ?? (isText(bytes.subarray(0, 256)) ? 'it is a text file' : null)
 }

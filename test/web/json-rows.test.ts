@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { expect, it } from 'vitest'
-import { readCsv, readJsonRows } from '../../src/web/data/read.js'
+import { readCsv, readIdx, readJsonRows } from '../../src/web/data/read.js'
 
 const file = (name: string, content: string | Uint8Array<ArrayBuffer>) => new File([content], name)
 
@@ -48,4 +48,18 @@ it('no JSON, or no list > invalid-data naming file and line', async () => {
   const invalid = (message: RegExp) => ({ code: 'invalid-data', message: expect.stringMatching(message) })
   await expect(readJsonRows(file('rows.jsonl', '{}\n\n{"a"\n'))).rejects.toMatchObject(invalid(/^rows\.jsonl:3: /))
   await expect(readJsonRows(file('rows.json', '{}'))).rejects.toMatchObject(invalid(/^rows\.json: /))
+})
+
+it('a web page, as many servers send in place of a missing file > invalid-data says so', async () => {
+  const options = { tensors: { x: { columns: '*', as: 'text' } } } as const
+  for (const page of ['<!DOCTYPE html>\n<html lang="en"></html>', '\n <html><body></body></html>', '<!doctype HTML>'])
+    for (const read of [
+      () => readCsv(file('a', page), options),
+      () => readIdx(file('a', page)),
+      () => readJsonRows(file('a', page)),
+    ])
+      await expect(read()).rejects.toMatchObject({
+        code: 'invalid-data',
+        message: expect.stringMatching(/^cannot read the data file a: it is a web page/),
+      })
 })

@@ -1,5 +1,6 @@
 import { checkExpansion } from '../../data/formats/gzip.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { isWebPage, webPage } from '../../util/web-page.js'
 import { storageError } from './storage.js'
 
 /**
@@ -57,10 +58,12 @@ async function fetchBytes(what: string, address: string | URL): Promise<Uint8Arr
 
 /**
  * Reads a data file and decompresses it if its content is gzip, regardless of its name. @throws OnnxIreError `io`,
- * `invalid-data`
+ * `invalid-data`, also for a web page, with which many servers respond for a file that they do not have
  */
 export async function readData(source: Source): Promise<Uint8Array> {
   const bytes = await readBytes('data file', source)
+  if (isWebPage(bytes))
+    throw new OnnxIreError('invalid-data', `cannot read the data file ${nameOf(source)}: ${webPage}`)
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
   // The promise of a body rejects with an error of its own, not with that of the stream.
   let refusal: unknown
