@@ -8,7 +8,8 @@ import { OnnxIreError } from '../util/errors.js'
 
 /** The class with the highest score (the lowest number among equals), and its probability. */
 export interface TopClass {
-  readonly class: number
+  /** Null if the probability is NaN: no class is an answer then. */
+  readonly class: number | null
   readonly probability: number
 }
 
@@ -31,7 +32,8 @@ export function topClasses(name: string, scores: Tensor, kind: ScoreKind, axis?:
   return Array.from({ length: sizeOf(dims) / classes }, (_, i) => {
     const start = Math.floor(i / inner) * classes * inner + (i % inner)
     const row = Array.from({ length: classes }, (_, c) => numbers[start + c * inner]!)
-    return classes === 1 ? binaryClass(row[0]!, kind) : topClass(row, kind)
+    const top = classes === 1 ? binaryClass(row[0]!, kind) : topClass(row, kind)
+    return Number.isNaN(top.probability) ? { ...top, class: null } : top
   })
 }
 
@@ -73,7 +75,7 @@ function findSoftmaxAxis({ proto }: Model, output: string): number | undefined {
 }
 
 function topClass(row: readonly number[], kind: ScoreKind): TopClass {
-  const top = row.reduce((best, score, c) => (score > row[best]! ? c : best), 0)
+  const top = row.reduce((best, score, c) => (score > row[best]! || Number.isNaN(score) ? c : best), 0)
   if (kind === 'probabilities') return { class: top, probability: row[top]! }
   if (kind === 'log-probabilities') return { class: top, probability: Math.exp(row[top]!) }
   // softmax(z)[top] = 1 / sum_c exp(z[c] - z[top])

@@ -56,10 +56,7 @@ export async function* writeTopClasses(
     const positions = top.length / Math.max(1, indices.length)
     const lines = Array.from(indices, (index, i) => {
       const own = top.slice(i * positions, (i + 1) * positions)
-      const classes = own.map(
-        (each) =>
-          `${format.classNames?.[each.class] ?? `class ${each.class}`} ${(100 * each.probability).toFixed(1)} %`,
-      )
+      const classes = own.map((each) => describeClass(each, format))
       const { kind, names } = format.origins ?? {}
       const name = names?.[index] ?? `example ${index}`
       return `${kind === 'text' ? shortenText(name) : name}: ${classes.join(', ')}\n`
@@ -67,6 +64,11 @@ export async function* writeTopClasses(
     yield Buffer.from(lines.join(''))
   }
 }
+
+const describeClass = ({ class: number, probability }: TopClass, { classNames }: PredictionFormat): string =>
+  number === null
+    ? 'no class (its probability is NaN)'
+    : `${classNames?.[number] ?? `class ${number}`} ${(100 * probability).toFixed(1)} %`
 
 const originOf = ({ origins }: PredictionFormat, index: number) =>
   origins ? { [origins.kind]: origins.names[index] } : {}
@@ -85,8 +87,8 @@ function toColumn(name: string, tensor: Tensor, examples: number, format: Predic
 
 const withName = ({ class: number, probability }: TopClass, { classNames }: PredictionFormat) => ({
   class: number,
-  ...(classNames?.[number] === undefined ? {} : { name: classNames[number] }),
-  probability: shortenNumber(probability),
+  ...(number === null || classNames?.[number] === undefined ? {} : { name: classNames[number] }),
+  probability: toJsonNumber(probability),
 })
 
 function nest(values: readonly unknown[], dims: readonly number[]): unknown {
@@ -147,11 +149,11 @@ function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): Csv
       `the output '${name}' has several positions per example; write the classes as .jsonl`,
     )
   const top = topClasses(name, tensor, format.scores, format.classAxis)
-  const named = { name: 'name', values: top.map((each) => format.classNames?.[each.class] ?? '') }
+  const named = { name: 'name', values: top.map((each) => format.classNames?.[each.class ?? -1] ?? '') }
   return [
-    { name: 'class', values: top.map((each) => each.class) },
+    { name: 'class', values: top.map((each) => each.class ?? '') },
     ...(format.classNames ? [named] : []),
-    { name: 'probability', values: top.map(({ probability }) => shortenNumber(probability)) },
+    { name: 'probability', values: top.map(({ probability }) => toJsonNumber(probability)) },
   ]
 }
 
@@ -187,8 +189,11 @@ function toJsonValues(tensor: Tensor): (number | string | boolean)[] {
     return Array.from(data, (x) => (Number.isSafeInteger(Number(x)) ? Number(x) : String(x)))
   const numbers = numbersOf(tensor)
   if (!isFloat(dtype)) return numbers
-  return numbers.map((x) => (Number.isFinite(x) ? (dtype === 'float64' ? x : shortenNumber(x)) : String(x)))
+  return numbers.map((x) => (dtype === 'float64' && Number.isFinite(x) ? x : toJsonNumber(x)))
 }
+
+/** A number as `shortenNumber` rounds it; NaN and infinity as a string. */
+const toJsonNumber = (x: number): number | string => (Number.isFinite(x) ? shortenNumber(x) : String(x))
 
 /** Rounds to the fewest digits that identify a float32; nine digits always do. */
 function shortenNumber(x: number): number {

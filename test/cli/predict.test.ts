@@ -143,6 +143,33 @@ describe('predict > classes', () => {
   })
 })
 
+describe('predict > scores that are not numbers', () => {
+  const scores = (...row: number[]) => ({
+    dtype: 'float32' as const,
+    dims: [1, row.length],
+    data: new Float32Array(row),
+  })
+
+  test.each([
+    ['one of several logits', scores(1, Number.NaN), 'logits'],
+    ['an infinite logit', scores(1, Number.POSITIVE_INFINITY), 'logits'],
+    ['one of several probabilities', scores(0.9, Number.NaN), 'probabilities'],
+    ['yes or no', scores(Number.NaN), 'logits'],
+  ] as const)('%s > no class', (_, tensor, kind) => {
+    expect(topClasses('y', tensor, kind)).toEqual([{ class: null, probability: Number.NaN }])
+  })
+
+  test('are written as no class', async () => {
+    const args = ['--data', inSpace(), '--classes', '--class-names', space.path('names.json'), '--outputs', 'ratio']
+    const lines = await run('predict', space.path('several.onnx'), ...args, '--json')
+    expect(JSON.parse(lines.stdout.split('\n')[1]!)).toEqual({ index: 1, class: null, probability: 'NaN' })
+    const text = await run('predict', space.path('several.onnx'), ...args)
+    expect(text.stdout.split('\n')[1]).toMatch(/^example 1: no class .*NaN/)
+    await json('predict', space.path('several.onnx'), ...args, '-o', space.path('unknown.csv'))
+    expect((await written('unknown.csv'))[2]).toBe('1,,,NaN')
+  })
+})
+
 test.each<[string, string[], number, RegExp]>([
   ['an unknown extension', ['-o', 'p.txt'], 2, /--output .*\.jsonl .*\.csv/],
   ['class names without classes', ['-o', 'p.csv', '--class-names', 'names.json'], 2, /--class-names .*--classes/],

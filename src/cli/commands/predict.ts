@@ -107,9 +107,9 @@ export function definePredict(program: Command, io: Io): void {
       `
 A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --classes { "index": 0, "class": 1,
 "probability": 0.9 } ("classes" with a list if an example has several positions); "file" is the image or
-document, "text" the text, "name" the name of the class. Infinity and NaN are written as strings. A CSV file
-has a column per element, y[0], y[1], ..., or class and probability. Scores of a model that does not end in
-Softmax or Sigmoid are read as logits. The file appears when it is complete. A run folder gives the model, the
+document, "text" the text, "name" the name of the class. Infinity and NaN are written as strings; scores
+without a probability, such as NaN, have the class null. A CSV file has a column per element, y[0], y[1], ...,
+or class and probability. Scores of a model that does not end in Softmax or Sigmoid are read as logits. The file appears when it is complete. A run folder gives the model, the
 form of its inputs and the names of its classes, which imply --classes; so do the metadata of a model that
 train, export or tune image wrote from image data, and of one that tune classify wrote. A model of tune embed
 gives one embedding per text, pooled as in its training.

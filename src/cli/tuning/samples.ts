@@ -42,7 +42,7 @@ export async function predictClasses(
   for await (const { outputs } of predict(model, data, { runtime })) {
     const [name, scores] = Object.entries(outputs).find(([, { dims }]) => dims.at(-1) === classes.length)!
     for (const { class: top, probability } of topClasses(name, scores, findScoreKind(model, name)))
-      found.push(`${classes[top]} (${percent(probability)})`)
+      found.push(top === null ? 'no class (its probability is NaN)' : `${classes[top]} (${percent(probability)})`)
   }
   return found
 }
