@@ -3,7 +3,7 @@ import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { lossRegistry } from '../loss/registry.js'
 import type { Model } from '../onnx/model.js'
-import { type LossRecipe, lossTarget, taskLosses } from '../recipe/loss.js'
+import { type LossRecipe, lossTarget, type TaskLoss, taskLosses } from '../recipe/loss.js'
 import { OnnxIreError } from '../util/errors.js'
 
 /** The class with the highest score (the lowest number among equals), and its probability. */
@@ -52,11 +52,25 @@ function axisIn(name: string, dims: readonly number[], axis: number | undefined)
 }
 
 /**
+ * Answers every score of an output with labels by yes or no: class 1 or 0. Throws `invalid-data` for an output without
+ * scores.
+ */
+export const labelAnswers = (name: string, scores: Tensor, kind: ScoreKind): TopClass[] =>
+  topClasses(name, { ...scores, dims: [...scores.dims, 1] }, kind, -1)
+
+/** Whether scores, each a yes or no, are labels along the last axis, as for the metric `perClass`. */
+export const hasLabels = ({ dims }: Tensor): boolean => (dims.length === 2 || dims.length === 3) && dims.at(-1)! > 1
+
+/** Finds the loss of an output; undefined if there is none. */
+export const findLoss = (output: string, loss: LossRecipe | undefined): TaskLoss | undefined =>
+  loss && taskLosses(loss).find(([, each]) => (outputOf(each) ?? output) === output)?.[1]
+
+/**
  * Finds the axis of the classes of an output as its loss does: the option of the loss, else that of a Softmax at the
  * end of the model, else the last one. Undefined if no loss over classes is given and the model has no Softmax.
  */
 export function findClassAxis(model: Model, output: string, loss: LossRecipe | undefined): number | undefined {
-  const own = loss && taskLosses(loss).find(([, each]) => (outputOf(each) ?? output) === output)?.[1]
+  const own = findLoss(output, loss)
   const { axis } = { ...own } as { readonly axis?: number }
   return axis ?? findSoftmaxAxis(model, output) ?? (own && lossTarget(own)?.isClasses ? -1 : undefined)
 }

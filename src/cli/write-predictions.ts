@@ -5,7 +5,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Prediction } from '../train/predict.js'
 import { OnnxIreError } from '../util/errors.js'
 import { shortenText } from './format.js'
-import { positionsOf, type TopClass, topClasses } from './top-classes.js'
+import { hasLabels, labelAnswers, positionsOf, type TopClass, topClasses } from './top-classes.js'
 
 /** Content of a file of predictions. */
 export interface PredictionFormat {
@@ -13,7 +13,9 @@ export interface PredictionFormat {
   readonly scores: ScoreKind | null
   /** Axis of the classes, as for `topClasses`. */
   readonly classAxis: number | undefined
-  /** Names of the classes, by class number. */
+  /** Whether every score is a yes or no of its own. */
+  readonly isBinary: boolean
+  /** Names of the classes, by class number, or of the labels. */
   readonly classNames: readonly string[] | undefined
   /** Origin of each example, if every example is a file or a text. */
   readonly origins: Origins | undefined
@@ -52,14 +54,17 @@ export async function* writeTopClasses(
   for await (const { indices, outputs } of predictions) {
     const [[name, tensor]] = Object.entries(outputs) as [[string, Tensor]]
     checkLeadingAxis(name, tensor, indices.length)
-    const top = topClasses(name, tensor, format.scores!, format.classAxis)
+    const labels = format.isBinary && hasLabels(tensor) ? tensor.dims.at(-1)! : 0
+    const top = labels
+      ? labelAnswers(name, tensor, format.scores!)
+      : topClasses(name, tensor, format.scores!, format.classAxis)
     const positions = top.length / Math.max(1, indices.length)
     const lines = Array.from(indices, (index, i) => {
       const own = top.slice(i * positions, (i + 1) * positions)
-      const classes = own.map((each) => describeClass(each, format))
+      const classes = labels ? listLabels(own, labels, format) : own.map((each) => describeClass(each, format))
       const { kind, names } = format.origins ?? {}
       const name = names?.[index] ?? `example ${index}`
-      return `${kind === 'text' ? shortenText(name) : name}: ${classes.join(', ')}\n`
+      return `${kind === 'text' ? shortenText(name) : name}: ${classes.join(labels ? '; ' : ', ')}\n`
     })
     yield Buffer.from(lines.join(''))
   }
@@ -73,11 +78,33 @@ const describeClass = ({ class: number, probability }: TopClass, { classNames }:
 const originOf = ({ origins }: PredictionFormat, index: number) =>
   origins ? { [origins.kind]: origins.names[index] } : {}
 
+/** The labels of every position that are not answered with no, with the probability of yes. */
+function listLabels(answers: readonly TopClass[], labels: number, format: PredictionFormat): string[] {
+  const lists = Array.from({ length: answers.length / labels }, (_, position) =>
+    answers.slice(position * labels, (position + 1) * labels).flatMap(({ class: answer, probability }, i) => {
+      if (answer === 0) return []
+      const percent = answer === null ? '(its probability is NaN)' : `${(100 * probability).toFixed(1)} %`
+      return [`${labelName(i, format)} ${percent}`]
+    }),
+  )
+  return lists.map((list) => list.join(', ') || 'none')
+}
+
+const labelName = (label: number, { classNames }: PredictionFormat): string => classNames?.[label] ?? `label ${label}`
+
 /** The content per example of an output: the elements as nested lists, or the top class. */
 function toColumn(name: string, tensor: Tensor, examples: number, format: PredictionFormat): readonly unknown[] {
   checkLeadingAxis(name, tensor, examples)
   const dims = tensor.dims.slice(1)
   if (format.scores === null) return nest(toJsonValues(tensor), [examples, ...dims]) as readonly unknown[]
+  if (format.isBinary && hasLabels(tensor)) {
+    const labels = dims.at(-1)!
+    const answers = labelAnswers(name, tensor, format.scores).map(({ class: answer, probability }, i) => ({
+      ...(format.classNames ? { name: labelName(i % labels, format) } : {}),
+      ...{ class: answer, probability: toJsonNumber(probability) },
+    }))
+    return (nest(answers, tensor.dims) as readonly unknown[]).map((labels) => ({ labels }))
+  }
   const top = topClasses(name, tensor, format.scores, format.classAxis).map((each) => withName(each, format))
   if (dims.length === 1) return top
   // The output has a class per position.
@@ -148,6 +175,19 @@ function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): Csv
       'invalid-data',
       `the output '${name}' has several positions per example; write the classes as .jsonl`,
     )
+  if (format.isBinary && hasLabels(tensor)) {
+    const answers = labelAnswers(name, tensor, format.scores)
+    return Array.from({ length: dims[0]! }, (_, label) => {
+      const own = answers.filter((_, i) => i % dims[0]! === label)
+      return [
+        { name: labelName(label, format), values: own.map((each) => each.class ?? '') },
+        {
+          name: `${labelName(label, format)} probability`,
+          values: own.map(({ probability }) => toJsonNumber(probability)),
+        },
+      ]
+    }).flat()
+  }
   const top = topClasses(name, tensor, format.scores, format.classAxis)
   const named = { name: 'name', values: top.map((each) => format.classNames?.[each.class ?? -1] ?? '') }
   return [

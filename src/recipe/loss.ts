@@ -30,6 +30,10 @@ export const taskLosses = (recipe: LossRecipe): readonly (readonly [path: string
     ? Object.entries(recipe.tasks).map(([task, { loss }]) => [`loss.tasks.${task}.loss`, loss])
     : [['loss', recipe]]
 
+/** Whether a loss reads every score as a yes or no of its own. */
+export const isBinaryLoss = (loss: TaskLoss): boolean =>
+  loss.kind === 'binary-cross-entropy' || ('binary' in loss && loss.binary === true)
+
 /** Maps each loss of a recipe by `f`. */
 export function mapLosses(recipe: LossRecipe, f: (loss: TaskLoss) => TaskLoss): LossRecipe {
   if (recipe.kind !== 'combine') return f(recipe)

@@ -143,6 +143,54 @@ describe('predict > classes', () => {
   })
 })
 
+describe('predict > several labels of an example, each a yes or no', () => {
+  const files = (...names: string[]) => names.map((name) => space.path(name))
+  const labels = async (output: string, ...args: string[]) => {
+    const train = { kind: 'csv', file: 'rows.csv', tensors: { x: ['a', 'b'], targets: ['a', 'b'] } }
+    const loss = { kind: 'binary-cross-entropy', logits: output }
+    const recipe = await space.writeRecipe('labels.json', { data: { train }, loss })
+    return run('predict', ...files('several.onnx'), recipe, '--on', 'train', '--outputs', output, '--classes', ...args)
+  }
+  const names = () => ['--class-names', space.path('pair.json')]
+  beforeAll(() => writeFile(space.path('pair.json'), '["cat","dog"]'))
+
+  test('as JSON > an answer for each label', async () => {
+    const { stdout } = await labels('same', '--json', ...names())
+    const [first, second] = stdout
+      .split('\n')
+      .slice(0, 2)
+      .map((line) => JSON.parse(line))
+    expect(first).toEqual({
+      index: 0,
+      labels: [
+        { name: 'cat', class: 1, probability: expect.closeTo(0.52498, 5) },
+        { name: 'dog', class: 1, probability: expect.closeTo(0.92414, 5) },
+      ],
+    })
+    expect(second.labels).toMatchObject([{ class: 0, probability: expect.closeTo(0.95257, 5) }, { class: 0 }])
+    const several = await labels('grid', '--json')
+    expect(JSON.parse(several.stdout.split('\n')[1]!).labels).toEqual(
+      [0, 1].map(() => [
+        { class: 0, probability: expect.closeTo(0.95257, 5) },
+        { class: 0, probability: 0.5 },
+      ]),
+    )
+  })
+
+  test('as lines > the labels with the answer yes', async () => {
+    const { stdout } = await labels('same', ...names())
+    expect(stdout.split('\n').slice(0, 2)).toEqual(['example 0: cat 52.5 %, dog 92.4 %', 'example 1: none'])
+    expect((await labels('grid')).stdout).toContain('example 1: none; none')
+  })
+
+  test('as CSV > two columns for each label', async () => {
+    await labels('same', '-o', space.path('labels.csv'), ...names())
+    const [header, , second] = await written('labels.csv')
+    expect(header).toBe('index,cat,cat probability,dog,dog probability')
+    expect(second).toMatch(/^1,0,0\.952574\d*,0,0\.5$/)
+  })
+})
+
 describe('predict > scores that are not numbers', () => {
   const scores = (...row: number[]) => ({
     dtype: 'float32' as const,

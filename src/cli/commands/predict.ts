@@ -14,6 +14,7 @@ import { RecipeData } from '../../node/data/recipe-data.js'
 import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
 import { listModelFiles, readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
+import { isBinaryLoss } from '../../recipe/loss.js'
 import { checkSource, parseJson } from '../../recipe/parse.js'
 import type { DataSource, LossRecipe, Recipe } from '../../recipe/recipe.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
@@ -50,7 +51,7 @@ import {
 } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
-import { findClassAxis } from '../top-classes.js'
+import { findClassAxis, findLoss } from '../top-classes.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
@@ -109,10 +110,13 @@ A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --clas
 "probability": 0.9 } ("classes" with a list if an example has several positions); "file" is the image or
 document, "text" the text, "name" the name of the class. Infinity and NaN are written as strings; scores
 without a probability, such as NaN, have the class null. A CSV file has a column per element, y[0], y[1], ...,
-or class and probability. Scores of a model that does not end in Softmax or Sigmoid are read as logits. The file appears when it is complete. A run folder gives the model, the
-form of its inputs and the names of its classes, which imply --classes; so do the metadata of a model that
-train, export or tune image wrote from image data, and of one that tune classify wrote. A model of tune embed
-gives one embedding per text, pooled as in its training.
+or class and probability. If the loss of the recipe or run reads several scores as a yes or no each, as
+binary-cross-entropy does, "labels" has "class": 1 or 0 for each, with the probability of that answer, and
+printed lines name the labels with the answer yes. Scores of a model that does not end in Softmax or Sigmoid
+are read as logits. The file appears when it is complete. A run folder gives the model, the form of its inputs
+and the names of its classes, which imply --classes; so do the metadata of a model that train, export or tune
+image wrote from image data, and of one that tune classify wrote. A model of tune embed gives one embedding
+per text, pooled as in its training.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png
@@ -438,7 +442,7 @@ async function readFormat(
   { classes, outputs, classNames }: Options,
   { names: described, loss }: GivenModel,
 ): Promise<Omit<PredictionFormat, 'origins'>> {
-  if (!classes) return { scores: null, classAxis: undefined, classNames: undefined }
+  if (!classes) return { scores: null, classAxis: undefined, isBinary: false, classNames: undefined }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
   const names = matchNames(outputs ?? '*', all, 'output')
   if (names.length !== 1)
@@ -446,8 +450,10 @@ async function readFormat(
       'invalid-option',
       `--classes reads the scores of one output, but ${names.join(', ')} are selected; name one with --outputs`,
     )
+  const own = findLoss(names[0]!, loss)
   return {
     scores: findScoreKind(model, names[0]!),
+    isBinary: own !== undefined && isBinaryLoss(own),
     classAxis: findClassAxis(model, names[0]!, loss),
     classNames: classNames === undefined ? described : await readClassNames(classNames),
   }

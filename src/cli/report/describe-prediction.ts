@@ -5,7 +5,7 @@ import type { Tensor, Tensors } from '../../ir/tensor.js'
 import { sizeOf } from '../../ir/tensor.js'
 import { lossRegistry } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
-import { lossTarget, type TaskLoss } from '../../recipe/loss.js'
+import { isBinaryLoss, lossTarget, type TaskLoss } from '../../recipe/loss.js'
 import { getOwn } from '../../util/record.js'
 import { formatNumber } from '../format.js'
 import { findClassAxis } from '../top-classes.js'
@@ -54,7 +54,7 @@ export function describePrediction(
     const predicted = largestAlong(scores, findClassAxis(model, String(output), loss) ?? -1)
     return describeClasses(numbersOf(target), predicted, target.dims, { names, ignoreIndex })
   }
-  if (loss.kind === 'binary-cross-entropy' || options['binary']) {
+  if (isBinaryLoss(loss)) {
     const threshold = findScoreKind(model, String(output)) === 'probabilities' ? 0.5 : 0
     const given = numbersOf(target).map((value) => Number(value > 0.5))
     const predicted = numbersOf(scores).map((value) => Number(value > threshold))
