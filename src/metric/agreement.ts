@@ -30,10 +30,11 @@ export function ece(options: EceOptions = {}): Metric {
       const confidence = confidenceOf(comparison)
       const bin = toBin(op.Mul(confidence, bins), bins)
       // A confidence that is not a number makes its sum so, unless its label is ignored.
-      const total = (x: Value) => histogram(bin, comparison.mask ? op.Where(comparison.mask, x, 0) : x, bins)
+      const total = (x: Value) =>
+        histogram(bin, comparison.mask ? op.Where(comparison.mask, x, 0) : x, bins, comparison)
       return {
         sums: new Map([
-          ['count', histogram(bin, counted, bins)],
+          ['count', histogram(bin, counted, bins, comparison)],
           ['confidence', total(confidence)],
           ['correct', total(castTo(confidence, op.Equal(predicted, actual)))],
         ]),

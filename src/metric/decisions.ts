@@ -1,5 +1,5 @@
 import { dtypes } from '../ir/dtype.js'
-import { scalar } from '../ir/leaf.js'
+import { int64s, scalar } from '../ir/leaf.js'
 import type { Value } from '../ir/value.js'
 import type { Comparison } from '../loss/loss.js'
 import { cast } from '../op/compose/cast.js'
@@ -52,11 +52,32 @@ export const castTo = (like: Value, x: Value): Value => cast(x, like.dtype)
 export const toBin = (x: Value, bins: number): Value =>
   op.Cast(op.Clip(op.Floor(op.Where(op.IsNaN(x), 0, x)), 0, bins - 1), { to: dtypes.int64.onnx })
 
-/** Counts how often each of the numbers 0 .. bins - 1 occurs among the decisions that count: [bins]. */
-export function histogram(numbers: Value, counted: Value, bins: number): Value {
-  const zeros = op.Expand(scalar(counted.dtype, 0), [bins])
-  const [indices, updates] = [numbers, counted].map((x) => op.Reshape(x, [-1]))
-  return op.ScatterElements(zeros, indices!, updates!, { axis: 0, reduction: 'add' })
+/** Number of decisions of an example from which they are counted per example: of fewer, 2^24 are over 4,000 examples. */
+const largeExample = 2 ** 12
+
+/**
+ * Adds up the weights of each of the numbers 0 .. bins - 1 among the decisions of a comparison: [bins]. Ones that are
+ * added to a float32 of 2^24 do not change it, so images are counted one by one, and then their counts are added.
+ */
+export function histogram(numbers: Value, weights: Value, bins: number, comparison: DecisionComparison): Value {
+  const zero = scalar(weights.dtype, 0)
+  const targets = comparison.kind === 'binary' ? comparison.targets : comparison.labels
+  if (!mayBeLarge(targets)) {
+    const [indices, updates] = [numbers, weights].map((x) => op.Reshape(x, [-1]))
+    return op.ScatterElements(op.Expand(zero, [bins]), indices!, updates!, { axis: 0, reduction: 'add' })
+  }
+  const examples = op.Shape(targets, { start: 0, end: 1 })
+  const rowsOf = (length: number) => op.Concat([examples, int64s([length])], { axis: 0 })
+  const [indices, updates] = [numbers, weights].map((x) => op.Reshape(x, rowsOf(-1)))
+  const counts = op.ScatterElements(op.Expand(zero, rowsOf(bins)), indices!, updates!, { axis: 1, reduction: 'add' })
+  return op.ReduceSum(counts, [0], { keepdims: 0 })
+}
+
+/** Whether examples may have many decisions: the number is large, or it depends on the size of an image. */
+function mayBeLarge({ shape = [] }: Value): boolean {
+  const positions = shape.slice(1)
+  if (positions.some((dim) => typeof dim !== 'number')) return shape.length > 2
+  return (positions as readonly number[]).reduce((a, b) => a * b, 1) >= largeExample
 }
 
 /**

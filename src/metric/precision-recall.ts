@@ -44,7 +44,7 @@ export function confusion(options: ConfusionOptions = {}): Metric {
           `confusion: the model has ${classes} classes, more than ${maxClasses}; measure perClass or f1 instead`,
         )
       const { predicted, actual, counted } = decide(comparison, threshold)
-      const cells = histogram(op.Add(op.Mul(actual, classes), predicted), counted, classes * classes)
+      const cells = histogram(op.Add(op.Mul(actual, classes), predicted), counted, classes * classes, comparison)
       return {
         sums: new Map([['cells', cells]]),
         measure: ({ cells }) => ({
@@ -210,7 +210,7 @@ function countPerClass(comparison: DecisionComparison, threshold: number, metric
     const classes = classCount(comparison, metric)
     const { predicted, actual, counted } = decisions
     const hit = op.Mul(counted, op.CastLike(op.Equal(predicted, actual), counted))
-    const perClass = (numbers: Value, weights: Value) => histogram(numbers, weights, classes)
+    const perClass = (numbers: Value, weights: Value) => histogram(numbers, weights, classes, comparison)
     return {
       sums: toSums(perClass(actual, hit), perClass(predicted, counted), perClass(actual, counted)),
       isMultiLabel: false,

@@ -76,7 +76,8 @@ function rankingMetric(
       const place = op.Add(binOf(scores, bins), numbers(columns, bins))
       // A score that is not a number makes the count so, and with it the metric.
       const unknown = op.And(op.IsNaN(scores), op.Greater(counted, 0))
-      const count = (weights: Value) => histogram(place, op.Where(unknown, Number.NaN, weights), columns * bins)
+      const count = (weights: Value) =>
+        histogram(place, op.Where(unknown, Number.NaN, weights), columns * bins, comparison)
       return {
         sums: new Map([
           ['positives', count(op.Mul(counted, isTrue))],

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { input } from '../../src/graph/index.js'
+import { input, op } from '../../src/graph/index.js'
 import {
   accuracy,
   confusion,
@@ -14,8 +14,11 @@ import {
   recall,
   topK,
 } from '../../src/index.js'
+import { histogram } from '../../src/metric/decisions.js'
 import { buildMetrics } from '../../src/metric/metric.js'
 import { node } from '../../src/node/index.js'
+import { exportGraph } from '../../src/onnx/export/export-graph.js'
+import { encode } from '../../src/onnx/proto/encode.js'
 import { errorWith } from '../thrown.js'
 import { chunks, draws, float, int, measured } from './evaluate.js'
 
@@ -206,4 +209,21 @@ describe('creating and building metrics', () => {
     for (const make of [precision, perClass, confusion])
       expect(() => make({ threshold: 1 })).toThrow(errorWith('invalid-option', "'threshold' is 1"))
   })
+})
+
+it('more than 2^24 decisions of one kind in a batch > are counted', async () => {
+  // Large images whose pixels all have the same class, made in the graph.
+  const examples = input('x', 'int64', ['N', 1, 1])
+  const side = 2400
+  const labels = op.Mul(op.Expand(examples, [1, side, side]), 0)
+  const numbers = op.Add(labels, 1)
+  const weights = op.Cast(numbers, { to: 1 })
+  const logits = input('logits', 'float32', ['N', 3, side, side])
+  const counts = histogram(numbers, weights, 3, { kind: 'classes', logits, axis: 1, labels, mask: null })
+  expect(counts.shape).toEqual([3])
+  const graph = { name: 'counts', inputs: new Map([['x', examples]]), outputs: new Map([['counts', counts]]) }
+  const program = await runtime.compile(encode('ModelProto', exportGraph(graph)))
+  const { counts: found } = await program.run({ x: int([3, 1, 1], [0, 1, 2]) })
+  await program.release()
+  expect([...(found!.data as Float32Array)]).toEqual([0, 3 * side ** 2, 0])
 })
