@@ -117,6 +117,37 @@ it('examples that were shown, and a run on other data > are stored apart', async
   expect(others).not.toContain(shown)
 })
 
+it('another model that is opened when training begins > is refused, and the run ends', async () => {
+  const { session, ends } = await begin()
+  const opening = session.open(network(2)).catch((error: Error) => error)
+  const training = session.train({ ...settings, epochs: 1 })
+  expect(await opening).toMatchObject({ message: expect.stringMatching(/in progress/) })
+  await training
+  expect(ends).toMatchObject([{ kind: 'ended', run: expect.any(String) }])
+})
+
+it('a run that is refused for its held-out share > the models of the run before stay open', async () => {
+  const { session, ends } = await begin()
+  await session.train({ ...settings, epochs: 1 })
+  await expect(session.train({ ...settings, held: 0.01 })).rejects.toMatchObject({ code: 'invalid-option' })
+  expect(Object.keys(await session.look([1, 2], 2)).sort()).toEqual(['base', 'ire'])
+  expect(ends.length).toBe(1)
+})
+
+it('examples that are stored twice at once > are one stored run', async () => {
+  const { session } = await begin()
+  const choice = (label: string) => ({
+    kind: 'shown' as const,
+    classes: ['a'],
+    examples: [{ label, pixels: {} } as ShownExample],
+  })
+  vi.mocked(writeStoredRun).mockClear()
+  await Promise.all([session.keepExamples(choice('a')), session.keepExamples(choice('b'))])
+  const ids = vi.mocked(writeStoredRun).mock.calls.map(([{ id }]) => id)
+  expect(ids.length).toBe(2)
+  expect(new Set(ids).size).toBe(1)
+})
+
 it('a table with semicolons, and commas within quoted names > is divided at the semicolons', async () => {
   const file = new File(['"a, b, cm";"c, d, cm";kind\n"1";"2";a\n'], 'table.csv')
   const { columns } = await new Session(() => {}).previewTable(file)

@@ -3,14 +3,17 @@ import { cropSquare } from '../picture.js'
 /** The webcam, shown in video elements; its images do not leave the page. */
 export class Camera {
   readonly #videos: readonly HTMLVideoElement[]
+  readonly #onLost: () => void
   #stream: MediaStream | undefined
   /** Number of starts and stops: a start during which another one or a stop follows has no effect. */
   #changes = 0
   /** The camera towards the user, or on phones the rear one. */
   #facing: 'user' | 'environment' = 'user'
 
-  constructor(videos: readonly HTMLVideoElement[]) {
+  /** @param onLost called when the camera ends by itself, as when it is unplugged */
+  constructor(videos: readonly HTMLVideoElement[], onLost: () => void) {
     this.#videos = videos
+    this.#onLost = onLost
   }
 
   get on(): boolean {
@@ -29,6 +32,7 @@ export class Camera {
         audio: false,
       })
     } catch (cause) {
+      if (change !== this.#changes) return
       const { name, message } = cause as DOMException
       throw new Error(
         name === 'NotAllowedError'
@@ -39,6 +43,12 @@ export class Camera {
     if (change !== this.#changes) return end(stream)
     this.stop()
     this.#stream = stream
+    for (const track of stream.getTracks())
+      track.addEventListener('ended', () => {
+        if (this.#stream !== stream) return
+        this.stop()
+        this.#onLost()
+      })
     await Promise.all(
       this.#videos.map((video) => {
         video.srcObject = stream

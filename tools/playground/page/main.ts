@@ -25,6 +25,7 @@ const calls = startWorker(
     if (event.kind === 'runtime') void storeRuntime(event.provider)
     if (event.kind === 'begun') {
       examples?.cancel()
+      training.onBegun()
       taken.offer(false)
     } else if (event.kind === 'ended') {
       if (event.run === null) examples?.onChange()
@@ -35,7 +36,10 @@ const calls = startWorker(
   (message) => showStatus(message, 'error'),
 )
 const keeping = new Keeping(calls)
-const camera = new Camera([byId<HTMLVideoElement>('video'), byId<HTMLVideoElement>('try-video')])
+const camera = new Camera([byId<HTMLVideoElement>('video'), byId<HTMLVideoElement>('try-video')], () => {
+  void data.onCamera()
+  showStatus('The webcam has ended: connect it, or allow it again, and start it.', 'warning')
+})
 const tried = new TryPanel(
   calls,
   camera,

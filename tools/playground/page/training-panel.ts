@@ -66,6 +66,8 @@ export class TrainingPanel {
   #running = false
   #paused = false
   #isExample = false
+  /** Shows that the run that was asked for last has begun. */
+  #begin = () => {}
 
   constructor(calls: Calls, tried: TryPanel, prepare: () => Promise<DataSummary>) {
     this.#calls = calls
@@ -179,6 +181,11 @@ export class TrainingPanel {
     byId('results-body').replaceChildren()
   }
 
+  /** A run has begun: it was not refused, and takes the place of the run before. */
+  onBegun(): void {
+    this.#begin()
+  }
+
   /**
    * @param options.resume whether it is the stored training run that was reopened
    * @param options.isExample whether the data are those of this page
@@ -191,16 +198,18 @@ export class TrainingPanel {
     const { classes } = await this.#prepare().finally(() => {
       this.#preparing = false
     })
-    if (!resume) this.#clear()
-    this.#progress = new Progress()
-    byId<HTMLProgressElement>('progress').value = 0
-    byId('progress-text').textContent = 'Preparing'
-    byId('curves-section').hidden = false
-    byId('runtime').hidden = true
+    this.#begin = () => {
+      if (!resume) this.#clear()
+      this.#progress = new Progress()
+      byId<HTMLProgressElement>('progress').value = 0
+      byId('progress-text').textContent = 'Preparing'
+      byId('curves-section').hidden = false
+      byId('runtime').hidden = true
+      this.#tried.onStart(classes)
+    }
     this.#running = true
     this.#isExample = isExample
     this.#buttons()
-    this.#tried.onStart(classes)
     showStatus(building)
     try {
       const { stopped } = await this.#calls.train(settings, resume)

@@ -70,7 +70,16 @@ export async function chooseProvider(run: PlannedRun, tell: (event: WorkerEvent)
     if (timing) timings[name] = timing
     return timing && secondsOf(run, timing)
   }
-  const cpu = await estimate('wasm')
+  let cpu: number | null
+  try {
+    cpu = await estimate('wasm')
+  } catch (error) {
+    const gpu = await estimate('webgpu').catch(() => {
+      throw error
+    })
+    if (gpu === null) return onCpu(null)
+    return { provider: 'webgpu', reason: `WebAssembly cannot train this model here: ${(error as Error).message}` }
+  }
   if (cpu === null) return onCpu(null)
   const timed = 'by the time of a step, the run takes about'
   if (cpu < shortRun) return onCpu(`${timed} ${timeText(cpu)}, and a graphics card as long to start`)

@@ -41,6 +41,7 @@ import { type Examples, readExamples, toTensor } from './data.js'
 import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
 import { History } from './history.js'
 import { KeptRun } from './kept-run.js'
+import { Lock } from './lock.js'
 import { Predictor } from './predictor.js'
 import { readTablePreview } from './preview.js'
 import { Race } from './race.js'
@@ -89,6 +90,8 @@ export class Session implements Calls {
   #kept: KeptRun | undefined
   /** The stored examples that have not been trained on. */
   #draft: LockedRun | undefined
+  /** Lock held while these examples are stored, or become those of a run. */
+  readonly #drafting = new Lock()
   /** The data that were requested last; undefined after a change of the model. */
   #requested: DataChoice | undefined
   /** Progress of the run of the race or of the tuned models. */
@@ -109,6 +112,8 @@ export class Session implements Calls {
   async open(source: File | string): Promise<ModelSummary> {
     this.#refuseWhileTraining()
     const file = await readModel(source)
+    // A run may have begun meanwhile.
+    this.#refuseWhileTraining()
     const graph = importGraph(file)
     const usage = readUsage(file)
     const form = describedForm(deriveForm(graph), usage.image)
@@ -116,12 +121,12 @@ export class Session implements Calls {
     if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
     const last = findOutput(graph).shape?.at(-1)
     const classes = typeof last === 'number' ? last : null
-    await this.#closeModels()
     this.#draft?.unlock()
     this.#draft = undefined
     this.#model = { source, file, classes, form }
-    await this.#closeUntrained()
     this.#examples = this.#requested = undefined
+    // No run begins with the data of the model before: from the check to here nothing is awaited.
+    await Promise.all([this.#closeModels(), this.#closeUntrained()])
     return {
       name: nameOf(source),
       bytes: encodeModel(file).byteLength,
@@ -180,6 +185,8 @@ export class Session implements Calls {
     const { source, file, form } = this.#opened()
     if (!this.#examples) throw new OnnxIreError('invalid-option', 'There is no data yet: choose some first.')
     const { summary, choice } = this.#examples
+    // The models of an earlier run stay open if this one is refused.
+    checkHeldOut(summary, settings)
     const control = new Control()
     this.#control = control
     this.#requested = undefined
@@ -201,18 +208,6 @@ export class Session implements Calls {
       own = await this.#lockOwn(resume, isShown)
       const { events } = this.#history
       await this.#closeModels()
-      const held = Math.round(summary.examples * settings.held)
-      if (held < 1 || held >= summary.examples)
-        throw new OnnxIreError(
-          'invalid-option',
-          `Of ${summary.examples} examples a share of ${settings.held} leaves none for ${held < 1 ? 'evaluation' : 'training'}: add examples, or change the held-out share.`,
-        )
-      // Of no class all examples are held out.
-      if (summary.counts.every((count) => count < 2))
-        throw new OnnxIreError(
-          'invalid-option',
-          'Every class has one example only: add more, since some are held out to measure how well the model works on new ones.',
-        )
       const trained = await this.#describe(settings)
       const { parts, newHead, usage } = trained
       this.#trained = trained
@@ -268,6 +263,15 @@ export class Session implements Calls {
   }
 
   async keepExamples(choice: ShownChoice): Promise<void> {
+    const free = await this.#drafting.take()
+    try {
+      await this.#keepExamples(choice)
+    } finally {
+      free()
+    }
+  }
+
+  async #keepExamples(choice: ShownChoice): Promise<void> {
     if (this.#control || !this.#model) return
     const { source, form } = this.#model
     if (choice.examples.length === 0) {
@@ -447,6 +451,8 @@ export class Session implements Calls {
     this.#reopened = undefined
     if (reopened && resume) return reopened
     reopened?.unlock()
+    const free = await this.#drafting.take()
+    free()
     if (isShown && this.#draft) {
       const draft = this.#draft
       this.#draft = undefined
@@ -483,6 +489,22 @@ export class Session implements Calls {
     this.#history = new History()
     for (const each of models) await each?.dispose()
   }
+}
+
+/** Throws 'invalid-option' unless there are examples for training and for evaluation. */
+function checkHeldOut({ examples, counts }: DataSummary, settings: Settings): void {
+  const held = Math.round(examples * settings.held)
+  if (held < 1 || held >= examples)
+    throw new OnnxIreError(
+      'invalid-option',
+      `Of ${examples} examples a share of ${settings.held} leaves none for ${held < 1 ? 'evaluation' : 'training'}: add examples, or change the held-out share.`,
+    )
+  // Of no class all examples are held out.
+  if (counts.every((count) => count < 2))
+    throw new OnnxIreError(
+      'invalid-option',
+      'Every class has one example only: add more, since some are held out to measure how well the model works on new ones.',
+    )
 }
 
 /** Explains an error of a model that declares a variable image size but runs at one size only. */
