@@ -42,7 +42,7 @@ it('a camera that is stopped before it was allowed > stays off', async () => {
   })
   const track = { stop: vi.fn() }
   vi.stubGlobal('navigator', { mediaDevices: { getUserMedia: () => asked } })
-  const camera = new Camera([])
+  const camera = new Camera([], () => {})
   const started = camera.start()
   camera.stop()
   allow({ getTracks: () => [track] })

@@ -100,7 +100,7 @@ function startImages(run: Run, { image, first }: Extract<DemoSetup['data'], { ki
     await run(data as Float32Array, dims.slice(1))
   }
   const video = createElement('video', { width: 224, height: 224, muted: true, playsInline: true, ariaLabel: 'Webcam' })
-  const camera = new Camera([video], () => say('The webcam has ended: connect it, and choose it again.'))
+  const camera = new Camera([video], () => say('The webcam has ended: connect it, and open this page again.'))
   const canvas = createElement('canvas', { width: 224, height: 224, tabIndex: 0, ariaLabel: 'Canvas to draw on' })
   canvas.setAttribute('role', 'application')
   const file = createElement('input', { type: 'file', accept: 'image/*', ariaLabel: 'Photo' })
