@@ -95,14 +95,16 @@ const clamp = (value: number, least: number, most: number): number => Math.min(m
 
 /**
  * Axes for more trials near a combination of a sweep: a list of numbers becomes the range between the neighbors of the
- * value, beyond an end by the same factor; a range becomes a part of a quarter of its width around the value; the value
- * itself remains of any other axis.
+ * value, beyond an end by the same factor, but only learning rates from below 1 to above; a range becomes a part of a
+ * quarter of its width around the value; the value itself remains of any other axis.
  */
 export function axesNear(over: SweepAxes, values: SweepValues): SweepAxes {
-  return Object.fromEntries(Object.entries(over).map(([name, axis]) => [name, axisNear(axis, getOwn(values, name))]))
+  return Object.fromEntries(
+    Object.entries(over).map(([name, axis]) => [name, axisNear(name, axis, getOwn(values, name))]),
+  )
 }
 
-function axisNear(axis: SweepAxis, value: unknown): SweepAxis {
+function axisNear(name: string, axis: SweepAxis, value: unknown): SweepAxis {
   if (typeof value !== 'number') return [value]
   if (isRange(axis)) {
     const { from, to, integer } = axis
@@ -118,6 +120,9 @@ function axisNear(axis: SweepAxis, value: unknown): SweepAxis {
   const [below, above] = [sorted[at - 1], sorted[at + 1]]
   if (value <= 0) return { from: below ?? value, to: above ?? value }
   const from = below ?? (above === undefined ? value / 2 : (value * value) / above)
-  const to = above ?? (below === undefined || below <= 0 ? 2 * value : (value * value) / below)
+  const beyond = below === undefined || below <= 0 ? 2 * value : (value * value) / below
+  // Shares such as momentum remain below 1: their distance from 1 shrinks by the factor.
+  const isShare = value < 1 && beyond >= 1 && !/(^|\.)lr$/.test(name)
+  const to = above ?? (isShare ? 1 - (1 - value) ** 2 / (1 - (below ?? from)) : beyond)
   return { from, to, ...(sorted.every(Number.isInteger) ? { integer: true } : {}) }
 }

@@ -66,6 +66,13 @@ describe('combinations', () => {
     expect(axesNear({ lr: [0.1] }, { lr: 0.1 })).toEqual({ lr: { from: 0.05, to: 0.2 } })
   })
 
+  test.each([[[0.5, 0.9]], [[0, 0.9]], [[0.9]]])('axesNear > shares %j remain below 1', (values) => {
+    const near = axesNear({ momentum: values, 'optimizer.lr': values }, { momentum: 0.9, 'optimizer.lr': 0.9 })
+    const [share, rate] = [near['momentum'], near['optimizer.lr']] as { from: number; to: number }[]
+    expect([share!.from <= 0.9, share!.to > 0.9, share!.to < 1]).toEqual([true, true, true])
+    expect(rate!.to).toBeGreaterThan(1)
+  })
+
   test.each([
     [{}, undefined, 'over is empty'],
     [{ lr: [] }, undefined, 'over.lr'],
