@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { IreComparison } from '../../src/cli/sweep/compare-ire.js'
 import type { FinishedSweep } from '../../src/cli/sweep/run-sweep.js'
@@ -67,6 +67,19 @@ test('an interrupted sweep > continues without repeating finished trials, with t
   const other = await run('sweep', recipe, '--over', 'optimizer.lr=0.01', '--out', out, '--resume')
   expect(other).toMatchObject({ code: 1, stderr: expect.stringMatching(/invalid-option.*--over/) })
   expect((await run(...args)).stderr).toMatch(/invalid-option.*--resume.*--force/)
+})
+
+test('--force > replaces a sweep that cannot be read, and trials after one that has no folder', async () => {
+  const out = space.path('replaced')
+  const models = ['--over', 'model=model.onnx,missing.onnx,./model.onnx', '--set', 'epochs=1']
+  const first = await json<FinishedSweep>('sweep', recipe, ...models, '--jobs', '1', '--out', out)
+  expect(first.trials.map(({ score }) => score === null)).toEqual([false, true, false])
+  expect([2, 3].map((n) => existsSync(`${out}/trial-${n}`))).toEqual([false, true])
+  await writeFile(`${out}/sweep.json`, '{"recipe"')
+  const args = ['sweep', recipe, '--over', 'batchSize=16,32,8', '--set', 'epochs=1', '--jobs', '1', '--out', out]
+  expect((await run(...args, '--resume')).stderr).toMatch(/^error \(io\): .*replace the sweep with --force/m)
+  const { trials } = await json<FinishedSweep>(...args, '--force')
+  expect(trials.map(({ score }) => score === null)).toEqual([false, false, false])
 })
 
 test('--halving > resumes the better trial, with the score of an uninterrupted run', async () => {

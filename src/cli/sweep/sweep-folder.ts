@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { lockFolder } from '../../node/files/lock-folder.js'
@@ -66,20 +66,21 @@ export class SweepFolder {
     await makeFolder(this.path)
     const unlock = await lockFolder(this.path)
     try {
-      const before = existsSync(this.#record) ? await this.#read() : undefined
-      if (before && !resume && !force)
+      const exists = existsSync(this.#record)
+      if (exists && !resume && !force)
         throw new OnnxIreError(
           'invalid-option',
           `${this.path} already holds a sweep: continue it with --resume, replace it with --force, or choose another folder with --out`,
         )
-      if (before && resume) {
+      if (exists && resume) {
+        const before = await this.#read()
         checkSame(this.path, before, { recipe, plan })
         // Runs that failed for another reason than divergence are tried again.
         this.#trials.push(...before.trials.filter(({ error }) => error === undefined))
       }
-      if (before && force)
-        for (let index = 0; existsSync(this.trialFolder(index)); index++)
-          await rm(this.trialFolder(index), { recursive: true })
+      if (exists && force)
+        for (const name of await readdir(this.path))
+          if (/^trial-\d+$/.test(name)) await rm(join(this.path, name), { recursive: true })
       await rm(this.best, { force: true })
       await this.#write(recipe, plan)
       return unlock
