@@ -82,6 +82,14 @@ test('--force > replaces a sweep that cannot be read, and trials after one that 
   expect(trials.map(({ score }) => score === null)).toEqual([false, false, false])
 })
 
+test('--resume > refuses other exported weights, which have other scores', async () => {
+  const out = space.path('weights')
+  const args = ['sweep', recipe, '--over', 'batchSize=32', '--set', 'best=true', '--set', 'epochs=1', '--out', out]
+  expect((await run(...args)).code).toBe(0)
+  const other = await run(...args, '--set', 'weights=last', '--resume')
+  expect(other).toMatchObject({ code: 1, stderr: expect.stringMatching(/invalid-option.*differs in weights/) })
+})
+
 test('--halving > resumes the better trial, with the score of an uninterrupted run', async () => {
   const args = ['--over', 'optimizer.lr=0.01,0.1', '--halving', '2', '--jobs', '1', '--out', space.path('half')]
   const { trials, best } = await json<FinishedSweep>('sweep', recipe, ...args)

@@ -121,10 +121,11 @@ export class SweepFolder {
 
 function checkSame(path: string, before: Pick<SweepRecord, 'recipe' | 'plan'>, now: typeof before): void {
   const fields = ['over', 'trials', 'halving', 'seed', 'metric'] as const
-  const lengths = ['epochs', 'steps'] as const
+  // A run may be resumed with others of these, but scores of a sweep are compared.
+  const others = ['epochs', 'steps', 'weights'] as const
   const changed = [
     ...diffRecipes(before.recipe, now.recipe),
-    ...lengths.filter((name) => before.recipe[name] !== now.recipe[name]),
+    ...others.filter((name) => before.recipe[name] !== now.recipe[name]),
     ...fields
       .filter((name) => JSON.stringify(before.plan[name]) !== JSON.stringify(now.plan[name]))
       .map((name) => `--${name}`),
