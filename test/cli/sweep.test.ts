@@ -90,6 +90,13 @@ test('--resume > refuses other exported weights, which have other scores', async
   expect(other).toMatchObject({ code: 1, stderr: expect.stringMatching(/invalid-option.*differs in weights/) })
 })
 
+test('an unknown --metric > ends trials at their first evaluation', async () => {
+  const out = space.path('unknown')
+  await run('sweep', recipe, '--over', 'batchSize=32', '--metric', 'acuracy', '--set', 'epochs=50', '--out', out)
+  const log = await readFile(`${out}/trial-1/metrics.jsonl`, 'utf8')
+  expect(log.split('\n').filter((line) => line.includes('"kind":"step"'))).toHaveLength(5)
+})
+
 test('--halving > resumes the better trial, with the score of an uninterrupted run', async () => {
   const args = ['--over', 'optimizer.lr=0.01,0.1', '--halving', '2', '--jobs', '1', '--out', space.path('half')]
   const { trials, best } = await json<FinishedSweep>('sweep', recipe, ...args)

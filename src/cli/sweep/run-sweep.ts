@@ -94,7 +94,7 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
         const withThreads = recipe.threads === undefined && jobs > 1 ? { ...recipe, threads } : recipe
         running.set(index, 0)
         const reply = await pool.train(
-          { recipe: withThreads, folder: folder.trialFolder(index), provider: request.provider, share },
+          { recipe: withThreads, folder: folder.trialFolder(index), provider: request.provider, share, metric },
           ({ done = 0 }) => {
             running.set(index, Math.min(done / share, 1))
             show()

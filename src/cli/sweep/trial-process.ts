@@ -5,6 +5,7 @@
 
 import type { Measures } from '../../metric/accumulator.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { readMetric } from '../../train/metric-monitor.js'
 import { type ErrorCode, OnnxIreError } from '../../util/errors.js'
 import type { CliProvider } from '../options.js'
 import { RunFolder } from '../training/run-folder.js'
@@ -17,6 +18,8 @@ export interface TrialRequest {
   readonly provider: CliProvider
   /** Share of the run after which it ends for now. */
   readonly share: number
+  /** Validation metric that is the score. A run without it fails at its first evaluation. */
+  readonly metric: string
 }
 
 /** The end of a trial. */
@@ -51,7 +54,7 @@ process.on('SIGTERM', endRun)
 process.on('SIGINT', () => {})
 process.on('SIGHUP', () => {})
 
-async function trainTrial({ recipe, folder: path, provider, share }: TrialRequest): Promise<TrialReply> {
+async function trainTrial({ recipe, folder: path, provider, share, metric }: TrialRequest): Promise<TrialReply> {
   if (isStopping) return { kind: 'interrupted' }
   const folder = new RunFolder(path, recipe.checkpoints?.keep)
   const resume = folder.hasCheckpoint
@@ -81,7 +84,9 @@ async function trainTrial({ recipe, folder: path, provider, share }: TrialReques
           process.send?.(progress)
         },
         features() {},
-        evaluation() {},
+        evaluation({ validation }) {
+          if (validation) readMetric(validation, metric)
+        },
         note() {},
         stop() {},
       },
