@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { closeSync, openSync, writeSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ import { crossEntropy, ire, sgd, track } from '../../src/index.js'
 import { csvLog, tensorBoard } from '../../src/node/index.js'
 import { pythonOf } from '../../tools/python/environments.js'
 import { needs } from '../requirements.js'
+import { errorWith } from '../thrown.js'
 import { clusters } from '../train/problem.js'
 import { startTrainers } from '../train/small-trainer.js'
 
@@ -143,4 +145,19 @@ test('the confusion matrix > is an image with a row per true class', async () =>
     [128, 185, 217],
     [128, 185, 217],
   ])
+})
+
+test('tensorBoard > writes nothing after finish, also if another file has the number of the closed one', async () => {
+  const board = tensorBoard(join(root, 'closed'))
+  board.finish()
+  const other = join(root, 'other')
+  const file = openSync(other, 'w')
+  try {
+    expect(() => board.log({ loss: 1 }, 1)).toThrow(errorWith('io', 'finish() has closed it'))
+    board.finish()
+    writeSync(file, 'own')
+  } finally {
+    closeSync(file)
+  }
+  expect(await readFile(other, 'utf8')).toBe('own')
 })

@@ -17,7 +17,7 @@ export interface TensorBoard extends Tracker {
   ): void
   /** Adds text in Markdown, in the tab Text. */
   text(name: string, markdown: string, step: number): void
-  /** Closes the file. */
+  /** Closes the file. Other calls then throw `io`. */
   finish(): void
 }
 
@@ -58,9 +58,14 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
     const time = String(Math.floor(now())).padStart(10, '0')
     return openSync(join(folder, `events.out.tfevents.${time}.${hostname()}.${process.pid}.${created++}`), 'wx')
   })
+  let isOpen = true
   const write = (step: number, fields: (writer: Writer) => Writer) => {
     const event = Writer.create().uint32(tag(1, 1)).double(now()).uint32(tag(2, 0)).int64(step)
-    explain(() => writeSync(file, toRecord(fields(event).finish())))
+    explain(() => {
+      // The number of a closed file may be that of another one.
+      if (!isOpen) throw new Error('finish() has closed it; create another one with tensorBoard(folder)')
+      writeSync(file, toRecord(fields(event).finish()))
+    })
   }
   const writeValues = (step: number, values: readonly ((writer: Writer) => Writer)[]) =>
     write(step, (event) =>
@@ -118,7 +123,10 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
         },
       ])
     },
-    finish: () => closeSync(file),
+    finish() {
+      if (isOpen) closeSync(file)
+      isOpen = false
+    },
   }
 }
 
