@@ -81,7 +81,7 @@ const optionNames: Readonly<Record<keyof SweepOptions, true>> = {
  *   },
  * })
  *
- * @throws OnnxIreError `invalid-option`; the first error of `train` if all runs fail
+ * @throws OnnxIreError `invalid-option`; the first error of `train` if all runs fail and none is left
  */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
   checkNames('sweep', options, Object.keys(optionNames))
@@ -130,7 +130,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
     found.filter(({ share }) => share === longest),
     mode,
   )[0]
-  if (firstError !== undefined && found.every(({ score }) => score === null)) throw firstError
+  if (!interrupted && firstError !== undefined && found.every(({ score }) => score === null)) throw firstError
   return { trials: found, best: best ?? null, interrupted }
 }
 

@@ -154,6 +154,16 @@ describe('sweep', () => {
     }
   })
 
+  test('interrupted > is no error if the runs so far have failed', async () => {
+    const signal = { aborted: false }
+    const train = async () => {
+      signal.aborted = true
+      throw new OnnxIreError('runtime', 'out of memory')
+    }
+    const { trials, best, interrupted } = await sweep({ over: { a: [1, 2] }, signal, train })
+    expect([trials.length, best, interrupted]).toEqual([1, null, true])
+  })
+
   test('options > are checked', async () => {
     const train = async () => 1
     for (const [options, text] of [
