@@ -97,6 +97,14 @@ test('an unknown --metric > ends trials at their first evaluation', async () => 
   expect(log.split('\n').filter((line) => line.includes('"kind":"step"'))).toHaveLength(5)
 })
 
+test('an unknown axis of --map > is refused before the first trial', async () => {
+  const out = space.path('unmapped')
+  const map = ['--map', 'batchSize,optimizer.lr']
+  const refused = await run('sweep', recipe, '--over', 'batchSize=32', ...map, '--set', 'epochs=1', '--out', out)
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/--map: .* 'optimizer.lr'.*batchSize/) })
+  expect(existsSync(out)).toBe(false)
+})
+
 test('--halving > resumes the better trial, with the score of an uninterrupted run', async () => {
   const args = ['--over', 'optimizer.lr=0.01,0.1', '--halving', '2', '--jobs', '1', '--out', space.path('half')]
   const { trials, best } = await json<FinishedSweep>('sweep', recipe, ...args)

@@ -141,6 +141,12 @@ async function sweepRecipe(io: Io, path: string, options: Options): Promise<void
   const [range] = Object.entries(over).find(([, axis]) => !Array.isArray(axis)) ?? []
   if (range !== undefined && trials === undefined)
     throw new OnnxIreError('invalid-option', `--over ${range} is a range: set --trials, the number of values to sample`)
+  const unknown = options.map?.find((name) => !Object.hasOwn(over, name))
+  if (unknown !== undefined)
+    throw new OnnxIreError(
+      'invalid-option',
+      `--map: the sweep has no axis '${unknown}'; it has ${Object.keys(over).join(', ')}`,
+    )
   const read = (assignments: readonly string[]) => readRecipe(path, [...options.set, ...assignments])
   const metric = options.metric ?? monitoredMetric(await read([]))
   const request = {

@@ -1,5 +1,4 @@
 import { rankTrials, type SweepTrial } from '../../sweep/sweep.js'
-import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { formatMetric, formatTable } from '../format.js'
 import { formatValue } from './format-trial.js'
@@ -37,9 +36,8 @@ interface HeatMap {
 /**
  * Arranges the scores of the trials by two axes, with the best over all others. After successive halving, scores are
  * those of runs of different length.
- * @param names the two settings. Default: the last two with several values
+ * @param names two settings of the sweep. Default: the last two with several values
  * @returns null for fewer than two axes
- * @throws OnnxIreError `invalid-option` for an unknown name
  */
 export function createHeatMap(
   trials: readonly SweepTrial[],
@@ -47,9 +45,6 @@ export function createHeatMap(
   names?: readonly string[],
 ): HeatMap | null {
   const known = Object.keys(trials[0]?.values ?? {})
-  const unknown = names?.find((name) => !known.includes(name))
-  if (unknown !== undefined)
-    throw new OnnxIreError('invalid-option', `--map: the sweep has no axis '${unknown}'; it has ${known.join(', ')}`)
   const valuesOf = (name: string): unknown[] => {
     const distinct = new Map(trials.map(({ values }) => [JSON.stringify(getOwn(values, name)), getOwn(values, name)]))
     const values = [...distinct.values()]
