@@ -161,3 +161,10 @@ test('tensorBoard > writes nothing after finish, also if another file has the nu
   }
   expect(await readFile(other, 'utf8')).toBe('own')
 })
+
+test('csvLog > an empty file gets its header', async () => {
+  const file = join(root, 'empty.csv')
+  await writeFile(file, '')
+  csvLog(file).log({ loss: 1 }, 1)
+  expect(await readFile(file, 'utf8')).toBe('step,name,value\n1,loss,1\n')
+})

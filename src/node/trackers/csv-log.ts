@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync } from 'node:fs'
+import { appendFileSync, statSync } from 'node:fs'
 import type { Tracker } from '../../train/track.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -14,7 +14,7 @@ export function csvLog(file: string): Tracker {
       throw new OnnxIreError('io', `cannot write ${file}: ${(cause as Error).message}`, { cause })
     }
   }
-  if (!existsSync(file)) append('step,name,value\n')
+  if (!statSync(file, { throwIfNoEntry: false })?.size) append('step,name,value\n')
   return {
     log(values, step) {
       append(
