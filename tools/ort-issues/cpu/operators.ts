@@ -124,6 +124,23 @@ export const operatorIssues: Reproducers = {
       return compareLengths({ ConvTranspose: model }, 6)
     },
   },
+  'cpu-same-pads-negative': {
+    run: async () => {
+      const x = of('float32', [1, 1, 10], 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+      const attributes = { kernel_shape: [1], strides: [5], auto_pad: 'VALID' } as const
+      const models = {
+        Conv: samePads([x, filled('float32', [1, 1, 1], 1)], (x, w) => op.Conv(x!, w!, attributes)),
+        AveragePool: samePads([x], (x) => op.AveragePool(x!, attributes)),
+        LpPool: samePads([x], (x) => op.LpPool(x!, attributes)),
+      }
+      const found: string[] = []
+      for (const [name, model] of Object.entries(models)) {
+        const [y] = await runNode(model)
+        if (y!.data[0] !== 0) found.push(`${name} ${[...y!.data].join(' and ')}`)
+      }
+      return { present: found.length > 0, detail: `elements read: ${found.join(', ') || '0 and 5'}; by ONNX: 0 and 5` }
+    },
+  },
   'cpu-pool-same-pads-ignore-dilations': {
     run: () => {
       const feeds = [noise('float32', [1, 1, 8])]
