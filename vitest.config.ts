@@ -11,7 +11,7 @@ const browser = ['test/web/**/*.test.ts']
 export const inTools = ['test/{bench,experiments,gpu,torture}/**/*.test.ts', 'test/web/{next,operators}.test.ts']
 
 /**
- * Files whose tests start a GPU, replace functions of Node, or measure the process, and the longest ones: each has its
+ * Files whose tests start a GPU, replace functions of Node or modules, or measure the process, and the longest ones: each has its
  * own process.
  */
 const isolated = [
@@ -26,6 +26,7 @@ const isolated = [
   'test/recipe/{paper,preset-model}.test.ts',
   'test/train/device-average.test.ts',
   'test/train/graphs/recompute.test.ts',
+  'test/web/playground-{provider,session}.test.ts',
 ]
 
 /**
@@ -59,7 +60,7 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: browser,
-          exclude: inTools,
+          exclude: [...isolated, ...inTools],
           globalSetup: './test/shared-build.ts',
           isolate: false,
         },

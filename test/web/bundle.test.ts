@@ -11,7 +11,7 @@ export { checkpointFolder, imageFolder, readModel, readIdx, writeModel, wasm, we
 `
 
 /** Bytes gzipped that a page may load before it trains; a language model's also has a tokenizer and chat templates. */
-const limits = { page: 200_000, chat: 245_000 }
+const limits = { page: 200_000, chat: 250_000 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 

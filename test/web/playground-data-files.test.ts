@@ -40,7 +40,7 @@ it('a camera that is stopped before it was allowed > stays off', async () => {
   const asked = new Promise((resolve) => {
     allow = resolve
   })
-  const track = { stop: vi.fn() }
+  const track = { stop: vi.fn(), addEventListener() {} }
   vi.stubGlobal('navigator', { mediaDevices: { getUserMedia: () => asked } })
   const camera = new Camera([], () => {})
   const started = camera.start()

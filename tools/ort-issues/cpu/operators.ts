@@ -136,7 +136,7 @@ export const operatorIssues: Reproducers = {
       const found: string[] = []
       for (const [name, model] of Object.entries(models)) {
         const [y] = await runNode(model)
-        if (y!.data[0] !== 0) found.push(`${name} ${[...y!.data].join(' and ')}`)
+        if (y!.data[0] !== 0) found.push(`${name} ${y!.data[0]} and ${y!.data[1]}`)
       }
       return { present: found.length > 0, detail: `elements read: ${found.join(', ') || '0 and 5'}; by ONNX: 0 and 5` }
     },
