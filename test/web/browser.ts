@@ -132,6 +132,13 @@ async function openBrowser(start: typeof launch): Promise<{ browser: Browser; cl
   const server = await serve(pages, exchange)
   const { context, close, ...first } = await start()
   let { tab } = first
+  // A service worker of an earlier server on this port would answer with its page.
+  const devtools = await context.newCDPSession(tab)
+  await devtools.send('Storage.clearDataForOrigin', {
+    origin: new URL(server.url).origin,
+    storageTypes: 'service_workers',
+  })
+  await devtools.detach()
   const load = async () => {
     await tab.goto(server.url)
     await tab.waitForFunction('globalThis.ready === true')
