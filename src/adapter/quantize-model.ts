@@ -38,8 +38,8 @@ function checkQuantizeOptions(owner: string, options: QuantizeOptions): Required
 
 /**
  * Quantizes the weights of a model's MatMul and Gemm nodes, which may read them through a Transpose: each becomes a
- * MatMulNBits with symmetric blocks, as in the `q4` files of transformers.js. Everything else keeps its bytes: other operators, embeddings, products in bodies of If
- * and Loop.
+ * MatMulNBits with symmetric blocks, as in the `q4` files of transformers.js. Everything else keeps its bytes: other
+ * operators, embeddings, products in bodies of If and Loop.
  *
  * @throws OnnxIreError `invalid-option`, or `invalid-model` if no product has a stored float weight
  *

@@ -35,11 +35,7 @@ type Awaitable<T> = T | Promise<T>
 export interface AscentRequest {
   readonly sam: SamOptimizer
   readonly step: number
-  /** Names of the tensors that are trained at this step: e is 0 for others, and the norm is over these. */
-  readonly trained: readonly string[]
-  /** Names of those that no earlier step trained: their first gradient is the first mean of friendly SAM. */
-  readonly first: ReadonlySet<string>
-  /** The updates of these tensors in the same step. */
+  /** The updates of this step. For tensors without one, e is 0 and no part of the norm. */
   readonly tensors: readonly TensorUpdate[]
   /** The kind of gradients, for messages: 'loss gradient'. */
   readonly what: string

@@ -118,7 +118,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
   }
 
   ascend(request: AscentRequest, given: Gradients): ParameterArrays {
-    const { step, trained, what } = request
+    const { step, what } = request
+    const trained = request.tensors.map(({ name }) => name)
     const { rho, adaptive } = request.sam
     const parameters = this.#select(trained)
     const whole = finiteNorm(parameters, given, `step ${step}`, what, this.#parallel)

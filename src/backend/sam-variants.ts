@@ -28,22 +28,22 @@ export class SamVariant {
   }
 
   /** Returns the direction of the ascent, from finite gradients. */
-  direction({ step, trained, first }: AscentRequest, gradients: Gradients): Gradients {
+  direction({ step, tensors }: AscentRequest, gradients: Gradients): Gradients {
     const { variant, sigma, meanDecay } = this.#sam
-    const own = Object.fromEntries(trained.map((name) => [name, gradients[name]!]))
     if (variant === 'look') {
-      this.#pending = { step, arrays: mapArrays(own, (array) => array.slice()) }
+      this.#pending = { step, arrays: Object.fromEntries(tensors.map(({ name }) => [name, gradients[name]!.slice()])) }
       return gradients
     }
     const directions: Record<string, FloatArray> = emptyRecord()
     const means: Record<string, FloatArray> = emptyRecord()
-    for (const [name, g] of Object.entries(own)) {
+    for (const { name, t } of tensors) {
+      const g = gradients[name]!
       const gradientMean = this.#moment('gradientMean', name)
       const [direction, nextMean] = [g.slice(), g.slice()]
       directions[name] = direction
       means[name] = nextMean
       // The first gradient is the first mean, and nothing is subtracted from it.
-      if (first.has(name)) continue
+      if (t === 0) continue
       const arrays = { g, gradientMean, direction, nextMean }
       evaluateOne(friendlyFormula, arrays, { sigma, oneMinusDecay: 1 - meanDecay })
     }

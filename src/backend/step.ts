@@ -135,8 +135,7 @@ export function* optimizerStep<T extends TensorMap>(
   const loss = reply.loss ?? null
   if (refreshed && ire.curvature === 'empirical') yield* refresh(what, reply)
   if (sam && ascendsAt(sam, t)) {
-    const first = new Set(trained.filter((name) => plan.of(name).t === 0))
-    const ascended = yield* wait(backend.ascend({ sam, step: t, trained, first, tensors, what }, reply.gradients))
+    const ascended = yield* wait(backend.ascend({ sam, step: t, tensors, what }, reply.gradients))
     what = 'loss gradient after the ascent'
     reply = yield* request('loss', ascended, what, trained)
   }

@@ -1,4 +1,4 @@
-import type { ScoreKind } from '../analysis/snippet/score-kind.js'
+import { findScoreNode, type ScoreKind } from '../analysis/snippet/score-kind.js'
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { lossRegistry } from '../loss/registry.js'
@@ -55,7 +55,7 @@ function axisIn(name: string, dims: readonly number[], axis: number | undefined)
  * Answers every score of an output with labels by yes or no: class 1 or 0. Throws `invalid-data` for an output without
  * scores.
  */
-export const labelAnswers = (name: string, scores: Tensor, kind: ScoreKind): TopClass[] =>
+export const answerLabels = (name: string, scores: Tensor, kind: ScoreKind): TopClass[] =>
   topClasses(name, { ...scores, dims: [...scores.dims, 1] }, kind, -1)
 
 /** Whether scores, each a yes or no, are labels along the last axis, as for the metric `perClass`. */
@@ -78,11 +78,12 @@ export function findClassAxis(model: Model, output: string, loss: LossRecipe | u
 const outputOf = (loss: { readonly kind: keyof typeof lossRegistry }): unknown =>
   (loss as Readonly<Record<string, unknown>>)[lossRegistry[loss.kind].output]
 
+/** Operators that do not change the axes of their input. */
+const sameAxes: ReadonlySet<string> = new Set(['Identity', 'Cast', 'Dropout'])
+
 /** The axis of the Softmax that computes an output, if the file has it. */
-function findSoftmaxAxis({ proto }: Model, output: string): number | undefined {
-  const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
-  let node = nodes.get(output)
-  while (node && ['Identity', 'Cast', 'Dropout'].includes(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
+function findSoftmaxAxis(model: Model, output: string): number | undefined {
+  const node = findScoreNode(model, output, sameAxes)
   if (node?.opType !== 'Softmax' && node?.opType !== 'LogSoftmax') return undefined
   const axis = node.attribute.find(({ name }) => name === 'axis')?.i
   return axis === undefined ? undefined : Number(axis)

@@ -5,7 +5,7 @@ import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Prediction } from '../train/predict.js'
 import { OnnxIreError } from '../util/errors.js'
 import { shortenText } from './format.js'
-import { hasLabels, labelAnswers, positionsOf, type TopClass, topClasses } from './top-classes.js'
+import { answerLabels, hasLabels, positionsOf, type TopClass, topClasses } from './top-classes.js'
 
 /** Content of a file of predictions. */
 export interface PredictionFormat {
@@ -56,7 +56,7 @@ export async function* writeTopClasses(
     checkLeadingAxis(name, tensor, indices.length)
     const labels = format.isBinary && hasLabels(tensor) ? tensor.dims.at(-1)! : 0
     const top = labels
-      ? labelAnswers(name, tensor, format.scores!)
+      ? answerLabels(name, tensor, format.scores!)
       : topClasses(name, tensor, format.scores!, format.classAxis)
     const positions = top.length / Math.max(1, indices.length)
     const lines = Array.from(indices, (index, i) => {
@@ -99,7 +99,7 @@ function toColumn(name: string, tensor: Tensor, examples: number, format: Predic
   if (format.scores === null) return nest(toJsonValues(tensor), [examples, ...dims]) as readonly unknown[]
   if (format.isBinary && hasLabels(tensor)) {
     const labels = dims.at(-1)!
-    const answers = labelAnswers(name, tensor, format.scores).map(({ class: answer, probability }, i) => ({
+    const answers = answerLabels(name, tensor, format.scores).map(({ class: answer, probability }, i) => ({
       ...(format.classNames ? { name: labelName(i % labels, format) } : {}),
       ...{ class: answer, probability: toJsonNumber(probability) },
     }))
@@ -176,7 +176,7 @@ function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): Csv
       `the output '${name}' has several positions per example; write the classes as .jsonl`,
     )
   if (format.isBinary && hasLabels(tensor)) {
-    const answers = labelAnswers(name, tensor, format.scores)
+    const answers = answerLabels(name, tensor, format.scores)
     return Array.from({ length: dims[0]! }, (_, label) => {
       const own = answers.filter((_, i) => i % dims[0]! === label)
       return [

@@ -70,8 +70,8 @@ const positionsAfterPadding: ReadonlySet<unknown> = new Set([
 ])
 
 /**
- * Largest number of tokens that a model reads; infinite if config.json does not say. The factor of `rope_scaling` is not
- * part of it: tables of positions in an exported file have `max_position_embeddings` rows.
+ * Largest number of tokens that a model reads; infinite if config.json does not say. The factor of `rope_scaling` is
+ * not part of it: tables of positions in an exported file have `max_position_embeddings` rows.
  */
 export function contextLengthOf({ config }: Pick<LanguageModel, 'config'>): number {
   // GPT-2 and models after it name it n_positions.

@@ -52,7 +52,10 @@ export const castTo = (like: Value, x: Value): Value => cast(x, like.dtype)
 export const toBin = (x: Value, bins: number): Value =>
   op.Cast(op.Clip(op.Floor(op.Where(op.IsNaN(x), 0, x)), 0, bins - 1), { to: dtypes.int64.onnx })
 
-/** Number of decisions of an example from which they are counted per example: of fewer, 2^24 are over 4,000 examples. */
+/**
+ * Examples with at least this many decisions are counted one by one. With fewer, a batch needs more than 4,000 examples
+ * to have 2^24 decisions.
+ */
 const largeExample = 2 ** 12
 
 /**

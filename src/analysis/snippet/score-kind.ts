@@ -1,4 +1,5 @@
 import { checkModel, type Model } from '../../onnx/model.js'
+import type { NodeProto } from '../../onnx/proto/schema.js'
 import { checkArguments } from '../../util/check.js'
 import { getOwn } from '../../util/record.js'
 
@@ -18,10 +19,13 @@ const views = new Set(['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze',
 export function findScoreKind(model: Model, output: string): ScoreKind {
   checkArguments('findScoreKind(model, output)', { output })
   checkModel(model)
-  const nodes = new Map(
-    (model.proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)),
-  )
+  return getOwn(kindByOperator, findScoreNode(model, output, views)?.opType ?? '') ?? 'logits'
+}
+
+/** The node that computes an output, before nodes of some operators at the end of the model. */
+export function findScoreNode({ proto }: Model, output: string, skipped: ReadonlySet<string>): NodeProto | undefined {
+  const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
   let node = nodes.get(output)
-  while (node && views.has(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
-  return getOwn(kindByOperator, node?.opType ?? '') ?? 'logits'
+  while (node && skipped.has(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
+  return node
 }

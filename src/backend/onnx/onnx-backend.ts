@@ -144,12 +144,13 @@ export class OnnxBackend extends DeviceBackend {
     this.#pendingMask = new DeviceMask(this.#device, mask)
   }
 
-  async ascend({ sam, step, first, tensors, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
+  async ascend({ sam, step, tensors, what }: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
     this.#releaseAscent()
     const keys = new Map(tensors.map((update) => [update.name, keyOf(update)]))
     await this.#state.regroup((name) => keys.get(name))
     const groups = this.#state.groups.filter(({ parts }) => keys.has(parts[0]!.name))
     if (groups.length === 0) return this.parameters
+    const first = new Set(tensors.flatMap(({ name, t }) => (t === 0 ? [name] : [])))
     const isFirst = ({ parts }: TensorGroup) => first.has(parts[0]!.name)
     const firstGroups = sam.variant === 'friendly' ? groups.map(isFirst) : []
     const key = JSON.stringify(['ascent', sam.adaptive, groups.map(({ id }) => id), firstGroups])

@@ -39,7 +39,7 @@ function transposeGroups(w: Value, group: number): Value {
   return op.Reshape(op.Transpose(op.Reshape(w, [group, m, c!, -1]), { perm: [0, 2, 1, 3] }), [group * c!, m, ...kernel])
 }
 
-/** Elements behind the last window of SAME padding from which onnxruntime moves the windows of a convolution. */
+/** If at least this many elements follow the last window of SAME padding, onnxruntime moves those of a convolution. */
 const minConvolutionRest = 3
 
 /** Gradients of the operands of a sliding-window operator, the data's first. */

@@ -22,7 +22,7 @@ interface PoolAttributes extends WindowAttributes {
 /** Largest number of taps of a window: the gradient needs a kernel of ones of this size as a constant. */
 const maxWindowTaps = 2 ** 20
 
-/** Elements behind the last window of SAME padding from which onnxruntime moves the windows of a pool. */
+/** If at least this many elements follow the last window of SAME padding, onnxruntime moves those of a pool. */
 const minPoolRest = 2
 
 function poolWindow(operator: string, x: Value, attributes: PoolAttributes): readonly WindowAxis[] {

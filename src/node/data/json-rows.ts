@@ -3,8 +3,8 @@ import { iterateLines } from './lines.js'
 import { readText } from './text.js'
 
 /**
- * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json or .json.gz. Blank
- * lines are skipped. For `chatData`.
+ * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json or .json.gz.
+ * Blank lines are skipped. For `chatData`.
  * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  * @example
  * const data = chatData(await readJsonRows('support.jsonl'), chat)

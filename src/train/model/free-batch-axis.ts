@@ -8,7 +8,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import { isStandardDomain } from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
 import { edit, rewrite } from '../../onnx/proto/message.js'
-import type { GraphProto, NodeProto, ValueInfoProto } from '../../onnx/proto/schema.js'
+import type { NodeProto, ValueInfoProto } from '../../onnx/proto/schema.js'
 import { apply } from '../../op/apply.js'
 import { knownNumbers } from '../../op/contents.js'
 import { cloneNode } from '../../op/inline.js'
@@ -16,7 +16,7 @@ import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { fixedBatchSize } from '../micro-batches.js'
 import { Insertion, type NamedValue } from './insertion.js'
-import { declareDims } from './replace-head.js'
+import { declareDims, undeclare } from './replace-head.js'
 
 /** A model that takes any number of examples, and how it was changed. */
 export interface FreedBatch {
@@ -99,14 +99,6 @@ const createShape = (info: ValueInfoProto): Pick<Value, 'shape'> =>
   info.type?.tensorType ? createInput(info) : { shape: undefined }
 
 const hasBodies = ({ attribute }: NodeProto): boolean => attribute.some(({ g, graphs }) => g || graphs.length > 0)
-
-/** Removes the declared shapes of a body: they may contain the number of examples. */
-const undeclare = (body: GraphProto): GraphProto =>
-  edit(body, {
-    valueInfo: [],
-    input: body.input.map((info) => (info.type?.tensorType ? declareDims(info, undefined) : info)),
-    output: body.output.map((info) => (info.type?.tensorType ? declareDims(info, undefined) : info)),
-  })
 
 /** The inputs of a graph, and the results of its nodes outside of bodies. */
 const valuesOf = ({ inputs, outputs }: Graph): readonly Value[] => [

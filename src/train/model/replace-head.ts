@@ -290,12 +290,11 @@ function resizeTensors(model: Model, tensors: ReadonlyMap<string, Tensor>, chang
   return { ...model, proto: edit(model.proto, { graph: replaced, ...(called.size > 0 && { functions }) }) }
 }
 
-/** Removes the declared shapes of a branch. */
-const undeclare = (branch: GraphProto): GraphProto =>
-  edit(branch, {
-    valueInfo: [],
-    output: branch.output.map((info) => (info.type?.tensorType ? declareDims(info, undefined) : info)),
-  })
+/** Removes the declared shapes of a body. */
+export function undeclare(body: GraphProto): GraphProto {
+  const withoutDims = (info: ValueInfoProto) => (info.type?.tensorType ? declareDims(info, undefined) : info)
+  return edit(body, { valueInfo: [], input: body.input.map(withoutDims), output: body.output.map(withoutDims) })
+}
 
 /** The functions that nodes call, also through other functions. */
 function findCalled(model: ModelProto, nodes: readonly NodeProto[]): ReadonlySet<FunctionProto> {

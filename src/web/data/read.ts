@@ -75,8 +75,8 @@ export async function readIdx(source: Source): Promise<Tensor> {
 }
 
 /**
- * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json or .json.gz. Blank
- * lines are skipped, and gzip is detected by the content. For `chatData`.
+ * Reads the rows of a data file: a JSON value per line, or one list in a file whose name ends in .json or .json.gz.
+ * Blank lines are skipped, and gzip is detected by the content. For `chatData`.
  * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  * @example
  * const data = chatData(await readJsonRows(input.files[0]), chat) // <input type="file" accept=".jsonl">

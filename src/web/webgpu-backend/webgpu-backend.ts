@@ -170,10 +170,11 @@ export class WebGpuBackend extends DeviceBackend {
   }
 
   ascend(request: AscentRequest, gradients: DeviceTensors): Promise<DeviceTensors> {
-    const { sam, step, trained, what } = request
+    const { sam, step, tensors, what } = request
+    const names = tensors.map(({ name }) => name)
     return this.#run(async (allocation) => {
       const { dispatches, norms, ascentKernels } = allocation
-      const bound = allocation.gradients.bind(trained, gradients, what)
+      const bound = allocation.gradients.bind(names, gradients, what)
       // A second ascent belongs to a repeated step.
       if (this.#stepInProgress?.stages.has('ascent')) this.#stepInProgress = undefined
       const { stages } = this.#beginStep(step)

@@ -66,7 +66,7 @@ export class TrainingPanel {
   #running = false
   #paused = false
   #isExample = false
-  /** Shows that the run that was asked for last has begun. */
+  /** Shows that the last requested run has begun. */
   #begin = () => {}
 
   constructor(calls: Calls, tried: TryPanel, prepare: () => Promise<DataSummary>) {

@@ -474,7 +474,7 @@ export class Session implements Calls {
   async #closeUntrained(): Promise<void> {
     const untrained = this.#untrained
     this.#untrained = undefined
-    // One that could not be created has told so when it was asked.
+    // If it could not be created, the prediction that needed it has reported the error.
     await untrained?.predictor.then(
       (predictor) => predictor.dispose(),
       () => {},
