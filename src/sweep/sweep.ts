@@ -113,7 +113,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
     last.set(run.index, trial)
   }
   let rung: readonly number[] = combinations.map((_, index) => index)
-  for (const share of listShares(combinations.length, halving)) {
+  for (const { share } of listRungs(combinations.length, halving)) {
     const runs = rung.map((index) => ({ index, values: combinations[index]!, share }))
     await mapConcurrently(runs, concurrency, runOne)
     if (interrupted) break
@@ -149,13 +149,22 @@ async function trainOne(
   }
 }
 
-/** The shares of the whole run that successive halving trains `n` combinations for: the last one is 1. */
-function listShares(n: number, halving: number | undefined): number[] {
-  if (halving === undefined) return [1]
+/** Runs of a sweep that are trained for the same share. */
+interface Rung {
+  /** Share of the whole run. */
+  readonly share: number
+  /** Number of runs, if none fails. */
+  readonly runs: number
+}
+
+/** The rungs of successive halving of `n` combinations, the last one up to the whole run; without it a single one. */
+export function listRungs(n: number, halving: number | undefined): Rung[] {
+  if (halving === undefined) return [{ share: 1, runs: n }]
+  const runs = [n]
+  for (let left = Math.floor(n / halving); left >= 1; left = Math.floor(left / halving)) runs.push(left)
   const shares = [1]
-  for (let left = Math.floor(n / halving); left >= 1; left = Math.floor(left / halving))
-    shares.unshift(shares[0]! / halving)
-  return shares
+  while (shares.length < runs.length) shares.unshift(shares[0]! / halving)
+  return runs.map((count, i) => ({ share: shares[i]!, runs: count }))
 }
 
 /** Sorts the trials that have a score, the best first; equal ones in the order of the combinations. */

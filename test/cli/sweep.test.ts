@@ -5,8 +5,9 @@ import type { IreComparison } from '../../src/cli/sweep/compare-ire.js'
 import type { FinishedSweep } from '../../src/cli/sweep/run-sweep.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
 import type { LearningRateTest, Measures } from '../../src/index.js'
-import { json, run, runInterrupted } from './command.js'
-import { type Workspace, workspace } from './workspace.js'
+import { writeModel } from '../../src/node/index.js'
+import { json, run, runInterrupted, runOnTerminal } from './command.js'
+import { smallModel, type Workspace, workspace } from './workspace.js'
 
 let space: Workspace
 let recipe: string
@@ -88,6 +89,41 @@ test('--resume > refuses other exported weights, which have other scores', async
   expect((await run(...args)).code).toBe(0)
   const other = await run(...args, '--set', 'weights=last', '--resume')
   expect(other).toMatchObject({ code: 1, stderr: expect.stringMatching(/invalid-option.*differs in weights/) })
+})
+
+test('--resume > refuses a sweep whose data or model have other contents now', async () => {
+  const changed = await workspace()
+  const out = changed.path('runs/changed')
+  const args = ['sweep', changed.path('recipe.json'), '--over', 'batchSize=32', '--set', 'epochs=1', '--out', out]
+  expect((await run(...args)).code).toBe(0)
+  const [labels, model] = [await readFile(changed.path('labels')), await readFile(changed.path('model.onnx'))]
+  await writeFile(changed.path('labels'), labels.with(8, (labels[8]! + 1) % 10))
+  expect(await run(...args, '--resume')).toMatchObject({
+    ...{ code: 1, stdout: '' },
+    stderr: expect.stringMatching(/^error \(invalid-option\): .*other contents of the training data/m),
+  })
+  await writeFile(changed.path('labels'), labels)
+  // A trained weight, which no checkpoint contains at its first value.
+  const other = smallModel()
+  const [first] = other.proto.graph!.initializer
+  await writeModel(changed.path('model.onnx'), {
+    ...other,
+    proto: {
+      ...other.proto,
+      graph: {
+        ...other.proto.graph!,
+        initializer: other.proto.graph!.initializer.map((tensor) =>
+          tensor === first ? { ...tensor, rawData: new Uint8Array(tensor.rawData!.length) } : tensor,
+        ),
+      },
+    },
+  })
+  expect((await run(...args, '--resume')).stderr).toMatch(/other contents of the model, so/)
+  await writeFile(changed.path('model.onnx'), model)
+  // The trial that was finished before counts as progress.
+  const done = await runOnTerminal(...args, '--resume')
+  expect(done).toMatchObject({ code: 0, stderr: expect.stringContaining('100 %') })
+  await changed.remove()
 })
 
 test('an unknown --metric > ends trials at their first evaluation', async () => {

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { defaultMode } from '../../metric/default-mode.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { listCombinations, type SweepValues } from '../../sweep/search.js'
-import { type SweepResult, type SweepTrial, sweep } from '../../sweep/sweep.js'
+import { listRungs, type SweepResult, type SweepTrial, sweep } from '../../sweep/sweep.js'
 import { readMetric } from '../../train/metric-monitor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatCount } from '../format.js'
@@ -15,6 +15,7 @@ import { firstBatch, openTraining } from '../training/run-training.js'
 import { formatScore, formatValues } from './format-trial.js'
 import { SweepFolder, type SweepPlan } from './sweep-folder.js'
 import { TrialPool } from './trial-pool.js'
+import { checksumSources, type OpenedTraining } from './trial-sources.js'
 
 /** A sweep to carry out. */
 export interface SweepRequest {
@@ -72,19 +73,25 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
     )
   const combinations = listCombinations(plan.over, plan.trials, plan.seed)
   const recipes = await Promise.all(combinations.map((values) => request.readRecipe(assign(values))))
-  const jobs = await countJobs(request, recipes)
+  const { jobs, sources } = await openTrials(request, recipes)
   const threads = Math.max(1, Math.floor(availableParallelism() / jobs))
   const folder = new SweepFolder(request.folder)
-  const unlock = await folder.begin(base, plan, request)
+  const unlock = await folder.begin(base, plan, sources, request)
   const pool = request.pool ?? new TrialPool()
   const interrupts = onInterrupt(io, () => {
     progress.note('stopping after the current steps; press Ctrl-C again to quit at once')
     pool.stop()
   })
   const running = new Map<number, number>()
-  let finished = 0
+  // Trials of an interrupted sweep are done, and those that halving ends train for a share of the run.
+  const rungs = listRungs(combinations.length, plan.halving)
+  const workOf = ({ share }: Pick<SweepTrial, 'share'>) =>
+    share - (rungs[rungs.findIndex((rung) => rung.share === share) - 1]?.share ?? 0)
+  let finished = folder.trials.reduce((sum, trial) => sum + workOf(trial), 0)
   const show = () => progress.at(finished + [...running.values()].reduce((sum, done) => sum + done, 0))
-  progress.stage(`sweep of ${formatCount(combinations.length, 'trial')}`, combinations.length)
+  const work = rungs.reduce((sum, rung) => sum + rung.runs * workOf(rung), 0)
+  progress.stage(`sweep of ${formatCount(combinations.length, 'trial')}`, work)
+  show()
   try {
     const result = await sweep({
       ...search,
@@ -96,7 +103,8 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
         const reply = await pool.train(
           { recipe: withThreads, folder: folder.trialFolder(index), provider: request.provider, share, metric },
           ({ done = 0 }) => {
-            running.set(index, Math.min(done / share, 1))
+            const before = share - workOf({ share })
+            running.set(index, Math.max(0, Math.min(done, share) - before))
             show()
           },
         )
@@ -107,7 +115,7 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
         throw new OnnxIreError(reply.code === 'unexpected' ? 'runtime' : reply.code, reply.message)
       },
       async onTrial(trial) {
-        finished += 1
+        finished += workOf(trial)
         progress.note(`trial ${trial.index + 1}: ${formatValues(trial.values)}: ${formatScore(trial, metric)}`)
         show()
         await folder.add(trial, base, plan)
@@ -133,20 +141,30 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
 export const assign = (values: SweepValues): string[] =>
   Object.entries(values).map(([path, value]) => `${path}=${JSON.stringify(value)}`)
 
+/** Opens what the trials read: counts the processes that its memory allows, and computes its checksums. */
+async function openTrials(request: SweepRequest, recipes: readonly Recipe[]) {
+  const size = ({ batchSize = 32, microBatch = batchSize }: Recipe) => Math.min(batchSize, microBatch)
+  const largest = recipes.reduce((most, each) => (size(each) > size(most) ? each : most))
+  const opened = await openTraining(largest)
+  return {
+    jobs: await countJobs(request, recipes.length, largest, opened),
+    sources: await checksumSources(recipes, [largest, opened]),
+  }
+}
+
 /**
  * Number of processes that train at the same time: as many as there are cores, if memory allows it by the estimate for
  * the recipe with the largest batches.
  */
 async function countJobs(
   { provider, jobs, memory, progress }: SweepRequest,
-  recipes: readonly Recipe[],
+  trials: number,
+  largest: Recipe,
+  { model, options, data }: OpenedTraining,
 ): Promise<number> {
-  const size = ({ batchSize = 32, microBatch = batchSize }: Recipe) => Math.min(batchSize, microBatch)
-  const largest = recipes.reduce((most, each) => (size(each) > size(most) ? each : most))
-  const { model, options, data } = await openTraining(largest)
   if (provider !== 'cpu') return jobs ?? 1
   const { needed, available } = await measureMemoryRoom(model, options, firstBatch(data, largest), memory)
-  const wanted = Math.min(jobs ?? availableParallelism(), recipes.length)
+  const wanted = Math.min(jobs ?? availableParallelism(), trials)
   if (needed === null) return jobs === undefined ? 1 : wanted
   const fitting = Math.max(1, Math.floor(available / needed))
   if (fitting < wanted)

@@ -10,6 +10,7 @@ import { mapPaths } from '../../recipe/resolve.js'
 import type { SweepAxes } from '../../sweep/search.js'
 import type { SweepTrial } from '../../sweep/sweep.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { diffSources, type TrialSources } from './trial-sources.js'
 
 /** Values that a sweep tries, and how. An interrupted sweep continues only with the same plan. */
 export interface SweepPlan {
@@ -25,6 +26,8 @@ interface SweepRecord {
   readonly recipe: Recipe
   readonly plan: SweepPlan
   readonly trials: readonly SweepTrial[]
+  /** What each combination reads; null for one that cannot be opened. Earlier versions did not write it. */
+  readonly sources?: readonly (TrialSources | null)[]
 }
 
 /**
@@ -36,6 +39,7 @@ export class SweepFolder {
   readonly best: string
   readonly #record: string
   readonly #trials: SweepTrial[] = []
+  #sources: readonly (TrialSources | null)[] = []
 
   constructor(path: string) {
     this.path = resolve(path)
@@ -55,12 +59,14 @@ export class SweepFolder {
 
   /**
    * Begins a sweep, or continues the one in the folder. Returns a function that unlocks the folder.
+   * @param sources what each combination reads
    * @throws OnnxIreError `invalid-option` if the folder holds a sweep and neither `resume` nor `force` is set, or
-   * another sweep; `locked`
+   * another sweep, or one of other models or data; `locked`
    */
   async begin(
     recipe: Recipe,
     plan: SweepPlan,
+    sources: readonly (TrialSources | null)[],
     { resume, force }: { readonly resume: boolean; readonly force: boolean },
   ): Promise<() => void> {
     await makeFolder(this.path)
@@ -75,6 +81,7 @@ export class SweepFolder {
       if (exists && resume) {
         const before = await this.#read()
         checkSame(this.path, before, { recipe, plan })
+        checkSources(this.path, before.sources, sources)
         // Runs that failed for another reason than divergence are tried again.
         this.#trials.push(...before.trials.filter(({ error }) => error === undefined))
       }
@@ -82,6 +89,7 @@ export class SweepFolder {
         for (const name of await readdir(this.path))
           if (/^trial-\d+$/.test(name)) await rm(join(this.path, name), { recursive: true })
       await rm(this.best, { force: true })
+      this.#sources = sources
       await this.#write(recipe, plan)
       return unlock
     } catch (error) {
@@ -111,7 +119,8 @@ export class SweepFolder {
   }
 
   #write(recipe: Recipe, plan: SweepPlan): Promise<void> {
-    const record: SweepRecord = { recipe: this.#withRelativePaths(recipe), plan, trials: this.#trials }
+    const [trials, sources] = [this.#trials, this.#sources]
+    const record: SweepRecord = { recipe: this.#withRelativePaths(recipe), plan, trials, sources }
     return writeFileAtomic(this.#record, `${JSON.stringify(record, null, 2)}\n`)
   }
 
@@ -134,5 +143,14 @@ function checkSame(path: string, before: Pick<SweepRecord, 'recipe' | 'plan'>, n
   throw new OnnxIreError(
     'invalid-option',
     `the sweep in ${path} differs in ${changed.join(', ')}: continue it with its own recipe and options, or start another one with --out`,
+  )
+}
+
+function checkSources(path: string, before: SweepRecord['sources'], now: NonNullable<SweepRecord['sources']>): void {
+  const changed = [...new Set(now.flatMap((each, index) => diffSources(before?.[index], each)))]
+  if (changed.length === 0) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `the sweep in ${path} was begun with other contents of ${changed.join(' and ')}, so its scores cannot be compared with those of further trials: restore them, replace the sweep with --force, or start another one with --out`,
   )
 }
