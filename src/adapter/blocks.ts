@@ -1,4 +1,4 @@
-import { numbersOf, tensorFrom } from '../ir/leaf.js'
+import { findTooLarge, numbersOf, tensorFrom } from '../ir/leaf.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
 import { OnnxIreError } from '../util/errors.js'
 import { dequantize, elementsOf, unpackRows } from './dequantize.js'
@@ -33,11 +33,14 @@ interface WeightElements {
  * Quantizes a weight as onnxruntime's MatMulNBitsQuantizer does with symmetric blocks: the element of the largest
  * magnitude m in a block becomes -2^(bits-1), so scale = -m / 2^(bits-1) and q = round(w / scale) + 2^(bits-1).
  * @param dtype type of the scales: that of the activations
+ * @param name name of the weight, for messages
+ * @throws OnnxIreError `not-finite` for a scale that is too large for its type
  */
 export function quantizeBlocks(
   { elements, outputStride, inputStride }: WeightElements,
   { n, k, bits, blockSize }: BlockForm,
   dtype: 'float32' | 'float16',
+  name: string,
 ): BlockWeight {
   const blocks = Math.ceil(k / blockSize)
   const half = 2 ** (bits - 1)
@@ -65,6 +68,12 @@ export function quantizeBlocks(
       q[block * blockBytes + Math.floor(j / perByte)]! |= code << ((j % perByte) * bits)
     }
   }
+  const large = findTooLarge(dtype, factors)
+  if (large !== undefined)
+    throw new OnnxIreError(
+      'not-finite',
+      `the weight '${name}' cannot be quantized: a block would have the scale ${large}, which is too large for its type, ${dtype}: quantize a float32 file of the model, or leave the adapter beside the weights`,
+    )
   return { q: tensor('uint8', [n, blocks, blockBytes], q), scales: tensorFrom(dtype, [n, blocks], factors) }
 }
 

@@ -75,7 +75,7 @@ function quantizeProducts(model: Model, { bits, blockSize }: Required<QuantizeOp
       const [outputStride, inputStride] = isTransposed ? [k, 1] : [1, n]
       const form = { n, k, bits, blockSize }
       const elements = { elements: toFloat32(stored), outputStride, inputStride }
-      block = { form, name, weight: quantizeBlocks(elements, form, stored.dtype) }
+      block = { form, name, weight: quantizeBlocks(elements, form, stored.dtype, name) }
       weights.set(key, block)
     }
     products.set(node, block)
@@ -122,7 +122,7 @@ function readProduct(node: NodeProto): boolean | undefined {
  * without an adapter keep their bytes. Rounding loses a part of what was trained: compare the loss before and after.
  *
  * @throws OnnxIreError `invalid-option` if the model has no adapter, or one over weights quantized in another form;
- *   `invalid-model` if it has no product to quantize
+ *   `invalid-model` if it has no product to quantize; `not-finite` if an element or a scale is too large for its type
  *
  * @example
  * ```ts
@@ -179,7 +179,7 @@ function quantizeAgain(
     const block = {
       form: again,
       name: `${module}.merged`,
-      weight: quantizeBlocks({ elements: changed, outputStride: k, inputStride: 1 }, again, type),
+      weight: quantizeBlocks({ elements: changed, outputStride: k, inputStride: 1 }, again, type, module),
     }
     for (const site of sites) products.set(nodes.get(site.node.output[0])!, block)
   }

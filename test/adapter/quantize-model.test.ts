@@ -24,7 +24,7 @@ describe('blocks', () => {
     [70, 8],
   ])('of %i rows in %i bits are those of onnxruntime', (k, bits) => {
     const form = { n: 7, k, bits, blockSize: 32 }
-    const { q, scales } = quantizeBlocks(byInput(tensors[`${k}.weight`]!), form, 'float32')
+    const { q, scales } = quantizeBlocks(byInput(tensors[`${k}.weight`]!), form, 'float32', 'w')
     // The scale of a block of zeros may be -0.
     const plain = (values: Tensor) => numbersOf(values).map((value) => value + 0)
     expect(plain(scales)).toEqual(plain(tensors[`${k}.scales${bits}`]!))
@@ -36,7 +36,7 @@ describe('blocks', () => {
     const stored = tensors['70.weight']!
     const weight = numbersOf(transpose(stored))
     for (const dtype of ['float32', 'float16'] as const) {
-      const blocks = quantizeBlocks(byInput(stored), form, dtype)
+      const blocks = quantizeBlocks(byInput(stored), form, dtype, 'w')
       const steps = numbersOf(blocks.scales)
       for (const [i, value] of dequantizeBlocks(blocks, form).entries()) {
         const step = Math.abs(steps[Math.floor(i / 70) * 3 + Math.floor((i % 70) / 32)]!)
@@ -44,6 +44,15 @@ describe('blocks', () => {
         expect(Math.abs(value - weight[i]!)).toBeLessThanOrEqual(step * 1.01)
       }
     }
+  })
+
+  it('whose scale is too large for its type are refused, with the weight', () => {
+    const weight = { elements: Float64Array.of(6e5, ...Array(15).fill(0)), outputStride: 16, inputStride: 1 }
+    const quantize = (bits: number, dtype: 'float32' | 'float16') =>
+      quantizeBlocks(weight, { n: 1, k: 16, bits, blockSize: 16 }, dtype, 'layer.q_proj')
+    expect(() => quantize(4, 'float16')).toThrow(errorWith('not-finite', "'layer.q_proj'"))
+    expect(numbersOf(quantize(8, 'float16').scales)[0]).toBeCloseTo(-6e5 / 128, -1)
+    expect(numbersOf(quantize(4, 'float32').scales)).toEqual([-6e5 / 8])
   })
 
   it('with zero points are read, packed or as numbers', () => {
@@ -112,7 +121,7 @@ describe('quantizeModel', () => {
     expect(quantized.proto.graph!.node.map(({ opType }) => opType)).toEqual(['MatMulNBits', 'Add'])
     expect([...namedTensors(quantized).keys()].sort()).toEqual(['bias', 'w_Q8', 'w_scales'])
     const rounded = dequantizeBlocks(
-      quantizeBlocks({ elements: weight, outputStride: 40, inputStride: 1 }, form, 'float32'),
+      quantizeBlocks({ elements: weight, outputStride: 40, inputStride: 1 }, form, 'float32', 'w'),
       form,
     )
     const { y } = await runModel(quantized, { x: tensor('float32', [2, 40], x) })
