@@ -550,12 +550,16 @@ describe('chat', () => {
     expect(code).toBe(1)
     const { answers, error } = JSON.parse(stdout)
     expect(error).toEqual({ code: 'invalid-data', message: expect.stringMatching(/at most 256, .* included/) })
-    const answered = { model: 'model', message: 'Hello', answer: expect.any(String) }
-    expect(answers).toEqual([answered, { ...answered, message: expect.any(String), answer: null, error }, answered])
+    const answered = { model: 'model', message: 'Hello', answer: expect.any(String), ended: 'length' }
+    const refused = { model: 'model', message: expect.any(String), answer: null, error }
+    expect(answers).toEqual([answered, refused, answered])
     expect(stderr).toMatch(/^no answer \(invalid-data\): .*; \/new begins another conversation\n$/)
     const text = await talk()
     expect(text.code).toBe(1)
     expect(text.stdout).toBe(answers.map((each: { answer: string | null }) => `${each.answer ?? ''}\n`).join(''))
+    // Answers of five tokens are cut.
+    const cut = 'the answer was cut after 5 tokens; raise --max-tokens for longer ones\n'
+    expect(text.stderr).toBe(`${cut}${stderr}${cut}`)
   })
 
   it('--compare without an adapter > wrong usage', async () => {

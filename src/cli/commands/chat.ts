@@ -1,10 +1,11 @@
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import type { ChatMessage } from '../../language/chat-rows.js'
-import { type GenerateOptions, TextGenerator } from '../../language/generate.js'
+import { type GeneratedText, type GenerateOptions, TextGenerator } from '../../language/generate.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { concernsPrompt, Reported, refuseOptions } from '../errors.js'
+import { formatCount } from '../format.js'
 import { dtypeOption, openLanguageModel, withAdapter } from '../inputs/open-language-model.js'
 import { type Io, print, writeText } from '../io.js'
 import {
@@ -65,7 +66,8 @@ export function defineChat(program: Command, io: Io): void {
       `
 Every line of standard input is a message; /new begins another conversation. A message that fills the context
 of the model, with the conversation before it, has no answer: the reason is printed, the conversation goes on
-without the message, and the exit code is 1 in the end.
+without the message, and the exit code is 1 in the end. An answer that is cut is followed by the reason, on
+standard error; with --json its "ended" is "length".
 
 Examples:
   $ onnx-ire chat SmolLM2-135M-Instruct
@@ -118,6 +120,8 @@ interface Answer {
   readonly model: string
   /** Null if there is none, with the reason. */
   readonly answer: string | null
+  /** Why the answer ended: 'length' if it was cut. */
+  readonly ended?: GeneratedText['ended']
   readonly error?: { readonly code: string; readonly message: string }
 }
 
@@ -144,14 +148,14 @@ async function talk(io: Io, speakers: readonly Speaker[], options: Options): Pro
         if (speaker.name !== '') write(`${speaker.name}: `)
         const given = { message: line, model: speaker.name || 'model' }
         try {
-          let answer = ''
-          for await (const piece of speaker.generator.generate(speaker.messages, generation)) {
-            write(piece)
-            answer += piece
-          }
+          const pieces = speaker.generator.generate(speaker.messages, generation)
+          let piece = await pieces.next()
+          for (; !piece.done; piece = await pieces.next()) write(piece.value)
           write('\n')
+          const { text: answer, tokens, ended } = piece.value
+          if (ended === 'length' && !options.json) writeText(io.stderr, `${describeCut(tokens.length, maxTokens)}\n`)
           speaker.messages.push({ role: 'assistant', content: answer })
-          answers.push({ ...given, answer })
+          answers.push({ ...given, answer, ended })
         } catch (error) {
           if (!concernsPrompt(error)) throw error
           const { code, message } = error
@@ -167,3 +171,8 @@ async function talk(io: Io, speakers: readonly Speaker[], options: Options): Pro
   if (options.json) print(io, { answers, ...(error && { error }) }, true, () => '')
   if (error) throw new Reported()
 }
+
+const describeCut = (tokens: number, maxTokens: number): string =>
+  tokens < maxTokens
+    ? `the answer was cut after ${formatCount(tokens, 'token')}, which fill the context of the model; /new begins another conversation`
+    : `the answer was cut after ${formatCount(tokens, 'token')}; raise --max-tokens for longer ones`
