@@ -395,7 +395,14 @@ class Rewriter {
   #protoOf(node: Node, index: number): NodeProto {
     const proto = this.#nodes.get(node.outputs.find(({ name }) => name !== undefined)?.name ?? '')
     if (proto?.opType === node.operator && isStandardDomain(proto) && proto.input[index]) return proto
-    throw freeBatchError(`${describe(node)} depends on it, and is in a function or has the form of an old operator set`)
+    const isInFunction = this.#model.proto.functions.length > 0 && !proto
+    throw freeBatchError(
+      `${describe(node)} depends on it, and ${
+        isInFunction
+          ? "is in a function of the model: put the nodes of functions in place of their calls first, with `onnx-ire adapter inline`, or inlineFunctions of 'onnx-ire/adapter'"
+          : 'has the form of an old operator set'
+      }`,
+    )
   }
 
   #operand = (node: Node, index: number, value: Value): NamedValue => ({

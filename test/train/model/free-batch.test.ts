@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { inlineFunctions } from '../../../src/adapter/index.js'
 import { Random } from '../../../src/data/index.js'
 import { importGraph, input, modelOf, op, parameter, tensor, type Value } from '../../../src/graph/index.js'
 import {
@@ -122,6 +123,30 @@ describe('freeBatch', () => {
     const proto = modelProto(parts, { more: { functions: [layer], opsetImport: sets } })
     const { model } = await freeBatch({ proto, external: null }, { runtime })
     expect(shapeOf(model)).toEqual(['batch', 3])
+  })
+
+  it('a Reshape in a function > is refused with the remedy, inlineFunctions, which works', async () => {
+    const sets = ['', 'test'].map((domain) => create('OperatorSetIdProto', { domain, version: 17n }))
+    const flat = create('FunctionProto', {
+      name: 'Flat',
+      domain: 'test',
+      input: ['a', 't'],
+      output: ['o'],
+      node: [protoNode('Reshape', 'a t', 'h'), protoNode('Relu', 'h', 'o')],
+      opsetImport: sets,
+    })
+    const parts = {
+      nodes: [protoNode('Flat', 'x to', 'y', {}, 'test')],
+      inputs: [info('x', [1, 2, 3])],
+      outputs: [info('y', [1, 6])],
+      initializers: { to: tensor('int64', [2], BigInt64Array.of(1n, 6n)) },
+    }
+    const model = { proto: modelProto(parts, { more: { functions: [flat], opsetImport: sets } }), external: null }
+    await expect(freeBatch(model, { runtime })).rejects.toThrow(
+      errorWith('invalid-option', '`onnx-ire adapter inline`, or inlineFunctions'),
+    )
+    const { model: freed } = await freeBatch(inlineFunctions(model), { runtime })
+    expect(shapeOf(freed)).toEqual(['batch', 6])
   })
 
   it('a path instead of a model, or no runtime > names what to pass', async () => {
