@@ -188,7 +188,8 @@ export class HostStepBackend implements StepBackend<ParameterArrays> {
       if (state.mask && mask !== state.mask && this.#ownMasks.has(state.mask)) this.#spareMask = state.mask.flat
       state.mask = mask
       this.#variant?.commit(step)
-      clearSubnormals(step, moments, this.#parallel)
+      const { curvature } = mask ?? {}
+      clearSubnormals(step, curvature ? { ...moments, curvature } : moments, this.#parallel)
       this.#pendingMask = null
       this.#gradientNorm = norm
     }

@@ -13,10 +13,10 @@ const x = array('x')
 const clearFormula: Formula = formula({ x: x.mul(constant(smallestNormal).atMost(x.abs())) })
 
 /**
- * Sets the subnormal numbers of float32 moments to 0, in place, after every 64th step. If the gradient of a weight
- * becomes 0, as that of a unit which is no longer active or of a token which has become rare, its moments shrink until
- * they are subnormal, and remain so, as a tenth of the smallest number is rounded to 0. A processor takes some hundred
- * cycles for each product with such a number.
+ * Sets the subnormal numbers of float32 moments, or of IRE's curvature, to 0, in place, after every 64th step. If the
+ * gradient of a weight becomes 0, as that of a unit which is no longer active or of a token which has become rare, its
+ * moments shrink until they are subnormal, and remain so, as a tenth of the smallest number is rounded to 0. A processor
+ * takes some hundred cycles for each product with such a number.
  * @param step the step that has ended, from 0
  */
 export function clearSubnormals(step: number, moments: OptimizerState['moments'], parallel?: ParallelEvaluation): void {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { takeStep } from '../../src/backend/step.js'
 import { adamw } from '../../src/optim/adam.js'
+import { ire } from '../../src/optim/ire/ire.js'
 import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { initialState } from '../../src/optim/state.js'
@@ -46,4 +47,19 @@ test.each([
     expect(isSubnormal(w![2]!)).toBe(false)
     expect(w![2]).not.toBe(0)
   }
+})
+
+test('ire with beta > the curvature becomes 0 if the gradient has become 0', async () => {
+  const optimizer = ire(sgd({ lr: 0.01 }), { kappa: 1, gamma: 0.5, beta: 0.9, interval: 1, curvature: 'empirical' })
+  const parameters = { w: Float32Array.of(1, 1, 1) }
+  const state = initialState(optimizer, parameters)
+  let subnormal = 0
+  for (let step = 0; step < 1280; step++) {
+    await takeStep(optimizer, parameters, state, () => ({
+      gradients: { w: step < 10 ? Float32Array.of(1, -1, 0.5) : Float32Array.of(0, 0, 0.5) },
+    }))
+    if (isSubnormal(state.mask!.curvature!['w']![0]!)) subnormal++
+  }
+  expect(subnormal).toBeGreaterThan(0)
+  expect([...state.mask!.curvature!['w']!]).toEqual([0, 0, expect.closeTo(0.25, 6)])
 })
