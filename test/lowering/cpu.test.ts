@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { gradientsWithin } from '../../src/grad/gradient.js'
 import { cpuGradientTables, gradientTables } from '../../src/grad/gradient-tables.js'
 import type { Tensor } from '../../src/index.js'
-import { input } from '../../src/ir/leaf.js'
+import { constant, input } from '../../src/ir/leaf.js'
+import { tensor } from '../../src/ir/tensor.js'
 import { topological, withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
+import { compileGraph } from '../../src/lowering/compile.js'
 import { blockOf, cpuTargetOf } from '../../src/lowering/cpu/block.js'
 import { cpuTarget } from '../../src/lowering/cpu/target.js'
 import { lower } from '../../src/lowering/lower.js'
@@ -276,5 +278,23 @@ describe('lowering for the CPU', () => {
     const spec = specOf(cases['3x3']!, cpuGradientTables)
     const feeds = { x: noise(2, 32, 6, 5), w: noise(32, 1, 3, 3), b: noise(32), dy: noise(2, 32, 6, 5) }
     expect(distance(await outputsOf(without, spec, feeds), await outputsOf(cpu, spec, feeds))).toBeLessThan(1e-5)
+  })
+})
+
+describe('explicit pads', () => {
+  it('MaxPool with SAME pads and a stride above its kernel, and LpPool with ceil_mode, run as ONNX defines them', async () => {
+    const x = input('x', 'float32', [1, 1, 6])
+    const same = { kernel_shape: [1], strides: [4], auto_pad: 'SAME_UPPER' }
+    const last = op.LpPool(x, { kernel_shape: [2], strides: [3], ceil_mode: 1, p: 1 })
+    const outputs = new Map([
+      ['most', op.MaxPool(x, same)[0]],
+      // Windows from 0 and 3; one from 6 would begin after the data.
+      ['sums', op.Add(last, constant(tensor('float32', [2], Float32Array.of(10, 20))))],
+    ])
+    const program = await compileGraph(cpu, { name: 'pools', inputs: new Map([['x', x]]), outputs })
+    const { most, sums } = await program.run({ x: tensor('float32', [1, 1, 6], Float32Array.of(1, 2, 3, 4, 5, 6)) })
+    await program.release()
+    expect(most).toEqual(tensor('float32', [1, 1, 2], Float32Array.of(1, 5)))
+    expect(sums).toEqual(tensor('float32', [1, 1, 2], Float32Array.of(13, 29)))
   })
 })

@@ -3,6 +3,7 @@ import type { Dim } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { cast } from '../../op/compose/cast.js'
+import { explicitPads } from '../../op/compose/explicit-pads.js'
 import { castLike, typeOfCount } from '../../op/compose/statistics.js'
 import type { pooling } from '../../op/definitions/pooling.js'
 import { op } from '../../op/op.js'
@@ -71,7 +72,9 @@ export const poolingRules = {
     const { p, auto_pad } = attributes
     const window = poolWindow('LpPool', x, attributes)
     rejectMovedWindows('LpPool', x, window, auto_pad, minPoolRest)
-    const share = op.Where(op.Equal(y, 0), 0, op.Div(dy, power(y, p - 1)))
+    const padded = explicitPads('LpPool', x, attributes)
+    const pooled = padded ? op.LpPool(x, padded) : y
+    const share = op.Where(op.Equal(pooled, 0), 0, op.Div(dy, power(pooled, p - 1)))
     return [op.Mul(slope(x, p), spreadOverWindows(share, window, auto_pad, x))]
   },
 } satisfies Rules<typeof pooling>

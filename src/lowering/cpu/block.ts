@@ -3,6 +3,7 @@ import { withBodies } from '../../ir/topology.js'
 import type { Node } from '../../ir/value.js'
 import { exportGraph, type GraphSpec } from '../../onnx/export/export-graph.js'
 import { encode } from '../../onnx/proto/encode.js'
+import { getsExplicitPads } from '../../op/compose/explicit-pads.js'
 import { layout } from '../../op/op.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
@@ -29,7 +30,9 @@ function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
 }
 
 /** Whether a node is replaced without blocked layout. */
-function isReplaced({ operator, inputs, attributes }: Node): boolean {
+function isReplaced(node: Node): boolean {
+  const { operator, inputs, attributes } = node
+  if (getsExplicitPads(node)) return true
   if (operator === 'Cast') return positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
   if (operator === 'Add') return affineMap(inputs[0]!, inputs[1]!) !== null
   if (operator === 'MatMul') return transposedOperands(inputs[0]!, inputs[1]!) !== null

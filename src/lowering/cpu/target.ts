@@ -4,6 +4,7 @@ import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
+import { explicitPads } from '../../op/compose/explicit-pads.js'
 import { type ScanAttributes, scanImages, scannedConvolution } from '../../op/compose/image-scan.js'
 import { reverseTaps } from '../../op/compose/reversal.js'
 import type { Definition } from '../../op/define.js'
@@ -13,6 +14,7 @@ import type { elementwise } from '../../op/definitions/elementwise.js'
 import type { linalg } from '../../op/definitions/linalg.js'
 import type { movement } from '../../op/definitions/movement.js'
 import type { normalization } from '../../op/definitions/normalization.js'
+import type { pooling } from '../../op/definitions/pooling.js'
 import type { reduction } from '../../op/definitions/reduction.js'
 import { definitionOf, layout, op } from '../../op/op.js'
 import type { AnyLowering, Lowerings, Target } from '../lowering.js'
@@ -28,6 +30,7 @@ type Families = typeof control &
   typeof linalg &
   typeof movement &
   typeof normalization &
+  typeof pooling &
   typeof reduction
 
 /**
@@ -69,6 +72,14 @@ export function cpuTarget(block?: number): Target {
     ReduceSum: ([x, axes], { keepdims }) => {
       const sums = sumsOfProducts(x, axes)
       return sums && sumRowProducts(sums, keepdims === 1)
+    },
+    LpPool: ([x], attributes) => {
+      const padded = explicitPads('LpPool', x, attributes)
+      return padded && op.LpPool(x, padded)
+    },
+    MaxPool: ([x], attributes) => {
+      const padded = explicitPads('MaxPool', x, attributes)
+      return padded && op.MaxPool(x, padded)
     },
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
     Cast: ([x], attributes) => {

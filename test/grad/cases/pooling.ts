@@ -27,6 +27,11 @@ const lp = (name: string, x: readonly number[], attributes: Attributes): Case =>
 export const poolingCases = {
   MaxPool: [
     max('windows side by side', [2, 3, 6, 4], { kernel_shape: [2, 2], strides: [2, 2] }),
+    max('SAME_UPPER, a stride above the kernel', [1, 2, 6], {
+      kernel_shape: [1],
+      strides: [4],
+      auto_pad: 'SAME_UPPER',
+    }),
     max('overlapping windows with pads', [2, 2, 7, 8], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }),
     max('ceil_mode', [1, 2, 6, 7], { kernel_shape: [3, 3], strides: [2, 2], ceil_mode: 1 }),
     max('dilations', [1, 2, 7, 8], { kernel_shape: [2, 3], dilations: [2, 3] }),
@@ -83,6 +88,13 @@ export const poolingCases = {
     lp('2-norm', [2, 2, 6, 7], { kernel_shape: [3, 2], strides: [2, 2] }),
     lp('1-norm with pads', [1, 2, 5, 6], { kernel_shape: [3, 3], pads: [1, 1, 1, 1], p: 1 }),
     lp('3-norm', [1, 2, 5, 6], { kernel_shape: [2, 2], p: 3 }),
+    lp('ceil_mode, a window after the data is dropped', [1, 2, 6], { kernel_shape: [2], strides: [3], ceil_mode: 1 }),
+    lp('ceil_mode with pads', [1, 2, 6, 7], {
+      kernel_shape: [3, 3],
+      strides: [3, 2],
+      pads: [2, 0, 2, 1],
+      ceil_mode: 1,
+    }),
   ],
   GlobalAveragePool: [
     { name: '2-D', float32, linear: true, operands: [shape(2, 3, 4, 5)], build: (x) => op.GlobalAveragePool(x!) },
