@@ -178,6 +178,13 @@ describe('unsupported operators', () => {
     expect(error.message).toMatch(/Quux x 1/)
   })
 
+  it('for the labels of a classifier > import > throws an error that says how to cut the model', () => {
+    const nodes = [node('Relu', 'x', 'y'), node('ZipMap', 'y', 'z', {}, 'ai.onnx.ml')]
+    const error = importError(modelBytes({ nodes, inputs: [x], outputs: [y, info('z', [])] }))
+    expect(error.code).toBe('unsupported-operator')
+    expect(error.message).toMatch(/ai\.onnx\.ml\.ZipMap x 1: ZipMap_z\n.*scikit-learn.*onnx\.utils\.extract_model/)
+  })
+
   it('of a quantized model > import > throws an error with advice', () => {
     const error = importError(
       modelBytes({ nodes: [node('QGemm', 'x x x', 'y', {}, 'com.microsoft')], inputs: [x], outputs: [y] }),

@@ -171,6 +171,9 @@ export const unsupportedOperators: Readonly<Record<string, string>> = {
   SequenceMap: 'a body that runs for every tensor of a sequence is not supported: unroll it, or use Scan',
 }
 
+/** Operators that converters of scikit-learn add behind the scores of a classifier. */
+const labelOnly = /^ai\.onnx\.ml\.(ZipMap|ArrayFeatureExtractor)$/
+
 /** Operators with integer weights and activations, including those of onnxruntime's own domain. */
 const integerOnly =
   /^(Q(Linear|Gemm|Attention|Ordered|EmbedLayer|MoE)|DynamicQuantize|(Conv|MatMul|Mul|ReduceSum)Integer)/
@@ -207,7 +210,9 @@ export function checkOperators(model: ModelProto): void {
     ? 'The model is quantized: its weights are integers, which have no gradients. Fine-tune the float model from which it was converted, then quantize again.'
     : names.some((key) => processorSpecific.test(key))
       ? 'The model was saved by onnxruntime after an optimization for one type of processor. Use the original model, or save it with a lower optimization level.'
-      : 'OPERATORS.md lists the supported operators.'
+      : names.every((key) => labelOnly.test(key))
+        ? "Converters of scikit-learn add them behind the scores of a classifier, for labels that no loss needs. Cut the model at its scores, in Python: onnx.utils.extract_model('model.onnx', 'scores.onnx', inputs, outputs) with the names of its inputs and of the scores."
+        : 'OPERATORS.md lists the supported operators.'
   throw new OnnxIreError(
     'unsupported-operator',
     `the model uses unsupported operators:\n${lines.join('\n')}\n${advice}`,
