@@ -253,7 +253,7 @@ export function layerDepths(graph: Graph): Map<string, number> {
     const dependencies = dependenciesOf(node)
     // A value computed from parameters alone (a transposed weight) belongs to the layer that reads it.
     if (!dependencies.some((x) => onPath.has(x))) continue
-    const parameters = dependencies.filter((x) => !onPath.has(x)).flatMap(resolveParameters)
+    const parameters = dependencies.filter((x) => !onPath.has(x)).flatMap((x) => resolveParameters(x))
     const before = Math.max(0, ...dependencies.map((x) => depths.get(x) ?? 0))
     const depth = before + (isLayer(node, parameters) ? 1 : 0)
     for (const y of node.outputs) {

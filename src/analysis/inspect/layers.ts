@@ -5,7 +5,7 @@ import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { isInput } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
-import { resolveParameters } from '../../train/model/trainable.js'
+import { findOrigins, type Origins, resolveParameters } from '../../train/model/trainable.js'
 import { formatUnknown } from './apply-shapes.js'
 import { varyingNodes, type Work } from './work.js'
 
@@ -46,11 +46,12 @@ export function listLayers(
   const all = withBodies(outputs)
   const varying = new Set(varyingNodes(all, ({ source }) => source.kind === 'parameter'))
   const readers = countReaders(all, outputs)
+  const origins = findOrigins(all)
   const seen = new Set<Value>()
   const rowOf = new Map<Node, LayerDraft>()
   const rows: LayerDraft[] = []
   for (const node of all) {
-    const own = [...new Set(node.inputs.flatMap((x, slot) => findLayerWeights(node, slot, x, trained)))]
+    const own = [...new Set(node.inputs.flatMap((x, slot) => findLayerWeights(node, slot, x, trained, origins)))]
     // A node that depends on constants only is no layer, unless it looks up weights (positions, a class token).
     if (!varying.has(node) && (own.length === 0 || isView(node))) continue
     const before = own.length > 0 && follows(node, own) ? layerBefore(node, readers, rowOf) : undefined
@@ -93,7 +94,13 @@ function nameOf({ name, outputs }: Node, weight: Value | undefined): string {
 }
 
 /** The weights that an operand is or is a view of. */
-function findLayerWeights(node: Node, slot: number, x: Value | null, trained: ReadonlySet<string>): readonly Value[] {
+function findLayerWeights(
+  node: Node,
+  slot: number,
+  x: Value | null,
+  trained: ReadonlySet<string>,
+  origins: Origins,
+): readonly Value[] {
   if (!x) return []
   const { source } = x
   if (source.kind === 'constant')
@@ -101,7 +108,7 @@ function findLayerWeights(node: Node, slot: number, x: Value | null, trained: Re
   if (source.kind === 'node' && source.operator === 'DequantizeLinear')
     return source.inputs[0]?.source.kind === 'constant' && isLong(source.inputs[0]) ? [source.inputs[0]] : []
   const unexpanded = source.kind === 'node' && source.operator === 'Expand' ? source.inputs[0] : x
-  return resolveParameters(unexpanded).filter(({ name = '' }) => trained.has(name))
+  return resolveParameters(unexpanded, origins).filter(({ name = '' }) => trained.has(name))
 }
 
 const isView = ({ operator, outputs }: Node): boolean =>

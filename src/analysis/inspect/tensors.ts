@@ -5,7 +5,7 @@ import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { definitionOf } from '../../op/op.js'
-import { findTrainable, resolveParameters } from '../../train/model/trainable.js'
+import { findOrigins, findTrainable, resolveParameters } from '../../train/model/trainable.js'
 import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -74,11 +74,13 @@ function judgeTensor(
 /** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */
 function parameterUses(graph: Graph): Map<string, string[]> {
   const uses = new Map<string, string[]>()
-  for (const node of withBodies(graph.outputs.values())) {
+  const nodes = withBodies(graph.outputs.values())
+  const origins = findOrigins(nodes)
+  for (const node of nodes) {
     const names = definitionOf(node.operator).inputs
     for (const [index, value] of node.inputs.entries()) {
       const input = (names[index] ?? names.at(-1) ?? '').replace(/^\.\.\.|\?$/g, '')
-      for (const { name } of resolveParameters(value))
+      for (const { name } of resolveParameters(value, origins))
         if (name !== undefined) append(uses, name, `${input} of ${describeNode(node)}`)
     }
   }

@@ -2,18 +2,18 @@ import { findAdapterParts } from '../../adapter/record.js'
 import type { TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { topological, withBodies } from '../../ir/topology.js'
-import type { Graph, Node, Value } from '../../ir/value.js'
-import { inputsWith } from '../../op/facts.js'
+import type { Body, Graph, Node, Value } from '../../ir/value.js'
+import { filterAxesOf, inputsWith } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { append } from '../../util/append.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { createMatcher, includedPatterns, type NameSelection, selectNames } from '../../util/pattern.js'
 
-/** Whether the output has the elements of the input in another shape, order or type. */
+/** Whether the outputs have elements of the first input in another shape, order or type. */
 const isView = ({ operator }: Node): boolean => {
   const { view, random } = definitionOf(operator)
-  return view !== undefined && random === false
+  return (view !== undefined || operator === 'Split') && random === false
 }
 
 /**
@@ -21,6 +21,7 @@ const isView = ({ operator }: Node): boolean => {
  * - weights and biases of convolutions, matrix products, norms, embeddings, PReLU and recurrent layers;
  * - vectors along one axis that are added to, or multiplied by, the output of such a layer: a separate bias or norm
  * scale;
+ * - single elements that are added to the output of a layer with one output: its bias;
  * - tables of feature vectors that are added to, or concatenated with, the output of a layer: positions and class
  * tokens.
  *
@@ -29,42 +30,93 @@ const isView = ({ operator }: Node): boolean => {
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
   const learned = new Set<Node>()
+  const single = new Set<Node>()
   const nodes = withBodies(graph.outputs.values())
   const users = findUsers(nodes)
+  const origins = findOrigins(nodes)
+  const add = (parameters: readonly Value[]) => parameters.forEach((each) => void weights.add(each))
   for (const node of nodes) {
-    const direct = inputsWith('weights', node).flatMap(resolveParameters)
-    for (const weight of direct) if (node.operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
-    const fromLayer = node.inputs.some((x) => x?.source.kind === 'node' && learned.has(x.source))
+    const { operator, inputs } = node
+    const direct = inputsWith('weights', node).flatMap((x) => resolveParameters(x, origins))
+    for (const weight of direct) if (operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
+    const comesFrom = (layers: ReadonlySet<Node>) =>
+      inputs.some((x) => x?.source.kind === 'node' && layers.has(x.source))
+    const fromLayer = comesFrom(learned)
     if (fromLayer) {
-      for (const x of inputsWith('vectorWeights', node))
-        if (x.source.kind === 'parameter' && isVector(x)) weights.add(x)
+      for (const x of inputsWith('vectorWeights', node)) if (isVector(x)) add(resolveParameters(x, origins))
     }
-    if (fromLayer && (node.operator === 'Add' || node.operator === 'Concat')) {
-      for (const x of node.inputs.map(skipExpand))
-        if (x?.source.kind === 'parameter' && isLearnedTable(x)) weights.add(x)
+    if (operator === 'Add' && comesFrom(single)) {
+      for (const x of inputs) if (x && isSingleElement(x)) add(resolveParameters(x, origins))
+    }
+    if (fromLayer && (operator === 'Add' || operator === 'Concat')) {
+      for (const x of inputs.map(skipExpand)) add(resolveParameters(x, origins).filter(isLearnedTable))
     }
     if (direct.length > 0 || fromLayer) learned.add(node)
+    if (isView(node) ? comesFrom(single) : hasOneOutput(node, origins)) single.add(node)
   }
   return weights
+}
+
+/** Values by the inputs of bodies that are equal to them in each iteration, or are slices of them. */
+export type Origins = ReadonlyMap<Value, Value>
+
+/**
+ * Finds the values that bodies of Loop and Scan read through their inputs: states that no iteration changes, as which
+ * tf2onnx writes the weights of recurrent layers, and tensors that Scan slices.
+ */
+export function findOrigins(nodes: readonly Node[]): Origins {
+  const origins = new Map<Value, Value>()
+  for (const { operator, inputs, attributes } of nodes) {
+    if (operator !== 'Loop' && operator !== 'Scan') continue
+    const body = attributes['body'] as Body
+    const states = operator === 'Loop' ? inputs.length : inputs.length - (attributes['num_scan_inputs'] as number)
+    // The results of a body of Loop begin with the condition, its inputs with the iteration and the condition.
+    const offset = operator === 'Loop' ? 1 : 0
+    for (const [index, own] of body.inputs.entries()) {
+      const given = inputs[index]
+      const result = body.outputs[index - offset]
+      if (given && (index >= states || (result && skipIdentities(result) === own))) origins.set(own, given)
+    }
+  }
+  return origins
+}
+
+function skipIdentities(value: Value): Value {
+  let result = value
+  while (result.source.kind === 'node' && result.source.operator === 'Identity') result = result.source.inputs[0]!
+  return result
 }
 
 /**
  * Returns the parameters that a value consists of: a parameter, a view or slice of one, or a concatenation of several.
  * Returns an empty list for any other value.
+ * @param origins values that bodies read through their inputs; default: such inputs are no parameters
  */
-export function resolveParameters(value: Value | null | undefined): readonly Value[] {
+export function resolveParameters(value: Value | null | undefined, origins?: Origins): readonly Value[] {
   const parameters = new Set<Value>()
   const pending = new Set(value ? [value] : [])
   // The loop also visits values that are added during iteration.
   for (const each of pending) {
-    if (each.source.kind === 'parameter') parameters.add(each)
-    else if (each.source.kind !== 'node') return []
-    else if (isView(each.source)) pending.add(each.source.inputs[0]!)
-    else if (each.source.operator === 'Concat') for (const input of each.source.inputs) pending.add(input!)
+    const { source } = each
+    const origin = origins?.get(each)
+    if (source.kind === 'parameter') parameters.add(each)
+    else if (origin) pending.add(origin)
+    else if (source.kind !== 'node') return []
+    else if (isView(source)) pending.add(source.inputs[0]!)
+    else if (source.operator === 'Concat') for (const input of source.inputs) pending.add(input!)
     else return []
   }
   return [...parameters]
 }
+
+/** Whether a node is a layer whose weight has a single filter, so that its output has one feature. */
+const hasOneOutput = (node: Node, origins: Origins): boolean =>
+  node.inputs.some((x, index) => {
+    const { shape } = x ?? {}
+    if (!shape) return false
+    const axes = filterAxesOf(node, index, shape.length)
+    return axes?.every((axis) => shape[axis] === 1) === true && resolveParameters(x, origins).length > 0
+  })
 
 function findUsers(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> {
   const users = new Map<Value, Node[]>()
@@ -122,6 +174,9 @@ function isLearnedTable(x: Value): boolean {
  * Whether a value has exactly one axis longer than 1. A scalar is no vector here: it may be any constant of the model.
  */
 const isVector = ({ shape }: Value): boolean => shape?.filter((dim) => dim !== 1).length === 1
+
+/** Whether a value has axes, all of length 1. A number without axes may be any constant of the model. */
+const isSingleElement = ({ shape }: Value): boolean => shape?.length !== 0 && shape?.every((dim) => dim === 1) === true
 
 /**
  * Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions.

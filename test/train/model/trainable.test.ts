@@ -4,6 +4,7 @@ import { convnet } from '../../../models/convnet.js'
 import { transformer } from '../../../models/transformer.js'
 import { Random } from '../../../src/data/index.js'
 import {
+  body,
   constant,
   findTrainable,
   importGraph,
@@ -113,6 +114,42 @@ describe('the tensors trained by default', () => {
       'v',
       'c',
     ])
+  })
+
+  it('include the bias of a layer with one output, but no single element elsewhere', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const one = op.Add(op.MatMul(x, drawn('w', 4, 1)), drawn('bias', 1))
+    const scaled = op.Mul(op.Add(op.MatMul(x, drawn('v', 4, 3)), drawn('offset', 1)), drawn('factor', 1))
+    expect(chosen(imported({ x }, op.Concat([one, scaled], { axis: 1 })))).toEqual(['w', 'bias', 'v'])
+  })
+
+  it('include parts of a stored tensor, as biases too', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const [w, v] = op.Split(drawn('kernels', 4, 6), null, { axis: 1, num_outputs: 2 })
+    const [b, c] = op.Split(drawn('biases', 2, 3), null, { axis: 0, num_outputs: 2 })
+    const first = op.Add(op.MatMul(x, w!), op.Squeeze(b!, [0]))
+    expect(chosen(imported({ x }, op.Mul(first, op.Add(op.MatMul(x, v!), op.Squeeze(c!, [0])))))).toEqual([
+      'kernels',
+      'biases',
+    ])
+  })
+
+  it('include weights that a Loop passes to its body as states that do not change, not an initial state', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const inputs = [
+      input('iteration', 'int64', []),
+      input('continues', 'bool', []),
+      input('state', 'float32', ['N', 4]),
+      input('matrix', 'float32', [4, 4]),
+    ]
+    const loop = body(inputs, (_, continues, state, matrix) => [
+      continues!,
+      op.Tanh(op.MatMul(op.Add(x, state!), matrix!)),
+      matrix!,
+    ])
+    const start = op.Expand(drawn('start', 1, 4), op.Shape(x))
+    const [last] = op.Loop(constant(int64s(3)), null, start, drawn('matrix', 4, 4), { body: loop })
+    expect(chosen(imported({ x }, last!))).toEqual(['matrix'])
   })
 
   it('exclude a rotary table in a Gather, and include an embedding', () => {
