@@ -148,7 +148,9 @@ describe('the tensors trained by default', () => {
       matrix!,
     ])
     const start = op.Expand(drawn('start', 1, 4), op.Shape(x))
-    const [last] = op.Loop(constant(int64s(3)), null, start, drawn('matrix', 4, 4), { body: loop })
+    const [last] = op.Loop(constant(tensor('int64', [], BigInt64Array.of(3n))), null, [start, drawn('matrix', 4, 4)], {
+      body: loop,
+    })
     expect(chosen(imported({ x }, last!))).toEqual(['matrix'])
   })
 
