@@ -72,6 +72,7 @@ export const indexing = {
     layer: 'own',
     filterAxes: { x: () => [0] },
     acceptsInt32: true,
+    keepsClasses: true,
     flops: noFlops,
     infer: ({ inputs: [x, indices], attributes: { axis } }) => ({
       dtype: x.dtype,
@@ -186,6 +187,7 @@ export const selection = {
     since: 12,
     int64Inputs: ['indices'],
     acceptsInt32: true,
+    keepsClasses: true,
     flops: noFlops,
     infer: ({ inputs: [x, indices], attributes: { batch_dims } }) => ({
       dtype: x.dtype,

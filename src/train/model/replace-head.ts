@@ -139,6 +139,7 @@ const tensorOf = (value: Value): Tensor => (value.source as { tensor: Tensor }).
 function findHead(output: Value, name: string): Head {
   let value = output
   let addedBias: Value | undefined
+  let scaled = false
   for (;;) {
     const node = value.source
     if (node.kind !== 'node') break
@@ -152,7 +153,11 @@ function findHead(output: Value, name: string): Head {
       const rest = node.inputs.find((x) => x !== addedBias)
       if (!addedBias || !rest) break
       value = rest
-    } else if (definitionOf(node.operator).keepsClasses) value = node.inputs[0]!
+    } else if ((node.operator === 'Mul' || node.operator === 'Div') && isStoredScalar(node.inputs[1])) {
+      value = node.inputs[0]!
+      scaled = true
+      // A scaled Tanh keeps the scores in an interval, as in Gemma 2.
+    } else if (definitionOf(node.operator).keepsClasses || (scaled && node.operator === 'Tanh')) value = node.inputs[0]!
     else break
   }
   const { source } = value
@@ -162,6 +167,9 @@ function findHead(output: Value, name: string): Head {
       'choose the output of a classifier, or cut the model after its last layer',
   )
 }
+
+const isStoredScalar = (x: Value | null | undefined): boolean =>
+  (x?.source.kind === 'parameter' || x?.source.kind === 'constant') && sizeOf(tensorOf(x).dims) === 1
 
 type HeadLayer = Pick<Head, 'operand' | 'weight' | 'weightAxis' | 'bias'>
 

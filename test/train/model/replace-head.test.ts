@@ -153,6 +153,32 @@ describe('a head with another number of classes', () => {
     expect((await run(encodeModel(after), { x: drawn(2, 3, 5, 6) }))['y']!.dims).toEqual([2, 4])
   })
 
+  it('scores of the last token of each text', async () => {
+    const before = modelWith({
+      nodes: [node('MatMul', 'x w', 's'), node('GatherND', 's at', 'y')],
+      inputs: [info('x', ['N', 'T', 6]), info('at', ['N', 2], 'int64')],
+      outputs: [info('y', ['N', 2])],
+      initializers: { w: drawn(6, 2) },
+    })
+    const after = replaceHead(before, { classes: 4 })
+    const y = (await run(encodeModel(after), { x: drawn(2, 5, 6), at: { ...int64s(0, 4, 1, 2), dims: [2, 2] } }))['y']!
+    expect(y.dims).toEqual([2, 4])
+  })
+
+  it('scores that are scaled, with or without a Tanh between two scales; not a Tanh without scale', () => {
+    const scaled = (...nodes: GraphParts['nodes']) =>
+      modelWith({
+        nodes: [node('MatMul', 'x w', 's'), ...nodes],
+        inputs: [x],
+        outputs: [info('y', ['N', 2])],
+        initializers: { w: drawn(6, 2), cap: floats32([], [30]) },
+      })
+    const capped = scaled(node('Div', 's cap', 'd'), node('Tanh', 'd', 't'), node('Mul', 't cap', 'y'))
+    for (const model of [capped, scaled(node('Div', 's cap', 'y'))])
+      expect(declared(replaceHead(model, { classes: 4 }))).toEqual([['y', ['N', 4]]])
+    refused(scaled(node('Tanh', 's', 'y')), {}, /found Tanh 'y'/)
+  })
+
   it('a bias in an Add, of one class only, or one element for all classes', async () => {
     const parts = (weight: Tensor, bias: Tensor): GraphParts => ({
       nodes: [node('Conv', 'x w', 'c'), node('Add', 'b c', 'y')],
