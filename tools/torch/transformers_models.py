@@ -40,7 +40,8 @@ class Named(nn.Module):
 def built(name, config, *names, output="logits", options={}, **settings):
     """The class `name` of transformers with the configuration of class `config`."""
     model = getattr(transformers, name)(getattr(transformers, config)(**settings))
-    return Named(model, names, output, **options).eval()
+    # Fixed tables of positions have gradients, too.
+    return Named(model.requires_grad_(), names, output, **options).eval()
 
 
 def tokens(batch=2, length=12):
@@ -316,8 +317,6 @@ transformers_models = {
                               mlp_expansion_ratio=2, dim=32, drop_path_rate=0.0),
     "PoolFormer": vision("PoolFormerForImageClassification", "PoolFormerConfig", size=64, depths=[1, 1, 1, 1],
                          hidden_sizes=[8, 16, 24, 32], drop_path_rate=0.0),
-    "CvT": vision("CvtForImageClassification", "CvtConfig", embed_dim=[16, 32, 32], num_heads=[1, 2, 4],
-                  depth=[2, 1, 1], drop_rate=[0.0] * 3, drop_path_rate=[0.0] * 3, patch_sizes=[7, 3, 3]),
     "FocalNet": vision("FocalNetForImageClassification", "FocalNetConfig", patch_size=4, embed_dim=16, depths=[1, 1],
                        focal_levels=[2, 2], focal_windows=[3, 3], hidden_sizes=[16, 32], drop_path_rate=0.0),
     "Hiera": vision("HieraForImageClassification", "HieraConfig", size=64, image_size=[64, 64], embed_dim=16,

@@ -23,9 +23,10 @@ const isView = ({ operator }: Node): boolean => {
  * scale;
  * - single elements that are added to the output of a layer with one output: its bias;
  * - tables of feature vectors that are added to, or concatenated with, the output of a layer: positions and class
- * tokens.
+ * tokens;
+ * - such tables that a layer or norm reads as its input: queries, and relative positions.
  *
- * Masks, rotary tables, pixel means and anchor grids are not weights.
+ * Masks, rotary tables and frequencies, pixel means, grids of coordinates and anchors are not weights.
  */
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
@@ -37,19 +38,28 @@ export function findWeights(graph: Graph): Set<Value> {
   const add = (parameters: readonly Value[]) => parameters.forEach((each) => void weights.add(each))
   for (const node of nodes) {
     const { operator, inputs } = node
-    const direct = inputsWith('weights', node).flatMap((x) => resolveParameters(x, origins))
+    const direct = inputsWith('weights', node)
+      .filter((x) => !isFrequencies(x, node, users))
+      .flatMap((x) => resolveParameters(x, origins))
+      .filter((weight, _, { length }) => length < 2 || weight !== inputs[0] || !isGrid(weight))
     for (const weight of direct) if (operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
+    if (direct.length > 0 && operator !== 'Gather') {
+      const [table] = resolveParameters(skipRepetition(inputs[0]), origins)
+      if (table && isLearnedTable(table) && !direct.includes(table)) weights.add(table)
+    }
     const comesFrom = (layers: ReadonlySet<Node>) =>
       inputs.some((x) => x?.source.kind === 'node' && layers.has(x.source))
     const fromLayer = comesFrom(learned)
     if (fromLayer) {
-      for (const x of inputsWith('vectorWeights', node)) if (isVector(x)) add(resolveParameters(x, origins))
+      // A slice that is added is a part of a packed bias; one that multiplies may be of a grid.
+      for (const x of inputsWith('vectorWeights', node))
+        if (isVector(x) && (operator === 'Add' || !isSliced(x))) add(resolveParameters(x, origins))
     }
     if (operator === 'Add' && comesFrom(single)) {
       for (const x of inputs) if (x && isSingleElement(x)) add(resolveParameters(x, origins))
     }
     if (fromLayer && (operator === 'Add' || operator === 'Concat')) {
-      for (const x of inputs.map(skipExpand)) add(resolveParameters(x, origins).filter(isLearnedTable))
+      for (const x of inputs) add(resolveParameters(skipRepetition(x), origins).filter(isLearnedTable))
     }
     if (direct.length > 0 || fromLayer) learned.add(node)
     if (isView(node) ? comesFrom(single) : hasOneOutput(node, origins)) single.add(node)
@@ -88,7 +98,7 @@ function skipIdentities(value: Value): Value {
 }
 
 /**
- * Returns the parameters that a value consists of: a parameter, a view or slice of one, or a concatenation of several.
+ * Returns the parameters that a value consists of: a parameter, a view or part of one, or a concatenation of several.
  * Returns an empty list for any other value.
  * @param origins values that bodies read through their inputs; default: such inputs are no parameters
  */
@@ -131,29 +141,61 @@ function isEmbedding(table: Value, lookup: Node, users: ReadonlyMap<Value, reado
 }
 
 function onlyMultiplies(value: Value, users: ReadonlyMap<Value, readonly Node[]>): boolean {
-  const nodes = users.get(value) ?? []
+  const nodes = (users.get(value) ?? []).filter(({ operator }) => !definitionOf(operator).shapeOnly)
   return (
     nodes.length > 0 &&
     nodes.every((node) =>
-      isView(node)
-        ? onlyMultiplies(node.outputs[0]!, users)
+      isView(node) || node.operator === 'Tile'
+        ? node.outputs.every((output) => onlyMultiplies(output, users))
         : node.operator === 'Mul' && node.inputs.some((x) => x !== value && x?.source.kind === 'node'),
     )
   )
 }
 
-/** Whether the first row of a table consists of cosines (1) or sines (0) of angle 0. */
+/** Whether the first row of a table consists of cosines (1) and sines (0) of angle 0. */
 function beginsAtAngleZero({ source, shape }: Value): boolean {
   if (source.kind !== 'parameter') return false
   const { dtype, data } = source.tensor
   const width = Math.min(data.length, Number(shape?.at(-1) ?? 0))
   const first = numbersOf({ dtype, dims: [width], data: (data as TypedArray).subarray(0, width) })
-  return first.every((x) => x === 1) || first.every((x) => x === 0)
+  return first.every((x) => x === 1 || x === 0)
 }
 
-/** Returns the input of an Expand, and any other value unchanged: exporters expand a class token to the batch. */
-const skipExpand = (x: Value | null): Value | null | undefined =>
-  x?.source.kind === 'node' && x.source.operator === 'Expand' ? x.source.inputs[0] : x
+/** Whether the product of a vector is an angle: the vector contains the frequencies of rotary positions. */
+function isFrequencies(x: Value, product: Node, users: ReadonlyMap<Value, readonly Node[]>): boolean {
+  if ((x.shape?.filter((dim) => dim !== 1).length ?? 2) > 1) return false
+  const readers = readersOfAngle(product.outputs[0]!, users)
+  return readers.size === 2 && readers.has('Cos') && readers.has('Sin')
+}
+
+/** The operators that read a value, its views and concatenations. */
+function readersOfAngle(value: Value, users: ReadonlyMap<Value, readonly Node[]>): ReadonlySet<string> {
+  const readers = (users.get(value) ?? []).flatMap((node) =>
+    isView(node) || node.operator === 'Concat' ? [...readersOfAngle(node.outputs[0]!, users)] : [node.operator],
+  )
+  return new Set(readers)
+}
+
+/** Whether most values of a tensor repeat, as those of a grid of coordinates do. */
+function isGrid({ source, dtype }: Value): boolean {
+  if (source.kind !== 'parameter') return false
+  const { data } = source.tensor
+  const length = Math.min(data.length, 4096)
+  const some = numbersOf({ dtype, dims: [length], data: (data as TypedArray).subarray(0, length) })
+  return 2 * new Set(some).size < length
+}
+
+/** Returns the value that Expand and Tile repeat, or the value itself: exporters repeat a class token for the batch. */
+function skipRepetition(x: Value | null | undefined): Value | null | undefined {
+  let value = x
+  while (value?.source.kind === 'node' && ['Expand', 'Tile'].includes(value.source.operator))
+    value = value.source.inputs[0]
+  return value
+}
+
+/** Whether a value is a view of a slice. */
+const isSliced = ({ source }: Value): boolean =>
+  source.kind === 'node' && isView(source) && (source.operator === 'Slice' || isSliced(source.inputs[0]!))
 
 /**
  * Whether a parameter looks like a table of random or learned feature vectors: wide, with many different values, and

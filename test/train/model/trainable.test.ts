@@ -167,6 +167,69 @@ describe('the tensors trained by default', () => {
     )
     expect(chosen(imported({ ids }, turned))).toEqual(['embedding', 'w'])
   })
+
+  it('exclude the frequencies of rotary angles, and include a vector that is no frequency', () => {
+    const at = input('at', 'float32', ['N', 1, 6])
+    const angles = op.Transpose(op.MatMul(drawn('frequencies', 1, 4, 1), at), { perm: [0, 2, 1] })
+    const both = op.Concat([angles, angles], { axis: 2 })
+    const y = op.MatMul(op.Add(op.Cos(both), op.Sin(both)), drawn('w', 8, 1))
+    const sines = op.Sin(op.MatMul(drawn('vector', 1, 4, 1), at))
+    expect(chosen(imported({ at }, op.Concat([y, op.Transpose(sines, { perm: [0, 2, 1] })], { axis: 2 })))).toEqual([
+      'w',
+      'vector',
+    ])
+  })
+
+  it('exclude a rotary table of sines beside cosines that is split and repeated', () => {
+    const ids = input('ids', 'int64', ['N', 6])
+    const table = tensor(
+      'float32',
+      [6, 4],
+      Float32Array.from({ length: 24 }, (_, i) => (i % 4 < 2 ? Math.sin : Math.cos)(Math.floor(i / 4) / 10 ** (i % 2))),
+    )
+    const [sine, cosine] = op.Split(op.Gather(parameter('table', table), ids), null, { axis: 2, num_outputs: 2 })
+    const h = op.MatMul(op.Gather(drawn('embedding', 11, 4), ids), drawn('w', 4, 4))
+    const twice = (x: Value) => {
+      const tiled = op.Tile(x, constant(int64s(1, 1, 2)))
+      return op.Reshape(tiled, op.Shape(tiled))
+    }
+    const turned = op.Add(op.Mul(h, twice(cosine!)), op.Mul(op.Neg(h), twice(sine!)))
+    expect(chosen(imported({ ids }, turned))).toEqual(['embedding', 'w'])
+  })
+
+  it('exclude a grid of coordinates that a layer reads, and include a factor of a weight', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const steps = Float32Array.from({ length: 98 }, (_, i) => Math.log1p((i % 2 === 0 ? i >> 1 : i >> 4) % 7))
+    const grid = op.MatMul(parameter('grid', tensor('float32', [49, 2], steps)), drawn('w', 2, 4))
+    const weight = op.MatMul(drawn('a', 4, 2), drawn('b', 2, 49))
+    expect(chosen(imported({ x }, op.Add(op.MatMul(x, weight), op.MatMul(x, op.Transpose(grid)))))).toEqual([
+      'a',
+      'b',
+      'w',
+    ])
+  })
+
+  it('include a table that a norm or layer reads, and weights that are split', () => {
+    const x = input('x', 'float32', ['N', 5, 8])
+    const [relative] = op.LayerNormalization(drawn('relative', 16, 8), drawn('scale', 8), drawn('shift', 8), {
+      axis: -1,
+    })
+    const [w, v] = op.Split(drawn('packed', 8, 16), null, { axis: 1, num_outputs: 2 })
+    const [b, c] = op.Split(drawn('bias', 16), null, { axis: 0, num_outputs: 2 })
+    const times = op.Concat([op.Shape(x, { start: 0, end: 1 }), constant(int64s(1, 1))], { axis: 0 })
+    const query = op.Add(op.MatMul(op.Tile(drawn('query', 1, 2, 8), times), w!), b!)
+    const keys = op.Add(op.MatMul(x, v!), c!)
+    const scores = op.MatMul(query, op.Transpose(keys, { perm: [0, 2, 1] }))
+    const distances = op.Transpose(op.MatMul(x, op.Transpose(relative!)), { perm: [0, 2, 1] })
+    expect(chosen(imported({ x }, op.Concat([scores, distances], { axis: 1 }))).sort()).toEqual([
+      'bias',
+      'packed',
+      'query',
+      'relative',
+      'scale',
+      'shift',
+    ])
+  })
 })
 
 describe('patterns', () => {
