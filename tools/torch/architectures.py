@@ -6,13 +6,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models
+from torchvision.models import segmentation
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.densenet import DenseNet
-from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBConvConfig
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+from torchvision.models.vgg import make_layers
+from torchvision.models.video import resnet as video
 from torchvision.models.vision_transformer import VisionTransformer
 
-CLASSES = 10
-VOCABULARY = 60
+from layers import CLASSES, VOCABULARY, layers
 
 
 def image(size, batch=2, channels=3):
@@ -248,6 +252,54 @@ def swin():
     return SwinTransformer([2, 2], 24, [2, 2], [2, 4], [4, 4], stochastic_depth_prob=0.0, num_classes=CLASSES)
 
 
+def swin2():
+    return SwinTransformer([2, 2], 24, [1, 2], [2, 4], [4, 4], stochastic_depth_prob=0.0, num_classes=CLASSES,
+                           block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2)  # fmt: skip
+
+
+def vgg():
+    model = models.VGG(make_layers([8, "M", 16, "M", 16, 16, "M"]), CLASSES, init_weights=False)
+    model.classifier = nn.Sequential(nn.Linear(16 * 49, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, CLASSES))
+    return model
+
+
+def maxvit():
+    return models.MaxVit((32, 32), 8, 4, [8, 16], [1, 1], 4, stochastic_depth_prob=0.0, num_classes=CLASSES)
+
+
+def efficientnet2():
+    blocks = [FusedMBConvConfig(1, 3, 1, 8, 8, 1), FusedMBConvConfig(4, 3, 2, 8, 16, 2), MBConvConfig(4, 3, 2, 16, 24, 2)]
+    return EfficientNet(blocks, 0.0, 0.0, CLASSES, last_channel=64)
+
+
+def video_resnet(convolution):
+    return video.VideoResNet(video.BasicBlock, [convolution] * 4, [1, 1, 1, 1], video.BasicStem, num_classes=CLASSES)
+
+
+class Segmentation(nn.Module):
+    """The output of a segmentation model of torchvision, without its dictionary."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)["out"]
+
+
+def fcn():
+    backbone = IntermediateLayerGetter(models.resnet18(), {"layer4": "out"})
+    return Segmentation(segmentation.FCN(backbone, segmentation.fcn.FCNHead(512, 3)))
+
+
+def deeplab():
+    return Segmentation(segmentation.deeplabv3_mobilenet_v3_large(weights_backbone=None, num_classes=3))
+
+
+def lraspp():
+    return Segmentation(segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=3))
+
+
 architectures = {
     "ResNet-18": lambda: (models.resnet18(num_classes=CLASSES), image(64, batch=4)),
     "DenseNet": lambda: (DenseNet(8, (2, 3, 2), 16, num_classes=CLASSES), image(64, batch=4)),
@@ -265,4 +317,19 @@ architectures = {
     "U-Net": lambda: (UNet(), image(32)),
     "3-D CNN": lambda: (Volume(), [torch.randn(2, 2, 12, 12, 12)]),
     "Transformer encoder": lambda: (Encoder(), tokens()),
+    "RegNet": lambda: (models.regnet_y_400mf(num_classes=CLASSES), image(64, batch=4)),
+    "ShuffleNetV2": lambda: (models.shufflenet_v2_x0_5(num_classes=CLASSES), image(64, batch=4)),
+    "MNASNet": lambda: (models.mnasnet0_5(num_classes=CLASSES), image(64, batch=4)),
+    "SqueezeNet": lambda: (models.squeezenet1_1(num_classes=CLASSES), image(64)),
+    "GoogLeNet": lambda: (models.GoogLeNet(CLASSES, aux_logits=False, init_weights=False), image(64, batch=4)),
+    "Inception": lambda: (models.Inception3(CLASSES, aux_logits=False, init_weights=False), image(75, batch=4)),
+    "VGG": lambda: (vgg(), image(56)),
+    "MaxViT": lambda: (maxvit(), image(32)),
+    "EfficientNetV2": lambda: (efficientnet2(), image(64, batch=4)),
+    "Swin V2": lambda: (swin2(), image(32)),
+    "FCN": lambda: (fcn(), image(64, batch=4)),
+    "DeepLabV3": lambda: (deeplab(), image(64, batch=4)),
+    "LR-ASPP": lambda: (lraspp(), image(64, batch=4)),
+    "R3D": lambda: (video_resnet(video.Conv3DSimple), [torch.randn(2, 3, 4, 32, 32)]),
+    **layers,
 }

@@ -34,7 +34,7 @@ interface Row {
 
 const rows: (Row | { readonly name: string; readonly failure: string })[] = []
 for (const file of readdirSync(folder).sort()) {
-  const name = file.replace(/\.(onnx|txt)$/, '').replace('.', ', ')
+  const name = file.replace(/\.(onnx|txt)$/, '').replaceAll('.', ', ')
   if (file.endsWith('.txt'))
     rows.push({ name, failure: `PyTorch does not export it: ${readFileSync(join(folder, file), 'utf8')}` })
   if (!file.endsWith('.onnx') || file.endsWith('.truth.onnx')) continue

@@ -1,12 +1,12 @@
 """Exports architectures with random weights to ONNX, together with the gradients of PyTorch.
 
-    /usr/bin/python3 tools/torch/export.py FOLDER [NAME ...]
+    npm run python -- torch
+    ~/.cache/onnx-ire/torch/bin/python tools/torch/export.py FOLDER [NAME ...]
 
-For every architecture and mode writes NAME.MODE.onnx, and NAME.MODE.truth.onnx, whose initializers are x/<input>,
-dy/<output>, y/<output> and grad/<parameter or input>, the latter two computed in float64, and float32/<parameter or
-input>, the gradient as float32 gives it. An architecture that does not
-export leaves NAME.MODE.txt with the reason. Needs torch 1.13, torchvision and onnx (Debian 12: python3-torch,
-python3-torchvision, python3-onnx).
+Exports every architecture by both exporters of torch.onnx.export, in evaluation and in training mode, with a dynamic
+number of examples. Writes NAME.FORM.onnx, and NAME.FORM.truth.onnx, whose initializers are x/<input>, dy/<output>,
+y/<output> and grad/<parameter or input>, the latter two computed in float64, and float32/<parameter or input>, the
+gradient as float32 gives it. A form that does not export leaves NAME.FORM.txt with the reason.
 """
 
 import copy
@@ -21,7 +21,17 @@ from onnx import numpy_helper
 
 from architectures import architectures
 
-OPSET = 17
+FORMS = {
+    "dynamo.evaluation": {"dynamo": True},
+    "dynamo.training": {"dynamo": True},
+    "dynamo, operator set 23.evaluation": {"dynamo": True, "opset_version": 23},
+    # Does not fold batch normalization or transpose weights, so parameters keep their names.
+    "TorchScript.evaluation": {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False},
+    "TorchScript.training": {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False},
+}
+
+# Architectures with layers for which operator set 23 has operators of their own.
+LATE = ("ViT", "GPT-2", "Llama", "nn.Transformer with masks", "scaled_dot_product_attention", "RMSNorm, grouped queries")
 
 
 def without_drawing(model):
@@ -47,18 +57,19 @@ def varied(model):
     return model
 
 
-def export(path, model, inputs, training):
+def export(path, model, inputs, options):
     names = [f"x{i}" for i in range(len(inputs))]
+    batch = {name: {0: "batch"} for name in names}
     torch.onnx.export(
         copy.deepcopy(model),
         tuple(inputs),
         str(path),
         input_names=names,
         output_names=["y"],
-        opset_version=OPSET,
-        # Does not fold batch normalization or transpose weights, so parameters keep their names.
-        training=torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
+        external_data=False,
+        verbose=False,
+        **({"dynamic_shapes": tuple(batch.values())} if "dynamo" in options else {"dynamo": False, "dynamic_axes": batch}),
+        **options,
     )
     return names
 
@@ -92,30 +103,38 @@ def save(path, tensors):
     onnx.save(onnx.helper.make_model(graph), str(path))
 
 
+def reason_of(error):
+    while error.__cause__:
+        error = error.__cause__
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
 def main(folder, wanted):
     folder.mkdir(parents=True, exist_ok=True)
     for name, build in architectures.items():
         if wanted and name not in wanted:
             continue
-        for mode in ("evaluation", "training"):
-            stem = folder / f"{name}.{mode}"
+        for form, options in FORMS.items():
+            if options.get("opset_version") and name not in LATE:
+                continue
+            stem = folder / f"{name}.{form}"
             for suffix in (".onnx", ".truth.onnx", ".txt"):
                 Path(f"{stem}{suffix}").unlink(missing_ok=True)
             try:
                 torch.manual_seed(0)
                 model, inputs = build()
-                varied(without_drawing(model)).train(mode == "training")
-                names = export(f"{stem}.onnx", model, inputs, mode == "training")
+                varied(without_drawing(model)).train(form.endswith("training"))
+                names = export(f"{stem}.onnx", model, inputs, options)
                 save(f"{stem}.truth.onnx", truth(model, inputs, names))
-                print(f"{name} {mode}")
+                print(f"{name} {form}", flush=True)
             except Exception as error:  # passes of the exporter throw arbitrary exceptions
                 Path(f"{stem}.onnx").unlink(missing_ok=True)
-                reason = str(error).strip().split("\n")[0] or type(error).__name__
+                reason = reason_of(error)
                 Path(f"{stem}.txt").write_text(reason)
-                print(f"{name} {mode}: {reason}")
+                print(f"{name} {form}: {reason}", flush=True)
 
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     main(Path(sys.argv[1]), set(sys.argv[2:]))
