@@ -154,6 +154,23 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, last!))).toEqual(['matrix'])
   })
 
+  it('include a packed weight and bias that a Split divides, a scale behind an Unsqueeze, and a repeated token', () => {
+    const x = input('x', 'float32', ['N', 5, 8])
+    const [weight, bias] = [drawn('in_proj_weight', 24, 8), drawn('in_proj_bias', 24)]
+    const [w] = op.Split(weight, constant(int64s(8, 16)), { axis: 0 })
+    const [b] = op.Split(bias, constant(int64s(8, 16)), { axis: 0 })
+    const q = op.Add(op.MatMul(x, op.Transpose(w!, { perm: [1, 0] })), b!)
+    const scaled = op.Mul(q, op.Unsqueeze(drawn('scale', 5), [1]))
+    const shifted = op.Sub(scaled, op.Slice(drawn('grid', 9), constant(int64s(1)), constant(int64s(9))))
+    const token = op.Tile(op.Expand(drawn('token', 1, 1, 8), constant(int64s(1, 1, 8))), constant(int64s(4, 1, 1)))
+    expect(chosen(imported({ x }, op.Concat([shifted, token], { axis: 1 })))).toEqual([
+      'in_proj_weight',
+      'in_proj_bias',
+      'scale',
+      'token',
+    ])
+  })
+
   it('exclude a rotary table in a Gather, and include an embedding', () => {
     const ids = input('ids', 'int64', ['N', 6])
     const angles = Array.from({ length: 24 }, (_, i) => Math.floor(i / 4) / 10 ** (i % 4))
