@@ -154,18 +154,20 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, last!))).toEqual(['matrix'])
   })
 
-  it('include a packed weight and bias that a Split divides, a scale behind an Unsqueeze, and a repeated token', () => {
+  it('include a packed weight and bias that Split and Slice divide, a scale behind an Unsqueeze, and a repeated token', () => {
     const x = input('x', 'float32', ['N', 5, 8])
     const [weight, bias] = [drawn('in_proj_weight', 24, 8), drawn('in_proj_bias', 24)]
     const [w] = op.Split(weight, constant(int64s(8, 16)), { axis: 0 })
     const [b] = op.Split(bias, constant(int64s(8, 16)), { axis: 0 })
-    const q = op.Add(op.MatMul(x, op.Transpose(w!, { perm: [1, 0] })), b!)
+    const part = op.Slice(drawn('bias', 24), constant(int64s(8)), constant(int64s(16)))
+    const q = op.Add(op.Add(op.MatMul(x, op.Transpose(w!, { perm: [1, 0] })), b!), part)
     const scaled = op.Mul(q, op.Unsqueeze(drawn('scale', 5), [1]))
     const shifted = op.Sub(scaled, op.Slice(drawn('grid', 9), constant(int64s(1)), constant(int64s(9))))
     const token = op.Tile(op.Expand(drawn('token', 1, 1, 8), constant(int64s(1, 1, 8))), constant(int64s(4, 1, 1)))
     expect(chosen(imported({ x }, op.Concat([shifted, token], { axis: 1 })))).toEqual([
       'in_proj_weight',
       'in_proj_bias',
+      'bias',
       'scale',
       'token',
     ])
