@@ -34,7 +34,7 @@ interface Row {
 
 const rows: (Row | { readonly name: string; readonly failure: string })[] = []
 for (const file of readdirSync(folder).sort()) {
-  const name = file.replace(/\.(onnx|txt)$/, '').replaceAll('.', ', ')
+  const name = file.replace(/\.(onnx|txt)$/, '').replace(/\.(?=evaluation|training|dynamo|TorchScript)/g, ', ')
   if (file.endsWith('.txt'))
     rows.push({ name, failure: `PyTorch does not export it: ${readFileSync(join(folder, file), 'utf8')}` })
   if (!file.endsWith('.onnx') || file.endsWith('.truth.onnx')) continue
@@ -128,7 +128,15 @@ function written(): string {
   )
   return `# Architectures exported by PyTorch
 
-Written by \`tools/torch/export.py\` (PyTorch 1.13, operator set 17, random weights, dropout off) and \`npx tsx tools/torch/compare.ts\`.
+Written by these commands, with PyTorch 2.15, torchvision 0.29 and onnxscript 0.7, random weights, dropout off, and a dynamic number of examples:
+
+\`\`\`
+npm run python -- torch
+~/.cache/onnx-ire/torch/bin/python tools/torch/export.py FOLDER
+npx tsx tools/torch/compare.ts FOLDER
+\`\`\`
+
+Forms: dynamo is \`torch.onnx.export(..., optimize=False)\` at its default operator set 20, or at 23; TorchScript is \`dynamo=False\` without constant folding. With its default \`optimize=True\` the dynamo exporter folds batch normalization into convolutions, in training mode too, and stores transposed weights under names such as val_7, which cannot be compared by name.
 
 The gradient model, run in onnxruntime on the CPU, against PyTorch's autograd in float64: the gradient of a random projection of the output with respect to every parameter and floating-point input. The model runs in float64 where onnxruntime has all its kernels in that type, else in float32, as exported. Error: the largest element's, relative to the tensor's largest element, or to a thousandth of the model's largest gradient where that is more; at most ${tolerance} is asked for, or twice that of PyTorch's own float32 gradients where they err more (sums that cancel, as those of batch normalization do).
 

@@ -14,7 +14,6 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy
 import onnx
 import torch
 from onnx import numpy_helper
@@ -22,9 +21,9 @@ from onnx import numpy_helper
 from architectures import architectures
 
 FORMS = {
-    "dynamo.evaluation": {"dynamo": True},
-    "dynamo.training": {"dynamo": True},
-    "dynamo, operator set 23.evaluation": {"dynamo": True, "opset_version": 23},
+    # optimize=True folds batch normalization into convolutions, also in training mode, and renames transposed weights.
+    "dynamo, optimize=False": {"dynamo": True, "optimize": False},
+    "dynamo, operator set 23": {"dynamo": True, "optimize": False, "opset_version": 23},
     # Does not fold batch normalization or transpose weights, so parameters keep their names.
     "TorchScript.evaluation": {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False},
     "TorchScript.training": {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False},
@@ -97,7 +96,7 @@ def truth(model, inputs, names):
 
 def save(path, tensors):
     initializers = [
-        numpy_helper.from_array(numpy.ascontiguousarray(x.detach().numpy()), name) for name, x in tensors.items()
+        numpy_helper.from_array(x.detach().contiguous().numpy(), name) for name, x in tensors.items()
     ]
     graph = onnx.helper.make_graph([], "truth", [], [], initializers)
     onnx.save(onnx.helper.make_model(graph), str(path))

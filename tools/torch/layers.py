@@ -299,7 +299,7 @@ class Scans(nn.Module):
         a = y.cumsum(1) + y.flip(1).cumsum(-1) + y.logcumsumexp(1)
         b = y.sort(1, descending=True).values + y.amax(1, keepdim=True)
         c = y.var(1, keepdim=True) + y.std(-1, keepdim=True, correction=0) + y.norm(dim=1, keepdim=True)
-        d = y.logsumexp(2, keepdim=True) + y.abs().add(0.5).prod(2, keepdim=True) + torch.cdist(y, y).mean(2, keepdim=True)
+        d = y.logsumexp(2, keepdim=True) + y.abs().add(0.5).prod(2, keepdim=True)
         return a + b + c + d + y.cummax(1).values
 
 
@@ -355,7 +355,7 @@ class Activations(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList((
             nn.ELU(0.7), nn.Hardshrink(0.3), nn.Hardsigmoid(), nn.Hardtanh(-0.5, 0.8), nn.LogSigmoid(), nn.PReLU(width),
-            nn.ReLU6(), nn.SELU(), nn.CELU(0.8), nn.GELU(), nn.Mish(), nn.Softplus(2, 5), nn.Softshrink(0.3),
+            nn.ReLU6(), nn.SELU(), nn.CELU(0.8), nn.GELU(), nn.Mish(), nn.Softplus(2), nn.Softshrink(0.3),
             nn.Softsign(), nn.Tanhshrink(), nn.Threshold(0.0, 0.0), nn.GLU(), nn.Softmin(1), nn.LogSoftmax(1),
         ))  # fmt: skip
         self.mix = nn.ModuleList(nn.Linear(width // 2 if isinstance(layer, nn.GLU) else width, width) for layer in self.layers)
