@@ -145,7 +145,7 @@ describe('tune chat', () => {
     expect([outer.code, outer.stderr]).toEqual([1, expect.stringContaining(`name ${path('out/model')}`)])
     const fromModel = await run('chat', path('out/model'), '--message', 'Hello', '--json')
     expect(JSON.parse(fromModel.stdout)).toEqual({
-      answers: [{ message: 'Hello', model: 'model', answer: 'I am fine.' }],
+      answers: [{ message: 'Hello', model: 'model', answer: 'I am fine.', ended: 'end' }],
     })
     const compared = await run(
       'chat',
