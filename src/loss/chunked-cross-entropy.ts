@@ -76,7 +76,7 @@ const sameLast = (a: Shape | undefined, b: Shape | undefined): boolean =>
 
 /** Whether an operand of element-wise arithmetic is the same for all positions. */
 const isShared = ({ shape }: Value, result: Value): boolean =>
-  shape !== undefined && !sameShape(shape, result.shape) && shape.length < 2
+  shape !== undefined && !sameShape(shape, result.shape) && (shape.length < 2 || (shape.length === 2 && shape[0] === 1))
 
 const noHead = (value: Value): OnnxIreError =>
   new OnnxIreError(

@@ -41,6 +41,9 @@ const weight = (name: string, dims: readonly number[], dtype: DType = 'float64')
 const heads: Readonly<Record<string, { readonly dtype?: DType; readonly head: (h: Value) => Value }>> = {
   MatMul: { head: (h) => op.MatMul(h, weight('W', [width, classes])) },
   'MatMul and bias': { head: (h) => op.Add(op.MatMul(h, weight('W', [width, classes])), weight('b', [classes])) },
+  'MatMul and bias [1, classes]': {
+    head: (h) => op.Add(op.MatMul(h, weight('W', [width, classes])), weight('b', [1, classes])),
+  },
   'transposed weight': { head: (h) => op.MatMul(h, op.Transpose(weight('W', [classes, width]), { perm: [1, 0] })) },
   Gemm: {
     head: (h) => {
