@@ -73,6 +73,8 @@ export const storage = {
 
 /** Replaces a file atomically: closing the writable stream commits its content. */
 export async function replaceFile(file: FileSystemFileHandle, content: Content): Promise<void> {
+  if (!(file as Partial<FileSystemFileHandle>).createWritable)
+    throw new Error('this browser has no FileSystemFileHandle.createWritable; Safari has it from 26 on')
   const writable = await file.createWritable()
   try {
     // Typed arrays over shared memory are not accepted.
@@ -99,7 +101,14 @@ function splitPath(path: string): { folder: string[]; name: string } {
 }
 
 async function openFolder(parts: readonly string[], create: boolean): Promise<FileSystemDirectoryHandle> {
-  let folder = await navigator.storage.getDirectory()
+  const { storage } = navigator as Partial<Navigator>
+  if (!(storage as Partial<StorageManager> | undefined)?.getDirectory)
+    throw new Error(
+      globalThis.isSecureContext === false
+        ? 'the page is neither from https nor from localhost, so it has no private file system'
+        : 'this browser has no private file system (navigator.storage.getDirectory)',
+    )
+  let folder = await storage!.getDirectory()
   for (const part of parts) folder = await folder.getDirectoryHandle(part, { create })
   return folder
 }
@@ -160,6 +169,8 @@ const reasons: Readonly<Record<string, string>> = {
   InvalidModificationError: 'another page or worker has it open; close it there',
   SecurityError: 'the browser does not allow this page to store data: it may be a private window, or not be from https',
   NotAllowedError: 'the browser does not allow this page to store data',
+  // WebKit's name if data is not kept.
+  UnknownError: 'the browser failed to store data, as Safari does in private windows',
 }
 
 /** Creates the `io` error for a failed access to the private file system. */
