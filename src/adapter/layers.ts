@@ -5,6 +5,7 @@ import { checkModel, type Model } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
+import { getOwn } from '../util/record.js'
 import type { AdapterKind } from './adapter.js'
 import { createInsertedMatcher, findRecord } from './record.js'
 import { type LayerScope, listScopes } from './scopes.js'
@@ -164,13 +165,38 @@ interface RefusedLayer extends Pick<Layer, 'module'> {
   readonly reason: string
 }
 
-/** Lists layers that an adapter cannot change because of the place where they are, with the reason. */
+const integers = 'it multiplies integers, which have no gradients: take the model in float32, float16 or 4 bits'
+const fused = "it is fused with other operators: take the model before onnxruntime's optimization"
+
+/** Operators of layers that an adapter cannot change: the index of the weight among the inputs, and the reason. */
+const refusedOperators: Readonly<Record<string, readonly [number, string]>> = {
+  MatMulInteger: [1, integers],
+  ConvInteger: [1, integers],
+  QLinearMatMul: [3, integers],
+  QLinearConv: [3, integers],
+  'com.microsoft.MatMulIntegerToFloat': [1, integers],
+  'com.microsoft.DynamicQuantizeMatMul': [1, integers],
+  'com.microsoft.QGemm': [3, integers],
+  'com.microsoft.QAttention': [1, integers],
+  'com.microsoft.Attention': [1, fused],
+  'com.microsoft.FusedConv': [1, fused],
+  'com.microsoft.FusedGemm': [1, fused],
+}
+
+/** Lists layers that an adapter cannot change because of their place or operator, with the reason. */
 export function listRefused(model: Model): readonly RefusedLayer[] {
   const [main, ...bodies] = listScopes(model) as [LayerScope, ...LayerScope[]]
   const refuse = (node: NodeProto, tensor: string, reason: string): RefusedLayer => {
     const module = deriveModulePath(node, tensor) ?? nameOf(node)
     return { module, weight: { tensor }, sites: [{ node }], reason }
   }
+  const byOperator = [main, ...bodies].flatMap((scope) =>
+    scope.graph.node.flatMap((node) => {
+      const [index, reason] = getOwn(refusedOperators, qualifiedName(node)) ?? []
+      const tensor = index === undefined ? undefined : node.input[index]
+      return tensor && reason && scope.tensors.has(tensor) ? [refuse(node, tensor, reason)] : []
+    }),
+  )
   const inBodies = bodies.flatMap((scope) =>
     scope.graph.node.flatMap((node) => {
       const tensor = findLayer(node, scope)?.weight.tensor
@@ -190,7 +216,7 @@ export function listRefused(model: Model): readonly RefusedLayer[] {
         ),
       ),
   )
-  return [...inBodies, ...inFunctions]
+  return [...byOperator, ...inBodies, ...inFunctions]
 }
 
 export const nameOf = ({ name, output }: NodeProto): string => name || (output[0] ?? '')

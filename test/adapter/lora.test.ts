@@ -13,6 +13,7 @@ import {
 import { deriveModulePath } from '../../src/adapter/layers.js'
 import { findTrainable, importGraph } from '../../src/graph/index.js'
 import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
+import { tensorFrom } from '../../src/ir/leaf.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { Random } from '../../src/util/random.js'
 import { graph, graphProto, info, int, modelBytes, node } from '../onnx/build.js'
@@ -142,6 +143,22 @@ describe('targets', () => {
     const { model } = forms.find(({ name }) => name === 'Conv of several groups')!
     expect(refusal(() => lora(model, { targets: 'layer', r: 3 })).message).toContain('groups')
     expect(adapterOf(lora(model, { targets: 'layer', r: 4 })).layers[0]!.b.dims).toEqual([6, 2, 1, 1])
+  })
+
+  it('a layer whose products are of integers > is named with the reason', () => {
+    const quantized = {
+      nodes: [
+        node('DynamicQuantizeLinear', 'x', 'q scale zero'),
+        node('MatMulInteger', 'q up_proj.weight_quantized zero', 'y'),
+      ],
+      inputs: [info('x', [2, 3])],
+      outputs: [info('y', [2, 3], 'int32')],
+      initializers: { 'up_proj.weight_quantized': tensorFrom('int8', [3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9]) },
+    }
+    const { code, message } = refusal(() => lora(decodeModel(modelBytes(quantized))))
+    expect(code).toBe('invalid-option')
+    expect(message).toContain("'up_proj' cannot have an adapter: it multiplies integers")
+    expect(message).toContain('float32, float16 or 4 bits')
   })
 
   it('a layer in a function, or in bodies with weights of the same name > is refused with the reason', () => {
