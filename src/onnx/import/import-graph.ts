@@ -178,6 +178,8 @@ class Importer {
     const operator = node.opType ?? ''
     const label = node.name || node.output.find((name) => name !== '') || '?'
     const inputs = node.input.map((name) => (name === '' ? null : lookUp(names, name, operator, label)))
+    if (operator === 'Loop' && inputs.some((value) => value instanceof Sequence))
+      throw sequenceError(`Loop '${label}' carries`)
     const branch = selectBranch(node, inputs[0])
     const attributes = readAttributes(
       branch ? { ...node, attribute: [] } : node,

@@ -78,6 +78,15 @@ describe('a sequence that is built and read at constant positions', () => {
   })
 })
 
+/** The body of a Loop that appends x to the sequence that it carries. */
+const appending = graph(
+  graphProto({
+    nodes: [node('Identity', 'go', 'more'), node('SequenceInsert', 'before x', 'after')],
+    inputs: [info('step', [], 'int64'), info('go', [], 'bool'), create('ValueInfoProto', { name: 'before' })],
+    outputs: [info('more', [], 'bool'), create('ValueInfoProto', { name: 'after' })],
+  }),
+)
+
 describe('a sequence that cannot be resolved > import > throws an error that names the node', () => {
   it.each([
     [
@@ -120,6 +129,17 @@ describe('a sequence that cannot be resolved > import > throws an error that nam
       [6, 4],
       'invalid-model',
       /^SequenceAt .*input number 0/,
+    ],
+    [
+      'carried by a Loop',
+      [
+        node('SequenceEmpty', '', 's'),
+        node('Loop', 'four  s', 't', { body: appending }),
+        node('ConcatFromSequence', 't', 'y', { axis: int(0) }),
+      ],
+      [6, 4],
+      'unsupported-operator',
+      /^Loop 'Loop_t' carries a sequence/,
     ],
   ] as const)('%s', (_, nodes, dims, code, place) => {
     expect(() => importGraph(decodeModel(modelBytes(parts(nodes, dims), { opset: 16 })))).toThrow(errorAt(code, place))
