@@ -1,13 +1,18 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decodeModel, type Model, namedTensors, OnnxIreError, type Tensor } from '../../dist/index.js'
 import { numbersOf } from '../../dist/ir/leaf.js'
 import { encode } from '../../dist/onnx/proto/encode.js'
+import { create } from '../../dist/onnx/proto/message.js'
 import type { ModelProto } from '../../dist/onnx/proto/schema.js'
+import { toTensorProto } from '../../dist/onnx/proto/tensor.js'
 import { buildGradientModel } from '../../dist/train/graphs/gradient-model.js'
 import { Session } from '../conformance/session.js'
 import { toFloat64, widenModel } from '../conformance/widen.js'
+import { pythonOf } from '../python/environments.js'
 
 /**
  * Compares gradients of exported architectures with those of PyTorch: `npx tsx tools/torch/compare.ts FOLDER`, a folder
@@ -46,35 +51,65 @@ for (const file of readdirSync(folder).sort()) {
   console.log('failure' in row ? `${name}: ${row.failure}` : lineOf(row))
 }
 writeFileSync(fileURLToPath(new URL('RESULTS.md', import.meta.url)), written())
-process.exitCode = rows.some(
-  (row) => 'failure' in row || !(row.error <= Math.max(tolerance, 2 * row.theirs) && row.output <= tolerance),
-)
-  ? 1
-  : 0
+process.exitCode = rows.every((row) => !('failure' in row) && agrees(row)) ? 0 : 1
+
+function agrees({ error, output }: Row): boolean {
+  return error <= tolerance && output <= tolerance
+}
 
 async function compared(name: string, model: Model, truth: ReadonlyMap<string, Tensor>): Promise<Row> {
-  let refusal = ''
-  for (const precision of ['float64', 'float32'] as const) {
-    const proto = precision === 'float64' ? widenModel(model.proto, toFloat64) : model.proto
-    const feeds = new Map<string, Tensor>([...namedTensors({ proto, external: null })])
-    for (const [key, tensor] of truth) {
-      if (key.startsWith('x/')) feeds.set(key.slice(2), as(tensor, precision))
-      if (key.startsWith('dy/')) feeds.set(key, as(tensor, precision))
-    }
-    let results: ReadonlyMap<string, Tensor>
-    let gradient: ModelProto
-    try {
-      gradient = buildGradientModel({ proto, external: null })
-      const session = await Session.load(encode('ModelProto', gradient))
-      results = await session.run(feeds)
-      await session.dispose()
-    } catch (error) {
-      refusal = error instanceof Error ? error.message : String(error)
-      continue
-    }
-    return measured(name, precision, [model.proto.graph!.node.length, gradient.graph!.node.length], truth, results)
+  const sizeOf = (gradient: ModelProto) => [model.proto.graph!.node.length, gradient.graph!.node.length] as const
+  const wide = gradientOf(widenModel(model.proto, toFloat64), truth, 'float64')
+  try {
+    const results = await runOrt(wide)
+    return measured(name, 'float64', sizeOf(wide.gradient), truth, results)
+  } catch {
+    // onnxruntime has no float64 kernel for one of the operators.
   }
-  throw new Error(refusal)
+  const narrow = gradientOf(model.proto, truth, 'float32')
+  const row = measured(name, 'float32', sizeOf(narrow.gradient), truth, await runOrt(narrow))
+  if (agrees(row)) return row
+  const exact = measured(name, 'float64', sizeOf(wide.gradient), truth, runReference(wide))
+  return { ...exact, precision: `float64 by onnx.reference (float32: ${row.error.toExponential(1)})` }
+}
+
+interface Run {
+  readonly gradient: ModelProto
+  readonly feeds: ReadonlyMap<string, Tensor>
+}
+
+function gradientOf(proto: ModelProto, truth: ReadonlyMap<string, Tensor>, precision: 'float64' | 'float32'): Run {
+  const feeds = new Map<string, Tensor>([...namedTensors({ proto, external: null })])
+  for (const [key, tensor] of truth) {
+    if (key.startsWith('x/')) feeds.set(key.slice(2), as(tensor, precision))
+    if (key.startsWith('dy/')) feeds.set(key, as(tensor, precision))
+  }
+  return { gradient: buildGradientModel({ proto, external: null }), feeds }
+}
+
+async function runOrt({ gradient, feeds }: Run): Promise<ReadonlyMap<string, Tensor>> {
+  const session = await Session.load(encode('ModelProto', gradient))
+  try {
+    return await session.run(feeds)
+  } finally {
+    await session.dispose()
+  }
+}
+
+/** Runs in the reference implementation of ONNX, which has every operator in float64. */
+function runReference({ gradient, feeds }: Run): ReadonlyMap<string, Tensor> {
+  const place = mkdtempSync(join(tmpdir(), 'onnx-ire-float64-'))
+  const [model, inputs, results] = ['model.onnx', 'feeds.onnx', 'results.onnx'].map((file) => join(place, file))
+  try {
+    writeFileSync(model!, encode('ModelProto', gradient))
+    const initializer = [...feeds].map(([key, tensor]) => toTensorProto(key, tensor))
+    writeFileSync(inputs!, encode('ModelProto', create('ModelProto', { graph: create('GraphProto', { initializer }) })))
+    const script = fileURLToPath(new URL('float64.py', import.meta.url))
+    execFileSync(pythonOf('torch'), [script, model!, inputs!, results!], { stdio: 'pipe' })
+    return namedTensors(decodeModel(new Uint8Array(readFileSync(results!))))
+  } finally {
+    rmSync(place, { recursive: true })
+  }
 }
 
 function as(tensor: Tensor, dtype: 'float64' | 'float32'): Tensor {
@@ -138,7 +173,9 @@ npx tsx tools/torch/compare.ts FOLDER
 
 Forms: dynamo is \`torch.onnx.export(..., optimize=False)\` at its default operator set 20, or at 23; TorchScript is \`dynamo=False\` without constant folding. With its default \`optimize=True\` the dynamo exporter folds batch normalization into convolutions, in training mode too, and stores transposed weights under names such as val_7, which cannot be compared by name.
 
-The gradient model, run in onnxruntime on the CPU, against PyTorch's autograd in float64: the gradient of a random projection of the output with respect to every parameter and floating-point input. The model runs in float64 where onnxruntime has all its kernels in that type, else in float32, as exported. Error: the largest element's, relative to the tensor's largest element, or to a thousandth of the model's largest gradient where that is more; at most ${tolerance} is asked for, or twice that of PyTorch's own float32 gradients where they err more (sums that cancel, as those of batch normalization do).
+The gradient model, run in onnxruntime on the CPU, against PyTorch's autograd in float64: the gradient of a random projection of the output with respect to every parameter and floating-point input. The model runs in float64 where onnxruntime has all its kernels in that type, else in float32, as exported. Error: the largest element's, relative to the tensor's largest element, or to a thousandth of the model's largest gradient where that is more; at most ${tolerance} is asked for.
+
+Where the gradients in float32 err more, the model runs in float64 by onnx's reference evaluator (convolutions, max pooling and batch normalization by float64.py), and the error in float32 is in parentheses. Large ones come from a ReLU or max pool that takes the other branch after rounding, which batch normalization over few values amplifies, not from the gradient model. In training mode, autograd in float64 itself moves by up to 2.0e-1 (MNASNet), 2.6e-2 (R3D), 8.6e-3 (FCN), 2.1e-1 (GoogLeNet) and 2.5e-1 (Inception) when every weight moves by about 6e-8 of itself, the rounding of float32 (4 seeds with 4 such moves each). With SiLU in place of ReLU and average in place of max pooling, the same models in float32 err by 5.2e-5, 3.7e-6, 7.0e-6, 4.9e-5 and 2.5e-4, and PyTorch's own gradients in float32 by 1.1e-4, 5.9e-6, 6.2e-6, 3.9e-5 and 2.0e-4.
 
 | architecture, mode | runs in | nodes | gradients | error of the output | largest error of a gradient | of | PyTorch's own in float32 |
 |---|---|---|---|---|---|---|---|
