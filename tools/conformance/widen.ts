@@ -1,6 +1,12 @@
 import { numbersOf } from '../../dist/ir/leaf.js'
 import { create, edit, rewrite } from '../../dist/onnx/proto/message.js'
-import { type AttributeProto, attributeTypes, type ModelProto, type NodeProto } from '../../dist/onnx/proto/schema.js'
+import {
+  type AttributeProto,
+  attributeTypes,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+} from '../../dist/onnx/proto/schema.js'
 import { readTensor, toTensorProto } from '../../dist/onnx/proto/tensor.js'
 
 /** Values of TensorProto.DataType. */
@@ -40,10 +46,24 @@ export function widenModel(model: ModelProto, types: Widening): ModelProto {
     const to = types.get(type.elemType ?? 0)
     return to === undefined ? type : edit(type, { elemType: to })
   })
-  return rewrite('ModelProto', declared, 'NodeProto', (node) => {
+  const nodes = rewrite('ModelProto', declared, 'NodeProto', (node) => {
     const attribute = node.attribute.map((each) => widenedAttribute(node, each, types))
     return attribute.every((each, i) => each === node.attribute[i]) ? node : edit(node, { attribute })
   })
+  return types.has(float32) ? rewrite('ModelProto', nodes, 'GraphProto', narrowScales) : nodes
+}
+
+/** Resize takes its scales in float32 only. */
+function narrowScales(graph: GraphProto): GraphProto {
+  const node = graph.node.flatMap((each) => {
+    const scales = each.opType === 'Resize' ? each.input[2] : undefined
+    if (!scales) return [each]
+    const narrow = `${each.output[0]}/scales`
+    const to = create('AttributeProto', { name: 'to', type: attributeTypes.int, i: BigInt(float32) })
+    const cast = create('NodeProto', { opType: 'Cast', input: [scales], output: [narrow], attribute: [to] })
+    return [cast, edit(each, { input: each.input.with(2, narrow) })]
+  })
+  return node.length === graph.node.length ? graph : edit(graph, { node })
 }
 
 function widenedAttribute(node: NodeProto, attribute: AttributeProto, types: Widening): AttributeProto {
