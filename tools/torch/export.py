@@ -3,6 +3,8 @@
     npm run python -- torch
     ~/.cache/onnx-ire/torch/bin/python tools/torch/export.py FOLDER [NAME ...]
 
+With --transformers, in the environment `language`, exports the models of transformers_models.py instead.
+
 Exports every architecture by both exporters of torch.onnx.export, in evaluation and in training mode, with a dynamic
 number of examples. Writes NAME.FORM.onnx, and NAME.FORM.truth.onnx, whose initializers are x/<input>, dy/<output>,
 y/<output> and grad/<parameter or input>, the latter two computed in float64, and float32/<parameter or input>, the
@@ -12,13 +14,12 @@ gradient as float32 gives it. A form that does not export leaves NAME.FORM.txt w
 import copy
 import sys
 import warnings
+from inspect import signature
 from pathlib import Path
 
 import onnx
 import torch
 from onnx import numpy_helper
-
-from architectures import architectures
 
 FORMS = {
     # optimize=True folds batch normalization into convolutions, also in training mode, and renames transposed weights.
@@ -59,6 +60,9 @@ def varied(model):
 def export(path, model, inputs, options):
     names = [f"x{i}" for i in range(len(inputs))]
     batch = {name: {0: "batch"} for name in names}
+    shapes = tuple(batch.values())
+    takes_any_number = any(each.kind == each.VAR_POSITIONAL for each in signature(model.forward).parameters.values())
+    dynamic = {"dynamic_shapes": (shapes,) if takes_any_number else shapes}
     torch.onnx.export(
         copy.deepcopy(model),
         tuple(inputs),
@@ -67,7 +71,7 @@ def export(path, model, inputs, options):
         output_names=["y"],
         external_data=False,
         verbose=False,
-        **({"dynamic_shapes": tuple(batch.values())} if "dynamo" in options else {"dynamo": False, "dynamic_axes": batch}),
+        **(dynamic if "dynamo" in options else {"dynamo": False, "dynamic_axes": batch}),
         **options,
     )
     return names
@@ -108,7 +112,7 @@ def reason_of(error):
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
-def main(folder, wanted):
+def main(folder, wanted, architectures):
     folder.mkdir(parents=True, exist_ok=True)
     for name, build in architectures.items():
         if wanted and name not in wanted:
@@ -136,4 +140,9 @@ def main(folder, wanted):
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), set(sys.argv[2:]))
+    folder, *wanted = [each for each in sys.argv[1:] if each != "--transformers"]
+    if "--transformers" in sys.argv:
+        from transformers_models import transformers_models as architectures
+    else:
+        from architectures import architectures
+    main(Path(folder), set(wanted), architectures)
