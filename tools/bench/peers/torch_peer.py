@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import fastest_mkl  # before PyTorch, which loads MKL
 import numpy
 import torch
 from torch import nn
@@ -148,7 +149,7 @@ def kernels():
     text = torch.__config__.show()
     version = lambda pattern: (re.search(pattern, text) or [None, "none"])[1]
     mkl, onednn = version(r"Math Kernel Library Version ([\d.]+)"), version(r"MKL-DNN v(\S+)")
-    return f"{torch.backends.cpu.get_cpu_capability()}, MKL {mkl}, oneDNN {onednn}"
+    return f"{torch.backends.cpu.get_cpu_capability()}, MKL {mkl}{fastest_mkl.kernels}, oneDNN {onednn}"
 
 
 def resident():
