@@ -467,7 +467,9 @@ function parseField(
 function parseNumber(text: string, column: string): number {
   const value = Number(text)
   if (Number.isFinite(value) && !/^\s*(?:$|0[xob])/i.test(text)) return value
-  throw new FieldError(`column '${column}' is '${text}', not a number`)
+  throw new FieldError(
+    `column '${column}' is '${text}', not a number; names are read with as: 'class', as features with as: 'one-hot'`,
+  )
 }
 
 /** Parses a number that float32 can represent. Throws `FieldError`. */

@@ -136,8 +136,10 @@ describe('readCsv and streamCsv', () => {
       return read.replace(file, 'FILE')
     }
     const x: CsvOptions = { tensors: { x: ['a', 'b'] } }
-    expect(await failures('a,b\n1,2\n\n3,four\n', x)).toBe("FILE:4: column 'b' is 'four', not a number")
-    expect(await failures('a,b\r\n"1\r\n",2\r\n3,0x10\r\n', x)).toBe("FILE:4: column 'b' is '0x10', not a number")
+    expect(await failures('a,b\n1,2\n\n3,four\n', x)).toBe(
+      "FILE:4: column 'b' is 'four', not a number; names are read with as: 'class', as features with as: 'one-hot'",
+    )
+    expect(await failures('a,b\r\n"1\r\n",2\r\n3,0x10\r\n', x)).toContain("FILE:4: column 'b' is '0x10', not a number")
     expect(await failures('a,b\n1,2\n3,\n', x)).toMatch("FILE:3: column 'b' is empty")
     expect(await failures('a,b\n1,NaN\n', x)).toMatch("FILE:2: column 'b' is 'NaN'")
     expect(await failures('a,b\n1,2\n3\n', x)).toMatch('FILE:3: the record has 1 fields')
