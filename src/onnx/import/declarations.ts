@@ -1,6 +1,6 @@
 import { type DType, dtypeOf } from '../../ir/dtype.js'
 import { input } from '../../ir/leaf.js'
-import { contradict, type Dim, formatShape, limitLength, maxRank, type Shape, unknownDim } from '../../ir/shape.js'
+import { contradict, type Dim, limitLength, maxRank, type Shape, unknownDim } from '../../ir/shape.js'
 import { refineShape, type Value } from '../../ir/value.js'
 import { knownCondition } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -66,8 +66,9 @@ export class Declarations {
   }
 
   /**
-   * Adds the lengths of a declaration that inference leaves unknown. Throws `invalid-model` if it contradicts
-   * inference.
+   * Adds the lengths of a declaration that inference leaves unknown. A shape that contradicts inference is ignored, as
+   * onnxruntime does: some exporters write a wrong one, above all for outputs with dynamic axes. Throws `invalid-model`
+   * for another type.
    */
   refine(value: Value, info: ValueInfoProto | undefined, operator: string): void {
     const dtype = dtypeOf(info?.type?.tensorType?.elemType ?? 0)
@@ -77,14 +78,8 @@ export class Declarations {
         `'${info?.name}' is declared ${dtype}, but ${operator} returns ${value.dtype}; correct or remove the declaration`,
       )
     const declared = info && readShape(info)
-    if (!declared) return
     const { shape } = value
-    if (shape && contradict(shape, declared)) {
-      throw new OnnxIreError(
-        'invalid-model',
-        `'${info.name}' is declared ${formatShape(declared)}, but ${operator} returns ${formatShape(shape)}; correct or remove the declaration`,
-      )
-    }
+    if (!declared || (shape && contradict(shape, declared))) return
     this.#outdated ||= shape?.some((dim, axis) => typeof declared[axis] === 'number' && this.#isOpen(dim)) ?? false
     const lengths = this.#outdated ? declared.map(() => unknownDim()) : declared
     refineShape(

@@ -26,7 +26,8 @@ const isView = ({ operator }: Node): boolean => {
  * tokens;
  * - such tables that a layer or norm reads as its input: queries, and relative positions.
  *
- * Masks, rotary tables and frequencies, pixel means, grids of coordinates and anchors are not weights.
+ * Masks, rotary tables and frequencies, pixel means, grids of coordinates, anchors, strides and numbered bins are not
+ * weights.
  */
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
@@ -42,6 +43,7 @@ export function findWeights(graph: Graph): Set<Value> {
       .filter((x) => !isFrequencies(x, node, users))
       .flatMap((x) => resolveParameters(x, origins))
       .filter((weight, _, { length }) => length < 2 || weight !== inputs[0] || !isGrid(weight))
+      .filter((weight) => !isNumbering(weight))
     for (const weight of direct) if (operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
     if (direct.length > 0 && operator !== 'Gather') {
       const [table] = resolveParameters(skipRepetition(inputs[0]), origins)
@@ -53,7 +55,8 @@ export function findWeights(graph: Graph): Set<Value> {
     if (fromLayer) {
       // A slice that is added is a part of a packed bias; one that multiplies may be of a grid.
       for (const x of inputsWith('vectorWeights', node))
-        if (isVector(x) && (operator === 'Add' || !isSliced(x))) add(resolveParameters(x, origins))
+        if (isVector(x) && (operator === 'Add' || !isSliced(x)))
+          add(resolveParameters(x, origins).filter((each) => !isNumbering(each)))
     }
     if (operator === 'Add' && comesFrom(single)) {
       for (const x of inputs) if (x && isSingleElement(x)) add(resolveParameters(x, origins))
@@ -183,6 +186,17 @@ function isGrid({ source, dtype }: Value): boolean {
   const length = Math.min(data.length, 4096)
   const some = numbersOf({ dtype, dims: [length], data: (data as TypedArray).subarray(0, length) })
   return 2 * new Set(some).size < length
+}
+
+/**
+ * Whether a parameter is a vector of counted numbers: at least 8 multiples of 1/2, three of which differ. A detector
+ * multiplies boxes by the strides of their grids, and probabilities of distances by 0, 1, 2, ... (DFL).
+ */
+function isNumbering(x: Value): boolean {
+  const { source } = x
+  if (source.kind !== 'parameter' || !isVector(x) || source.tensor.data.length < 8) return false
+  const numbers = numbersOf(source.tensor)
+  return numbers.every((value) => Number.isInteger(2 * value)) && new Set(numbers).size >= 3
 }
 
 /** Returns the value that Expand and Tile repeat, or the value itself: exporters repeat a class token for the batch. */

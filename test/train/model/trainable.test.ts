@@ -228,6 +228,37 @@ describe('the tensors trained by default', () => {
     ])
   })
 
+  it('exclude the strides and numbered bins of a detector, and include weights, scales and biases of 0 and 1', () => {
+    const x = input('x', 'float32', ['N', 4, 3, 4])
+    const vector = (name: string, dims: readonly number[], at: (i: number) => number) =>
+      parameter(
+        name,
+        tensor(
+          'float32',
+          dims,
+          Float32Array.from({ length: Math.max(...dims) }, (_, i) => at(i)),
+        ),
+      )
+    const h = op.Mul(
+      op.Conv(x, drawn('w', 32, 4, 1, 1)),
+      vector('scale', [32, 1, 1], () => 1),
+    )
+    const biased = op.Add(
+      h,
+      vector('bias', [32, 1, 1], (i) => i % 2),
+    )
+    const bins = op.Transpose(op.Reshape(biased, [0, 2, 16, 12]), { perm: [0, 2, 1, 3] })
+    const expected = op.Conv(
+      op.Softmax(bins, { axis: 1 }),
+      vector('bins', [1, 16, 1, 1], (i) => i),
+    )
+    const boxes = op.Mul(
+      op.Reshape(expected, [0, 2, 12]),
+      vector('strides', [1, 1, 12], (i) => 8 * 2 ** (i >> 2)),
+    )
+    expect(chosen(imported({ x }, boxes)).sort()).toEqual(['bias', 'scale', 'w'])
+  })
+
   it('include a table that a norm or layer reads, and weights that are split', () => {
     const x = input('x', 'float32', ['N', 5, 8])
     const [relative] = op.LayerNormalization(drawn('relative', 16, 8), drawn('scale', 8), drawn('shift', 8), {
