@@ -87,6 +87,18 @@ test('layers, FLOPs and memory > are unknown until --shape sets the dims', async
   expect(Math.max(...table.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100)
 })
 
+test('the shape of a layer that does not fit > has ? for lengths that are not numbers, and all axes', async () => {
+  const x = input('x', 'float32', ['examples', 3, 'rows', 'columns'])
+  const w = parameter('w', tensor('float32', [4, 3, 3, 3], new Float32Array(108).fill(0.1)))
+  const y = op.Conv(x, w, null, { strides: [2, 2] })
+  await writeModel(
+    space.path('open.onnx'),
+    modelOf({ name: 'open', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }),
+  )
+  const { stdout } = await run('inspect', space.path('open.onnx'))
+  expect(stdout).toMatch(/^ {2}\S+ +Conv +\[1, 4, \?, \?\] +108 /m)
+})
+
 test.each([
   ['x', 2, /x=1x3x224x224/],
   ['x=1xa', 2, /x=1x3x224x224/],

@@ -38,7 +38,9 @@ export function createInputs(file: string, inputs: ReadonlyMap<string, Value>): 
       const data =
         dtype === 'int64'
           ? BigInt64Array.from({ length }, () => BigInt(value ?? 0))
-          : Float32Array.from({ length }, () => value ?? random.uniform())
+          : dtype === 'int32'
+            ? Int32Array.from({ length }, () => value ?? 0)
+            : Float32Array.from({ length }, () => value ?? random.uniform())
       return [name, { dtype, dims, data }]
     }),
   )

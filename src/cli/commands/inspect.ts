@@ -10,6 +10,7 @@ import { totalBytes } from '../../analysis/inspect/run-memory.js'
 import type { TensorReport } from '../../analysis/inspect/tensors.js'
 import type { Operations, StepMemory } from '../../analysis/inspect/training-step.js'
 import { isFloat } from '../../ir/dtype.js'
+import type { Shape } from '../../ir/shape.js'
 import { readModel } from '../../node/files/model.js'
 import { usageError } from '../errors.js'
 import { formatBytes, formatCount, formatNumber, formatTable, indent, quotePath } from '../format.js'
@@ -228,7 +229,7 @@ function formatLayers({ layers, cost }: Inspection, all: boolean): string {
   const rows = shown.map((layer) => [
     shorten(layer.name, 23),
     shorten(formatOperatorNames(layer), 24),
-    layer.shape ? shorten(`[${layer.shape.join(', ')}]`, 18) : 'unknown',
+    layer.shape ? formatOutput(layer.shape) : 'unknown',
     layer.parameters,
     layer.parameters === 0
       ? ''
@@ -250,6 +251,14 @@ function formatLayers({ layers, cost }: Inspection, all: boolean): string {
         ]
       : []),
   ].join('\n')
+}
+
+/** A shape in at most 18 characters. If it is longer, `?` stands for lengths that are not numbers. */
+function formatOutput(shape: Shape): string {
+  const text = `[${shape.join(', ')}]`
+  return text.length <= 18
+    ? text
+    : shorten(`[${shape.map((dim) => (typeof dim === 'string' ? '?' : dim)).join(', ')}]`, 18)
 }
 
 /** The operators of a layer: `Conv, BatchNormalization`, or `Conv and 3 more`. */
