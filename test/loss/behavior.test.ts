@@ -14,6 +14,8 @@ import {
   mse,
   poisson,
   quantile,
+  sgd,
+  Trainer,
 } from '../../src/index.js'
 import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { lossRegistry } from '../../src/loss/registry.js'
@@ -23,6 +25,7 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import type { ErrorCode } from '../../src/util/errors.js'
 import { vector } from '../grad/evaluate.js'
 import { errorWith } from '../thrown.js'
+import { smallMlp } from '../train/problem.js'
 import { differences, float, int, logSoftmax, mean, normals, Problem, rowsOf, softmax } from './problem.js'
 
 const normal = normals(1)
@@ -108,6 +111,22 @@ describe('cross-entropy', () => {
     const wanted = differences(x, (z) => mean(kept.map((n) => -logSoftmax(z[n]!)[sampled[n]!]!)))
     for (const [i, value] of wanted.entries()) expect(gradient[i]).toBeCloseTo(value, 5)
     await problem.release()
+  })
+})
+
+describe("a loss of one's own", () => {
+  it.each([
+    [
+      'no count',
+      () => ({ loss: op.ReduceMean(input('t', 'float32', [1])), targets: new Map() }),
+      "'own' returns no count",
+    ],
+    ['nothing', () => undefined, "'own' returns no loss and no targets and no count"],
+  ])('returns %s > invalid-option, which names the loss and what lacks', async (_, build, message) => {
+    const loss = { name: 'own', build } as unknown as Loss
+    await expect(Trainer.create(smallMlp(), { loss, optimizer: sgd({ lr: 0.1 }), runtime })).rejects.toThrow(
+      errorWith('invalid-option', message),
+    )
   })
 })
 

@@ -129,6 +129,16 @@ interface ConditionalGraph extends SampledGraph {
   readonly curvatureFeeds: Tensors
 }
 
+function buildLoss(loss: Loss, outputs: ReadonlyMap<string, Value>): LossGraph {
+  const built = loss.build(outputs)
+  const missing = (['loss', 'targets', 'count'] as const).filter((field) => built?.[field] === undefined)
+  if (missing.length === 0) return built
+  throw new OnnxIreError(
+    'invalid-option',
+    `build of the loss '${loss.name}' returns no ${missing.join(' and no ')}: it returns { loss, targets, count }`,
+  )
+}
+
 /**
  * Builds the graphs of a training run from a model and a loss. float16 and bfloat16 models are trained in float32.
  *
@@ -152,8 +162,8 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const { graph, noise } = prepared
   const { loss, provider = 'wasm' } = options
   const tables = tablesByProvider[provider]
-  const evaluated = loss.build(graph.outputs)
-  const forward = prepared.outputs === graph.outputs ? evaluated : loss.build(prepared.outputs)
+  const evaluated = buildLoss(loss, graph.outputs)
+  const forward = prepared.outputs === graph.outputs ? evaluated : buildLoss(loss, prepared.outputs)
   const requested = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
   const measured = withLossTerms(requested, evaluated)
   const used = new Set(
