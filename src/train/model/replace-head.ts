@@ -1,5 +1,5 @@
 import { removeClasses } from '../../data/model/model-usage.js'
-import { tensorFrom } from '../../ir/leaf.js'
+import { numbersOf, tensorFrom } from '../../ir/leaf.js'
 import type { Dim } from '../../ir/shape.js'
 import { formatShape, type Shape } from '../../ir/shape.js'
 import type { Tensor } from '../../ir/tensor.js'
@@ -52,11 +52,13 @@ interface Head {
   readonly weightAxis: number
   readonly bias: Value | undefined
   readonly biasAxis: number
+  /** Stored shapes of the Reshape nodes between the layer and the output. */
+  readonly shapes: readonly Value[]
 }
 
 /**
  * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside
- * or in an Add, and with or without a Softmax after it. The new weights and biases are random, uniform in
+ * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. The new weights and biases are random, uniform in
  * +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names are unchanged; class names of the
  * old head in the metadata (`addUsage`) are removed.
  *
@@ -95,6 +97,7 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
   const tensors = new Map([
     initialize(head.weight, head.weightAxis),
     ...(head.bias ? [initialize(head.bias, head.biasAxis)] : []),
+    ...resizeShapes(graph, head, classes),
   ])
   const changed = findChanged(model.proto.graph!, tensors)
   const resized = resizeTensors(model, tensors, changed)
@@ -140,13 +143,14 @@ function findHead(output: Value, name: string): Head {
   let value = output
   let addedBias: Value | undefined
   let scaled = false
+  const shapes: Value[] = []
   for (;;) {
     const node = value.source
     if (node.kind !== 'node') break
     const layer = layerOf(node)
     if (layer) {
       const bias = findClassBias(layer.bias ?? addedBias, layer, node.operator)
-      return { ...layer, bias: bias?.value, biasAxis: bias?.axis ?? 0 }
+      return { ...layer, bias: bias?.value, biasAxis: bias?.axis ?? 0, shapes }
     }
     if (node.operator === 'Add' && !addedBias) {
       addedBias = node.inputs.find((x) => x?.source.kind === 'parameter') ?? undefined
@@ -157,8 +161,11 @@ function findHead(output: Value, name: string): Head {
       value = node.inputs[0]!
       scaled = true
       // A scaled Tanh keeps the scores in an interval, as in Gemma 2.
-    } else if (definitionOf(node.operator).keepsClasses || (scaled && node.operator === 'Tanh')) value = node.inputs[0]!
-    else break
+    } else if (definitionOf(node.operator).keepsClasses || (scaled && node.operator === 'Tanh')) {
+      const shape = node.operator === 'Reshape' ? node.inputs[1] : undefined
+      if (shape?.source.kind === 'constant' && shape.name !== undefined) shapes.push(shape)
+      value = node.inputs[0]!
+    } else break
   }
   const { source } = value
   throw new OnnxIreError(
@@ -238,6 +245,31 @@ function checkUnshared(graph: Graph, { operand, weight, bias }: Head): void {
       )
     }
   }
+}
+
+/**
+ * The stored shapes of Reshape nodes after a layer, with the new number of classes in place of the old one. A shape that
+ * other nodes read, or that contains the old number several times, stays as it is.
+ */
+function resizeShapes(graph: Graph, { weight, weightAxis, shapes }: Head, classes: number): [string, Tensor][] {
+  const old = tensorOf(weight).dims[weightAxis]
+  const nodes = topological(graph.outputs.values())
+  return shapes.flatMap((shape): [string, Tensor][] => {
+    const { dtype, dims } = tensorOf(shape)
+    const lengths = numbersOf(tensorOf(shape))
+    const isAlone = nodes.filter((node) => dependenciesOf(node).includes(shape)).length === 1
+    if (!isAlone || lengths.filter((length) => length === old).length !== 1) return []
+    return [
+      [
+        shape.name!,
+        tensorFrom(
+          dtype,
+          dims,
+          lengths.map((length) => (length === old ? classes : length)),
+        ),
+      ],
+    ]
+  })
 }
 
 /**

@@ -296,6 +296,14 @@ describe('a head with another number of classes', () => {
     expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
   })
 
+  it('before a Reshape that contains the number of classes', async () => {
+    for (const shape of [int64s(-1, 2), int64s(4, 2), int64s(0, -1)]) {
+      const after = replaceHead(reshaped(shape), { classes: 5 })
+      expect(declared(after)[0]![1]!.at(-1)).toBe(5)
+      expect((await run(encodeModel(after), { x: drawn(4, 3, 1, 1) }))['y']!.dims).toEqual([4, 5])
+    }
+  })
+
   it('does not change the original model', () => {
     const bytes = modelBytes({
       nodes: [node('MatMul', 'x w', 'y')],
@@ -362,20 +370,24 @@ describe('replaceHead rejects', () => {
     refused(transposed, {}, /head: tensor 'w' .*MatMul, MatMul/)
   })
 
-  it('a Reshape after the layer that fixes the number of classes', () => {
-    const reshaped = (shape: Tensor, outputs = [info('y')]) =>
-      modelWith({
-        nodes: [
-          node('Conv', 'x w', 'c'),
-          node('Constant', '', 's', { value: value(shape) }),
-          node('Reshape', 'c s', 'y'),
-        ],
-        inputs: [info('x', ['N', 3, 1, 1])],
-        outputs,
-        initializers: { w: drawn(2, 3, 1, 1) },
-      })
-    refused(reshaped(int64s(-1, 2)), {}, /head: .*classes/)
-    refused(reshaped(int64s(4, 2)), {}, /head: .*classes/)
-    expect(declared(replaceHead(reshaped(int64s(0, -1)), { classes: 5 }))[0]![1]!.at(-1)).toBe(5)
+  it('a Reshape after the layer that fixes the number of classes, of which it is unknown where', () => {
+    refused(reshaped(int64s(2, 2)), {}, /head: .*classes/)
+    refused(reshaped(int64s(-1, 4)), {}, /head: .*classes/)
+    const nodes = [node('Cast', 's', 'n', { to: int(1) })]
+    refused(reshaped(int64s(-1, 2), nodes, [info('y'), info('n')]), { output: 'y' }, /head: .*classes/)
   })
 })
+
+/** A convolution before a Reshape, as classifiers of Keras end. */
+const reshaped = (shape: Tensor, more: GraphParts['nodes'] = [], outputs = [info('y')]) =>
+  modelWith({
+    nodes: [
+      node('Conv', 'x w', 'c'),
+      node('Constant', '', 's', { value: value(shape) }),
+      node('Reshape', 'c s', 'y'),
+      ...more,
+    ],
+    inputs: [info('x', ['N', 3, 1, 1])],
+    outputs,
+    initializers: { w: drawn(2, 3, 1, 1) },
+  })
