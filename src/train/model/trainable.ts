@@ -1,7 +1,7 @@
 import { findAdapterParts } from '../../adapter/record.js'
 import type { TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
-import { topological, withBodies } from '../../ir/topology.js'
+import { bodiesOf, topological, withBodies } from '../../ir/topology.js'
 import type { Body, Graph, Node, Value } from '../../ir/value.js'
 import { filterAxesOf, inputsWith } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
@@ -64,7 +64,10 @@ export function findWeights(graph: Graph): Set<Value> {
     if (fromLayer && (operator === 'Add' || operator === 'Concat')) {
       for (const x of inputs) add(resolveParameters(skipRepetition(x), origins).filter(isLearnedTable))
     }
-    if (direct.length > 0 || fromLayer) learned.add(node)
+    const hasLayer = bodiesOf(node).some(({ outputs }) =>
+      outputs.some(({ source }) => source.kind === 'node' && learned.has(source)),
+    )
+    if (direct.length > 0 || fromLayer || hasLayer) learned.add(node)
     if (isView(node) ? comesFrom(single) : hasOneOutput(node, origins)) single.add(node)
   }
   return weights

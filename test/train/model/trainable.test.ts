@@ -134,7 +134,7 @@ describe('the tensors trained by default', () => {
     ])
   })
 
-  it('include weights that a Loop passes to its body as states that do not change, not an initial state', () => {
+  it('include weights that a Loop passes to its body as states that do not change, and a scale behind it, not an initial state', () => {
     const x = input('x', 'float32', ['N', 4])
     const inputs = [
       input('iteration', 'int64', []),
@@ -152,6 +152,8 @@ describe('the tensors trained by default', () => {
       body: loop,
     })
     expect(chosen(imported({ x }, last!))).toEqual(['matrix'])
+    const scaled = op.Add(op.Mul(last!, drawn('scale', 4)), drawn('shift', 4))
+    expect(chosen(imported({ x }, scaled))).toEqual(['matrix', 'scale', 'shift'])
   })
 
   it('include a packed weight and bias that Split and Slice divide, a scale behind an Unsqueeze, and a repeated token', () => {
