@@ -21,6 +21,16 @@ it('an unsupported operator of ONNX > import > throws an error with the reason',
 })
 
 it.each([
+  ['', 'Expm1', 'no ONNX runtime has them'],
+  ['', 'Optional', 'OPERATORS.md'],
+  ['ai.onnx.ml', 'Scaler', "black_op={'Scaler'"],
+])('operators that a converter leaves > import > advice: %s %s', (domain, operator, advice) => {
+  const graph = { nodes: [node(operator, 'x', 'y', {}, domain)], inputs: [info('x', [2])], outputs: [info('y')] }
+  const model = modelBytes(graph, { more: { producerName: 'tf2onnx' } })
+  expect(() => importGraph(decodeModel(model))).toThrow(errorAt('unsupported-operator', advice))
+})
+
+it.each([
   ['constructor', 'name'],
   ['', 'constructor'],
   ['', '__proto__'],

@@ -181,6 +181,9 @@ const integerOnly =
 /** Operators that onnxruntime writes if it saves a model that it has optimized for one type of processor. */
 const processorSpecific = /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./
 
+/** Whether an operator that cannot be imported is none of ONNX, although it is in its domain. */
+const isOfTensorflow = (key: string): boolean => !key.includes('.') && !Object.hasOwn(unsupportedOperators, key)
+
 /** Whether the operator of a node can be imported, as it is or after a rewrite. */
 export function isSupported(node: NodeProto): boolean {
   const name = node.opType ?? ''
@@ -212,7 +215,11 @@ export function checkOperators(model: ModelProto): void {
       ? 'The model was saved by onnxruntime after an optimization for one type of processor. Use the original model, or save it with a lower optimization level.'
       : names.every((key) => labelOnly.test(key))
         ? "Converters of scikit-learn add them behind the scores of a classifier, for labels that no loss needs. Cut the model at its scores, in Python: onnx.utils.extract_model('model.onnx', 'scores.onnx', inputs, outputs) with the names of its inputs and of the scores."
-        : 'OPERATORS.md lists the supported operators.'
+        : names.every((key) => key.startsWith('ai.onnx.ml.'))
+          ? "Converters of scikit-learn write them. Convert again with standard operators: to_onnx(model, x, black_op={'Scaler', 'Normalizer', 'LinearClassifier', 'LinearRegressor'}, options={'zipmap': False}), then cut a classifier at its scores by onnx.utils.extract_model."
+          : model.producerName === 'tf2onnx' && names.some(isOfTensorflow)
+            ? 'tf2onnx could not convert these operators of TensorFlow, and no ONNX runtime has them. Export the model without layers of augmentation; for others export it from Keras with KERAS_BACKEND=torch.'
+            : 'OPERATORS.md lists the supported operators.'
   throw new OnnxIreError(
     'unsupported-operator',
     `the model uses unsupported operators:\n${lines.join('\n')}\n${advice}`,
