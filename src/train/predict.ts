@@ -6,6 +6,7 @@ import { rowsOf, sizeOf, type Tensor } from '../ir/tensor.js'
 import { compileModel } from '../lowering/compile.js'
 import { createInput, listInputs } from '../onnx/import/declarations.js'
 import { checkModel, type Model } from '../onnx/model.js'
+import { removeUnreadInputs } from '../onnx/unread-inputs.js'
 import { checkRuntime, type Program, type Runtime } from '../runtime/runtime.js'
 import { checkArguments } from '../util/check.js'
 import { matchNames, type NamePatterns } from '../util/pattern.js'
@@ -49,10 +50,11 @@ export async function* predict(
   checkArguments('predict(model, data, { runtime })', { data, options })
   checkModel(model)
   checkRuntime('predict', options.runtime)
-  const inputs = new Map(listInputs(model.proto).map((info) => [info.name ?? '', createInput(info)]))
+  const needed = removeUnreadInputs(model)
+  const inputs = new Map(listInputs(needed.proto).map((info) => [info.name ?? '', createInput(info)]))
   const fixedSize = fixedBatchSize(inputs)
   const batchSize = fixedSize ?? options.batchSize ?? 32
-  const program = await compileModel(options.runtime, model)
+  const program = await compileModel(options.runtime, needed)
   try {
     const names = matchNames(options.outputs ?? '*', program.outputNames, 'output')
     for await (const { tensors, indices, size } of batches(data, { batchSize })) {

@@ -81,6 +81,22 @@ describe('predict', () => {
     ])
   })
 
+  it('does not need data for inputs that no node reads', async () => {
+    const [x, mean] = [input('x', 'float32', ['N', 2]), input('mean', 'float32', [1, 2])]
+    const inputs = new Map([
+      ['x', x],
+      ['mean', mean],
+    ])
+    const model = modelOf({ name: 'unread', inputs, outputs: new Map([['y', op.Relu(x)]]) })
+    const data = fromArrays({ x: { dims: [3, 2], data: Float32Array.of(-1, 2, -3, 4, -5, 6) } })
+    const { rows } = await gathered(model, data)
+    expect(rows.map(([, row]) => row)).toEqual([
+      [0, 2],
+      [0, 4],
+      [0, 6],
+    ])
+  })
+
   it('yields only the requested outputs, and rejects data that does not match', async () => {
     const { rows } = await gathered(smallMlp(), subset(points, [3, 1]), { outputs: 'log*' })
     expect(rows.map(([index]) => index)).toEqual([0, 1])
