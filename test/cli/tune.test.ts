@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { quantizeModel } from '../../src/adapter/index.js'
-import { input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
+import { constant, input, modelOf, op, parameter, scalar, type Value } from '../../src/graph/index.js'
 import { addUsage, decodeModel, encodeModel, namedTensors, readUsage } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { Random } from '../../src/util/random.js'
@@ -488,6 +488,27 @@ describe('tune image', () => {
       code: 'invalid-option',
       message: expect.stringContaining('--mean'),
     })
+  })
+
+  it('a model that scales pixels itself, with an input that no node reads > pixels from 0 to 255', async () => {
+    const x = input('x', 'float32', ['N', 8, 8, 3])
+    const scaled = op.Add(op.Mul(x, constant(tensorFrom('float32', [], [1 / 127.5]))), scalar('float32', -1))
+    const y = op.Gemm(op.Reshape(op.Transpose(scaled, { perm: [0, 3, 1, 2] }), [-1, 192]), weights('w', 192, 3))
+    const inputs = new Map([
+      ['x', x],
+      ['mean', input('mean', 'float32', [1, 1, 1, 3])],
+    ])
+    const raw = modelOf({ name: 'raw', inputs, outputs: new Map([['y', y]]) })
+    writeFileSync(path('raw.onnx'), encodeModel(raw))
+    const tune = ['tune', 'image', path('raw.onnx'), path('images'), '-o', path('raw'), '--quiet', '--steps', '1']
+    expect((await run(...tune, '--dry-run')).stdout).toContain('pixels from 0 to 255')
+    expect((await run(...tune)).code).toBe(0)
+    const used = readUsage(decodeModel(readFileSync(path('raw', 'model.onnx'))))
+    expect(used?.image).toEqual({ size: [8, 8], fit: 'cover', layout: 'NHWC', scale: 1 })
+    expect((await run('predict', path('raw'), path('images', 'red', '0.png'))).stdout).toMatch(/0\.png: \w+ /)
+    await run(...tune, '--force', '--mean', '0.5,0.5,0.5')
+    const given = readUsage(decodeModel(readFileSync(path('raw', 'model.onnx'))))
+    expect(given?.image).toMatchObject({ mean: [0.5, 0.5, 0.5], std: [0.229, 0.224, 0.225] })
   })
 
   it('a model without images > invalid-model', async () => {

@@ -91,7 +91,11 @@ Examples:
     .argument('<folder>', 'images in one sub-folder per class')
   addOptions(image, 'model.onnx and classes.json', { epochs: 5, batchSize: 32 })
     .option('--size <pixels>', 'side of the square images (default: that of the model)', parsePositiveInteger)
-    .option('--mean <r,g,b>', 'mean of the channels, of pixels in [0, 1] (default: that of ImageNet)', parseChannels)
+    .option(
+      '--mean <r,g,b>',
+      'mean of the channels, of pixels in [0, 1] (default: that of ImageNet, or pixels from 0 to 255 if the model scales them)',
+      parseChannels,
+    )
     .option('--std <r,g,b>', 'standard deviation of the channels (default: that of ImageNet)', parseDeviations)
     .addHelpText(
       'after',

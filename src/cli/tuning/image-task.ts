@@ -13,8 +13,10 @@ import { writeFileAtomic } from '../../node/files/files.js'
 import { makeFolder } from '../../node/files/make-folder.js'
 import { readModel, writeModel } from '../../node/files/model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
+import { removeUnreadInputs } from '../../onnx/unread-inputs.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { ModelTask, ModelTuningRequest } from './model-tuning.js'
+import { takesRawPixels } from './raw-pixels.js'
 import { predictClasses } from './samples.js'
 
 /** Options of `tune image`. */
@@ -23,7 +25,10 @@ export interface ImageRequest extends ModelTuningRequest {
   readonly folder: string
   /** Side of the square input; default: that of the model. */
   readonly size?: number
-  /** Mean and standard deviation of the channels of pixels in [0, 1]; default: `imageNet`. Not for gray images. */
+  /**
+   * Mean and standard deviation of the channels of pixels in [0, 1]. Default: `imageNet`, or pixels from 0 to 255 for a
+   * model that scales them itself. Not for gray images.
+   */
   readonly mean?: readonly number[]
   readonly std?: readonly number[]
 }
@@ -41,8 +46,9 @@ export function findTunedModel(path: string): string {
 
 /** Prepares the training of an image classifier on a folder with one sub-folder per class. */
 export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
-  const model = await readModel(request.model)
-  const { inputs } = importGraph(model)
+  const model = removeUnreadInputs(await readModel(request.model))
+  const graph = importGraph(model)
+  const { inputs } = graph
   const [input] = [...inputs.values()]
   const { shape } = input ?? {}
   if (inputs.size !== 1 || shape?.length !== 4)
@@ -63,11 +69,13 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
       'invalid-option',
       `--${mean ? 'mean' : 'std'} is for images in color, and ${request.model} takes one channel: omit it`,
     )
+  const isRaw = !mean && !std && takesRawPixels(graph, input!)
   const image: ImageOptions = {
     size,
     fit: 'cover',
     layout: isLast ? 'NHWC' : 'NCHW',
-    ...(channels === 1 ? { channels: 1 } : { mean: mean ?? imageNet.mean, std: std ?? imageNet.std }),
+    ...(channels === 1 && { channels: 1 }),
+    ...(isRaw ? { scale: 1 } : channels !== 1 && { mean: mean ?? imageNet.mean, std: std ?? imageNet.std }),
   }
   const found = await imageFolder(request.folder, { image, input: input!.name! })
   const { classes } = found
@@ -85,7 +93,7 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     data: found,
     options: { loss: crossEntropy(), metrics: [accuracy(), f1()], head: { classes: classes.length } },
     rates: { full: 3e-4, adapter: 1e-3 },
-    about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}`,
+    about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}${isRaw ? '; pixels from 0 to 255, which the model scales itself' : ''}`,
     outputs: [output, names],
     warnings: skipped === undefined ? [] : [skipped],
     sampling: {
