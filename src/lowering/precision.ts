@@ -78,11 +78,11 @@ function convert(value: Value, converted: Substitution): Value {
 }
 
 function convertLeaf(value: Value): Value {
-  const { dtype, shape, source, name = '' } = value
+  const { dtype, shape, source, name } = value
   if (!isHalf(dtype) || source.kind === 'node') return value
-  if (source.kind === 'input') return input(name, 'float32', shape)
+  if (source.kind === 'input') return input(name!, 'float32', shape)
   const tensor = convertTensor(source.tensor)
-  return source.kind === 'parameter' ? parameter(name, tensor) : constant(tensor, name)
+  return source.kind === 'parameter' ? parameter(name!, tensor) : constant(tensor, name)
 }
 
 const convertTensor = (tensor: Tensor): Tensor =>

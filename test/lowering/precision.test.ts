@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import { importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
+import { constant, importGraph, input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   crossEntropy,
@@ -72,6 +72,18 @@ describe('half precision', () => {
     const types = new Set([...nodes.flatMap((each) => [...each.inputs, ...each.outputs]).map((value) => value?.dtype)])
     expect(types).toEqual(new Set(['float32']))
     expect([...graph.parameters.keys()]).toEqual(['w1', 'b1', 'w2'])
+  })
+
+  it('leaves constants without a name nameless, so that an exported graph names them', () => {
+    const x = input('x', 'float16', [2])
+    const y = op.Where(
+      op.Greater(x, 0),
+      constant(tensorFrom('float16', [], [3])),
+      constant(tensorFrom('float16', [], [4])),
+    )
+    const half = { name: 'half', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }
+    const { graph } = modelOf(toFloat32(half)).proto
+    expect(graph!.node.flatMap((each) => each.input).filter((name) => name === '')).toEqual([])
   })
 
   it.each([
