@@ -5,7 +5,6 @@ import { checkModel, type Model } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
-import { getOwn } from '../util/record.js'
 import type { AdapterKind } from './adapter.js'
 import { createInsertedMatcher, findRecord } from './record.js'
 import { type LayerScope, listScopes } from './scopes.js'
@@ -142,7 +141,7 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
   return named.flatMap(([module, group]) => {
     const { site, kind, ...first } = group[0]!
     const scope = scopeOf.get(group[0]!)!
-    const isOutput = /(^|\.)(lm_head|embed_out)$/.test(module) || isWordOutput(group[0]!, words, tied, scope)
+    const isOutput = isOutputName(module) || isWordOutput(group[0]!, words, tied, scope)
     const layer: Layer = {
       ...first,
       kind,
@@ -158,70 +157,10 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
   })
 }
 
-/** Layer that an adapter cannot change, by the names that a target can have. */
-interface RefusedLayer extends Pick<Layer, 'module'> {
-  readonly weight: { readonly tensor: string }
-  readonly sites: readonly { readonly node: NodeProto }[]
-  readonly reason: string
-}
-
-const integers = 'it multiplies integers, which have no gradients: take the model in float32, float16 or 4 bits'
-const fused = "it is fused with other operators: take the model before onnxruntime's optimization"
-
-/** Operators of layers that an adapter cannot change: the index of the weight among the inputs, and the reason. */
-const refusedOperators: Readonly<Record<string, readonly [number, string]>> = {
-  MatMulInteger: [1, integers],
-  ConvInteger: [1, integers],
-  QLinearMatMul: [3, integers],
-  QLinearConv: [3, integers],
-  'com.microsoft.MatMulIntegerToFloat': [1, integers],
-  'com.microsoft.DynamicQuantizeMatMul': [1, integers],
-  'com.microsoft.QGemm': [3, integers],
-  'com.microsoft.QAttention': [1, integers],
-  'com.microsoft.Attention': [1, fused],
-  'com.microsoft.FusedConv': [1, fused],
-  'com.microsoft.FusedGemm': [1, fused],
-}
-
-/** Lists layers that an adapter cannot change because of their place or operator, with the reason. */
-export function listRefused(model: Model): readonly RefusedLayer[] {
-  const [main, ...bodies] = listScopes(model) as [LayerScope, ...LayerScope[]]
-  const refuse = (node: NodeProto, tensor: string, reason: string): RefusedLayer => {
-    const module = deriveModulePath(node, tensor) ?? nameOf(node)
-    return { module, weight: { tensor }, sites: [{ node }], reason }
-  }
-  const byOperator = [main, ...bodies].flatMap((scope) =>
-    scope.graph.node.flatMap((node) => {
-      const [index, reason] = getOwn(refusedOperators, qualifiedName(node)) ?? []
-      const tensor = index === undefined ? undefined : node.input[index]
-      return tensor && reason && scope.tensors.has(tensor) ? [refuse(node, tensor, reason)] : []
-    }),
-  )
-  const inBodies = bodies.flatMap((scope) =>
-    scope.graph.node.flatMap((node) => {
-      const tensor = findLayer(node, scope)?.weight.tensor
-      return tensor === undefined || main.tensors.has(tensor)
-        ? []
-        : [refuse(node, tensor, `several bodies have a weight named '${tensor}': move it to the main graph`)]
-    }),
-  )
-  const inFunctions = model.proto.functions.flatMap(({ name = '', node }) =>
-    node
-      .filter(({ opType = '' }) => /^(Fused)?MatMul|^Gemm$|^Conv$|^Gather/.test(opType))
-      .map((each) =>
-        refuse(
-          each,
-          each.input[1] ?? '',
-          `it is in the function '${name}', whose calls would share one adapter: put the nodes of functions in place of their calls with \`onnx-ire adapter inline\`, or inlineFunctions of 'onnx-ire/adapter'`,
-        ),
-      ),
-  )
-  return [...byOperator, ...inBodies, ...inFunctions]
-}
-
 export const nameOf = ({ name, output }: NodeProto): string => name || (output[0] ?? '')
 
-function findLayer(node: NodeProto, values: NamedValues): Found | undefined {
+/** The layer that a node computes, if an adapter can change it. */
+export function findLayer(node: NodeProto, values: NamedValues): Found | undefined {
   switch (qualifiedName(node)) {
     case 'MatMul':
     case 'Gemm':
@@ -374,6 +313,9 @@ function nameModules(groups: readonly (readonly Found[])[]): readonly (readonly 
   })
 }
 
+/** Whether a module has a usual name of the output layer of a language model. */
+export const isOutputName = (module: string): boolean => /(^|\.)(lm_head|embed_out)$/.test(module)
+
 /** Operators between the output layer and the output of a language model. */
 const passing = /^(Add|Cast|Identity|Mul|Div|Tanh|Slice|Reshape|Unsqueeze|Squeeze)$/
 
@@ -480,7 +422,11 @@ const operatorName = /^(MatMul|Gemm|Conv|Gather|FusedMatMul|GatherBlockQuantized
 
 /** `/model/layers.0/mlp/up_proj/MatMul_Q4` and TensorFlow's `model/dense/MatMul`, without the operator. */
 function fromNodeName(name: string): string | undefined {
-  const parts = name.split('/').filter((part) => part !== '')
+  // onnxruntime's optimizer names a fused node after the first of its nodes.
+  const parts = name
+    .replace(/^fused /, '')
+    .split('/')
+    .filter((part) => part !== '')
   if (parts.length < 2) return undefined
   while (parts.length > 1 && operatorName.test(parts.at(-1)!)) parts.pop()
   return operatorName.test(parts[0]!) ? undefined : parts.join('.')

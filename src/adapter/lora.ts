@@ -11,8 +11,9 @@ import { getOwn } from '../util/record.js'
 import type { AdapterConfig, AdapterLayer } from './adapter.js'
 import { checkBase } from './apply-adapter.js'
 import { insertAdapter } from './insert-adapter.js'
-import { findLayers, type Layer, type LayerOptions, listRefused, nameOf } from './layers.js'
+import { findLayers, type Layer, type LayerOptions, nameOf } from './layers.js'
 import { outputNorms, readModuleWeight, readWeight } from './merged-weight.js'
+import { isDefaultTarget, listRefused, type RefusedLayer } from './refused-layers.js'
 import { findWholeLayers, readWhole } from './saved-modules.js'
 import { computeSingularVectors } from './singular-vectors.js'
 
@@ -269,6 +270,8 @@ export function selectLayers(
   option = 'targets',
 ): readonly Layer[] {
   const selected = new Set<Layer>()
+  const refused = listRefused(model)
+  const excluded = refused.filter((layer) => [exclude].flat().some((name) => isTarget(name, layer)))
   for (const target of [targets].flat()) {
     const matches =
       target === 'all-linear'
@@ -276,15 +279,33 @@ export function selectLayers(
         : layers.filter((layer) => isTarget(target, layer))
     if (matches.length === 0) throw noTarget(model, option, target, layers)
     for (const layer of matches) selected.add(layer)
+    const left = refused.filter((layer) => isRefusedTarget(target, layer) && !excluded.includes(layer))
+    if (left.length > 0) throw leavesOut(option, target, left)
   }
   for (const name of [exclude].flat()) {
     const matches = layers.filter((layer) => isTarget(name, layer))
-    if (matches.length === 0) throw noTarget(model, 'exclude', name, layers)
+    if (matches.length === 0 && !excluded.some((layer) => isTarget(name, layer)))
+      throw noTarget(model, 'exclude', name, layers)
     for (const layer of matches) selected.delete(layer)
   }
   if (selected.size === 0)
     throw invalidOption('adapter', 'exclude', [exclude].flat().join(', '), 'fewer layers than targets')
   return layers.filter((layer) => selected.has(layer))
+}
+
+const isRefusedTarget = (target: string, layer: RefusedLayer): boolean =>
+  target === 'all-linear' ? isDefaultTarget(layer) : isTarget(target, layer)
+
+/** The error of a target with layers that an adapter cannot change, beside others. */
+function leavesOut(option: string, target: string, refused: readonly RefusedLayer[]): OnnxIreError {
+  const names = [...new Set(refused.map(({ module }) => module))]
+  const listed = names.slice(0, 3).map((name) => `'${name}'`)
+  const more = names.length > 3 ? ` and ${names.length - 3} more` : ''
+  const exclude = option === 'targets' ? ", or name the layers in 'exclude' to go without them" : ''
+  return new OnnxIreError(
+    'invalid-option',
+    `adapter: option '${option}' has '${target}', which selects layers that cannot have an adapter, ${listed.join(', ')}${more}: ${refused[0]!.reason}${exclude}`,
+  )
 }
 
 /**
@@ -321,7 +342,7 @@ export function checkAmongTargets(
 
 /** The error of a name that no layer has. */
 function noTarget(model: Model, option: string, target: string, layers: readonly Layer[]): OnnxIreError {
-  const refused = listRefused(model).find((layer) => target === 'all-linear' || isTarget(target, layer))
+  const refused = listRefused(model).find((layer) => isRefusedTarget(target, layer))
   if (refused)
     return new OnnxIreError(
       'invalid-option',

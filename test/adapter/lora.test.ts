@@ -16,7 +16,7 @@ import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { Random } from '../../src/util/random.js'
-import { graph, graphProto, info, int, modelBytes, node } from '../onnx/build.js'
+import { graph, graphProto, info, int, modelBytes, node, text } from '../onnx/build.js'
 import { numbers } from '../onnx/session.js'
 import { modelFrom, smallConvnet, smallMlp } from '../train/problem.js'
 import { drawing, forms, randomAdapter } from './forms.js'
@@ -159,6 +159,29 @@ describe('targets', () => {
     expect(code).toBe('invalid-option')
     expect(message).toContain("'up_proj' cannot have an adapter: it multiplies integers")
     expect(message).toContain('float32, float16 or 4 bits')
+  })
+
+  it('all-linear > names fused layers that it would leave out; exclude goes without them', () => {
+    const fused = decodeModel(
+      modelBytes({
+        nodes: [
+          {
+            ...node('FusedGemm', 'x a', 'h', { activation: text('Tanh') }, 'com.microsoft'),
+            name: 'fused /pooler/dense/Gemm',
+          },
+          { ...node('MatMul', 'h b', 'y'), name: '/head/MatMul' },
+        ],
+        inputs: [info('x', [2, 3])],
+        outputs: [info('y', [2, 3])],
+        initializers: { a: draw('float32', [3, 3]), b: draw('float32', [3, 3]) },
+      }),
+    )
+    const { code, message } = refusal(() => lora(fused))
+    expect(code).toBe('invalid-option')
+    expect(message).toContain("layers that cannot have an adapter, 'pooler.dense': it is fused")
+    expect(message).toContain("'exclude'")
+    expect(modules(fused, { exclude: 'pooler.dense' })).toEqual(['head'])
+    expect(modules(fused, { targets: 'head' })).toEqual(['head'])
   })
 
   it('a layer in a function, or in bodies with weights of the same name > is refused with the reason', () => {
