@@ -5,7 +5,7 @@ import { definitionOf } from '../op/op.js'
 import type { HiddenMatrix, TrainedTensor } from '../optim/base-optimizer.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
-import { resolveParameters } from './model/trainable.js'
+import { findOrigins, resolveParameters } from './model/trainable.js'
 import { findGroupField, type GroupOptions, layerDepths } from './parameter-groups.js'
 
 /** A weight input of a node. */
@@ -49,12 +49,19 @@ export function describeTensors(
 
 function findReaders(graph: Graph): ReadonlyMap<Value, readonly Reader[]> {
   const readers = new Map<Value, Reader[]>()
-  // A view of a parameter belongs to the node that reads the view.
-  for (const node of withBodies(graph.outputs.values()))
-    if (definitionOf(node.operator).view === undefined)
-      node.inputs.forEach((x, index) => {
-        for (const parameter of resolveParameters(x)) append(readers, parameter, { node, index })
-      })
+  const nodes = withBodies(graph.outputs.values())
+  const origins = findOrigins(nodes)
+  const passed = new Set(origins.values())
+  for (const node of nodes) {
+    // A part of a parameter belongs to the node that reads the part.
+    if (definitionOf(node.operator).shapeOnly || node.outputs.some((y) => resolveParameters(y, origins).length > 0))
+      continue
+    for (const [index, x] of node.inputs.entries()) {
+      // The readers of a value that Loop or Scan passes to its body are in the body.
+      if (x && passed.has(x) && Object.hasOwn(node.attributes, 'body')) continue
+      for (const parameter of resolveParameters(x, origins)) append(readers, parameter, { node, index })
+    }
+  }
   return readers
 }
 

@@ -1,4 +1,4 @@
-import { dependenciesOf, topological } from '../ir/topology.js'
+import { bodiesOf, dependenciesOf, nodesOf, topological } from '../ir/topology.js'
 import type { Graph, Node, Value } from '../ir/value.js'
 import { definitionOf } from '../op/op.js'
 import type { Optimizer } from '../optim/optimizer.js'
@@ -16,7 +16,6 @@ import {
   selectNames,
 } from '../util/pattern.js'
 import { emptyRecord } from '../util/record.js'
-import { resolveParameters } from './model/trainable.js'
 
 /**
  * A group of trainable tensors with different training options. Omitted fields are the same as for all other tensors.
@@ -228,7 +227,9 @@ function layerScales(
 ): Map<string, number> {
   if (typeof layerDecay === 'number') {
     const depths = layerDepths()
-    return new Map(names.map((name) => [name, layerDecay ** (depths.get(name) ?? 0)]))
+    // The layer of the output has no parameter of its own if it shares the weight of an embedding.
+    const last = Math.min(...depths.values())
+    return new Map(names.map((name) => [name, layerDecay ** Math.max(0, (depths.get(name) ?? 0) - last)]))
   }
   const { rate, layers } = layerDecay
   for (const patterns of layers) matchNames(patterns, names, 'trainable tensor')
@@ -243,33 +244,39 @@ function layerScales(
 
 /**
  * Counts the layers downstream of each parameter on the longest path to an output: 0 for parameters of the last layer.
- * A layer is a convolution, a matrix product, an embedding or a recurrent operator that reads a parameter.
+ * A layer is a convolution, a matrix product, an embedding or a recurrent operator that reads a parameter, also in a
+ * body of If, Loop or Scan, which count as one.
  */
 export function layerDepths(graph: Graph): Map<string, number> {
+  const nodes = topological(graph.outputs.values())
   const onPath = new Set<Value>(graph.inputs.values())
-  const depths = new Map<Value, number>()
-  const found = new Map<Value, number>()
-  for (const node of topological(graph.outputs.values())) {
+  const learned = new Set<Value>(graph.parameters.values())
+  const layers = new Set<Node>()
+  for (const node of nodes) {
     const dependencies = dependenciesOf(node)
+    const isOnPath = dependencies.some((x) => onPath.has(x))
+    const isLearned = dependencies.some((x) => learned.has(x))
     // A value computed from parameters alone (a transposed weight) belongs to the layer that reads it.
-    if (!dependencies.some((x) => onPath.has(x))) continue
-    const parameters = dependencies.filter((x) => !onPath.has(x)).flatMap((x) => resolveParameters(x))
-    const before = Math.max(0, ...dependencies.map((x) => depths.get(x) ?? 0))
-    const depth = before + (isLayer(node, parameters) ? 1 : 0)
-    for (const y of node.outputs) {
-      onPath.add(y)
-      depths.set(y, depth)
-    }
-    for (const parameter of parameters) if (!found.has(parameter)) found.set(parameter, depth)
+    const marked = isOnPath ? onPath : isLearned ? learned : undefined
+    if (marked) for (const y of node.outputs) marked.add(y)
+    if (isOnPath && isLearned && hasLayer(node)) layers.add(node)
   }
-  const deepest = Math.max(0, ...found.values())
+  const depths = new Map<Value, number>()
+  for (const node of [...nodes].reverse()) {
+    const after = Math.max(0, ...node.outputs.map((y) => depths.get(y) ?? 0))
+    for (const x of dependenciesOf(node)) {
+      const depth = onPath.has(x) && layers.has(node) ? after + 1 : after
+      depths.set(x, Math.max(depth, depths.get(x) ?? 0))
+    }
+  }
   return new Map(
     [...graph.parameters].flatMap(([name, value]) => {
-      const depth = found.get(value)
-      return depth === undefined ? [] : [[name, deepest - depth]]
+      const depth = depths.get(value)
+      return depth === undefined ? [] : [[name, depth]]
     }),
   )
 }
 
-const isLayer = ({ operator }: Node, parameters: readonly Value[]): boolean =>
-  parameters.length > 0 && definitionOf(operator).layer === 'own'
+/** Whether a node, or one in its bodies, is a layer. */
+const hasLayer = (node: Node): boolean =>
+  definitionOf(node.operator).layer === 'own' || bodiesOf(node).some((body) => nodesOf(body).some(hasLayer))

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { estimateRun } from '../../src/analysis/inspect/run-memory.js'
 import { HostBackend } from '../../src/backend/host.js'
 import { runStep } from '../../src/backend/step.js'
-import { importGraph, input, op, parameter } from '../../src/graph/index.js'
+import { constant, importGraph, input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { adamw, crossEntropy, type Model, muon } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { createRules, type HiddenMatrix } from '../../src/optim/base-optimizer.js'
@@ -50,6 +50,18 @@ describe('muon > choice of tensors', () => {
     expect(matrices.length).toBeGreaterThan(1)
     expect(matrices.map(({ outputs }) => outputs)).toEqual(matrices.map(() => 'rows'))
     expect(matrices[0]).toMatchObject({ rows: 4, columns: 18 })
+  })
+
+  it('weights that Split divides, Concat joins or QuantizeLinear rounds > belong to the layers that read them', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const [w, v] = op.Split(ramp('packed', 8, 6), [4, 4], { axis: 0 })
+    const scale = constant(tensor('float32', [], Float32Array.of(0.1)), 'scale')
+    const joined = op.Concat([ramp('left', 6, 2), ramp('right', 6, 3)], { axis: 1 })
+    const rounded = op.DequantizeLinear(op.QuantizeLinear(ramp('rounded', 5, 4), scale), scale)
+    const hidden = op.MatMul(op.MatMul(op.Add(op.MatMul(x, w!), op.MatMul(x, v!)), joined), rounded)
+    const y = op.MatMul(hidden, ramp('head', 4, 2))
+    const model = modelOf({ name: 'test', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    expect(Object.keys(matricesOf(model))).toEqual(['packed', 'left', 'right', 'rounded'])
   })
 
   it('groups > change the choice; a vector is rejected', () => {

@@ -1,6 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import { transformer } from '../../models/transformer.js'
-import { importGraph, input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
+import { Random } from '../../src/data/index.js'
+import {
+  body,
+  constant,
+  importGraph,
+  input,
+  modelOf,
+  op,
+  parameter,
+  tensor,
+  type Value,
+} from '../../src/graph/index.js'
 import {
   adamw,
   crossEntropy,
@@ -10,9 +21,10 @@ import {
   sgd,
   type TrainerOptions,
 } from '../../src/index.js'
-import { layerDepths } from '../../src/train/parameter-groups.js'
+import { layerDepths, resolveParameterSettings } from '../../src/train/parameter-groups.js'
+import { int64s } from '../onnx/build.js'
 import { errorWith } from '../thrown.js'
-import { clusters, modelFrom } from './problem.js'
+import { clusters, modelFrom, normal } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
 const { create } = startTrainers({ optimizer: sgd({ lr: 0.1 }) })
@@ -180,9 +192,49 @@ describe('layer-wise decay', () => {
     )
     const behind = layerDepths(graph)
     const of = (pattern: RegExp) => [...behind].filter(([name]) => pattern.test(name)).map(([, layers]) => layers)
-    expect(Math.min(...behind.values())).toBe(0)
+    // The output layer, which shares the weight of the embedding, is downstream of all other tensors.
+    expect(Math.min(...behind.values())).toBe(1)
+    const settings = resolveParameterSettings(graph.parameters, { layerDecay: 0.5 }, sgd(), () => behind, undefined)
+    const last = [...behind].flatMap(([name, layers]) => (layers === 1 ? [name] : []))
+    expect(last.filter((name) => settings[name]?.lrScale !== undefined)).toEqual([])
     const embedding = of(/embed/)
     expect(embedding.every((layers) => layers === Math.max(...behind.values()))).toBe(true)
+  })
+})
+
+describe('layer depths', () => {
+  const random = new Random(3)
+  const drawn = (name: string, ...dims: readonly number[]) => parameter(name, normal(random, dims))
+  const depthsOf = (inputs: readonly Value[], outputs: Readonly<Record<string, Value>>) =>
+    Object.fromEntries(
+      layerDepths(
+        importGraph(
+          modelOf({
+            name: 'test',
+            inputs: new Map(inputs.map((x) => [x.name!, x])),
+            outputs: new Map(Object.entries(outputs)),
+          }),
+        ),
+      ),
+    )
+
+  it('count downstream: a table that Slice cuts to the length, and a short branch', () => {
+    const ids = input('ids', 'int64', ['N', 'L'])
+    const placed = op.Slice(drawn('positions', 9, 4), [0], op.Shape(ids, { start: 1, end: 2 }), [0])
+    const sum = op.Add(op.Gather(drawn('words', 7, 4), ids), placed)
+    const hidden = op.MatMul(op.MatMul(sum, drawn('up', 4, 4)), op.Transpose(drawn('down', 4, 4), { perm: [1, 0] }))
+    const outputs = { y: op.MatMul(hidden, drawn('head', 4, 2)), aside: op.MatMul(sum, drawn('side', 4, 2)) }
+    expect(depthsOf([ids], outputs)).toEqual({ words: 3, positions: 3, up: 2, down: 1, head: 0, side: 0 })
+  })
+
+  it('count a Loop with a layer in its body', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const inputs = [input('i', 'int64', []), input('go', 'bool', []), input('h', 'float32', ['N', 4])]
+    const matrix = drawn('recurrent', 4, 4)
+    const loop = body(inputs, (_, go, h) => [go!, op.MatMul(h!, matrix)])
+    const first = op.MatMul(x, drawn('first', 4, 4))
+    const [y] = op.Loop(constant(int64s(2)), null, [first], { body: loop })
+    expect(depthsOf([x], { y: op.MatMul(y!, drawn('head', 4, 2)) })).toEqual({ first: 2, recurrent: 1, head: 0 })
   })
 })
 

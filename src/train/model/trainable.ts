@@ -10,10 +10,10 @@ import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { createMatcher, includedPatterns, type NameSelection, selectNames } from '../../util/pattern.js'
 
-/** Whether the outputs have elements of the first input in another shape, order or type. */
+/** Whether the outputs have elements of the first input in another shape, order or type, or rounded. */
 const isView = ({ operator }: Node): boolean => {
   const { view, random } = definitionOf(operator)
-  return (view !== undefined || operator === 'Split') && random === false
+  return (view !== undefined || ['Split', 'QuantizeLinear', 'DequantizeLinear'].includes(operator)) && random === false
 }
 
 /**
@@ -287,14 +287,20 @@ const toSelection = (trainable: Trainable = 'weights'): NameSelection => (traina
 
 /** The error for a model without tensors to train, with advice if the model is quantized. */
 export function noTensorsError({ name, outputs }: Graph): OnnxIreError {
-  const quantized = topological(outputs.values())
-    .filter(({ operator }) => /Quantize|QLinear|Integer$/.test(operator))
+  const nodes = topological(outputs.values())
+  // Products of integers have no gradients, not even for an adapter.
+  const isAdaptable = nodes.some(({ operator }) => /^(DequantizeLinear|MatMulNBits)$/.test(operator))
+  const advice = isAdaptable
+    ? "Train an adapter (the option adapter, or lora of 'onnx-ire/adapter'), or fine-tune the float model, then quantize it again"
+    : 'Fine-tune the float model, then quantize it again'
+  const quantized = nodes
+    .filter(({ operator }) => /[Qq]uantize|QLinear|Integer$|NBits$/.test(operator))
     .map((node) => `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}'`)
   const more = quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''
   return new OnnxIreError(
     'invalid-option',
     quantized.length > 0
-      ? `the model '${name}' is quantized (${quantized.slice(0, 3).join(', ')}${more}): its weights are integers, which have no gradients. Fine-tune the float model, then quantize it again`
+      ? `the model '${name}' is quantized (${quantized.slice(0, 3).join(', ')}${more}): its weights are integers, which have no gradients. ${advice}`
       : `the model '${name}' has no tensors to train: select some by trainable`,
   )
 }

@@ -16,6 +16,7 @@ import {
   type Value,
 } from '../../../src/graph/index.js'
 import { decodeModel, type Graph } from '../../../src/index.js'
+import { noTensorsError } from '../../../src/train/model/trainable.js'
 import { int64s } from '../../onnx/build.js'
 import { modelFrom, normal } from '../problem.js'
 
@@ -173,6 +174,17 @@ describe('the tensors trained by default', () => {
       'scale',
       'token',
     ])
+  })
+
+  it('include weights that QuantizeLinear rounds; of a quantized model none, and the error names an adapter', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const scale = constant(tensor('float32', [], Float32Array.of(0.1)), 'scale')
+    const rounded = op.DequantizeLinear(op.QuantizeLinear(drawn('w', 4, 4), scale), scale)
+    expect(chosen(imported({ x }, op.MatMul(x, rounded)))).toEqual(['w'])
+    const stored = constant(tensor('int8', [4, 4], new Int8Array(16)), 'q')
+    const quantized = imported({ x }, op.MatMul(x, op.DequantizeLinear(stored, scale)))
+    expect(chosen(quantized)).toEqual([])
+    expect(noTensorsError(quantized).message).toMatch(/is quantized \(DequantizeLinear.*Train an adapter/)
   })
 
   it('exclude a rotary table in a Gather, and include an embedding', () => {
