@@ -79,6 +79,7 @@ export function decodeCheckpoint(
     )
   // Checkpoints of version 0.2 and before have no checksums of the sources.
   const saved = metadata['sources'] === undefined ? undefined : (parseMetadata(metadata, 'sources') as SourceChecksums)
+  checkTrained(Object.keys(tensors), Object.keys(arrays['parameter']!))
   const left = new Map(Object.entries(tensors))
   const found = Object.entries(arrays).flatMap(([role, group]) =>
     Object.entries(group).map(([name, array]) => [array, takeTensor(left, `${role}/${name}`, array)] as const),
@@ -104,6 +105,30 @@ export function decodeCheckpoint(
   if (saved) checkSources(saved, sources())
   for (const [array, elements] of found) array.set(elements)
   return { state, progress, data: saved?.data }
+}
+
+/** Prefix of trained tensors in a file. */
+const trained = 'parameter/'
+
+/**
+ * Throws `checkpoint` if a run trains other tensors than a checkpoint, such as the default of another version.
+ * @param stored names in the file
+ */
+function checkTrained(stored: readonly string[], names: readonly string[]): void {
+  const before = new Set(stored.flatMap((name) => (name.startsWith(trained) ? [name.slice(trained.length)] : [])))
+  const added = names.filter((name) => !before.has(name))
+  for (const name of names) before.delete(name)
+  if (added.length === 0 && before.size === 0) return
+  const list = (all: readonly string[]) =>
+    [...all.slice(0, 3).map((name) => `'${name}'`), ...(all.length > 3 ? [`${all.length - 3} more`] : [])].join(', ')
+  const differences = [
+    ...(added.length > 0 ? [`this run also trains ${list(added)}`] : []),
+    ...(before.size > 0 ? [`only the checkpoint trains ${list([...before])}`] : []),
+  ]
+  throw new OnnxIreError(
+    'checkpoint',
+    `the checkpoint belongs to another model, or to a run with other trainable tensors: ${differences.join('; ')}. If the model is the same, select the tensors of the checkpoint by trainable, or resume with the version of onnx-ire that wrote it, whose default may differ`,
+  )
 }
 
 /** Removes a tensor from `left` and returns its elements. Throws `checkpoint` for a missing tensor or another size. */

@@ -94,6 +94,18 @@ describe('model', () => {
     expect(() => modelFromCheckpoint(other, store.saved.get(3)!)).toThrow(error)
   })
 
+  it('of a run that trained other tensors > resume throws, names them and says what to do', async () => {
+    const store = await trained(smallMlp(), base)
+    const message = expect.objectContaining({
+      code: 'checkpoint',
+      message: expect.stringMatching(new RegExp(`this run also trains '${first}'.*by trainable`)),
+    })
+    await expect(resumed(store, smallMlp(), { ...base, trainable: [first, last] })).rejects.toEqual(message)
+    const more = await trained(smallMlp(), { ...base, trainable: [first, last] })
+    const fewer = expect.objectContaining({ message: expect.stringContaining(`only the checkpoint trains '${first}'`) })
+    await expect(resumed(more, smallMlp(), base)).rejects.toEqual(fewer)
+  })
+
   it('with another activation > resume and modelFromCheckpoint throw', async () => {
     const { proto } = smallMlp()
     const graph = proto.graph!
