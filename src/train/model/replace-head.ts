@@ -58,9 +58,9 @@ interface Head {
 
 /**
  * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside
- * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. The new weights and biases are random, uniform in
- * +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names are unchanged; class names of the
- * old head in the metadata (`addUsage`) are removed.
+ * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. The new weights
+ * and biases are random, uniform in +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names
+ * are unchanged; class names of the old head in the metadata (`addUsage`) are removed.
  *
  * @example
  * const model = replaceHead(await readModel('resnet18.onnx'), { classes: 5 })
