@@ -490,10 +490,26 @@ describe('tune image', () => {
     })
   })
 
-  it('a model that scales pixels itself, with an input that no node reads > pixels from 0 to 255', async () => {
+  const scalingClassifier = (factor: number) => {
     const x = input('x', 'float32', ['N', 8, 8, 3])
-    const scaled = op.Add(op.Mul(x, constant(tensorFrom('float32', [], [1 / 127.5]))), scalar('float32', -1))
+    const scaled = op.Add(op.Mul(x, constant(tensorFrom('float32', [], [factor]))), scalar('float32', -1))
     const y = op.Gemm(op.Reshape(op.Transpose(scaled, { perm: [0, 3, 1, 2] }), [-1, 192]), weights('w', 192, 3))
+    return { x, y }
+  }
+
+  it('a model that normalizes pixels in [0, 1] itself > these pixels', async () => {
+    const { x, y } = scalingClassifier(2)
+    const unit = modelOf({ name: 'unit', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    writeFileSync(path('unit.onnx'), encodeModel(unit))
+    const tune = ['tune', 'image', path('unit.onnx'), path('images'), '-o', path('unit'), '--quiet', '--steps', '1']
+    expect((await run(...tune, '--dry-run')).stdout).toContain('pixels from 0 to 1,')
+    expect((await run(...tune)).code).toBe(0)
+    const used = readUsage(decodeModel(readFileSync(path('unit', 'model.onnx'))))
+    expect(used?.image).toEqual({ size: [8, 8], fit: 'cover', layout: 'NHWC' })
+  })
+
+  it('a model that scales pixels itself, with an input that no node reads > pixels from 0 to 255', async () => {
+    const { x, y } = scalingClassifier(1 / 127.5)
     const inputs = new Map([
       ['x', x],
       ['mean', input('mean', 'float32', [1, 1, 1, 3])],

@@ -93,7 +93,7 @@ Examples:
     .option('--size <pixels>', 'side of the square images (default: that of the model)', parsePositiveInteger)
     .option(
       '--mean <r,g,b>',
-      'mean of the channels, of pixels in [0, 1] (default: that of ImageNet, or pixels from 0 to 255 if the model scales them)',
+      'mean of the channels, of pixels in [0, 1] (default: that of ImageNet, or none if the model scales pixels itself)',
       parseChannels,
     )
     .option('--std <r,g,b>', 'standard deviation of the channels (default: that of ImageNet)', parseDeviations)

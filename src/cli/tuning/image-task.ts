@@ -16,7 +16,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import { removeUnreadInputs } from '../../onnx/unread-inputs.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { ModelTask, ModelTuningRequest } from './model-tuning.js'
-import { takesRawPixels } from './raw-pixels.js'
+import { findPixelRange } from './pixel-range.js'
 import { predictClasses } from './samples.js'
 
 /** Options of `tune image`. */
@@ -26,8 +26,8 @@ export interface ImageRequest extends ModelTuningRequest {
   /** Side of the square input; default: that of the model. */
   readonly size?: number
   /**
-   * Mean and standard deviation of the channels of pixels in [0, 1]. Default: `imageNet`, or pixels from 0 to 255 for a
-   * model that scales them itself. Not for gray images.
+   * Mean and standard deviation of the channels of pixels in [0, 1]. Default: `imageNet`, or none for a model that
+   * scales pixels itself. Not for gray images.
    */
   readonly mean?: readonly number[]
   readonly std?: readonly number[]
@@ -69,13 +69,14 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
       'invalid-option',
       `--${mean ? 'mean' : 'std'} is for images in color, and ${request.model} takes one channel: omit it`,
     )
-  const isRaw = !mean && !std && takesRawPixels(graph, input!)
+  const range = mean || std ? undefined : findPixelRange(graph, input!)
+  const normalized = channels === 1 || range ? {} : { mean: mean ?? imageNet.mean, std: std ?? imageNet.std }
   const image: ImageOptions = {
     size,
     fit: 'cover',
     layout: isLast ? 'NHWC' : 'NCHW',
     ...(channels === 1 && { channels: 1 }),
-    ...(isRaw ? { scale: 1 } : channels !== 1 && { mean: mean ?? imageNet.mean, std: std ?? imageNet.std }),
+    ...(range === 255 ? { scale: 1 } : normalized),
   }
   const found = await imageFolder(request.folder, { image, input: input!.name! })
   const { classes } = found
@@ -93,7 +94,7 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     data: found,
     options: { loss: crossEntropy(), metrics: [accuracy(), f1()], head: { classes: classes.length } },
     rates: { full: 3e-4, adapter: 1e-3 },
-    about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}${isRaw ? '; pixels from 0 to 255, which the model scales itself' : ''}`,
+    about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}${range ? `; pixels from 0 to ${range}, which the model scales itself` : ''}`,
     outputs: [output, names],
     warnings: skipped === undefined ? [] : [skipped],
     sampling: {

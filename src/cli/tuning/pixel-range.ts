@@ -7,26 +7,32 @@ import { definitionOf } from '../../op/op.js'
 const largestFactor = 0.1
 
 /**
- * Whether the first nodes behind an image scale pixels from 0 to 255, as those of Keras's Rescaling and Normalization
- * layers do.
+ * The largest pixel that a model expects if its first nodes scale or shift the image, as Keras's layers Rescaling and
+ * Normalization do, and exported transforms of torchvision: 255, or 1 for a larger factor. Undefined if they do not.
  */
-export function takesRawPixels({ outputs }: Graph, image: Value): boolean {
+export function findPixelRange({ outputs }: Graph, image: Value): 255 | 1 | undefined {
   const nodes = topological(outputs.values())
   let factor = 1
+  let isConverted = false
   for (let value = image; ; ) {
     const readers = nodes.filter(({ operator, inputs }) => inputs.includes(value) && !definitionOf(operator).shapeOnly)
     const [node] = readers
-    if (!node || readers.length > 1 || !convertsPixels(node, value)) return factor < largestFactor
+    if (!node || readers.length > 1 || !convertsPixels(node, value)) break
     const [, operand] = node.inputs
     if (node.operator === 'Mul') factor *= largest(operand === value ? node.inputs[0]! : operand!)
     if (node.operator === 'Div') factor /= largest(operand!)
+    isConverted ||= arithmetic.includes(node.operator)
     value = node.outputs[0]!
   }
+  if (!isConverted) return undefined
+  return factor < largestFactor ? 255 : 1
 }
+
+const arithmetic = ['Add', 'Sub', 'Mul', 'Div']
 
 /** Whether a node scales or shifts pixels by stored numbers, or changes their shape, order, type or size. */
 function convertsPixels({ operator, inputs }: Node, pixels: Value): boolean {
-  if (['Add', 'Sub', 'Mul', 'Div'].includes(operator)) {
+  if (arithmetic.includes(operator)) {
     const isFirst = inputs[0] === pixels
     return isStored(inputs[isFirst ? 1 : 0]!) && (isFirst || operator !== 'Div')
   }
