@@ -185,6 +185,8 @@ export const selection = {
     inputs: ['x', 'indices'],
     attributes: { batch_dims: int(0) },
     since: 12,
+    weights: ['x'],
+    layer: 'own',
     int64Inputs: ['indices'],
     acceptsInt32: true,
     keepsClasses: true,

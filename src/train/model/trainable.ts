@@ -44,8 +44,8 @@ export function findWeights(graph: Graph): Set<Value> {
       .flatMap((x) => resolveParameters(x, origins))
       .filter((weight, _, { length }) => length < 2 || weight !== inputs[0] || !isGrid(weight))
       .filter((weight) => !isNumbering(weight))
-    for (const weight of direct) if (operator !== 'Gather' || isEmbedding(weight, node, users)) weights.add(weight)
-    if (direct.length > 0 && operator !== 'Gather') {
+    for (const weight of direct) if (!isLookup(node) || isEmbedding(weight, node, users)) weights.add(weight)
+    if (direct.length > 0 && !isLookup(node)) {
       const [table] = resolveParameters(skipRepetition(inputs[0]), origins)
       if (table && isLearnedTable(table) && !direct.includes(table)) weights.add(table)
     }
@@ -139,6 +139,8 @@ function findUsers(nodes: readonly Node[]): ReadonlyMap<Value, readonly Node[]> 
   for (const node of nodes) for (const x of node.inputs) if (x) append(users, x, node)
   return users
 }
+
+const isLookup = ({ operator }: Node): boolean => operator === 'Gather' || operator === 'GatherND'
 
 /** Whether a lookup table is an embedding, and not a rotary table of cosines or sines. */
 function isEmbedding(table: Value, lookup: Node, users: ReadonlyMap<Value, readonly Node[]>): boolean {

@@ -124,6 +124,13 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, op.Concat([one, scaled], { axis: 1 })))).toEqual(['w', 'bias', 'v'])
   })
 
+  it('include scales and biases that are cast to the type of the features', () => {
+    const x = input('x', 'float32', ['N', 4, 3])
+    const scaled = op.Mul(op.Conv(x, drawn('w', 4, 4, 1)), op.CastLike(drawn('scale', 4, 1), x))
+    const bias = op.CastLike(op.Unsqueeze(drawn('bias', 4), [1]), x)
+    expect(chosen(imported({ x }, op.Add(scaled, bias))).sort()).toEqual(['bias', 'scale', 'w'])
+  })
+
   it('include parts of a stored tensor, as biases too', () => {
     const x = input('x', 'float32', ['N', 4])
     const [w, v] = op.Split(drawn('kernels', 4, 6), null, { axis: 1, num_outputs: 2 })
@@ -199,6 +206,15 @@ describe('the tensors trained by default', () => {
       op.Mul(op.Neg(h), op.Unsqueeze(op.Gather(table('sines', Math.sin), at), [0])),
     )
     expect(chosen(imported({ ids }, turned))).toEqual(['embedding', 'w'])
+  })
+
+  it('include a table of relative positions that GatherND reads', () => {
+    const x = input('x', 'float32', ['N', 3, 3])
+    const table = op.Transpose(drawn('table', 2, 5), { perm: [1, 0] })
+    const at = constant(tensor('int64', [3, 3, 1], BigInt64Array.of(2n, 1n, 0n, 3n, 2n, 1n, 4n, 3n, 2n)))
+    const scores = op.Unsqueeze(op.MatMul(x, drawn('w', 3, 3)), constant(int64s(1)))
+    const biased = op.Add(scores, op.Transpose(op.GatherND(table, at), { perm: [2, 0, 1] }))
+    expect(chosen(imported({ x }, biased)).sort()).toEqual(['table', 'w'])
   })
 
   it('exclude the frequencies of rotary angles, and include a vector that is no frequency', () => {
