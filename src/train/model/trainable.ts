@@ -1,9 +1,9 @@
 import { findAdapterParts } from '../../adapter/record.js'
-import type { TypedArray } from '../../ir/dtype.js'
+import { isFloat, type TypedArray } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
-import { bodiesOf, topological, withBodies } from '../../ir/topology.js'
+import { bodiesOf, dependenciesOf, topological, withBodies } from '../../ir/topology.js'
 import type { Body, Graph, Node, Value } from '../../ir/value.js'
-import { filterAxesOf, inputsWith } from '../../op/facts.js'
+import { filterAxesOf, inputsWith, isInput, isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { append } from '../../util/append.js'
 import { checkNames } from '../../util/check.js'
@@ -18,7 +18,8 @@ const isView = ({ operator }: Node): boolean => {
 
 /**
  * Finds the parameters in weight positions:
- * - weights and biases of convolutions, matrix products, norms, embeddings, PReLU and recurrent layers;
+ * - weights and biases of convolutions, matrix products, norms, embeddings, PReLU and recurrent layers, and the
+ * parameters that such a weight is computed from;
  * - vectors along one axis that are added to, or multiplied by, the output of such a layer: a separate bias or norm
  * scale;
  * - single elements that are added to the output of a layer with one output: its bias;
@@ -36,14 +37,21 @@ export function findWeights(graph: Graph): Set<Value> {
   const nodes = withBodies(graph.outputs.values())
   const users = findUsers(nodes)
   const origins = findOrigins(nodes)
+  const stored = findStored(nodes, origins)
+  const computed = (x: Value) =>
+    stored.has(x) && resolveParameters(x, origins).length === 0 ? findFactors(x, origins) : []
   const add = (parameters: readonly Value[]) => parameters.forEach((each) => void weights.add(each))
   for (const node of nodes) {
     const { operator, inputs } = node
     const direct = inputsWith('weights', node)
-      .filter((x) => !isFrequencies(x, node, users))
+      .filter((x) => !isFrequencies(x, node, users) && !(stored.has(node.outputs[0]!) && isDirection(x, node)))
       .flatMap((x) => resolveParameters(x, origins))
       .filter((weight, _, { length }) => length < 2 || weight !== inputs[0] || !isGrid(weight))
       .filter((weight) => !isNumbering(weight))
+    // A product of stored tensors is no layer: its factors are found at the layer that reads the result.
+    const isInner = isLookup(node) || stored.has(node.outputs[0]!) || isAngle(node, users)
+    const factors = isInner ? [] : inputsWith('weights', node).flatMap(computed)
+    add(factors)
     for (const weight of direct) if (!isLookup(node) || isEmbedding(weight, node, users)) weights.add(weight)
     if (direct.length > 0 && !isLookup(node)) {
       const [table] = resolveParameters(skipRepetition(inputs[0]), origins)
@@ -56,7 +64,7 @@ export function findWeights(graph: Graph): Set<Value> {
       // A slice that is added is a part of a packed bias; one that multiplies may be of a grid.
       for (const x of inputsWith('vectorWeights', node))
         if (isVector(x) && (operator === 'Add' || !isSliced(x)))
-          add(resolveParameters(x, origins).filter((each) => !isNumbering(each)))
+          add([...resolveParameters(x, origins), ...computed(x).filter(isVector)].filter((each) => !isNumbering(each)))
     }
     if (operator === 'Add' && comesFrom(single)) {
       for (const x of inputs) if (x && isSingleElement(x)) add(resolveParameters(x, origins))
@@ -67,7 +75,7 @@ export function findWeights(graph: Graph): Set<Value> {
     const hasLayer = bodiesOf(node).some(({ outputs }) =>
       outputs.some(({ source }) => source.kind === 'node' && learned.has(source)),
     )
-    if (direct.length > 0 || fromLayer || hasLayer) learned.add(node)
+    if (direct.length > 0 || factors.length > 0 || fromLayer || hasLayer) learned.add(node)
     if (isView(node) ? comesFrom(single) : hasOneOutput(node, origins)) single.add(node)
   }
   return weights
@@ -125,6 +133,70 @@ export function resolveParameters(value: Value | null | undefined, origins?: Ori
   return [...parameters]
 }
 
+/** The results of nodes that depend on stored tensors only, and are the same in every run. */
+function findStored(nodes: readonly Node[], origins: Origins): ReadonlySet<Value> {
+  const stored = new Set<Value>()
+  const isStored = (x: Value): boolean => {
+    const origin = origins.get(x)
+    return (
+      stored.has(x) || x.source.kind === 'parameter' || x.source.kind === 'constant' || (!!origin && isStored(origin))
+    )
+  }
+  for (const node of nodes)
+    if (dependenciesOf(node).every(isStored) && !isRandom(node)) for (const y of node.outputs) stored.add(y)
+  return stored
+}
+
+/**
+ * Returns the parameters that a weight is computed from: a kernel and its gain (weight standardization), directions and
+ * lengths (weight normalization), the factors of a product, a scale and a number.
+ *
+ * Left out are single numbers, masks of 0 and 1, angles and what they are computed from, counted numbers, and vectors
+ * in a matrix product, as which spectral normalization estimates the norm of a weight.
+ */
+function findFactors(weight: Value, origins: Origins): readonly Value[] {
+  const factors = new Set<Value>()
+  const pending = new Set([weight])
+  // The loop also visits values that are added during iteration.
+  for (const each of pending) {
+    const { source, shape } = each
+    const origin = origins.get(each)
+    if (origin) pending.add(origin)
+    else if (source.kind === 'parameter' && shape?.some((dim) => dim !== 1) && !isMask(each) && !isNumbering(each))
+      factors.add(each)
+    if (source.kind === 'node') for (const x of operandsOf(source)) pending.add(x)
+  }
+  return [...factors]
+}
+
+/** The inputs of a node whose elements the results are computed from. */
+function operandsOf(node: Node): readonly Value[] {
+  const { operator, inputs } = node
+  const definition = definitionOf(operator)
+  if (definition.shapeOnly || operator === 'Cos' || operator === 'Sin') return []
+  if (isView(node)) return [inputs[0]!]
+  return inputs.filter(
+    (x, index): x is Value =>
+      x !== null &&
+      isFloat(x.dtype) &&
+      !isInput(definition, 'configInputs', index) &&
+      !isInput(definition, 'hostInputs', index) &&
+      !(operator === 'BatchNormalization' && index >= 3) &&
+      !isDirection(x, node) &&
+      !(operator === 'MatMul' && index === 0 && isGrid(x)),
+  )
+}
+
+/** Whether a product sums over a vector. In a product of stored tensors, it only measures the other one. */
+const isDirection = ({ shape }: Value, { operator }: Node): boolean => operator === 'MatMul' && shape?.length === 1
+
+/** Whether a parameter consists of both 0 and 1. */
+function isMask({ source }: Value): boolean {
+  if (source.kind !== 'parameter') return false
+  const values = new Set(numbersOf(source.tensor))
+  return values.size === 2 && values.has(0) && values.has(1)
+}
+
 /** Whether a node is a layer whose weight has a single filter, so that its output has one feature. */
 const hasOneOutput = (node: Node, origins: Origins): boolean =>
   node.inputs.some((x, index) => {
@@ -171,8 +243,12 @@ function beginsAtAngleZero({ source, shape }: Value): boolean {
 
 /** Whether the product of a vector is an angle: the vector contains the frequencies of rotary positions. */
 function isFrequencies(x: Value, product: Node, users: ReadonlyMap<Value, readonly Node[]>): boolean {
-  if ((x.shape?.filter((dim) => dim !== 1).length ?? 2) > 1) return false
-  const readers = readersOfAngle(product.outputs[0]!, users)
+  return (x.shape?.filter((dim) => dim !== 1).length ?? 2) <= 1 && isAngle(product, users)
+}
+
+/** Whether the cosines and sines of a result are computed, and nothing else. */
+function isAngle({ outputs }: Node, users: ReadonlyMap<Value, readonly Node[]>): boolean {
+  const readers = readersOfAngle(outputs[0]!, users)
   return readers.size === 2 && readers.has('Cos') && readers.has('Sin')
 }
 

@@ -208,6 +208,30 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ ids }, turned))).toEqual(['embedding', 'w'])
   })
 
+  it('include what weights are computed from: standardized, normalized and masked kernels, scales around 1', () => {
+    const x = input('x', 'float32', ['N', 4, 8])
+    const v = drawn('v', 4, 4, 3)
+    const axes = constant(int64s(1, 2))
+    const centered = op.Sub(v, op.ReduceMean(v, axes))
+    const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes))
+    const standardized = op.Mul(op.Div(centered, deviation), op.Mul(drawn('gain', 4, 1, 1), drawn('factor', 1)))
+    const direction = drawn('direction', 4, 4, 1)
+    const normalized = op.Mul(drawn('length', 4, 1, 1), op.Div(direction, op.ReduceL2(direction, axes)))
+    const mask = tensor('float32', [1, 1, 3], Float32Array.of(1, 1, 0))
+    const masked = op.Mul(drawn('kernel', 4, 4, 3), parameter('mask', mask))
+    const h = [standardized, normalized, masked].reduce((y, w) => op.Conv(y, w), x as Value)
+    const scaled = op.Mul(h, op.Add(op.Unsqueeze(drawn('scale', 4), constant(int64s(1))), drawn('one', 1)))
+    const names = ['direction', 'gain', 'kernel', 'length', 'scale', 'v']
+    expect(chosen(imported({ x }, scaled)).sort()).toEqual(names)
+  })
+
+  it('include a weight with spectral normalization, not the vectors that estimate its norm', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const w = drawn('w', 3, 4)
+    const norm = op.MatMul(drawn('u', 3), op.MatMul(w, drawn('v', 4)))
+    expect(chosen(imported({ x }, op.Gemm(x, op.Div(w, norm), drawn('b', 3), { transB: 1 })))).toEqual(['w', 'b'])
+  })
+
   it('include a table of relative positions that GatherND reads', () => {
     const x = input('x', 'float32', ['N', 3, 3])
     const table = op.Transpose(drawn('table', 2, 5), { perm: [1, 0] })
