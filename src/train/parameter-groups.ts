@@ -44,8 +44,8 @@ export interface ParameterGroup {
 /** Freezing of all trainable tensors but some. */
 export interface FreezeOptions {
   /**
-   * Tensors that are trained: 'head', which is the weight and the bias of the last layer before the output; or a list
-   * of name patterns.
+   * Tensors that are trained: 'head', which is the weight and the bias of the last layer before the output, or of all
+   * layers of which the output is the sum or the mean; or a list of name patterns.
    */
   readonly except: 'head' | NamePatterns
   /** The step at which training of the other tensors begins. Default: never. */

@@ -216,6 +216,7 @@ export const movement = {
     view: 'reshaped',
     hostInputs: ['axes'],
     acceptsInt32: true,
+    keepsClasses: true,
     flops: noFlops,
     infer: ({ inputs: [x, axes] }) => ({ dtype: x.dtype, shape: inferUnsqueeze(x.shape, axes) }),
     contents: ({ inputs: [x] }) => x.contents,

@@ -88,7 +88,7 @@ const cumulative = (since: number, facts: Partial<Facts> = {}) =>
 const int32 = { acceptsInt32: true }
 
 export const reduction = {
-  ReduceSum: reduce(13, 1, addDims, int32),
+  ReduceSum: reduce(13, 1, addDims, { ...int32, keepsClasses: true }),
   ReduceMean: reduce(18, 1, undefined, { ...int32, keepsClasses: true }),
   ReduceMax: reduce(18, 1, onNumbers(Math.max), int32),
   ReduceMin: reduce(18, 1, onNumbers(Math.min), int32),

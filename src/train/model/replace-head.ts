@@ -44,23 +44,24 @@ export interface HeadOptions {
   readonly seed?: number
 }
 
-/** The last layer before an output: its weight, its bias if any, and the class axis of both. */
+/** A last layer before an output: its weight, its biases, and the class axis of each. */
 interface Head {
+  readonly node: Node
   /** The operand of the layer: the weight, or its transpose. */
   readonly operand: Value
   readonly weight: Value
   readonly weightAxis: number
-  readonly bias: Value | undefined
-  readonly biasAxis: number
+  readonly biases: readonly { readonly value: Value; readonly axis: number }[]
   /** Stored shapes of the Reshape nodes between the layer and the output. */
   readonly shapes: readonly Value[]
 }
 
 /**
  * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside
- * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. The new weights
- * and biases are random, uniform in +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes and names
- * are unchanged; class names of the old head in the metadata (`addUsage`) are removed.
+ * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. If the
+ * output is the sum or the mean of several last layers, as in distilled models, all of them are resized. The new
+ * weights and biases are random, uniform in +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes
+ * and names are unchanged; class names of the old head in the metadata (`addUsage`) are removed.
  *
  * @example
  * const model = replaceHead(await readModel('resnet18.onnx'), { classes: 5 })
@@ -76,13 +77,11 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
   checkNumber('head', 'seed', seed, count)
   const graph = importGraph(model)
   const { name, value } = findOutput(graph, options)
-  const head = findHead(value, name)
-  checkUnshared(graph, head)
+  const heads = findHeads(value, name)
+  for (const head of heads) checkUnshared(graph, head)
 
   const random = new Random(seed).stream('head')
-  const fanIn = sizeOf(tensorOf(head.weight).dims) / (tensorOf(head.weight).dims[head.weightAxis] ?? 1)
-  const bound = 1 / Math.sqrt(fanIn)
-  const initialize = (parameter: Value, axis: number): [string, Tensor] => {
+  const initialize = (parameter: Value, axis: number, bound: number): [string, Tensor] => {
     const { dtype, dims } = tensorOf(parameter)
     const resized = dims.with(axis, classes)
     return [
@@ -94,22 +93,35 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
       ),
     ]
   }
-  const tensors = new Map([
-    initialize(head.weight, head.weightAxis),
-    ...(head.bias ? [initialize(head.bias, head.biasAxis)] : []),
-    ...resizeShapes(graph, head, classes),
-  ])
+  const tensors = new Map(
+    heads.flatMap((head) => {
+      const { weight, weightAxis, biases } = head
+      const fanIn = sizeOf(tensorOf(weight).dims) / (classesOf(head) ?? 1)
+      const bound = 1 / Math.sqrt(fanIn)
+      return [
+        initialize(weight, weightAxis, bound),
+        ...biases.map((bias) => initialize(bias.value, bias.axis, bound)),
+        ...resizeShapes(graph, head, classes),
+      ]
+    }),
+  )
   const changed = findChanged(model.proto.graph!, tensors)
   const resized = resizeTensors(model, tensors, changed)
   checkClasses(resized, name, classes, value.shape)
   return removeClasses(declareOutputs(model, resized, changed))
 }
 
-/** Names of the weight and the bias, if any, of the layer that `replaceHead` resizes. */
-export function headTensors(model: Model, options: Pick<HeadOptions, 'output'>): readonly string[] {
+/** Names of the weights and of the biases, if any, of the last layers that `replaceHead` resizes. */
+export function headTensors(
+  model: Model,
+  options: Pick<HeadOptions, 'output'>,
+): { readonly weights: readonly string[]; readonly biases: readonly string[] } {
   const { name, value } = findOutput(importGraph(model), options)
-  const { weight, bias } = findHead(value, name)
-  return [weight.name!, ...(bias ? [bias.name!] : [])]
+  const heads = findHeads(value, name)
+  return {
+    weights: heads.map(({ weight }) => weight.name!),
+    biases: [...new Set(heads.flatMap(({ biases }) => biases.map((bias) => bias.value.name!)))],
+  }
 }
 
 /** The output of the options, or the only one. */
@@ -139,46 +151,79 @@ const readsAny = (node: NodeProto, names: ReadonlySet<string>): boolean =>
 
 const tensorOf = (value: Value): Tensor => (value.source as { tensor: Tensor }).tensor
 
-function findHead(output: Value, name: string): Head {
-  let value = output
-  let addedBias: Value | undefined
-  let scaled = false
-  const shapes: Value[] = []
-  for (;;) {
-    const node = value.source
-    if (node.kind !== 'node') break
-    const layer = layerOf(node)
-    if (layer) {
-      const bias = findClassBias(layer.bias ?? addedBias, layer, node.operator)
-      return { ...layer, bias: bias?.value, biasAxis: bias?.axis ?? 0, shapes }
+/** The last layers before an output: one, or those of which the output is the sum or the mean. */
+function findHeads(output: Value, name: string): readonly Head[] {
+  const refuse = (reason: string) =>
+    new OnnxIreError(
+      'invalid-option',
+      `head: output '${name}' is not produced by a Gemm, MatMul or Conv with a stored weight (${reason}): ` +
+        'choose the output of a classifier, or cut the model after its last layer',
+    )
+  const heads = new Map<Node, Head>()
+  const walk = (from: Value, outer: Walk): void => {
+    let value = from
+    let { biases, shapes, scaled } = outer
+    for (;;) {
+      const node = value.source
+      if (node.kind !== 'node') break
+      const layer = layerOf(node)
+      if (layer) {
+        const all = layer.bias ? [layer.bias, ...biases] : biases
+        const ofClasses = all.flatMap((bias) => findClassBias(bias, layer, node.operator) ?? [])
+        heads.set(node, { ...layer, node, biases: ofClasses, shapes })
+        return
+      }
+      if (sums.has(node.operator)) {
+        const isBias = (x: Value | null) => node.operator === 'Add' && x?.source.kind === 'parameter'
+        const terms = node.inputs.filter((x) => !isBias(x)) as readonly Value[]
+        biases = [...biases, ...(node.inputs.filter(isBias) as readonly Value[])]
+        if (terms.length === 0) break
+        for (const term of terms) walk(term, { biases, shapes, scaled })
+        return
+      }
+      const scale = node.operator === 'Mul' || node.operator === 'Div' ? node.inputs.findLastIndex(isFixedScalar) : -1
+      if (scale === 1 || (scale === 0 && node.operator === 'Mul')) {
+        value = node.inputs[1 - scale]!
+        scaled = true
+        // A scaled Tanh keeps the scores in an interval, as in Gemma 2.
+      } else if (definitionOf(node.operator).keepsClasses || (scaled && node.operator === 'Tanh')) {
+        const shape = node.operator === 'Reshape' ? node.inputs[1] : undefined
+        if (shape?.source.kind === 'constant' && shape.name !== undefined) shapes = [...shapes, shape]
+        value = node.inputs[0]!
+      } else break
     }
-    if (node.operator === 'Add' && !addedBias) {
-      addedBias = node.inputs.find((x) => x?.source.kind === 'parameter') ?? undefined
-      const rest = node.inputs.find((x) => x !== addedBias)
-      if (!addedBias || !rest) break
-      value = rest
-    } else if ((node.operator === 'Mul' || node.operator === 'Div') && isStoredScalar(node.inputs[1])) {
-      value = node.inputs[0]!
-      scaled = true
-      // A scaled Tanh keeps the scores in an interval, as in Gemma 2.
-    } else if (definitionOf(node.operator).keepsClasses || (scaled && node.operator === 'Tanh')) {
-      const shape = node.operator === 'Reshape' ? node.inputs[1] : undefined
-      if (shape?.source.kind === 'constant' && shape.name !== undefined) shapes.push(shape)
-      value = node.inputs[0]!
-    } else break
+    const { source } = value
+    const found = source.kind === 'node' ? source.operator : `the ${source.kind}`
+    throw refuse(`found ${found} '${value.name ?? '?'}'`)
   }
-  const { source } = value
-  throw new OnnxIreError(
-    'invalid-option',
-    `head: output '${name}' is not produced by a Gemm, MatMul or Conv with a stored weight (found ${source.kind === 'node' ? source.operator : `the ${source.kind}`} '${value.name ?? '?'}'): ` +
-      'choose the output of a classifier, or cut the model after its last layer',
-  )
+  walk(output, { biases: [], shapes: [], scaled: false })
+
+  const found = [...heads.values()]
+  const upstream = new Set(topological(found.flatMap(({ node }) => dependenciesOf(node))))
+  if (found.some(({ node }) => upstream.has(node)))
+    throw refuse('found a sum of the result of a layer and of layers after it')
+  const lengths = new Set(found.map(classesOf))
+  if (lengths.size > 1) throw refuse(`found a sum or Concat of layers with ${[...lengths].join(' and ')} outputs`)
+  return found
 }
 
-const isStoredScalar = (x: Value | null | undefined): boolean =>
-  (x?.source.kind === 'parameter' || x?.source.kind === 'constant') && sizeOf(tensorOf(x).dims) === 1
+/** What the nodes between a value and the output have shown. */
+interface Walk extends Pick<Head, 'shapes'> {
+  readonly biases: readonly Value[]
+  readonly scaled: boolean
+}
 
-type HeadLayer = Pick<Head, 'operand' | 'weight' | 'weightAxis' | 'bias'>
+/** Operators whose inputs are terms of a sum or a mean; Concat with a ReduceSum or ReduceMean after it. */
+const sums: ReadonlySet<string> = new Set(['Add', 'Sum', 'Mean', 'Concat'])
+
+const classesOf = ({ weight, weightAxis }: Head): number | undefined => tensorOf(weight).dims[weightAxis]
+
+/** Whether a value has one element, which does not depend on an input of the model. */
+const isFixedScalar = (x: Value | null): boolean =>
+  x?.shape?.every((dim) => dim === 1) === true &&
+  [x, ...topological([x]).flatMap(dependenciesOf)].every(({ source }) => source.kind !== 'input')
+
+type HeadLayer = Pick<Head, 'operand' | 'weight' | 'weightAxis'> & { readonly bias: Value | undefined }
 
 function layerOf(node: Node): HeadLayer | undefined {
   const [, operand, third] = node.inputs
@@ -216,11 +261,10 @@ function readWeight(
  * single element for all classes needs no resizing.
  */
 function findClassBias(
-  bias: Value | undefined,
+  bias: Value,
   { weight, weightAxis }: HeadLayer,
   operator: string,
 ): { readonly value: Value; readonly axis: number } | undefined {
-  if (!bias) return undefined
   const dims = tensorOf(bias).dims
   const classes = tensorOf(weight).dims[weightAxis]!
   if (classes !== 1 && sizeOf(dims) === 1) return undefined
@@ -233,9 +277,8 @@ function findClassBias(
   )
 }
 
-function checkUnshared(graph: Graph, { operand, weight, bias }: Head): void {
-  for (const shared of [weight, operand, bias]) {
-    if (!shared) continue
+function checkUnshared(graph: Graph, { operand, weight, biases }: Head): void {
+  for (const shared of [weight, operand, ...biases.map(({ value }) => value)]) {
     const name = shared === operand ? weight.name : shared.name
     const users = topological(graph.outputs.values()).filter((node) => dependenciesOf(node).includes(shared))
     if (users.length > 1) {
@@ -251,10 +294,10 @@ function checkUnshared(graph: Graph, { operand, weight, bias }: Head): void {
  * The stored shapes of Reshape nodes after a layer, with the new number of classes in place of the old one. A shape that
  * other nodes read, or that contains the old number several times, stays as it is.
  */
-function resizeShapes(graph: Graph, { weight, weightAxis, shapes }: Head, classes: number): [string, Tensor][] {
-  const old = tensorOf(weight).dims[weightAxis]
+function resizeShapes(graph: Graph, head: Head, classes: number): [string, Tensor][] {
+  const old = classesOf(head)
   const nodes = topological(graph.outputs.values())
-  return shapes.flatMap((shape): [string, Tensor][] => {
+  return head.shapes.flatMap((shape): [string, Tensor][] => {
     const { dtype, dims } = tensorOf(shape)
     const lengths = numbersOf(tensorOf(shape))
     const isAlone = nodes.filter((node) => dependenciesOf(node).includes(shape)).length === 1

@@ -20,7 +20,7 @@ export interface StartOptions {
    * layers.
    */
   readonly untie?: boolean | NamePatterns
-  /** Resizes the model's last layer before training; see `replaceHead`. */
+  /** Resizes the model's last layer, or all of which the output is the mean, before training; see `replaceHead`. */
   readonly head?: HeadOptions
   /**
    * Adds an adapter before training; see `lora`, and `ia3` for `kind: 'ia3'`. Only the adapter is trained, and with
@@ -52,14 +52,16 @@ export async function createStartModel(
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
     ...(freeze && {
-      freeze: freeze.except === 'head' ? { ...freeze, except: headTensors(resized, head ?? {}) } : freeze,
+      freeze: freeze.except === 'head' ? { ...freeze, except: allOf(headTensors(resized, head ?? {})) } : freeze,
     }),
   }
   if (!adapter) return { model: resized, ...chosen }
-  const own = head ? headTensors(resized, head) : []
-  const exclude = [...[adapter.exclude ?? []].flat(), ...own.slice(0, 1)]
+  const own = head ? headTensors(resized, head) : { weights: [], biases: [] }
+  const exclude = [...[adapter.exclude ?? []].flat(), ...own.weights]
   const { createAdapter } = await import('../../adapter/create-adapter.js')
   const adapted = createAdapter(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
   if (!head || trainable !== undefined) return { model: adapted, ...chosen }
-  return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...own] }
+  return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...allOf(own)] }
 }
+
+const allOf = ({ weights, biases }: ReturnType<typeof headTensors>) => [...weights, ...biases]

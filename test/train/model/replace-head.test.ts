@@ -17,6 +17,8 @@ import {
 import { encode } from '../../../src/onnx/proto/encode.js'
 import { create } from '../../../src/onnx/proto/message.js'
 import type { GraphProto } from '../../../src/onnx/proto/schema.js'
+import { headTensors } from '../../../src/train/model/replace-head.js'
+import { createStartModel } from '../../../src/train/model/start-model.js'
 import {
   floats32,
   type GraphParts,
@@ -177,6 +179,88 @@ describe('a head with another number of classes', () => {
     for (const model of [capped, scaled(node('Div', 's cap', 'y'))])
       expect(declared(replaceHead(model, { classes: 4 }))).toEqual([['y', ['N', 4]]])
     refused(scaled(node('Tanh', 's', 'y')), {}, /found Tanh 'y'/)
+  })
+
+  describe('the sum or the mean of several last layers', () => {
+    const two = [node('Gemm', 'x w b', 's'), node('MatMul', 'x v', 'm'), node('Add', 'm c', 't')]
+    const layers = { w: drawn(6, 2), b: drawn(2), v: drawn(6, 2), c: drawn(2) }
+    const stack = [
+      node('Unsqueeze', 's axis', 's1'),
+      node('Unsqueeze', 't axis', 't1'),
+      node('Concat', 's1 t1', 'all', { axis: int(0) }),
+    ]
+    const weighted = [
+      node('Softmax', 'shares', 'p', { axis: int(0) }),
+      node('Gather', 'p zero', 'p0'),
+      node('Gather', 'p one', 'p1'),
+      node('Mul', 'p0 s', 'sp'),
+      node('Mul', 't p1', 'tp'),
+      node('Sum', 'sp tp', 'y'),
+    ]
+    const without = { keepdims: int(0) }
+    const ends: Record<string, GraphParts['nodes']> = {
+      'Add and Div': [node('Add', 's t', 'a'), node('Div', 'a half', 'y')],
+      'Add and Div by a Cast': [
+        node('Add', 's t', 'a'),
+        node('Cast', 'one', 'n', { to: int(1) }),
+        node('Div', 'a n', 'y'),
+      ],
+      Mean: [node('Mean', 's t', 'y')],
+      'ReduceSum of a stack': [...stack, node('ReduceSum', 'all axis', 'y', without)],
+      'ReduceMean of a stack': [...stack, node('ReduceMean', 'all', 'y', { axes: ints(0), ...without })],
+      'Sum with trained shares': weighted,
+      'Add of a shared bias': [node('Add', 's t', 'a'), node('Add', 'a e', 'y')],
+    }
+    const summed = (nodes: GraphParts['nodes'], more: GraphParts['initializers'] = {}) =>
+      modelWith({
+        nodes: [...two, ...nodes],
+        inputs: [x],
+        outputs: [info('y', ['N', 2])],
+        initializers: {
+          ...layers,
+          half: floats32([], [2]),
+          axis: int64s(0),
+          zero: { ...int64s(0), dims: [] },
+          one: { ...int64s(1), dims: [] },
+          shares: drawn(2),
+          e: drawn(2),
+          ...more,
+        },
+      })
+
+    it.each(Object.keys(ends))('%s', async (end) => {
+      const before = summed(ends[end]!)
+      const after = replaceHead(before, { classes: 5 })
+      const shared = end.endsWith('bias') ? ['initializer e'] : []
+      const resized = ['w', 'b', 'v', 'c'].map((name) => `initializer ${name}`)
+      expect(touched(before, after).toSorted()).toEqual([...resized, ...shared, 'output y'].toSorted())
+      expect(declared(after)).toEqual([['y', ['N', 5]]])
+      expect(tensorsOf(after).get('w')).not.toEqual(tensorsOf(after).get('v'))
+      expect((await run(encodeModel(after), { x: drawn(3, 6) }))['y']!.dims).toEqual([3, 5])
+      const { weights, biases } = headTensors(before, {})
+      expect([weights, biases.toSorted()]).toEqual([['w', 'v'], end.endsWith('bias') ? ['b', 'c', 'e'] : ['b', 'c']])
+    })
+
+    it('rejects terms without a layer, layers after each other, and different numbers of classes', () => {
+      refused(summed([node('Tanh', 's', 'r'), node('Add', 'r t', 'y')]), {}, /found Tanh 'r'/)
+      refused(summed([node('MatMul', 's u', 'r'), node('Add', 'r s', 'y')], { u: drawn(2, 2) }), {}, /layers after it/)
+      refused(summed([node('MatMul', 'x u', 'r'), node('Add', 'r s', 'y')], { u: drawn(6, 1) }), {}, /1 and 2 outputs/)
+    })
+
+    it('is what freeze except head trains, and what an adapter leaves to the head', async () => {
+      const frozen = await createStartModel(summed(ends['Mean']!), { freeze: { except: 'head' } })
+      expect(frozen.freeze).toEqual({ except: ['w', 'v', 'b', 'c'] })
+      const deep = modelWith({
+        nodes: [node('MatMul', 'z u', 'x'), ...two, ...ends['Mean']!],
+        inputs: [info('z', ['N', 6])],
+        outputs: [info('y', ['N', 2])],
+        initializers: { u: drawn(6, 6), ...layers },
+      })
+      const adapter = { kind: 'lora', r: 1, alpha: 1 } as const
+      const { trainable } = await createStartModel(deep, { head: { classes: 5 }, adapter })
+      expect(trainable).toHaveLength(6)
+      expect(trainable).toEqual(expect.arrayContaining(['w', 'v', 'b', 'c']))
+    })
   })
 
   it('a bias in an Add, of one class only, or one element for all classes', async () => {
