@@ -1,7 +1,7 @@
 import { dtypes, isFloat } from '../../ir/dtype.js'
 import type { Shape } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
-import { withBodies } from '../../ir/topology.js'
+import { bodiesOf, withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { isInput } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
@@ -20,7 +20,7 @@ export interface LayerReport {
   readonly parameters: number
   /** Number of trainable elements. */
   readonly trainable: number
-  /** Operations of the forward pass per example; null if unknown. */
+  /** Operations of the forward pass per example, without those of layers in bodies of its nodes; null if unknown. */
   readonly flops: number | null
 }
 
@@ -77,13 +77,15 @@ function describeLayer(
 ): LayerReport {
   const shape = nodes.at(-1)!.outputs[0]?.shape
   const known = work !== null && !nodes.some((node) => work.unknown.includes(node))
+  // The nodes of a body have rows of their own.
+  const flopsOf = (node: Node) => (bodiesOf(node).length > 0 ? 0 : (work?.byNode.get(node) ?? 0))
   return {
     name: nameOf(nodes[0]!, weights[0]),
     operators: nodes.map(({ operator }) => operator),
     shape: shape ? formatUnknown(shape) : null,
     parameters,
     trainable,
-    flops: known ? nodes.reduce((sum, node) => sum + (work.byNode.get(node) ?? 0), 0) / examples : null,
+    flops: known ? nodes.reduce((sum, node) => sum + flopsOf(node), 0) / examples : null,
   }
 }
 

@@ -240,7 +240,9 @@ function formatLayers({ layers, cost }: Inspection, all: boolean): string {
           : 'partly',
     formatShare(layer.flops, cost).padStart(6),
   ])
-  const rest = folded.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
+  const flopsOf = (layers: readonly LayerReport[]) => layers.reduce((sum, { flops }) => sum + (flops ?? 0), 0)
+  // The forward pass counts one branch of an If, and the layers are those of all branches.
+  const rest = Math.min(flopsOf(folded), Math.max(0, (cost.forward?.flops ?? 0) - flopsOf(shown)))
   return [
     ...(rows.length > 0
       ? [formatTable(['layer', 'operators', 'output', 'parameters', 'trained', ' FLOPs'], rows)]

@@ -9,6 +9,7 @@ import { encode } from '../../onnx/proto/encode.js'
 import type { ModelProto } from '../../onnx/proto/schema.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
+import { noTensorsError } from '../model/trainable.js'
 
 /** Options of `gradientModel`. */
 export interface GradientModelOptions {
@@ -31,8 +32,8 @@ export interface GradientModelOptions {
  * await writeFile('gradient.onnx', gradient) // inputs: those of the model, dy/y; outputs: y, grad/x
  *
  * @param bytes a serialized ModelProto without external data
- * @throws OnnxIreError `not-differentiable` listing every operator without a gradient between `wrt` and the outputs,
- *   `unsupported-operator`, `invalid-model`
+ * @throws OnnxIreError `not-differentiable` listing every operator without a gradient between `wrt` and the outputs, or
+ *   if the model has no floating-point input or tensor, `unsupported-operator`, `invalid-model`
  */
 export function gradientModel(bytes: Uint8Array, options: GradientModelOptions = {}): Uint8Array {
   return encode('ModelProto', buildGradientModel(decodeModel(bytes), options))
@@ -42,6 +43,8 @@ export function gradientModel(bytes: Uint8Array, options: GradientModelOptions =
 export function buildGradientModel(model: Model, { wrt }: GradientModelOptions = {}): ModelProto {
   const graph = importGraph(model)
   const candidates = new Map([...[...graph.inputs].filter(([, x]) => isFloat(x.dtype)), ...graph.parameters])
+  if (candidates.size === 0)
+    throw notDifferentiable('the model has no floating-point input or tensor to differentiate with respect to', graph)
   const names =
     wrt === undefined ? [...candidates.keys()] : matchNames(wrt, candidates.keys(), 'floating-point input or tensor')
   const targets = names.map((name): [string, Value] => [name, candidates.get(name)!])
@@ -51,9 +54,10 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
     if (isFloat(y.dtype)) seeds.set(`dy/${name}`, [y, input(`dy/${name}`, y.dtype, y.shape)])
   }
   checkUnusedNames(graph, [...seeds.keys(), ...names.map((name) => `grad/${name}`)])
-  const found = gradients(
+  const found = findGradients(
     [...seeds.values()],
     targets.map(([, x]) => x),
+    graph,
   )
   const dxs = targets.map(([name, x], i): [string, Value] => [`grad/${name}`, found[i] ?? zerosLike(x)])
   return exportGraph({
@@ -68,6 +72,22 @@ export function buildGradientModel(model: Model, { wrt }: GradientModelOptions =
       'onnx-ire.gradients': JSON.stringify(Object.fromEntries(targets.map(([name]) => [name, `grad/${name}`]))),
     },
   })
+}
+
+function findGradients(seeds: readonly Seed[], wrt: readonly Value[], graph: Graph): (Value | null)[] {
+  try {
+    return gradients(seeds, wrt)
+  } catch (error) {
+    throw error instanceof OnnxIreError && error.code === 'not-differentiable'
+      ? notDifferentiable(error.message, graph)
+      : error
+  }
+}
+
+/** The error with a reason; for a quantized model it ends in the advice of a trainer. */
+function notDifferentiable(reason: string, graph: Graph): OnnxIreError {
+  const { message } = noTensorsError(graph)
+  return new OnnxIreError('not-differentiable', message.includes(' is quantized ') ? `${reason}\n${message}` : reason)
 }
 
 /**

@@ -74,6 +74,8 @@ describe('operations of a step', () => {
     const { layers, cost } = inspectModel(modelFrom(x, y!))
     expect(cost.forward).toEqual({ flops: 5 * 18, atLeast: false, notes: [] })
     expect(layers.find(({ parameters }) => parameters > 0)).toMatchObject({ operators: ['MatMul'], flops: 5 * 18 })
+    // The Scan does not count its body again.
+    expect(layers.reduce((sum, { flops }) => sum + flops!, 0)).toBe(cost.forward!.flops)
   })
 
   test('a Loop with unknown trip count > is counted once and noted', () => {

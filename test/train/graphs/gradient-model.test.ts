@@ -4,7 +4,7 @@ import { convnet } from '../../../models/convnet.js'
 import { mlp } from '../../../models/mlp.js'
 import { transformer } from '../../../models/transformer.js'
 import { Random } from '../../../src/data/index.js'
-import { importGraph, modelOf } from '../../../src/graph/index.js'
+import { constant, importGraph, input, modelOf, op, type Value } from '../../../src/graph/index.js'
 import {
   decodeModel,
   encodeModel,
@@ -303,6 +303,26 @@ it('one error lists every operator without a gradient, also one upstream of anot
     expect(message).toContain(`'${blocking}'`)
   expect(message).not.toContain('MatMul')
   expect(gradientModel(bytes, { wrt: 'v' }).length).toBeGreaterThan(0)
+})
+
+it('a model without floating-point inputs and tensors > is refused with the reason', () => {
+  const modelFrom = (x: Value, y: Value) =>
+    encodeModel(modelOf({ name: 'test', inputs: new Map([[x.name!, x]]), outputs: new Map([['y', y]]) }))
+  const q = input('q', 'int8', ['N', 2])
+  const scale = constant({ dtype: 'float32', dims: [], data: Float32Array.of(0.5) })
+  const w = constant({ dtype: 'int8', dims: [2, 2], data: Int8Array.of(1, 2, 3, 4) })
+  const y = op.MatMul(op.DequantizeLinear(q, scale), op.DequantizeLinear(w, scale))
+  const quantized = refusal(modelFrom(q, y))
+  expect(quantized.code).toBe('not-differentiable')
+  expect(quantized.message).toMatch(
+    /^the model has no floating-point input or tensor .*\n.*is quantized \(DequantizeLinear .*Train an adapter.*float model/,
+  )
+  const x = input('x', 'float32', ['N', 2])
+  const [p, factor, zero] = op.DynamicQuantizeLinear(x)
+  const dynamic = op.Mul(op.Cast(op.MatMulInteger(p, w, zero), { to: 1 }), factor)
+  expect(refusal(modelFrom(x, dynamic)).message).toMatch(
+    /cannot be differentiated:\n(.|\n)*\nthe model .* is quantized \(DynamicQuantizeLinear .*MatMulInteger.*float model/,
+  )
 })
 
 interface Check {
