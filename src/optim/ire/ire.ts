@@ -16,7 +16,10 @@ export interface IreOptions {
   readonly interval?: number
   /** Steps of the pure base optimizer before IRE starts (T_w); default 0. The first refresh is at step `warmup`. */
   readonly warmup?: number
-  /** Smoothing of the curvature estimate, F <- beta F + (1 - beta) h, in [0, 1); default 0. */
+  /**
+   * Smoothing of the curvature estimate, F <- beta F + (1 - beta) h, in [0, 1); default 0. F starts at 0 for each tensor:
+   * one that is trained later than others (`freeze`) counts as flat too often until about 1 / (1 - beta) refreshes later.
+   */
   readonly beta?: number
   /** Scale kappa by the learning rate's schedule, lr_t / lr; default false. */
   readonly kappaDecay?: boolean
