@@ -81,6 +81,10 @@ const outputOf = (loss: { readonly kind: keyof typeof lossRegistry }): unknown =
 /** Operators that do not change the axes of their input. */
 const sameAxes: ReadonlySet<string> = new Set(['Identity', 'Cast', 'Dropout'])
 
+/** Whether a Sigmoid computes an output: without a loss, each of its scores is an answer by yes or no. */
+export const endsInSigmoid = (model: Model, output: string): boolean =>
+  findScoreNode(model, output, sameAxes)?.opType === 'Sigmoid'
+
 /** The axis of the Softmax that computes an output, if the file has it. */
 function findSoftmaxAxis(model: Model, output: string): number | undefined {
   const node = findScoreNode(model, output, sameAxes)

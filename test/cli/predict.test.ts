@@ -183,6 +183,19 @@ describe('predict > several labels of an example, each a yes or no', () => {
     expect((await labels('grid')).stdout).toContain('example 1: none; none')
   })
 
+  test('scores of a Sigmoid without a loss > an answer for each label; with the loss of classes, one class', async () => {
+    const x = input('x', 'float32', ['N', 2])
+    const proto = exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Sigmoid(x)]]) })
+    await writeModel(space.path('sigmoid.onnx'), { proto, external: null })
+    const predict = (...args: string[]) => run('predict', ...files('sigmoid.onnx'), '--classes', ...names(), ...args)
+    const { stdout } = await predict('--data', inSpace())
+    expect(stdout.split('\n').slice(0, 2)).toEqual(['example 0: cat 52.5 %, dog 92.4 %', 'example 1: none'])
+    const train = { kind: 'csv', file: 'rows.csv', tensors: { x: ['a', 'b'] } }
+    const recipe = await space.writeRecipe('one.json', { data: { train }, loss: { kind: 'cross-entropy' } })
+    const one = await predict(recipe, '--on', 'train')
+    expect(one.stdout.split('\n').slice(0, 2)).toEqual(['example 0: dog 92.4 %', 'example 1: dog 50.0 %'])
+  })
+
   test('as CSV > two columns for each label', async () => {
     await labels('same', '-o', space.path('labels.csv'), ...names())
     const [header, , second] = await written('labels.csv')

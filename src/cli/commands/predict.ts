@@ -51,7 +51,7 @@ import {
 } from '../options.js'
 import { listRecipeFile, prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
-import { findClassAxis, findLoss } from '../top-classes.js'
+import { endsInSigmoid, findClassAxis, findLoss } from '../top-classes.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from '../write-predictions.js'
@@ -112,11 +112,12 @@ document, "text" the text, "name" the name of the class. Infinity and NaN are wr
 without a probability, such as NaN, have the class null. A CSV file has a column per element, y[0], y[1], ...,
 or class and probability. If the loss of the recipe or run reads several scores as a yes or no each, as
 binary-cross-entropy does, "labels" has "class": 1 or 0 for each, with the probability of that answer, and
-printed lines name the labels with the answer yes. Scores of a model that does not end in Softmax or Sigmoid
-are read as logits. The file appears when it is complete. A run folder gives the model, the form of its inputs
-and the names of its classes, which imply --classes; so do the metadata of a model that train, export or tune
-image wrote from image data, and of one that tune classify wrote. A model of tune embed gives one embedding
-per text, pooled as in its training.
+printed lines name the labels with the answer yes; without a loss, several scores of a Sigmoid are read so.
+Scores of a model that does not end in Softmax or Sigmoid are read as logits of one class. The file appears
+when it is complete. A run folder gives the model, the form of its inputs and the names of its classes,
+which imply --classes; so do the metadata of a model that train, export or tune image wrote from image data,
+and of one that tune classify wrote. A model of tune embed gives one embedding per text, pooled as in its
+training.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png
@@ -453,7 +454,7 @@ async function readFormat(
   const own = findLoss(names[0]!, loss)
   return {
     scores: findScoreKind(model, names[0]!),
-    isBinary: own !== undefined && isBinaryLoss(own),
+    isBinary: own === undefined ? endsInSigmoid(model, names[0]!) : isBinaryLoss(own),
     classAxis: findClassAxis(model, names[0]!, loss),
     classNames: classNames === undefined ? described : await readClassNames(classNames),
   }
