@@ -9,7 +9,7 @@ import { encode } from '../../onnx/proto/encode.js'
 import type { ModelProto } from '../../onnx/proto/schema.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
-import { noTensorsError } from '../model/trainable.js'
+import { explainQuantized } from '../model/trainable.js'
 
 /** Options of `gradientModel`. */
 export interface GradientModelOptions {
@@ -86,8 +86,8 @@ function findGradients(seeds: readonly Seed[], wrt: readonly Value[], graph: Gra
 
 /** The error with a reason; for a quantized model it ends in the advice of a trainer. */
 function notDifferentiable(reason: string, graph: Graph): OnnxIreError {
-  const { message } = noTensorsError(graph)
-  return new OnnxIreError('not-differentiable', message.includes(' is quantized ') ? `${reason}\n${message}` : reason)
+  const advice = explainQuantized(graph)
+  return new OnnxIreError('not-differentiable', advice ? `${reason}\n${advice}` : reason)
 }
 
 /**

@@ -363,22 +363,25 @@ export function checkUsable(
 
 const toSelection = (trainable: Trainable = 'weights'): NameSelection => (trainable === 'weights' ? {} : trainable)
 
-/** The error for a model without tensors to train, with advice if the model is quantized. */
-export function noTensorsError({ name, outputs }: Graph): OnnxIreError {
+/** Why the integer weights of a quantized model have no gradients, and what to do; undefined for other models. */
+export function explainQuantized({ name, outputs }: Graph): string | undefined {
   const nodes = topological(outputs.values())
+  const quantized = nodes
+    .filter(({ operator }) => /[Qq]uantize|QLinear|Integer$|NBits$/.test(operator))
+    .map((node) => `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}'`)
+  if (quantized.length === 0) return undefined
+  const more = quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''
   // Products of integers have no gradients, not even for an adapter.
   const isAdaptable = nodes.some(({ operator }) => /^(DequantizeLinear|MatMulNBits)$/.test(operator))
   const advice = isAdaptable
     ? "Train an adapter (the option adapter, or lora of 'onnx-ire/adapter'), or fine-tune the float model, then quantize it again"
     : 'Fine-tune the float model, then quantize it again'
-  const quantized = nodes
-    .filter(({ operator }) => /[Qq]uantize|QLinear|Integer$|NBits$/.test(operator))
-    .map((node) => `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}'`)
-  const more = quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''
-  return new OnnxIreError(
-    'invalid-option',
-    quantized.length > 0
-      ? `the model '${name}' is quantized (${quantized.slice(0, 3).join(', ')}${more}): its weights are integers, which have no gradients. ${advice}`
-      : `the model '${name}' has no tensors to train: select some by trainable`,
-  )
+  return `the model '${name}' is quantized (${quantized.slice(0, 3).join(', ')}${more}): its weights are integers, which have no gradients. ${advice}`
 }
+
+/** The error for a model without tensors to train, with advice if the model is quantized. */
+export const noTensorsError = (graph: Graph): OnnxIreError =>
+  new OnnxIreError(
+    'invalid-option',
+    explainQuantized(graph) ?? `the model '${graph.name}' has no tensors to train: select some by trainable`,
+  )
