@@ -114,7 +114,8 @@ export class FitLoop {
   readonly #trainer: TrainerOptions
   readonly #options: FitOptions
   readonly #resolved: ResolvedFitOptions
-  readonly #features: FeatureCache
+  /** Defined if there are stages. */
+  readonly #features: FeatureCache | undefined
   readonly #writer: CheckpointWriter | undefined
   /** The stage that trains on cached features, with its data; undefined for the whole model. */
   #cached: CachedStage | undefined
@@ -139,7 +140,7 @@ export class FitLoop {
     trainer: TrainerOptions,
     options: FitOptions,
     resolved: ResolvedFitOptions,
-    features: FeatureCache,
+    features: FeatureCache | undefined,
   ) {
     const { checkpoints, onCheckpoint } = options
     this.#run = run
@@ -253,7 +254,7 @@ export class FitLoop {
   /** Computes the features of the training data; returns null if aborted meanwhile. */
   async #computeFeatures(stage: FeatureStage): Promise<Dataset | null> {
     try {
-      return await this.#features.trainingFeaturesOf(stage, this.#data, async (progress) => {
+      return await this.#features!.trainingFeaturesOf(stage, this.#data, async (progress) => {
         await this.#options.onFeatures?.(progress)
         if (this.#isAborted) throw new FeaturesAborted()
       })
@@ -269,7 +270,7 @@ export class FitLoop {
     const stage = run.stageAt(Math.max(0, run.step - 1), this.#resolved.settings)
     if (!stage || !('batch' in data)) return run.evaluate(data, run.validatedWeights)
     return run.evaluate(
-      await this.#features.featuresOf(stage, data, this.#options.onFeatures),
+      await this.#features!.featuresOf(stage, data, this.#options.onFeatures),
       run.validatedWeights,
       stage.programs,
     )

@@ -9,7 +9,7 @@ import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { buildFeatureStage, checkFeatures, FeatureCache } from './cached-features.js'
+import type { FeatureCache } from './cached-features.js'
 import { checkFitData, type FitData, summarizeData } from './checkpoint/checksums.js'
 import type { WeightSelection } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
@@ -63,7 +63,8 @@ export class Trainer {
   readonly #options: TrainerOptions
   readonly #graph: Graph
   readonly #run: Run
-  readonly #features: FeatureCache
+  /** The features of the data; undefined without the option `features`. */
+  readonly #features: FeatureCache | undefined
   /** The data of the checkpoint that was restored, until the next `fit` continues on them. */
   #restoredData: FitData | undefined
 
@@ -75,14 +76,18 @@ export class Trainer {
     }
   }
 
-  private constructor(model: Model, options: TrainerOptions, graph: Graph, run: Run) {
+  private constructor(
+    model: Model,
+    options: TrainerOptions,
+    graph: Graph,
+    run: Run,
+    features: FeatureCache | undefined,
+  ) {
     this.#model = model
     this.#options = options
     this.#graph = graph
     this.#run = run
-    const { batchSize = 32, microBatch = batchSize, runtime, features } = options
-    const store = typeof features === 'object' ? features : undefined
-    this.#features = new FeatureCache(runtime, run.programs.graphs, Math.min(batchSize, microBatch), store)
+    this.#features = features
   }
 
   /**
@@ -105,10 +110,10 @@ export class Trainer {
     // Loaded when needed, as in `createStartModel`.
     const { freeBatch } = given.freeBatch ? await import('./model/free-batch.js') : {}
     const free = freeBatch ? (await freeBatch(model, given)).model : model
-    const { model: start, ...choice } = await createStartModel(free, given)
+    const { model: started, ...choice } = await createStartModel(free, given)
     const chosen = { ...given, ...choice }
     const { ire } = unwrap(chosen.optimizer)
-    const original = chosen.batchNorm === 'trained' ? separateStatistics(start) : start
+    const original = chosen.batchNorm === 'trained' ? separateStatistics(started) : started
     const graph = importGraph(original)
     const prepared = prepareForTraining(graph, chosen)
     const frozen = findFrozen([...findTrainable(graph, chosen.trainable).keys()], chosen)
@@ -118,18 +123,19 @@ export class Trainer {
     const graphs = buildGraphs(prepared, { ...shared, frozen })
     const options = { ...chosen, curvatureShare: curvatureShareOf(chosen, graphs.statistics.size > 0) }
     checkGroupsMatch([...graphs.parameters.keys(), ...frozen], options)
-    const buildStage: StageBuilder = (trained) => buildFeatureStage(prepared.graph, graphs, trained, shared)
-    const run = new Run(
-      graphs,
-      options,
-      { file: original, graph, outputs: [...prepared.graph.outputs.values()] },
-      options.features === undefined ? undefined : buildStage,
-    )
-    const trainer = new Trainer(original, options, graph, run)
+    const { features } = options
+    const cached = features === undefined ? undefined : await import('./cached-features.js')
+    const buildStage: StageBuilder | undefined =
+      cached && ((trained) => cached.buildFeatureStage(prepared.graph, graphs, trained, shared))
+    const start = { file: original, graph, outputs: [...prepared.graph.outputs.values()] }
+    const run = new Run(graphs, options, start, buildStage)
+    const store = typeof features === 'object' ? features : undefined
+    const cache = cached && new cached.FeatureCache(runtime, graphs, shared.batchSize, store)
+    const trainer = new Trainer(original, options, graph, run, cache)
     try {
       const settings = trainer.#resolveSettings(1) // reports errors of all groups whose settings need no data
       checkMonitors(graphs.metrics.evaluation, options)
-      if (options.features !== undefined) checkFeatures(run.stageAt(0, settings), graphs, settings)
+      cached?.checkFeatures(run.stageAt(0, settings), graphs, settings)
       await run.prepare(settings)
     } catch (error) {
       await trainer.dispose()
@@ -286,7 +292,7 @@ export class Trainer {
   async dispose(): Promise<void> {
     await this.#run.sync().catch(() => {}) // the state on a lost device cannot be downloaded
     await this.#run.dispose()
-    await this.#features.release()
+    await this.#features?.release()
   }
 
   /**

@@ -111,11 +111,14 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
   return removeClasses(declareOutputs(model, resized, changed))
 }
 
-/** Names of the weights and of the biases, if any, of the last layers that `replaceHead` resizes. */
-export function headTensors(
-  model: Model,
-  options: Pick<HeadOptions, 'output'>,
-): { readonly weights: readonly string[]; readonly biases: readonly string[] } {
+/** Names of the tensors of the last layers that `replaceHead` resizes. */
+export interface HeadTensors {
+  readonly weights: readonly string[]
+  readonly biases: readonly string[]
+}
+
+/** Finds the weights and the biases, if any, of the last layers that `replaceHead` resizes. */
+export function headTensors(model: Model, options: Pick<HeadOptions, 'output'>): HeadTensors {
   const { name, value } = findOutput(importGraph(model), options)
   const heads = findHeads(value, name)
   return {

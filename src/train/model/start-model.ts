@@ -3,7 +3,7 @@ import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
 import type { NamePatterns } from '../../util/pattern.js'
 import type { FreezeOptions } from '../parameter-groups.js'
-import { type HeadOptions, headTensors, replaceHead } from './replace-head.js'
+import type { HeadOptions, HeadTensors } from './replace-head.js'
 import type { Trainable } from './trainable.js'
 
 /** Options that change a model before training, and the tensors to train. */
@@ -48,15 +48,19 @@ export async function createStartModel(
   const free = freeBatch ? (await import('./free-batch-axis.js')).freeBatchAxis(model).model : model
   const untied =
     untie === undefined || untie === false ? free : (await import('./untie-tensors.js')).untieTensors(free, untie)
-  const resized = head ? replaceHead(untied, head) : untied
+  const heads = head || freeze?.except === 'head' ? await import('./replace-head.js') : undefined
+  const resized = heads && head ? heads.replaceHead(untied, head) : untied
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
     ...(freeze && {
-      freeze: freeze.except === 'head' ? { ...freeze, except: allOf(headTensors(resized, head ?? {})) } : freeze,
+      freeze:
+        heads && freeze.except === 'head'
+          ? { ...freeze, except: allOf(heads.headTensors(resized, head ?? {})) }
+          : freeze,
     }),
   }
   if (!adapter) return { model: resized, ...chosen }
-  const own = head ? headTensors(resized, head) : { weights: [], biases: [] }
+  const own = heads && head ? heads.headTensors(resized, head) : { weights: [], biases: [] }
   const exclude = [...[adapter.exclude ?? []].flat(), ...own.weights]
   const { createAdapter } = await import('../../adapter/create-adapter.js')
   const adapted = createAdapter(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
@@ -64,4 +68,4 @@ export async function createStartModel(
   return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...allOf(own)] }
 }
 
-const allOf = ({ weights, biases }: ReturnType<typeof headTensors>) => [...weights, ...biases]
+const allOf = ({ weights, biases }: HeadTensors) => [...weights, ...biases]
