@@ -5,7 +5,7 @@ import { sourceFields } from '../../recipe/sources/source.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** A path of a recipe, with the option of the command that replaces it. */
-interface ReplaceablePath {
+export interface ReplaceablePath {
   readonly field: string
   readonly path: string
   readonly option: string

@@ -8,7 +8,7 @@ import type { Model } from '../../onnx/model.js'
 import { isBinaryLoss, lossTarget, type TaskLoss } from '../../recipe/loss.js'
 import { getOwn } from '../../util/record.js'
 import { formatNumber } from '../format.js'
-import { findClassAxis } from '../top-classes.js'
+import { findClassAxis } from '../prediction/top-classes.js'
 import { drawMask, drawTensor } from './draw-example.js'
 
 /** The target of an example and its prediction, as text or, if they are masks or images, as PNG in data addresses. */

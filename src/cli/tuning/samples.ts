@@ -10,7 +10,7 @@ import type { Runtime } from '../../runtime/runtime.js'
 import { type PassOptions, passInput, repeatModel } from '../../train/model/repeat-model.js'
 import { predict } from '../../train/predict.js'
 import { shortenText } from '../format.js'
-import { topClasses } from '../top-classes.js'
+import { topClasses } from '../prediction/top-classes.js'
 
 /** An example with the predictions of the model before and after a fine-tuning. */
 export interface PredictedSample {

@@ -1,10 +1,10 @@
-import { findScoreNode, type ScoreKind } from '../analysis/snippet/score-kind.js'
-import { numbersOf } from '../ir/leaf.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import { lossRegistry } from '../loss/registry.js'
-import type { Model } from '../onnx/model.js'
-import { type LossRecipe, lossTarget, type TaskLoss, taskLosses } from '../recipe/loss.js'
-import { OnnxIreError } from '../util/errors.js'
+import { findScoreNode, type ScoreKind } from '../../analysis/snippet/score-kind.js'
+import { numbersOf } from '../../ir/leaf.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import { lossRegistry } from '../../loss/registry.js'
+import type { Model } from '../../onnx/model.js'
+import { type LossRecipe, lossTarget, type TaskLoss, taskLosses } from '../../recipe/loss.js'
+import { OnnxIreError } from '../../util/errors.js'
 
 /** The class with the highest score (the lowest number among equals), and its probability. */
 export interface TopClass {

@@ -1,10 +1,10 @@
-import type { ScoreKind } from '../analysis/snippet/score-kind.js'
-import { isFloat } from '../ir/dtype.js'
-import { numbersOf } from '../ir/leaf.js'
-import { sizeOf, type Tensor } from '../ir/tensor.js'
-import type { Prediction } from '../train/predict.js'
-import { OnnxIreError } from '../util/errors.js'
-import { shortenText } from './format.js'
+import type { ScoreKind } from '../../analysis/snippet/score-kind.js'
+import { isFloat } from '../../ir/dtype.js'
+import { numbersOf } from '../../ir/leaf.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
+import type { Prediction } from '../../train/predict.js'
+import { OnnxIreError } from '../../util/errors.js'
+import { shortenText } from '../format.js'
 import { answerLabels, hasLabels, positionsOf, type TopClass, topClasses } from './top-classes.js'
 
 /** Content of a file of predictions. */

@@ -1,0 +1,102 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import type { ImageOptions } from '../../data/image/image-column.js'
+import type { OpenContext } from '../../node/data/data-source.js'
+import { openImages } from '../../node/data/image-folder.js'
+import { openData } from '../../node/data/open-data.js'
+import { RecipeData } from '../../node/data/recipe-data.js'
+import type { Model } from '../../onnx/model.js'
+import { checkSource } from '../../recipe/parse.js'
+import type { DataSource, LossRecipe, Recipe } from '../../recipe/recipe.js'
+import { mapSourcePaths } from '../../recipe/sources/source.js'
+import { refuseOptions, usageError } from '../errors.js'
+import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
+import { isJsonObject, parseData, withDataPath } from '../inputs/select-data.js'
+import type { Origins } from './format-predictions.js'
+import type { OpenedExamples, PredictOptions } from './write-predictions.js'
+
+/** A data source, and the part of its examples to predict for. */
+export interface SelectedSource {
+  /** Files in place of those of the source. */
+  readonly files: readonly string[]
+  /** Path of the source in the recipe, for messages. */
+  readonly path: string
+  readonly source: DataSource
+  /** The recipe that splits the source, and the part; null for the whole source. */
+  readonly split: { readonly recipe: Recipe; readonly part: 'train' | 'validation' } | null
+  /** The loss of the recipe, if one is given. */
+  readonly loss?: LossRecipe
+  /** The training data, whose statistics the columns of a table are converted with. */
+  readonly train?: DataSource
+}
+
+/**
+ * Selects the data of a recipe, or files in their place, or the data of --data.
+ * @param recipePath undefined without a recipe
+ * @param files files in place of the data of the recipe
+ */
+export async function selectSource(
+  recipePath: string | undefined,
+  files: readonly string[],
+  options: PredictOptions,
+  command: Command,
+): Promise<SelectedSource> {
+  if (recipePath === undefined) {
+    if (options.data === undefined) return usageError(command, 'give a recipe, or --data')
+    refuseOptions(command, ['on'], 'selects data of a recipe, but no recipe is given')
+    if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
+    const source = mapSourcePaths(checkSource(parseData(options.data, command)), (path) => resolve(path))
+    return { path: '--data', source, files, split: null }
+  }
+  if (isJsonObject(options.data)) usageError(command, '--data as JSON replaces a recipe; change a recipe with --set')
+  const recipe = withDataPath(await readRecipe(recipePath, options.set), options)
+  const { data, loss } = recipe
+  if (files.length > 0) {
+    const { start: _start, end: _end, ...source } = data.train
+    const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
+    if (!takesImages && files.length > 1)
+      usageError(command, `the run has data of the kind ${source.kind}, of which one file can be given`)
+    const own = takesImages ? source : overrideSource('data.train', source, files[0]!)
+    return { path: 'data.train', source: own, files, split: null, loss }
+  }
+  if (data.split) return { path: 'data.train', source: data.train, files, split: { recipe, part: options.on }, loss }
+  const source = data[options.on]
+  if (source === undefined)
+    return usageError(command, `${recipePath} has no data.${options.on}; add it, or use --on train`)
+  return { path: `data.${options.on}`, source, files, split: null, train: data.train, loss }
+}
+
+/** The images of files or folders, converted as the metadata of the model say. */
+export const imagesOf = (image: ImageOptions | undefined, files: readonly string[]): SelectedSource => ({
+  ...{ path: 'the metadata of the model', split: null, files },
+  source: { kind: 'image-folder', folder: '.', ...(image ? { image } : {}) },
+})
+
+/** Opens a selected source for a model. */
+export async function openSelected(
+  { path, source, files: given, split, train }: SelectedSource,
+  model: Model,
+): Promise<OpenedExamples> {
+  const plain: OpenContext = { model, targets: null, classes: async () => ({}) }
+  const statistics = async () => train && (await openData('data.train', train, plain)).data.statistics
+  const context: OpenContext = source === train ? plain : { ...plain, statistics }
+  const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
+  if (takesImages && given.length > 0) {
+    const { data, files } = await openImages(source, given, context)
+    return { data, origins: originsOf(files) }
+  }
+  // The labels decide which examples are held out.
+  if (split) {
+    const { mixup: _mixup, ...recipe } = split.recipe
+    const { balance: _balance, ...data } = recipe.data
+    const opened = await RecipeData.open({ ...recipe, data }, model, model)
+    const parts = { train: await opened.train(), validation: (await opened.validation())! }
+    const [some, others] = [parts.train.length, parts.validation.length]
+    const total = some === undefined || others === undefined ? undefined : some + others
+    return { data: parts[split.part], origins: originsOf(await opened.files(split.part)), total }
+  }
+  const { data, files } = await openData(path, source, context)
+  return { data, origins: originsOf(files) }
+}
+
+const originsOf = (files: readonly string[] | undefined): Origins | undefined => files && { kind: 'file', names: files }
