@@ -95,8 +95,8 @@ export interface InputFacts<Name = string> {
   /** Inputs whose parameters a layer learns: weights, biases, scales of norms. */
   readonly weights: readonly Name[]
   /**
-   * Inputs whose parameters are learned if they are vectors along one axis and another input is the result of a layer:
-   * exporters write biases and scales as nodes of their own.
+   * Inputs whose parameters are learned if another input is the result of a layer: exporters write biases and scales as
+   * nodes of their own, vectors along one axis above all.
    */
   readonly vectorWeights: readonly Name[]
   /** Inputs that hold the quantized weights of a layer. */

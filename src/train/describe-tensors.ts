@@ -5,7 +5,7 @@ import { definitionOf } from '../op/op.js'
 import type { HiddenMatrix, TrainedTensor } from '../optim/base-optimizer.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
-import { findOrigins, resolveParameters } from './model/trainable.js'
+import { findOrigins, resolveParameters } from './model/stored-values.js'
 import { findGroupField, type GroupOptions, layerDepths } from './parameter-groups.js'
 
 /** A weight input of a node. */

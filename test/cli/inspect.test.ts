@@ -33,7 +33,7 @@ test('pretrained model > prints types, operators, weights and their consumers', 
   })
   expect(byName.get('batch_norm_0.w_1')).toMatchObject({
     trainable: false,
-    why: expect.stringMatching(/no weight position: mean of/),
+    why: expect.stringMatching(/no weight by its position or values: mean of/),
   })
   const trainable = found.tensors.filter((tensor) => tensor.trainable)
   expect(found.training).toEqual({

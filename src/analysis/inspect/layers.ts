@@ -5,7 +5,7 @@ import { bodiesOf, withBodies } from '../../ir/topology.js'
 import type { Graph, Node, Value } from '../../ir/value.js'
 import { isInput } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
-import { findOrigins, type Origins, resolveParameters } from '../../train/model/trainable.js'
+import { findOrigins, type Origins, resolveParameters } from '../../train/model/stored-values.js'
 import { formatUnknown } from './apply-shapes.js'
 import { varyingNodes, type Work } from './work.js'
 

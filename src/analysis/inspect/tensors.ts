@@ -5,7 +5,8 @@ import { withBodies } from '../../ir/topology.js'
 import type { Graph, Node } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { definitionOf } from '../../op/op.js'
-import { findOrigins, findTrainable, resolveParameters } from '../../train/model/trainable.js'
+import { findOrigins, resolveParameters } from '../../train/model/stored-values.js'
+import { findTrainable } from '../../train/model/trainable.js'
 import { append } from '../../util/append.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -68,7 +69,7 @@ function judgeTensor(
   if (varies === undefined) return [false, 'not known: the model cannot be imported']
   if (!varies) return [false, elements === 1 ? 'a single number in a Constant node' : 'a setting, or inside no layer']
   if (weight) return [true, reading]
-  return [false, reading === '' ? 'no node reads it' : `no weight position: ${reading}`]
+  return [false, reading === '' ? 'no node reads it' : `no weight by its position or values: ${reading}`]
 }
 
 /** Lists the operator inputs that read each parameter, directly or through views: "w of Conv 'conv1'". */

@@ -69,6 +69,7 @@ export const attention = {
     attributes,
     since: 23,
     later: { 'nonpadKvSeqlen?': 24 },
+    vectorWeights: ['attnMask'],
     // q k^T, scale, mask, softmax and the product with v, for every pair of positions, masked ones included
     flops: ([, , , mask], [, key, value, scores], { softcap }) =>
       size(scores!) * (2 * lengthAt(key!, -1) + 1 + (softcap ? 3 : 0) + (mask ? 1 : 0) + 5 + 2 * lengthAt(value!, -1)),

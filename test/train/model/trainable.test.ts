@@ -25,6 +25,19 @@ const chosen = (graph: Graph, choice?: Parameters<typeof findTrainable>[1]): str
 ]
 const random = new Random(1)
 const drawn = (name: string, ...dims: readonly number[]) => parameter(name, normal(random, dims))
+const filled = (name: string, dims: readonly number[], at: (i: number) => number) => {
+  const elements = dims.reduce((product, dim) => product * dim, 1)
+  return parameter(
+    name,
+    tensor(
+      'float32',
+      dims,
+      Float32Array.from({ length: elements }, (_, i) => at(i)),
+    ),
+  )
+}
+const int64 = (value: number) => constant(int64s(value))
+const number = (name: string, value: number, dims: readonly number[] = [1]) => filled(name, dims, () => value)
 
 /** A graph as it comes out of a file: every floating-point initializer is a parameter. */
 const imported = (inputs: Readonly<Record<string, Value>>, y: Value): Graph =>
@@ -82,18 +95,11 @@ describe('the tensors trained by default', () => {
       op.Concat([op.Shape(x, { start: 0, end: 1 }), constant(int64s(1, 16))], { axis: 0 }),
     )
     const joined = op.Add(op.Concat([token, layer], { axis: 1 }), drawn('positions', 1, 7, 16))
-    const filled = (name: string, value: (i: number) => number) =>
-      parameter(
-        name,
-        tensor(
-          'float32',
-          [1, 7, 16],
-          Float32Array.from({ length: 112 }, (_, i) => value(i)),
-        ),
-      )
-    const mask = filled('mask', (i) => (i % 3 === 0 ? -1e9 : 0))
-    const anchors = filled('anchors', (i) => i + 0.5)
-    const wave = filled('wave', (i) => (i % 2 === 0 ? Math.sin : Math.cos)(Math.floor(i / 16) / 10 ** (i % 16)))
+    const mask = filled('mask', [1, 7, 16], (i) => (i % 3 === 0 ? -1e9 : 0))
+    const anchors = filled('anchors', [1, 7, 16], (i) => i + 0.5)
+    const wave = filled('wave', [1, 7, 16], (i) =>
+      (i % 2 === 0 ? Math.sin : Math.cos)(Math.floor(i / 16) / 10 ** (i % 16)),
+    )
     const y = [mask, anchors, wave].reduce<Value>((sum, table) => op.Add(sum, table), joined)
     expect(chosen(imported({ x }, y)).sort()).toEqual(['class_token', 'positions', 'w'])
   })
@@ -102,7 +108,7 @@ describe('the tensors trained by default', () => {
     const x = input('x', 'float32', ['N', 3, 8, 8])
     const pixels = op.Div(op.Sub(x, drawn('mean', 1, 3, 1, 1)), drawn('deviation', 3, 1, 1))
     const y = op.Conv(pixels, drawn('kernel', 4, 3, 3, 3))
-    const scaled = op.Add(op.Mul(op.Add(y, drawn('bias', 1, 4, 1, 1)), drawn('scale', 4, 1, 1)), drawn('offset', 1))
+    const scaled = op.Add(op.Mul(op.Add(y, drawn('bias', 1, 4, 1, 1)), drawn('scale', 4, 1, 1)), number('offset', 0.5))
     expect(chosen(imported({ x }, op.Add(scaled, drawn('map', 1, 1, 6, 6))))).toEqual(['kernel', 'bias', 'scale'])
   })
 
@@ -117,11 +123,124 @@ describe('the tensors trained by default', () => {
     ])
   })
 
-  it('include the bias of a layer with one output, but no single element elsewhere', () => {
+  it('include any bias of a layer with one output', () => {
     const x = input('x', 'float32', ['N', 4])
-    const one = op.Add(op.MatMul(x, drawn('w', 4, 1)), drawn('bias', 1))
-    const scaled = op.Mul(op.Add(op.MatMul(x, drawn('v', 4, 3)), drawn('offset', 1)), drawn('factor', 1))
-    expect(chosen(imported({ x }, op.Concat([one, scaled], { axis: 1 })))).toEqual(['w', 'bias', 'v'])
+    expect(chosen(imported({ x }, op.Add(op.MatMul(x, drawn('w', 4, 1)), number('bias', 0))))).toEqual(['w', 'bias'])
+  })
+
+  it.each([0.5, 1e-6, -10000, 0.1234, 1 / 3, 1 / Math.sqrt(768), Math.sqrt(2 / Math.PI), 1 / 255])(
+    'exclude the number %f of a program, and include a number that no program contains',
+    (value) => {
+      const x = input('x', 'float32', ['N', 4])
+      const h = op.Mul(op.MatMul(x, drawn('w', 4, 3)), number('factor', value))
+      const y = op.Add(op.Mul(h, number('scale', 1.0372915)), number('bias', -0.0271936, [1, 1]))
+      expect(chosen(imported({ x }, op.Mul(y, number('gain', 1.7015043, []))))).toEqual(['w', 'scale', 'bias'])
+    },
+  )
+
+  it('include a number without axes of which the exponential is computed: a temperature', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const h = op.MatMul(x, drawn('w', 4, 3))
+    expect(chosen(imported({ x }, op.Mul(h, op.Exp(number('logit_scale', 4.60517, [])))))).toEqual(['logit_scale', 'w'])
+  })
+
+  it('exclude filters that blur each channel, also one that is repeated, and include others of groups', () => {
+    const x = input('x', 'float32', ['N', 4, 9, 9])
+    const binomial = (i: number) => ([1, 2, 1][i % 3]! * [1, 2, 1][Math.floor(i / 3) % 3]!) / 16
+    const one = op.Expand(filled('one', [1, 1, 3, 3], binomial), constant(int64s(4, 1, 3, 3)))
+    const filters = [
+      drawn('depthwise', 4, 1, 3, 3),
+      filled('blur', [4, 1, 3, 3], binomial),
+      one,
+      filled('zeros', [4, 1, 3, 3], () => 0),
+    ]
+    const y = filters.reduce<Value>((h, w) => op.Conv(h, w, null, { group: 4 }), x)
+    expect(chosen(imported({ x }, y))).toEqual(['depthwise', 'zeros'])
+  })
+
+  it('exclude one-hot kernels and tables, and include a matrix that begins as the identity', () => {
+    const x = input('x', 'float32', ['N', 3, 8, 8])
+    const ids = input('ids', 'int64', ['N', 12])
+    const oneHot = (name: string, ...dims: readonly number[]) => filled(name, dims, (i) => (i % 13 === 0 ? 1 : 0))
+    const patches = op.Reshape(op.Conv(x, oneHot('patches', 12, 3, 2, 2), null, { strides: [2, 2] }), [0, 12, 16])
+    const known = op.MatMul(op.Gather(oneHot('classes', 12, 12), ids), drawn('w', 12, 16))
+    const y = op.MatMul(op.Transpose(op.Add(patches, known), { perm: [0, 2, 1] }), oneHot('identity', 12, 12))
+    expect(chosen(imported({ x, ids }, y)).sort()).toEqual(['identity', 'w'])
+  })
+
+  it('exclude the matrix of a cosine transform, and include weights that are one sine', () => {
+    const x = input('x', 'float32', ['N', 8, 8])
+    const cosines = filled('dct', [8, 8], (i) => Math.cos((Math.PI / 8) * ((i % 8) + 0.5) * Math.floor(i / 8)) / 2)
+    const sine = filled('sine', [8, 8], (i) => Math.sin(i + 1))
+    const coefficients = op.MatMul(op.Transpose(op.MatMul(x, cosines), { perm: [0, 2, 1] }), op.Transpose(cosines))
+    expect(chosen(imported({ x }, op.MatMul(coefficients, sine)))).toEqual(['sine'])
+  })
+
+  it('exclude tables of sines that are added after a lookup, and include an embedding with a row of zeros', () => {
+    const ids = input('ids', 'int64', ['N', 6])
+    const embedding = filled('embedding', [11, 8], (i) => (i < 8 ? 0 : Math.sin(i * i)))
+    const sines = filled('sines', [12, 8], (i) => Math.sin(Math.floor(i / 8) / 10 ** ((i % 8) / 4)))
+    const h = op.Mul(op.Gather(embedding, ids), number('factor', Math.sqrt(8)))
+    const y = op.Add(op.Add(op.MatMul(h, drawn('w', 8, 8)), op.Gather(sines, ids)), op.Slice(sines, [2], [8], [0]))
+    expect(chosen(imported({ ids }, y))).toEqual(['embedding', 'w'])
+  })
+
+  it('include positions of feature maps, sliced and resized ones, and a query that is repeated for each example', () => {
+    const x = input('x', 'float32', ['N', 3, 8, 8])
+    const map = op.Add(op.Conv(x, drawn('w', 8, 3, 2, 2), null, { strides: [2, 2] }), drawn('map', 1, 8, 4, 4))
+    const resized = op.Resize(drawn('window', 1, 8, 7, 7), null, null, constant(int64s(1, 8, 4, 4)))
+    const tokens = op.Transpose(op.Reshape(op.Add(map, resized), [0, 8, 16]), { perm: [0, 2, 1] })
+    const table = drawn('table', 1, 17, 8)
+    const part = op.Slice(table, constant(int64s(1)), constant(int64s(17)), constant(int64s(1)))
+    const times = op.Concat([op.Shape(x, { start: 0, end: 1 }), constant(int64s(1, 1))], { axis: 0 })
+    const queries = op.Reshape(op.Expand(drawn('query', 1, 2, 8), times), [-1, 8])
+    const scores = op.MatMul(op.Add(tokens, part), op.Transpose(op.MatMul(queries, drawn('v', 8, 8))))
+    expect(chosen(imported({ x }, scores)).sort()).toEqual(['map', 'query', 'table', 'v', 'w', 'window'])
+  })
+
+  it('include what operands are computed from: rates of decay, and shares of parts; not slopes of distances', () => {
+    const x = input('x', 'float32', ['N', 6, 4])
+    const h = op.MatMul(x, drawn('w', 4, 16))
+    const decay = op.Exp(op.Mul(op.Unsqueeze(h, [3]), op.Neg(op.Exp(drawn('decay', 16, 8)))))
+    const shares = op.Softmax(drawn('shares', 4))
+    const share = op.Gather(shares, constant(tensor('int64', [], BigInt64Array.of(2n))))
+    const part = op.Gather(op.Sigmoid(drawn('parts', 4, 8)), constant(tensor('int64', [], BigInt64Array.of(1n))))
+    const distances = op.Mul(
+      drawn('slopes', 16, 1),
+      filled('distances', [1, 8], (i) => i),
+    )
+    const y = op.Add(op.Mul(op.Mul(decay, share), part), distances)
+    expect(chosen(imported({ x }, y)).sort()).toEqual(['decay', 'parts', 'shares', 'w'])
+  })
+
+  it('include a bias of attention scores, not a causal mask, nor the scales of a quantized table of positions', () => {
+    const x = input('x', 'float32', ['N', 2, 8, 4])
+    const h = op.MatMul(x, drawn('w', 4, 4))
+    const causal = filled('causal', [8, 8], (i) => (i % 8 > i >> 3 ? -1e9 : 0))
+    const [biased] = op.Attention(h, h, h, drawn('bias', 2, 8, 8))
+    const [masked] = op.Attention(h, h, h, causal)
+    const integers = constant(tensor('int8', [128, 4], new Int8Array(512).fill(3)))
+    const positions = op.Mul(op.Cast(integers, { to: 1 }), drawn('scales', 128, 1))
+    const y = op.Add(op.Add(biased, masked), op.Slice(positions, int64(0), int64(8), int64(0)))
+    expect(chosen(imported({ x }, y)).sort()).toEqual(['bias', 'w'])
+  })
+
+  it('include a table that a layer reads behind Dropout in training mode, and exclude a grid behind a copy', () => {
+    const x = input('x', 'float32', ['N', 16])
+    const ratio = constant(tensor('float32', [], Float32Array.of(0.1)))
+    const [table] = op.Dropout(drawn('table', 9, 8), ratio, constant(tensor('bool', [], Uint8Array.of(1))))
+    const grid = op.Identity(filled('grid', [16, 2], (i) => Math.log1p((i % 2 === 0 ? i >> 1 : i >> 3) % 4)))
+    const weight = op.Add(op.MatMul(grid, drawn('v', 2, 9)), op.Transpose(op.MatMul(table, drawn('w', 8, 16))))
+    expect(chosen(imported({ x }, op.MatMul(x, weight))).sort()).toEqual(['table', 'v', 'w'])
+  })
+
+  it('exclude the zeros of a bias that is concatenated from those of queries, keys and values', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const parts = [drawn('q', 2), number('k', 0, [2]), drawn('v', 2)]
+    const biased = (w: Value, bias: readonly Value[]) => op.Add(op.MatMul(x, w), op.Concat([...bias], { axis: 0 }))
+    const zeros = ['a', 'b', 'c'].map((name) => number(name, 0, [2]))
+    const y = op.Mul(biased(drawn('w', 4, 6), parts), biased(drawn('u', 4, 6), zeros))
+    expect(chosen(imported({ x }, y))).toEqual(['q', 'v', 'a', 'b', 'c', 'w', 'u'])
   })
 
   it('include scales and biases that are cast to the type of the features', () => {
@@ -172,7 +291,14 @@ describe('the tensors trained by default', () => {
     const part = op.Slice(drawn('bias', 24), constant(int64s(8)), constant(int64s(16)))
     const q = op.Add(op.Add(op.MatMul(x, op.Transpose(w!, { perm: [1, 0] })), b!), part)
     const scaled = op.Mul(q, op.Unsqueeze(drawn('scale', 5), [1]))
-    const shifted = op.Sub(scaled, op.Slice(drawn('grid', 9), constant(int64s(1)), constant(int64s(9))))
+    const shifted = op.Sub(
+      scaled,
+      op.Slice(
+        filled('grid', [9], (i) => i + 0.5),
+        constant(int64s(1)),
+        constant(int64s(9)),
+      ),
+    )
     const token = op.Tile(op.Expand(drawn('token', 1, 1, 8), constant(int64s(1, 1, 8))), constant(int64s(4, 1, 1)))
     expect(chosen(imported({ x }, op.Concat([shifted, token], { axis: 1 })))).toEqual([
       'in_proj_weight',
@@ -214,13 +340,16 @@ describe('the tensors trained by default', () => {
     const axes = constant(int64s(1, 2))
     const centered = op.Sub(v, op.ReduceMean(v, axes))
     const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes))
-    const standardized = op.Mul(op.Div(centered, deviation), op.Mul(drawn('gain', 4, 1, 1), drawn('factor', 1)))
+    const standardized = op.Mul(
+      op.Div(centered, deviation),
+      op.Mul(drawn('gain', 4, 1, 1), number('factor', 1 / Math.sqrt(12))),
+    )
     const direction = drawn('direction', 4, 4, 1)
     const normalized = op.Mul(drawn('length', 4, 1, 1), op.Div(direction, op.ReduceL2(direction, axes)))
     const mask = tensor('float32', [1, 1, 3], Float32Array.of(1, 1, 0))
     const masked = op.Mul(drawn('kernel', 4, 4, 3), parameter('mask', mask))
     const h = [standardized, normalized, masked].reduce((y, w) => op.Conv(y, w), x as Value)
-    const scaled = op.Mul(h, op.Add(op.Unsqueeze(drawn('scale', 4), constant(int64s(1))), drawn('one', 1)))
+    const scaled = op.Mul(h, op.Add(op.Unsqueeze(drawn('scale', 4), constant(int64s(1))), number('one', 1)))
     const names = ['direction', 'gain', 'kernel', 'length', 'scale', 'v']
     expect(chosen(imported({ x }, scaled)).sort()).toEqual(names)
   })
