@@ -67,7 +67,13 @@ function judgeTensor(
 ): readonly [boolean, string] {
   if (!isFloat(dtype)) return [false, 'not floating-point']
   if (varies === undefined) return [false, 'not known: the model cannot be imported']
-  if (!varies) return [false, elements === 1 ? 'a single number in a Constant node' : 'a setting, or inside no layer']
+  if (!varies)
+    return [
+      false,
+      elements === 1
+        ? 'a single number in a Constant node'
+        : 'a setting, inside no layer, or one repeated number in a Constant node',
+    ]
   if (weight) return [true, reading]
   return [false, reading === '' ? 'no node reads it' : `no weight by its position or values: ${reading}`]
 }

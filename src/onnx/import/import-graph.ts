@@ -1,8 +1,8 @@
 import { gradients, zerosLike } from '../../grad/gradient.js'
 import { body } from '../../ir/body.js'
-import { type DType, isFloat } from '../../ir/dtype.js'
+import { type DType, isFloat, type TypedArray } from '../../ir/dtype.js'
 import { constant, parameter, scalar } from '../../ir/leaf.js'
-import { sizeOf } from '../../ir/tensor.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { leavesOf, topological } from '../../ir/topology.js'
 import type { Attribute, Value } from '../../ir/value.js'
 import { type Body, type Graph, nameValue } from '../../ir/value.js'
@@ -54,7 +54,7 @@ interface Context {
 
 /**
  * Imports the graph of a model: operators are upgraded to their newest form, functions of the model are inlined, and
- * shapes are inferred. Floating-point initializers and floating-point Constant nodes with more than one element
+ * shapes are inferred. Floating-point initializers and floating-point Constant nodes with several different elements
  * become `parameters`, also those in functions and in the bodies of If, Loop and Scan. Every other tensor is a
  * constant. Parameters have the names of `namedTensors`: a tensor of a body or function has its own name if that is
  * unique, otherwise its path (`If_0/then_branch/weight`).
@@ -138,7 +138,7 @@ class Importer {
     const known = this.#tensors.get(stored)
     if (known) return known
     const { name, local, tensor, initializer } = stored
-    const isParameter = isFloat(tensor.dtype) && (initializer || sizeOf(tensor.dims) > 1) && !configInputs.has(local)
+    const isParameter = isFloat(tensor.dtype) && (initializer || !isOneNumber(tensor)) && !configInputs.has(local)
     const value = isParameter ? parameter(name, tensor) : constant(tensor, name)
     if (isParameter) this.parameters.set(name, value)
     this.#tensors.set(stored, value)
@@ -303,6 +303,16 @@ class Importer {
       return value
     })
   }
+}
+
+/**
+ * Whether a Constant node holds one number, once or repeated. PyTorch's older exporter writes the zeros and ones of
+ * norms without weights as such, and no trained tensors.
+ */
+function isOneNumber(tensor: Tensor): boolean {
+  if (sizeOf(tensor.dims) < 2) return true
+  const data = tensor.data as TypedArray
+  return data.every((x: number | bigint) => x === data[0])
 }
 
 /** Upgrades a node. Errors name the node, its operator and its version. */

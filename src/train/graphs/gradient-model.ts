@@ -21,8 +21,8 @@ export interface GradientModelOptions {
  * Builds the vector-Jacobian product of a model as a standard ONNX model, which runs in any onnxruntime.
  *
  * Inputs: the original ones; `dy/<output>` for every floating-point output, with its type and shape; and every
- * floating-point initializer, and floating-point Constant node with more than one element, under its name (the output
- * name of a Constant). Inputs without a gradient (Resize's scales, Dropout's ratio) are unchanged.
+ * floating-point initializer, and floating-point Constant node with several different elements, under its name (the
+ * output name of a Constant). Inputs without a gradient (Resize's scales, Dropout's ratio) are unchanged.
  *
  * Outputs: the original ones; and `grad/<name>` for every floating-point input and every such tensor, with its shape:
  * d(sum_i <dy_i, y_i>) / d<name>, zeros if the outputs do not depend on it.
