@@ -93,15 +93,18 @@ export function hasEqualParts({ source }: Value, count: number): boolean {
 
 /**
  * Whether a number is one that a program contains: a short decimal number, its root, inverse or inverse root, also times
- * the root of pi.
+ * the root of pi, or the root of a root, by which attention scales queries and keys.
  */
 export function isWrittenNumber({ source }: Value): boolean {
   const [x = 0] = valuesOf(source)
   // Numbers that fit 16 bits have too few digits to differ from those of a program.
   const fits = (dtype: DType) => numbersOf(tensorFrom(dtype, [1], [x]))[0] === x
-  const isShort = (value: number) => Math.abs(value / Number(value.toPrecision(4)) - 1) < 2 ** -23
   if (fits('float16') || fits('bfloat16')) return true
-  return [x, x * x, x * x * Math.PI].some((each) => isShort(each) || isShort(1 / each))
+  const isNear = (value: number, digits: number, error: number) =>
+    Math.abs(value / Number(value.toPrecision(digits)) - 1) < error
+  const isShort = (value: number, digits: number, error: number) =>
+    isNear(value, digits, error) || isNear(1 / value, digits, error)
+  return [x, x * x, x * x * Math.PI].some((each) => isShort(each, 4, 2 ** -23)) || isShort(x ** 4, 3, 2 ** -21)
 }
 
 /** Leaves out zeros beside other tensors: a bias is padded with zeros where a layer has none. */

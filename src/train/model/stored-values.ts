@@ -89,8 +89,13 @@ export function findStored(nodes: readonly Node[], origins: Origins): ReadonlySe
  *
  * Left out are angles and what they are computed from, and vectors in a matrix product, as which spectral normalization
  * estimates the norm of a weight.
+ * @param isPassed whether the operands of a node are followed; default: of every node
  */
-export function findFactors(value: Value, origins: Origins): readonly Value[] {
+export function findFactors(
+  value: Value,
+  origins: Origins,
+  isPassed: (node: Node) => boolean = () => true,
+): readonly Value[] {
   const factors = new Set<Value>()
   const pending = new Set([value])
   // The loop also visits values that are added during iteration.
@@ -99,10 +104,14 @@ export function findFactors(value: Value, origins: Origins): readonly Value[] {
     const origin = origins.get(each)
     if (origin) pending.add(origin)
     else if (source.kind === 'parameter') factors.add(each)
-    if (source.kind === 'node') for (const x of operandsOf(source)) pending.add(x)
+    if (source.kind === 'node' && isPassed(source)) for (const x of operandsOf(source)) pending.add(x)
   }
   return [...factors]
 }
+
+/** Whether a result has the elements of the inputs, repeated or added up, and is computed by no layer or activation. */
+export const keepsTables = (node: Node): boolean =>
+  isView(node) || ['Add', 'Concat', 'Expand', 'Tile'].includes(node.operator)
 
 /** The inputs of a node whose elements the results are computed from. */
 function operandsOf(node: Node): readonly Value[] {

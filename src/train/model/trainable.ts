@@ -27,6 +27,7 @@ import {
   findStored,
   isDirection,
   isView,
+  keepsTables,
   type Origins,
   resolveParameters,
 } from './stored-values.js'
@@ -53,6 +54,7 @@ export function findWeights(graph: Graph): Set<Value> {
   const isFactor = (x: Value) => (hasOneElement(x) ? isLearnedNumber(x, users) : !isFixedFactor(x))
   const computed = (x: Value) =>
     stored.has(x) && resolve(x).length === 0 ? findFactors(x, origins).filter(isFactor) : []
+  const isStored = (x: Value) => stored.has(x) || resolve(x).length > 0
   const partsOf = (x: Value) => [...resolve(x), ...computed(x)]
   const add = (parameters: readonly Value[]) => parameters.forEach((each) => void weights.add(each))
   for (const node of nodes) {
@@ -69,15 +71,15 @@ export function findWeights(graph: Graph): Set<Value> {
     // A product of stored tensors is no layer: its factors are found at the layer that reads the result.
     const factors = isLookup(node) || isProduct || isAngle(node, users) ? [] : read.flatMap(computed)
     add([...direct, ...factors])
-    if (direct.length > 0 && !isLookup(node)) add(partsOf(inputs[0]!).filter(isLearnedTable))
+    if (direct.length > 0 && !isLookup(node) && isStored(inputs[0]!))
+      add(findFactors(inputs[0]!, origins, keepsTables).filter(isLearnedTable))
 
     const comesFrom = (layers: ReadonlySet<Node>) =>
       inputs.some(({ source }) => source.kind === 'node' && layers.has(source))
     const isBehindLayer = comesFrom(learned)
-    if (isBehindLayer) {
-      add(
-        inputsWith('vectorWeights', node).flatMap((x) => partsOf(x).filter((each) => isLearnedOperand(each, x, users))),
-      )
+    if (isBehindLayer && !isAngle(node, users)) {
+      for (const x of inputsWith('vectorWeights', node))
+        add(partsOf(x).filter((each) => isLearnedOperand(each, x, node, users)))
       if (operator === 'Concat') add(inputs.flatMap(partsOf).filter(isLearnedTable))
     }
     if (operator === 'Add' && comesFrom(single)) add(inputs.filter(hasOneElement).flatMap(resolve))
@@ -150,14 +152,16 @@ function readersOfAngle(value: Value, users: Users): ReadonlySet<string> {
 }
 
 /** Whether a parameter was trained that an operand of a node behind a layer consists of, or is computed from. */
-function isLearnedOperand(parameter: Value, operand: Value, users: Users): boolean {
+function isLearnedOperand(parameter: Value, operand: Value, { operator }: Node, users: Users): boolean {
   let value = operand
   while (isRepetition(value)) value = (value.source as Node).inputs[0]!
   const isShort = isVector(value) || hasOneElement(value)
   if (isShort && hasOneElement(parameter)) return isLearnedNumber(parameter, users)
   // A table that is computed from vectors and numbers contains distances, not features.
-  if (isShort && (isVector(parameter) || resolveParameters(value).length > 0)) return !isNumbering(parameter)
-  return isLearnedTable(parameter)
+  const isWhole = resolveParameters(value).length > 0
+  if (isShort && (isVector(parameter) || isWhole)) return !isNumbering(parameter)
+  // Cosines and sines of rows and columns multiply features; relative positions, which repeat as well, are added.
+  return isLearnedTable(parameter) && !(isWhole && operator !== 'Add' && isGrid(parameter))
 }
 
 /**

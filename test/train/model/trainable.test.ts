@@ -17,7 +17,7 @@ import {
 } from '../../../src/graph/index.js'
 import { decodeModel, type Graph } from '../../../src/index.js'
 import { noTensorsError } from '../../../src/train/model/trainable.js'
-import { int64s } from '../../onnx/build.js'
+import { floats32, info, int64s, modelBytes, node, value } from '../../onnx/build.js'
 import { modelFrom, normal } from '../problem.js'
 
 const chosen = (graph: Graph, choice?: Parameters<typeof findTrainable>[1]): string[] => [
@@ -85,6 +85,23 @@ describe('the tensors trained by default', () => {
     expect(scales.every((name) => names.has(name))).toBe(true)
     expect(statistics.length).toBe(70)
     expect(statistics.some((name) => names.has(name))).toBe(false)
+  })
+
+  it('of a model with Constant nodes: several numbers, not one that is repeated', () => {
+    const several = floats32([2, 2], [0.1, -0.2, 0.3, 0.4])
+    const zeros = floats32([2], [0, 0])
+    const bytes = modelBytes({
+      nodes: [
+        node('Constant', '', 'w', { value: value(several) }),
+        node('Constant', '', 'zeros', { value: value(zeros) }),
+        node('Gemm', 'x w zeros', 'h'),
+        node('Add', 'h bias', 'y'),
+      ],
+      inputs: [info('x', ['N', 2])],
+      outputs: [info('y', ['N', 2])],
+      initializers: { bias: zeros },
+    })
+    expect(chosen(importGraph(decodeModel(bytes)))).toEqual(['bias', 'w'])
   })
 
   it('of an exported vision transformer: added positions and concatenated class tokens; no masks, anchors or sinusoids', () => {
@@ -368,6 +385,18 @@ describe('the tensors trained by default', () => {
     const scores = op.Unsqueeze(op.MatMul(x, drawn('w', 3, 3)), constant(int64s(1)))
     const biased = op.Add(scores, op.Transpose(op.GatherND(table, at), { perm: [2, 0, 1] }))
     expect(chosen(imported({ x }, biased)).sort()).toEqual(['table', 'w'])
+  })
+
+  it('exclude rotary tables of rows and columns, and frequencies behind a layer', () => {
+    const x = input('x', 'float32', ['N', 16, 16])
+    const frequency = (i: number) => 3 ** -(i % 4)
+    const side = (i: number) => ((i >> 4) % 4) / 2 - 0.75
+    const angle = (i: number) => ((i & 4) === 0 ? side(i) : (i >> 6) / 2 - 0.75) * 3 * frequency(i)
+    const table = (name: string, f: (x: number) => number) => filled(name, [16, 16], (i) => f(angle(i)))
+    const h = op.MatMul(x, drawn('w', 16, 16))
+    const turned = op.Add(op.Mul(h, table('cosines', Math.cos)), op.Mul(op.Neg(h), table('sines', Math.sin)))
+    const angles = op.Div(turned, filled('frequencies', [16], frequency))
+    expect(chosen(imported({ x }, op.Add(op.Sin(angles), op.Cos(angles))))).toEqual(['w'])
   })
 
   it('exclude the frequencies of rotary angles, and include a vector that is no frequency', () => {
