@@ -3,7 +3,7 @@ import { dependenciesOf } from '../../ir/topology.js'
 import type { Body, Node, Value } from '../../ir/value.js'
 import { inputsWith, isInput, isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
-import { isGrid } from './fixed-tensors.js'
+import { hasOneElement, isGrid } from './fixed-tensors.js'
 
 /** Whether the outputs have elements of the first input in another shape, order or type, or rounded. */
 export const isView = ({ operator }: Node): boolean => {
@@ -87,8 +87,8 @@ export function findStored(nodes: readonly Node[], origins: Origins): ReadonlySe
  * Finds the parameters that a stored value is computed from: of a weight its kernel and gain (weight standardization),
  * directions and lengths (weight normalization), the factors of a product; of positions the table that is resized.
  *
- * Left out are angles and what they are computed from, and vectors in a matrix product, as which spectral normalization
- * estimates the norm of a weight.
+ * Left out are angles and what they are computed from, vectors in a matrix product, as which spectral normalization
+ * estimates the norm of a weight, and frozen statistics, which a normalization in nodes of its own reads.
  * @param isPassed whether the operands of a node are followed; default: of every node
  */
 export function findFactors(
@@ -118,7 +118,8 @@ function operandsOf(node: Node): readonly Value[] {
   const { operator, inputs } = node
   const definition = definitionOf(operator)
   if (definition.shapeOnly || operator === 'Cos' || operator === 'Sin') return []
-  if (isView(node)) return [inputs[0]!]
+  if (isView(node) || isLessProduct(node)) return [inputs[0]!]
+  if (isDeviation(node)) return []
   return inputs.filter(
     (x, index): x is Value =>
       x !== null &&
@@ -130,6 +131,20 @@ function operandsOf(node: Node): readonly Value[] {
       !(operator === 'MatMul' && index === 0 && isGrid(x)),
   )
 }
+
+/** Whether a product is subtracted, as frozen statistics are from a bias: b - mean * scale. */
+const isLessProduct = ({ operator, inputs }: Node): boolean =>
+  operator === 'Sub' && sourceOperator(inputs[1]!) === 'Mul'
+
+/** Whether a root is taken of a tensor and a number, as of a stored variance and epsilon. */
+const isDeviation = ({ operator, inputs: [x] }: Node): boolean =>
+  operator === 'Sqrt' &&
+  x?.source.kind === 'node' &&
+  x.source.operator === 'Add' &&
+  x.source.inputs.some((each) => resolveParameters(each).length > 0) &&
+  x.source.inputs.some((each) => each && hasOneElement(each))
+
+const sourceOperator = ({ source }: Value): string | undefined => (source.kind === 'node' ? source.operator : undefined)
 
 /** Whether a product sums over a vector. In a product of stored tensors, it only measures the other one. */
 export const isDirection = ({ shape }: Value, { operator }: Node): boolean =>

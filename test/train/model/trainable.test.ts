@@ -371,6 +371,16 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, scaled)).sort()).toEqual(names)
   })
 
+  it('exclude the frozen statistics of a normalization in nodes of its own', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const of = (name: string) => op.Reshape(drawn(name, 3), constant(int64s(1, 3)))
+    const deviation = op.Sqrt(op.Add(of('variance'), number('epsilon', 1e-5, [])))
+    const scale = op.Mul(of('scale'), op.Reciprocal(deviation))
+    const shift = op.Sub(of('shift'), op.Mul(of('mean'), scale))
+    const y = op.Add(op.Mul(op.MatMul(x, drawn('w', 4, 3)), scale), shift)
+    expect(chosen(imported({ x }, y)).sort()).toEqual(['scale', 'shift', 'w'])
+  })
+
   it('include a weight with spectral normalization, not the vectors that estimate its norm', () => {
     const x = input('x', 'float32', ['N', 4])
     const w = drawn('w', 3, 4)
