@@ -48,7 +48,8 @@ export const movementRules = {
   Reshape: ([x], dy) => [reshapeLike(dy, x), null],
   Flatten: ([x], dy) => [reshapeLike(dy, x)],
   Squeeze: ([x, axes], dy) => [axes ? op.Unsqueeze(dy, axes) : reshapeLike(dy, x), null],
-  Unsqueeze: ([, axes], dy) => [op.Squeeze(dy, axes), null],
+  // onnxruntime takes an axis that is a number, not a vector, in Unsqueeze, but not in Squeeze.
+  Unsqueeze: ([x, axes], dy) => [axes.shape?.length === 1 ? op.Squeeze(dy, axes) : reshapeLike(dy, x), null],
   Transpose: (_, dy, { attributes: { perm } }) => [
     perm ? op.Transpose(dy, { perm: inversePermutation(perm) }) : op.Transpose(dy),
   ],

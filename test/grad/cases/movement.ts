@@ -1,4 +1,4 @@
-import { int64s } from '../../../src/ir/leaf.js'
+import { int64s, scalar } from '../../../src/ir/leaf.js'
 import type { movement } from '../../../src/op/definitions/movement.js'
 import { op } from '../../../src/op/op.js'
 import { type Cases, type Operand, shape } from './case.js'
@@ -41,6 +41,7 @@ export const movementCases = {
   Unsqueeze: [
     { name: 'in front and behind', operands: [shape(3, 2)], build: (x) => op.Unsqueeze(x!, [0, -1]) },
     { name: 'axes known when run', operands: [shape(3, 2), ints(1)], build: (x, axes) => op.Unsqueeze(x!, axes!) },
+    { name: 'an axis without axes', operands: [shape(3, 2)], build: (x) => op.Unsqueeze(x!, scalar('int64', 1)) },
   ],
   Transpose: [
     { name: 'reversed', operands: [shape(2, 3, 4)], build: (x) => op.Transpose(x!) },
