@@ -39,8 +39,9 @@ import {
  * positions and class tokens. Of a layer with one output, any single number that is added.
  * - Tables of feature vectors that a layer or norm reads as its input: queries, and relative positions.
  *
- * A parameter is also found through what is computed from it. Left out are tensors with the values of a formula:
- * fixed-tensors.ts.
+ * A parameter is also found through what is computed from it. Left out are tensors with the values of a formula, see
+ * fixed-tensors.ts, and numbers without axes that are not slopes: jax2onnx writes the number 0 as the bias of layers
+ * without one.
  */
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
@@ -61,7 +62,9 @@ export function findWeights(graph: Graph): Set<Value> {
     const { operator } = node
     const inputs = node.inputs.filter((x) => x !== null)
     const isProduct = stored.has(node.outputs[0]!)
-    const read = inputsWith('weights', node).filter((x) => !repeatsFilter(x, node))
+    const read = inputsWith('weights', node)
+      .filter((x) => operator === 'PRelu' || x.shape?.length !== 0)
+      .filter((x) => !repeatsFilter(x, node))
     const direct = read
       .filter((x) => !isFrequencies(x, node, users) && !(isProduct && isDirection(x, node)))
       .flatMap((x) =>

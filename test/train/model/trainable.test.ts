@@ -260,6 +260,15 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, y))).toEqual(['q', 'v', 'a', 'b', 'c', 'w', 'u'])
   })
 
+  it('exclude a number without axes as the bias of a product, and include it as a slope', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const y = op.PRelu(
+      op.Gemm(x, drawn('w', 4, 3), parameter('zero', tensor('float32', [], new Float32Array(1)))),
+      drawn('slope'),
+    )
+    expect(chosen(imported({ x }, y))).toEqual(['w', 'slope'])
+  })
+
   it('include scales and biases that are cast to the type of the features', () => {
     const x = input('x', 'float32', ['N', 4, 3])
     const scaled = op.Mul(op.Conv(x, drawn('w', 4, 4, 1)), op.CastLike(drawn('scale', 4, 1), x))
