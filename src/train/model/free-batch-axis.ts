@@ -238,9 +238,9 @@ class Rewriter {
       return
     }
     const isKnown = shape?.every((dim) => typeof dim === 'number' || !dim.includes('?')) ?? false
-    const takesExamples = dependenciesOf(node).some((x) =>
-      (this.#copies.get(x) ?? x).shape?.some((dim) => hasSymbol(dim, symbol)),
-    )
+    // The second operand of CastLike gives its type only.
+    const read = node.operator === 'CastLike' ? node.inputs.slice(0, 1) : dependenciesOf(node)
+    const takesExamples = read.some((x) => x && (this.#copies.get(x) ?? x).shape?.some((dim) => hasSymbol(dim, symbol)))
     if (isKnown && takesExamples && node.operator !== 'Shape' && node.operator !== 'Size')
       throw freeBatchError(
         `the result of ${label} is ${formatShape(shape)} for any number of examples${formatConstants(operands)}`,

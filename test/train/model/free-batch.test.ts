@@ -72,6 +72,12 @@ const recurrent = read([1, 4, 3], (x) => {
   return op.Transpose(op.Squeeze(sequence, [1]), { perm: [1, 0, 2] })
 })
 
+/** A normalization as jax2onnx writes it, whose epsilon is cast to the type of the features. */
+const normed = read([2, 4], (x) => {
+  const epsilon = op.CastLike(parameter('epsilon', tensor('float32', [], new Float32Array([1e-5]))), x)
+  return op.Div(x, op.Sqrt(op.Add(op.ReduceMean(op.Mul(x, x), [-1]), epsilon)))
+})
+
 const resized = read([1, 2, 4, 4], (x) => op.Resize(x, null, null, [1, 2, 8, 8], { mode: 'nearest' }))
 
 describe('freeBatch', () => {
@@ -83,6 +89,7 @@ describe('freeBatch', () => {
     ['attention', attention, ['batch*6', 3], 9],
     ['an initial state', recurrent, ['batch', 4, 2], 1],
     ['sizes of a Resize', resized, ['batch', 2, 8, 8], 1],
+    ['a number that is cast to the type of the examples', normed, ['batch', 4], 0],
   ] as const)(
     '%s > is rewritten, and gives each example the outputs that it has alone',
     async (_, model, shape, count) => {
