@@ -218,7 +218,7 @@ export function checkOperators(model: ModelProto): void {
         : names.every((key) => key.startsWith('ai.onnx.ml.'))
           ? "Converters of scikit-learn write them. Convert again with standard operators: to_onnx(model, x, black_op={'Scaler', 'Normalizer', 'LinearClassifier', 'LinearRegressor'}, options={'zipmap': False}), then cut a classifier at its scores by onnx.utils.extract_model."
           : model.producerName === 'tf2onnx' && names.some(isOfTensorflow)
-            ? 'tf2onnx could not convert these operators of TensorFlow, and no ONNX runtime has them. Export the model without layers of augmentation; for others export it from Keras with KERAS_BACKEND=torch.'
+            ? 'tf2onnx could not convert these operators of TensorFlow, and no ONNX runtime has them. Export the model without layers of augmentation; for others, an export from Keras with KERAS_BACKEND=torch may help.'
             : 'OPERATORS.md lists the supported operators.'
   throw new OnnxIreError(
     'unsupported-operator',
