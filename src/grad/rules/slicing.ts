@@ -71,15 +71,18 @@ function stridesOf(inputs: SliceInputs): readonly Stride[] | undefined {
   return strides.every((stride): stride is Stride => stride.step !== undefined) ? strides : undefined
 }
 
+/** The largest step for which dy is dilated: a dilated element takes the memory of as many elements as the step. */
+const maxDilation = 64
+
 /**
  * Gradient of Slice: dy reversed along axes with a negative step, dilated along axes with a step other than 1, and
- * padded with zeros. If rank, axes or steps are known only at run time, the positions of the elements are sliced
- * instead.
+ * padded with zeros. If rank, axes or steps are known only at run time, or a step is large, the positions of the
+ * elements are sliced instead. tf2onnx takes single elements with a step of 1e9.
  */
 function sliceGradient(inputs: SliceInputs, dy: Value): Value {
   const [x, starts, ends, axes, steps] = inputs
   const strides = stridesOf(inputs)
-  if (!x.shape || !strides)
+  if (!x.shape || !strides || strides.some(({ step }) => Math.abs(step) > maxDilation))
     return scatterByPosition(x, dy, (positions) => op.Slice(positions, starts, ends, axes, steps))
   const backwards = strides.filter(({ step }) => step < 0).map(({ axis }) => axis)
   const apart = strides.filter(({ step }) => Math.abs(step) > 1)

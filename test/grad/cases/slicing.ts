@@ -55,6 +55,11 @@ export const slicingCases = {
     { name: 'two axes', operands: [shape(4, 5, 3)], build: (x) => op.Slice(x!, [1, 0], [3, 2], [2, 0]) },
     { name: 'every second', operands: [shape(2, 7)], build: (x) => op.Slice(x!, [0], [toEnd], [1], [2]) },
     { name: 'every third from the second', operands: [shape(8, 2)], build: (x) => op.Slice(x!, [1], [7], [0], [3]) },
+    {
+      name: 'one element, by a step of 1e9',
+      operands: [shape(2, 7)],
+      build: (x) => op.Slice(x!, [3], [toEnd], [1], [1e9]),
+    },
     { name: 'backwards', operands: [shape(2, 4)], build: (x) => op.Slice(x!, [-1], [toFront], [1], [-1]) },
     {
       name: 'backwards from before the start',
