@@ -7,9 +7,11 @@ import { append } from '../../util/append.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { createMatcher, includedPatterns, type NameSelection, selectNames } from '../../util/pattern.js'
+import { findTransforms } from './find-transforms.js'
 import {
   hasEqualParts,
   hasOneElement,
+  isFilterBank,
   isGrid,
   isIdentity,
   isLearnedTable,
@@ -40,8 +42,8 @@ import {
  * - Tables of feature vectors that a layer or norm reads as its input: queries, and relative positions.
  *
  * A parameter is also found through what is computed from it. Left out are tensors with the values of a formula, see
- * fixed-tensors.ts, and numbers without axes that are not slopes: jax2onnx writes the number 0 as the bias of layers
- * without one.
+ * fixed-tensors.ts; transforms of signals, see find-transforms.ts; and numbers without axes that are not slopes:
+ * jax2onnx writes the number 0 as the bias of layers without one.
  */
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
@@ -51,6 +53,7 @@ export function findWeights(graph: Graph): Set<Value> {
   const users = findUsers(nodes)
   const origins = findOrigins(nodes)
   const stored = findStored(nodes, origins)
+  const transforms = findTransforms(nodes, users, (x) => stored.has(x) || isTensor(x))
   const resolve = (x: Value) => withoutPadding(resolveParameters(x, origins))
   const isFactor = (x: Value) => (hasOneElement(x) ? isLearnedNumber(x, users) : !isFixedFactor(x))
   const computed = (x: Value) =>
@@ -59,6 +62,7 @@ export function findWeights(graph: Graph): Set<Value> {
   const partsOf = (x: Value) => [...resolve(x), ...computed(x)]
   const add = (parameters: readonly Value[]) => parameters.forEach((each) => void weights.add(each))
   for (const node of nodes) {
+    if (transforms.has(node)) continue
     const { operator } = node
     const inputs = node.inputs.filter((x) => x !== null)
     const isProduct = stored.has(node.outputs[0]!)
@@ -95,6 +99,9 @@ export function findWeights(graph: Graph): Set<Value> {
   }
   return weights
 }
+
+/** Whether a value is a parameter or a constant. */
+const isTensor = ({ source }: Value): boolean => source.kind === 'parameter' || source.kind === 'constant'
 
 /** Whether a node is a layer whose weight has a single filter, so that its output has one feature. */
 const hasOneOutput = (node: Node, origins: Origins): boolean =>
@@ -182,6 +189,7 @@ const isFixedWeight = (weight: Value, node: Node): boolean =>
   isSmall(weight) &&
   ((isVector(weight) && isNumbering(weight)) ||
     isWave(weight) ||
+    isFilterBank(weight) ||
     (isMask(weight) && readsFilters(node, weight) && (isLookup(node) || !isIdentity(weight))))
 
 const readsFilters = (node: Node, weight: Value): boolean => {

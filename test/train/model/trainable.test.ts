@@ -490,6 +490,60 @@ describe('the tensors trained by default', () => {
     expect(chosen(imported({ x }, boxes)).sort()).toEqual(['bias', 'scale', 'w'])
   })
 
+  const sines = (name: string, ...dims: readonly number[]) =>
+    parameter(
+      name,
+      tensor(
+        'float32',
+        dims,
+        Float32Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => Math.sin(i + 1)),
+      ),
+    )
+  /** Triangles with few elements above 0, as those of the mel scale. */
+  const triangles = parameter(
+    'mel',
+    tensor(
+      'float32',
+      [9, 4],
+      Float32Array.from({ length: 36 }, (_, i) => Math.max(0, 0.9 - Math.abs(Math.floor(i / 4) - 2.1 * (i % 4)) / 1.7)),
+    ),
+  )
+  const wave = () => input('x', 'float32', ['N', 64])
+  const framed = (x: Value) =>
+    op.Unsqueeze(op.Pad(x, constant(int64s(0, 8, 0, 8)), null, null, { mode: 'reflect' }), [1])
+  const layer = (x: Value) => op.Relu(op.MatMul(op.Transpose(x, { perm: [0, 2, 1] }), drawn('w', 9, 4)))
+
+  it('exclude the transform of a spectrum and the filters of the mel scale, and include the layers after them', () => {
+    const x = wave()
+    const parts = op.Conv(framed(x), sines('basis', 18, 1, 16), null, { strides: [4] })
+    const square = (part: Value) => op.Pow(part, 2)
+    const power = op.Add(square(op.Slice(parts, [0], [9], [1])), square(op.Slice(parts, [9], [18], [1])))
+    expect(chosen(imported({ x }, layer(op.Sqrt(power))))).toEqual(['w'])
+    const mel = op.MatMul(op.Transpose(power, { perm: [0, 2, 1] }), triangles)
+    expect(chosen(imported({ x }, op.MatMul(op.Log(mel), drawn('v', 4, 2))))).toEqual(['v'])
+  })
+
+  it('exclude the kernels of a constant-Q transform with its low-pass filter and lengths', () => {
+    const x = wave()
+    const halved = op.Conv(framed(x), sines('lowpass', 1, 1, 8), drawn('zero', 1), { strides: [2] })
+    const part = (name: string) => op.Conv(halved, sines(name, 9, 1, 16), null, { strides: [4] })
+    const parts = op.Concat([op.Unsqueeze(part('real'), [3]), op.Neg(op.Unsqueeze(part('imaginary'), [3]))], {
+      axis: 3,
+    })
+    const scaled = op.Mul(parts, drawn('lengths', 9, 1, 1))
+    const magnitude = op.Sqrt(op.ReduceSum(op.Mul(scaled, scaled), [3], { keepdims: 0 }))
+    expect(chosen(imported({ x }, layer(magnitude)))).toEqual(['w'])
+  })
+
+  it('include convolutions whose squares are averaged, and embeddings that are divided by their norm', () => {
+    const x = wave()
+    const bands = op.Conv(framed(x), drawn('bands', 9, 1, 16), null, { strides: [4] })
+    expect(chosen(imported({ x }, op.AveragePool(op.Mul(bands, bands), { kernel_shape: [4] })))).toEqual(['bands'])
+    const plane = op.MatMul(x, drawn('plane', 64, 2))
+    const norm = op.Sqrt(op.ReduceSum(op.Mul(plane, plane), [1]))
+    expect(chosen(imported({ x }, op.Div(plane, norm)))).toEqual(['plane'])
+  })
+
   it('include a table that a norm or layer reads, and weights that are split', () => {
     const x = input('x', 'float32', ['N', 5, 8])
     const [relative] = op.LayerNormalization(drawn('relative', 16, 8), drawn('scale', 8), drawn('shift', 8), {
