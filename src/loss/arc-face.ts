@@ -4,7 +4,7 @@ import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { negativeLogLikelihood, sampleLabels, weighLabels } from './cross-entropy.js'
 import { normalize } from './embeddings.js'
-import { findLastNode, findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastArgument, findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import { checkLossNames, type LossWeightOptions, weightedMean } from './sample-weights.js'
 
 /** Options of `arcFace`. */
@@ -65,7 +65,7 @@ export function arcFace(options: ArcFaceOptions = {}): Loss {
 
 /** Features [N, D] and weights [C, D] of the layer that computes an output. */
 function findLastLayer(output: Value): { readonly features: Value; readonly weights: Value } {
-  const last = skipIdentity(findLastNode(output, ['Softmax'])?.inputs[0] ?? output)
+  const last = skipIdentity(findLastArgument(output, ['Softmax'])?.argument ?? output)
   // The bias of a MatMul.
   const product = [last, ...(last.source.kind === 'node' && last.source.operator === 'Add' ? last.source.inputs : [])]
     .map((value) => value!.source)

@@ -2,10 +2,10 @@ import { isFloat } from '../ir/dtype.js'
 import { constant, input, tensorFrom } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
-import { op } from '../op/op.js'
+import { definitionOf, op } from '../op/op.js'
 import { belowOne, checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findLastNode, findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastArgument, findOutput, type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkLossNames,
   checkNonNegativeList,
@@ -105,14 +105,45 @@ export const softplus = (z: Value): Value =>
     ? op.Softplus(z)
     : op.Add(op.Mul(op.Add(z, op.Abs(z)), 0.5), op.Log(op.Add(op.Exp(op.Neg(op.Abs(z))), 1)))
 
-/** Finds the logits of an output: the input of a trailing Sigmoid, else the output itself. */
+/**
+ * Finds the logits of an output: the argument of a trailing Sigmoid, the logits log(p / (1 - p)) of probabilities that
+ * are computed in another way, such as the mean of those of several windows, else the output itself.
+ */
 export function findLogits(output: Value, loss: string): Value {
-  const logits = findLastNode(output, ['Sigmoid'])?.inputs[0] ?? skipIdentity(output)
-  if (isFloat(logits.dtype)) return logits
-  throw new OnnxIreError(
-    'invalid-option',
-    `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point`,
-  )
+  const argument = findLastArgument(output, ['Sigmoid'])?.argument
+  const logits = argument ?? skipIdentity(output)
+  if (!isFloat(logits.dtype))
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point`,
+    )
+  return argument || !isProbability(logits) ? logits : logitOf(toFullPrecision(logits))
+}
+
+const activations: ReadonlySet<string> = new Set(['Sigmoid', 'HardSigmoid', 'Softmax'])
+/** Operators whose results are between the smallest and the largest element of their first input. */
+const averages: ReadonlySet<string> = new Set([
+  'ReduceMean',
+  'ReduceMax',
+  'ReduceMin',
+  'AveragePool',
+  'MaxPool',
+  'Clip',
+])
+
+/** Whether the elements of a value are certainly in [0, 1], because an activation computes them. */
+function isProbability({ source }: Value): boolean {
+  if (source.kind !== 'node') return false
+  const { operator, inputs } = source
+  if (activations.has(operator)) return true
+  if (operator === 'Concat') return inputs.every((x) => isProbability(x!))
+  return (definitionOf(operator).view !== undefined || averages.has(operator)) && isProbability(inputs[0]!)
+}
+
+/** log(p / (1 - p)), for p at least 1e-7 from 0 and 1. */
+function logitOf(p: Value): Value {
+  const within = op.Clip(p, 1e-7, 1 - 1e-7)
+  return op.Sub(op.Log(within), op.Log(op.Sub(1, within)))
 }
 
 function positiveWeight(weight: number | readonly number[], { dtype, shape }: Value): Value {

@@ -6,7 +6,7 @@ import { op } from '../op/op.js'
 import { belowOne, checkNumber, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { automaticChunk, type Chunk, type ChunkedLoss, findScoreHead, sumOverChunks } from './chunked-cross-entropy.js'
-import { findLastNode, findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
+import { findLastArgument, findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkLossNames,
   checkNonNegativeList,
@@ -433,17 +433,14 @@ export function findClassScores(
       `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point with a class axis`,
     )
   const rank = logits.shape.length
-  const softmax = findLastNode(logits, ['Softmax', 'LogSoftmax'])
+  const last = findLastArgument(logits, ['Softmax', 'LogSoftmax'])
   // Softmax preserves the shape; shape inference may have derived the shape of its output only.
   let { shape } = logits
-  if (softmax) {
-    const softmaxAxis = axisOf(softmax.attributes['axis'] as number, rank)
-    // A Softmax along another axis than the classes is part of the model.
-    if (classAxis === undefined || axisOf(classAxis, rank) === softmaxAxis) {
-      classAxis = softmaxAxis
-      logits = softmax.inputs[0]!
-      shape = logits.shape ?? shape
-    }
+  // A Softmax along another axis than the classes is part of the model.
+  if (last && (classAxis === undefined || axisOf(classAxis, rank) === last.axis)) {
+    classAxis = last.axis
+    logits = last.argument
+    shape = logits.shape ?? shape
   }
   const resolved = axisOf(classAxis ?? -1, rank)
   const z = toFullPrecision(logits)

@@ -1,8 +1,9 @@
 import type { Seed } from '../grad/gradient.js'
 import { dtypes, isFloat, isHalf } from '../ir/dtype.js'
-import type { Dim } from '../ir/shape.js'
+import { axisOf, type Dim, productOf } from '../ir/shape.js'
 import type { Node, Value } from '../ir/value.js'
-import { op } from '../op/op.js'
+import { cloneNode } from '../op/inline.js'
+import { definitionOf, op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 
@@ -170,18 +171,52 @@ export function skipIdentity(value: Value): Value {
   return result
 }
 
+/** The argument of the function at the end of a model, in the shape and order of the output. */
+export interface LastArgument {
+  readonly argument: Value
+  /** Axis of the output along which the function works, >= 0; undefined for element-wise functions. */
+  readonly axis: number | undefined
+}
+
 /**
- * The node that computes an output by one of these operators; undefined if another one does. The output may be copied
- * or have another floating-point type than the result of the node, as in converted models of float16.
+ * Finds the argument of the function that computes an output, if it is one of these operators; else returns undefined.
+ * The output may be copied, cast to another floating-point type, or a view of the result of the function: the same view
+ * of the argument is returned.
  */
-export function findLastNode(output: Value, operators: readonly string[]): Node | undefined {
+export function findLastArgument(output: Value, operators: readonly string[]): LastArgument | undefined {
   const { source } = skipIdentity(output)
-  if (source.kind !== 'node') return undefined
-  if (operators.includes(source.operator)) return source
-  const [x] = source.inputs
-  return source.operator === 'Cast' && isFloat(output.dtype) && isFloat(x!.dtype)
-    ? findLastNode(x!, operators)
-    : undefined
+  const [x] = source.kind === 'node' ? source.inputs : []
+  if (source.kind !== 'node' || !x) return undefined
+  if (operators.includes(source.operator)) {
+    const { axis } = source.attributes
+    const rank = output.shape?.length
+    if (axis === undefined) return { argument: x, axis: undefined }
+    return rank === undefined ? undefined : { argument: x, axis: axisOf(axis as number, rank) }
+  }
+  const { view, random } = definitionOf(source.operator)
+  if (view === undefined || random !== false || !isFloat(output.dtype) || !isFloat(x.dtype)) return undefined
+  const last = findLastArgument(x, operators)
+  if (!last || x.dtype !== output.dtype) return last
+  const axis = last.axis === undefined ? undefined : followAxis(source, last.axis)
+  if (axis === undefined && last.axis !== undefined) return undefined
+  return { argument: cloneNode(source, new Map([[x, last.argument]]))[0]!, axis }
+}
+
+/** The axis of a view with all elements along an axis of its input; undefined if there is none. */
+function followAxis({ operator, attributes, inputs, outputs }: Node, axis: number): number | undefined {
+  const from = inputs[0]!.shape
+  const to = outputs[0]!.shape
+  if (!from || !to) return undefined
+  if (operator === 'Transpose') {
+    const perm = attributes['perm'] as readonly number[] | undefined
+    return perm ? perm.indexOf(axis) : from.length - 1 - axis
+  }
+  const isSame = (at: number) => to[at] === from[axis]
+  if (operator === 'Slice') return isSame(axis) ? axis : undefined
+  if (definitionOf(operator).view !== 'reshaped') return undefined
+  const following = productOf(from.slice(axis + 1))
+  const found = to.findIndex((_, at) => isSame(at) && productOf(to.slice(at + 1)) === following)
+  return found === -1 ? undefined : found
 }
 
 /** Casts half floats to float32: a sum over the positions of a batch can exceed float16's maximum of 65504. */

@@ -5,7 +5,14 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findLastNode, findOutput, type Loss, type NoiseDistribution, skipIdentity, toFullPrecision } from './loss.js'
+import {
+  findLastArgument,
+  findOutput,
+  type Loss,
+  type NoiseDistribution,
+  skipIdentity,
+  toFullPrecision,
+} from './loss.js'
 import {
   checkLossNames,
   countAndWeight,
@@ -226,7 +233,7 @@ export const poisson = (options: PoissonOptions = {}): Loss =>
     sampled: (noise, z) => op.Mul(noise, op.Mul(op.Exp(op.Mul(z, 0.5)), 2)),
   }))
 
-const skipExp = (output: Value): Value => findLastNode(output, ['Exp'])?.inputs[0] ?? skipIdentity(output)
+const skipExp = (output: Value): Value => findLastArgument(output, ['Exp'])?.argument ?? skipIdentity(output)
 
 /** Loss of every element of an output y, by its target t. */
 interface ElementLoss {

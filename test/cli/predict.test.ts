@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findScoreKind } from '../../src/analysis/snippet/score-kind.js'
-import { topClasses } from '../../src/cli/prediction/top-classes.js'
+import { findClassAxis, topClasses } from '../../src/cli/prediction/top-classes.js'
 import { exportGraph, input, op } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
@@ -112,11 +112,15 @@ describe('predict > classes', () => {
       ['p', op.Reshape(op.Softmax(x), [-1, 2])],
       ['l', op.LogSoftmax(x)],
       ['s', op.Sigmoid(x)],
+      ['m', op.ReduceMean(op.Sigmoid(x), [1])],
+      ['t', op.Transpose(op.Softmax(x, { axis: 1 }), { perm: [1, 0] })],
       ['z', op.Neg(x)],
     ])
     const model = { proto: exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs }), external: null }
-    const kinds = ['p', 'l', 's', 'z'].map((name) => findScoreKind(model, name))
-    expect(kinds).toEqual(['probabilities', 'log-probabilities', 'probabilities', 'logits'])
+    const kinds = [...outputs.keys()].map((name) => findScoreKind(model, name))
+    const p = 'probabilities'
+    expect(kinds).toEqual([p, 'log-probabilities', p, p, p, 'logits'])
+    expect(['t', 'z'].map((name) => findClassAxis(model, name, undefined))).toEqual([0, undefined])
   })
 
   test('one column > yes or no; several positions > one class each', () => {

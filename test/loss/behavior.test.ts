@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import { input, op, type Value } from '../../src/graph/index.js'
+import { constant, input, op, type Value } from '../../src/graph/index.js'
 import {
   binaryCrossEntropy,
   charbonnier,
@@ -26,7 +26,7 @@ import type { ErrorCode } from '../../src/util/errors.js'
 import { vector } from '../grad/evaluate.js'
 import { errorWith } from '../thrown.js'
 import { smallMlp } from '../train/problem.js'
-import { differences, float, int, logSoftmax, mean, normals, Problem, rowsOf, softmax } from './problem.js'
+import { differences, float, int, logSoftmax, mean, normals, Problem, rowsOf, sigmoid, softmax } from './problem.js'
 
 const normal = normals(1)
 
@@ -56,6 +56,35 @@ it.each<[string, Loss, (z: Value) => Value]>([
   expect(cast).toBe(plain)
 })
 
+it.each<[string, readonly number[], (p: Value) => Value]>([
+  ['Reshape', [15], (p) => op.Reshape(p, constant(int([1], [-1])))],
+  ['Unsqueeze and Transpose', [3, 5, 1], (p) => op.Transpose(op.Unsqueeze(p, [1]), { perm: [2, 0, 1] })],
+  ['Slice', [5, 2], (p) => op.Slice(p, [1], [3], [1])],
+])('a Sigmoid before %s > is bypassed', async (_, dims, view) => {
+  const loss = binaryCrossEntropy({ targets: 't' })
+  const t = float(dims, Array(dims.reduce((a, b) => a * b)).fill(1))
+  const measured = [(z: Value) => view(op.Sigmoid(z)), view].map(async (y) => {
+    const problem = await Problem.create(runtime, loss, { heads: { y } })
+    const found = await problem.measure({ x, t })
+    await problem.release()
+    return found
+  })
+  const [behind, plain] = await Promise.all(measured)
+  expect(behind).toEqual(plain)
+})
+
+it('the mean of probabilities > is compared with the targets, not taken as a logit', async () => {
+  const y = (z: Value) => op.ReduceMean(op.Sigmoid(z), [1], { keepdims: 0 })
+  const problem = await Problem.create(runtime, binaryCrossEntropy({ targets: 't' }), { heads: { y } })
+  const t = [1, 0, 1, 1, 0]
+  const { loss, gradient } = await problem.measure({ x, t: float([5], t) })
+  const wanted = (rows: readonly (readonly number[])[]) =>
+    mean(rows.map((row, n) => -Math.log(t[n] === 1 ? mean(row.map(sigmoid)) : 1 - mean(row.map(sigmoid)))))
+  expect(loss).toBeCloseTo(wanted(rowsOf(x)), 5)
+  for (const [i, g] of differences(x, wanted).entries()) expect(gradient[i]).toBeCloseTo(g, 4)
+  await problem.release()
+})
+
 it.each(Object.entries(lossRegistry))(
   '%s > takes the options of the registry, and no others',
   (_, { create, options }) => {
@@ -76,10 +105,21 @@ describe('cross-entropy', () => {
     ['LogSoftmax', (z: Value) => op.LogSoftmax(z, { axis: -1 })],
     ['Softmax and Identity', (z: Value) => op.Identity(op.Softmax(z, { axis: -1 }))],
     ['Softmax of float16', (z: Value) => op.Cast(op.Softmax(op.Cast(z, { to: float16 })), { to: float32 })],
+    [
+      'Softmax, Reshape and Squeeze',
+      (z: Value) => op.Squeeze(op.Reshape(op.Softmax(z), constant(int([3], [-1, 1, 3]))), [1]),
+    ],
+    ['Softmax of the transposed scores', (z: Value) => op.Transpose(op.Softmax(op.Transpose(z), { axis: 0 }))],
   ])('bypasses a trailing %s', async (name, y) => {
     const problem = await Problem.create(runtime, crossEntropy(), { heads: { y } })
     const digits = name.endsWith('float16') ? 3 : 6
     expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), digits)
+    await problem.release()
+  })
+
+  it('finds the classes of a transposed Softmax', async () => {
+    const problem = await Problem.create(runtime, crossEntropy(), { heads: { y: (z) => op.Transpose(op.Softmax(z)) } })
+    expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), 6)
     await problem.release()
   })
 

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
-import { gradients, input, op, parameter, scalar } from '../../src/graph/index.js'
+import { gradients, input, op, parameter, scalar, type Value } from '../../src/graph/index.js'
 import { ctc, type Tensor } from '../../src/index.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
+import { withBodies } from '../../src/ir/topology.js'
 import { node } from '../../src/node/index.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
 import { encode } from '../../src/onnx/proto/encode.js'
@@ -155,6 +156,12 @@ describe('CTC', () => {
     const z = input('z', 'float32', ['N', 'T', 4])
     const { predictions } = ctc().build(new Map([['y', op.Softmax(z, { axis: 2 })]]))
     expect(predictions!.get('')).toMatchObject({ kind: 'sequences', logits: z })
+    const timeFirst = new Map([['y', op.Transpose(op.Softmax(z, { axis: 2 }), { perm: [1, 0, 2] })]])
+    const steps = ctc({ timeFirst: true }).build(timeFirst).predictions!.get('')!
+    expect(withBodies([(steps as { logits: Value }).logits]).map(({ operator }) => operator)).toEqual([
+      'Transpose',
+      'Transpose',
+    ])
     const outputs = new Map([['y', z]])
     expect(() => ctc({ blank: 4 }).build(outputs)).toThrow(errorWith('invalid-option', "'blank' is 4"))
     expect(() => ctc({ blank: -1 })).toThrow(errorWith('invalid-option', "'blank' is -1"))

@@ -12,14 +12,17 @@ const kindByOperator: Readonly<Record<string, ScoreKind>> = {
   LogSoftmax: 'log-probabilities',
 }
 
-/** Operators that do not change the elements of their input. */
-const views = new Set(['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Cast', 'Dropout'])
+/** Operators that return elements of their input, or numbers between these. */
+const selections = new Set([
+  ...['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Cast', 'Dropout', 'Transpose', 'Slice'],
+  ...['ReduceMean', 'ReduceMax', 'ReduceMin', 'Clip'],
+])
 
 /** Finds the meaning of scores from the operator that computes the output. Works for models that cannot be imported. */
 export function findScoreKind(model: Model, output: string): ScoreKind {
   checkArguments('findScoreKind(model, output)', { output })
   checkModel(model)
-  return getOwn(kindByOperator, findScoreNode(model, output, views)?.opType ?? '') ?? 'logits'
+  return getOwn(kindByOperator, findScoreNode(model, output, selections)?.opType ?? '') ?? 'logits'
 }
 
 /** The node that computes an output, before nodes of some operators at the end of the model. */

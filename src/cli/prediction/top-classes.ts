@@ -88,8 +88,15 @@ export const endsInSigmoid = (model: Model, output: string): boolean =>
 /** The axis of the Softmax that computes an output, if the file has it. */
 function findSoftmaxAxis(model: Model, output: string): number | undefined {
   const node = findScoreNode(model, output, sameAxes)
+  const attribute = (key: string) => node?.attribute.find(({ name }) => name === key)
+  if (node?.opType === 'Transpose') {
+    const perm = Array.from(attribute('perm')?.ints ?? [], Number)
+    const axis = findSoftmaxAxis(model, node.input[0]!)
+    const at = axis === undefined ? -1 : perm.indexOf(axis < 0 ? axis + perm.length : axis)
+    return at === -1 ? undefined : at
+  }
   if (node?.opType !== 'Softmax' && node?.opType !== 'LogSoftmax') return undefined
-  const axis = node.attribute.find(({ name }) => name === 'axis')?.i
+  const axis = attribute('axis')?.i
   return axis === undefined ? undefined : Number(axis)
 }
 
