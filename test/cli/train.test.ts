@@ -4,8 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { adapterOf, removeAdapter } from '../../src/adapter/index.js'
 import type { FoldsResult } from '../../src/cli/training/format-folds.js'
 import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { encodeModel, type Measures, namedTensors } from '../../src/index.js'
-import { readModel } from '../../src/node/index.js'
+import { readModel, writeModel } from '../../src/node/index.js'
 import { json, run, start } from './command.js'
 import { pretrained, type Workspace, workspace } from './workspace.js'
 
@@ -68,6 +69,29 @@ test('train, evaluate and export > report the same results', async () => {
 
   await json('export', result.run, '-o', space.path('exported.onnx'))
   expect(Buffer.compare(await readFile(space.path('exported.onnx')), await readFile(result.model!))).toBe(0)
+})
+
+test('train > data without a target that counts > a warning says so', async () => {
+  const weight = parameter('w', tensor('float32', [2, 3], Float32Array.of(1, 2, 3, 4, 5, 6)))
+  const x = input('x', 'float32', ['N', 2])
+  const outputs = new Map([['y', op.MatMul(x, weight)]])
+  await writeModel(space.path('linear.onnx'), modelOf({ name: 'linear', inputs: new Map([['x', x]]), outputs }))
+  await writeFile(space.path('masked.jsonl'), '{"x": [1, 2], "label": -1}\n'.repeat(4))
+  const recipe = {
+    model: 'linear.onnx',
+    data: {
+      train: { kind: 'jsonl', file: 'masked.jsonl', tensors: { x: 'x', labels: { field: 'label', as: 'integer' } } },
+    },
+    loss: { kind: 'cross-entropy', ignoreIndex: -1 },
+    optimizer: { kind: 'sgd', lr: 0.1 },
+    epochs: 1,
+  }
+  await writeFile(space.path('masked.json'), JSON.stringify(recipe))
+  const { code, stderr } = await run('train', space.path('masked.json'))
+  expect(code).toBe(0)
+  expect(stderr).toContain('no target counts in the loss of these steps')
+  const log = await linesOf(space.path('runs/masked/metrics.jsonl'))
+  expect(log.map(({ kind }) => kind)).toEqual(['step', 'warning', 'epoch'])
 })
 
 test('train > --set > changes the recipe, also in the run folder', async () => {

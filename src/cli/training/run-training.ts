@@ -356,6 +356,9 @@ async function evaluateTrained(
   return known ?? (await trainer.evaluate(validation, { weights }))
 }
 
+const noTargets =
+  'no target counts in the loss of these steps, so nothing was learned: see masks, weights and ignoreIndex; ctc leaves out lines with more labels than the model has steps'
+
 /** Thrown by the validation data to end an evaluation after an interrupt. */
 export class Stopped extends Error {}
 
@@ -406,6 +409,8 @@ async function runSteps(
     },
     async onEvaluate(metrics) {
       epochs.push(metrics)
+      // Other losses that are not finite end the training.
+      if (Number.isNaN(metrics.loss)) onWarning(noTargets)
       const time = new Date().toISOString()
       folder.log({ kind: 'epoch', ...metrics, memory: process.memoryUsage.rss(), time })
       await board?.onEvaluate(metrics)
