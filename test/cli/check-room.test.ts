@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { availableMemory, parseBytes } from '../../src/cli/training/check-room.js'
-import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import type { TrainingResult } from '../../src/cli/training/training-request.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 

@@ -1,6 +1,6 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import type { TrainingResult } from '../../src/cli/training/training-request.js'
 import type { Measures } from '../../src/index.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'

@@ -4,7 +4,7 @@ import fs, { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/pro
 import { syncBuiltinESMExports } from 'node:module'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import type { TrainingResult } from '../../src/cli/training/run-training.js'
+import type { TrainingResult } from '../../src/cli/training/training-request.js'
 import { namedTensors, replaceTensors } from '../../src/index.js'
 import { readModel, writeModel } from '../../src/node/index.js'
 import { json, program, run, runInterrupted, start } from './command.js'

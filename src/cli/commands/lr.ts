@@ -15,7 +15,7 @@ import {
   setOption,
 } from '../options.js'
 import { createStageProgress } from '../progress.js'
-import { openTraining } from '../training/run-training.js'
+import { openTraining } from '../training/open-training.js'
 
 interface Options {
   readonly set: readonly string[]

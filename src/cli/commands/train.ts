@@ -42,8 +42,8 @@ import { followTraining } from '../training/follow-training.js'
 import { formatFolds, summarizeRuns } from '../training/format-folds.js'
 import { removeFolds } from '../training/replaced-run.js'
 import { foldFolder, RunFolder } from '../training/run-folder.js'
-import type { TrainingRequest, TrainingResult } from '../training/run-training.js'
 import { checkNewRunFolder, runTraining } from '../training/run-training.js'
+import type { TrainingRequest, TrainingResult } from '../training/training-request.js'
 
 interface Options extends PathOverrides {
   readonly set: readonly string[]

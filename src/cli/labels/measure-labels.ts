@@ -12,7 +12,8 @@ import { OnnxIreError } from '../../util/errors.js'
 import { loadModel } from '../inputs/read-recipe.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
-import { openTraining, Stopped, stopOnAbort } from '../training/run-training.js'
+import { openTraining } from '../training/open-training.js'
+import { Stopped, stopOnAbort } from '../training/stop-on-abort.js'
 
 /** An example of the training data, and how well its label fits. */
 export interface MeasuredLabel {

@@ -4,7 +4,7 @@ import { checksumModel, type DataSummary, summarizeData } from '../../train/chec
 import { checksum } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { loadTeacher } from '../inputs/read-recipe.js'
-import { openTraining } from '../training/run-training.js'
+import { openTraining } from '../training/open-training.js'
 
 /** Checksums of the models and the data that a trial reads. */
 export interface TrialSources {

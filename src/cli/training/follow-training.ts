@@ -8,8 +8,9 @@ import { Trainer } from '../../train/trainer.js'
 import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
+import { firstBatch, openTraining } from './open-training.js'
 import type { RunFolder } from './run-folder.js'
-import { firstBatch, openTraining, Stopped, stopOnAbort } from './run-training.js'
+import { Stopped, stopOnAbort } from './stop-on-abort.js'
 
 /** The part of another process than the first in a training run. */
 interface FollowRequest {

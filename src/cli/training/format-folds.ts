@@ -1,7 +1,7 @@
 import { type FoldMetric, summarizeFolds } from '../../train/cross-validate.js'
 import { getOwn } from '../../util/record.js'
 import { formatCount, formatMetric, formatTable } from '../format.js'
-import type { TrainingResult } from './run-training.js'
+import type { TrainingResult } from './training-request.js'
 
 /** Result of `train --folds`, printed with --json. */
 export interface FoldsResult {

@@ -8,7 +8,7 @@ import { watchEnhancement } from '../../train/watch-enhancement.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { TrainingProgress } from '../progress.js'
 import { reportToTensorBoard } from '../training/report-to-tensorboard.js'
-import { Stopped, stopOnAbort } from '../training/run-training.js'
+import { Stopped, stopOnAbort } from '../training/stop-on-abort.js'
 
 /** Seconds between two checkpoints. */
 const checkpointSeconds = 60
