@@ -1,6 +1,10 @@
 import { type Command, Option } from 'commander'
 import type { AdapterOptions } from '../../adapter/create-adapter.js'
+import { findLayers } from '../../adapter/layers.js'
 import type { AdapterInit } from '../../adapter/lora.js'
+import { isFloatWeight } from '../../adapter/merge-factors.js'
+import { adapterOf } from '../../adapter/read-adapter.js'
+import type { Model } from '../../onnx/model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { parseFraction, parseList, parsePositiveInteger, parsePositiveNumber } from '../options.js'
 
@@ -113,4 +117,15 @@ export function describeAdapter(options: AdapterOptions | undefined): string {
     ...(dropout ? [`dropout ${dropout}`] : []),
     ...(init === 'pissa' ? ['PiSSA'] : init ? [init] : []),
   ].join(', ')
+}
+
+/** Throws `invalid-option` for low-rank changes of quantized weights, with which they cannot be merged at the end. */
+export function checkMergeable(model: Model): void {
+  const changed = new Set(adapterOf(model).layers.map(({ module }) => module))
+  const quantized = findLayers(model).find((layer) => changed.has(layer.module) && !isFloatWeight(layer))
+  if (quantized)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter is merged into the weights at the end, and those of ${quantized.module} have ${quantized.weight.bits} bits: take a float file with --dtype fp32 or fp16, or --adapter ia3, which is merged into their scales`,
+    )
 }

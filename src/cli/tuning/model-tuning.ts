@@ -1,16 +1,12 @@
 import { join } from 'node:path'
 import type { AdapterOptions } from '../../adapter/create-adapter.js'
-import { adaptableLayers, findLayers } from '../../adapter/layers.js'
+import { adaptableLayers } from '../../adapter/layers.js'
 import { mergeAdapter } from '../../adapter/merge-adapter.js'
-import { isFloatWeight } from '../../adapter/merge-factors.js'
-import { adapterOf } from '../../adapter/read-adapter.js'
 import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
 import { totalSizeOf } from '../../ir/tensor.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
-import { adamw } from '../../optim/adam.js'
-import { ire } from '../../optim/ire/ire.js'
 import { batchSizeOf } from '../../train/model/free-batch-axis.js'
 import { createStartModel } from '../../train/model/start-model.js'
 import { findTrainable } from '../../train/model/trainable.js'
@@ -21,31 +17,30 @@ import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
-import { type MemoryRoom, measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
+import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
 import {
+  checkMergeable,
   describeAdapter,
   listGiven,
   type NewAdapterKind,
   type NewAdapterOptions,
   readNewAdapter,
 } from './adapter-options.js'
+import { createOptimization, type OptimizerRequest } from './optimization.js'
+import { formatMemory, type TuningPlan } from './plan.js'
 import { formatSamples, type PredictedSample, type Sampling } from './samples.js'
 import { type TrackingOptions, trainResumably } from './train-resumably.js'
 import { formatTuningResult } from './tune-command.js'
 
 /** Options that the fine-tunings of every task share. */
-export interface ModelTuningRequest extends TrackingOptions, NewAdapterOptions {
+export interface ModelTuningRequest extends TrackingOptions, NewAdapterOptions, OptimizerRequest {
   readonly output: string
   /** Default: 'lora' if an option of an adapter is given, otherwise 'none'. */
   readonly adapter?: NewAdapterKind
-  readonly lr?: number
   readonly epochs: number
   readonly steps?: number
   readonly batchSize: number
   readonly microBatch?: number
-  readonly ire?: true
-  readonly kappa: number
-  readonly gamma: number
   readonly validation: number
   /** Number of examples whose predictions are shown before and after. */
   readonly samples: number
@@ -75,25 +70,13 @@ export interface ModelTask {
 }
 
 /** Plan of a fine-tuning. */
-interface ModelTuningPlan {
+interface ModelTuningPlan extends TuningPlan {
   readonly task: ModelTask['task']
-  readonly model: string
   readonly about: string
-  /** Examples for training, and those held out. */
+  /** Number of examples for training. */
   readonly examples: number
-  readonly heldOut: number
-  /** Kind and settings of the adapter. */
-  readonly adapter: string
   readonly trainable: number
   readonly parameters: number
-  readonly steps: number
-  readonly batchSize: number
-  readonly optimizer: string
-  /** Estimated and available bytes; null on other devices than the CPU. */
-  readonly memory: MemoryRoom | null
-  readonly outputs: readonly string[]
-  readonly checkpoints: string
-  readonly warnings: readonly string[]
 }
 
 interface ModelTuningResult {
@@ -126,17 +109,15 @@ export async function prepareModelTuning(request: ModelTuningRequest, task: Mode
   const validation = parts && subset(task.data, parts.validation)
   const fixed = batchSizeOf(task.model)
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
-  const rate = request.lr ?? rateOf(task.rates, adapter)
-  const base = adamw({ lr: rate })
-  const { kappa, gamma } = request
-  // A has no gradient while B is 0, and all of A would count as flat.
-  const irePhase = adapter && adapter.kind !== 'ia3' ? Math.min(50, Math.ceil(steps / 10)) : 0
+  const optimization = createOptimization(request, steps, {
+    rate: rateOf(task.rates, adapter),
+    warmup: 0.1,
+    delaysIre: adapter !== undefined && adapter.kind !== 'ia3',
+  })
   const { task: name, file, model, about, outputs, warnings } = task
   const options: Omit<TrainerOptions, 'runtime'> = {
     ...task.options,
-    optimizer: request.ire ? ire(base, { kappa, gamma, warmup: irePhase }) : base,
-    schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.1), Math.max(0, steps - 1)) },
-    clipNorm: 1,
+    ...optimization.options,
     batchSize,
     ...(request.microBatch && { microBatch: request.microBatch }),
     ...(adapter && { adapter }),
@@ -157,7 +138,7 @@ export async function prepareModelTuning(request: ModelTuningRequest, task: Mode
       heldOut: validation?.length ?? 0,
       adapter: describeAdapter(adapter),
       ...(await countParameters(model, options).catch((cause) => explainLayers(cause, file, model, options))),
-      optimizer: `AdamW lr ${rate}, cosine, clip 1${request.ire ? `, IRE with kappa ${kappa}, gamma ${gamma}` : ''}`,
+      optimizer: optimization.about,
       checkpoints: join(request.output, 'checkpoints'),
       warnings: [
         ...warnings,
@@ -235,17 +216,6 @@ function explainLayers(
   )
 }
 
-/** Throws `invalid-option` for low-rank changes of quantized weights, with which they cannot be merged at the end. */
-export function checkMergeable(model: Model): void {
-  const changed = new Set(adapterOf(model).layers.map(({ module }) => module))
-  const quantized = findLayers(model).find((layer) => changed.has(layer.module) && !isFloatWeight(layer))
-  if (quantized)
-    throw new OnnxIreError(
-      'invalid-option',
-      `the adapter is merged into the weights at the end, and those of ${quantized.module} have ${quantized.weight.bits} bits: take a float file with --dtype fp32 or fp16, or --adapter ia3, which is merged into their scales`,
-    )
-}
-
 /**
  * Trains, saving checkpoints, measures before and after, and writes the model. An interrupted run saves a checkpoint.
  * @throws OnnxIreError `checkpoint` if `resume` is set and the checkpoint belongs to another run; `io` if there is none
@@ -307,9 +277,7 @@ export function formatModelPlan(plan: ModelTuningPlan): string {
     `adapter  ${adapter}`,
     `trains   ${formatNumber(trainable)} of ${formatNumber(parameters)} parameters (${share} %)`,
     `training ${formatCount(steps, 'step')} of ${batchSize}; ${optimizer}`,
-    ...(memory?.needed
-      ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
-      : []),
+    ...formatMemory(memory),
     `writes   ${outputs.join(', ')}`,
   ].join('\n')
 }

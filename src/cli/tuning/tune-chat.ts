@@ -17,9 +17,6 @@ import { perplexity } from '../../metric/perplexity.js'
 import { writePeftFolder } from '../../node/files/adapter.js'
 import { writeModelFolder } from '../../node/files/model-folder.js'
 import type { Model } from '../../onnx/model.js'
-import { adamw } from '../../optim/adam.js'
-import { adamw8bit } from '../../optim/adamw8bit.js'
-import { ire } from '../../optim/ire/ire.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import type { TrainerOptions } from '../../train/options.js'
@@ -33,6 +30,7 @@ import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { extractAdapter } from '../stored-adapter.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
+import { checkMergeable } from './adapter-options.js'
 import {
   type ChatAdapter,
   type ChatAdapterRequest,
@@ -48,7 +46,8 @@ import {
   readChatTuningData,
   type TuningMethod,
 } from './chat-tuning-data.js'
-import { checkMergeable } from './model-tuning.js'
+import { createOptimization, type OptimizerRequest } from './optimization.js'
+import { formatMemory, type TuningPlan } from './plan.js'
 import { type TrackingOptions, trainResumably } from './train-resumably.js'
 
 /**
@@ -68,7 +67,11 @@ const learningRates: Readonly<Record<ChatAdapter['trains'], Readonly<Record<Tuni
 }
 
 /** A fine-tuning of a chat model. */
-export interface ChatTuningRequest extends ChatTuningDataRequest, TrackingOptions, ChatAdapterRequest {
+export interface ChatTuningRequest
+  extends ChatTuningDataRequest,
+    TrackingOptions,
+    ChatAdapterRequest,
+    OptimizerRequest {
   readonly folder: string
   readonly output: string
   readonly dtype?: string
@@ -89,12 +92,6 @@ export interface ChatTuningRequest extends ChatTuningDataRequest, TrackingOption
   readonly recompute: boolean
   /** 'adamw-8bit' stores the first moment in bytes. */
   readonly optimizer: 'adamw' | 'adamw-8bit'
-  /** Default: that of `learningRates`. */
-  readonly lr?: number
-  readonly ire?: true
-  /** Settings of IRE. */
-  readonly kappa: number
-  readonly gamma: number
   readonly form: 'beside' | 'merged' | 'q4' | 'q8'
   /** Whether a run continues from its newest checkpoint. */
   readonly resume: boolean
@@ -103,27 +100,12 @@ export interface ChatTuningRequest extends ChatTuningDataRequest, TrackingOption
 }
 
 /** Plan of a fine-tuning of a chat model. */
-interface ChatTuningPlan extends TrainedParts {
-  readonly model: string
+interface ChatTuningPlan extends TuningPlan, TrainedParts {
   readonly method: TuningMethod
   /** Folder of the model that is imitated. */
   readonly teacher: string | null
   readonly data: ChatDataReport
-  /** Rows held out for validation. */
-  readonly heldOut: number
-  /** Kind and settings of the adapter. */
-  readonly adapter: string
-  readonly steps: number
-  readonly batchSize: number
   readonly microBatch: number
-  readonly optimizer: string
-  /** Estimated and available bytes; null on other devices than the CPU. */
-  readonly memory: { readonly needed: number | null; readonly available: number } | null
-  /** Folders that are written: the adapter, if there is one, and the model. */
-  readonly outputs: readonly string[]
-  /** Folder of the checkpoints. */
-  readonly checkpoints: string
-  readonly warnings: readonly string[]
 }
 
 /** Answer to a prompt of the data. */
@@ -166,13 +148,18 @@ export async function prepareChatTuning(request: ChatTuningRequest): Promise<Pre
   const steps = request.steps ?? request.epochs * Math.ceil(train.length / batchSize)
   const longest = (pack ? length : Math.min(length, train.report.longest)) * (method === 'sft' ? 1 : 2)
   const microBatch = request.microBatch ?? Math.min(batchSize, Math.max(1, Math.floor(tokensAtOnce / longest)))
-  const { optimizer, about } = createOptimizer(request, learningRates[adapter.trains][method], method, steps)
+  const optimization = createOptimization(request, steps, {
+    rate: learningRates[adapter.trains][method],
+    warmup: 0.05,
+    delaysIre: true,
+    has8bitMoment: request.optimizer === 'adamw-8bit',
+    // Labels of ORPO cannot be sampled, so its curvature is that of the gradient.
+    curvature: method === 'orpo' ? 'empirical' : 'sampled',
+  })
   const options: Omit<TrainerOptions, 'runtime'> = {
     loss: await createLoss(request, data, chat, length),
-    optimizer,
+    ...optimization.options,
     metrics: [accuracy(), method === 'sft' ? perplexity() : margin()],
-    schedule: { kind: 'cosine', warmup: Math.min(Math.ceil(steps * 0.05), Math.max(0, steps - 1)) },
-    clipNorm: 1,
     batchSize,
     microBatch,
     ...(request.recompute && { recompute: 'blocks' }),
@@ -201,7 +188,7 @@ export async function prepareChatTuning(request: ChatTuningRequest): Promise<Pre
       steps,
       batchSize,
       microBatch,
-      optimizer: about,
+      optimizer: optimization.about,
       memory,
       outputs: [...(adapter.trains === 'weights' ? [] : [join(output, 'adapter')]), modelFolderOf(output)],
       checkpoints: join(output, 'checkpoints'),
@@ -249,24 +236,6 @@ async function createLoss(
     temperature,
     weight: teacherWeight,
   })
-}
-
-/**
- * The optimizer with its description. IRE starts after a warm-up, because A has no gradient while B is 0, and all of A
- * would count as flat. Labels of ORPO cannot be sampled, so its curvature is that of the gradient.
- */
-function createOptimizer(request: ChatTuningRequest, defaultRate: number, method: TuningMethod, steps: number) {
-  const { optimizer, lr: rate = defaultRate, ire: enhanced, kappa, gamma } = request
-  const hasBytes = optimizer === 'adamw-8bit'
-  const base = hasBytes ? adamw8bit({ lr: rate }) : adamw({ lr: rate })
-  const about = `AdamW${hasBytes ? ' with an 8-bit first moment,' : ''} lr ${rate}, cosine, clip 1`
-  if (!enhanced) return { optimizer: base, about }
-  const warmup = Math.min(50, Math.ceil(steps / 10))
-  const curvature = method === 'orpo' ? 'empirical' : 'sampled'
-  return {
-    optimizer: ire(base, { kappa, gamma, warmup, curvature }),
-    about: `${about}, IRE with kappa ${kappa}, gamma ${gamma} from step ${warmup} on`,
-  }
 }
 
 function describeMemory(memory: ChatTuningPlan['memory'], microBatch: number, length: number): string[] {
@@ -427,9 +396,7 @@ export function formatChatPlan({
     ...(parts.length > 0 ? [`         ${parts.join(', ')}`] : []),
     `         trains ${formatNumber(trainable)} of ${formatNumber(parameters + trainable)} parameters (${share} %)`,
     `training ${methodNames[method]}${teacher === null ? '' : ` with the teacher ${teacher}`}: ${formatCount(steps, 'step')} of ${batchSize}, ${microBatch} at once; ${optimizer}`,
-    ...(memory?.needed
-      ? [`memory   about ${formatBytes(memory.needed)}; ${formatBytes(memory.available)} are available`]
-      : []),
+    ...formatMemory(memory),
     `writes   ${outputs.join(', ')}`,
   ].join('\n')
 }

@@ -9,6 +9,7 @@ import { Interrupted } from '../interrupts.js'
 import { type Io, print, writeText } from '../io.js'
 import { jsonOption, parseNonNegativeInteger, parsePositiveInteger, parseThreads, providerOption } from '../options.js'
 import { createTrainingProgress, type TrainingProgress } from '../progress.js'
+import type { TuningPlan } from './plan.js'
 import type { TrackingOptions } from './train-resumably.js'
 import { checkTuningRecord, writeTuningRecord } from './tuning-record.js'
 
@@ -25,20 +26,12 @@ export interface TuneOptions extends TrackingOptions {
   readonly json?: true
 }
 
-/** Fields of the plans of all tasks. */
-interface Plan {
-  readonly outputs: readonly string[]
-  /** Folder of the checkpoints. */
-  readonly checkpoints: string
-  readonly warnings: readonly string[]
-}
-
 interface Result {
   readonly interrupted: boolean
 }
 
 /** The parts of a `tune` command that depend on its task. */
-interface TuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result> {
+interface TuneCommand<Prepared extends { readonly plan: TuningPlan }, Outcome extends Result> {
   prepare(request: { readonly output: string; readonly resume: boolean }): Promise<Prepared>
   formatPlan(plan: Prepared['plan']): string
   run(prepared: Prepared, io: Io, progress: TrainingProgress): Promise<Outcome>
@@ -71,7 +64,7 @@ export const addTuneOptions = (command: Command): Command =>
     .addOption(jsonOption())
 
 /** Prints the plan of a fine-tuning, and carries it out unless it is a dry run. */
-export async function runTuneCommand<Prepared extends { readonly plan: Plan }, Outcome extends Result>(
+export async function runTuneCommand<Prepared extends { readonly plan: TuningPlan }, Outcome extends Result>(
   command: Command,
   io: Io,
   { output, steps, ire, dryRun, force = false, quiet = false, json, resume = false, tensorboard }: TuneOptions,
@@ -110,7 +103,7 @@ export async function runTuneCommand<Prepared extends { readonly plan: Plan }, O
  * Throws `io` if a file or folder exists in the place of an output, or checkpoints of a run. With `force`, removes the
  * checkpoints of the run that is replaced.
  */
-async function clearOutputs({ outputs, checkpoints }: Plan, force: boolean): Promise<void> {
+async function clearOutputs({ outputs, checkpoints }: TuningPlan, force: boolean): Promise<void> {
   if (force) return rm(checkpoints, { recursive: true, force: true })
   const isSaved = (await checkpointFolder(checkpoints).steps()).length > 0
   for (const path of [...outputs, checkpoints])
@@ -123,7 +116,7 @@ async function clearOutputs({ outputs, checkpoints }: Plan, force: boolean): Pro
 
 /** Fields of the results of all tasks. */
 interface TuningResult extends Result {
-  readonly plan: Plan
+  readonly plan: TuningPlan
   readonly step: number
   readonly before: Measures | null
   readonly after: Measures | null
