@@ -12,6 +12,7 @@ import {
   checkBoolean,
   checkNames,
   checkNumber,
+  describeValue,
   invalidOption,
   nonNegative,
   positiveCount,
@@ -263,26 +264,49 @@ const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   ...{ measureEvery: true, signal: true },
 }
 
+/** The values of options that have few. */
+const choices: Readonly<Record<string, readonly unknown[]>> = {
+  batchNorm: ['frozen', 'trained'],
+  dropout: ['off', 'on'],
+  curvatureBatch: ['step', 'fixed'],
+  freeBatch: [true, false],
+  shardOptimizer: [true, false],
+} satisfies { readonly [Name in keyof TrainerOptions]?: readonly Exclude<TrainerOptions[Name], undefined>[] }
+
 /** Checks trainer options. Throws `invalid-option` for an option that is unknown, missing or out of range. */
 export function checkTrainerOptions(options: TrainerOptions): void {
   checkNames('Trainer', options, Object.keys(trainerOptions))
-  const { loss, optimizer, runtime, batchNorm = 'frozen', dropout = 'off', curvatureBatch = 'step' } = options
-  checkLoss('Trainer', loss)
-  checkOptimizer('Trainer', optimizer)
-  checkRuntime('Trainer', runtime)
-  const { processGroup: group } = options
-  if (group !== undefined && typeof group?.allReduce !== 'function')
-    throw invalidOption('Trainer', 'processGroup', group, "await mpi() of 'onnx-ire/node', or omitted")
-  const { localSteps, gradientCompression } = options
-  if (localSteps !== undefined) checkLocalSteps(localSteps)
-  if (localSteps && options.shardOptimizer)
-    throw invalidOption(
-      'Trainer',
-      'shardOptimizer',
-      true,
-      'omitted with localSteps, in which each process updates all tensors',
-    )
-  if (localSteps) {
+  checkLoss('Trainer', options.loss)
+  checkOptimizer('Trainer', options.optimizer)
+  checkRuntime('Trainer', options.runtime)
+  for (const [name, allowed] of Object.entries(choices)) {
+    const value: unknown = options[name as keyof TrainerOptions]
+    if (value !== undefined && !allowed.includes(value))
+      throw invalidOption('Trainer', name, value, allowed.map(describeValue).join(' or '))
+  }
+  checkProcesses(options)
+  checkLayers(options)
+  checkSteps(options)
+  checkAveraging(options)
+  checkGroups(options, options.optimizer)
+}
+
+/** Checks the options about several processes. */
+function checkProcesses(options: TrainerOptions): void {
+  const { processGroup, localSteps, shardOptimizer, gradientCompression, optimizer, runtime } = options
+  if (processGroup !== undefined && typeof processGroup?.allReduce !== 'function')
+    throw invalidOption('Trainer', 'processGroup', processGroup, "await mpi() of 'onnx-ire/node', or omitted")
+  if (gradientCompression !== undefined && gradientCompression !== 'bfloat16')
+    throw invalidOption('Trainer', 'gradientCompression', gradientCompression, "'bfloat16' or omitted")
+  if (localSteps !== undefined) {
+    checkLocalSteps(localSteps)
+    if (shardOptimizer)
+      throw invalidOption(
+        'Trainer',
+        'shardOptimizer',
+        true,
+        'omitted with localSteps, in which each process updates all tensors',
+      )
     const { base } = unwrap(optimizer)
     const { steps, outerLr, outerMomentum } = resolveLocalSteps(localSteps)
     // Such a base has the displacement from the initial weights by its own steps in its state.
@@ -294,18 +318,17 @@ export function checkTrainerOptions(options: TrainerOptions): void {
         `{ steps: ${steps}, outerLr: 1, outerMomentum: 0 } with ${base.name}, which sums up its own displacements`,
       )
   }
-  if (gradientCompression !== undefined && gradientCompression !== 'bfloat16')
-    throw invalidOption('Trainer', 'gradientCompression', gradientCompression, "'bfloat16' or omitted")
-  if ((group || localSteps) && runtime.device)
+  if ((processGroup || localSteps) && runtime.device)
     throw invalidOption(
       'Trainer',
-      group ? 'processGroup' : 'localSteps',
-      group ?? localSteps,
+      processGroup ? 'processGroup' : 'localSteps',
+      processGroup ?? localSteps,
       `omitted with ${runtime.description}: processes train together on the CPU`,
     )
-  if (batchNorm !== 'frozen' && batchNorm !== 'trained')
-    throw invalidOption('Trainer', 'batchNorm', batchNorm, "'frozen' or 'trained'")
-  const { features } = options
+}
+
+/** Checks the options about the layers that are trained, and how they are computed. */
+function checkLayers({ features, untie, recompute }: TrainerOptions): void {
   if (features !== undefined && features !== 'cached' && typeof features?.create !== 'function')
     throw invalidOption(
       'Trainer',
@@ -313,48 +336,42 @@ export function checkTrainerOptions(options: TrainerOptions): void {
       features,
       "'cached', featureFiles(folder) of 'onnx-ire/node', or omitted",
     )
-  for (const name of ['freeBatch', 'shardOptimizer'] as const)
-    if (!['undefined', 'boolean'].includes(typeof options[name]))
-      throw invalidOption('Trainer', name, options[name], 'true or false')
-  const { untie } = options
   if (!(['undefined', 'boolean'].includes(typeof untie) || typeof untie === 'string' || Array.isArray(untie)))
     throw invalidOption('Trainer', 'untie', untie, 'true, false, or patterns of the names of shared tensors')
-  if (curvatureBatch !== 'step' && curvatureBatch !== 'fixed')
-    throw invalidOption('Trainer', 'curvatureBatch', curvatureBatch, "'step' or 'fixed'")
-  if (dropout !== 'off' && dropout !== 'on') throw invalidOption('Trainer', 'dropout', dropout, "'off' or 'on'")
-  const { batchSize = 32, microBatch, curvatureShare = 1, clipNorm, clipValue, ema, best, earlyStopping } = options
+  if (recompute !== undefined) checkRecompute('Trainer', recompute)
+}
+
+/** Checks the options about batches, learning rates and gradients. */
+function checkSteps(options: TrainerOptions): void {
+  const { batchSize = 32, microBatch, curvatureShare = 1, decayVectors } = options
   checkNumber('Trainer', 'batchSize', batchSize, positiveCount)
-  if (options.recompute !== undefined) checkRecompute('Trainer', options.recompute)
   if (microBatch !== undefined) checkNumber('Trainer', 'microBatch', microBatch, positiveCount)
   if (!(curvatureShare > 0 && curvatureShare <= 1))
     throw invalidOption('Trainer', 'curvatureShare', curvatureShare, 'a number in (0, 1]')
   checkSchedule(options.schedule ?? { kind: 'constant' })
+  for (const name of ['clipNorm', 'clipValue'] as const) {
+    const value = options[name]
+    if (value !== undefined && !(typeof value === 'number' && value > 0))
+      throw invalidOption('Trainer', name, value, 'a number > 0')
+  }
+  if (decayVectors !== undefined) checkBoolean('Trainer', 'decayVectors', decayVectors)
+}
+
+/** Checks the options about averaged weights, and about the choice of the best ones. */
+function checkAveraging({ optimizer, schedule, ema, best, earlyStopping }: TrainerOptions): void {
   const { base } = unwrap(optimizer)
   if (base.evaluation) {
     const reason = `omitted, because '${base.name}' evaluates an average of the weights that replaces it`
     if (ema !== undefined) throw invalidOption('Trainer', 'ema', ema, reason)
-    if (options.schedule)
-      throw invalidOption(
-        'Trainer',
-        'schedule',
-        options.schedule.kind,
-        `${reason}; its warm-up is an option of its own`,
-      )
+    if (schedule)
+      throw invalidOption('Trainer', 'schedule', schedule.kind, `${reason}; its warm-up is an option of its own`)
   }
-  for (const [name, value] of [
-    ['clipNorm', clipNorm],
-    ['clipValue', clipValue],
-  ] as const)
-    if (value !== undefined && !(typeof value === 'number' && value > 0))
-      throw invalidOption('Trainer', name, value, 'a number > 0')
-  if (options.decayVectors !== undefined) checkBoolean('Trainer', 'decayVectors', options.decayVectors)
   if (ema !== undefined) checkNumber('Trainer', 'ema', ema, belowOne)
   if (best) checkMonitor('best', best)
   if (earlyStopping) {
     checkMonitor('earlyStopping', earlyStopping, ['patience'])
     checkNumber('earlyStopping', 'patience', earlyStopping.patience, positiveCount)
   }
-  checkGroups(options, options.optimizer)
 }
 
 /**
