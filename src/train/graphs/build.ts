@@ -162,6 +162,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const { graph, noise } = prepared
   const { loss, provider = 'wasm' } = options
   const tables = tablesByProvider[provider]
+  const ends = [...prepared.outputs.values()]
   const evaluated = buildLoss(loss, graph.outputs)
   const forward = prepared.outputs === graph.outputs ? evaluated : buildLoss(loss, prepared.outputs)
   const requested = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
@@ -174,8 +175,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
   const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
   const parameters = selectParameters(graph, options, new Set(leavesOf([forward.loss])), statistics)
-  const inOrder = inOrderOfUse(parameters, prepared.outputs.values())
-  const active = () => activeValues(topological(prepared.outputs.values()), parameters.values())
+  const active = () => activeValues(topological(ends), parameters.values())
   const trained = forward.withSeeds?.(active()) ?? forward
   const metrics = { training: buildMetrics([accuracy()], trained, false), evaluation: measured }
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
@@ -192,65 +192,27 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     metadata: { 'onnx-ire.gradients': JSON.stringify([...outs.keys()].filter((key) => key.startsWith('grad/'))) },
   })
 
-  const ends = [...prepared.outputs.values()]
   const { recompute } = options
-  /** Outputs of a graph with gradients, which read activations that are computed again if the options request it. */
   const withRecomputation = (outs: ReadonlyMap<string, Value>, forward: readonly Value[]) =>
     recompute === undefined
       ? shareRepeated(dequantizeAgain(outs, [...forward, ...next.values(), ...ends]))
       : recomputeActivations(outs, [...forward, ...next.values(), ...ends], recompute, lengthsOf(inputs, options))
-  /**
-   * Returns the training and curvature graphs of a loss with additional inputs. Each is built when it is first read: a
-   * run that uses `conditional` reads none of the others.
-   */
-  const differentiate = (of: LossGraph, part: string, added: Inputs) => {
-    const dLoss = memoize(() => buildGradients(of, parameters, tables))
-    const always = [...lossOutputs(of), ...metrics.training.outputs]
-    const computed = always.map(([, value]) => value)
-    const outputs = (gradients: ReadonlyMap<string, Value>) =>
-      withRecomputation(
-        new Map([...always, ...gradientOutputs(gradients, inOrder), ...withPrefix('next/', next)]),
-        computed,
-      )
-    const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
-    const curvature = memoize(() => {
-      const order = options.curvature === 'sampled' ? inOrder : parameters
-      const estimate = buildCurvature(of, dLoss, order, options.curvature, tables)
-      if (!estimate) return null
-      const outputs = withRecomputation(estimate.outputs, [estimate.loss])
-      return sampledGraph(spec(`curvature${part}`, of, outputs, [...added, ...estimate.inputs]), estimate)
-    })
-    const buildConditional = (sampled: Sampled): ConditionalGraph => {
-      const { inputs, gradients, ...feeds } = buildConditionalGradient(
-        of.loss,
-        sampled,
-        ends,
-        computed,
-        parameters,
-        tables,
-      )
-      const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
-      return { ...sampledGraph(graph, { noise: sampled.noise, probes: new Map() }), ...feeds }
-    }
-    const { sampled } = of
-    return {
-      get training() {
-        return training()
-      },
-      get curvature() {
-        return curvature()
-      },
-      // Losses that compute their own gradients do so in one node, which no border divides.
-      ...(options.curvature === 'sampled' &&
-        sampled &&
-        !of.seeds && { conditional: memoize(() => buildConditional(sampled)) }),
-    }
+  const shared: SharedParts = {
+    spec,
+    parameters,
+    inOrder: inOrderOfUse(parameters, ends),
+    metrics: metrics.training,
+    next,
+    ends,
+    curvature: options.curvature,
+    tables,
+    withRecomputation,
   }
-  const graphs = differentiate(trained, '', [])
+  const graphs = buildGradientGraphs(trained, '', [], shared)
   const evaluation = spec('evaluation', evaluated, new Map([...lossOutputs(evaluated), ...metrics.evaluation.outputs]))
   // Object.assign preserves the getters, which a spread would call.
   const buildMicroBatchGraphs = ({ loss, scales, divisors }: ScaledLoss): MicroBatchGraphs =>
-    Object.assign(differentiate(loss, ' of a part', entriesByName(scales)), {
+    Object.assign(buildGradientGraphs(loss, ' of a part', entriesByName(scales), shared), {
       scales,
       divisors: removeUnusedInputs(spec('divisors', trained, divisors)),
     })
@@ -277,6 +239,77 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     parameters,
     statistics,
   })
+}
+
+/** Values and functions that the graphs with gradients of a run share. */
+interface SharedParts {
+  /** Creates a graph with the inputs of the model, of a loss, and added ones. */
+  readonly spec: (name: string, of: LossGraph, outputs: ReadonlyMap<string, Value>, added: Inputs) => GraphSpec
+  readonly parameters: ReadonlyMap<string, Value>
+  /** The parameters in the order of their first use. */
+  readonly inOrder: ReadonlyMap<string, Value>
+  readonly metrics: BuiltMetrics
+  /** The updated running statistics of trained norms. */
+  readonly next: ReadonlyMap<string, Value>
+  /** The outputs of the model. */
+  readonly ends: readonly Value[]
+  readonly curvature: TrainingOptions['curvature']
+  readonly tables: GradientTables
+  /** Outputs of a graph with gradients, which read activations that are computed again if the options request it. */
+  readonly withRecomputation: (
+    outputs: ReadonlyMap<string, Value>,
+    forward: readonly Value[],
+  ) => ReadonlyMap<string, Value>
+}
+
+/**
+ * Returns the training and curvature graphs of a loss with additional inputs. Each is built when it is first read: a
+ * run that uses `conditional` reads none of the others.
+ * @param part end of the names of the graphs
+ */
+function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared: SharedParts) {
+  const { spec, parameters, inOrder, metrics, next, ends, tables, withRecomputation } = shared
+  const dLoss = memoize(() => buildGradients(of, parameters, tables))
+  const always = [...lossOutputs(of), ...metrics.outputs]
+  const computed = always.map(([, value]) => value)
+  const outputs = (gradients: ReadonlyMap<string, Value>) =>
+    withRecomputation(
+      new Map([...always, ...gradientOutputs(gradients, inOrder), ...withPrefix('next/', next)]),
+      computed,
+    )
+  const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
+  const curvature = memoize(() => {
+    const order = shared.curvature === 'sampled' ? inOrder : parameters
+    const estimate = buildCurvature(of, dLoss, order, shared.curvature, tables)
+    if (!estimate) return null
+    const outputs = withRecomputation(estimate.outputs, [estimate.loss])
+    return sampledGraph(spec(`curvature${part}`, of, outputs, [...added, ...estimate.inputs]), estimate)
+  })
+  const buildConditional = (sampled: Sampled): ConditionalGraph => {
+    const { inputs, gradients, ...feeds } = buildConditionalGradient(
+      of.loss,
+      sampled,
+      ends,
+      computed,
+      parameters,
+      tables,
+    )
+    const graph = spec(`training${part}, or curvature`, of, outputs(gradients), [...added, ...inputs])
+    return { ...sampledGraph(graph, { noise: sampled.noise, probes: new Map() }), ...feeds }
+  }
+  const { sampled } = of
+  return {
+    get training() {
+      return training()
+    },
+    get curvature() {
+      return curvature()
+    },
+    // Losses that compute their own gradients do so in one node, which no border divides.
+    ...(shared.curvature === 'sampled' &&
+      sampled &&
+      !of.seeds && { conditional: memoize(() => buildConditional(sampled)) }),
+  }
 }
 
 /** Builds the gradients of a loss by parameter name, for parameters that have one. */
