@@ -2,7 +2,7 @@ import { currentScope } from '../ir/body.js'
 import { isFloat } from '../ir/dtype.js'
 import { contradict, formatShape, isStatic, productOf, sameShape } from '../ir/shape.js'
 import { capturesOf, dependenciesOf, topological } from '../ir/topology.js'
-import type { Node, Value } from '../ir/value.js'
+import { describeNode, type Node, type Value } from '../ir/value.js'
 import { definitionOf, op } from '../op/op.js'
 import { append } from '../util/append.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -176,22 +176,21 @@ function reduceToOperand(node: Node, x: Value, dx: Value): Value {
   if (wrong || dx.dtype !== gradientType(x.dtype)) {
     throw new OnnxIreError(
       'invalid-model',
-      `the gradient of ${describeNode(node)} for '${x.name ?? '?'}' is ${dx.dtype}${formatShape(dx.shape)} instead of ${x.dtype}${formatShape(x.shape)}: the shapes that the model declares contradict each other; ` +
+      `the gradient of ${describeWithInputs(node)} for '${x.name ?? '?'}' is ${dx.dtype}${formatShape(dx.shape)} instead of ${x.dtype}${formatShape(x.shape)}: the shapes that the model declares contradict each other; ` +
         'correct or remove them, and report the model if onnxruntime runs it',
     )
   }
   return dx
 }
 
-function describeNode({ operator, name, inputs, outputs }: Node): string {
-  const label = name ?? outputs[0]?.name
-  const types = inputs.map((x) => (x ? `${x.dtype}${formatShape(x.shape)}` : '-'))
-  return `${operator}${label ? ` '${label}'` : ''} (inputs ${types.join(', ')})`
+function describeWithInputs(node: Node): string {
+  const types = node.inputs.map((x) => (x ? `${x.dtype}${formatShape(x.shape)}` : '-'))
+  return `${describeNode(node)} (inputs ${types.join(', ')})`
 }
 
 function notDifferentiable(blocking: ReadonlyMap<Node, string>): OnnxIreError {
   const byReason = new Map<string, string[]>()
-  for (const [node, reason] of blocking) append(byReason, reason, describeNode(node))
+  for (const [node, reason] of blocking) append(byReason, reason, describeWithInputs(node))
   const lines = [...byReason].map(([reason, nodes]) => `  ${nodes.join(',\n  ')}: ${reason}`)
   return new NotDifferentiableError(blocking.size, lines)
 }

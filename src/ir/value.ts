@@ -96,6 +96,12 @@ export function refineShape(value: Value, shape: Shape | undefined): void {
   ;(value as { shape: Shape | undefined }).shape = shape
 }
 
+/** The operator of a node with its name, or that of its first output, for messages. */
+export function describeNode({ operator, name, outputs }: Node): string {
+  const label = name ?? outputs[0]?.name
+  return label ? `${operator} '${label}'` : operator
+}
+
 /** A graph: inputs, parameters and outputs by name. */
 export interface Graph {
   readonly name: string

@@ -43,6 +43,12 @@ export function isRandom({ operator, inputs }: Node): boolean {
   return typeof random === 'boolean' ? random : random(padInputs(definition, inputs))
 }
 
+/** Whether the first output of a node shares the memory of its first input. */
+export function sharesMemory(node: Node): boolean {
+  const { view } = definitionOf(node.operator)
+  return (view === 'same' || view === 'reshaped') && !isRandom(node)
+}
+
 /**
  * Number of operations of a node without bodies: 2 for a multiply-add, none for moving elements. NaN if it depends on
  * unknown lengths or on the data.

@@ -1,7 +1,7 @@
 import { dtypes } from '../../ir/dtype.js'
 import { bodiesOf, dependenciesOf, nodesOf, topological } from '../../ir/topology.js'
 import type { Node, TensorType, Value } from '../../ir/value.js'
-import { isRandom } from '../../op/facts.js'
+import { sharesMemory } from '../../op/facts.js'
 import { size } from '../../op/flops.js'
 import { definitionOf } from '../../op/op.js'
 import { varyingNodes } from './work.js'
@@ -88,7 +88,7 @@ class Memory {
   /** The memory of an operand that a result shares. */
   #shared(node: Node, y: Value): Buffer | undefined {
     const [x] = node.inputs
-    if (isView(node)) return x ? (this.#buffers.get(x) ?? outside()) : undefined
+    if (sharesMemory(node)) return x ? (this.#buffers.get(x) ?? outside()) : undefined
     if (!overwrites(node) || y.index > 0) return undefined
     const last = node.inputs.find((x) => x && this.#buffers.get(x)?.readers === 1 && countBytes(x) === countBytes(y))
     return last ? this.#buffers.get(last) : undefined
@@ -97,11 +97,6 @@ class Memory {
 
 /** Memory that the arena does not contain, such as that of an input or parameter. */
 const outside = (): Buffer => ({ readers: 0 })
-
-const isView = (node: Node): boolean => {
-  const { view } = definitionOf(node.operator)
-  return (view === 'same' || view === 'reshaped') && !isRandom(node)
-}
 
 const overwrites = ({ operator }: Node): boolean => definitionOf(operator).elementwise
 

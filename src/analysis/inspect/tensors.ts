@@ -2,7 +2,7 @@ import { findAdapterParts } from '../../adapter/record.js'
 import { type DType, isFloat } from '../../ir/dtype.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { withBodies } from '../../ir/topology.js'
-import type { Graph, Node } from '../../ir/value.js'
+import { describeNode, type Graph } from '../../ir/value.js'
 import { type Model, namedTensors } from '../../onnx/model.js'
 import { definitionOf } from '../../op/op.js'
 import { findOrigins, resolveParameters } from '../../train/model/stored-values.js'
@@ -92,9 +92,4 @@ function parameterUses(graph: Graph): Map<string, string[]> {
     }
   }
   return uses
-}
-
-function describeNode({ operator, name, outputs }: Node): string {
-  const label = name ?? outputs[0]?.name
-  return label === undefined ? operator : `${operator} '${label}'`
 }

@@ -4,7 +4,7 @@ import { scalar } from '../../ir/leaf.js'
 import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import { type Node, Value } from '../../ir/value.js'
 import { cast } from '../../op/compose/cast.js'
-import { isInput, isRandom } from '../../op/facts.js'
+import { isInput, isRandom, sharesMemory } from '../../op/facts.js'
 import { cloneNode } from '../../op/inline.js'
 import { definitionOf, op } from '../../op/op.js'
 import { append } from '../../util/append.js'
@@ -298,10 +298,7 @@ class Plan {
 }
 
 /** Whether a value shares the memory of its operand. */
-function isView({ source }: Value): boolean {
-  const view = source.kind === 'node' ? definitionOf(source.operator).view : undefined
-  return view === 'same' || view === 'reshaped'
-}
+const isView = ({ source }: Value): boolean => source.kind === 'node' && sharesMemory(source)
 
 /** The value whose memory a value shares. */
 function viewed(value: Value): Value {

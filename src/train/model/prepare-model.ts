@@ -1,7 +1,7 @@
 import { type AdapterParts, findAdapterParts } from '../../adapter/record.js'
 import { constantNumber, input } from '../../ir/leaf.js'
 import { topological, withBodies } from '../../ir/topology.js'
-import type { Graph, Node, Value } from '../../ir/value.js'
+import { describeNode, type Graph, type Node, type Value } from '../../ir/value.js'
 import { toFloat32 } from '../../lowering/precision.js'
 import { op } from '../../op/op.js'
 import { copyNode, disableDropout, rename, rewriteGraph } from '../../op/rewrite.js'
@@ -105,8 +105,6 @@ function checkReachable(
       `${option} is '${value}', but ${describeNode(inside)} is in a body of If, Loop or Scan, where it stays in inference mode: omit the option`,
     )
 }
-
-const describeNode = ({ operator, name, outputs }: Node): string => `${operator} '${name ?? outputs[0]?.name ?? '?'}'`
 
 /**
  * The parameter that holds a running statistic, which exporters may also write as the input of an Identity. Throws
