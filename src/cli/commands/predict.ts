@@ -145,7 +145,7 @@ async function predictData(
     ],
     open: async () => {
       if (!isPart) return openSelected(selected, model)
-      const opened = await withAdvice(`--data is the place of the data of the recipe, labels included; ${advice}`, () =>
+      const opened = await withAdvice(`--data is the path of the data of the recipe, labels included; ${advice}`, () =>
         openSelected(selected, model),
       )
       if (!options.quiet) writeText(io.stderr, `${describePart(options.on, opened)}; ${advice}\n`)

@@ -45,7 +45,7 @@ export async function withPathAdvice<T>(paths: readonly ReplaceablePath[], actio
     const missing = paths.filter(({ path }) => !existsSync(path))
     if (missing.length === 0) throw cause
     const places = missing.map(({ field, path, option }) => `${field} (${path}) by ${option}`)
-    throw new OnnxIreError(cause.code, `${cause.message}. If it was moved, name its new place: ${places.join(', ')}`, {
+    throw new OnnxIreError(cause.code, `${cause.message}. If it was moved, name its new path: ${places.join(', ')}`, {
       cause,
     })
   }

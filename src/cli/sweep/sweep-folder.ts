@@ -26,7 +26,7 @@ interface SweepRecord {
   readonly recipe: Recipe
   readonly plan: SweepPlan
   readonly trials: readonly SweepTrial[]
-  /** What each combination reads; null for one that cannot be opened. Earlier versions did not write it. */
+  /** The inputs of each combination; null for one that cannot be opened. Earlier versions did not write it. */
   readonly sources?: readonly (TrialSources | null)[]
 }
 

@@ -210,7 +210,7 @@ function findHeads(output: Value, name: string): readonly Head[] {
   return found
 }
 
-/** What the nodes between a value and the output have shown. */
+/** Findings about the nodes between a value and the output. */
 interface Walk extends Pick<Head, 'shapes'> {
   readonly biases: readonly Value[]
   readonly scaled: boolean
