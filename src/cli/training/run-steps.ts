@@ -18,7 +18,7 @@ const noTargets =
 
 /**
  * Takes the steps of a run, logging them and saving checkpoints, until it ends or is interrupted.
- * @param onWarning receives warnings of a loss that rises when IRE begins
+ * @param onWarning receives warnings, such as that of a loss that rises after IRE begins
  */
 export async function runSteps(
   trainer: Trainer,
