@@ -26,8 +26,8 @@ export function findScoreKind(model: Model, output: string): ScoreKind {
 }
 
 /**
- * The node that computes an output, before nodes of some operators at the end of the model. Of an If, the first branch is
- * examined.
+ * The node that computes an output, before nodes of some operators at the end of the model. Of an If, the first branch
+ * is examined.
  */
 export function findScoreNode({ proto }: Model, output: string, skipped: ReadonlySet<string>): NodeProto | undefined {
   let [graph, name] = [proto.graph, output]

@@ -8,8 +8,9 @@ const products: ReadonlySet<string> = new Set(['Conv', 'MatMul', 'Gemm', 'Mul', 
 const sums: ReadonlySet<string> = new Set(['Add', 'Sub', 'Neg', 'Concat', 'Pad'])
 
 /**
- * Finds the nodes of Fourier and wavelet transforms: those that compute the real and imaginary parts, of which the model
- * only reads the magnitudes. Parts are linear in an input of the model, and a magnitude is the sum of two squares.
+ * Finds the nodes of Fourier and wavelet transforms: those that compute the real and imaginary parts, of which the
+ * model only reads the magnitudes. Parts are linear in an input of the model, and a magnitude is the sum of two
+ * squares.
  * @param isStored whether a value depends on stored tensors only
  */
 export function findTransforms(
