@@ -47,10 +47,17 @@ function contentsOf(tensor: Tensor): readonly Dim[] | undefined {
 }
 
 /** The elements of a tensor as JavaScript numbers. 64-bit integers beyond 2^53 are rounded. */
-export function numbersOf(tensor: Tensor): number[] {
-  if (tensor.dtype === 'bfloat16') return Array.from(tensor.data as Uint16Array, bfloat16ToNumber)
-  if (tensor.dtype === 'float16') return Array.from(tensor.data as Uint16Array, float16ToNumber)
-  return Array.from(tensor.data as ArrayLike<number | bigint>, Number)
+export const numbersOf = ({ dtype, data }: Tensor): number[] =>
+  Array.from(data as ArrayLike<number | bigint>, toNumber(dtype))
+
+/** One element of a tensor as `numbersOf` returns it. */
+export const numberAt = ({ dtype, data }: Tensor, index: number): number =>
+  toNumber(dtype)((data as ArrayLike<number | bigint>)[index]!)
+
+function toNumber(dtype: DType): (element: number | bigint) => number {
+  if (dtype === 'bfloat16') return (bits) => bfloat16ToNumber(Number(bits))
+  if (dtype === 'float16') return (bits) => float16ToNumber(Number(bits))
+  return Number
 }
 
 const word = new DataView(new ArrayBuffer(4))

@@ -1,5 +1,5 @@
 import type { DType, TypedArray } from '../../ir/dtype.js'
-import { numbersOf, tensorFrom } from '../../ir/leaf.js'
+import { numberAt, numbersOf, tensorFrom } from '../../ir/leaf.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 
@@ -64,17 +64,19 @@ const beginsAtAngleZero = ({ source, shape }: Value): boolean =>
  */
 export function isWave({ source, shape }: Value): boolean {
   if (source.kind !== 'parameter' || (shape?.filter((dim) => dim !== 1).length ?? 0) < 2) return false
-  const { dims } = source.tensor
-  const values = valuesOf(source, maxElements)
+  const { tensor } = source
+  const { dims } = tensor
+  const length = Math.min(sizeOf(dims), maxElements)
   // A sample of the elements: a prime distance passes all columns.
-  const starts = Array.from({ length: Math.min(values.length, 1024) }, (_, i) => (i * 7919) % values.length)
+  const starts = Array.from({ length: Math.min(length, 256) }, (_, i) => (i * 7919) % length)
   return dims.some((dim, axis) => {
     const stride = sizeOf(dims.slice(axis + 1))
     const factors: number[] = []
     let runs = 0
     for (const start of starts) {
-      if (Math.floor(start / stride) % dim >= dim - 3 || start + 3 * stride >= values.length) continue
-      const [a, b, c, d] = [0, 1, 2, 3].map((i) => values[start + i * stride]!) as [number, number, number, number]
+      if (Math.floor(start / stride) % dim >= dim - 3 || start + 3 * stride >= length) continue
+      const at = (i: number) => numberAt(tensor, start + i * stride)
+      const [a, b, c, d] = [at(0), at(1), at(2), at(3)]
       if (b === 0 || c === 0 || (a === b && b === c && c === d)) continue
       runs++
       const [before, after] = [(a + c) / b, (b + d) / c]
