@@ -107,8 +107,8 @@ export function hasEqualParts({ source }: Value, count: number): boolean {
 }
 
 /**
- * Whether a number is one that a program contains: a short decimal number, its root, inverse or inverse root, also times
- * the root of pi, or the root of a root, by which attention scales queries and keys.
+ * Whether a number is one that a program contains: a short decimal number, its root, inverse or inverse root, also
+ * times the root of pi, or the root of a root, by which attention scales queries and keys.
  */
 export function isWrittenNumber({ source }: Value): boolean {
   const [x = 0] = valuesOf(source)

@@ -211,7 +211,7 @@ const isRepetition = ({ source }: Value): boolean =>
 
 /**
  * Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions.
- * A trained number that a program could contain as well is no weight: `inspectModel` lists it, and a pattern selects it.
+ * A number that a program could contain as well is no weight: `inspectModel` lists it, and a pattern selects it.
  * Parameters that the loss does not depend on, and running statistics that `batchNorm: 'trained'` updates, are left
  * out; a pattern that matches nothing else is an error.
  */
