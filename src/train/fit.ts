@@ -8,6 +8,7 @@ import type { ParameterSettings } from '../optim/parameter-settings.js'
 import { learningRateFactor } from '../optim/schedule.js'
 import { checkArguments, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { hasEvents, untilAborted } from '../util/until-aborted.js'
 import { Random } from '../util/random.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { summarizeData } from './checkpoint/checksums.js'
@@ -205,6 +206,7 @@ export class FitLoop {
     const { step } = run
     await this.#enterStage(step)
     if (this.#isAborted) return
+    let end: IntervalEnd | undefined
     for await (const batch of this.#remainingBatches()) {
       if (run.stageAt(run.step, this.#resolved.settings) !== (this.#cached?.stage ?? null)) return
       const { measureEvery } = this.#options
@@ -216,7 +218,7 @@ export class FitLoop {
       const complete = evaluateEvery === undefined ? batch.last : run.step % evaluateEvery === 0
       const isEnd = complete || hasReachedTotals(run, this.#resolved)
       await run.endRound(isEnd)
-      const end = this.#summarizeInterval(done)
+      end = this.#summarizeInterval(done)
       if (isEnd) run.progress.ended = end
       await this.#afterStep(done, complete)
       if (!complete && !this.#isOver) continue
@@ -224,19 +226,28 @@ export class FitLoop {
       yield await this.#endInterval(end, run.progress.ended !== null && !this.#isAborted)
       if (this.#isOver) return
     }
+    if (this.#isAborted) {
+      // Aborted within an interval, while it waited for data.
+      if (end && this.#intervalSteps > 0) yield await this.#endInterval(end, false)
+      return
+    }
     // No batches were left: the epoch was interrupted on data with more batches than this data.
     if (run.step === step) run.progress.nextEpoch()
   }
 
   #remainingBatches(): AsyncGenerator<Batch> {
     const { epoch, batch } = this.#run.progress
-    return batches(this.#cached?.data ?? this.#data, {
+    const { signal } = this.#options
+    const remaining = batches(this.#cached?.data ?? this.#data, {
       batchSize: this.#trainer.batchSize ?? 32,
       shuffle: this.#run.random.stream('order'),
       epoch,
       start: Math.min(batch, this.#resolved.stepsPerEpoch ?? Infinity),
       part: this.#run.programs.part,
     })
+    // Processes of a group, and those with local steps, end after the same step.
+    const { processGroup: group, localSteps } = this.#trainer
+    return hasEvents(signal) && !group && !localSteps ? untilAborted(remaining, signal) : remaining
   }
 
   /** Computes the features of the stage of a step, if it trains on cached features. */

@@ -173,7 +173,10 @@ export interface FitOptions {
    * the trained parameters, and downloads the training state and the gradients from a device. Default: none.
    */
   readonly measureEvery?: number
-  /** Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. */
+  /**
+   * Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. An AbortSignal
+   * also ends the wait for training data that do not arrive, except in several processes.
+   */
   readonly signal?: { readonly aborted: boolean }
 }
 
