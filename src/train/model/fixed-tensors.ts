@@ -94,9 +94,7 @@ export function isFilterBank({ source, shape }: Value): boolean {
   const hasNegative = (values: readonly number[]) => values.some((x) => !(x >= 0))
   if ((shape?.filter((dim) => dim !== 1).length ?? 0) < 2 || hasNegative(valuesOf(source, 64))) return false
   const values = valuesOf(source)
-  return (
-    !hasNegative(values) && 2 * values.filter((x) => x === 0).length > values.length && new Set(values).size >= 8
-  )
+  return !hasNegative(values) && 2 * values.filter((x) => x === 0).length > values.length && new Set(values).size >= 8
 }
 
 /** Whether a parameter consists of `count` equal parts, but not of one repeated number. */
