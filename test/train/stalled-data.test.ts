@@ -13,11 +13,7 @@ function stallingData(arriving: number): Dataset {
   return { ...points, batch: (indices, context) => (read++ < arriving ? points.batch(indices, context) : never()) }
 }
 
-const stallingStream: ExampleStream = {
-  async *examples() {
-    await never()
-  },
-}
+const stallingStream: ExampleStream = { examples: () => ({ [Symbol.asyncIterator]: () => ({ next: never }) }) }
 
 describe('data that do not arrive > an aborted AbortSignal ends the wait', () => {
   it.each([
