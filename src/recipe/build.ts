@@ -70,7 +70,7 @@ type SameField = Exclude<keyof Recipe & keyof TrainerOptions, 'loss' | 'optimize
 
 const sameFields: Readonly<Record<SameField, true>> = {
   ...{ adapter: true, trainable: true, batchNorm: true, dropout: true, groups: true },
-  ...{ freeBatch: true, untie: true, freeze: true, decayVectors: true, features: true },
+  ...{ freeBatch: true, untie: true, tie: true, freeze: true, decayVectors: true, features: true },
   ...{ layerDecay: true, schedule: true, clipNorm: true, clipValue: true, batchSize: true, microBatch: true },
   ...{ recompute: true, curvatureBatch: true, curvatureShare: true, ema: true, earlyStopping: true, seed: true },
   ...{ passes: true, pooling: true, localSteps: true, gradientCompression: true },

@@ -45,6 +45,8 @@ export interface Recipe extends GroupOptions, PassOptions {
   readonly freeBatch?: boolean
   /** Gives layers that share a tensor tensors of their own. */
   readonly untie?: boolean | NamePatterns
+  /** Makes one tensor of an embedding and its copy in a last layer. */
+  readonly tie?: boolean
   readonly head?: HeadRecipe
   /** Adapter that is added to the model; see `lora`, and `ia3` for `kind: 'ia3'`. */
   readonly adapter?: AdapterOptions

@@ -260,6 +260,7 @@ export const recipeSchema: JsonSchema = object<Recipe>(
       [flag(), text(), list(text(), { minItems: 1 })],
       'true, false, or patterns of the names of tensors that several layers share',
     ),
+    tie: flag('whether a last layer whose weight is a copy of the embedding reads the embedding instead'),
     ...passOptions,
     head: object<HeadRecipe>(
       {

@@ -235,6 +235,7 @@ const trainerOptions: Readonly<Record<keyof TrainerOptions, true>> = {
     runtime: true,
     freeBatch: true,
     untie: true,
+    tie: true,
     head: true,
     adapter: true,
     trainable: true,
@@ -274,6 +275,7 @@ const choices: Readonly<Record<string, readonly unknown[]>> = {
   curvatureBatch: ['step', 'fixed'],
   freeBatch: [true, false],
   shardOptimizer: [true, false],
+  tie: [true, false],
 } satisfies { readonly [Name in keyof TrainerOptions]?: readonly Exclude<TrainerOptions[Name], undefined>[] }
 
 /** Checks trainer options. Throws `invalid-option` for an option that is unknown, missing or out of range. */

@@ -38,6 +38,7 @@ test('pretrained model > prints types, operators, weights and their consumers', 
   const trainable = found.tensors.filter((tensor) => tensor.trainable)
   expect(found.training).toEqual({
     shared: [],
+    copies: [],
     tensors: trainable.length,
     elements: trainable.reduce((sum, { elements }) => sum + elements, 0),
     total: found.stored.floatElements,

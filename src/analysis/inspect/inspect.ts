@@ -8,6 +8,7 @@ import { checkModel, type Model } from '../../onnx/model.js'
 import type { Recompute } from '../../train/graphs/recompute.js'
 import { fixedBatchSize } from '../../train/micro-batches.js'
 import { batchSizeOf, freeBatchAxis } from '../../train/model/free-batch-axis.js'
+import { findTiedCopies, type TiedCopy } from '../../train/model/tie-tensors.js'
 import { noTensorsError } from '../../train/model/trainable.js'
 import { findSharedTensors, type SharedTensor } from '../../train/model/untie-tensors.js'
 import { applyShapes, type InputShapes, type MissingLength } from './apply-shapes.js'
@@ -46,6 +47,8 @@ export interface Inspection extends ModelContents {
     readonly adapter: boolean
     /** Trainable tensors that several layers share. Training changes them for all; see `untie`. */
     readonly shared: readonly SharedTensor[]
+    /** Trainable tensors that are copies of an embedding. Training changes each by itself; see `tie`. */
+    readonly copies: readonly TiedCopy[]
     /** The reason why the trainable tensors have no gradients; null if they have. */
     readonly blocked: Failure | null
   }
@@ -107,6 +110,7 @@ export function inspectModel(model: Model, { shapes = {}, recompute }: InspectOp
       total: contents.stored.floatElements + countQuantizedElements(model),
       adapter: findAdapterParts(graph?.metadata) !== undefined,
       shared: graph ? findSharedTensors(graph).filter(({ tensor }) => names.has(tensor)) : [],
+      copies: graph ? findTiedCopies(model, graph).filter(({ tensor }) => names.has(tensor)) : [],
       blocked,
     },
     batch: graph ? inspectBatch(model) : null,

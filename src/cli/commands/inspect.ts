@@ -132,6 +132,7 @@ export function formatInspection(
     `\nTraining changes ${formatCount(training.tensors, 'tensor')}, ${formatCount(training.elements, 'parameter')}${training.tensors > 0 ? '\n' : ''}${formatTrainable(inspection.tensors, complete.tensors)}`,
     formatUntrained(inspection.tensors, complete.tensors),
     ...(training.shared.length > 0 ? [formatShared(training.shared, complete.tensors)] : []),
+    ...(training.copies.length > 0 ? [formatCopies(training.copies)] : []),
     ...(training.blocked
       ? [`\nTraining is blocked (${training.blocked.code})\n${indent(training.blocked.message)}`]
       : []),
@@ -194,6 +195,15 @@ function formatShared(shared: Inspection['training']['shared'], all: boolean): s
     ...(rest > 0 ? [`  and ${formatNumber(rest)} more: --tensors lists them all`] : []),
   ].join('\n')
 }
+
+/** List of the tensors that are copies of an embedding. */
+const formatCopies = (copies: Inspection['training']['copies']): string =>
+  [
+    '\nTied embeddings stored twice: training changes each tensor by itself (the option tie makes one of both)',
+    ...copies.map(
+      ({ tensor, embedding, transposed }) => `  ${tensor}: a copy of ${embedding}${transposed ? ', transposed' : ''}`,
+    ),
+  ].join('\n')
 
 function formatUntrained(tensors: readonly TensorReport[], all: boolean): string {
   const rows = tensors.filter(({ trainable }) => !trainable)

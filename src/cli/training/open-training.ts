@@ -39,7 +39,7 @@ export async function openInputs(given: Recipe, initial: Model, teacher: Model |
   const classes = await recipeData.classes()
   const fitted = await recipeData.withStatistics(recipe)
   const all = trainerOptions(await recipeData.inSteps(), { teacher })
-  const { freeBatch: _freeBatch, untie: _untie, head: _head, adapter: _adapter, ...options } = all
+  const { freeBatch: _freeBatch, untie: _untie, tie: _tie, head: _head, adapter: _adapter, ...options } = all
   return {
     model,
     initial,

@@ -20,6 +20,11 @@ export interface StartOptions {
    * layers.
    */
   readonly untie?: boolean | NamePatterns
+  /**
+   * Whether a last layer whose weight is a copy of the embedding reads the embedding instead, so that both are trained
+   * as one tensor; see `tieTensors`. Default false: each is trained by itself.
+   */
+  readonly tie?: boolean
   /** Resizes the model's last layer, or all of which the output is the mean, before training; see `replaceHead`. */
   readonly head?: HeadOptions
   /**
@@ -42,12 +47,13 @@ type TensorOptions = Pick<StartOptions, 'trainable' | 'freeze'>
  */
 export async function createStartModel(
   model: Model,
-  { freeBatch, untie, head, adapter, trainable, freeze }: StartOptions,
+  { freeBatch, untie, tie, head, adapter, trainable, freeze }: StartOptions,
 ): Promise<TensorOptions & { readonly model: Model }> {
   // Code for rare options is loaded when they are given, so that pages load less.
   const free = freeBatch ? (await import('./free-batch-axis.js')).freeBatchAxis(model).model : model
+  const tied = tie ? (await import('./tie-tensors.js')).tieTensors(free) : free
   const untied =
-    untie === undefined || untie === false ? free : (await import('./untie-tensors.js')).untieTensors(free, untie)
+    untie === undefined || untie === false ? tied : (await import('./untie-tensors.js')).untieTensors(tied, untie)
   const heads = head || freeze?.except === 'head' ? await import('./replace-head.js') : undefined
   const resized = heads && head ? heads.replaceHead(untied, head) : untied
   const chosen: TensorOptions = {
