@@ -5,7 +5,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { Random } from '../../src/data/index.js'
-import { exportGraph, input, modelOf, op } from '../../src/graph/index.js'
+import { constant, exportGraph, input, modelOf, op, type Value } from '../../src/graph/index.js'
 import { addUsage, writeSnippet } from '../../src/index.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { writeModel } from '../../src/node/index.js'
@@ -164,6 +164,42 @@ test('snippet > scores of several positions > are printed, not the class of the 
     )
     const { code } = await json<{ code: string }>('snippet', space.path(`${name}.onnx`))
     expect(code.includes('classes[top]')).toBe(name === 'one')
+  }
+})
+
+test.each([
+  ['labels', 3, (z: Value) => op.Sigmoid(z)],
+  ['binary', 1, (z: Value) => op.Sigmoid(z)],
+  ['score', 1, (z: Value) => z],
+])('snippet > %s > answers by yes or no, as predict', async (name, width, last) => {
+  const x = input('x', 'float32', ['N', 3, 16, 12])
+  const means = op.ReduceMean(op.Reshape(x, [0, 3, 192]), [2], { keepdims: 0 })
+  const signs = constant(
+    tensor('float32', [3, width], Float32Array.of(1, -1, 2, -2, 1, -3, 1, 1, 1).slice(0, 3 * width)),
+  )
+  const outputs = new Map([['y', last(op.MatMul(means, signs))]])
+  const proto = exportGraph({ name: 'm', inputs: new Map([['x', x]]), outputs })
+  const classes = ['a', 'b', 'c'].slice(0, Math.max(2, width))
+  await mkdir(space.path(`answers/${name}`), { recursive: true })
+  await writeModel(space.path(`answers/${name}/m.onnx`), addUsage({ proto, external: null }, { classes, image }))
+  await writeFile(
+    space.path(`answers/${name}/use.mjs`),
+    (await run('snippet', space.path(`answers/${name}/m.onnx`))).stdout,
+  )
+  const python = await json<{ code: string }>('snippet', space.path(`answers/${name}/m.onnx`), '--for', 'python')
+  await writeFile(space.path(`answers/${name}/use.py`), python.code)
+  for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
+    const file = space.path(`photos/${photo}`)
+    const { stdout } = await run('predict', space.path(`answers/${name}/m.onnx`), file)
+    const own = execFileSync(process.execPath, [`answers/${name}/use.mjs`, file], {
+      cwd: space.path('.'),
+      encoding: 'utf8',
+    })
+    expect(`${file}: ${own}`).toBe(stdout)
+    if (!imaging) continue
+    const printed = execFileSync(imaging, [`answers/${name}/use.py`, file], { cwd: space.path('.'), encoding: 'utf8' })
+    const words = (line: string) => line.replace(/[\d.]+ %/g, '').trim()
+    expect(words(printed)).toBe(words(own))
   }
 })
 

@@ -26,7 +26,15 @@ export interface Snippet {
   /** Outputs of the model. */
   readonly outputs: readonly string[]
   /** Meaning and class names of the only output, if it holds scores of classes. */
-  readonly classes: { readonly scores: ScoreKind; readonly names: readonly string[] } | null
+  readonly classes: {
+    readonly scores: ScoreKind
+    readonly names: readonly string[]
+    /**
+     * What the scores answer: the class with the highest one; 'labels', each with yes or no; or 'binary', class 0 or
+     * 1 by a single score. Default 'class'.
+     */
+    readonly answer?: 'class' | 'labels' | 'binary'
+  } | null
 }
 
 /**
@@ -98,25 +106,38 @@ function convertPixels(p: Pixels, depth: number): string[] {
   ]
 }
 
-/** Lines that print the outputs, or the most probable class with its probability. */
+/** Lines that print the outputs, the labels answered with yes, or the most probable class, with probabilities. */
 function printOutputs({ outputs, classes }: Snippet): string[] {
   if (!classes) return outputs.map((name) => `console.log(${quote(name)}, results[${quote(name)}].data)`)
+  const { answer = 'class' } = classes
+  const single = answer === 'binary' ? 'yes' : 'probabilities'
   const probabilities = {
-    probabilities: ['const probabilities = Array.from(scores)'],
-    'log-probabilities': ['const probabilities = Array.from(scores, Math.exp)'],
-    logits: [
-      'const most = Math.max(...scores)',
-      'const powers = Array.from(scores, (score) => Math.exp(score - most))',
-      'const sum = powers.reduce((a, b) => a + b)',
-      'const probabilities = powers.map((power) => power / sum)',
-    ],
+    probabilities: [`const ${single} = Array.from(scores)`],
+    'log-probabilities': [`const ${single} = Array.from(scores, Math.exp)`],
+    logits:
+      answer !== 'class'
+        ? [`const ${single} = Array.from(scores, (score) => 1 / (1 + Math.exp(-score)))`]
+        : [
+            'const most = Math.max(...scores)',
+            'const powers = Array.from(scores, (score) => Math.exp(score - most))',
+            'const sum = powers.reduce((a, b) => a + b)',
+            'const probabilities = powers.map((power) => power / sum)',
+          ],
   }[classes.scores]
   return [
     `const classes = ${JSON.stringify(classes.names)}`,
     `const scores = results[${quote(outputs[0]!)}].data`,
     ...probabilities,
-    'const top = probabilities.indexOf(Math.max(...probabilities))',
-    "console.log(classes[top], (100 * probabilities[top]).toFixed(1), '%')",
+    ...(answer === 'labels'
+      ? [
+          "const answers = classes.map((name, i) => name + ' ' + (100 * probabilities[i]).toFixed(1) + ' %')",
+          "console.log(answers.filter((_, i) => probabilities[i] > 0.5).join(', ') || 'none')",
+        ]
+      : [
+          ...(answer === 'binary' ? ['const probabilities = [1 - yes[0], yes[0]]'] : []),
+          'const top = probabilities.indexOf(Math.max(...probabilities))',
+          "console.log(classes[top], (100 * probabilities[top]).toFixed(1), '%')",
+        ]),
   ]
 }
 
@@ -213,6 +234,7 @@ function webImage(p: Pixels): string[] {
 
 function writePython(snippet: Snippet): string[] {
   const { inputs, outputs, classes } = snippet
+  const { answer = 'class' } = classes ?? {}
   const image = inputs.find((input) => input.kind === 'image')
   const feeds = inputs.map((input) =>
     input.kind === 'image'
@@ -239,11 +261,24 @@ function writePython(snippet: Snippet): string[] {
             {
               probabilities: 'scores',
               'log-probabilities': 'np.exp(scores)',
-              logits: 'np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()',
+              logits:
+                answer === 'class'
+                  ? 'np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()'
+                  : '1 / (1 + np.exp(-scores))',
             }[classes.scores]
           }`,
-          'top = probabilities.argmax()',
-          "print(f'{classes[top]} {100 * probabilities[top]:.1f} %')",
+          ...(answer === 'labels'
+            ? [
+                "yes = [f'{name} {100 * p:.1f} %' for name, p in zip(classes, probabilities.flat) if p > 0.5]",
+                "print(', '.join(yes) or 'none')",
+              ]
+            : [
+                ...(answer === 'binary'
+                  ? ['probabilities = np.array([1 - probabilities.item(), probabilities.item()])']
+                  : []),
+                'top = probabilities.argmax()',
+                "print(f'{classes[top]} {100 * probabilities[top]:.1f} %')",
+              ]),
         ]
       : outputs.map((name, i) => `print(${quote(name)}, results[${i}].tolist())`)),
   ]

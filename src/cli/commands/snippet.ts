@@ -17,6 +17,7 @@ import { RecipeData } from '../../node/data/recipe-data.js'
 import { readModel } from '../../node/files/model.js'
 import { createInput, listInputs, readShape } from '../../onnx/import/declarations.js'
 import type { Model } from '../../onnx/model.js'
+import type { LossRecipe } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
 import { namesOfTargets } from '../../recipe/usage.js'
@@ -28,6 +29,7 @@ import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, type Output, print } from '../io.js'
 import { jsonOption, setOption } from '../options.js'
+import { hasBinaryScores } from '../prediction/top-classes.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 
@@ -100,7 +102,7 @@ async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptio
     const [names, ...others] = Object.values(namesOfTargets(recipe, await data.classes()))
     const described: Snippet = {
       ...{ model: basename(run.model), inputs: await describeInputs(model, recipe, data) },
-      ...describeOutputs(model, others.length === 0 ? names : undefined),
+      ...describeOutputs(model, others.length === 0 ? names : undefined, recipe.loss),
     }
     return columns === undefined ? described : takeFields(described, columns, recipe)
   })
@@ -124,11 +126,20 @@ async function describeModel(path: string): Promise<Snippet> {
   return { model: basename(path), inputs, ...describeOutputs(model, classes) }
 }
 
-function describeOutputs(model: Model, names: readonly string[] | undefined): Pick<Snippet, 'outputs' | 'classes'> {
+/** @param loss loss of the run, which decides what the scores answer, as in `predict` */
+function describeOutputs(
+  model: Model,
+  names: readonly string[] | undefined,
+  loss?: LossRecipe,
+): Pick<Snippet, 'outputs' | 'classes'> {
   const infos = model.proto.graph?.output ?? []
   const outputs = infos.map(({ name = '' }) => name)
-  const hasClasses = names !== undefined && infos.length === 1 && !hasPositions(readShape(infos[0]!))
-  return { outputs, classes: hasClasses ? { scores: findScoreKind(model, outputs[0]!), names } : null }
+  const shape = infos[0] && readShape(infos[0])
+  if (names === undefined || infos.length !== 1 || hasPositions(shape)) return { outputs, classes: null }
+  const [output = ''] = outputs
+  const isBinary = shape?.at(-1) === 1
+  const answer = isBinary ? 'binary' : hasBinaryScores(model, output, loss) ? 'labels' : 'class'
+  return { outputs, classes: { scores: findScoreKind(model, output), names, answer } }
 }
 
 /** Whether a declared shape has several positions per example, each with scores, such as those of tokens or pixels. */

@@ -3,7 +3,7 @@ import { numbersOf } from '../../ir/leaf.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { lossRegistry } from '../../loss/registry.js'
 import type { Model } from '../../onnx/model.js'
-import { type LossRecipe, lossTarget, type TaskLoss, taskLosses } from '../../recipe/loss.js'
+import { isBinaryLoss, type LossRecipe, lossTarget, type TaskLoss, taskLosses } from '../../recipe/loss.js'
 import { OnnxIreError } from '../../util/errors.js'
 
 /** The class with the highest score (the lowest number among equals), and its probability. */
@@ -81,9 +81,11 @@ const outputOf = (loss: { readonly kind: keyof typeof lossRegistry }): unknown =
 /** Operators that do not change the axes of their input. */
 const sameAxes: ReadonlySet<string> = new Set(['Identity', 'Cast', 'Dropout'])
 
-/** Whether a Sigmoid computes an output: without a loss, each of its scores is an answer by yes or no. */
-export const endsInSigmoid = (model: Model, output: string): boolean =>
-  findScoreNode(model, output, sameAxes)?.opType === 'Sigmoid'
+/** Whether each score of an output is a yes or no: by its loss, or without one if a Sigmoid computes the output. */
+export function hasBinaryScores(model: Model, output: string, loss: LossRecipe | undefined): boolean {
+  const own = findLoss(output, loss)
+  return own === undefined ? findScoreNode(model, output, sameAxes)?.opType === 'Sigmoid' : isBinaryLoss(own)
+}
 
 /** The axis of the Softmax that computes an output, if the file has it. */
 function findSoftmaxAxis(model: Model, output: string): number | undefined {

@@ -5,7 +5,6 @@ import type { DatasetOrStream } from '../../data/stream.js'
 import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
 import { listModelFiles } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
-import { isBinaryLoss } from '../../recipe/loss.js'
 import { parseJson } from '../../recipe/parse.js'
 import type { LossRecipe } from '../../recipe/recipe.js'
 import { type Prediction, predict } from '../../train/predict.js'
@@ -22,7 +21,7 @@ import { createRuntime, type RuntimeOptions } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from './format-predictions.js'
-import { endsInSigmoid, findClassAxis, findLoss } from './top-classes.js'
+import { findClassAxis, hasBinaryScores } from './top-classes.js'
 
 /** Options of `onnx-ire predict`. */
 export interface PredictOptions extends RuntimeOptions, Pick<DataOptions, 'on' | 'set' | 'data'> {
@@ -148,10 +147,9 @@ async function readFormat(
       'invalid-option',
       `--classes reads the scores of one output, but ${names.join(', ')} are selected; name one with --outputs`,
     )
-  const own = findLoss(names[0]!, loss)
   return {
     scores: findScoreKind(model, names[0]!),
-    isBinary: own === undefined ? endsInSigmoid(model, names[0]!) : isBinaryLoss(own),
+    isBinary: hasBinaryScores(model, names[0]!, loss),
     classAxis: findClassAxis(model, names[0]!, loss),
     classNames: classNames === undefined ? described : await readClassNames(classNames),
   }

@@ -50,9 +50,14 @@ export function addUsage(model: Model, usage: ModelUsage): Model {
   return { ...model, proto: edit(model.proto, { metadataProps: [...others, ...own] }) }
 }
 
-/** Removes the class names from the usage of a model: those of a head that is replaced. */
+/** Keys under which other programs store class names in the metadata: `names` is that of Ultralytics. */
+const foreignClasses = /^((class|label)_?)?names$|^classes$|^labels$|^id2label$|^label2id$/i
+
+/** Removes the class names from the metadata of a model, also those of other programs: those of a replaced head. */
 export function removeClasses(model: Model): Model {
-  const kept = model.proto.metadataProps.filter(({ key }) => key !== `${prefix}classes`)
+  const kept = model.proto.metadataProps.filter(
+    ({ key = '' }) => key !== `${prefix}classes` && !foreignClasses.test(key),
+  )
   if (kept.length === model.proto.metadataProps.length) return model
   return { ...model, proto: edit(model.proto, { metadataProps: kept }) }
 }

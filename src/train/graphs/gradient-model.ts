@@ -7,6 +7,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import { decodeModel, type Model } from '../../onnx/model.js'
 import { encode } from '../../onnx/proto/encode.js'
 import type { ModelProto } from '../../onnx/proto/schema.js'
+import { checkNames, invalidOption, isStringList } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { matchNames, type NamePatterns } from '../../util/pattern.js'
 import { explainQuantized } from '../model/trainable.js'
@@ -33,14 +34,19 @@ export interface GradientModelOptions {
  *
  * @param bytes a serialized ModelProto without external data
  * @throws OnnxIreError `not-differentiable` listing every operator without a gradient between `wrt` and the outputs, or
- *   if the model has no floating-point input or tensor, `unsupported-operator`, `invalid-model`
+ *   if the model has no floating-point input or tensor; `invalid-option` for a pattern of `wrt` without a match, and for
+ *   an empty list; `unsupported-operator`, `invalid-model`
  */
 export function gradientModel(bytes: Uint8Array, options: GradientModelOptions = {}): Uint8Array {
   return encode('ModelProto', buildGradientModel(decodeModel(bytes), options))
 }
 
 /** Builds a gradient model like `gradientModel`, from a decoded model that may have external data. */
-export function buildGradientModel(model: Model, { wrt }: GradientModelOptions = {}): ModelProto {
+export function buildGradientModel(model: Model, options: GradientModelOptions = {}): ModelProto {
+  checkNames('gradientModel', options, ['wrt'])
+  const { wrt } = options
+  if (wrt !== undefined && typeof wrt !== 'string' && !(isStringList(wrt) && wrt.length > 0))
+    throw invalidOption('gradientModel', 'wrt', wrt, 'a name, a list of at least one name, or omitted for all')
   const graph = importGraph(model)
   const candidates = new Map([...[...graph.inputs].filter(([, x]) => isFloat(x.dtype)), ...graph.parameters])
   if (candidates.size === 0)

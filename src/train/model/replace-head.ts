@@ -61,7 +61,8 @@ interface Head {
  * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. If the
  * output is the sum or the mean of several last layers, as in distilled models, all of them are resized. The new
  * weights and biases are random, uniform in +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes
- * and names are unchanged; class names of the old head in the metadata (`addUsage`) are removed.
+ * and names are unchanged; class names of the old head in the metadata, those of `addUsage` and of other programs
+ * (`names` of Ultralytics), are removed.
  *
  * @example
  * const model = replaceHead(await readModel('resnet18.onnx'), { classes: 5 })

@@ -18,6 +18,7 @@ import { dtypes } from '../../../src/ir/dtype.js'
 import { numbersOf, tensorFrom } from '../../../src/ir/leaf.js'
 import { floats, floats32, info, int, int64s, modelBytes, node, text, value } from '../../onnx/build.js'
 import { difference, numbers, run, session } from '../../onnx/session.js'
+import { errorWith } from '../../thrown.js'
 
 const graphOf = (bytes: Uint8Array) => decodeModel(bytes).proto.graph!
 
@@ -134,6 +135,8 @@ describe('inputs and outputs', () => {
     ])
     expect(refusal(bytes, ['w', 'v*']).message).toMatch(/no floating-point input or tensor matches 'v\*'/)
     expect(refusal(bytes, 'table').code).toBe('invalid-option')
+    expect(refusal(bytes, []).message).toMatch(/^gradientModel: option 'wrt' is \[\]/)
+    expect(() => gradientModel(bytes, { wtr: 'w' } as never)).toThrow(errorWith('invalid-option', "'wtr'"))
   })
 })
 

@@ -15,7 +15,7 @@ import {
   type Tensor,
 } from '../../../src/index.js'
 import { encode } from '../../../src/onnx/proto/encode.js'
-import { create } from '../../../src/onnx/proto/message.js'
+import { create, edit } from '../../../src/onnx/proto/message.js'
 import type { GraphProto } from '../../../src/onnx/proto/schema.js'
 import { headTensors } from '../../../src/train/model/replace-head.js'
 import { createStartModel } from '../../../src/train/model/start-model.js'
@@ -84,6 +84,13 @@ describe('a head with another number of classes', () => {
     })
     const named = addUsage(model, { task: 'image-classification', classes: ['cat', 'dog'] })
     expect(readUsage(replaceHead(named, { classes: 5 }))).toEqual({ task: 'image-classification' })
+    const entries = { names: "{0: 'cat', 1: 'dog'}", id2label: '{"0": "cat"}', imgsz: '[640, 640]', author: 'A' }
+    const metadataProps = Object.entries(entries).map(([key, value]) =>
+      create('StringStringEntryProto', { key, value }),
+    )
+    const foreign = { ...model, proto: edit(model.proto, { metadataProps }) }
+    const left = replaceHead(foreign, { classes: 5 }).proto.metadataProps.map(({ key }) => key)
+    expect(left).toEqual(['imgsz', 'author'])
   })
 
   it.each([0, 1])('Gemm, transB = %i', async (transB) => {
