@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { adapterOf, removeAdapter } from '../../src/adapter/index.js'
+import { adapterOf, quantizeModel, removeAdapter } from '../../src/adapter/index.js'
 import type { FoldsResult } from '../../src/cli/training/format-folds.js'
 import type { TrainingResult } from '../../src/cli/training/training-request.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
@@ -92,6 +92,20 @@ test('train > data without a target that counts > a warning says so', async () =
   expect(stderr).toContain('no target counts in the loss of these steps')
   const log = await linesOf(space.path('runs/masked/metrics.jsonl'))
   expect(log.map(({ kind }) => kind)).toEqual(['step', 'warning', 'epoch'])
+})
+
+test('train > quantized layers > are named: only the other tensors are trained, unless an adapter is', async () => {
+  await writeModel(space.path('q8.onnx'), quantizeModel(await readModel(space.path('model.onnx')), { bits: 8 }))
+  const recipe = await space.writeRecipe('q8.json', { model: 'q8.onnx', epochs: 1, trainable: '*bias' })
+  const { code, stderr } = await run('train', recipe)
+  expect(stderr).toMatch(/the weights of 2 layers are integers and stay as they are \(hidden, head\)/)
+  expect(code).toBe(0)
+  const adapted = await run(
+    'train',
+    await space.writeRecipe('q8-lora.json', { model: 'q8.onnx', epochs: 1, adapter: { r: 2 } }),
+  )
+  expect(adapted.code).toBe(0)
+  expect(adapted.stderr).not.toContain('integers')
 })
 
 test('train > --set > changes the recipe, also in the run folder', async () => {

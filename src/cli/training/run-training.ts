@@ -1,6 +1,9 @@
+import { adaptableLayers } from '../../adapter/layers.js'
+import { adapterTensors } from '../../adapter/record.js'
 import { describeSkipped } from '../../data/image/image-files.js'
 import { addUsage } from '../../data/model/model-usage.js'
 import type { DatasetOrStream } from '../../data/stream.js'
+import { isFloat } from '../../ir/dtype.js'
 import type { Measures } from '../../metric/accumulator.js'
 import { featureFiles } from '../../node/files/feature-files.js'
 import { listModelFiles } from '../../node/files/model.js'
@@ -16,6 +19,7 @@ import { batchSizeOf } from '../../train/model/free-batch-axis.js'
 import { decideByFirst, type ProcessGroup } from '../../train/process-group.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { formatCount } from '../format.js'
 import { loadModel, loadTeacher, modelTitle } from '../inputs/read-recipe.js'
 import { createRuntime } from '../options.js'
 import { listDataFiles, listInitialFiles, prepareOutputs } from '../outputs.js'
@@ -188,6 +192,7 @@ function estimateMemory(
 /** Settings of a recipe that may be better for a model than their defaults. */
 function adviseOnModel(recipe: Recipe, model: Model): readonly string[] {
   const fixed = recipe.freeBatch === undefined ? batchSizeOf(model) : null
+  const integers = adapterTensors(model).length > 0 ? [] : findIntegerLayers(model)
   return [
     ...(recipe.batchNorm === undefined && hasNorms(model)
       ? [
@@ -199,7 +204,21 @@ function adviseOnModel(recipe: Recipe, model: Model): readonly string[] {
       : [
           `the file of the model fixes batches of ${fixed}, which a step computes one after the other; --set freeBatch=true computes whole batches`,
         ]),
+    ...(integers.length === 0
+      ? []
+      : [
+          `the weights of ${formatCount(integers.length, 'layer')} are integers and stay as they are (${integers.slice(0, 3).join(', ')}${integers.length > 3 ? ', ...' : ''}); --set adapter.r=8 trains an adapter`,
+        ]),
   ]
+}
+
+/** Names of the layers with quantized weights, of models that `adaptableLayers` reads. */
+function findIntegerLayers(model: Model): readonly string[] {
+  try {
+    return adaptableLayers(model).flatMap(({ module, weight }) => (isFloat(weight.dtype) ? [] : [module]))
+  } catch {
+    return []
+  }
 }
 
 const hasNorms = ({ proto }: Model): boolean =>
