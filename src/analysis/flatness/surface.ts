@@ -49,7 +49,7 @@ export interface ModelSurfaceOptions extends SurfaceOptions, PassOptions {
   readonly loss: Loss
   /** Runtime that runs the model. */
   readonly runtime: Runtime
-  /** The parameters of the surface. Default: parameters in weight positions. */
+  /** The parameters of the surface. Default: those that are trained by default. */
   readonly trainable?: Trainable
 }
 

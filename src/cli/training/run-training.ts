@@ -1,5 +1,6 @@
 import { adaptableLayers } from '../../adapter/layers.js'
 import { adapterTensors } from '../../adapter/record.js'
+import { attempt } from '../../analysis/inspect/tensors.js'
 import { describeSkipped } from '../../data/image/image-files.js'
 import { addUsage } from '../../data/model/model-usage.js'
 import type { DatasetOrStream } from '../../data/stream.js'
@@ -213,13 +214,10 @@ function adviseOnModel(recipe: Recipe, model: Model): readonly string[] {
 }
 
 /** Names of the layers with quantized weights, of models that `adaptableLayers` reads. */
-function findIntegerLayers(model: Model): readonly string[] {
-  try {
-    return adaptableLayers(model).flatMap(({ module, weight }) => (isFloat(weight.dtype) ? [] : [module]))
-  } catch {
-    return []
-  }
-}
+const findIntegerLayers = (model: Model): readonly string[] =>
+  (attempt(() => adaptableLayers(model)).value ?? []).flatMap(({ module, weight }) =>
+    isFloat(weight.dtype) ? [] : [module],
+  )
 
 const hasNorms = ({ proto }: Model): boolean =>
   proto.graph?.node.some((node) => node.opType === 'BatchNormalization' && isStandardDomain(node)) === true

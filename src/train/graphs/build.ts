@@ -52,7 +52,7 @@ export interface TrainingOptions extends PreparationOptions {
   readonly loss: Loss
   /**
    * Parameters to train: name patterns, or patterns to `include` and to `exclude`. Default: the adapter of a model that
-   * has one, otherwise the parameters in weight positions.
+   * has one, otherwise the parameters that were trained, as layers and values show.
    */
   readonly trainable?: Trainable
   /** Names of trainable tensors that are not trained. */

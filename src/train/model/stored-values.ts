@@ -63,6 +63,9 @@ export function resolveParameters(value: Value | null | undefined, origins?: Ori
   return [...parameters]
 }
 
+/** Whether a value is a parameter or a constant. */
+export const isTensor = ({ source }: Value): boolean => source.kind === 'parameter' || source.kind === 'constant'
+
 /**
  * Finds the results of nodes whose elements come from stored tensors only, and are the same in every run. Their number
  * may depend on the inputs: a class token is repeated for each example.
@@ -71,9 +74,7 @@ export function findStored(nodes: readonly Node[], origins: Origins): ReadonlySe
   const stored = new Set<Value>()
   const isStored = (x: Value): boolean => {
     const origin = origins.get(x)
-    return (
-      stored.has(x) || x.source.kind === 'parameter' || x.source.kind === 'constant' || (!!origin && isStored(origin))
-    )
+    return stored.has(x) || isTensor(x) || (!!origin && isStored(origin))
   }
   for (const node of nodes) {
     const shapes = new Set(inputsWith('hostInputs', node))

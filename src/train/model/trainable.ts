@@ -28,6 +28,7 @@ import {
   findOrigins,
   findStored,
   isDirection,
+  isTensor,
   isView,
   keepsTables,
   type Origins,
@@ -99,9 +100,6 @@ export function findWeights(graph: Graph): Set<Value> {
   }
   return weights
 }
-
-/** Whether a value is a parameter or a constant. */
-const isTensor = ({ source }: Value): boolean => source.kind === 'parameter' || source.kind === 'constant'
 
 /** Whether a node is a layer whose weight has a single filter, so that its output has one feature. */
 const hasOneOutput = (node: Node, origins: Origins): boolean =>
@@ -210,7 +208,7 @@ const isRepetition = ({ source }: Value): boolean =>
   source.kind === 'node' && (source.operator === 'Expand' || source.operator === 'Tile')
 
 /**
- * Parameters to train: 'weights' for all parameters in weight positions, names as patterns, or weights with exclusions.
+ * Parameters to train: 'weights' for those that were trained, names as patterns, or weights with exclusions.
  * A number that a program could contain as well is no weight: `inspectModel` lists it, and a pattern selects it.
  * Parameters that the loss does not depend on, and running statistics that `batchNorm: 'trained'` updates, are left
  * out; a pattern that matches nothing else is an error.
@@ -219,7 +217,7 @@ export type Trainable = 'weights' | NameSelection
 
 /**
  * Finds the parameters to train by name, in the order of the model. Default: the tensors of the model's adapter, or
- * the parameters in weight positions of a model without one.
+ * those of a model without one that were trained, as its layers and their values show.
  * @throws OnnxIreError `invalid-option` for a pattern without a match
  */
 export function findTrainable(graph: Graph, trainable?: Trainable): Map<string, Value> {
