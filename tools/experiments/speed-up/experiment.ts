@@ -60,6 +60,7 @@ export const speedUp: Experiment = {
     return report(
       lab,
       points.flatMap((point) => measured.find((each) => each.point === point) ?? []),
+      comparer.secondsPerCost / pool.size,
     )
   },
 }
@@ -96,8 +97,13 @@ async function measureMore(lab: Lab, comparer: Comparer, concurrency: number, me
   }
 }
 
-function report(lab: Lab, measured: readonly Comparison[]) {
+/** @param secondsPerCost seconds per unit of cost on this machine, to estimate what the missing points take */
+function report(lab: Lab, measured: readonly Comparison[], secondsPerCost: number) {
   const missing = points.filter((point) => !measured.some((each) => each.point === point))
+  const nameWithHours = (point: Point) => {
+    const seconds = comparisonCost(point, lab.seeds.length, false) * secondsPerCost
+    return `${nameOf(point)} (some ${Number((seconds / 3600).toPrecision(2))} hours)`
+  }
   return {
     markdown: `AdamW in N and 2 N steps, and IRE over it in N, on IMDB reviews in a byte-level BPE: Llamas of context ${context}, batch ${batchSize}. The reference has ${describe(reference)}; each other row differs in one variable. AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after N / 10 steps of warm-up, after which IRE begins. Speed-up: IRE's test loss is what AdamW reaches in this many N steps, by 2^((L_N - L) / (L_N - L_2N)), with 95 % intervals over ${lab.seeds.length} seeds; 2 is the paper's claim.
 
@@ -139,7 +145,7 @@ ${table(
 
 ${halves(measured)}${fits(measured)}
 
-${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missing.map(nameOf).join(', ')}. The same command continues.`}`,
+${missing.length === 0 ? 'All points are measured.' : `Not measured yet: ${missing.map(nameWithHours).join(', ')}. The same command continues, if \`--budget\` allows that many hours.`}`,
     charts: {},
     summary: {
       comparisons: measured.map(({ point, tuned, untuned, byTuning }) => ({
