@@ -114,6 +114,11 @@ export class Emitter {
     return by === 1 ? natural(0) : this.let(`${a.text} % ${by}u`, a)
   }
 
+  /** Whether both conditions hold; undefined is a condition that always does. */
+  and(a: Code | undefined, b: Code): Code {
+    return a ? this.let(`${a.text} && ${b.text}`, a, b) : b
+  }
+
   /** The sum of terms, those of outer blocks first. */
   sum(terms: readonly Code[]): Code {
     return [...terms].sort((a, b) => a.depth - b.depth).reduce((sum, term) => this.add(sum, term), natural(0))

@@ -1,9 +1,9 @@
 import { sizeOf } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
-import { type WindowAttributes, type WindowAxis, windowOf } from '../op/window.js'
 import { type Code, Index, natural, split } from './code.js'
 import { dimsOf, elementType, literal, unsupported } from './types.js'
 import { broadcastIndex, type ElementWriter } from './views.js'
+import { masked, tapOf, windowAlong } from './window.js'
 
 /**
  * A sum of products: element (b, m, n) of the result is the sum of left(b, m, k) right(b, n, k) over all k. The result
@@ -133,45 +133,6 @@ const gemm: Build = (writer, { inputs: [a, b, c], attributes, outputs: [y] }) =>
   }
 }
 
-/** A window whose numbers are all known. */
-type Window = readonly { readonly [K in keyof WindowAxis]: number }[]
-
-const windowAlong = (attributes: Node['attributes'], kernel: readonly number[], spatial: readonly number[]): Window =>
-  windowOf(attributes as unknown as WindowAttributes, kernel, spatial) as Window
-
-/** The element that a window reads: its position along each axis, and whether it is inside; undefined if always. */
-interface Tap {
-  readonly at: readonly Code[]
-  readonly inside: Code | undefined
-}
-
-/** The position that tap `k` of the window at `o` reads. One before the start wraps around to a large number. */
-export function tapOf(
-  { emitter }: ElementWriter,
-  window: Window,
-  lengths: readonly number[],
-  counts: readonly number[],
-  o: readonly Code[],
-  k: readonly Code[],
-): Tap {
-  let inside: Code | undefined
-  const at = window.map(({ stride, dilation, before, kernel }, axis) => {
-    const length = lengths[axis]!
-    const sum = emitter.add(emitter.mul(o[axis]!, stride), emitter.mul(k[axis]!, dilation))
-    const last = (counts[axis]! - 1) * stride + (kernel - 1) * dilation - before
-    if (before === 0 && last < length) return sum
-    const shifted = before === 0 ? sum : emitter.let(`${sum.text} - ${before}u`, sum)
-    const fits = emitter.let(`${shifted.text} < ${length}u`, shifted)
-    inside = inside ? emitter.let(`${inside.text} && ${fits.text}`, inside, fits) : fits
-    return shifted
-  })
-  return { at, inside }
-}
-
-/** The element if a condition holds, otherwise `other`. */
-export const masked = ({ emitter }: ElementWriter, inside: Code | undefined, element: Code, other: string): Code =>
-  inside ? emitter.let(`select(${other}, ${element.text}, ${inside.text})`, inside, element) : element
-
 /** Adds the bias of the channel. */
 const withBias =
   (writer: ElementWriter, bias: Value | null | undefined) =>
@@ -250,7 +211,7 @@ const transposedConvolution: Build = (writer, { inputs: [x, w, bias], attributes
             from,
             position,
           )
-          inside = inside ? emitter.let(`${inside.text} && ${fits.text}`, inside, fits) : fits
+          inside = emitter.and(inside, fits)
           return position
         })
         const element = writer.element(x!, Index.at(emitter, dimsOf(x!), [image(b), inGroup(b, depth, input!), ...at]))

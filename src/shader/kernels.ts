@@ -6,6 +6,7 @@ import { type Code, type Emitter, Index, natural, split } from './code.js'
 import { type Contraction, contractionOf, contractions } from './contraction.js'
 import { reductions } from './reduction.js'
 import { dimsOf, elementsOf, elementType, unsupported } from './types.js'
+import { positionOf } from './views.js'
 import { invocation, KernelWriter, type Memory, type ShaderKernel, type Slot } from './writer.js'
 
 /** The amount of work of an invocation. */
@@ -315,8 +316,7 @@ function scatterKernels(memory: Memory, node: Node, _: Value, slot: Slot): reado
     const from = at(given, i)
     const index = writer.element(indices, from)
     const element = writer.element(updates, from)
-    const length = dims[axis]!
-    const position = emitter.let(`u32(select(${index.text}, ${index.text} + ${length}i, ${index.text} < 0i))`, index)
+    const position = positionOf(writer, index, dims[axis]!)
     const to = at(dims, position).flat.text
     emitter.line(`result[${to}] = ${combine(`result[${to}]`, element.text)};`)
   })

@@ -2,11 +2,10 @@ import { axisOf } from '../ir/shape.js'
 import { sizeOf } from '../ir/tensor.js'
 import type { Node, Value } from '../ir/value.js'
 import { knownNumbers } from '../op/contents.js'
-import { type WindowAttributes, type WindowAxis, windowOf } from '../op/window.js'
 import { type Code, Index } from './code.js'
-import { masked, tapOf } from './contraction.js'
 import { dimsOf, elementType, largestFloat32, unsupported } from './types.js'
 import type { ElementWriter } from './views.js'
+import { masked, tapOf, windowAlong } from './window.js'
 
 /** Combines the terms of each element of a result. */
 export interface Reduction {
@@ -80,58 +79,63 @@ const alongAxes =
     }
   }
 
-/** Pools over windows; `divisor` counts the elements of a mean. */
-const pool =
-  (mean: boolean): Build =>
-  (writer, node) => {
-    const { emitter } = writer
-    const [x] = node.inputs as [Value]
-    if (elementType(x) !== 'f32') throw unsupported(`${node.operator} of ${x.dtype}`)
-    const { attributes } = node
-    const lengths = dimsOf(x).slice(2)
-    const shape = dimsOf(node.outputs[0]!)
-    const counts = shape.slice(2)
-    const kernel = attributes['kernel_shape'] as readonly number[]
-    const window = windowOf(attributes as unknown as WindowAttributes, kernel, lengths) as readonly {
-      readonly [K in keyof WindowAxis]: number
-    }[]
-    const padded = window.map(({ before, after }, axis) => lengths[axis]! + before + after)
-    const covers = window.every(
-      ({ kernel, stride, dilation }, axis) => (counts[axis]! - 1) * stride + (kernel - 1) * dilation < padded[axis]!,
-    )
-    const whole = mean && attributes['count_include_pad'] === 1
-    // With ceil_mode a window may reach beyond the padding, which is not counted.
-    if (whole && !covers) throw unsupported('AveragePool of windows beyond the padding')
-    const size = sizeOf(kernel)
-    const taps = (at: Index, k: readonly Code[]) => tapOf(writer, window, lengths, counts, at.coordinates.slice(2), k)
-    return {
-      shape,
-      loops: kernel,
-      initial: mean ? '0f' : `-${largestFloat32}`,
-      term: (at, k) => {
-        const tap = taps(at, k)
-        const element = writer.element(x, Index.at(emitter, dimsOf(x), [...at.coordinates.slice(0, 2), ...tap.at]))
-        return masked(writer, tap.inside, element, mean ? '0f' : `-${largestFloat32}`)
-      },
-      combine: mean ? (a, b) => `${a} + ${b}` : (a, b) => `max(${a}, ${b})`,
-      finish: (combined, at) => {
-        if (!mean) return combined
-        if (whole) return emitter.let(`${combined.text} * ${Math.fround(1 / size)}f`, combined)
-        const inside = window.map(({ stride, dilation, before, kernel }, axis) => {
-          const last = (counts[axis]! - 1) * stride + (kernel - 1) * dilation - before
-          if (before === 0 && last < lengths[axis]!) return { text: `${kernel}f`, depth: 0 }
-          const o = at.coordinates[axis + 2]!
-          const taps = Array.from(
-            { length: kernel },
-            (_, k) =>
-              `select(0f, 1f, ${emitter.mul(o, stride).text} + ${k * dilation}u - ${before}u < ${lengths[axis]}u)`,
-          )
-          return emitter.let(`(${taps.join(' + ')})`, o)
-        })
-        return emitter.let(`${combined.text} / (${inside.map(({ text }) => text).join(' * ')})`, combined, ...inside)
-      },
-    }
+/** The terms of a pool: the elements of each window, and `outside` in place of those in the padding. */
+function windowTerms(writer: ElementWriter, node: Node, outside: string) {
+  const [x] = node.inputs as [Value]
+  if (elementType(x) !== 'f32') throw unsupported(`${node.operator} of ${x.dtype}`)
+  const lengths = dimsOf(x).slice(2)
+  const shape = dimsOf(node.outputs[0]!)
+  const counts = shape.slice(2)
+  const kernel = node.attributes['kernel_shape'] as readonly number[]
+  const window = windowAlong(node.attributes, kernel, lengths)
+  const term = (at: Index, k: readonly Code[]) => {
+    const tap = tapOf(writer, window, lengths, counts, at.coordinates.slice(2), k)
+    const index = Index.at(writer.emitter, dimsOf(x), [...at.coordinates.slice(0, 2), ...tap.at])
+    return masked(writer, tap.inside, writer.element(x, index), outside)
   }
+  return { window, lengths, counts, terms: { shape, loops: kernel, initial: outside, term } }
+}
+
+const maxPool: Build = (writer, node) => ({
+  ...windowTerms(writer, node, `-${largestFloat32}`).terms,
+  combine: (a, b) => `max(${a}, ${b})`,
+  finish: (combined) => combined,
+})
+
+const averagePool: Build = (writer, node) => {
+  const { emitter } = writer
+  const { window, lengths, counts, terms } = windowTerms(writer, node, '0f')
+  const countsPadding = node.attributes['count_include_pad'] === 1
+  const staysInPadding = window.every(
+    ({ kernel, stride, dilation, before, after }, axis) =>
+      (counts[axis]! - 1) * stride + (kernel - 1) * dilation < lengths[axis]! + before + after,
+  )
+  // With ceil_mode a window may reach beyond the padding, which is not counted.
+  if (countsPadding && !staysInPadding) throw unsupported('AveragePool of windows beyond the padding')
+  const factor = Math.fround(1 / sizeOf(terms.loops))
+  /** WGSL of the number of elements along an axis that are not in the padding. */
+  const countInside = (at: Index, axis: number): Code => {
+    const { stride, dilation, before, kernel } = window[axis]!
+    const last = (counts[axis]! - 1) * stride + (kernel - 1) * dilation - before
+    if (before === 0 && last < lengths[axis]!) return { text: `${kernel}f`, depth: 0 }
+    const o = at.coordinates[axis + 2]!
+    const start = emitter.mul(o, stride).text
+    const taps = Array.from(
+      { length: kernel },
+      (_, k) => `select(0f, 1f, ${start} + ${k * dilation}u - ${before}u < ${lengths[axis]}u)`,
+    )
+    return emitter.let(`(${taps.join(' + ')})`, o)
+  }
+  return {
+    ...terms,
+    combine: (a, b) => `${a} + ${b}`,
+    finish: (combined, at) => {
+      if (countsPadding) return emitter.let(`${combined.text} * ${factor}f`, combined)
+      const inside = window.map((_, axis) => countInside(at, axis))
+      return emitter.let(`${combined.text} / (${inside.map(({ text }) => text).join(' * ')})`, combined, ...inside)
+    },
+  }
+}
 
 const globalPool: Build = (writer, node) => {
   const [x] = node.inputs as [Value]
@@ -152,7 +156,7 @@ const globalPool: Build = (writer, node) => {
 /** Operators that combine elements without weighing them. */
 export const reductions: Readonly<Record<string, Build>> = {
   ...Object.fromEntries(Object.entries(kinds).map(([operator, kind]) => [operator, alongAxes(kind)])),
-  AveragePool: pool(true),
-  MaxPool: pool(false),
+  AveragePool: averagePool,
+  MaxPool: maxPool,
   GlobalAveragePool: globalPool,
 }

@@ -47,7 +47,7 @@ export function broadcastIndex(emitter: Emitter, index: Index, shape: readonly n
 }
 
 /** The position of an index tensor's element along an axis; negative ones count from the end. */
-function position({ emitter }: ElementWriter, index: Code, length: number): Code {
+export function positionOf({ emitter }: ElementWriter, index: Code, length: number): Code {
   return emitter.let(`u32(select(${index.text}, ${index.text} + ${length}i, ${index.text} < 0i))`, index)
 }
 
@@ -146,7 +146,7 @@ const gather: View = (writer, { inputs: [x, indices], attributes }, index) => {
   const found = writer.element(indices!, Index.at(emitter, shape, coordinates.slice(axis, axis + shape.length)))
   const at = [
     ...coordinates.slice(0, axis),
-    position(writer, found, dims[axis]!),
+    positionOf(writer, found, dims[axis]!),
     ...coordinates.slice(axis + shape.length),
   ]
   return writer.element(x!, Index.at(emitter, dims, at))
@@ -155,7 +155,7 @@ const gather: View = (writer, { inputs: [x, indices], attributes }, index) => {
 const gatherElements: View = (writer, { inputs: [x, indices], attributes }, index) => {
   const dims = dimsOf(x!)
   const axis = axisOf(attributes['axis'] as number, dims.length)
-  const at = position(writer, writer.element(indices!, index), dims[axis]!)
+  const at = positionOf(writer, writer.element(indices!, index), dims[axis]!)
   return writer.element(x!, Index.at(writer.emitter, dims, withAxis(index.coordinates, axis, at)))
 }
 
@@ -194,7 +194,7 @@ const pad: View = (writer, { inputs: [x, pads, value, axes], attributes }, index
     const shifted = before > 0 ? emitter.let(`${at.text} - ${before}u`, at) : emitter.add(at, natural(-before))
     // A position before the start wraps around to a large one.
     const fits = emitter.let(`${shifted.text} < ${dims[axis]}u`, shifted)
-    inside = inside ? emitter.let(`${inside.text} && ${fits.text}`, inside, fits) : fits
+    inside = emitter.and(inside, fits)
     coordinates[axis] = shifted
   }
   // An axis of length 1 has no coordinate, but its padding has.
