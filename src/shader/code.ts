@@ -1,3 +1,5 @@
+import { sameShape } from '../ir/shape.js'
+
 /** A WGSL expression without side effects, and the depth of the innermost block whose variables it reads. */
 export interface Code {
   readonly text: string
@@ -172,9 +174,7 @@ export class Index {
 
   /** The same number as a position in another shape of the same size. */
   reshaped(shape: readonly number[]): Index {
-    return shape.length === this.shape.length && shape.every((dim, axis) => dim === this.shape[axis])
-      ? this
-      : new Index(this.#emitter, shape, this.flat)
+    return sameShape(shape, this.shape) ? this : new Index(this.#emitter, shape, this.flat)
   }
 }
 

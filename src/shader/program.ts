@@ -1,4 +1,5 @@
 import { input } from '../ir/leaf.js'
+import { sameShape } from '../ir/shape.js'
 import type { Tensor } from '../ir/tensor.js'
 import { topological } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
@@ -9,7 +10,7 @@ import { type Division, elementKernels, gpuDivision, kernelOperators } from './k
 import { isPointwise, operandsOf, pointwise } from './pointwise.js'
 import { isSampler, samplingCost } from './random.js'
 import { staticGraph } from './static-graph.js'
-import { elementsOf, elementType, isInt32, unsupported } from './types.js'
+import { elementsOf, elementType, findLargeInteger, unsupported } from './types.js'
 import { keepsOrder, readOperands } from './views.js'
 import { literalOf, type ShaderKernel, type Slot } from './writer.js'
 
@@ -120,7 +121,7 @@ class Scheduler {
       const inline = this.#inline.get(value)
       if (!inline || this.#slots.has(value)) continue
       // The element that a kernel has just computed can be read only at its own position.
-      const inPlace = (point && elementsOf(value) === size && sameDims(value, first)) || keepsOrder(node)
+      const inPlace = (point && sameShape(value.shape, first.shape)) || keepsOrder(node)
       if (inline.anchor && (!inPlace || anchor)) this.#store(value)
       else if (inline.anchor) anchor = inline.anchor
       else if (inline.cost > maxInlineCost && size >= 4 * elementsOf(value)) this.#store(value)
@@ -184,7 +185,12 @@ class Scheduler {
     const slot = { type: elementType(value), elements: elementsOf(value) }
     if (slot.elements === 0) throw unsupported('a tensor without elements')
     if (value.source.kind === 'node') throw unsupported(`the result of ${value.source.operator}`)
-    if (value.source.kind !== 'input') this.#constants.set(slot, withInt32(value.source.tensor))
+    if (value.source.kind !== 'input') {
+      const { tensor } = value.source
+      const large = findLargeInteger(tensor)
+      if (large !== undefined) throw unsupported(`the integer ${large}`)
+      this.#constants.set(slot, tensor)
+    }
     this.#slots.set(value, slot)
     return slot
   }
@@ -204,14 +210,3 @@ class Scheduler {
     this.#slots.set(value, slot)
   }
 }
-
-/** Returns a tensor, or throws 'unsupported-operator' if it has integers of more than 32 bits. */
-function withInt32(tensor: Tensor): Tensor {
-  if (tensor.dtype !== 'int64') return tensor
-  const large = (tensor.data as BigInt64Array).find((x) => !isInt32(Number(x)))
-  if (large !== undefined) throw unsupported(`the integer ${large}`)
-  return tensor
-}
-
-const sameDims = (a: Value, b: Value): boolean =>
-  a.shape!.length === b.shape!.length && a.shape!.every((dim, axis) => dim === b.shape![axis])

@@ -1,5 +1,5 @@
 import { isStatic } from '../ir/shape.js'
-import { sizeOf } from '../ir/tensor.js'
+import { sizeOf, type Tensor } from '../ir/tensor.js'
 import type { Value } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 
@@ -20,7 +20,11 @@ export function elementType({ dtype }: Pick<Value, 'dtype'>): ElementType {
 export const storageType = (type: ElementType): 'f32' | 'i32' | 'u32' => (type === 'bool' ? 'u32' : type)
 
 /** Whether a number fits into the integers of shaders. */
-export const isInt32 = (x: number): boolean => x >= -(2 ** 31) && x < 2 ** 31
+const isInt32 = (x: number): boolean => x >= -(2 ** 31) && x < 2 ** 31
+
+/** The first integer of a tensor that does not fit into the integers of shaders. */
+export const findLargeInteger = ({ dtype, data }: Tensor): bigint | undefined =>
+  dtype === 'int64' ? (data as BigInt64Array).find((x) => !isInt32(Number(x))) : undefined
 
 export function dimsOf({ shape }: Value): readonly number[] {
   if (!isStatic(shape)) throw unsupported('a length that depends on the data')

@@ -1,5 +1,5 @@
 import { constantNumber, constantTensor, numbersOf } from '../ir/leaf.js'
-import { axisOf } from '../ir/shape.js'
+import { axisOf, sameShape } from '../ir/shape.js'
 import type { Node, Value } from '../ir/value.js'
 import { knownNumbers } from '../op/contents.js'
 import { getOwn } from '../util/record.js'
@@ -25,7 +25,7 @@ const reshaped: View = (writer, { inputs: [x] }, index) => writer.element(x!, in
 
 /** The position in an operand of a position in the shape that it is broadcast to. */
 export function broadcastIndex(emitter: Emitter, index: Index, shape: readonly number[]): Index {
-  if (shape.length === index.shape.length && shape.every((dim, axis) => dim === index.shape[axis])) return index
+  if (sameShape(shape, index.shape)) return index
   if (shape.every((dim) => dim === 1))
     return Index.at(
       emitter,
@@ -33,12 +33,8 @@ export function broadcastIndex(emitter: Emitter, index: Index, shape: readonly n
       shape.map(() => natural(0)),
     )
   const lead = index.shape.length - shape.length
-  if (
-    lead > 0 &&
-    index.shape.slice(0, lead).every((dim) => dim === 1) &&
-    shape.every((dim, axis) => dim === index.shape[axis + lead])
-  )
-    return index.reshaped(shape)
+  const leadingOnes = index.shape.slice(0, lead).every((dim) => dim === 1)
+  if (lead > 0 && leadingOnes && sameShape(shape, index.shape.slice(lead))) return index.reshaped(shape)
   return Index.at(
     emitter,
     shape,

@@ -5,8 +5,8 @@ import { lengthAlong } from '../../op/compose/shape.js'
 import { op } from '../../op/op.js'
 
 /**
- * Some dims of a shape as int32 on the device. Unknown dims are sums of ones, because their
- * lengths are known on the host only.
+ * Some dims of a shape as int32 on the device. Unknown dims are sums of ones, because their lengths are known on the
+ * host only.
  */
 export function dimSizes(x: Value, start: number, end: number): Value {
   const lengths = Array.from({ length: end - start }, (_, i) => dimSize(x, start + i))

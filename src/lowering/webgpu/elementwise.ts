@@ -1,5 +1,6 @@
-import { isFloat, largestFloat32 } from '../../ir/dtype.js'
+import { dtypes, isFloat, largestFloat32 } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
+import { sameShape } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { activationExpansions } from '../../op/compose/activation.js'
 import { cast } from '../../op/compose/cast.js'
@@ -53,11 +54,7 @@ const power = (x: Value, exponent: Value): Value =>
  */
 function broadcastPower(x: Value, exponent: Value): Value | null {
   const isNumber = ({ shape }: Value) => shape?.every((dim) => dim === 1) ?? false
-  const isSame =
-    x.shape !== undefined &&
-    x.shape.length === exponent.shape?.length &&
-    x.shape.every((dim, axis) => dim === exponent.shape![axis])
-  if (isSame || isNumber(x) || isNumber(exponent)) return null
+  if (sameShape(x.shape, exponent.shape) || isNumber(x) || isNumber(exponent)) return null
   return op.Pow(op.Expand(x, op.Shape(exponent)), op.Expand(exponent, op.Shape(x)))
 }
 
@@ -71,14 +68,12 @@ export const elementwiseLowerings = {
   Abs: ([x]) => (isFloat(x.dtype) ? null : op.Max([x, negate(x)])),
   Pow: ([x, exponent]) => (x.dtype === exponent.dtype ? broadcastPower(x, exponent) : power(x, exponent)),
   Identity: ([x]) => x,
-  // int64 becomes int32: see `Lowerer`.
-  Cast: ([x], { to }) => (to === int64Type ? cast(x, 'int32') : null),
+  // int64 becomes int32: see `lower`.
+  Cast: ([x], { to }) => (to === dtypes.int64.onnx ? cast(x, 'int32') : null),
   CastLike: ([x, target]) => cast(x, target.dtype),
   Where: ([condition, x, y]) =>
     x.dtype === 'uint8' ? cast(op.Where(condition, cast(x, 'float32'), cast(y, 'float32')), x.dtype) : null,
 } satisfies Lowerings<typeof elementwise>
-
-const int64Type = 7
 
 export const largestFinite = (x: Value): number => (x.dtype === 'float16' ? 65504 : largestFloat32)
 

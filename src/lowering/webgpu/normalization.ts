@@ -3,7 +3,6 @@ import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { cast } from '../../op/compose/cast.js'
 import { normalizationExpansions } from '../../op/compose/normalization.js'
-
 import { softmaxExpansions } from '../../op/compose/softmax.js'
 import { channelsOf, standardize } from '../../op/compose/statistics.js'
 import type { normalization } from '../../op/definitions/normalization.js'

@@ -6,7 +6,7 @@ import { checkFeed } from '../../runtime/feeds.js'
 import { commonExpansions } from '../../shader/expansions.js'
 import { type Division, gpuDivision } from '../../shader/kernels.js'
 import { type ShaderProgram, shaderProgram } from '../../shader/program.js'
-import { isInt32 } from '../../shader/types.js'
+import { findLargeInteger } from '../../shader/types.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
 import type { WebGpuContext } from './context.js'
@@ -130,9 +130,8 @@ export class ShaderGraph implements Program {
 }
 
 /** Throws `invalid-data` for an integer that shaders cannot represent. */
-function checkIntegers(name: string, { dtype, data }: Tensor): void {
-  if (dtype !== 'int64') return
-  const large = (data as BigInt64Array).find((x) => !isInt32(Number(x)))
+function checkIntegers(name: string, tensor: Tensor): void {
+  const large = findLargeInteger(tensor)
   if (large === undefined) return
   throw new OnnxIreError(
     'invalid-data',
