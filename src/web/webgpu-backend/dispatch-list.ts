@@ -25,7 +25,13 @@ interface OtherCommands {
 }
 
 /** Largest number of workgroups in one dimension, by WebGPU's default limits. */
-export const maxWorkgroups = 65535
+const maxWorkgroups = 65535
+
+/** Dispatches workgroups in as few rows as possible; kernels skip those after the last one. */
+export function dispatchRows(pass: GPUComputePassEncoder, workgroups: number): void {
+  const rows = Math.ceil(workgroups / maxWorkgroups)
+  pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows)
+}
 
 /**
  * Dispatches of one compute pass, submitted together, in order. The list and its uniform buffer are reused for every
@@ -82,8 +88,7 @@ export class DispatchList {
       current = kernel
       pass.setBindGroup(0, this.#group(kernel.groups[0]!), [i * callBytes])
       for (const [g, group] of groups.entries()) pass.setBindGroup(g + 1, group)
-      const rows = Math.ceil(workgroups / maxWorkgroups)
-      pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows)
+      dispatchRows(pass, workgroups)
     }
     pass.end()
     after?.(encoder)

@@ -7,7 +7,7 @@ import type { ShaderKernel, Slot } from '../../shader/writer.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { GpuTensor } from '../runtime/webgpu-sessions.js'
 import { bufferUsage, mapModeRead } from './constants.js'
-import { maxWorkgroups } from './dispatch-list.js'
+import { dispatchRows } from './dispatch-list.js'
 import type { Access, Kernel, KernelCache } from './kernel-cache.js'
 import { BufferAllocator } from './parameter-buffers.js'
 
@@ -61,6 +61,17 @@ function tensorOfWords(dtype: DType, dims: readonly number[], bytes: ArrayBuffer
   return { dtype, dims, data: BigInt64Array.from(new Int32Array(bytes), BigInt) }
 }
 
+/** Buffers and pipelines of a program, and its outputs. */
+interface Parts {
+  readonly allocator: BufferAllocator
+  readonly steps: readonly Step[]
+  readonly buffers: Map<Slot, GPUBuffer>
+  readonly device: readonly DeviceOutput[]
+  readonly host: readonly HostOutput[]
+  /** The buffer through which outputs are read back. */
+  readonly staging: GPUBuffer
+}
+
 /**
  * A program of shaders in GPU memory: pipelines and buffers are created once, and a run is one submit. Arrays that are
  * not needed at the same time share a buffer.
@@ -87,26 +98,16 @@ export class LoadedShaders {
   #hasInputs = false
   #released = false
 
-  private constructor(
-    gpu: GPUDevice,
-    kernels: KernelCache,
-    program: ShaderProgram,
-    allocator: BufferAllocator,
-    steps: readonly Step[],
-    buffers: Map<Slot, GPUBuffer>,
-    device: readonly DeviceOutput[],
-    host: readonly HostOutput[],
-    staging: GPUBuffer,
-  ) {
+  private constructor(gpu: GPUDevice, kernels: KernelCache, program: ShaderProgram, parts: Parts) {
     this.#gpu = gpu
     this.#kernels = kernels
     this.#program = program
-    this.#allocator = allocator
-    this.#steps = steps
-    this.#buffers = buffers
-    this.#device = device
-    this.#host = host
-    this.#staging = staging
+    this.#allocator = parts.allocator
+    this.#steps = parts.steps
+    this.#buffers = parts.buffers
+    this.#device = parts.device
+    this.#host = parts.host
+    this.#staging = parts.staging
     this.#outputs = new BufferAllocator(gpu)
   }
 
@@ -124,21 +125,7 @@ export class LoadedShaders {
     const most = gpu.limits.maxStorageBuffersPerShaderStage
     const large = program.kernels.find(({ reads }) => reads.length + 1 > most)
     if (large) throw new OnnxIreError('unsupported-operator', `${large.label} with ${large.reads.length + 1} arrays`)
-    const written = new Set(program.kernels.map(({ write }) => write))
-    const claimed = new Set<Slot>()
-    const device: DeviceOutput[] = []
-    const host: HostOutput[] = []
-    let offset = 0
-    for (const [name, { value, slot }] of program.outputs) {
-      const shared = { name, slot, dtype: value.dtype, dims: dimsOf(value) }
-      if (keepOnDevice(name)) {
-        device.push({ ...shared, written: written.has(slot) && !claimed.has(slot), free: [] })
-        claimed.add(slot)
-      } else {
-        host.push({ ...shared, offset })
-        offset += 4 * slot.elements
-      }
-    }
+    const { device, host, hostBytes } = planOutputs(program, keepOnDevice)
     const allocator = new BufferAllocator(gpu)
     try {
       const [buffers, staging] = await allocator.allocate(() => {
@@ -148,11 +135,11 @@ export class LoadedShaders {
           gpu.queue.writeBuffer(buffer, 0, words(slot.type, tensor))
           buffers.set(slot, buffer)
         }
-        const outside = new Set([...device.filter(({ written }) => written).map(({ slot }) => slot)])
+        const outside = new Set(device.filter(({ written }) => written).map(({ slot }) => slot))
         const kept = new Set([...program.outputs.values()].map(({ slot }) => slot))
         planBuffers(program.kernels, outside, kept, buffers, allocator)
         const usage = bufferUsage.mapRead | bufferUsage.copyTo
-        return [buffers, gpu.createBuffer({ label: 'outputs', size: Math.max(4, offset), usage })] as const
+        return [buffers, gpu.createBuffer({ label: 'outputs', size: Math.max(4, hostBytes), usage })] as const
       })
       const steps = await Promise.all(
         program.kernels.map(async (shader): Promise<Step> => {
@@ -161,7 +148,7 @@ export class LoadedShaders {
           return { shader, kernel, accesses, buffers: [], group: undefined }
         }),
       )
-      return new LoadedShaders(gpu, kernels, program, allocator, steps, buffers, device, host, staging)
+      return new LoadedShaders(gpu, kernels, program, { allocator, steps, buffers, device, host, staging })
     } catch (error) {
       allocator.release()
       throw error
@@ -193,9 +180,7 @@ export class LoadedShaders {
       if (pipeline !== current) pass.setPipeline(pipeline)
       current = pipeline
       pass.setBindGroup(0, this.#group(step))
-      const { workgroups } = step.shader
-      const rows = Math.ceil(workgroups / maxWorkgroups)
-      pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows)
+      dispatchRows(pass, step.shader.workgroups)
     }
     pass.end()
     for (const [{ slot, written }, buffer] of results)
@@ -283,6 +268,26 @@ export class LoadedShaders {
     }
     return step.group
   }
+}
+
+/** Divides outputs into those that stay on the device and those that are read back, one after the other. */
+function planOutputs({ kernels, outputs }: ShaderProgram, keepOnDevice: (output: string) => boolean) {
+  const written = new Set(kernels.map(({ write }) => write))
+  const claimed = new Set<Slot>()
+  const device: DeviceOutput[] = []
+  const host: HostOutput[] = []
+  let hostBytes = 0
+  for (const [name, { value, slot }] of outputs) {
+    const output = { name, slot, dtype: value.dtype, dims: dimsOf(value) }
+    if (keepOnDevice(name)) {
+      device.push({ ...output, written: written.has(slot) && !claimed.has(slot), free: [] })
+      claimed.add(slot)
+    } else {
+      host.push({ ...output, offset: hostBytes })
+      hostBytes += 4 * slot.elements
+    }
+  }
+  return { device, host, hostBytes }
 }
 
 /**
