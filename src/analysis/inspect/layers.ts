@@ -53,7 +53,7 @@ export function listLayers(
   for (const node of all) {
     const own = [...new Set(node.inputs.flatMap((x, slot) => findLayerWeights(node, slot, x, trained, origins)))]
     // A node that depends on constants only is no layer, unless it looks up weights (positions, a class token).
-    if (!varying.has(node) && (own.length === 0 || isView(node))) continue
+    if (!varying.has(node) && (own.length === 0 || returnsWeights(node))) continue
     const before = own.length > 0 && follows(node, own) ? layerBefore(node, readers, rowOf) : undefined
     const row = before ?? { nodes: [], weights: [], parameters: 0, trainable: 0 }
     if (!before) rows.push(row)
@@ -113,7 +113,8 @@ function findLayerWeights(
   return resolveParameters(unexpanded, origins).filter(({ name = '' }) => trained.has(name))
 }
 
-const isView = ({ operator, outputs }: Node): boolean =>
+/** Whether a node returns stored weights in another shape, order or type. */
+const returnsWeights = ({ operator, outputs }: Node): boolean =>
   operator === 'Expand' || operator === 'DequantizeLinear' || resolveParameters(outputs[0]).length > 0
 
 const isLong = ({ shape }: Value): boolean => sizeOf(shape as readonly number[]) > 1
