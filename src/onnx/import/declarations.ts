@@ -4,6 +4,7 @@ import { contradict, type Dim, limitLength, maxRank, type Shape, unknownDim } fr
 import { refineShape, type Value } from '../../ir/value.js'
 import { knownCondition } from '../../op/inline.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { create, edit } from '../proto/message.js'
 import type { GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto } from '../proto/schema.js'
 import { isStandardDomain } from './model-nodes.js'
 
@@ -46,6 +47,32 @@ export function readShape(info: ValueInfoProto): Shape | undefined {
       throw new OnnxIreError('invalid-model', `'${info.name}' has an impossible dimension: ${dimValue}`)
     return length
   })
+}
+
+/** Replaces the dims of a declaration; undefined leaves the shape undeclared. */
+export function declareDims(info: ValueInfoProto, dims: readonly Dim[] | undefined): ValueInfoProto {
+  const tensorType = info.type?.tensorType
+  const shape =
+    dims &&
+    create('TensorShapeProto', {
+      dim: dims.map((dim) =>
+        create(
+          'Dimension',
+          typeof dim === 'number' ? { dimValue: BigInt(dim) } : dim.startsWith('?') ? {} : { dimParam: dim },
+        ),
+      ),
+    })
+  return edit(info, {
+    type: edit(info.type ?? create('TypeProto', {}), {
+      tensorType: edit(tensorType ?? create('TensorType', {}), { shape }),
+    }),
+  })
+}
+
+/** Removes the declared shapes of a body. */
+export function undeclare(body: GraphProto): GraphProto {
+  const withoutDims = (info: ValueInfoProto) => (info.type?.tensorType ? declareDims(info, undefined) : info)
+  return edit(body, { valueInfo: [], input: body.input.map(withoutDims), output: body.output.map(withoutDims) })
 }
 
 /** The shapes that a file declares for its inputs and the results of its nodes. */

@@ -3,7 +3,7 @@ import { numbersOf } from '../../ir/leaf.js'
 import { type Dim, formatShape, isStatic, type Shape } from '../../ir/shape.js'
 import { bodiesOf, dependenciesOf, topological } from '../../ir/topology.js'
 import { type Graph, type Node, nameValue, type Value } from '../../ir/value.js'
-import { createInput, listInputs } from '../../onnx/import/declarations.js'
+import { createInput, declareDims, listInputs, undeclare } from '../../onnx/import/declarations.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { isStandardDomain } from '../../onnx/import/model-nodes.js'
 import type { Model } from '../../onnx/model.js'
@@ -16,7 +16,6 @@ import { definitionOf } from '../../op/op.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { fixedBatchSize } from '../micro-batches.js'
 import { Insertion, type NamedValue } from './insertion.js'
-import { declareDims, undeclare } from './replace-head.js'
 
 /** A model that takes any number of examples, and how it was changed. */
 export interface FreedBatch {

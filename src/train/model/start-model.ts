@@ -3,7 +3,8 @@ import { adapterTensors } from '../../adapter/record.js'
 import type { Model } from '../../onnx/model.js'
 import type { NamePatterns } from '../../util/pattern.js'
 import type { FreezeOptions } from '../parameter-groups.js'
-import type { HeadOptions, HeadTensors } from './replace-head.js'
+import type { HeadTensors } from './find-head.js'
+import type { HeadOptions } from './replace-head.js'
 import type { Trainable } from './trainable.js'
 
 /** Options that change a model before training, and the tensors to train. */
@@ -54,8 +55,8 @@ export async function createStartModel(
   const tied = tie ? (await import('./tie-tensors.js')).tieTensors(free) : free
   const untied =
     untie === undefined || untie === false ? tied : (await import('./untie-tensors.js')).untieTensors(tied, untie)
-  const heads = head || freeze?.except === 'head' ? await import('./replace-head.js') : undefined
-  const resized = heads && head ? heads.replaceHead(untied, head) : untied
+  const resized = head ? (await import('./replace-head.js')).replaceHead(untied, head) : untied
+  const heads = head || freeze?.except === 'head' ? await import('./find-head.js') : undefined
   const chosen: TensorOptions = {
     ...(trainable === undefined ? {} : { trainable }),
     ...(freeze && {

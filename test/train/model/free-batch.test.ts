@@ -15,9 +15,9 @@ import {
   Trainer,
 } from '../../../src/index.js'
 import { node } from '../../../src/node/index.js'
+import { declareDims } from '../../../src/onnx/import/declarations.js'
 import { create, edit } from '../../../src/onnx/proto/message.js'
 import { freeBatchAxis } from '../../../src/train/model/free-batch-axis.js'
-import { declareDims } from '../../../src/train/model/replace-head.js'
 import { info, modelProto, node as protoNode } from '../../onnx/build.js'
 import { errorWith } from '../../thrown.js'
 import { normal } from '../problem.js'

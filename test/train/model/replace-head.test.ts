@@ -17,7 +17,7 @@ import {
 import { encode } from '../../../src/onnx/proto/encode.js'
 import { create, edit } from '../../../src/onnx/proto/message.js'
 import type { GraphProto } from '../../../src/onnx/proto/schema.js'
-import { headTensors } from '../../../src/train/model/replace-head.js'
+import { headTensors } from '../../../src/train/model/find-head.js'
 import { createStartModel } from '../../../src/train/model/start-model.js'
 import {
   floats32,
