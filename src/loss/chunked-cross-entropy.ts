@@ -1,245 +1,189 @@
-import { gradientsWithin, type Seed, zerosLike } from '../grad/gradient.js'
-import { body, currentScope } from '../ir/body.js'
-import { constant, input, scalar, tensorFrom } from '../ir/leaf.js'
-import { type Shape, sameShape } from '../ir/shape.js'
-import { dependenciesOf, topological } from '../ir/topology.js'
-import { type Node, refineShape, type Value } from '../ir/value.js'
-import { cloneNode, type Substitution } from '../op/inline.js'
-import { definitionOf, op } from '../op/op.js'
+import { input, scalar } from '../ir/leaf.js'
+import type { Value } from '../ir/value.js'
+import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
-import { toFullPrecision } from './loss.js'
+import { type ClassScores, type LabelOptions, sampleByInverse, weighLabels } from './class-scores.js'
+import type { LossGraph } from './loss.js'
+import { multiplyOptional, oneIfZero, sum } from './sample-weights.js'
+import { automaticChunk, type Chunk, type ChunkedLoss, findScoreHead, sumOverChunks } from './score-chunks.js'
 
-/** Number of scores of a chunk of automatic size: 8 MiB in float32. */
-const scoresAtOnce = 2 ** 21
-/** Smallest number of positions of such a chunk: a chunk reads all weights, and so do few positions. */
-const minPositions = 64
+/** Term that is added to the loss of the labels in every chunk. */
+interface ChunkTerm extends Pick<ChunkedLoss, 'others' | 'perRow'> {
+  /** Factor of the loss of the labels. */
+  readonly labelShare: number
+  /**
+   * Builds the contribution of a chunk to the loss, and its gradient by the scores.
+   * @param weight weight of every position in the mean
+   */
+  build(chunk: Chunk, weight: Value): { readonly loss: Value; readonly dz: Value }
+}
 
-/** Number of positions of a chunk of automatic size. */
-export const automaticChunk = (classes: number): number =>
-  Math.max(minPositions, 2 ** Math.floor(Math.log2(scoresAtOnce / Math.max(1, classes))))
+/** The end of the model that computes the scores, and the number of positions per chunk. */
+type ScoreChunks = Pick<ChunkedLoss, 'head' | 'size'>
+
+/** Divides scores into chunks. Throws `invalid-option` if that is impossible. */
+function divideScores({ logits, axis, shape }: ClassScores, chunk: number | 'auto'): ScoreChunks {
+  const classes = shape[axis]
+  if (axis !== shape.length - 1)
+    throw new OnnxIreError(
+      'invalid-option',
+      "crossEntropy: option 'chunk' needs logits whose classes are along the last axis",
+    )
+  if (chunk === 'auto' && typeof classes !== 'number')
+    throw new OnnxIreError(
+      'invalid-option',
+      `crossEntropy: the number of classes is '${classes}': set option 'chunk' to a number`,
+    )
+  return { head: findScoreHead(logits), size: chunk === 'auto' ? automaticChunk(classes as number) : chunk }
+}
+
+/** A mean over positions, of the losses of labels that are chosen for each chunk. */
+interface ChunkedMean {
+  /** Tensors with one element per position. */
+  readonly perPosition: readonly Value[]
+  /** Weight of every position, and the divisor of the mean. */
+  readonly weights: Value | null
+  readonly total: Value
+  /** Chooses the labels of a chunk from the slices of `perPosition`. */
+  choose(softmax: ChunkSoftmax, perPosition: readonly Value[]): Omit<ChunkLabels, 'softmax' | 'weight'>
+  readonly term?: ChunkTerm | undefined
+}
+
+/** Builds a mean over chunks, with its gradients by the features and shared values in `active`. */
+function meanOverChunks(
+  { head, size }: ScoreChunks,
+  active: ReadonlySet<Value>,
+  { perPosition, weights, total, choose, term }: ChunkedMean,
+) {
+  const loss: ChunkedLoss = {
+    head,
+    size,
+    perPosition: present([...perPosition, weights]),
+    ...(term && { others: term.others ?? [], perRow: term.perRow ?? [] }),
+    build: (chunk) => {
+      const { z, perPosition: slices, isPosition } = chunk
+      const softmax = softmaxOfChunk(z)
+      const weight = op.Div(weights ? op.Mul(slices.at(-1)!, isPosition) : isPosition, total)
+      const labelWeight = term ? op.Mul(weight, term.labelShare) : weight
+      const own = chunkLoss({ softmax, weight: labelWeight, ...choose(softmax, slices) })
+      if (!term) return own
+      const { loss, dz } = term.build(chunk, weight)
+      return { loss: op.Add(own.loss, loss), dz: op.Add(own.dz, dz), results: own.results }
+    },
+  }
+  const wanted = [...head.features, ...head.shared].filter((x) => active.has(x))
+  return sumOverChunks(loss, wanted)
+}
+
+const present = (values: readonly (Value | null)[]): readonly Value[] => values.filter((value) => value !== null)
 
 /**
- * The end of a model that computes the scores of one position from few features of the same position: matrix products
- * and what follows them.
+ * Builds the cross-entropy against class numbers with the logits of a chunk of positions at a time.
+ * @param term added to the loss, but not to that of sampled labels
  */
-interface ScoreHead {
-  /** Features of all positions: [..., k], where the scores are [..., classes]. */
-  readonly features: readonly Value[]
-  /** Values that are the same for all positions: weights and biases. */
-  readonly shared: readonly Value[]
-  /** Nodes in topological order. */
-  readonly nodes: readonly Node[]
-  readonly scores: Value
-}
+export function buildChunkedLoss(
+  scores: ClassScores,
+  name: string,
+  options: LabelOptions & { readonly chunk: number | 'auto' },
+  term?: ChunkTerm,
+): LossGraph {
+  const chunks = divideScores(scores, options.chunk)
+  const weighed = weighLabels(scores, name, options, 'crossEntropy')
+  const { labels, all, lossWeights, graph, comparison, labelWeights, classWeights } = weighed
+  const noise = input(`noise/${name}`, scores.z.dtype, labels.shape)
+  const { labelSmoothing: share = 0 } = options
 
-/** Matrix products of features, their first operand, with a weight. */
-const products: ReadonlySet<string> = new Set(['MatMul', 'Gemm', 'MatMulNBits'])
-
-/**
- * Finds the end of a model that starts with matrix products. Throws `invalid-option` if the scores are not computed by
- * such products and element by element from them.
- */
-export function findScoreHead(scores: Value): ScoreHead {
-  const features = new Set<Value>()
-  const shared = new Set<Value>()
-  const inside = new Set<Node>()
-  const pending = [scores]
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    const node = value.source
-    if (node.kind !== 'node' || node.scope !== currentScope()) throw noHead(value)
-    if (inside.has(node)) continue
-    inside.add(node)
-    const { view, elementwise } = definitionOf(node.operator)
-    if (isProduct(node)) {
-      features.add(node.inputs[0]!)
-      for (const x of node.inputs.slice(1)) if (x) shared.add(x)
-    } else if (view === 'reshaped' && sameLast(node.inputs[0]!.shape, value.shape)) pending.push(node.inputs[0]!)
-    else if (elementwise || view === 'same')
-      for (const x of dependenciesOf(node)) {
-        if (isShared(x, value)) shared.add(x)
-        else pending.push(x)
-      }
-    else throw noHead(value)
+  const build = (active: ReadonlySet<Value>): LossGraph => {
+    const plain = meanOverChunks(chunks, active, {
+      perPosition: present([labels, share > 0 ? labelWeights : null]),
+      weights: lossWeights.weights,
+      total: oneIfZero(all.total),
+      choose: (_, [y, w]) => ({
+        labels: y!,
+        smoothing: share === 0 ? null : { share, labelWeights: labelWeights && w!, classWeights },
+      }),
+      term,
+    })
+    const [predicted, nll] = plain.results
+    const divisor = all.weights ? op.Sqrt(oneIfZero(op.Mul(all.count, all.total))) : all.count
+    const sampled = meanOverChunks(chunks, active, {
+      perPosition: [noise],
+      weights: all.weights && op.Sqrt(all.weights),
+      total: divisor,
+      choose: ({ e, sum }, [u]) => ({ labels: sampleByInverse(e, 1, u!, op.Squeeze(sum, [1])), smoothing: null }),
+    })
+    return {
+      ...graph,
+      loss: plain.loss,
+      seeds: plain.seeds,
+      withSeeds: build,
+      predictions: new Map([['', { ...comparison, results: { predicted: predicted!, nll: nll! } }]]),
+      sampled: {
+        loss: sampled.loss,
+        seeds: sampled.seeds,
+        noise: new Map([[noise.name!, { value: noise, distribution: 'uniform' }]]),
+      },
+    }
   }
-  const nodes = topological([scores], (node) => inside.has(node))
-  return { features: [...features], shared: [...shared], nodes, scores }
+  return build(new Set())
 }
 
-/** Whether a node multiplies the features of every position by the same matrix. */
-function isProduct({ operator, inputs, attributes }: Node): boolean {
-  if (!products.has(operator) || attributes['transA']) return false
-  return operator === 'MatMulNBits' || inputs[1]!.shape?.length === 2
-}
-
-const sameLast = (a: Shape | undefined, b: Shape | undefined): boolean =>
-  a?.at(-1) !== undefined && a.at(-1) === b?.at(-1)
-
-/** Whether an operand of element-wise arithmetic is the same for all positions. */
-const isShared = ({ shape }: Value, result: Value): boolean =>
-  shape !== undefined && !sameShape(shape, result.shape) && (shape.length < 2 || (shape.length === 2 && shape[0] === 1))
-
-const noHead = (value: Value): OnnxIreError =>
-  new OnnxIreError(
-    'invalid-option',
-    `crossEntropy: option 'chunk' needs logits that are a matrix product of features and a weight, but '${value.name ?? '?'}' is ` +
-      `${value.source.kind === 'node' ? `the result of ${value.source.operator}` : 'no result of a node'}: omit the option`,
-  )
-
-/** Computes the scores of one chunk of positions. */
-function scoresOfChunk({ nodes, scores }: ScoreHead, copies: Substitution): Value {
-  for (const node of nodes) {
-    const { view } = definitionOf(node.operator)
-    // Chunks have two axes, whatever axes the positions of the model have.
-    const results = view === 'reshaped' ? [copies.get(node.inputs[0]!)!] : cloneNode(node, copies)
-    for (const [i, y] of node.outputs.entries()) copies.set(y, results[i]!)
-  }
-  return copies.get(scores)!
-}
-
-/** A chunk of positions. */
-export interface Chunk {
-  /** Scores [positions, classes]. */
+/** Softmax of a chunk of scores [n, classes], with one array of the size of the scores beside them. */
+interface ChunkSoftmax {
   readonly z: Value
-  /** Slices of the tensors in `ChunkedLoss.perPosition`. */
-  readonly perPosition: readonly Value[]
-  /** 1 per position, and 0 after the last position; floats. */
-  readonly isPosition: Value
-  /** Scores of `ChunkedLoss.others`. */
-  readonly others: readonly Value[]
-  /** Slices of the tensors in `ChunkedLoss.perRow`. */
-  readonly perRow: readonly Value[]
+  /** exp(z - max z). */
+  readonly e: Value
+  /** Sum of `e` over the classes: [n, 1]. */
+  readonly sum: Value
+  /** log sum exp z: [n]. */
+  readonly logSum: Value
 }
 
-/** A loss that is a sum over positions. */
-export interface ChunkedLoss {
-  readonly head: ScoreHead
-  /** Number of positions per chunk. */
-  readonly size: number
-  /** Tensors with one element per position, such as labels and weights. */
-  readonly perPosition: readonly Value[]
-  /** Ends of other models, whose scores have no gradients. */
-  readonly others?: readonly ScoreHead[]
-  /** Tensors with a vector per position. */
-  readonly perRow?: readonly Value[]
-  /** Builds the contribution of a chunk to the loss, its gradient by the scores, and results per position. */
-  build(chunk: Chunk): { readonly loss: Value; readonly dz: Value; readonly results: readonly Value[] }
+export function softmaxOfChunk(z: Value): ChunkSoftmax {
+  const max = op.ReduceMax(z, [1])
+  const e = op.Exp(op.Sub(z, max))
+  const sum = op.ReduceSum(e, [1])
+  return { z, e, sum, logSum: op.Squeeze(op.Add(op.Log(sum), max), [1]) }
 }
 
-/** Results of a chunked loss. */
-interface ChunkedResult {
-  readonly loss: Value
-  /** Results per position, with the shape of the first tensor of `perPosition`. */
-  readonly results: readonly Value[]
-  /** Gradients of the loss by features and shared values. */
-  readonly seeds: readonly Seed[]
+/** Labels of a chunk, with the weights of their losses. */
+interface ChunkLabels {
+  readonly softmax: ChunkSoftmax
+  readonly labels: Value
+  /** Weight of the loss of every label. */
+  readonly weight: Value
+  readonly smoothing: {
+    readonly share: number
+    readonly labelWeights: Value | null
+    readonly classWeights: Value | null
+  } | null
 }
 
 /**
- * Computes a loss and its gradients by a Loop over chunks of positions, so that the scores of a single chunk are in
- * memory.
- * @param wanted features and shared values whose gradients are needed
+ * Cross-entropy of a chunk with its gradient, for v the weight of a label, a = (1 - s) w[y], b[c] = s w[c] / C:
+ *
+ *     l = v (a (log sum exp z - z[y]) + sum_c b[c] (log sum exp z - z[c]))
+ *     dl / dz[c] = v ((a + sum b) softmax(z)[c] - a [c = y] - b[c])
  */
-export function sumOverChunks(
-  { head, size, perPosition, build, others = [], perRow = [] }: ChunkedLoss,
-  wanted: readonly Value[],
-): ChunkedResult {
-  const [like] = perPosition
-  const count = op.Size(like!)
-  const flat = perPosition.map((x) => op.Reshape(x, [-1]))
-  const rows = head.features.map((x) => flattenRows(x))
-  const otherRows = others.map(({ features }) => features.map(flattenRows))
-  const vectors = perRow.map((x) => op.Flatten(x, { axis: x.shape!.length - 1 }))
-  const last = op.Sub(count, 1)
-  const chunks = op.Div(op.Add(count, size - 1), size)
-  const offsets = constant(
-    tensorFrom(
-      'int64',
-      [size],
-      Array.from({ length: size }, (_, i) => i),
-    ),
-  )
-  const { dtype } = toFullPrecision(head.scores)
-  const sums = wanted.filter((x) => head.shared.includes(x))
-  const features = wanted.filter((x) => !head.shared.includes(x))
-  const inputs = [
-    input('chunk', 'int64', []),
-    input('more', 'bool', []),
-    input('loss', dtype, []),
-    ...sums.map((x) => input('gradient', x.dtype, x.shape)),
-  ]
-  let resultCount = 0
-  const of = body(inputs, (index, more, total, ...gradients) => {
-    const scope = currentScope()
-    const positions = op.Add(op.Mul(index!, size), offsets)
-    const at = op.Min([positions, last])
-    const copies: Substitution = new Map()
-    const chunkOf = head.features.map((x, i) => {
-      const chunk = op.Gather(rows[i]!, at, { axis: 0 })
-      copies.set(x, chunk)
-      return chunk
-    })
-    const z = toFullPrecision(scoresOfChunk(head, copies))
-    const isPosition = op.CastLike(op.LessOrEqual(positions, last), z)
-    const slice = (x: Value) => op.Gather(x, at, { axis: 0 })
-    const scoresOf = (other: ScoreHead, i: number) =>
-      toFullPrecision(scoresOfChunk(other, new Map(other.features.map((x, k) => [x, slice(otherRows[i]![k]!)]))))
-    const built = build({
-      z,
-      perPosition: flat.map(slice),
-      isPosition,
-      others: others.map(scoresOf),
-      perRow: vectors.map(slice),
-    })
-    resultCount = built.results.length
-    const wrt = [...sums, ...features.map((x) => chunkOf[head.features.indexOf(x)]!)]
-    const inside = (node: Node) => node.scope === scope
-    const found = gradientsWithin([[z, built.dz]], wrt, inside)
-    const dxs = wrt.map((x, i) => found[i] ?? zerosLike(x))
-    return [
-      more!,
-      op.Add(total!, built.loss),
-      ...sums.map((_, i) => op.Add(gradients[i]!, dxs[i]!)),
-      ...built.results,
-      ...dxs.slice(sums.length),
-    ]
-  })
-  const outputs = op.Loop(chunks, null, [scalar(dtype, 0), ...sums.map(zerosLike)], { body: of })
-  const stacks = outputs.slice(1 + sums.length)
-  // The loop never ends early.
-  const [iterations] = chunks.contents ?? []
-  if (iterations !== undefined) for (const x of stacks) refineShape(x, x.shape && [iterations, ...x.shape.slice(1)])
-  const results = stacks
-    .slice(0, resultCount)
-    .map((x) => withShape(unstack(x, [-1], count, op.Shape(like!)), like!.shape))
-  const dFeatures = features.map((x, i) => {
-    const rows = [-1, x.shape!.at(-1) as number]
-    return withShape(unstack(stacks[resultCount + i]!, rows, count, op.Shape(x)), x.shape)
-  })
-  return {
-    loss: outputs[0]!,
-    results,
-    seeds: [
-      ...features.map((x, i): Seed => [x, dFeatures[i]!]),
-      ...sums.map((x, i): Seed => [x, withShape(outputs[1 + i]!, x.shape)]),
-    ],
+export function chunkLoss({ softmax, labels, weight, smoothing }: ChunkLabels) {
+  const { z, e, sum: total, logSum } = softmax
+  const at = op.Unsqueeze(labels, [1])
+  const nll = op.Sub(logSum, op.Squeeze(op.GatherElements(z, at, { axis: 1 }), [1]))
+  const results = [op.ArgMax(z, { axis: 1, keepdims: 0 }), nll]
+  const times = (x: Value | null) => op.Unsqueeze(multiplyOptional(x, weight)!, [1])
+  const scatter = (dz: Value, share: Value) => op.ScatterElements(dz, at, op.Neg(share), { axis: 1, reduction: 'add' })
+  if (!smoothing) {
+    const dz = scatter(op.Mul(e, op.Div(times(null), total)), times(null))
+    return { loss: sum(op.Mul(nll, weight)), dz, results }
   }
-}
-
-/** Features as a matrix with one row per position. */
-function flattenRows(x: Value): Value {
-  const width = x.shape?.at(-1)
-  if (typeof width === 'number') return x.shape!.length === 2 ? x : op.Reshape(x, [-1, width])
-  throw new OnnxIreError(
-    'invalid-option',
-    `crossEntropy: option 'chunk' needs features of known length, but '${x.name ?? '?'}' has the length '${width ?? '?'}': omit the option`,
-  )
-}
-
-/** Joins the chunks of a stack and removes what is after the last position. */
-const unstack = (stack: Value, rows: readonly number[], count: Value, shape: Value): Value =>
-  op.Reshape(op.Slice(op.Reshape(stack, rows), [0], op.Reshape(count, [1]), [0]), shape)
-
-function withShape(x: Value, shape: Shape | undefined): Value {
-  if (x.source.kind === 'node') refineShape(x, shape)
-  return x
+  const { share, labelWeights, classWeights } = smoothing
+  const a = labelWeights ? op.Mul(labelWeights, 1 - share) : scalar(z.dtype, 1 - share)
+  const mean = (x: Value) => op.ReduceMean(x, [1], { keepdims: 0 })
+  const b = classWeights ? op.Mul(classWeights, share) : scalar(z.dtype, share)
+  const spread = classWeights ? op.ReduceMean(b, { keepdims: 0 }) : b
+  const losses = op.Add(op.Mul(a, nll), op.Sub(op.Mul(spread, logSum), mean(op.Mul(z, b))))
+  const classes = op.CastLike(op.Gather(op.Shape(z), scalar('int64', 1)), z)
+  const p = op.Mul(e, op.Div(times(op.Add(a, spread)), total))
+  const dz = scatter(op.Sub(p, op.Mul(times(null), op.Div(b, classes))), times(a))
+  return { loss: sum(op.Mul(losses, weight)), dz, results }
 }

@@ -9,17 +9,12 @@ import { op } from '../op/op.js'
 import { disableDropout } from '../op/rewrite.js'
 import { checkNames, checkNumber, invalidOption, positiveCount, unit } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findScoreHead } from './chunked-cross-entropy.js'
-import {
-  buildChunkedLoss,
-  type ClassScores,
-  findClassScores,
-  negativeLogLikelihood,
-  sampleLabels,
-  weighLabels,
-} from './cross-entropy.js'
+import { buildChunkedLoss } from './chunked-cross-entropy.js'
+import { type ClassScores, negativeLogLikelihood, sampleLabels, weighLabels } from './class-scores.js'
+import { findClassScores } from './cross-entropy.js'
 import type { Loss, LossGraph } from './loss.js'
 import { countAndWeight, type LossWeightOptions, sum, weighTargets, weightedMean } from './sample-weights.js'
+import { findScoreHead } from './score-chunks.js'
 
 /** Name of the data's logits of the teacher, for its largest classes: floats [..., k]. */
 export const teacherLogitsName = 'teacher_logits'

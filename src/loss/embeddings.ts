@@ -5,7 +5,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNames, checkNumber, invalidOption, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { negativeLogLikelihood, sampleLabels } from './cross-entropy.js'
+import { negativeLogLikelihood, sampleLabels } from './class-scores.js'
 import { type Loss, skipIdentity, toFullPrecision } from './loss.js'
 import {
   checkLossNames,
