@@ -202,66 +202,25 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
       'no MatMul or Gemm of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
     )
   const graph = model.proto.graph!
-  const taken = new Set([...graph.initializer, ...graph.input].map(({ name = '' }) => name))
-  for (const { name = '', output } of walkNodes(graph)) for (const each of [name, ...output]) taken.add(each)
-  const claim = (wanted: string): string => {
-    let free = wanted
-    for (let i = 2; taken.has(free); i++) free = `${wanted}_${i}`
-    taken.add(free)
-    return free
-  }
+  const claim = nameClaimer(graph)
   const added: TensorProto[] = []
   const names = new Map<BlockNode, readonly string[]>()
   const add = (block: BlockNode): readonly string[] => {
-    const { name, form, weight } = block
     const known = names.get(block)
     if (known) return known
-    const tensors = [
-      [`${name}_Q${form.bits}`, weight.q],
-      [`${name}_scales`, weight.scales],
-    ] as const
-    const claimed = tensors.map(([wanted, tensor]) => {
-      const name = claim(wanted)
-      added.push(toTensorProto(name, tensor))
-      return name
-    })
+    const { name, form, weight } = block
+    const stored = [
+      toTensorProto(claim(`${name}_Q${form.bits}`), weight.q),
+      toTensorProto(claim(`${name}_scales`), weight.scales),
+    ]
+    added.push(...stored)
+    const claimed = stored.map((tensor) => tensor.name!)
     names.set(block, claimed)
     return claimed
   }
   const node = graph.node.flatMap((each) => {
     const block = replaced.get(each)
-    if (!block) return [each]
-    const { n, k, bits, blockSize } = block.form
-    const attribute = Object.entries({ K: k, N: n, bits, block_size: blockSize }).map(([name, value]) =>
-      intAttribute(name, value),
-    )
-    const level = each.attribute.filter(({ name }) => name === 'accuracy_level')
-    // Input 5 of a MatMulNBits is its bias; that of a Gemm is added, since not every provider has the input.
-    const bias = each.opType === 'MatMulNBits' && each.input[5] ? ['', '', each.input[5]] : []
-    const added = each.opType === 'Gemm' && each.input[2] ? each.input[2] : undefined
-    const output = each.output[0]!
-    const product = added === undefined ? output : claim(`${output}_product`)
-    const named = each.name ? { name: each.name } : {}
-    return [
-      create('NodeProto', {
-        opType: 'MatMulNBits',
-        domain: 'com.microsoft',
-        ...named,
-        input: [each.input[0]!, ...add(block), ...bias],
-        output: [product],
-        attribute: [...attribute, ...level],
-      }),
-      ...(added === undefined
-        ? []
-        : [
-            create('NodeProto', {
-              opType: 'Add',
-              ...(each.name && { name: claim(`${each.name}_bias`) }),
-              input: [product, added],
-              output: [output],
-            }),
-          ]),
-    ]
+    return block ? toBlockNodes(each, block.form, add(block), claim) : [each]
   })
   const operands = new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4)))
   const transposed = [...findTransposed(graph)].flatMap(([y, x]) => (operands.has(y) ? [x] : []))
@@ -274,4 +233,50 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
     ? opsetImport
     : [...opsetImport, create('OperatorSetIdProto', { domain: 'com.microsoft', version: 1n })]
   return { ...model, proto: edit(model.proto, { graph: edited, opsetImport: opsets }) }
+}
+
+/** Returns a function that makes names unique among those of a graph and those that it has returned. */
+function nameClaimer(graph: GraphProto): (wanted: string) => string {
+  const taken = new Set([...graph.initializer, ...graph.input].map(({ name = '' }) => name))
+  for (const { name = '', output } of walkNodes(graph)) for (const each of [name, ...output]) taken.add(each)
+  return (wanted) => {
+    let free = wanted
+    for (let i = 2; taken.has(free); i++) free = `${wanted}_${i}`
+    taken.add(free)
+    return free
+  }
+}
+
+/** The MatMulNBits of a product, with the names of its weight and scales, and the Add of the bias of a Gemm. */
+function toBlockNodes(
+  product: NodeProto,
+  { n, k, bits, blockSize }: BlockForm,
+  weight: readonly string[],
+  claim: (wanted: string) => string,
+): readonly NodeProto[] {
+  const { name, opType, input } = product
+  const attributes = Object.entries({ K: k, N: n, bits, block_size: blockSize })
+  const level = product.attribute.filter(({ name }) => name === 'accuracy_level')
+  // Input 5 of a MatMulNBits is its bias; that of a Gemm is added, since not every provider has the input.
+  const bias = opType === 'MatMulNBits' && input[5] ? ['', '', input[5]] : []
+  const added = opType === 'Gemm' && input[2] ? input[2] : undefined
+  const output = product.output[0]!
+  const blocks = (result: string) =>
+    create('NodeProto', {
+      opType: 'MatMulNBits',
+      domain: 'com.microsoft',
+      ...(name && { name }),
+      input: [input[0]!, ...weight, ...bias],
+      output: [result],
+      attribute: [...attributes.map(([name, value]) => intAttribute(name, value)), ...level],
+    })
+  if (added === undefined) return [blocks(output)]
+  const result = claim(`${output}_product`)
+  const sum = create('NodeProto', {
+    opType: 'Add',
+    ...(name && { name: claim(`${name}_bias`) }),
+    input: [result, added],
+    output: [output],
+  })
+  return [blocks(result), sum]
 }
