@@ -8,6 +8,7 @@ import type { GraphProto, NodeProto, TensorProto } from '../onnx/proto/schema.js
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { append } from '../util/append.js'
 import { checkNames, invalidOption } from '../util/check.js'
+import { claimName } from '../util/claim-name.js'
 import { OnnxIreError } from '../util/errors.js'
 import { applyAdapter, findPairs } from './apply-adapter.js'
 import { type BlockForm, type BlockWeight, quantizeBlocks, readBlocks } from './blocks.js'
@@ -202,7 +203,7 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
       'no MatMul or Gemm of the model has a stored weight of type float32 or float16, so there is nothing to quantize',
     )
   const graph = model.proto.graph!
-  const claim = nameClaimer(graph)
+  const taken = namesOf(graph)
   const added: TensorProto[] = []
   const names = new Map<BlockNode, readonly string[]>()
   const add = (block: BlockNode): readonly string[] => {
@@ -210,8 +211,8 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
     if (known) return known
     const { name, form, weight } = block
     const stored = [
-      toTensorProto(claim(`${name}_Q${form.bits}`), weight.q),
-      toTensorProto(claim(`${name}_scales`), weight.scales),
+      toTensorProto(claimName(`${name}_Q${form.bits}`, taken), weight.q),
+      toTensorProto(claimName(`${name}_scales`, taken), weight.scales),
     ]
     added.push(...stored)
     const claimed = stored.map((tensor) => tensor.name!)
@@ -220,7 +221,7 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
   }
   const node = graph.node.flatMap((each) => {
     const block = replaced.get(each)
-    return block ? toBlockNodes(each, block.form, add(block), claim) : [each]
+    return block ? toBlockNodes(each, block.form, add(block), taken) : [each]
   })
   const operands = new Set([...replaced.keys()].flatMap(({ input }) => input.slice(1, 4)))
   const transposed = [...findTransposed(graph)].flatMap(([y, x]) => (operands.has(y) ? [x] : []))
@@ -235,24 +236,22 @@ function insertBlocks(model: Model, replaced: ReadonlyMap<NodeProto, BlockNode>)
   return { ...model, proto: edit(model.proto, { graph: edited, opsetImport: opsets }) }
 }
 
-/** Returns a function that makes names unique among those of a graph and those that it has returned. */
-function nameClaimer(graph: GraphProto): (wanted: string) => string {
+/** Names of the tensors, values and nodes of a graph. */
+function namesOf(graph: GraphProto): Set<string> {
   const taken = new Set([...graph.initializer, ...graph.input].map(({ name = '' }) => name))
   for (const { name = '', output } of walkNodes(graph)) for (const each of [name, ...output]) taken.add(each)
-  return (wanted) => {
-    let free = wanted
-    for (let i = 2; taken.has(free); i++) free = `${wanted}_${i}`
-    taken.add(free)
-    return free
-  }
+  return taken
 }
 
-/** The MatMulNBits of a product, with the names of its weight and scales, and the Add of the bias of a Gemm. */
+/**
+ * The MatMulNBits of a product, with the names of its weight and scales, and the Add of the bias of a Gemm.
+ * @param taken names of the graph, to which new ones are added
+ */
 function toBlockNodes(
   product: NodeProto,
   { n, k, bits, blockSize }: BlockForm,
   weight: readonly string[],
-  claim: (wanted: string) => string,
+  taken: Set<string>,
 ): readonly NodeProto[] {
   const { name, opType, input } = product
   const attributes = Object.entries({ K: k, N: n, bits, block_size: blockSize })
@@ -271,10 +270,10 @@ function toBlockNodes(
       attribute: [...attributes.map(([name, value]) => intAttribute(name, value)), ...level],
     })
   if (added === undefined) return [blocks(output)]
-  const result = claim(`${output}_product`)
+  const result = claimName(`${output}_product`, taken)
   const sum = create('NodeProto', {
     opType: 'Add',
-    ...(name && { name: claim(`${name}_bias`) }),
+    ...(name && { name: claimName(`${name}_bias`, taken) }),
     input: [result, added],
     output: [output],
   })

@@ -1,17 +1,6 @@
-import {
-  addUsage,
-  type DatasetSplit,
-  encodeModel,
-  inspectModel,
-  type Model,
-  type ModelPort,
-  OnnxIreError,
-  readUsage,
-  replaceHead,
-  split,
-} from 'onnx-ire'
+import { addUsage, encodeModel, type Model, OnnxIreError, replaceHead } from 'onnx-ire'
 import { importGraph } from 'onnx-ire/graph'
-import { readModel, storage, wasm } from 'onnx-ire/web'
+import { storage, wasm } from 'onnx-ire/web'
 import {
   type Calls,
   type ContenderName,
@@ -38,10 +27,12 @@ import {
 import { chooseProvider } from './choose-provider.js'
 import { Control } from './control.js'
 import { type Examples, readExamples, toTensor } from './data.js'
-import { deriveForm, describedForm, findInput, findOutput, toImageOptions } from './form.js'
+import { checkHeldOut, type Description, describeRun } from './describe-run.js'
+import { findInput } from './form.js'
 import { History } from './history.js'
 import { KeptRun } from './kept-run.js'
 import { Lock } from './lock.js'
+import { nameOf, type OpenModel, openModel } from './open-model.js'
 import { Predictor } from './predictor.js'
 import { readTablePreview } from './preview.js'
 import { Race } from './race.js'
@@ -66,17 +57,12 @@ interface LockedRun {
   readonly unlock: () => void
 }
 
-/** A run with its parts for training and evaluation, apart from its models. */
-type Description = Omit<TrainedRun, 'tuned' | 'history'> & { readonly parts: DatasetSplit }
-
 type Results = Partial<Record<ContenderName, ContenderResult>>
 
 /** Model, data and training run of the page. */
 export class Session implements Calls {
   readonly #tell: (event: WorkerEvent | KeepingEvent) => void
-  #model:
-    | { readonly source: File | string; readonly file: Model; readonly classes: number | null; form: Form }
-    | undefined
+  #model: OpenModel | undefined
   #examples: Examples | undefined
   #race: Race | undefined
   /** Models of a finished run that was reopened. */
@@ -111,43 +97,16 @@ export class Session implements Calls {
 
   async open(source: File | string): Promise<ModelSummary> {
     this.#refuseWhileTraining()
-    const file = await readModel(source)
+    const { model, summary } = await openModel(source)
     // A run may have begun meanwhile.
     this.#refuseWhileTraining()
-    const graph = importGraph(file)
-    const usage = readUsage(file)
-    const form = describedForm(deriveForm(graph), usage.image)
-    const { layers, training, inputs, outputs } = inspectModel(file)
-    if (training.blocked) throw new OnnxIreError('not-differentiable', training.blocked.message)
-    const last = findOutput(graph).shape?.at(-1)
-    const classes = typeof last === 'number' ? last : null
     this.#draft?.unlock()
     this.#draft = undefined
-    this.#model = { source, file, classes, form }
+    this.#model = model
     this.#examples = this.#requested = undefined
     // No run begins with the data of the model before: from the check to here nothing is awaited.
     await Promise.all([this.#closeModels(), this.#closeUntrained()])
-    return {
-      name: nameOf(source),
-      bytes: encodeModel(file).byteLength,
-      inputs: inputs.map(portText),
-      outputs: outputs.map(portText),
-      layers: layers
-        .filter(({ parameters }) => parameters > 0)
-        .map(({ name, operators, shape, parameters, trainable }) => ({
-          name,
-          operators: operators.join(', '),
-          shape: shape?.join(' x ') ?? '?',
-          parameters,
-          trainable: trainable > 0,
-        })),
-      parameters: layers.reduce((sum, layer) => sum + layer.parameters, 0),
-      trainable: training.elements,
-      classes,
-      labels: usage.classes?.length === classes ? usage.classes! : null,
-      task: usage.task ?? null,
-      form,
-    }
+    return summary
   }
 
   async form(form: Form): Promise<void> {
@@ -408,28 +367,8 @@ export class Session implements Calls {
     return { model, choice, training: { data, settings, history } }
   }
 
-  /** Describes a run with the open model and data. */
-  async #describe(settings: Settings): Promise<Description> {
-    const { source, file: original, form, classes } = this.#opened()
-    const { dataset, summary, choice } = this.#examples!
-    const graph = importGraph(original)
-    const [input, { shape, dtype }] = findInput(graph)
-    const parts = split(dataset, { validation: settings.held, seed: settings.seed })
-    const image = form.kind === 'image' ? { image: toImageOptions(form) } : {}
-    const task = form.kind === 'image' ? 'image-classification' : 'tabular-classification'
-    const fits = summary.classes.length === classes
-    // Runs that were stored before there was a choice kept a head that fits.
-    const keepsHead = fits && (settings.head ?? 'kept') === 'kept'
-    return {
-      ...{ original, name: nameOf(source), form, choice, summary, settings, parts, input },
-      usage: { task, classes: summary.classes, ...image },
-      newHead: keepsHead ? null : summary.classes.length,
-      trained: parts.train.length,
-      output: [...graph.outputs.keys()][0]!,
-      dtype: dtype === 'float16' ? dtype : 'float32',
-      batch: typeof shape?.[0] === 'number' ? shape[0] : 1,
-      example: (await dataset.batch(Uint32Array.of(0)))[input]!,
-    }
+  #describe(settings: Settings): Promise<Description> {
+    return describeRun(this.#opened(), this.#examples!, settings)
   }
 
   /** Stores the tuned models of a run; returns the reason if that fails. */
@@ -491,22 +430,6 @@ export class Session implements Calls {
   }
 }
 
-/** Throws 'invalid-option' unless there are examples for training and for evaluation. */
-function checkHeldOut({ examples, counts }: DataSummary, settings: Settings): void {
-  const held = Math.round(examples * settings.held)
-  if (held < 1 || held >= examples)
-    throw new OnnxIreError(
-      'invalid-option',
-      `Of ${examples} examples a share of ${settings.held} leaves none for ${held < 1 ? 'evaluation' : 'training'}: add examples, or change the held-out share.`,
-    )
-  // Of no class all examples are held out.
-  if (counts.every((count) => count < 2))
-    throw new OnnxIreError(
-      'invalid-option',
-      'Every class has one example only: add more, since some are held out to measure how well the model works on new ones.',
-    )
-}
-
 /** Explains an error of a model that declares a variable image size but runs at one size only. */
 function withSize(error: unknown, { size }: Form): unknown {
   if (!(error instanceof OnnxIreError) || error.code !== 'runtime') return error
@@ -525,7 +448,3 @@ async function lockStored(id: string): Promise<() => void> {
 }
 
 const createRunId = (): string => Array.from(crypto.getRandomValues(new Uint32Array(4))).join('-')
-
-const nameOf = (source: File | string): string => (typeof source === 'string' ? source.split('/').at(-1)! : source.name)
-
-const portText = ({ name, type, shape }: ModelPort): string => `${name}: ${type} [${shape?.join(', ') ?? '?'}]`
