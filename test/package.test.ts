@@ -82,24 +82,6 @@ it('inspects a model with npx', () => {
   expect(inputs[0].name).toBe('input')
 })
 
-it('type-checks every code block of the README that stands alone', () => {
-  const standing = blocks.filter((block) => block.includes('\n\nconst '))
-  expect(standing.length).toBeGreaterThanOrEqual(2)
-  for (const [i, block] of standing.entries()) project.write(`block${i}.ts`, block)
-  const options = {
-    module: 'nodenext',
-    target: 'es2023',
-    strict: true,
-    noUncheckedIndexedAccess: true,
-    skipLibCheck: true,
-    outDir: 'out',
-    types: [],
-  }
-  project.write('tsconfig.json', JSON.stringify({ compilerOptions: options, include: ['block*.ts'] }))
-  project.run(binary('tsc'), '-p', '.')
-  for (const i of standing.keys()) project.run('node', `out/block${i}.js`)
-})
-
 describe('without its optional peers', () => {
   const sources = ['onnx-ire/node', 'onnx-ire/web', 'onnx-ire', 'onnx-ire/graph', 'onnx-ire/models']
 

@@ -195,6 +195,10 @@ const guides: Readonly<Record<string, Guide>> = {
     },
     writes: ['runs/many'],
   },
+  optimizers: {
+    settings: {},
+    check: (printed) => expect(printed).toBe('0.940 -1.939 2.938\n'),
+  },
   'run-folders': {
     settings: {},
     check(printed) {
