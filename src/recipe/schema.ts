@@ -141,7 +141,7 @@ const trainable = either(
     list(text(), { minItems: 1 }),
     object<{ include?: NamePatterns; exclude?: NamePatterns }>({ include: patterns, exclude: patterns }),
   ],
-  "'weights', a name pattern or a list of patterns, or { include, exclude } with patterns",
+  "a name pattern or a list of patterns, or { include, exclude } with patterns; 'default' among them is the default",
 )
 
 const selection = either(

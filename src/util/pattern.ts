@@ -25,7 +25,8 @@ export function selectNames(selection: NameSelection, names: Iterable<string>, w
   return all.filter(createSelector(selection))
 }
 
-const toIncludeAndExclude = (selection: NameSelection) =>
+/** The patterns of a selection; undefined for all names, and for none. */
+export const toIncludeAndExclude = (selection: NameSelection) =>
   typeof selection === 'string' || isList(selection) ? { include: selection, exclude: undefined } : selection
 
 const isList = (selection: NameSelection): selection is readonly string[] => Array.isArray(selection)

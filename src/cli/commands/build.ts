@@ -61,7 +61,7 @@ export function defineBuild(program: Command, io: Io): void {
       'replace the last layer by a new one with n classes; the model is written as model.onnx',
       parsePositiveInteger,
     )
-    .option('--trainable <pattern...>', 'tensors to train, by name (default: all weights)')
+    .option('--trainable <pattern...>', "tensors to train, by name; 'default' is what is trained without this option")
     .addOption(new Option('--batch-norm <mode>', 'statistics of BatchNormalization').choices(['frozen', 'trained']))
     .option('--recompute <pattern...>', "activations to compute again: 'blocks', or names after which a block ends")
     .addOption(setOption('change a field of the recipe'))

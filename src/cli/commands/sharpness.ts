@@ -63,7 +63,11 @@ export function defineSharpness(program: Command, io: Io): void {
     .option('--landscape <n>', 'loss on n x n points of a plane of filter-normalized directions', parsePositiveInteger)
     .option('--plot <folder>', 'write --density and --landscape as SVG files to this folder')
     .option('--examples <n>', 'measure on n random examples (default: all)', parsePositiveInteger)
-    .option('--trainable <names>', 'tensors to vary, comma-separated; * matches any characters', parseList)
+    .option(
+      '--trainable <names>',
+      "tensors to vary, comma-separated; * matches any characters, and 'default' is what is trained by default",
+      parseList,
+    )
     .addOption(
       new Option('--method <method>', 'Hessian-vector products (default: exact if possible)').choices([
         'exact',

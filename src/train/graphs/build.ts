@@ -51,8 +51,9 @@ export interface TrainingOptions extends PreparationOptions {
   /** Loss to minimize. */
   readonly loss: Loss
   /**
-   * Parameters to train: name patterns, or patterns to `include` and to `exclude`. Default: the adapter of a model that
-   * has one, otherwise the parameters that were trained, as layers and values show.
+   * Parameters to train: name patterns, or patterns to `include` and to `exclude`; 'default' among them is the default:
+   * `['default', '*.gain']`. Default: the adapter of a model that has one, otherwise the parameters that were trained,
+   * as layers and values show.
    */
   readonly trainable?: Trainable
   /** Names of trainable tensors that are not trained. */

@@ -5,7 +5,7 @@ import type { NamePatterns } from '../../util/pattern.js'
 import type { FreezeOptions } from '../parameter-groups.js'
 import type { HeadTensors } from './find-head.js'
 import type { HeadOptions } from './replace-head.js'
-import type { Trainable } from './trainable.js'
+import { replaceDefault, type Trainable } from './trainable.js'
 
 /** Options that change a model before training, and the tensors to train. */
 export interface StartOptions {
@@ -30,7 +30,7 @@ export interface StartOptions {
   readonly head?: HeadOptions
   /**
    * Adds an adapter before training; see `lora`, and `ia3` for `kind: 'ia3'`. Only the adapter is trained, and with
-   * `head` also the new layer, unless `trainable` is given.
+   * `head` also the new layer, unless `trainable` says otherwise.
    */
   readonly adapter?: AdapterOptions
   /** Tensors to train; see `TrainingOptions`. */
@@ -71,8 +71,12 @@ export async function createStartModel(
   const exclude = [...[adapter.exclude ?? []].flat(), ...own.weights]
   const { createAdapter } = await import('../../adapter/create-adapter.js')
   const adapted = createAdapter(resized, exclude.length > 0 ? { ...adapter, exclude } : adapter)
-  if (!head || trainable !== undefined) return { model: adapted, ...chosen }
-  return { model: adapted, ...chosen, trainable: [...adapterTensors(adapted), ...allOf(own)] }
+  if (!head) return { model: adapted, ...chosen }
+  return {
+    model: adapted,
+    ...chosen,
+    trainable: replaceDefault(trainable, [...adapterTensors(adapted), ...allOf(own)]),
+  }
 }
 
 const allOf = ({ weights, biases }: HeadTensors) => [...weights, ...biases]

@@ -6,7 +6,7 @@ import { definitionOf } from '../../op/op.js'
 import { append } from '../../util/append.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { createMatcher, includedPatterns, type NameSelection, selectNames } from '../../util/pattern.js'
+import { createMatcher, matchNames, type NameSelection, toIncludeAndExclude } from '../../util/pattern.js'
 import { findTransforms } from './find-transforms.js'
 import {
   hasEqualParts,
@@ -208,29 +208,61 @@ const isRepetition = ({ source }: Value): boolean =>
   source.kind === 'node' && (source.operator === 'Expand' || source.operator === 'Tile')
 
 /**
- * Parameters to train: 'weights' for those that were trained, names as patterns, or weights with exclusions.
- * A number that a program could contain as well is no weight: `inspectModel` lists it, and a pattern selects it.
- * Parameters that the loss does not depend on, and running statistics that `batchNorm: 'trained'` updates, are left
- * out; a pattern that matches nothing else is an error.
+ * Parameters to train: patterns of names, or patterns to `include` and to `exclude`. Among the patterns 'default' is
+ * what is trained without the option: `['default', '*.gain']`. It is also what `include` is if only `exclude` is given.
+ * 'weights' is all that was trained, also beside an adapter. Tensors named 'default' or 'weights' take precedence.
+ *
+ * A number that a program could contain as well is not trained by default: `inspectModel` lists it, and a pattern
+ * selects it. Parameters that the loss does not depend on, and running statistics that `batchNorm: 'trained'` updates,
+ * are left out; a pattern that matches nothing else is an error.
  */
-export type Trainable = 'weights' | NameSelection
+export type Trainable = NameSelection
 
 /**
  * Finds the parameters to train by name, in the order of the model. Default: the tensors of the model's adapter, or
  * those of a model without one that were trained, as its layers and their values show.
  * @throws OnnxIreError `invalid-option` for a pattern without a match
  */
-export function findTrainable(graph: Graph, trainable?: Trainable): Map<string, Value> {
-  const adapter = trainable === undefined ? findAdapterParts(graph.metadata) : undefined
-  if (adapter) {
-    const tensors = new Set(adapter.tensors)
-    return new Map([...graph.parameters].filter(([name]) => tensors.has(name)))
-  }
-  const choice = toSelection(trainable)
-  if (typeof choice === 'object' && !Array.isArray(choice)) checkNames('trainable', choice, ['include', 'exclude'])
-  const selected = new Set(selectNames(choice, graph.parameters.keys(), 'tensor'))
-  const weights = includedPatterns(choice) === undefined ? findWeights(graph) : undefined
-  return new Map([...graph.parameters].filter(([name, value]) => selected.has(name) && (weights?.has(value) ?? true)))
+export function findTrainable(graph: Graph, trainable: Trainable = {}): Map<string, Value> {
+  checkSelection(trainable)
+  const { include = 'default', exclude = [] } = toIncludeAndExclude(trainable)
+  const all = [...graph.parameters.keys()]
+  const patterns = [include].flat()
+  const selected = new Set(
+    matchNames(
+      patterns.filter((pattern) => !isWord(graph, pattern)),
+      all,
+      'tensor',
+    ),
+  )
+  for (const word of patterns.filter((pattern) => isWord(graph, pattern)))
+    for (const name of namesOf(graph, word)) selected.add(name)
+  for (const name of matchNames(exclude, all, 'tensor')) selected.delete(name)
+  return new Map([...graph.parameters].filter(([name]) => selected.has(name)))
+}
+
+function checkSelection(trainable: Trainable): void {
+  if (typeof trainable === 'object' && !Array.isArray(trainable))
+    checkNames('trainable', trainable, ['include', 'exclude'])
+}
+
+/** Whether a pattern is a word for several tensors. */
+const isWord = ({ parameters }: Graph, pattern: string): boolean =>
+  (pattern === 'default' || pattern === 'weights') && !parameters.has(pattern)
+
+/** The tensors that a word stands for. */
+function namesOf(graph: Graph, word: string): readonly string[] {
+  const adapter = word === 'default' ? findAdapterParts(graph.metadata) : undefined
+  if (adapter) return adapter.tensors.filter((name) => graph.parameters.has(name))
+  const weights = findWeights(graph)
+  return [...graph.parameters].filter(([, value]) => weights.has(value)).map(([name]) => name)
+}
+
+/** The same choice, with names in the place of 'default'. */
+export function replaceDefault(trainable: Trainable | undefined, names: readonly string[]): Trainable {
+  const { include = 'default', exclude } = toIncludeAndExclude(trainable ?? {})
+  const patterns = [include].flat().flatMap((pattern) => (pattern === 'default' ? names : [pattern]))
+  return exclude === undefined ? patterns : { include: patterns, exclude }
 }
 
 /**
@@ -244,17 +276,15 @@ export function checkUsable(
   isUsable: (name: string, value: Value) => boolean,
 ): void {
   const usable = [...graph.parameters].filter(([name, value]) => isUsable(name, value)).map(([name]) => name)
-  const useless = [includedPatterns(toSelection(trainable)) ?? []]
+  const useless = [toIncludeAndExclude(trainable ?? {}).include ?? []]
     .flat()
-    .filter((pattern) => !usable.some(createMatcher(pattern)))
+    .filter((pattern) => !isWord(graph, pattern) && !usable.some(createMatcher(pattern)))
   if (useless.length === 0) return
   throw new OnnxIreError(
     'invalid-option',
     `trainable: ${useless.map((pattern) => `'${pattern}'`).join(', ')} cannot be trained: the loss does not depend on these tensors, or they are running statistics that batchNorm: 'trained' updates`,
   )
 }
-
-const toSelection = (trainable: Trainable = 'weights'): NameSelection => (trainable === 'weights' ? {} : trainable)
 
 /** Why the integer weights of a quantized model have no gradients, and what to do; undefined for other models. */
 export function explainQuantized({ name, outputs }: Graph): string | undefined {

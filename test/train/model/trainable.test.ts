@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { convnet } from '../../../models/convnet.js'
 import { transformer } from '../../../models/transformer.js'
+import { lora } from '../../../src/adapter/index.js'
 import { Random } from '../../../src/data/index.js'
 import {
   body,
@@ -584,6 +585,35 @@ describe('patterns', () => {
     expect(chosen(graph, { exclude: 'stage*' })).toEqual(['head.weight', 'head.bias'])
     expect(chosen(graph, { include: 'stage1*', exclude: ['*norm*'] })).toEqual(['stage1.conv.weight'])
     expect(chosen(graph, {})).toEqual(chosen(graph, 'weights'))
+  })
+
+  it("among which 'default' is what is trained without the option", () => {
+    const x = input('x', 'float32', ['N', 3])
+    const y = op.Mul(op.MatMul(x, drawn('w', 3, 3)), number('gain', 1.7015043, []))
+    const model = imported({ x }, op.Add(y, drawn('bias', 3)))
+    const without = chosen(model)
+    expect(without.toSorted()).toEqual(['bias', 'w'])
+    for (const word of ['default', 'weights']) {
+      expect(chosen(model, word)).toEqual(without)
+      expect(chosen(model, [word, 'gain']).toSorted()).toEqual(['bias', 'gain', 'w'])
+      expect(chosen(model, { include: [word, 'gain'], exclude: 'bias' }).toSorted()).toEqual(['gain', 'w'])
+      expect(() => findTrainable(model, [word, 'gains'])).toThrow("no tensor matches 'gains'")
+    }
+    // The adapter is the default of a model that has one.
+    const adapted = importGraph(
+      lora(modelFrom(transformer({ vocabulary: 11, context: 10, width: 8, heads: 2, layers: 1 })), { r: 2 }),
+    )
+    const [adapter, norms] = [chosen(adapted), chosen(adapted, '*norm*')]
+    expect(adapter.every((name) => name.includes('lora'))).toBe(true)
+    expect(chosen(adapted, ['default', '*norm*']).toSorted()).toEqual([...adapter, ...norms].toSorted())
+    expect(chosen(adapted, { exclude: '*.lora_A.*' })).toEqual(adapter.filter((name) => name.includes('lora_B')))
+    expect(chosen(adapted, 'weights').length).toBeGreaterThan(adapter.length + norms.length)
+  })
+
+  it("of which one with the name 'default' is selected by it", () => {
+    const x = input('x', 'float32', ['N', 3])
+    const model = imported({ x }, op.MatMul(op.MatMul(x, drawn('default', 3, 3)), drawn('w', 3, 3)))
+    expect(chosen(model, ['default'])).toEqual(['default'])
   })
 
   it.each([
