@@ -62,6 +62,7 @@ export function gradientsWithin(
     (node) => within(node) && !node.isDetached,
   )
   const active = activeValues(order, wrt)
+  const withoutNaN = findReplacements(order)
   const collected = new Map<Value, Value>()
   const collect = (x: Value, dx: Value) => {
     const before = collected.get(x)
@@ -72,7 +73,7 @@ export function gradientsWithin(
   for (const node of order.reverse()) {
     const dys = node.outputs.map((y) => collected.get(y) ?? null)
     if (dys.every((dy) => dy === null) || !dependenciesOf(node).some((x) => active.has(x))) continue
-    const dxs = propagate(node, dys, active, tables)
+    const dxs = propagate(node, dys, { active, withoutNaN, tables })
     if (typeof dxs === 'string') {
       blocking.set(node, dxs)
       // Continue with zeros, so that one error lists every operator without a gradient.
@@ -91,15 +92,34 @@ export function gradientsWithin(
 /** Inputs of a node, then the values that its bodies capture. */
 const operandsOf = (node: Node): readonly (Value | null)[] => [...node.inputs, ...capturesOf(node)]
 
+/** A walk over a graph: its differentiable values, and those that are read in place of others. */
+interface Walk {
+  readonly active: ReadonlySet<Value>
+  readonly withoutNaN: ReadonlyMap<Value, Value>
+  readonly tables: GradientTables
+}
+
+/**
+ * Finds the results whose NaN elements the graph replaces by a number, with their replacements: w = IsNaN(y) ? c : y,
+ * as PyTorch writes the Softmax of rows that are masked as a whole. There dw / dy is 0, so a rule that reads w in place
+ * of y returns 0 times a number instead of 0 times NaN.
+ */
+function findReplacements(nodes: readonly Node[]): Map<Value, Value> {
+  const replacements = new Map<Value, Value>()
+  for (const { operator, inputs, outputs } of nodes) {
+    const [condition, c, y] = inputs
+    if (operator !== 'Where' || condition?.source.kind !== 'node' || !c?.shape || !y) continue
+    const { source } = condition
+    const isNumber = productOf(c.shape) === 1 && c.shape.length <= (y.shape?.length ?? 0)
+    if (source.operator === 'IsNaN' && source.inputs[0] === y && isNumber) replacements.set(y, outputs[0]!)
+  }
+  return replacements
+}
+
 /** Gradients of a node's operands, or the reason for their absence. */
-function propagate(
-  node: Node,
-  dys: readonly (Value | null)[],
-  active: ReadonlySet<Value>,
-  tables: GradientTables,
-): readonly (Value | null)[] | string {
+function propagate(node: Node, dys: readonly (Value | null)[], walk: Walk): readonly (Value | null)[] | string {
   try {
-    return differentiateNode(node, dys, active, tables)
+    return differentiateNode(node, dys, walk)
   } catch (error) {
     if (error instanceof NotDifferentiableError) return `composed of\n${error.lines.join('\n').replaceAll(/^/gm, '  ')}`
     // A rule may support some forms of its operator only.
@@ -111,8 +131,7 @@ function propagate(
 function differentiateNode(
   node: Node,
   dys: readonly (Value | null)[],
-  active: ReadonlySet<Value>,
-  tables: GradientTables,
+  { active, withoutNaN, tables }: Walk,
 ): readonly (Value | null)[] | string {
   const { gradient: none, inputs: slots, outputs } = definitionOf(node.operator)
   if (none?.none === 'zero') return []
@@ -132,7 +151,7 @@ function differentiateNode(
     const padded = slots.map((_, index) => node.inputs[index] ?? null)
     const inputs = node.inputs.length > padded.length ? node.inputs : padded
     return rule(inputs, single ? dys[0]! : dys, {
-      y: single ? node.outputs[0]! : node.outputs,
+      y: single ? (withoutNaN.get(node.outputs[0]!) ?? node.outputs[0]!) : node.outputs,
       attributes: node.attributes,
     })
   }

@@ -40,6 +40,16 @@ async function expectRight(dims: readonly number[], f: (x: Value) => Value): Pro
   })
 }
 
+describe('a Softmax whose NaN are replaced', () => {
+  it('rows that are masked as a whole > have no gradient', async () => {
+    const mask = constant(doubles([2, 3], [0, 0, -Infinity, -Infinity, -Infinity, -Infinity]))
+    await expectRight([2, 3], (x) => {
+      const y = op.Softmax(op.Add(x, mask))
+      return total(op.Mul(op.Where(op.IsNaN(y), scalar('float64', 0), y), x))
+    })
+  })
+})
+
 describe('composite operators', () => {
   const rows = (x: Value) => op.Reshape(x, [1, 1, 2, 3])
   it('operands that are one tensor > get the whole gradient once', () =>
