@@ -108,6 +108,8 @@ export interface Graph {
   readonly inputs: ReadonlyMap<string, Value>
   readonly parameters: ReadonlyMap<string, Value>
   readonly outputs: ReadonlyMap<string, Value>
+  /** Names of parameters that the file declares as buffers, which PyTorch does not train. */
+  readonly buffers?: ReadonlySet<string>
   /** Metadata of the model by key. */
   readonly metadata?: Readonly<Record<string, string>>
 }

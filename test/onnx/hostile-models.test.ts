@@ -127,6 +127,12 @@ const refused: readonly [what: string, file: () => Uint8Array, code: ErrorCode, 
     'LSTM',
   ],
   [
+    'Clip that reads a name which the file does not have',
+    () => single(node('Clip', 'x lost', 'y'), [matrix('x')]),
+    'invalid-model',
+    "reads 'lost', which is not an input, an initializer or an output of a node: onnxruntime refuses the file, too",
+  ],
+  [
     'Slice of operator set 1 without values',
     () => single(node('Slice', 'x', 'y', { starts: ints(), ends: {} }), [matrix('x')], 1),
     'invalid-model',

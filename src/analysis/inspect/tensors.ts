@@ -49,7 +49,9 @@ export function reportTensors(model: Model, graph: Graph | undefined): TensorRep
     const [trainable, why] =
       hasAdapter && !weights?.has(name)
         ? [false, 'the model has an adapter: only that is trained']
-        : judgeTensor(dtype, sizeOf(shape), graph?.parameters.has(name), weights?.has(name), reading)
+        : graph?.buffers?.has(name)
+          ? [false, `a buffer of PyTorch: ${reading}`]
+          : judgeTensor(dtype, sizeOf(shape), graph?.parameters.has(name), weights?.has(name), reading)
     return [{ name, dtype, shape, elements: sizeOf(shape), trainable, why }]
   })
 }

@@ -124,6 +124,21 @@ export class Declarations {
   }
 }
 
+/** Key of the kind that torch.export gives an initializer: PARAMETER, BUFFER or CONSTANT_TENSOR. */
+const torchKind = 'pkg.torch.export.graph_signature.InputSpec.kind'
+
+/**
+ * Finds the initializers that torch.onnx declares as buffers. A file that declares no parameters is of a program that
+ * has its weights as buffers, so it has none.
+ */
+export function findBuffers({ valueInfo }: GraphProto): ReadonlySet<string> {
+  const kinds = valueInfo.flatMap(({ name = '', metadataProps }) =>
+    metadataProps.flatMap(({ key, value }) => (key === torchKind ? [[name, value] as const] : [])),
+  )
+  if (!kinds.some(([, kind]) => kind === 'PARAMETER')) return new Set()
+  return new Set(kinds.flatMap(([name, kind]) => (kind === 'BUFFER' ? [name] : [])))
+}
+
 /** The newest supported operator set of ai.onnx. */
 const newestOperatorSet = 26
 

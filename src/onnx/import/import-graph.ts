@@ -22,6 +22,7 @@ import { upgradeNode } from '../upgrade/upgrade-node.js'
 import {
   createInput,
   Declarations,
+  findBuffers,
   inferBodyInputTypes,
   listInputs,
   readOperatorSets,
@@ -97,7 +98,8 @@ export function importGraph(model: Model): Graph {
     outputs.set(name, value)
   }
   const metadata = Object.fromEntries(model.proto.metadataProps.map(({ key = '', value = '' }) => [key, value]))
-  return { name: graph.name ?? '', inputs, parameters: importer.parameters, outputs, metadata }
+  const { parameters } = importer
+  return { name: graph.name ?? '', inputs, parameters, outputs, buffers: findBuffers(graph), metadata }
 }
 
 /**
@@ -360,7 +362,7 @@ function lookUp(names: NameScope, name: string, operator: string, label: string)
   if (value !== undefined) return value
   throw new OnnxIreError(
     'invalid-model',
-    `${operator} '${label}' reads '${name}', which is not an input, an initializer or an output of a node`,
+    `${operator} '${label}' reads '${name}', which is not an input, an initializer or an output of a node: onnxruntime refuses the file, too, so export it again. If torch.onnx.export lost the name when it fused operators, optimize=False keeps them apart`,
   )
 }
 

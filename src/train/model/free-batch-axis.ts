@@ -79,7 +79,7 @@ function unusedSymbol({ proto }: Model): string {
   return ['batch', 'batch_size', 'examples'].find((name) => !taken.has(name)) ?? `batch_${taken.size}`
 }
 
-/** Gives the first axis of every input a symbol, and removes all other declared shapes. */
+/** Gives the first axis of every input a symbol, and removes all other declared shapes but those of stored tensors. */
 function openInputs(model: Model, symbol: string): Model {
   const graph = model.proto.graph!
   const open = new Set(listInputs(model.proto).map(({ name = '' }) => name))
@@ -91,7 +91,9 @@ function openInputs(model: Model, symbol: string): Model {
     return open.has(info.name ?? '') && shape?.length ? declareDims(info, [symbol, ...shape.slice(1)]) : info
   })
   const output = graph.output.map((info) => declareDims(info, undefined))
-  return { ...model, proto: edit(model.proto, { graph: edit(graph, { input, output, node: inside, valueInfo: [] }) }) }
+  const stored = new Set(graph.initializer.map(({ name }) => name))
+  const valueInfo = graph.valueInfo.filter(({ name }) => stored.has(name))
+  return { ...model, proto: edit(model.proto, { graph: edit(graph, { input, output, node: inside, valueInfo }) }) }
 }
 
 const createShape = (info: ValueInfoProto): Pick<Value, 'shape'> =>

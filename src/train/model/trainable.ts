@@ -43,8 +43,8 @@ import {
  * - Tables of feature vectors that a layer or norm reads as its input: queries, and relative positions.
  *
  * A parameter is also found through what is computed from it. Left out are tensors with the values of a formula, see
- * fixed-tensors.ts; transforms of signals, see find-transforms.ts; and numbers without axes that are not slopes:
- * jax2onnx writes the number 0 as the bias of layers without one.
+ * fixed-tensors.ts; transforms of signals, see find-transforms.ts; tensors that the file declares as buffers; and
+ * numbers without axes that are not slopes: jax2onnx writes the number 0 as the bias of layers without one.
  */
 export function findWeights(graph: Graph): Set<Value> {
   const weights = new Set<Value>()
@@ -56,7 +56,8 @@ export function findWeights(graph: Graph): Set<Value> {
   const stored = findStored(nodes, origins)
   const transforms = findTransforms(nodes, users, (x) => stored.has(x) || isTensor(x))
   const resolve = (x: Value) => withoutPadding(resolveParameters(x, origins))
-  const isFactor = (x: Value) => (hasOneElement(x) ? isLearnedNumber(x, users) : !isFixedFactor(x))
+  const isFactor = (x: Value) =>
+    hasOneElement(x) ? isLearnedNumber(x, users) : isLogarithm(x, users) || !isFixedFactor(x)
   const computed = (x: Value) =>
     stored.has(x) && resolve(x).length === 0 ? findFactors(x, origins).filter(isFactor) : []
   const isStored = (x: Value) => stored.has(x) || resolve(x).length > 0
@@ -98,6 +99,7 @@ export function findWeights(graph: Graph): Set<Value> {
     if (direct.length > 0 || factors.length > 0 || isBehindLayer || hasLayer) learned.add(node)
     if (isView(node) ? comesFrom(single) : hasOneOutput(node, origins)) single.add(node)
   }
+  for (const name of graph.buffers ?? []) weights.delete(graph.parameters.get(name)!)
   return weights
 }
 
@@ -165,6 +167,7 @@ function isLearnedOperand(parameter: Value, operand: Value, { operator }: Node, 
   while (isRepetition(value)) value = (value.source as Node).inputs[0]!
   const isShort = isVector(value) || hasOneElement(value)
   if (isShort && hasOneElement(parameter)) return isLearnedNumber(parameter, users)
+  if (isLogarithm(parameter, users)) return true
   // A table that is computed from vectors and numbers contains distances, not features.
   const isWhole = resolveParameters(value).length > 0
   if (isShort && (isVector(parameter) || isWhole)) return !isNumbering(parameter)
@@ -173,11 +176,18 @@ function isLearnedOperand(parameter: Value, operand: Value, { operator }: Node, 
 }
 
 /**
- * Whether a single number was trained. Programs contain numbers too, but as short ones, without axes, and they do not
- * compute an exponential of them in each run, as of the logarithm of a temperature.
+ * Whether a single number was trained. Programs contain numbers too, but as short ones, without axes, unless they are
+ * logarithms.
  */
 const isLearnedNumber = (x: Value, users: Users): boolean =>
-  (x.shape?.length !== 0 || users.get(x)?.some(({ operator }) => operator === 'Exp') === true) && !isWrittenNumber(x)
+  (x.shape?.length !== 0 || isLogarithm(x, users)) && !isWrittenNumber(x)
+
+/**
+ * Whether each run computes the exponential of a stored tensor: then it is the logarithm of what was trained, as of a
+ * temperature or of the decay rates of Mamba, which begin as those of 1, 2, 3, ... Programs store the exponential.
+ */
+const isLogarithm = (x: Value, users: Users): boolean =>
+  users.get(x)?.some(({ operator }) => operator === 'Exp') === true
 
 /** Whether a parameter that a weight is computed from has the values of a formula. */
 const isFixedFactor = (x: Value): boolean => isMask(x) || (isVector(x) && isNumbering(x)) || (isSmall(x) && isWave(x))

@@ -16,7 +16,8 @@ import {
   tensor,
   type Value,
 } from '../../../src/graph/index.js'
-import { decodeModel, type Graph } from '../../../src/index.js'
+import { decodeModel, type Graph, inspectModel } from '../../../src/index.js'
+import { create, edit } from '../../../src/onnx/proto/message.js'
 import { noTensorsError } from '../../../src/train/model/trainable.js'
 import { floats32, info, int64s, modelBytes, node, value } from '../../onnx/build.js'
 import { modelFrom, normal } from '../problem.js'
@@ -543,6 +544,36 @@ describe('the tensors trained by default', () => {
     const plane = op.MatMul(x, drawn('plane', 64, 2))
     const norm = op.Sqrt(op.ReduceSum(op.Mul(plane, plane), [1]))
     expect(chosen(imported({ x }, op.Div(plane, norm)))).toEqual(['plane'])
+  })
+
+  it.each([4, 16, 128])('include the logarithms of %i decay rates before they are trained', (rates) => {
+    const x = input('x', 'float32', ['N', 8])
+    const decay = filled('decay', [8, rates], (i) => Math.log(1 + (i % rates)))
+    const steps = op.Unsqueeze(op.Softplus(op.MatMul(x, drawn('w', 8, 8))), constant(int64s(-1)))
+    const y = op.Exp(op.Mul(steps, op.Neg(op.Exp(decay))))
+    expect(chosen(imported({ x }, y))).toEqual(['decay', 'w'])
+  })
+
+  it('exclude what torch.onnx declares as a buffer, if it declares parameters', () => {
+    const x = input('x', 'float32', ['N', 4])
+    const logits = op.Add(
+      op.MatMul(x, drawn('w', 4, 6)),
+      filled('final_logits_bias', [1, 6], () => 0),
+    )
+    const model = modelOf({ name: 'test', inputs: new Map([['x', x]]), outputs: new Map([['y', logits]]) })
+    const declared = (kinds: Readonly<Record<string, string>>) => {
+      const valueInfo = Object.entries(kinds).map(([name, value]) => {
+        const key = 'pkg.torch.export.graph_signature.InputSpec.kind'
+        return edit(info(name), { metadataProps: [create('StringStringEntryProto', { key, value })] })
+      })
+      return { ...model, proto: edit(model.proto, { graph: edit(model.proto.graph!, { valueInfo }) }) }
+    }
+    const known = declared({ w: 'PARAMETER', final_logits_bias: 'BUFFER' })
+    expect(chosen(importGraph(known))).toEqual(['w'])
+    expect(chosen(importGraph(known), 'final*')).toEqual(['final_logits_bias'])
+    expect(inspectModel(known).tensors.find(({ name }) => name === 'final_logits_bias')!.why).toMatch(/a buffer of/)
+    expect(chosen(importGraph(declared({ w: 'BUFFER', final_logits_bias: 'BUFFER' })))).toHaveLength(2)
+    expect(chosen(importGraph(model))).toHaveLength(2)
   })
 
   it('include a table that a norm or layer reads, and weights that are split', () => {
