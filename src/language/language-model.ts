@@ -1,4 +1,5 @@
 import { Tokenizer } from '../data/tokenize/tokenizer.js'
+import { listInputs } from '../onnx/import/declarations.js'
 import { walkNodes } from '../onnx/import/model-nodes.js'
 import { collectTensorProtos, type Model } from '../onnx/model.js'
 import { isExternal, readExternalRange } from '../onnx/proto/external-data.js'
@@ -101,7 +102,7 @@ const pathsOf = (suffix: string): readonly string[] => [
  * onnxruntime-genai, with model.onnx next to config.json, are read too.
  * @throws OnnxIreError `io` naming a file that is missing; `invalid-option` for a dtype that the folder does not have
  *   or that cannot be trained, with those that it has; `invalid-model` for a file with operators that have no gradient,
- *   or with fewer embeddings than the tokenizer has tokens
+ *   with fewer embeddings than the tokenizer has tokens, or of a model with an encoder
  * @example
  * ```ts
  * const chat = await readLanguageModel(modelFolder('SmolLM2-135M-Instruct'), { dtype: 'q4' })
@@ -194,8 +195,17 @@ function preferredDtype(config: Readonly<Record<string, unknown>>): LanguageDtyp
   return typeof dtype === 'string' && Object.hasOwn(suffixes, dtype) ? (dtype as LanguageDtype) : undefined
 }
 
-/** Throws unless the operators of the model have gradients and the files of its external data exist. */
+/**
+ * Throws unless the model reads a text and continues it, its operators have gradients, and the files of its external
+ * data exist.
+ */
 async function checkModel(folder: ModelFolder, file: string, model: Model): Promise<void> {
+  const ofEncoder = listInputs(model.proto).find(({ name = '' }) => /^encoder_|^decoder_input_ids$/.test(name))
+  if (ofEncoder)
+    throw new OnnxIreError(
+      'invalid-model',
+      `${file} of ${folder.name} belongs to a model with encoder and decoder, such as T5 or BART, as its input '${ofEncoder.name}' shows: take the folder of a model in one file. Encoder and decoder in one file, with the inputs input_ids and decoder_input_ids, are trained by Trainer with crossEntropy`,
+    )
   for (const { opType = '', name = '' } of walkNodes(model.proto.graph!))
     if (untrainable.has(opType))
       throw new OnnxIreError(

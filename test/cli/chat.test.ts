@@ -2,7 +2,8 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, write
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { decodeModel, encodeModel, namedTensors } from '../../src/index.js'
+import { decodeModel, encodeModel, namedTensors, replaceTensors } from '../../src/index.js'
+import { numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { golden, mergeDecoder, toFloatWeights } from '../language/models.js'
 import { run, runInterrupted, runWithInput } from './command.js'
 
@@ -386,6 +387,28 @@ describe('tune chat > kinds of adapters', () => {
     })
     // The embedding, seven products and the output layer; norms of 1 in float16 change only by larger steps.
     expect(changed.length).toBeGreaterThanOrEqual(9)
+  })
+
+  it('none, for an output layer that is a copy of the embedding > one tensor is trained and written', async () => {
+    const tied = path('tied')
+    cpSync(float, tied, { recursive: true })
+    const file = join(tied, 'onnx/model_fp16.onnx')
+    const model = decodeModel(readFileSync(file))
+    const tensors = namedTensors(model)
+    const table = 'model.embed_tokens.weight'
+    const embedding = tensors.get(table)!
+    const [words, width] = embedding.dims as [number, number]
+    const numbers = numbersOf(embedding)
+    const transposed = numbers.map((_, i) => numbers[(i % words) * width + Math.floor(i / words)]!)
+    const copy = tensorFrom(embedding.dtype, [width, words], transposed)
+    const [head] = [...tensors].find(([, { dims }]) => `${dims}` === `${copy.dims}`)!
+    writeFileSync(file, encodeModel(replaceTensors(model, new Map([[head, copy]]))))
+    const { code, stdout } = await tune(tied, 'tied-full', '--dtype', 'fp16', '--adapter', 'none', '--steps', '1')
+    expect(code, stdout).toBe(0)
+    expect(JSON.parse(stdout).plan.adapter).toContain('are one tensor')
+    const written = namedTensors(decodeModel(readFileSync(path('tied-full/model/onnx/model_fp16.onnx'))))
+    expect([...written.keys()]).toEqual([...tensors.keys()].filter((name) => name !== head))
+    expect(written.get(table)!.data).not.toEqual(embedding.data)
   })
 
   it.each([

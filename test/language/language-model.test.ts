@@ -99,6 +99,23 @@ describe('readLanguageModel', () => {
     await expect(read(folder)).rejects.toMatchObject({ code: 'external-data', message: expect.stringContaining(data!) })
   })
 
+  it('the decoder of a model with an encoder > invalid-model with the input that shows it', async () => {
+    const folder = copy()
+    const model = await readModel(join(folder, 'onnx/model_q4f16.onnx'))
+    const graph = model.proto.graph!
+    const info = edit(graph.input[0]!, { name: 'encoder_hidden_states' })
+    const input = [...graph.input, info]
+    rmSync(join(folder, 'onnx/model_q4f16.onnx'))
+    await writeModel(join(folder, 'onnx/decoder_model_merged.onnx'), {
+      ...model,
+      proto: edit(model.proto, { graph: edit(graph, { input }) }),
+    })
+    await expect(read(folder)).rejects.toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringMatching(/decoder_model_merged\.onnx.*T5 or BART.*'encoder_hidden_states'.*crossEntropy/),
+    })
+  })
+
   it('more tokens than embeddings > invalid-model', async () => {
     const folder = copy()
     changeJson(join(folder, 'config.json'), { vocab_size: 200 })

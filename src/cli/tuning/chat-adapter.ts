@@ -10,6 +10,7 @@ import { sizeOf, totalSizeOf } from '../../ir/tensor.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { type Model, namedTensors, replaceTensors } from '../../onnx/model.js'
+import { tieTensors } from '../../train/model/tie-tensors.js'
 import { findTrainable } from '../../train/model/trainable.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { applyStored, type ExportForm, readAdapter, toModelForm } from '../stored-adapter.js'
@@ -32,7 +33,7 @@ export interface ChatAdapterRequest extends NewAdapterOptions {
 
 /** The trained part of a chat model. */
 export interface ChatAdapter {
-  /** The model of the file with the adapter; without one the model itself. */
+  /** The model of the file with the adapter, or with a single tensor for an embedding and its copy. */
   readonly adapted: Model
   readonly trains: 'matrices' | 'factors' | 'weights'
   /** Whether training continues a stored adapter. */
@@ -60,7 +61,9 @@ export async function createChatAdapter(
   const about = describeAdapter(options)
   if (!options) {
     checkFloat(model, file)
-    return { adapted: model, trains: 'weights', isStored: false, about, warnings: [] }
+    const adapted = tieTensors(model)
+    const tied = adapted === model ? '' : '; the embedding and the output layer that is a copy of it are one tensor'
+    return { adapted, trains: 'weights', isStored: false, about: about + tied, warnings: [] }
   }
   const adapted = createAdapter(model, { ...options, taskType: 'CAUSAL_LM', baseModel: folder })
   return { adapted, trains: options.kind === 'ia3' ? 'factors' : 'matrices', isStored: false, about, warnings: [] }
@@ -139,11 +142,11 @@ export function countParts(base: Model, { adapted, trains }: ChatAdapter, form: 
 }
 
 /** The model of the file with what was trained. @param trained the training form after the training */
-export function takeTrained(base: Model, { trains }: ChatAdapter, trained: Model): Model {
+export function takeTrained(base: Model, { trains, adapted }: ChatAdapter, trained: Model): Model {
   if (trains !== 'weights') return applyAdapter(base, adapterOf(trained))
-  const [own, tensors] = [namedTensors(base), namedTensors(trained)]
+  const [own, tensors] = [namedTensors(adapted), namedTensors(trained)]
   const names = [...findTrainable(importGraph(trained)).keys()].filter((name) => own.has(name))
-  return replaceTensors(base, new Map(names.map((name) => [name, tensors.get(name)!])))
+  return replaceTensors(adapted, new Map(names.map((name) => [name, tensors.get(name)!])))
 }
 
 /** Converts a trained model to the form that is written. */
