@@ -49,6 +49,32 @@ const data = fromArrays({ input: { dims: [96, 1, 8, 8], data: pixels }, labels: 
   expect(after.equals(before)).toBe(false)
 })
 
+it("trains and writes a new file where globals are not Node's, as in tests under Jest", () => {
+  project.install('vitest')
+  project.write(
+    'realm.test.mjs',
+    `import { readFileSync } from 'node:fs'
+import { adamw, crossEntropy, decodeModel, fromArrays, labelColumn, Trainer } from 'onnx-ire'
+import { node, readModel, writeModel } from 'onnx-ire/node'
+import { expect, it } from 'vitest'
+
+it.each([true, undefined])('worker: %s', async (worker) => {
+  expect(new Error('own') instanceof Error && !(process.cwd instanceof Function)).toBe(true)
+  const runtime = node({ worker, threads: 1 })
+  const trainer = await Trainer.create(await readModel('model.onnx'), { loss: crossEntropy(), optimizer: adamw(), runtime })
+  const data = fromArrays({ input: { dims: [4, 1, 8, 8], data: new Float32Array(256).fill(1) }, labels: labelColumn([0, 1, 2, 0]) })
+  expect((await trainer.train(data, { totalEpochs: 2, validation: data })).loss).toBeGreaterThan(0)
+  await writeModel('realm-' + worker + '.onnx', trainer.export())
+  expect(decodeModel(readFileSync('realm-' + worker + '.onnx')).proto.graph.node.length).toBeGreaterThan(0)
+  await expect(readModel('none.onnx')).rejects.toThrow('cannot read the model none.onnx: there is no such file')
+  await trainer.dispose()
+  await runtime.dispose()
+})
+`,
+  )
+  project.run(binary('vitest'), 'run', '--root', '.', '--pool', 'vmForks', 'realm.test.mjs')
+}, 60_000)
+
 it('reads a recipe', () => {
   project.write(
     'recipe.mjs',

@@ -1,7 +1,7 @@
 import { decodeSafetensors, encodeSafetensors } from '../ir/safetensors.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { isStringList } from '../util/check.js'
-import { type OnnxIreError, prefixError } from '../util/errors.js'
+import { messageOf, type OnnxIreError, prefixError } from '../util/errors.js'
 import { getOwn, isObject } from '../util/record.js'
 import { decodeUtf8, encodeUtf8 } from '../util/utf8.js'
 import type { Adapter, AdapterConfig, AdapterLayer, SavedModule, ScalingLayer } from './adapter.js'
@@ -355,7 +355,7 @@ function parseConfig(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   try {
     fields = JSON.parse(decodeUtf8(bytes))
   } catch (cause) {
-    throw inFile(peftFiles.config, `it is not JSON (${cause instanceof Error ? cause.message : String(cause)})`)
+    throw inFile(peftFiles.config, `it is not JSON (${messageOf(cause)})`)
   }
   if (isObject(fields)) return fields
   throw inFile(peftFiles.config, 'it is not a JSON object')

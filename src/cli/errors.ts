@@ -1,5 +1,5 @@
 import { type Command, CommanderError } from 'commander'
-import { OnnxIreError } from '../util/errors.js'
+import { messageOf, OnnxIreError } from '../util/errors.js'
 import { Interrupted, interruptedExitCode } from './interrupts.js'
 import { type Io, writeText } from './io.js'
 
@@ -33,7 +33,7 @@ export function reportError(io: Io, error: unknown, json: boolean): number {
     io.stderr,
     `error (unexpected): ${stack}\nThis is a bug in onnx-ire. Please report it with these lines and the command you ran.\n`,
   )
-  printError('unexpected', error instanceof Error ? error.message : String(error))
+  printError('unexpected', messageOf(error))
   return 1
 }
 

@@ -1,5 +1,5 @@
 import { crc32, formatCrc32 } from '../util/checksum.js'
-import { OnnxIreError } from '../util/errors.js'
+import { messageOf, OnnxIreError } from '../util/errors.js'
 import { getOwn, isObject } from '../util/record.js'
 import { decodeUtf8 } from '../util/utf8.js'
 import { type DType, dtypes } from './dtype.js'
@@ -142,7 +142,7 @@ function readHeader(bytes: Uint8Array): { header: Readonly<Record<string, unknow
     const header: unknown = JSON.parse(text)
     if (isObject(header)) return { header, start, text }
   } catch (cause) {
-    throw damaged(`its header is not JSON (${cause instanceof Error ? cause.message : String(cause)})`)
+    throw damaged(`its header is not JSON (${messageOf(cause)})`)
   }
   throw damaged('its header is not a JSON object')
 }

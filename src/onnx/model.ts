@@ -1,6 +1,6 @@
 import { dtypes } from '../ir/dtype.js'
 import { formatType, sizeOf, type Tensor, toRawBytes } from '../ir/tensor.js'
-import { asciiCodes } from '../util/bytes.js'
+import { asciiCodes, builtInType } from '../util/bytes.js'
 import { checkArguments, describeValue } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
@@ -34,12 +34,14 @@ export function checkModel(model: unknown): asserts model is Model {
   throw new OnnxIreError('invalid-model', `the model is ${describeValue(model)}; ${remedy(given, model)}`)
 }
 
+const isBuffer = (bytes: unknown): bytes is ArrayBuffer => builtInType(bytes) === 'ArrayBuffer'
+
 function remedy(given: { readonly [name: string]: unknown }, model: unknown): string {
   if (typeof model === 'string' || typeof given['href'] === 'string')
     return `read the file: await readModel('${model}') of 'onnx-ire/node' or 'onnx-ire/web'`
-  if (model instanceof ArrayBuffer || ArrayBuffer.isView(model)) return 'decode the bytes: decodeModel(bytes)'
+  if (isBuffer(model) || ArrayBuffer.isView(model)) return 'decode the bytes: decodeModel(bytes)'
   if (typeof given['export'] === 'function') return 'pass the model of a trainer: trainer.export()'
-  if (given['outputs'] instanceof Map) return "make a model of a graph: modelOf(graph) of 'onnx-ire/graph'"
+  if (builtInType(given['outputs']) === 'Map') return "make a model of a graph: modelOf(graph) of 'onnx-ire/graph'"
   return 'pass the result of readModel(path) or decodeModel(bytes)'
 }
 
@@ -61,8 +63,8 @@ export const maxModelBytes = 2 ** 31 - 1
  * ```
  */
 export function decodeModel(bytes: Uint8Array | ArrayBuffer, external: ExternalData | null = null): Model {
-  if (bytes instanceof ArrayBuffer) return decodeModel(new Uint8Array(bytes), external)
-  if (!(bytes instanceof Uint8Array))
+  if (isBuffer(bytes)) return decodeModel(new Uint8Array(bytes), external)
+  if (builtInType(bytes) !== 'Uint8Array')
     throw new OnnxIreError(
       'invalid-model',
       `decodeModel: the bytes are ${describeValue(bytes)}; pass a Uint8Array, or read a file: await readModel(path)`,

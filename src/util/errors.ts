@@ -38,6 +38,12 @@ export class OnnxIreError extends Error {
   }
 }
 
+/** The message of what was thrown, also by code of another realm; see `builtInType`. */
+export function messageOf(error: unknown): string {
+  const { message } = Object(error)
+  return typeof message === 'string' ? message : String(error)
+}
+
 /**
  * Runs `action`; an `OnnxIreError` that it throws gets `path` (a file, or a field of a recipe) in front of its message.
  */

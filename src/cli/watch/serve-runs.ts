@@ -2,7 +2,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import { findRuns, listRunFiles, readRuns } from '../runs/read-run.js'
 import { type RunRequest, sendRequest } from '../training/run-request.js'
 import { writeRuns, writeWatchPage } from './page.js'
@@ -38,7 +38,7 @@ export async function serveRuns(paths: readonly string[], port: number): Promise
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy()
-      else respond(response, 500, error instanceof Error ? error.message : String(error))
+      else respond(response, 500, messageOf(error))
     })
   })
   await new Promise<void>((resolve, reject) => {

@@ -1,5 +1,5 @@
 import { Tokenizer as Library } from '@huggingface/tokenizers'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import type { BpeVocabulary } from './train-bpe.js'
 
 /** Limit of the cache of words: all but the rare words of English text. */
@@ -39,7 +39,7 @@ export class Tokenizer {
       for (const number of numbers) largest = Math.max(largest, number)
       this.vocabulary = largest + 1
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause)
+      const reason = messageOf(cause)
       throw new OnnxIreError('invalid-data', `not a valid tokenizer.json: ${reason}`, { cause })
     }
     this.specialTokens = [...this.#library.get_added_tokens_decoder().values()].map(({ content }) => content)

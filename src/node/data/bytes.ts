@@ -6,7 +6,7 @@ import { checkExpansion } from '../../data/formats/gzip.js'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import type { Tensors } from '../../ir/tensor.js'
 import { checksum } from '../../util/checksum.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import { codeOf, openRegularFile, readError } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 
@@ -17,7 +17,7 @@ const isGzip = ([first, second]: Uint8Array): boolean => first === 0x1f && secon
 const damagedGzipError = (path: string, cause: unknown): OnnxIreError =>
   new OnnxIreError(
     'invalid-data',
-    `cannot read the data file ${path}: its gzip data are damaged or truncated (${cause instanceof Error ? cause.message : String(cause)}); download it again`,
+    `cannot read the data file ${path}: its gzip data are damaged or truncated (${messageOf(cause)}); download it again`,
     { cause },
   )
 

@@ -1,7 +1,7 @@
 import type { Sharp } from 'sharp'
 import type { DecodedImage, DecodeOptions } from '../../data/image/image-files.js'
 import { checkImageHeader, maxImagePixels } from '../../data/image/image-header.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import { readRegularFile } from '../files/files.js'
 import { requirePackage } from '../runtime/packages.js'
 
@@ -34,7 +34,7 @@ export async function decodeBytes(
     const { data, info } = await pixels.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
     return { data, rows: info.height, columns: info.width, channels: info.channels }
   } catch (cause) {
-    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split(/:?\n/)
+    const [reason] = messageOf(cause).split(/:?\n/)
     throw new OnnxIreError(
       'invalid-data',
       `cannot decode the image ${path}: ${reason}; replace the file or remove it`,

@@ -8,7 +8,7 @@ import { tensorFrom } from '../../ir/leaf.js'
 import type { Tensor } from '../../ir/tensor.js'
 import type { JsonlSource } from '../../recipe/sources/tables.js'
 import { checkNames, invalidOption } from '../../util/check.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { checksumFiles } from './checksum-files.js'
 import { addClassNames, type OpenContext, type OpenedSource, selectTensors } from './data-source.js'
@@ -109,7 +109,7 @@ function parseLine(path: string, number: number, text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     const hint = number === 1 && /^\s*[[{]\s*$/.test(text) ? '; each line must hold a whole JSON value' : ''
     throw new OnnxIreError('invalid-data', `${path}:${number}: the line is not JSON: ${reason}${hint}`, { cause })
   }
@@ -122,7 +122,7 @@ function withLine<T>(place: string, action: () => T): T {
     const [code, reason] =
       cause instanceof OnnxIreError
         ? [cause.code, cause.message]
-        : (['invalid-data', `map failed: ${cause instanceof Error ? cause.message : cause}`] as const)
+        : (['invalid-data', `map failed: ${messageOf(cause)}`] as const)
     throw new OnnxIreError(code, `${place}: ${reason}`, { cause })
   }
 }

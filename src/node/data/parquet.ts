@@ -9,7 +9,7 @@ import {
 import { compressors } from 'hyparquet-compressors'
 import { type ExampleStream, stream } from '../../data/stream.js'
 import { checkNames } from '../../util/check.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { codeOf, openRegularFile, readError } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
@@ -85,7 +85,7 @@ async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaDa
 
 function toError(place: string, path: string, cause: unknown): OnnxIreError {
   if (codeOf(cause)) return readError('data file', path, cause)
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = messageOf(cause)
   return new OnnxIreError(
     'invalid-data',
     `${place} cannot be read: ${reason}; the file is damaged, truncated or not a parquet file`,

@@ -11,7 +11,7 @@ import { Tokenizer } from '../../data/tokenize/tokenizer.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import type { TokensSource } from '../../recipe/sources/text.js'
 import { checkNames, checkNumber, count, invalidOption, positiveCount } from '../../util/check.js'
-import { OnnxIreError, withPath } from '../../util/errors.js'
+import { messageOf, OnnxIreError, withPath } from '../../util/errors.js'
 import { openRegularFile, readError, readRegularFile, writeFileAtomic } from '../files/files.js'
 import { checksumFiles } from './checksum-files.js'
 import type { OpenContext, OpenedSource } from './data-source.js'
@@ -177,7 +177,7 @@ export async function readTokenizer(path: string): Promise<Tokenizer> {
   try {
     return new Tokenizer(JSON.parse(bytes.toString()))
   } catch (cause) {
-    throw new OnnxIreError('invalid-data', `${path}: ${cause instanceof Error ? cause.message : cause}`, { cause })
+    throw new OnnxIreError('invalid-data', `${path}: ${messageOf(cause)}`, { cause })
   }
 }
 

@@ -35,7 +35,7 @@ export async function readPeftFolder(folder: string): Promise<PeftAdapter> {
   }
 }
 
-const isMissing = (error: unknown): boolean => error instanceof Error && codeOf(error.cause) === 'ENOENT'
+const isMissing = (error: unknown): boolean => codeOf(Object(error).cause) === 'ENOENT'
 
 /**
  * Writes an adapter as a PEFT folder: adapter_model.safetensors, adapter_config.json and README.md. Creates the folder

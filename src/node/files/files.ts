@@ -2,8 +2,9 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { builtInType } from '../../util/bytes.js'
 import { describeValue } from '../../util/check.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { temporaryName } from './temporary-files.js'
 
@@ -105,9 +106,12 @@ async function targetOf(path: string): Promise<{ target: string; mode?: number }
   }
 }
 
+/** Whether content is bytes: a Buffer too, in any realm. */
+const isBytes = (content: FileContent): content is Uint8Array => builtInType(content) === 'Uint8Array'
+
 /** Content in blocks that are worth a system call: small chunks are collected, large ones passed on. */
 async function* blocksOf(content: FileContent): AsyncGenerator<Uint8Array> {
-  if (typeof content === 'string' || content instanceof Uint8Array) {
+  if (typeof content === 'string' || isBytes(content)) {
     yield typeof content === 'string' ? Buffer.from(content) : content
     return
   }
@@ -195,12 +199,14 @@ async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
 }
 
 /** Error code of the operating system, such as 'ENOENT'. */
-export const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error && 'code' in error ? String(error.code) : undefined
+export function codeOf(error: unknown): string | undefined {
+  const { code } = Object(error)
+  return code === undefined ? undefined : String(code)
+}
 
 /** Reason of a file-system error: the text that `reasons` has for its code, otherwise its own message. */
 export const reasonOf = (error: unknown, reasons: Readonly<Record<string, string>>): string =>
-  getOwn(reasons, codeOf(error) ?? '') ?? (error instanceof Error ? error.message : String(error))
+  getOwn(reasons, codeOf(error) ?? '') ?? messageOf(error)
 
 /**
  * Creates the `io` error for a file that cannot be read.

@@ -61,7 +61,9 @@ export class LocalEngine implements Engine {
       const results = await session.run(Object.fromEntries(feeds)).catch((error: Error) => {
         throw (
           webgpuFailure(error) ??
-          new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}`, { cause: error })
+          new OnnxIreError('runtime', `onnxruntime could not run the model: ${error.message}${realmHint(error)}`, {
+            cause: error,
+          })
         )
       })
       return session.outputNames.map((name) => {
@@ -159,6 +161,12 @@ function sessionOptionsFor(
     },
   }
 }
+
+/** What to do where onnxruntime's JavaScript does not run in the realm of its native code, as in tests under Jest. */
+const realmHint = ({ message }: Error): string =>
+  message.includes('must be type of function')
+    ? '. Here globals are not those of Node, as in tests under Jest: use node({ worker: true })'
+    : ''
 
 const notStarted = /WebGpuContext::Initialize|Failed to get a WebGPU/
 

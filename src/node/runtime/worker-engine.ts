@@ -59,7 +59,7 @@ export class WorkerEngine implements Engine {
     return this.#call({ kind: 'compile', model: new Uint8Array(bytes), how }, [bytes])
   }
 
-  run(id: number, inputs: readonly SessionTensor[]): Promise<SessionTensor[]> {
+  async run(id: number, inputs: readonly SessionTensor[]): Promise<SessionTensor[]> {
     const transfer: ArrayBuffer[] = []
     const sent = inputs.map((input) => {
       if ('handle' in input) return input
@@ -70,7 +70,8 @@ export class WorkerEngine implements Engine {
       transfer.push(bytes)
       return { dtype, dims, data: new array(bytes, 0, data.length) }
     })
-    return this.#call({ kind: 'run', id, inputs: sent }, transfer)
+    const outputs = await this.#call<SessionTensor[]>({ kind: 'run', id, inputs: sent }, transfer)
+    return outputs.map(inThisRealm)
   }
 
   release(id: number): Promise<void> {
@@ -131,6 +132,15 @@ export class WorkerEngine implements Engine {
     this.#pending.clear()
     this.#worker?.unref()
   }
+}
+
+/** A received tensor with an array of this realm, which is not that of messages in tests under Jest. */
+function inThisRealm(tensor: SessionTensor): SessionTensor {
+  if ('handle' in tensor) return tensor
+  const { dtype, dims, data } = tensor
+  const { array } = dtypes[dtype]
+  if (array === null || !('buffer' in data)) return tensor
+  return { dtype, dims, data: new array(data.buffer, data.byteOffset, data.length) }
 }
 
 /**

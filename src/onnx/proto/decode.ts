@@ -1,5 +1,5 @@
 import { bytesOf } from '../../util/bytes.js'
-import { OnnxIreError } from '../../util/errors.js'
+import { messageOf, OnnxIreError } from '../../util/errors.js'
 import {
   type Field,
   isMessage,
@@ -33,7 +33,7 @@ export function decode<M extends MessageName>(type: M, bytes: Uint8Array): Messa
     return decodeMessage(reader, messageTypes[type], reader.len, state) as Messages[M]
   } catch (cause) {
     const place = state.path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     throw new OnnxIreError(
       'invalid-model',
       `${type}${place} is damaged or truncated at byte ${reader.pos}: ${reason}`,
