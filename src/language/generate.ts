@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { dtypes } from '../ir/dtype.js'
 import { numbersOf, tensorFrom } from '../ir/leaf.js'
 import { type Tensor, type Tensors, tensor } from '../ir/tensor.js'
@@ -59,7 +60,7 @@ const pastPrefix = /^past/
  * await generator.dispose()
  * ```
  */
-export class TextGenerator {
+export class TextGenerator implements AsyncDisposable {
   readonly #chat: LanguageModel
   readonly #program: Program
   readonly #inputs: ReadonlyMap<string, Value>
@@ -144,6 +145,11 @@ export class TextGenerator {
   /** Frees the compiled model; the runtime remains usable. */
   async dispose(): Promise<void> {
     await this.#program.release()
+  }
+
+  /** The same as `dispose`, at the end of a block with `await using generator = await TextGenerator.create(...)`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   #encode(prompt: string | readonly ChatMessage[]): number[] {

@@ -53,7 +53,7 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  * wrong values for some operators. `runtime.compile` compiles bytes as they are.
  *
  * The program takes and returns tensors of the model's types. A model with an operator that this library does not
- * support is compiled as it is.
+ * support is compiled as it is. `await using` releases it at the end of a block.
  *
  * @throws OnnxIreError `runtime` with onnxruntime's own message; `invalid-option`, `invalid-model` for other arguments
  *
@@ -64,7 +64,12 @@ export async function compileGraph(runtime: Runtime, spec: GraphSpec): Promise<P
  * await program.release()
  * ```
  */
-export async function compileModel(runtime: Runtime, model: Model): Promise<Program> {
+export async function compileModel(runtime: Runtime, model: Model): Promise<Program & AsyncDisposable> {
+  const program = await compileAny(runtime, model)
+  return Object.assign(program, { [Symbol.asyncDispose]: () => program.release() })
+}
+
+async function compileAny(runtime: Runtime, model: Model): Promise<Program> {
   checkArguments('compileModel(runtime, model)', { runtime, model })
   checkRuntime('compileModel', runtime)
   checkModel(model)

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The interface to onnxruntime. To implement a runtime: `compile` serialized ONNX into programs that check their feeds
  * with `checkFeeds` and return all outputs; `allocate` the arrays that are fed again and again; `dispose` everything.
@@ -73,7 +74,10 @@ export interface Runtime {
    * strings
    */
   allocate(dtype: DType, length: number): TypedArray
-  /** Frees every program and stops workers after the calls made before. New calls are rejected immediately. */
+  /**
+   * Frees every program and stops workers after the calls made before. New calls are rejected immediately. The runtimes
+   * of this library are also disposed at the end of a block: `await using runtime = node()`.
+   */
   dispose(): Promise<void>
 }
 
@@ -119,7 +123,7 @@ export function allocate(dtype: DType, length: number, memory: 'own' | 'shared' 
 export async function withFallback(
   failure: unknown,
   fallback: (() => Runtime | Promise<Runtime>) | null | undefined,
-): Promise<Runtime> {
+): Promise<Runtime & AsyncDisposable> {
   if (!fallback || !(failure instanceof OnnxIreError) || failure.code !== 'runtime') throw failure
   const runtime = await fallback()
   return {
@@ -133,6 +137,7 @@ export async function withFallback(
     compile: (model, hints) => runtime.compile(model, hints),
     allocate: (dtype, length) => runtime.allocate(dtype, length),
     dispose: () => runtime.dispose(),
+    [Symbol.asyncDispose]: () => runtime.dispose(),
   }
 }
 

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { DatasetOrStream } from '../data/stream.js'
 import type { Graph } from '../ir/value.js'
 import type { Measures } from '../metric/accumulator.js'
@@ -58,7 +59,7 @@ let readInternals!: (trainer: Trainer, weights: WeightSelection) => TrainerInter
  * await writeModel('tuned.onnx', trainer.export())
  * await trainer.dispose()
  */
-export class Trainer {
+export class Trainer implements AsyncDisposable {
   readonly #model: Model
   readonly #options: TrainerOptions
   readonly #graph: Graph
@@ -293,6 +294,11 @@ export class Trainer {
     await this.#run.sync().catch(() => {}) // the state on a lost device cannot be downloaded
     await this.#run.dispose()
     await this.#features?.release()
+  }
+
+  /** The same as `dispose`, at the end of a block with `await using trainer = await Trainer.create(...)`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
 
   /**

@@ -38,7 +38,7 @@ export interface CApiOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | '
  * @example
  * const runtime = cApi({ provider: 'cuda' })
  */
-export function cApi(options: CApiOptions = {}): Runtime {
+export function cApi(options: CApiOptions = {}): Runtime & AsyncDisposable {
   const {
     provider = 'cpu',
     device = 0,
@@ -83,12 +83,16 @@ function runtime(
   engine: CApiEngine,
   resident: boolean,
   helpers: HelperThreads | undefined,
-): Runtime {
+): Runtime & AsyncDisposable {
   let disposed: Promise<void> | undefined
   const alive = () => {
     if (disposed) throw disposedError('runtime', 'disposed')
   }
   const device = nativeDevice(engine, alive)
+  const dispose = () => {
+    disposed ??= Promise.all([engine.close(), helpers?.close()]).then(() => {})
+    return disposed
+  }
   return {
     description,
     provider,
@@ -103,9 +107,7 @@ function runtime(
     },
     // Other threads update the arrays, too.
     allocate: (dtype, length) => allocate(dtype, length, 'shared'),
-    dispose() {
-      disposed ??= Promise.all([engine.close(), helpers?.close()]).then(() => {})
-      return disposed
-    },
+    dispose,
+    [Symbol.asyncDispose]: dispose,
   }
 }

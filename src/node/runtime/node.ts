@@ -41,7 +41,7 @@ type NodeSessionOptions = Omit<SessionOptions, 'freeDimensionOverrides' | 'logVe
  * @example
  * const runtime = node()
  */
-export function node(options?: NodeOptions & { readonly fallback?: undefined }): Runtime
+export function node(options?: NodeOptions & { readonly fallback?: undefined }): Runtime & AsyncDisposable
 /**
  * Creates a runtime and starts its provider. If the provider cannot start, resolves to the runtime of `fallback`, whose
  * `description` contains the reason.
@@ -49,16 +49,19 @@ export function node(options?: NodeOptions & { readonly fallback?: undefined }):
  * @example
  * const runtime = await node({ provider: 'webgpu', fallback: node })
  */
-export function node(options: NodeFallbackOptions): Promise<Runtime>
+export function node(options: NodeFallbackOptions): Promise<Runtime & AsyncDisposable>
 export function node(
   options: NodeOptions & { readonly fallback?: NodeFallbackOptions['fallback'] | undefined } = {},
-): Runtime | Promise<Runtime> {
+): (Runtime & AsyncDisposable) | Promise<Runtime & AsyncDisposable> {
   const { fallback } = options
   return fallback === undefined ? createRuntime(options) : startRuntime(options, fallback)
 }
 
 /** Compiles a model of one node, with which onnxruntime starts the provider. */
-async function startRuntime(options: NodeOptions, fallback: NodeFallbackOptions['fallback']): Promise<Runtime> {
+async function startRuntime(
+  options: NodeOptions,
+  fallback: NodeFallbackOptions['fallback'],
+): Promise<Runtime & AsyncDisposable> {
   const runtime = createRuntime(options)
   try {
     const program = await runtime.compile(identityModel('float32'))
@@ -70,7 +73,7 @@ async function startRuntime(options: NodeOptions, fallback: NodeFallbackOptions[
   }
 }
 
-function createRuntime(options: NodeOptions): Runtime {
+function createRuntime(options: NodeOptions): Runtime & AsyncDisposable {
   const { telemetry = false, threads = coreCount(), provider = 'cpu' } = options
   checkNumber('node', 'threads', threads, threadRange)
   checkNames('node', options, Object.keys(nodeOptions))
@@ -106,7 +109,12 @@ function createRuntime(options: NodeOptions): Runtime {
 }
 
 /** Creates the runtime of the C API, or returns the reason why it is not used. */
-function openCApi({ threads, graphOptimizationLevel, telemetry, session }: NodeOptions): Runtime | string {
+function openCApi({
+  threads,
+  graphOptimizationLevel,
+  telemetry,
+  session,
+}: NodeOptions): (Runtime & AsyncDisposable) | string {
   if (process.platform !== 'linux') return `the C API was tested on Linux only, not on ${process.platform}`
   try {
     ort()
@@ -181,10 +189,14 @@ function runtimeOf(
   engine: Engine,
   shared: boolean,
   device?: (disposed: () => Promise<void> | undefined) => Device,
-): Runtime {
+): Runtime & AsyncDisposable {
   let disposed: Promise<void> | undefined
   const check = () => {
     if (disposed) throw disposedError('runtime', 'disposed')
+  }
+  const dispose = () => {
+    disposed ??= engine.close()
+    return disposed
   }
   return {
     description,
@@ -214,10 +226,8 @@ function runtimeOf(
       return program
     },
     allocate: (dtype, length) => allocate(dtype, length, shared ? 'shared' : 'own'),
-    dispose() {
-      disposed ??= engine.close()
-      return disposed
-    },
+    dispose,
+    [Symbol.asyncDispose]: dispose,
   }
 }
 

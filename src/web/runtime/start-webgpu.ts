@@ -155,6 +155,10 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
     return this.#disposed
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+
   async #close(): Promise<void> {
     // The device that replaces a lost one is closed, too.
     await this.#recovery?.catch(() => {})

@@ -32,7 +32,7 @@ export interface WasmOptions extends WasmSettings {
  * @example
  * const runtime = await wasm()
  */
-export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
+export async function wasm(options: WasmOptions = {}): Promise<Runtime & AsyncDisposable> {
   checkNames('wasm', options, ['wasmPaths', 'threads', 'graphOptimizationLevel'])
   const ort = await loadOrt('onnxruntime-web/wasm', () => import('onnxruntime-web/wasm'), options, {
     wasm: new URL('onnxruntime-web/ort-wasm-simd-threaded.wasm', import.meta.url),
@@ -52,6 +52,12 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
   let disposed: Promise<void> | undefined
   const end = async (session: InferenceSession) => {
     if (open.delete(session)) await session.release()
+  }
+  const dispose = () => {
+    disposed ??= queue.run(async () => {
+      for (const session of open) await end(session)
+    })
+    return disposed
   }
   return {
     description: `onnxruntime-web ${ort.env.versions.web}, wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
@@ -88,11 +94,7 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime> {
         return program
       })
     },
-    dispose() {
-      disposed ??= queue.run(async () => {
-        for (const session of open) await end(session)
-      })
-      return disposed
-    },
+    dispose,
+    [Symbol.asyncDispose]: dispose,
   }
 }

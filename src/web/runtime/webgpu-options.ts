@@ -25,11 +25,14 @@ export interface WebGpuOptions extends WasmSettings {
   readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
 }
 
+/** GPUDevice where TypeScript knows it: with the library 'dom' from TypeScript 6 on, or with @webgpu/types. */
+type GpuDevice = typeof globalThis extends { readonly GPUDevice: { readonly prototype: infer T } } ? T : unknown
+
 /** A runtime with its own WebGPU device. */
-export interface WebGpuRuntime extends Runtime {
+export interface WebGpuRuntime extends Runtime, AsyncDisposable {
   readonly device: TrainingDevice & Required<Pick<Device, 'recover'>>
   /** Its GPU device, with all limits of the adapter; `device.recover()` replaces it. */
-  readonly gpu: GPUDevice
+  readonly gpu: GpuDevice
   /** Resolves with the error of all later calls when that device is lost. */
   readonly lost: Promise<OnnxIreError>
 }

@@ -21,8 +21,8 @@ const optionNames = [
  * const runtime = await webgpu({ fallback: wasm })
  */
 export function webgpu(options?: Omit<WebGpuOptions, 'fallback'>): Promise<WebGpuRuntime>
-export function webgpu(options: WebGpuOptions): Promise<Runtime>
-export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime> {
+export function webgpu(options: WebGpuOptions): Promise<Runtime & AsyncDisposable>
+export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime & AsyncDisposable> {
   checkNames('webgpu', options, optionNames)
   const { powerPreference, cpuNodes = 'allowed', gradients = 'shaders' } = options
   if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance')
