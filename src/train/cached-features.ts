@@ -17,6 +17,7 @@ import { bytesOf } from '../util/bytes.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random, type RandomState } from '../util/random.js'
+import { orAborted, type Signal } from '../util/until-aborted.js'
 import { checksumGraph } from './checkpoint/checksums.js'
 import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
 import { divideGraph } from './graphs/divide-graph.js'
@@ -165,25 +166,31 @@ export class FeatureCache {
   /**
    * Returns the training data of a stage: its features, and the other tensors that its layers and the loss read.
    * @param onBatch called after every batch of the frozen part
+   * @throws Aborted if the signal is aborted meanwhile
    * @throws OnnxIreError `invalid-data` for a stream, for data that are augmented, and for examples of several shapes
    */
-  async trainingFeaturesOf(stage: FeatureStage, data: DatasetOrStream, onBatch?: OnFeatures): Promise<Dataset> {
+  async trainingFeaturesOf(
+    stage: FeatureStage,
+    data: DatasetOrStream,
+    onBatch?: OnFeatures,
+    signal?: Signal,
+  ): Promise<Dataset> {
     if (!('batch' in data))
       throw new OnnxIreError(
         'invalid-data',
         "features are 'cached', but the training data are a stream, which cannot be read by index: load the examples into a data set, or omit the option features",
       )
     await checkNotAugmented(data, this.#batchSize)
-    return this.featuresOf(stage, data, onBatch)
+    return this.featuresOf(stage, data, onBatch, signal)
   }
 
   /** Returns the data of a stage as `trainingFeaturesOf` does, augmented or not: evaluations do not augment. */
-  async featuresOf(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
+  async featuresOf(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures, signal?: Signal): Promise<Dataset> {
     const all = this.#known.get(data) ?? new Set<ComputedFeatures>()
     this.#known.set(data, all)
     for (;;) {
       const found = [...all].find((each) => each.stage === stage || each.identify() === this.#identify(stage))
-      const features = found ?? this.#start(stage, data, all, onBatch)
+      const features = found ?? this.#start(stage, data, all, onBatch, signal)
       this.#use(features)
       try {
         return await features.dataset
@@ -205,8 +212,14 @@ export class FeatureCache {
     for (const file of this.#files.splice(0)) await file.remove()
   }
 
-  #start(stage: FeatureStage, data: Dataset, all: Set<ComputedFeatures>, onBatch?: OnFeatures): ComputedFeatures {
-    const dataset = this.#compute(stage, data, onBatch)
+  #start(
+    stage: FeatureStage,
+    data: Dataset,
+    all: Set<ComputedFeatures>,
+    onBatch?: OnFeatures,
+    signal?: Signal,
+  ): ComputedFeatures {
+    const dataset = this.#compute(stage, data, onBatch, signal)
     const features = { stage, identify: () => this.#identify(stage), dataset, all, users: new Set<FeatureCache>() }
     all.add(features)
     return features
@@ -234,7 +247,12 @@ export class FeatureCache {
     return text
   }
 
-  async #compute({ programs, features }: FeatureStage, data: Dataset, onBatch?: OnFeatures): Promise<Dataset> {
+  async #compute(
+    { programs, features }: FeatureStage,
+    data: Dataset,
+    onBatch?: OnFeatures,
+    signal?: Signal,
+  ): Promise<Dataset> {
     const names = [...programs.graphs.data.keys()]
     const outputs = new Map([...features].filter(([name]) => programs.graphs.data.has(name)))
     const leaves = new Set(leavesOf(outputs.values()))
@@ -242,11 +260,16 @@ export class FeatureCache {
     const program = await compileGraph(this.#runtime, { name: 'features', inputs, outputs })
     const table = new FeatureTable(data.length, this.#store, this.#files)
     try {
-      for await (const { tensors, size, number } of batches(data, { batchSize: this.#batchSize })) {
+      const all = batches(data, { batchSize: this.#batchSize })
+      for await (const { tensors, size, number } of orAborted(all, signal)) {
         const batch = prepareBatch(tensors, this.#graphs.data, this.#graphs.loss.labels)
         const feeds = Object.fromEntries([...inputs.keys()].map((name) => [name, batch[name]!]))
-        const all = { ...batch, ...(await runPadded(program, feeds, size, this.#fixedSize ?? size)) }
-        await table.add(Object.fromEntries(names.map((name) => [name, all[name]!])), number * this.#batchSize, size)
+        const computed = { ...batch, ...(await runPadded(program, feeds, size, this.#fixedSize ?? size)) }
+        await table.add(
+          Object.fromEntries(names.map((name) => [name, computed[name]!])),
+          number * this.#batchSize,
+          size,
+        )
         await onBatch?.({ done: number * this.#batchSize + size, total: data.length })
       }
     } finally {

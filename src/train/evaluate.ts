@@ -16,6 +16,7 @@ import { disableDropout } from '../op/rewrite.js'
 import type { ParameterArrays } from '../optim/arrays.js'
 import { checkRuntime, type Runtime } from '../runtime/runtime.js'
 import { checkArguments, checkNames } from '../util/check.js'
+import { orAborted, orReason, type Signal } from '../util/until-aborted.js'
 import type { TrainingGraphs } from './graphs/build.js'
 import { lossOutputs } from './graphs/build.js'
 import { type PassOptions, repeatModel } from './model/repeat-model.js'
@@ -35,10 +36,24 @@ export interface EvaluateOptions extends PassOptions {
   readonly batchSize?: number
   /** Called after every batch with the number of examples so far, to show progress. */
   readonly onBatch?: (examples: number) => void
+  /**
+   * Ends the evaluation once it is aborted: the promise is rejected with its `reason`. An AbortSignal also ends the wait
+   * for data that do not arrive.
+   */
+  readonly signal?: { readonly aborted: boolean; readonly reason?: unknown }
 }
 
 const optionNames: Readonly<Record<keyof EvaluateOptions, true>> = {
-  ...{ loss: true, runtime: true, metrics: true, batchSize: true, onBatch: true, passes: true, pooling: true },
+  ...{
+    loss: true,
+    runtime: true,
+    metrics: true,
+    batchSize: true,
+    onBatch: true,
+    passes: true,
+    pooling: true,
+    signal: true,
+  },
 }
 
 /**
@@ -56,10 +71,10 @@ export async function evaluateModel(model: Model, data: DatasetOrStream, options
   checkNames('evaluateModel', options, Object.keys(optionNames))
   checkLoss('evaluateModel', options.loss)
   checkRuntime('evaluateModel', options.runtime)
-  const { batchSize = 32, runtime, onBatch } = options
+  const { batchSize = 32, runtime } = options
   const programs = new Programs(buildEvaluation(model, options), HostBackend.forEvaluation(runtime))
   try {
-    return await evaluateBatches(programs, data, batchSize, { parameters: {}, statistics: {} }, onBatch)
+    return await orReason(evaluateBatches(programs, data, batchSize, { parameters: {}, statistics: {} }, options))
   } finally {
     await programs.release()
   }
@@ -91,13 +106,14 @@ export async function* evaluateExamples(
 /**
  * Evaluates loss and metrics over a data set with the given parameters. The processes of a group evaluate parts of
  * every batch, and return the same measures.
+ * @throws Aborted if the signal is aborted meanwhile
  */
 export async function evaluateBatches<T extends TensorMap>(
   programs: Programs<T>,
   data: DatasetOrStream,
   batchSize: number,
   at: { readonly parameters: T; readonly statistics: ParameterArrays },
-  onBatch?: (examples: number) => void,
+  { onBatch, signal }: { readonly onBatch?: EvaluateOptions['onBatch']; readonly signal?: Signal | undefined } = {},
 ): Promise<Measures> {
   const { graphs } = programs
   checkData('evaluate: the data', data)
@@ -106,7 +122,7 @@ export async function evaluateBatches<T extends TensorMap>(
   const { evaluation } = graphs.metrics
   const accumulator = new MetricAccumulator(evaluation, group && emptyAccumulatorState(evaluation))
   let seen = 0
-  for await (const { tensors, size, whole, first } of batches(data, { batchSize, part })) {
+  for await (const { tensors, size, whole, first } of orAborted(batches(data, { batchSize, part }), signal)) {
     if (first < whole) {
       const batch = prepareBatch(tensors, graphs.data, graphs.loss.labels)
       accumulator.add(await programs.evaluate(batch, size, at.parameters, at.statistics))

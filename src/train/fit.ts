@@ -9,7 +9,7 @@ import { learningRateFactor } from '../optim/schedule.js'
 import { checkArguments, invalidOption } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
-import { hasEvents, untilAborted } from '../util/until-aborted.js'
+import { Aborted, type Signal, untilAborted } from '../util/until-aborted.js'
 import type { FeatureCache, FeatureStage } from './cached-features.js'
 import { summarizeData } from './checkpoint/checksums.js'
 import { CheckpointWriter } from './checkpoint/writer.js'
@@ -95,9 +95,6 @@ interface CachedStage {
   readonly data: Dataset
   readonly options: { readonly programs: FeatureStage['programs']; readonly curvatureBatch: Batch | undefined }
 }
-
-/** Ends the computation of features. */
-class FeaturesAborted extends Error {}
 
 /** Number of recoveries from lost devices that are tried without a step in between. */
 const maxRecoveries = 3
@@ -237,7 +234,6 @@ export class FitLoop {
 
   #remainingBatches(): AsyncGenerator<Batch> {
     const { epoch, batch } = this.#run.progress
-    const { signal } = this.#options
     const remaining = batches(this.#cached?.data ?? this.#data, {
       batchSize: this.#trainer.batchSize ?? 32,
       shuffle: this.#run.random.stream('order'),
@@ -245,9 +241,13 @@ export class FitLoop {
       start: Math.min(batch, this.#resolved.stepsPerEpoch ?? Infinity),
       part: this.#run.programs.part,
     })
-    // Processes of a group, and those with local steps, end after the same step.
+    return untilAborted(remaining, this.#waitSignal)
+  }
+
+  /** The signal that ends a wait for data. Processes of a group, and those with local steps, end after the same step. */
+  get #waitSignal(): Signal | undefined {
     const { processGroup: group, localSteps } = this.#trainer
-    return hasEvents(signal) && !group && !localSteps ? untilAborted(remaining, signal) : remaining
+    return group || localSteps ? undefined : this.#options.signal
   }
 
   /** Computes the features of the stage of a step, if it trains on cached features. */
@@ -265,26 +265,27 @@ export class FitLoop {
   /** Computes the features of the training data; returns null if aborted meanwhile. */
   async #computeFeatures(stage: FeatureStage): Promise<Dataset | null> {
     try {
-      return await this.#features!.trainingFeaturesOf(stage, this.#data, async (progress) => {
-        await this.#options.onFeatures?.(progress)
-        if (this.#isAborted) throw new FeaturesAborted()
-      })
+      const { onFeatures } = this.#options
+      return await this.#features!.trainingFeaturesOf(stage, this.#data, onFeatures, this.#waitSignal)
     } catch (error) {
-      if (error instanceof FeaturesAborted) return null
+      if (error instanceof Aborted) return null
       throw error
     }
   }
 
-  /** Evaluates the validation data, in the stage of the last step. */
-  async #validate(data: DatasetOrStream): Promise<Measures> {
+  /** Evaluates the validation data, in the stage of the last step; returns undefined if aborted meanwhile. */
+  async #validate(data: DatasetOrStream): Promise<Measures | undefined> {
     const run = this.#run
+    const signal = this.#waitSignal
     const stage = run.stageAt(Math.max(0, run.step - 1), this.#resolved.settings)
-    if (!stage || !('batch' in data)) return run.evaluate(data, run.validatedWeights)
-    return run.evaluate(
-      await this.#features!.featuresOf(stage, data, this.#options.onFeatures),
-      run.validatedWeights,
-      stage.programs,
-    )
+    try {
+      if (!stage || !('batch' in data)) return await run.evaluate(data, run.validatedWeights, { signal })
+      const features = await this.#features!.featuresOf(stage, data, this.#options.onFeatures, signal)
+      return await run.evaluate(features, run.validatedWeights, { signal, programs: stage.programs })
+    } catch (error) {
+      if (error instanceof Aborted) return undefined
+      throw error
+    }
   }
 
   #summarizeInterval(last: StepProgress): IntervalEnd {
@@ -335,7 +336,8 @@ export class FitLoop {
     await run.sync()
     const training = run.progress.interval.measures()
     const validation = data && complete ? await this.#validate(data) : undefined
-    if (complete) run.progress.startInterval()
+    // A run that was aborted within its validation validates when it is resumed.
+    if (complete && (validation || !data)) run.progress.startInterval()
     if (validation && run.progress.addValidation(validation, run.step)) run.hostWeights.saveBest()
     const { epoch, ...others } = end
     const metrics = { ...training, epoch, step: run.step, ...(validation ? { validation } : {}), ...others }

@@ -174,8 +174,9 @@ export interface FitOptions {
    */
   readonly measureEvery?: number
   /**
-   * Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. An AbortSignal
-   * also ends the wait for training data that do not arrive, except in several processes.
+   * Ends training after the current step, without an error, once it is aborted: on Ctrl-C, for example. A validation
+   * ends after the current batch, and the last metrics are without it; a resumed run repeats it. An AbortSignal also
+   * ends the wait for data that do not arrive. In several processes a validation and such a wait do not end.
    */
   readonly signal?: { readonly aborted: boolean }
 }

@@ -19,6 +19,7 @@ import { SerialQueue } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
+import type { Signal } from '../util/until-aborted.js'
 import type { FeatureStage } from './cached-features.js'
 import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, decodeCheckpoint, encodeCheckpoint } from './checkpoint/format.js'
@@ -434,10 +435,17 @@ export class Run {
   }
 
   /**
-   * Computes loss and metrics over a data set.
-   * @param programs those that the data are the inputs of
+   * Computes loss and metrics over a data set. Throws `Aborted` if the signal is aborted meanwhile.
+   * @param options programs that the data are the inputs of
    */
-  evaluate(data: DatasetOrStream, weights: WeightSelection, programs = this.programs): Promise<Measures> {
+  evaluate(
+    data: DatasetOrStream,
+    weights: WeightSelection,
+    {
+      programs = this.programs,
+      signal,
+    }: { readonly programs?: Programs<TensorMap>; readonly signal?: Signal | undefined } = {},
+  ): Promise<Measures> {
     return this.#queue.run(async () => {
       const statistics = weights === 'last' ? this.#weights.statistics : this.#weights.get(weights)
       const { base } = unwrap(this.#options.optimizer)
@@ -448,7 +456,8 @@ export class Run {
       try {
         if (!uploaded) await this.#load()
         const parameters = uploaded ?? (weights === 'ema' ? this.#backend.averages! : this.#backend.parameters)
-        return await evaluateBatches(programs, data, this.#options.batchSize ?? 32, { parameters, statistics })
+        const { batchSize = 32 } = this.#options
+        return await evaluateBatches(programs, data, batchSize, { parameters, statistics }, { signal })
       } finally {
         if (uploaded) this.#backend.release(uploaded)
       }

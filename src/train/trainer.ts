@@ -10,10 +10,12 @@ import type { ParameterSettings } from '../optim/parameter-settings.js'
 import type { Runtime } from '../runtime/runtime.js'
 import { checkArguments } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
+import { orReason } from '../util/until-aborted.js'
 import type { FeatureCache } from './cached-features.js'
 import { checkFitData, type FitData, summarizeData } from './checkpoint/checksums.js'
 import type { WeightSelection } from './checkpoint/model-from-checkpoint.js'
 import { type CheckpointStore, loadNewest, type Resumed } from './checkpoint/store.js'
+import type { EvaluateOptions } from './evaluate.js'
 import { FitLoop, hasReachedTotals, resolveFitOptions } from './fit.js'
 import { buildGraphs, type TrainingGraphs } from './graphs/build.js'
 import { prepareForTraining } from './model/prepare-model.js'
@@ -224,13 +226,15 @@ export class Trainer implements AsyncDisposable {
 
   /**
    * Evaluates loss and metrics over a data set, with BatchNormalization and Dropout in inference mode.
-   * @param options `weights`: 'last' (default), 'ema' or 'best'
+   * @param options `weights`: 'last' (default), 'ema' or 'best'; `signal`: see `EvaluateOptions`, without effect in
+   * several processes
    */
   async evaluate(
     data: DatasetOrStream,
-    { weights = 'last' }: { readonly weights?: WeightSelection } = {},
+    { weights = 'last', signal }: { readonly weights?: WeightSelection } & Pick<EvaluateOptions, 'signal'> = {},
   ): Promise<Measures> {
-    return this.#run.evaluate(data, weights)
+    const isGroup = (this.#options.processGroup?.size ?? 1) > 1
+    return orReason(this.#run.evaluate(data, weights, { signal: isGroup ? undefined : signal }))
   }
 
   /**

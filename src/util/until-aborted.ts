@@ -1,25 +1,55 @@
-/** What is read of an AbortSignal. */
-interface AbortEvents {
+/** What is read of a signal. A plain object is read between items only. */
+export interface Signal {
   readonly aborted: boolean
+  readonly reason?: unknown
+}
+
+/** What is read of an AbortSignal. */
+interface AbortEvents extends Signal {
   addEventListener(type: 'abort', listener: () => void): void
   removeEventListener(type: 'abort', listener: () => void): void
 }
 
+/** Thrown by work that a signal has ended before its end. */
+export class Aborted extends Error {
+  readonly reason: unknown
+
+  constructor({ reason }: Signal) {
+    super('aborted')
+    this.reason = reason ?? this
+  }
+}
+
 /**
- * Yields the items of a generator until a signal is aborted, also while it waits for the next one. A generator that
- * waits then is not waited for: it ends after the item is there.
+ * Yields the items of a generator until a signal is aborted, also, if it is an AbortSignal, while it waits for the next
+ * one. A generator that waits then is not waited for: it ends after the item is there.
  */
-export async function* untilAborted<T>(items: AsyncGenerator<T>, signal: AbortEvents): AsyncGenerator<T> {
+export async function* untilAborted<T>(items: AsyncGenerator<T>, signal: Signal | undefined): AsyncGenerator<T> {
   try {
-    while (!signal.aborted) {
-      const next = await nextUnlessAborted(items, signal)
+    while (!signal?.aborted) {
+      const next = await (signal && hasEvents(signal) ? nextUnlessAborted(items, signal) : items.next())
       if (!next || next.done) return
       yield next.value
     }
   } finally {
     const end = items.return(undefined)
-    if (signal.aborted) end.catch(() => {})
+    if (signal?.aborted && hasEvents(signal)) end.catch(() => {})
     else await end
+  }
+}
+
+/** As `untilAborted`, but throws `Aborted` at the end if the signal is aborted. */
+export async function* orAborted<T>(items: AsyncGenerator<T>, signal: Signal | undefined): AsyncGenerator<T> {
+  yield* untilAborted(items, signal)
+  if (signal?.aborted) throw new Aborted(signal)
+}
+
+/** The result of some work; throws the reason of the signal that has ended it. */
+export async function orReason<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    throw error instanceof Aborted ? error.reason : error
   }
 }
 
@@ -36,5 +66,4 @@ function nextUnlessAborted<T>(items: AsyncGenerator<T>, signal: AbortEvents): Pr
 }
 
 /** Whether a signal reports that it is aborted, as an AbortSignal does. */
-export const hasEvents = (signal: { readonly aborted: boolean } | undefined): signal is AbortEvents =>
-  signal !== undefined && 'addEventListener' in signal
+const hasEvents = (signal: Signal): signal is AbortEvents => 'addEventListener' in signal

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { CheckpointStore, Dataset, ExampleStream } from '../../src/index.js'
+import { type CheckpointStore, crossEntropy, type Dataset, type ExampleStream, evaluateModel } from '../../src/index.js'
+import { node } from '../../src/node/index.js'
 import { clusters } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
@@ -14,6 +15,12 @@ function stallingData(arriving: number): Dataset {
 }
 
 const stallingStream: ExampleStream = { examples: () => ({ [Symbol.asyncIterator]: () => ({ next: never }) }) }
+
+/** Aborts a while after the last step of the first epoch. */
+const abortAfter =
+  (controller: AbortController) =>
+  ({ step }: { readonly step: number }) =>
+    void (step === 4 && setTimeout(() => controller.abort(), 50))
 
 describe('data that do not arrive > an aborted AbortSignal ends the wait', () => {
   it.each([
@@ -54,4 +61,67 @@ describe('data that do not arrive > an aborted AbortSignal ends the wait', () =>
     await trainer.dispose()
     await others.dispose()
   })
+
+  it('in a validation > with the training metrics, and the validation follows when training continues', async () => {
+    const trainer = await create()
+    const controller = new AbortController()
+    const options = { totalEpochs: 2, signal: controller.signal }
+    const metrics = await trainer.train(points, {
+      ...options,
+      validation: stallingData(1),
+      onStep: abortAfter(controller),
+    })
+    expect([metrics?.step, metrics?.validation]).toEqual([5, undefined])
+    const steps: [number, boolean][] = []
+    for await (const { step, validation } of trainer.fit(points, { totalEpochs: 2, validation: points }))
+      steps.push([step, validation !== undefined])
+    expect(steps).toEqual([
+      [5, true],
+      [10, true],
+    ])
+    await trainer.dispose()
+  })
+
+  it('in the features of frozen layers > without metrics', async () => {
+    const trainer = await create({ features: 'cached', freeze: { except: 'head' } })
+    const controller = new AbortController()
+    setTimeout(() => controller.abort(), 50)
+    expect(await trainer.train(stallingData(3), { totalEpochs: 1, signal: controller.signal })).toBeNull()
+    await trainer.dispose()
+  })
+
+  it.each([stallingData(2), stallingStream])('in an evaluation > which rejects with the reason', async (data) => {
+    const trainer = await create()
+    const runtime = node({ threads: 1 })
+    for (const evaluate of [
+      (signal: AbortSignal) => trainer.evaluate(data, { signal }),
+      (signal: AbortSignal) => evaluateModel(trainer.export(), data, { loss: crossEntropy(), runtime, signal }),
+    ]) {
+      const reason = new Error('the client has gone')
+      const controller = new AbortController()
+      setTimeout(() => controller.abort(reason), 50)
+      await expect(evaluate(controller.signal)).rejects.toBe(reason)
+      expect((await trainer.evaluate(points)).count).toBe(40)
+    }
+    await runtime.dispose()
+    await trainer.dispose()
+  })
+})
+
+it('a plain object as signal > ends validations and evaluations between batches', async () => {
+  const trainer = await create()
+  const signal = { aborted: false }
+  let batches = 0
+  const validation: Dataset = {
+    ...points,
+    batch: (indices) => {
+      if (++batches === 2) signal.aborted = true
+      return points.batch(indices)
+    },
+  }
+  const metrics = await trainer.train(points, { totalEpochs: 2, validation, signal })
+  expect([metrics?.step, metrics?.validation]).toEqual([5, undefined])
+  expect(batches).toBeLessThan(5)
+  await expect(trainer.evaluate(points, { signal })).rejects.toThrow('aborted')
+  await trainer.dispose()
 })
