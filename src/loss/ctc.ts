@@ -8,7 +8,14 @@ import { checkNames, checkNumber, count } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findClassScores } from './cross-entropy.js'
 import type { Loss } from './loss.js'
-import { countAndWeight, type LossWeightOptions, targetInputs, weighTargets, weightedMean } from './sample-weights.js'
+import {
+  countAndWeight,
+  type LossWeightOptions,
+  sum,
+  targetInputs,
+  weighTargets,
+  weightedMean,
+} from './sample-weights.js'
 
 /** Options of `ctc`. */
 export interface CtcOptions extends Pick<LossWeightOptions, 'sampleWeights'> {
@@ -48,7 +55,8 @@ const never = -1e30
  *     alpha[t, s] = log p[t, s] + log (e^alpha[t - 1, s] + e^alpha[t - 1, s - 1] + [skip allowed] e^alpha[t - 1, s - 2])
  *
  * Follows PyTorch's ctc_loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html) with reduction
- * 'none', averaged. An example with more labels than its steps can spell is ignored. No targets are sampled: IRE needs
+ * 'none', averaged. Examples with more labels than their steps can spell do not count; `tooLong` of the metrics is their
+ * number. No targets are sampled: IRE needs
  * `curvature: 'hutchinson'` or 'empirical'.
  *
  * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
@@ -114,6 +122,7 @@ export function ctc(options: CtcOptions = {}): Loss {
               blank,
               inputLengths,
               targetLengths,
+              tooLong: sum(op.Cast(op.Not(isPossible), { to: dtypes.float32.onnx })),
             },
           ],
         ]),

@@ -130,6 +130,8 @@ export type Comparison =
       /** Numbers of steps and of labels that count: int64 [N]. */
       readonly inputLengths: Value
       readonly targetLengths: Value
+      /** Number of examples that do not count, because their labels need more steps than they have: a float32 scalar. */
+      readonly tooLong?: Value
     }
   | {
       /** Real numbers, element by element. */

@@ -10,6 +10,8 @@ export interface Measures {
   readonly count: number
   /** Share of correct predictions, for classifiers. */
   readonly accuracy?: number
+  /** Number of examples that `ctc` leaves out: their labels need more steps than they have. Absent if there are none. */
+  readonly tooLong?: number
   /** Metrics by name, prefixed by `<task>/` if the loss has tasks; lists for metrics per class. */
   readonly [metric: string]: MetricValue | undefined
 }

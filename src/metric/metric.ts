@@ -87,7 +87,7 @@ export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, requir
     )
   const duplicate = metrics.find(({ name }, i) => metrics.findIndex((other) => other.name === name) < i)
   if (duplicate) throw new OnnxIreError('invalid-option', `metrics: two metrics have the name '${duplicate.name}'`)
-  const parts = metrics.flatMap((metric) => {
+  const parts: MetricPart[] = metrics.flatMap((metric) => {
     const applicable = [...(loss.predictions ?? [])].flatMap(([task, comparison]) => {
       const built = metric.build(comparison)
       return built ? [{ prefix: `sum/${task === '' ? '' : `${task}/`}${metric.name}/`, task, metric: built }] : []
@@ -99,6 +99,12 @@ export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, requir
       `metrics: '${metric.name}' does not apply to this loss, whose predictions are of the kind ${kinds.join(', ') || 'none'}`,
     )
   })
+  for (const [task, comparison] of loss.predictions ?? []) {
+    const { tooLong } = comparison as { readonly tooLong?: Value }
+    // No metric has this name.
+    const prefix = `sum/${task === '' ? '' : `${task}/`}too long/`
+    if (tooLong) parts.push({ prefix, task, metric: countTooLong(tooLong) })
+  }
   const outputs = new Map<string, Value>()
   for (const { prefix, metric } of parts)
     for (const [name, value] of metric.sums) {
@@ -108,3 +114,9 @@ export function buildMetrics(metrics: readonly Metric[], loss: LossGraph, requir
     }
   return { outputs, parts }
 }
+
+/** Reports examples that a loss leaves out because they are too long, if there are any. */
+const countTooLong = (tooLong: Value): MetricGraph => ({
+  sums: new Map([['examples', tooLong]]),
+  measure: ({ examples }) => (examples![0]! > 0 ? { tooLong: examples![0]! } : {}),
+})

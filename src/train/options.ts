@@ -212,7 +212,7 @@ export interface StepProgress extends StepReport {
  * Metrics of an evaluation interval: an epoch, or `evaluateEvery` steps. Training metrics are means over the steps of
  * the interval, each computed before the update of the step.
  */
-export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count'> {
+export interface IntervalMetrics extends Pick<Measures, 'loss' | 'accuracy' | 'count' | 'tooLong'> {
   /** Index of the epoch in which the interval ended, from 0. */
   readonly epoch: number
   /** Number of steps since the beginning of training. */

@@ -94,6 +94,53 @@ test('train > data without a target that counts > a warning says so', async () =
   expect(log.map(({ kind }) => kind)).toEqual(['step', 'warning', 'epoch'])
 })
 
+test('train > lines too long for ctc > are left out with a warning that has their number', async () => {
+  const weight = parameter('w', tensor('float32', [2, 3], Float32Array.of(1, 2, 3, 4, 5, 6)))
+  const x = input('x', 'float32', ['N', 3, 2])
+  const outputs = new Map([['y', op.MatMul(x, weight)]])
+  await writeModel(space.path('lines.onnx'), modelOf({ name: 'lines', inputs: new Map([['x', x]]), outputs }))
+  const lines = [
+    [1, 2, 0],
+    [1, 1, 2],
+    [2, 0, 0],
+    [2, 2, 2],
+  ]
+  const steps = [
+    [1, 2],
+    [2, 1],
+    [0, 1],
+  ]
+  await writeFile(
+    space.path('lines.jsonl'),
+    lines.map((labels) => `${JSON.stringify({ x: steps, labels })}\n`).join(''),
+  )
+  const recipe = {
+    model: 'lines.onnx',
+    data: {
+      train: {
+        kind: 'jsonl',
+        file: 'lines.jsonl',
+        tensors: { x: 'x', labels: { field: 'labels', as: 'integer' } },
+      },
+    },
+    loss: { kind: 'ctc' },
+    optimizer: { kind: 'sgd', lr: 0.1 },
+    batchSize: 3,
+    epochs: 2,
+  }
+  await writeFile(space.path('lines.json'), JSON.stringify(recipe))
+  const { code, stderr } = await run('train', space.path('lines.json'))
+  expect(code, stderr).toBe(0)
+  expect(stderr.match(/ctc leaves out \d of the training examples/g)).toEqual([
+    'ctc leaves out 2 of the training examples',
+  ])
+  const log = await linesOf(space.path('runs/lines/metrics.jsonl'))
+  expect(log.filter(({ kind }) => kind === 'epoch')).toMatchObject([
+    { count: 2, tooLong: 2 },
+    { count: 2, tooLong: 2 },
+  ])
+})
+
 test('train > quantized layers > are named: only the other tensors are trained, unless an adapter is', async () => {
   await writeModel(space.path('q8.onnx'), quantizeModel(await readModel(space.path('model.onnx')), { bits: 8 }))
   const recipe = await space.writeRecipe('q8.json', { model: 'q8.onnx', epochs: 1, trainable: '*bias' })

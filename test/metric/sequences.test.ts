@@ -1,8 +1,10 @@
 import { afterAll, describe, expect, it } from 'vitest'
+import { subset } from '../../src/data/index.js'
 import { input, modelOf, op } from '../../src/graph/index.js'
 import {
   accuracy,
   cer,
+  combine,
   createMetric,
   crossEntropy,
   ctc,
@@ -94,5 +96,28 @@ describe('metrics of sequences', () => {
     const plain = crossEntropy().build(new Map([['y', input('y', 'float32', ['N', 3])]]))
     expect(() => buildMetrics([wer({ space: 0 })], plain, true)).toThrow(errorWith('invalid-option', "'wer'"))
     expect(() => wer({ space: -1 })).toThrow(errorWith('invalid-option', "'space' is -1"))
+  })
+})
+
+describe('examples with more labels than steps', () => {
+  const x = input('x', 'float32', ['N', 3, classes])
+  const model = modelOf({ name: 'steps', inputs: new Map([['x', x]]), outputs: new Map([['y', op.Identity(x)]]) })
+  const all = fromArrays({
+    x: logits([
+      [1, 2, 3],
+      [1, 2, 3],
+      [1, 2, 3],
+    ]),
+    labels: int([3, 3], [1, 2, 0, 1, 1, 2, 3, 3, 3]), // two, three with a repetition, three equal ones
+  })
+
+  it('are counted by the metrics, in tasks too, and absent if there are none', async () => {
+    for (const batchSize of [1, 2, 3]) {
+      const measures = await evaluateModel(model, all, { loss: ctc(), runtime, batchSize })
+      expect(measures).toMatchObject({ count: 1, tooLong: 2 })
+    }
+    const loss = combine({ text: { loss: ctc() } })
+    expect(await evaluateModel(model, all, { loss, runtime })).toMatchObject({ count: 1, 'text/tooLong': 2 })
+    expect(await evaluateModel(model, subset(all, [0]), { loss: ctc(), runtime })).not.toHaveProperty('tooLong')
   })
 })

@@ -69,6 +69,7 @@ export async function runSteps(
       epochs.push(metrics)
       // Other losses that are not finite end the training.
       if (Number.isNaN(metrics.loss)) onWarning(noTargets)
+      else if (epochs.length === 1) for (const text of describeTooLong(metrics)) onWarning(text)
       const time = new Date().toISOString()
       folder.log({ kind: 'epoch', ...metrics, memory: process.memoryUsage.rss(), time })
       await board?.onEvaluate(metrics)
@@ -90,6 +91,18 @@ export async function runSteps(
   // A signal may have reached another process of the group only.
   return { epochs, interrupted: group ? !trainer.isFinished(options) : signal.aborted || isPaused }
 }
+
+/** Warnings of lines that ctc leaves out. */
+const describeTooLong = ({ validation, ...training }: IntervalMetrics): string[] =>
+  Object.entries({ training, validation }).flatMap(([data, measures = {}]) =>
+    Object.entries(measures).flatMap(([name, number]) =>
+      /(^|\/)tooLong$/.test(name)
+        ? [
+            `ctc leaves out ${number} of the ${data} examples${data === 'training' ? ' of these steps' : ''}: they have more labels than the model has steps for them; use wider images or longer sounds, or remove them`,
+          ]
+        : [],
+    ),
+  )
 
 /** Returns whether a share of a run below 1 has been trained at an evaluation. */
 function shareReached({ steps, epochs, batchSize = 32 }: Recipe, data: DatasetOrStream, share: number) {
