@@ -36,6 +36,15 @@ export type OperatorFunction<D> =
 /** Whether an argument is a tensor, which users pass in place of a constant by mistake. */
 const isTensor = (arg: unknown): boolean => ['dtype', 'dims', 'data'].every((key) => Object.hasOwn(Object(arg), key))
 
+/** Throws `invalid-model` for a value that another installed copy of this library has created. */
+function checkCopy(arg: unknown, operator: string): void {
+  if (arg instanceof Value || !['dtype', 'source', 'index'].every((key) => Object.hasOwn(Object(arg), key))) return
+  throw new OnnxIreError(
+    'invalid-model',
+    `${operator}: an input is a value of another copy of onnx-ire: 'npm ls onnx-ire' lists the copies; install one version for all packages, or import everything from one of them`,
+  )
+}
+
 const isAttributes = (arg: unknown): arg is Attributes =>
   typeof arg === 'object' &&
   arg !== null &&
@@ -53,6 +62,7 @@ export function operatorFunction(
   const single = definition.outputs.length === 1 && !definition.outputs[0]!.startsWith('...')
   return (...args) => {
     const last = args.at(-1)
+    checkCopy(last, operator)
     const attributes = isAttributes(last) ? last : {}
     if (attributes === last) args.pop()
     const operands = (variadic ? [...args.slice(0, -1), ...(args.at(-1) as Operand[])] : args) as (
@@ -68,6 +78,7 @@ export function operatorFunction(
 function toValues(operands: readonly (Operand | null | undefined)[], operator: string): (Value | null)[] {
   return operands.map((operand, i) => {
     if (operand === undefined || operand === null || operand instanceof Value) return operand ?? null
+    checkCopy(operand, operator)
     if (isTensor(operand))
       throw new OnnxIreError(
         'invalid-model',

@@ -163,6 +163,9 @@ describe('types of elementwise operators', () => {
       /\[1\.5\] is not a list of integers/,
     ],
     ['NaN for an integer tensor', () => op.Reshape(x('float32', 4), [Number.NaN]), /\[NaN\] is not a list of integers/],
+    // Two copies of the library have different classes of values.
+    ['a value of another copy', () => op.Relu({ ...x('float32', 2) }), /Relu: .* another copy of onnx-ire: 'npm ls/],
+    ['two of them', () => op.Add({ ...x('float32', 2) }, { ...x('float32', 2) }), /Add: .* another copy of onnx-ire/],
     ['a negative length', () => op.RandomNormal({ shape: [2, -1] }), /\[2, -1\] is not a shape/],
     ['an identity of three axes', () => op.EyeLike(x('float32', 2, 2, 2)), /only matrices/],
     ['nothing', () => op.Max([]), /needs at least one operand/],
