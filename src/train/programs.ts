@@ -222,9 +222,14 @@ export class Programs<T extends TensorMap> {
     )
   }
 
-  async #program(spec: GraphSpec): Promise<GradientProgram<T>> {
+  /** Throws `runtime` after `release`. */
+  checkOpen(): void {
     if (this.#released)
       throw new OnnxIreError('runtime', 'trainer is disposed: only export() and checkpoint() still work')
+  }
+
+  async #program(spec: GraphSpec): Promise<GradientProgram<T>> {
+    this.checkOpen()
     const key = [spec.name, ...spec.outputs.keys()].join('\n')
     const known = this.#compiled.get(key)
     if (known) return known

@@ -448,8 +448,7 @@ export class Run {
   ): Promise<Measures> {
     return this.#queue.run(async () => {
       const statistics = weights === 'last' ? this.#weights.statistics : this.#weights.get(weights)
-      const { base } = unwrap(this.#options.optimizer)
-      const isAverage = weights === 'last' && base.evaluation !== undefined
+      const isAverage = weights === 'last' && unwrap(this.#options.optimizer).base.evaluation !== undefined
       if (isAverage) await this.#downloadState()
       const uploaded =
         weights === 'best' || isAverage ? await this.#backend.upload(this.#weights.get(weights)) : undefined
@@ -480,6 +479,7 @@ export class Run {
   /** Loads the state into the backend, unless the backend has it. */
   async #load(): Promise<void> {
     if (this.#loaded === this.#state) return
+    this.programs.checkOpen()
     this.#loaded = undefined
     await this.#backend.load(this.#trainingState())
     this.#loaded = this.#state

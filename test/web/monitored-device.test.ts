@@ -14,6 +14,27 @@ it('a failure before the report of a loss > is device-lost', async () => {
   await expect(failOn(lost)).rejects.toMatchObject({ code: 'device-lost' })
 })
 
+it('calls after close, and failures of earlier ones > are those of a disposed runtime; earlier calls finish', async () => {
+  let destroyed!: (report: unknown) => void
+  const lost = new Promise((resolve) => {
+    destroyed = resolve
+  })
+  const gpu = { lost, destroy: () => destroyed({ reason: 'destroyed', message: '' }) }
+  const device = new MonitoredDevice(gpu as unknown as GPUDevice, new SerialQueue())
+  const disposed = { code: 'runtime', message: 'this runtime was disposed' }
+  const earlier = device.run(async () => 'read')
+  let fail!: (error: Error) => void
+  const failing = device.run(() => new Promise((_, reject) => (fail = reject)))
+  device.close()
+  await expect(earlier).resolves.toBe('read')
+  await expect(device.run(async () => 'read')).rejects.toMatchObject(disposed)
+  device.destroy()
+  fail(new Error('unmapped'))
+  await expect(failing).rejects.toMatchObject(disposed)
+  await expect(device.run(async () => 'read')).rejects.toMatchObject(disposed)
+  expect(device.isLost).toBe(false)
+})
+
 it('a failure without a loss > is thrown', async () => {
   await expect(failOn(new Promise(() => {}))).rejects.toThrow('unmapped')
 })

@@ -161,6 +161,17 @@ describeInBrowser('training in Chromium', (browser) => {
     patience,
   )
 
+  it.each<Where>(['wasm', 'webgpu'])(
+    'disposed trainer, and runtime disposed of during a step on %s > later calls say so, and the trainer can be disposed',
+    async (where) => {
+      const { trainer, runtime, end } = await call<Readonly<Record<string, unknown>>>('disposed', where)
+      expect(trainer).toBe('runtime: trainer is disposed: only export() and checkpoint() still work')
+      expect(runtime).toEqual(Array(3).fill('runtime: this runtime was disposed'))
+      expect(end).toBe('done')
+    },
+    patience,
+  )
+
   it(
     'lost device > loses no step',
     async () => {

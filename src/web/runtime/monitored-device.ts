@@ -1,3 +1,4 @@
+import { disposedError } from '../../runtime/runtime.js'
 import type { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord } from '../../util/record.js'
@@ -8,42 +9,44 @@ import { emptyRecord } from '../../util/record.js'
  */
 export class MonitoredDevice {
   readonly gpu: GPUDevice
-  /** Resolves when the device is lost; never after `destroy`. */
+  /** Resolves when the device is lost; never after `close`. */
   readonly lost: Promise<OnnxIreError>
+  /** Resolves with the error of all later calls when the device is lost or destroyed. */
+  readonly ended: Promise<OnnxIreError>
   readonly #queue: SerialQueue
   readonly #waiting = new Set<(error: OnnxIreError) => void>()
   #error: OnnxIreError | undefined
-  #ended = false
+  #closed = false
 
   /** @param queue queue of all calls that must not overlap, on any device */
   constructor(gpu: GPUDevice, queue: SerialQueue) {
     this.gpu = gpu
     this.#queue = queue
-    this.lost = gpu.lost.then(({ reason, message }) =>
-      this.#ended ? new Promise(() => {}) : this.#end(reason, message),
-    )
+    this.ended = gpu.lost.then(({ reason, message }) => this.#end(reason, message))
+    this.lost = this.ended.then((error) => (this.isLost ? error : new Promise(() => {})))
   }
 
   get isLost(): boolean {
-    return this.#error !== undefined
+    return this.#error?.code === 'device-lost'
   }
 
-  /** Throws `device-lost` if the device is lost. */
+  /** Throws `device-lost` if the device is lost, `runtime` after `close`. */
   check(): void {
     if (this.#error) throw this.#error
+    if (this.#closed) throw disposedError('runtime', 'disposed')
   }
 
   /**
-   * Runs `work` in the queue and returns its result. Throws `device-lost` as soon as the device is lost; the queue
-   * still waits until `work` settles.
+   * Runs `work` in the queue and returns its result. Throws `device-lost` as soon as the device is lost, and `runtime`
+   * after `close`; the queue still waits until `work` settles.
    */
   async run<T>(work: () => Promise<T>): Promise<T> {
     this.check()
     return new Promise((resolve, reject) => {
       this.#waiting.add(reject)
       this.#queue
-        .run(() => this.#unlessLost(work))
-        .then(resolve, async (error) => reject((await this.#loss()) ?? error))
+        .run(() => this.#unlessEnded(work))
+        .then(resolve, async (error) => reject((await this.#reportOfEnd()) ?? error))
         .finally(() => this.#waiting.delete(reject))
     })
   }
@@ -53,38 +56,44 @@ export class MonitoredDevice {
     await this.#queue.run(async () => work()).catch(() => {})
   }
 
-  /** Destroys the device; this does not count as a loss. */
+  /** Rejects later calls as those of a disposed runtime. Earlier ones still run. */
+  close(): void {
+    this.#closed = true
+  }
+
+  /** Closes and destroys the device; this does not count as a loss. */
   destroy(): void {
-    this.#ended = true
+    this.close()
     this.gpu.destroy()
   }
 
-  async #unlessLost<T>(work: () => Promise<T>): Promise<T> {
-    this.check()
+  async #unlessEnded<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#error) throw this.#error
     return work()
   }
 
   #end(reason: GPUDeviceLostReason, message: string): OnnxIreError {
     const how = reason === 'destroyed' ? 'was destroyed' : 'was lost'
-    this.#error = new OnnxIreError(
-      'device-lost',
-      `the WebGPU device ${how}${message ? ` (${message})` : ''}: recover the runtime's device or create another runtime, and resume from a checkpoint`,
-    )
+    this.#error = this.#closed
+      ? disposedError('runtime', 'disposed')
+      : new OnnxIreError(
+          'device-lost',
+          `the WebGPU device ${how}${message ? ` (${message})` : ''}: recover the runtime's device or create another runtime, and resume from a checkpoint`,
+        )
     for (const reject of this.#waiting) reject(this.#error)
     this.#waiting.clear()
     return this.#error
   }
 
-  /** Loss that explains a failure, if any; the browser may report it a moment later. */
-  async #loss(): Promise<OnnxIreError | undefined> {
-    if (!this.#error && !this.#ended)
-      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, lossReportTimeout))])
+  /** End of the device that explains a failure, if any; the browser may report it a moment later. */
+  async #reportOfEnd(): Promise<OnnxIreError | undefined> {
+    if (!this.#error) await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, endReportTimeout))])
     return this.#error
   }
 }
 
-/** Milliseconds to wait for the report of a loss after a failure: a busy machine takes more than a few. */
-export const lossReportTimeout = 500
+/** Milliseconds to wait for the report of the end of a device after a failure: a busy machine takes more than a few. */
+export const endReportTimeout = 500
 
 /** Features that onnxruntime uses if the adapter has them. */
 const features: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']

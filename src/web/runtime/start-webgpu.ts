@@ -108,10 +108,12 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
       compile: (model, keepOnDevice, hints) => this.#opened.sessions.compile(model, keepOnDevice, hints),
       upload: (tensor) => this.#opened.sessions.upload(tensor),
       download: (tensor) => this.#opened.sessions.download(tensor),
-      createBackend: (runtime, spec) =>
-        needsGraphs(spec)
+      createBackend: (runtime, spec) => {
+        if (this.#disposed) throw disposedError('runtime', 'disposed')
+        return needsGraphs(spec)
           ? new OnnxBackend(runtime, this.device, spec)
-          : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec, usesShaders ? announce : null),
+          : new WebGpuBackend(runtime, this.device, () => this.#opened.monitored, spec, usesShaders ? announce : null)
+      },
       recover: async () => {
         if (this.#disposed) throw disposedError('runtime', 'disposed')
         // Another caller may have replaced the lost device, or may be replacing it.
@@ -167,6 +169,7 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
 }
 
 async function closeDevice({ monitored, sessions }: OpenDevice): Promise<void> {
+  monitored.close()
   await sessions.close()
   monitored.destroy()
 }

@@ -6,8 +6,9 @@ import type { OptimizerState } from '../../optim/state.js'
 import { bytesOf } from '../../util/bytes.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord, getOwn } from '../../util/record.js'
-import { lossReportTimeout } from '../runtime/monitored-device.js'
+import { endReportTimeout } from '../runtime/monitored-device.js'
 import { bufferUsage, mapModeRead } from './constants.js'
+import type { WebGpuContext } from './context.js'
 import type { ParameterBuffers } from './parameter-buffers.js'
 import type { SharedBuffers } from './shared-buffers.js'
 import {
@@ -101,21 +102,15 @@ export async function downloadState(
   state.mask = { flat, curvature: Object.keys(curvature).length > 0 ? curvature : null, ...stats }
 }
 
-/** A device and the promise of the error of its loss. */
-interface Life {
-  readonly gpu: GPUDevice
-  readonly lost: Promise<OnnxIreError>
-}
-
 /** Reads the step's state back from the device, 48 bytes at a time, through staging buffers that are reused. */
 export class StateReadback {
-  readonly #life: Life
+  readonly #context: WebGpuContext
   readonly #state: GPUBuffer
   readonly #free: GPUBuffer[] = []
   readonly #all: GPUBuffer[] = []
 
-  constructor(life: Life, state: GPUBuffer) {
-    this.#life = life
+  constructor(context: WebGpuContext, state: GPUBuffer) {
+    this.#context = context
     this.#state = state
   }
 
@@ -127,7 +122,7 @@ export class StateReadback {
       this.#free.push(staging)
     }
     const finish = async () => {
-      await mapForReading(this.#life, staging)
+      await mapForReading(this.#context, staging)
       const state = decodeState(staging.getMappedRange())
       staging.unmap()
       discard()
@@ -142,7 +137,7 @@ export class StateReadback {
 
   #createBuffer(): GPUBuffer {
     const usage = bufferUsage.mapRead | bufferUsage.copyTo
-    const staging = this.#life.gpu.createBuffer({ label: 'state readback', size: stateBytes, usage })
+    const staging = this.#context.gpu.createBuffer({ label: 'state readback', size: stateBytes, usage })
     this.#all.push(staging)
     return staging
   }
@@ -156,16 +151,13 @@ export interface PendingRead {
 }
 
 /** Maps a buffer for reading. Throws `device-lost` if the device is lost, otherwise `runtime`. */
-async function mapForReading({ lost }: Life, buffer: GPUBuffer): Promise<void> {
+async function mapForReading({ ended }: WebGpuContext, buffer: GPUBuffer): Promise<void> {
   try {
     await buffer.mapAsync(mapModeRead)
   } catch (cause) {
-    // The event of a loss may come a moment later.
-    const loss = await Promise.race([
-      lost,
-      new Promise<null>((resolve) => setTimeout(resolve, lossReportTimeout, null)),
-    ])
-    if (loss) throw loss
+    // The report of the end may come a moment later.
+    const end = await Promise.race([ended, new Promise<null>((resolve) => setTimeout(resolve, endReportTimeout, null))])
+    if (end) throw end
     throw new OnnxIreError('runtime', `WebGPU could not read a buffer: ${(cause as Error).message}`, { cause })
   }
 }

@@ -143,7 +143,7 @@ export class WebGpuBackend extends DeviceBackend {
         allocator.release()
         dispatches.release()
         readback.release()
-      })
+      }).catch(() => {}) // a device that has ended has no buffers
     await super.dispose()
   }
 

@@ -89,8 +89,8 @@ const copyOf = <T extends Readonly<Record<string, FloatArray>>>(arrays: T) => st
 async function backendOf(optimizer: Optimizer, arrays: ParameterArrays) {
   const gpu = await open()
   const turns = new YieldingQueue()
-  const lost = new Promise<never>(() => {})
-  const context = { gpu, lost, run: <T>(work: () => Promise<T>) => turns.run(work) }
+  const ended = new Promise<never>(() => {})
+  const context = { gpu, ended, run: <T>(work: () => Promise<T>) => turns.run(work) }
   const parameters = new Map(
     Object.entries(arrays).map(([name, { length }]) => [name, input(name, 'float32', [length])] as const),
   )

@@ -223,3 +223,28 @@ export async function guide() {
   await tune((line) => lines.push(line))
   return lines
 }
+
+/** Makes calls on a trainer that was disposed, then on one whose runtime is disposed of during a step; what each says. */
+export async function disposed(where: Where) {
+  const runtime = await create(where)
+  const data = fromArrays({
+    x: { dims: [32, 4], data: new Float32Array(128).fill(1) },
+    labels: labelColumn(Array(32).fill(1)),
+  })
+  const model = modelOf(mlp({ features: 4, hidden: [4], classes: 2 }))
+  const options = { loss: crossEntropy(), optimizer: adamw({ lr: 1e-3 }), runtime, batchSize: 4 }
+  const said = (call: Promise<unknown>) =>
+    call.then(
+      () => 'done',
+      ({ code, message }) => `${code}: ${message}`,
+    )
+  const first = await Trainer.create(model, options)
+  await first.train(data, { totalSteps: 1 })
+  await first.dispose()
+  const trainer = await said(first.train(data, { totalSteps: 2 }))
+  const second = await Trainer.create(model, options)
+  const onStep = ({ step }: { readonly step: number }) => void (step === 3 && runtime.dispose())
+  const training = await said(second.train(data, { totalSteps: 100, onStep }))
+  const later = [await said(second.train(data, { totalSteps: 100 })), await said(Trainer.create(model, options))]
+  return { trainer, runtime: [training, ...later], end: await said(second.dispose()) }
+}
