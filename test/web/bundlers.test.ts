@@ -11,7 +11,7 @@ import { encodeModel } from '../../src/onnx/model.js'
 import { withSettings } from '../docs/program.js'
 import { binary, createPackedProject, type PackedProject } from '../packed-project.js'
 import { describeWithChromium, launch } from './browser.js'
-import { serve } from './server.js'
+import { isolation, serve } from './server.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const template = join(root, 'docs/examples/web-app')
@@ -57,9 +57,9 @@ const expectTraining = (log: string, epochs = 4) => {
   expect(losses.at(-1)).toBeLessThan(losses[0]! * 0.95)
 }
 
-/** Serves a folder of the project while `use` runs. */
-async function served(folder: string, use: (url: string) => Promise<void>): Promise<void> {
-  const { url, close } = await serve(join(project.folder, folder), new Map())
+/** Serves a folder of the project while `use` runs, with headers in addition to those that threads need. */
+async function served(folder: string, use: (url: string) => Promise<void>, headers = {}): Promise<void> {
+  const { url, close } = await serve(join(project.folder, folder), new Map(), { ...isolation, ...headers })
   try {
     await use(url)
   } finally {
@@ -70,6 +70,12 @@ async function served(folder: string, use: (url: string) => Promise<void>): Prom
 const openTab = async () => {
   const { tab, close } = await launch()
   return { browser: tab, close }
+}
+
+/** The content security policy of docs/browser.md, which forbids everything else. */
+const policy = () => {
+  const [documented] = /^script-src .*$/m.exec(readFileSync(join(root, 'docs/browser.md'), 'utf8'))!
+  return { 'Content-Security-Policy': `default-src 'none'; ${documented}; img-src data:` }
 }
 
 const patience = 300_000
@@ -111,30 +117,34 @@ describeWithChromium('docs/examples/web-app in Chromium', openTab, (tab) => {
   )
 
   it(
-    'npm run build > trains with threads, classifies an image, offers the model; on the GPU, Stop ends training',
+    'npm run build > trains with threads under the policy of the guide, classifies an image, offers the model; on the GPU, Stop ends training',
     async () => {
       project.run('npm', 'run', 'build', '--silent')
-      await served('dist', async (url) => {
-        const log = await train(tab(), url)
-        expectTraining(log)
-        const hasCores = await tab().evaluate(() => navigator.hardwareConcurrency > 1)
-        expect(log).toMatch(hasCores ? /wasm, \d+ threads/ : /wasm, 1 thread/)
-        const image = await tab().evaluate(async () => {
-          const canvas = new OffscreenCanvas(40, 40)
-          canvas.getContext('2d')!.fillRect(0, 0, 30, 30)
-          return [...new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer())]
-        })
-        await tab().setInputFiles('#image', { name: 'one.png', mimeType: 'image/png', buffer: Buffer.from(image) })
-        await logged(tab(), /one\.png: (circle|square|star)/)
-        const [download] = await Promise.all([tab().waitForEvent('download'), tab().click('#download a')])
-        expect(readFileSync(await download.path()).length).toBeGreaterThan(200_000)
+      await served(
+        'dist',
+        async (url) => {
+          const log = await train(tab(), url)
+          expectTraining(log)
+          const hasCores = await tab().evaluate(() => navigator.hardwareConcurrency > 1)
+          expect(log).toMatch(hasCores ? /wasm, \d+ threads/ : /wasm, 1 thread/)
+          const image = await tab().evaluate(async () => {
+            const canvas = new OffscreenCanvas(40, 40)
+            canvas.getContext('2d')!.fillRect(0, 0, 30, 30)
+            return [...new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer())]
+          })
+          await tab().setInputFiles('#image', { name: 'one.png', mimeType: 'image/png', buffer: Buffer.from(image) })
+          await logged(tab(), /one\.png: (circle|square|star)/)
+          const [download] = await Promise.all([tab().waitForEvent('download'), tab().click('#download a')])
+          expect(readFileSync(await download.path()).length).toBeGreaterThan(200_000)
 
-        await tab().goto(url)
-        await tab().click('#train')
-        await logged(tab(), /webgpu on/)
-        await tab().click('#stop')
-        expect(lossesIn(await logged(tab(), /can be tried/)).length).toBeLessThan(4)
-      })
+          await tab().goto(url)
+          await tab().click('#train')
+          await logged(tab(), /webgpu on/)
+          await tab().click('#stop')
+          expect(lossesIn(await logged(tab(), /can be tried/)).length).toBeLessThan(4)
+        },
+        policy(),
+      )
     },
     patience,
   )

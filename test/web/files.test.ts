@@ -42,13 +42,16 @@ describeInBrowser('files in Chromium', (browser) => {
     share('weights/n.bin', readFileSync(join(folder, 'net.onnx.data')))
     share('corrupt.onnx', model.subarray(0, model.length - 7))
     const found = await call<Record<string, unknown>>('models')
-    for (const from of ['address', 'picked', 'folder', 'saved']) expect(found[from], from).toEqual({ w: [...data] })
+    for (const from of ['address', 'picked', 'folder', 'saved', 'buffer'])
+      expect(found[from], from).toEqual({ w: [...data] })
     const refused = (code: string, message: RegExp) => ({ code, message: expect.stringMatching(message) })
     expect(found['alone']).toEqual(refused('external-data', /"weights\/n.bin", which is a separate file: provide it/))
     expect(found['others']).toEqual(refused('external-data', /"weights\/n.bin", which is not among the given files/))
     expect(found['corrupt']).toEqual(refused('invalid-model', /^\/exchange\/corrupt.onnx: /))
     expect(found['text']).toEqual(refused('invalid-model', /^page.onnx: not an ONNX model: .*web page/))
-    expect(found['missing']).toEqual(refused('io', /^cannot fetch the model \/exchange\/nothing.onnx: .*404/))
+    expect(found['missing']).toEqual(
+      refused('io', /^cannot fetch the model http:\/\/.*:\d+\/exchange\/nothing.onnx: .*404/),
+    )
     expect(found['unreachable']).toEqual(refused('io', /^cannot fetch the model http.*CORS/))
     expect(found['notStored']).toEqual(refused('io', /^cannot read models\/nothing.onnx: there is no such file$/))
   })

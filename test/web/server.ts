@@ -14,7 +14,7 @@ const types: Readonly<Record<string, string>> = {
 }
 
 /** Headers required for threads. */
-const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+export const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 /**
  * Starts a plain static server.

@@ -1,18 +1,19 @@
 import { checkExpansion } from '../../data/formats/gzip.js'
+import { describeValue } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { isWebPage, webPage } from '../../util/web-page.js'
 import { storageError } from './storage.js'
 
 /**
- * Source of bytes: a URL to fetch (text is resolved relative to the page), a file that the user picked or dropped, a
- * file of one of the browser's file systems, or the bytes themselves.
+ * Source of bytes: a URL to fetch (text is resolved relative to the page, in a worker relative to the worker's file), a
+ * file that the user picked or dropped, a file of one of the browser's file systems, or the bytes themselves.
  */
-export type Source = string | URL | Blob | FileSystemFileHandle | Uint8Array
+export type Source = string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer
 
 /** Name of a source in messages, from whose end readers take the format: of an address without its query. */
 export function nameOf(source: Source): string {
   if (typeof source === 'string' || source instanceof URL) return String(source).replace(/[?#].*/s, '')
-  return 'name' in source && source.name ? String(source.name) : 'the given bytes'
+  return (source as Partial<File> | null)?.name || 'the given bytes'
 }
 
 /** Address of a file by its path from a base: its name may contain '#', '?', '%' and ':'. */
@@ -22,10 +23,16 @@ export const addressAt = (path: string, base: string | URL | undefined): URL =>
 /** Largest number of bytes of a file that browsers read at once. */
 const maxReadBytes = 2 ** 31 - 1
 
-/** Reads all bytes of a source. @throws OnnxIreError `io` with the reason */
+/** Reads all bytes of a source. @throws OnnxIreError `io` with the reason, `invalid-option` for anything else */
 export async function readBytes(what: string, source: Source): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source
+  if (source instanceof ArrayBuffer) return new Uint8Array(source)
   if (typeof source === 'string' || source instanceof URL) return fetchBytes(what, source)
+  if (!(source instanceof Blob || typeof (source as FileSystemFileHandle | null)?.getFile === 'function'))
+    throw new OnnxIreError(
+      'invalid-option',
+      `cannot read the ${what}: the source is ${describeValue(source)}; it must be an address, a File or Blob, a file handle, a Uint8Array or an ArrayBuffer; of a Response, pass await response.blob()`,
+    )
   try {
     const file = source instanceof Blob ? source : await source.getFile()
     if (file.size > maxReadBytes)
@@ -40,9 +47,18 @@ export async function readBytes(what: string, source: Source): Promise<Uint8Arra
   }
 }
 
+/** The address that is fetched, as far as it can be resolved: in a worker it depends on where the worker's file is. */
+function wholeAddress(address: string | URL): string {
+  try {
+    return new URL(address, globalThis.location?.href).href
+  } catch {
+    return String(address)
+  }
+}
+
 async function fetchBytes(what: string, address: string | URL): Promise<Uint8Array> {
   const fail = (why: string, cause?: unknown) =>
-    new OnnxIreError('io', `cannot fetch the ${what} ${address}: ${why}`, { cause })
+    new OnnxIreError('io', `cannot fetch the ${what} ${wholeAddress(address)}: ${why}`, { cause })
   try {
     const response = await fetch(address)
     if (!response.ok) throw fail(`the server responded ${response.status} ${response.statusText}`.trimEnd())

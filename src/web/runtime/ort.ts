@@ -2,7 +2,7 @@ import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web/wasm
 import type { Tensor } from '../../ir/tensor.js'
 import { identityModel } from '../../runtime/ort.js'
 import { type CompileHints, threadRange } from '../../runtime/runtime.js'
-import { checkNumber } from '../../util/check.js'
+import { checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { WasmFiles, WasmSettings } from './wasm-settings.js'
 
@@ -36,6 +36,7 @@ export async function loadOrt(
   settings: WasmSettings,
   bundled: Required<WasmFiles>,
 ): Promise<Ort> {
+  checkWasmPaths(name === 'onnxruntime-web/wasm' ? 'wasm' : 'webgpu', settings.wasmPaths)
   const threads = threadsOf(settings)
   const ort = (await load().catch((cause) => {
     throw new OnnxIreError(
@@ -52,6 +53,14 @@ export async function loadOrt(
   const wasmPaths = settings.wasmPaths ?? (isUnbundled(bundled.mjs) ? undefined : bundled)
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths
   return ort
+}
+
+/** Throws `invalid-option` for text that is not a folder: onnxruntime appends the names of its files to it. */
+function checkWasmPaths(owner: string, wasmPaths: WasmSettings['wasmPaths']): void {
+  if (typeof wasmPaths !== 'string' || (/^(\.{0,2}\/|[a-z][a-z\d+.-]*:)/i.test(wasmPaths) && wasmPaths.endsWith('/')))
+    return
+  const allowed = "a folder that begins with '/', './', '../' or a protocol and ends with '/', or { wasm, mjs }"
+  throw invalidOption(owner, 'wasmPaths', wasmPaths, allowed)
 }
 
 /** Whether no bundler has replaced the URL, which then does not exist. */
@@ -71,14 +80,22 @@ export async function startProvider(
     await session.release()
     started.add(ort.env)
   } catch (cause) {
-    // A server that has no such file sends nothing, or its start page.
-    const advice = /CompileError|MIME type|fetch|404/i.test(messageOf(cause))
-      ? `; check that the page can load onnxruntime-web's ort-wasm-* files, and give their location by wasmPaths`
-      : ''
-    throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${messageOf(cause)}${advice}`, {
+    const message = messageOf(cause)
+    throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${message}${startAdvice(message)}`, {
       cause,
     })
   }
+}
+
+/** Advice on a failed start. onnxruntime answers every later start with the first failure. */
+function startAdvice(message: string): string {
+  const again = 'onnxruntime does not start again in this page or worker: reload the page or create another worker'
+  if (/Content Security Policy/i.test(message))
+    return `; the page's Content-Security-Policy forbids WebAssembly: add 'wasm-unsafe-eval' to its script-src`
+  // A server that has no such file sends nothing, or its start page.
+  return /CompileError|MIME type|fetch|404|module/i.test(message)
+    ? `; check that the page can load onnxruntime-web's ort-wasm-* files (the server must send the .mjs file as text/javascript, and a Content-Security-Policy must allow it), and give their location by wasmPaths; ${again}`
+    : ''
 }
 
 /** The options of a session whose model has weights beside it. */

@@ -1,5 +1,6 @@
 import { type Runtime, withFallback } from '../../runtime/runtime.js'
 import { checkNames, invalidOption } from '../../util/check.js'
+import { OnnxIreError } from '../../util/errors.js'
 import type { WebGpuOptions, WebGpuRuntime } from './webgpu-options.js'
 
 const optionNames = [
@@ -32,7 +33,9 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime & Asy
   if (gradients !== 'onnxruntime' && gradients !== 'shaders')
     throw invalidOption('webgpu', 'gradients', gradients, "'onnxruntime' or 'shaders'")
   try {
-    const { startWebGpu } = await import('./start-webgpu.js')
+    const { startWebGpu } = await import('./start-webgpu.js').catch((cause) => {
+      throw new OnnxIreError('runtime', `WebGPU cannot start: ${(cause as Error).message}`, { cause })
+    })
     return await startWebGpu(options)
   } catch (cause) {
     return withFallback(cause, options.fallback)

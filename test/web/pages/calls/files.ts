@@ -51,11 +51,12 @@ export async function models() {
     picked: await load(picked, { external: [await file('weights/n.bin')] }),
     folder: await load(await models.getFileHandle('net.onnx'), { external: models }),
     saved: await load(await storage.read('models/inside.onnx')),
+    buffer: await load(await (await storage.read('models/inside.onnx')).arrayBuffer()),
     alone: await load(picked),
     others: await load(picked, { external: [picked] }),
     corrupt: await load('/exchange/corrupt.onnx'),
     text: await load(new File(['<!doctype html>'], 'page.onnx')),
-    missing: await load('/exchange/nothing.onnx'),
+    missing: await load('../exchange/nothing.onnx'),
     unreachable: await load('http://127.0.0.1:1/model.onnx'),
     notStored: await storage.read('models/nothing.onnx').catch(codeAndMessage),
   }
