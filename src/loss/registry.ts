@@ -43,6 +43,8 @@ export interface LossTarget {
   readonly isClasses: boolean
   /** Class number of targets that the loss ignores. */
   readonly ignoreIndex?: number | undefined
+  /** Class number of the blank between the labels of a sequence; undefined for other targets. */
+  readonly blank?: number
 }
 
 /** Entry of `lossRegistry`: how a recipe and the command line create a loss. */
@@ -175,7 +177,7 @@ export const lossRegistry = {
       sampleWeights: weights.sampleWeights,
     },
     output: 'logits',
-    target: ({ labels = 'labels' }) => ({ name: labels, isClasses: true }),
+    target: ({ labels = 'labels', blank = 0 }) => ({ name: labels, isClasses: true, blank }),
   }),
   l1: entry<L1Options>({ create: l1, options: regression, output: 'output', target: realTarget }),
   huber: entry<HuberOptions>({

@@ -18,6 +18,8 @@ interface MetricEntry<Options extends object> {
   readonly options: { readonly [K in keyof Options]-?: JsonSchema }
   /** Options that have no default; without them the metric has no name of its own. */
   readonly required?: readonly (keyof Options & string)[]
+  /** Options that follow from the class names of the labels; undefined if the names do not have them. */
+  readonly optionsOf?: (classNames: readonly string[]) => Options | undefined
   /** Names of the metric with other options than the defaults. */
   readonly variants?: Readonly<Record<string, Options>>
 }
@@ -64,6 +66,7 @@ export const metricRegistry = {
     create: wer,
     options: { space: whole(0, 'the class of the space between words') },
     required: ['space'],
+    optionsOf: (names) => (names.includes(' ') ? { space: names.lastIndexOf(' ') } : undefined),
   }),
   sequenceAccuracy: withoutOptions(sequenceAccuracy),
   mae: withoutOptions(mae),

@@ -3,6 +3,7 @@ import { createMetric, type MetricKind, metricRegistry, metrics } from '../metri
 import { closest } from '../util/closest.js'
 import { OnnxIreError } from '../util/errors.js'
 import { either, type JsonSchema, kind, kinds, list, object, text } from '../util/json-schema.js'
+import { getOwn } from '../util/record.js'
 
 type MetricOptions = { readonly [Kind in MetricKind]: Parameters<(typeof metricRegistry)[Kind]['create']>[0] }
 
@@ -15,6 +16,32 @@ export type MetricRecipe =
         : { readonly kind: Kind } & MetricOptions[Kind]
     }[MetricKind]
 
+/** Options of a metric that follow from class names; undefined for a metric without such options. */
+const classOptionsOf = (metric: MetricRecipe) =>
+  typeof metric === 'string'
+    ? (getOwn(metricRegistry, metric) as { optionsOf?: (names: readonly string[]) => object | undefined } | undefined)
+        ?.optionsOf
+    : undefined
+
+/** Whether options of a metric, given by its name, follow from the class names of the data. */
+export const needsClassNames = (metric: MetricRecipe): boolean => classOptionsOf(metric) !== undefined
+
+/**
+ * Adds the options of a metric that follow from class names. Throws `invalid-option` if the names do not have them.
+ * @param names names of the classes of the labels, if the data have them
+ */
+export function addClassOptions(metric: MetricRecipe, names: readonly string[] | undefined): MetricRecipe {
+  const optionsOf = classOptionsOf(metric)
+  if (!optionsOf) return metric
+  const options = names && optionsOf(names)
+  if (options) return { kind: metric, ...options } as MetricRecipe
+  const [needed = ''] = (metricRegistry[metric as MetricKind] as { required?: readonly string[] }).required ?? []
+  throw new OnnxIreError(
+    'invalid-option',
+    `metric '${String(metric)}': the class names of the data do not determine '${needed}': give it as { "kind": "${String(metric)}", "${needed}": 0 }, or remove the metric`,
+  )
+}
+
 /** Creates the metric of a recipe. Throws `invalid-option` for an unknown name. */
 export function createRecipeMetric(recipe: MetricRecipe): Metric {
   if (typeof recipe === 'string') return createNamedMetric(recipe)
@@ -24,6 +51,7 @@ export function createRecipeMetric(recipe: MetricRecipe): Metric {
 }
 
 function createNamedMetric(name: string): Metric {
+  addClassOptions(name, undefined)
   try {
     return createMetric(name)
   } catch (cause) {

@@ -3,7 +3,7 @@ import { OnnxIreError } from '../util/errors.js'
 import type { JsonSchema } from '../util/json-schema.js'
 import { formatErrors } from './format-errors.js'
 import { taskLosses } from './loss.js'
-import { createRecipeMetric, type MetricRecipe } from './metric.js'
+import { createRecipeMetric, type MetricRecipe, needsClassNames } from './metric.js'
 import { applyOverrides } from './overrides.js'
 import type { DataSource, EvaluationRecipe, LossRecipe, Recipe } from './recipe.js'
 import { evaluationSchema, recipeSchema } from './schema.js'
@@ -167,6 +167,7 @@ function findTeacherProblems(loss: LossRecipe, mixup: Recipe['mixup']): string[]
 
 function findMetricProblems(metrics: readonly MetricRecipe[] = []): string[] {
   return metrics.flatMap((metric, i) => {
+    if (needsClassNames(metric)) return []
     try {
       createRecipeMetric(metric)
       return []

@@ -8,9 +8,11 @@ import type { Graph } from '../ir/value.js'
 import { OnnxIreError } from '../util/errors.js'
 import { getOwn } from '../util/record.js'
 import { createLoss, lossTarget, mapLosses, type TaskLoss, taskLosses } from './loss.js'
+import { addClassOptions, type MetricRecipe, needsClassNames } from './metric.js'
 import { mapModelPath } from './model.js'
 import type { MixupRecipe, Recipe } from './recipe.js'
 import { mapSourcePaths } from './sources/source.js'
+import { namesOfTargets } from './usage.js'
 
 /** Maps every path of a recipe by `f`, to resolve paths relative to its file for instance. */
 export function mapPaths(recipe: Recipe, f: (path: string) => string): Recipe {
@@ -35,17 +37,23 @@ interface RecipeContext {
   readonly graph: () => Graph
   /** Training data, or only the labels of their examples. */
   readonly labels: () => Promise<DatasetOrStream>
+  /** Class names of the training data, by tensor. */
+  readonly classes: () => Promise<Readonly<Record<string, readonly string[]>>>
 }
 
 /**
  * Resolves the fields of a recipe that depend on the model or the data: balanced class weights become numbers, mixup
- * gets the number of classes and the inputs to mix, and the loss of mixed examples compares probabilities.
+ * gets the number of classes and the inputs to mix, the loss of mixed examples compares probabilities, and metrics get
+ * the options that follow from class names.
  * @throws OnnxIreError `invalid-option`, `invalid-data`
  */
-export async function resolveRecipe<R extends Pick<Recipe, 'loss' | 'mixup'>>(
-  recipe: R,
+export async function resolveRecipe<R extends Pick<Recipe, 'loss' | 'mixup' | 'metrics'>>(
+  given: R,
   context: RecipeContext,
 ): Promise<R> {
+  const recipe = given.metrics?.some(needsClassNames)
+    ? { ...given, metrics: await resolveMetrics(given, given.metrics, context) }
+    : given
   const balanced = new Map<TaskLoss, readonly number[]>()
   for (const [path, loss] of taskLosses(recipe.loss))
     if ('classWeights' in loss && loss.classWeights === 'balanced')
@@ -65,6 +73,16 @@ export async function resolveRecipe<R extends Pick<Recipe, 'loss' | 'mixup'>>(
     inputs: recipe.mixup.inputs ?? floatInputs(context.graph()),
   }
   return { ...recipe, loss, mixup: resolved }
+}
+
+/** Gives metrics the options that follow from the class names of the labels. */
+export async function resolveMetrics(
+  { loss }: Pick<Recipe, 'loss'>,
+  metrics: readonly MetricRecipe[],
+  { classes }: Pick<RecipeContext, 'classes'>,
+): Promise<readonly MetricRecipe[]> {
+  const [names] = Object.values(namesOfTargets({ loss }, await classes()))
+  return metrics.map((metric) => addClassOptions(metric, names))
 }
 
 /** Applies the mixup of a resolved recipe, if any, to its data. */

@@ -22,22 +22,29 @@ export function usageOf(
 ): ModelUsage {
   const { train } = data
   const [names, ...others] = Object.values(namesOfTargets({ loss }, classes))
-  const task = classificationTask(train)
+  const task = taskOf(train)
   return {
     ...(names && others.length === 0 ? { ...(task ? { task } : {}), classes: names } : {}),
-    ...(train.kind === 'image-folder' && train.image?.size !== undefined && train.dims === undefined
+    ...((train.kind === 'image-folder' || train.kind === 'image-texts') &&
+    train.image?.size !== undefined &&
+    train.dims === undefined
       ? { image: train.image }
       : {}),
   }
 }
 
-/** Name of the task of classifying examples of a source; undefined if the source does not determine it. */
-function classificationTask(source: DataSource): string | undefined {
+/** Name of the task of reading the text of images. */
+export const textTask = 'image-to-text'
+
+/** Name of the task that a source with class names is for; undefined if the source does not determine it. */
+function taskOf(source: DataSource): string | undefined {
   switch (source.kind) {
     case 'image-folder':
     case 'cifar-10':
     case 'cifar-100':
       return 'image-classification'
+    case 'image-texts':
+      return textTask
     case 'text':
       return 'text-classification'
     case 'csv': {

@@ -54,6 +54,18 @@ test('numbers, classes of positions, images > numbers, names, two images', () =>
   expect(mask.givenImage).not.toBe(mask.predictedImage)
 })
 
+test('sequences > the text, whatever its length, without blanks and repetitions', () => {
+  // Steps b, b, blank, b, c of the classes blank, b, c.
+  const steps = [1, 1, 0, 1, 2].flatMap((label) => [0, 1, 2].map((c) => Number(c === label)))
+  const target = integers([1, 4], 1, 2, 2, 0)
+  expect(describe({ kind: 'ctc' }, target, floats([1, 5, 3], ...steps))).toEqual({ given: 'bcc', predicted: 'bbc' })
+  expect(describe({ kind: 'ctc', timeFirst: true }, target, floats([5, 1, 3], ...steps)).predicted).toBe('bbc')
+  expect(describe({ kind: 'ctc', blank: 2 }, target, floats([1, 5, 3], ...steps))).toEqual({
+    given: 'ba',
+    predicted: 'bab',
+  })
+})
+
 test('distributions and long lists > nothing', () => {
   expect(describe({ kind: 'kl' }, floats([1, 2], 0.5, 0.5), floats([1, 2], 3, 4))).toEqual({})
   const long = floats([1, 20], ...Array.from({ length: 20 }, (_, i) => i))

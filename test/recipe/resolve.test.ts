@@ -33,11 +33,13 @@ const data = fromArrays({
   ids: labelColumn([0, 1, 2, 3, 4, 5, 6, 7, 8]),
   labels: labelColumn([0, 0, 0, 1, 2, 2, 3, 3, -1]),
 })
-const sight = { graph, labels: async () => data }
+const classes = async () => ({})
+const sight = { graph, labels: async () => data, classes }
 const untouched = {
   graph: () => {
     throw new Error('the model was looked at')
   },
+  classes,
   labels: () => {
     throw new Error('the data were looked at')
   },
@@ -60,7 +62,7 @@ test('balanced class weights > N / (C n_c), also for one of several tasks', asyn
 test('missing labels or classes without an example > rejected by name', async () => {
   const loss: LossRecipe = { kind: 'cross-entropy', logits: 'a', labels: 'digits', classWeights: 'balanced' }
   await expect(resolveRecipe({ loss }, sight)).rejects.toThrow(/loss\.classWeights: .*'digits'/)
-  const few = { graph, labels: async () => fromArrays({ labels: labelColumn([0, 1]) }) }
+  const few = { graph, classes, labels: async () => fromArrays({ labels: labelColumn([0, 1]) }) }
   const plain: LossRecipe = { kind: 'cross-entropy', logits: 'a', classWeights: 'balanced' }
   await expect(resolveRecipe({ loss: plain }, few)).rejects.toThrow(/classes without an example: 2, 3/)
 })
@@ -81,6 +83,17 @@ test('mixup > gets the number of classes and the inputs from the model', async (
   for (const sum of sums) expect(sum).toBeCloseTo(1, 6)
   expect([...(shares as Float32Array)].some((share) => share > 0 && share < 1)).toBe(true)
   expect(batch!.tensors['ids']!.dtype).toBe('int64')
+})
+
+test('a metric by name > gets the options that follow from the class names', async () => {
+  const recipe = { loss: { kind: 'ctc' } as LossRecipe, metrics: ['cer', 'wer', { kind: 'wer', space: 3 }] as const }
+  const named = { ...sight, classes: async () => ({ x: [' '], labels: ['', 'a', ' '] }) }
+  expect((await resolveRecipe(recipe, named)).metrics).toEqual([
+    'cer',
+    { kind: 'wer', space: 2 },
+    { kind: 'wer', space: 3 },
+  ])
+  await expect(resolveRecipe(recipe, sight)).rejects.toThrow(/metric 'wer': .*'space'.*\{ "kind": "wer", "space": 0 \}/)
 })
 
 test('nothing to resolve > loads neither model nor data', async () => {

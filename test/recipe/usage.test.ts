@@ -13,6 +13,11 @@ test('usage of a recipe > the task follows from the source, if classes have name
     classes: ['cat', 'dog'],
     image,
   })
+  expect(usage({ kind: 'image-texts', file: 'a.txt', image }, { labels: ['', 'a'] })).toEqual({
+    task: 'image-to-text',
+    classes: ['', 'a'],
+    image,
+  })
   const labels = { columns: 'side', as: 'class' } as const
   expect(usage({ kind: 'csv', file: 'a.csv', tensors: { x: '*', labels } }).task).toBe('tabular-classification')
   const x = { columns: 'review', as: 'text' } as const

@@ -31,9 +31,10 @@ export interface Snippet {
     readonly names: readonly string[]
     /**
      * What the scores answer: the class with the highest one; 'labels', each with yes or no; or 'binary', class 0 or
-     * 1 by a single score. Default 'class'.
+     * 1 by a single score; or 'text', the characters that the steps of `ctc` spell, with '' for the blank. Default
+     * 'class'.
      */
-    readonly answer?: 'class' | 'labels' | 'binary'
+    readonly answer?: 'class' | 'labels' | 'binary' | 'text'
   } | null
 }
 
@@ -61,7 +62,9 @@ interface Pixels {
   readonly rows: number
   readonly columns: number
   readonly channels: number
-  readonly fit: 'fill' | 'contain' | 'cover'
+  readonly fit: 'fill' | 'contain' | 'cover' | 'line'
+  /** Whether the channels of the input are in the order BGR. */
+  readonly reversed: boolean
   readonly scale: number
   readonly mean: readonly number[]
   readonly std: readonly number[]
@@ -75,12 +78,12 @@ function resolveImage({ size, fit = 'fill', channels = 3, scale = 1 / 255, ...re
       'invalid-option',
       "image.fit of the run is 'none': there is no short code that does the same",
     )
-  const { mean = 0, std = 1, background = 0, layout = 'NCHW' } = rest
+  const { mean = 0, std = 1, background = 0, layout = 'NCHW', order } = rest
   const [rows, columns] = typeof size === 'number' ? [size, size] : size!
   const perChannel = (value: number | readonly number[]) =>
     typeof value === 'number' ? Array.from({ length: channels }, () => value) : value
   const numbers = { mean: perChannel(mean), std: perChannel(std), background, scale }
-  return { rows, columns, channels, fit, planar: layout === 'NCHW', ...numbers }
+  return { rows, columns, channels, fit, reversed: order === 'BGR', planar: layout === 'NCHW', ...numbers }
 }
 
 const quote = (text: string): string => JSON.stringify(text)
@@ -95,7 +98,7 @@ function convertPixels(p: Pixels, depth: number): string[] {
   const isGray = p.channels === 1
   const value = isGray
     ? `0.299 * pixels[${depth} * i] + 0.587 * pixels[${depth} * i + 1] + 0.114 * pixels[${depth} * i + 2]`
-    : `pixels[${depth} * i + c]`
+    : `pixels[${depth} * i + ${p.reversed ? '2 - c' : 'c'}]`
   return [
     `const mean = ${list(p.mean)}`,
     `const std = ${list(p.std)}`,
@@ -110,6 +113,19 @@ function convertPixels(p: Pixels, depth: number): string[] {
 function printOutputs({ outputs, classes }: Snippet): string[] {
   if (!classes) return outputs.map((name) => `console.log(${quote(name)}, results[${quote(name)}].data)`)
   const { answer = 'class' } = classes
+  if (answer === 'text')
+    return [
+      `const classes = ${JSON.stringify(classes.names)}`,
+      `const scores = results[${quote(outputs[0]!)}].data`,
+      "let text = ''",
+      'for (let at = 0, last = -1; at < scores.length; at += classes.length) {',
+      '  const step = scores.subarray(at, at + classes.length)',
+      '  const top = step.indexOf(step.reduce((a, b) => Math.max(a, b)))',
+      '  if (top !== last) text += classes[top]',
+      '  last = top',
+      '}',
+      'console.log(text)',
+    ]
   const single = answer === 'binary' ? 'yes' : 'probabilities'
   const probabilities = {
     probabilities: [`const ${single} = Array.from(scores)`],
@@ -186,8 +202,19 @@ function nodeImage(p: Pixels): string[] {
   const ground = p.fit === 'contain' ? `, background: ${background}` : ''
   return [
     "const image = sharp(process.argv[2] ?? 'photo.jpg', { autoOrient: true, ignoreIcc: true })",
+    ...(p.fit === 'line'
+      ? [
+          'const { width, height } = (await image.metadata()).autoOrient',
+          `const columns = Math.min(${p.columns}, Math.ceil((width * ${p.rows}) / height))`,
+        ]
+      : []),
     `const pixels = await image${alpha}`,
-    `  .resize(${p.columns}, ${p.rows}, { fit: '${p.fit}', kernel: 'linear'${ground} })`,
+    ...(p.fit === 'line'
+      ? [
+          `  .resize(columns, ${p.rows}, { fit: 'fill', kernel: 'linear' })`,
+          `  .extend({ right: ${p.columns} - columns, background: ${background} })`,
+        ]
+      : [`  .resize(${p.columns}, ${p.rows}, { fit: '${p.fit}', kernel: 'linear'${ground} })`]),
     "  .toColourspace('srgb').raw().toBuffer()",
     ...convertPixels(p, depth),
   ]
@@ -210,10 +237,14 @@ function webImage(p: Pixels): string[] {
   const size =
     p.fit === 'fill'
       ? [`const [width, height] = [${p.columns}, ${p.rows}]`]
-      : [
-          `const scale = Math.${p.fit === 'cover' ? 'max' : 'min'}(${p.columns} / image.width, ${p.rows} / image.height)`,
-          'const [width, height] = [Math.round(image.width * scale), Math.round(image.height * scale)]',
-        ]
+      : p.fit === 'line'
+        ? [
+            `const [width, height] = [Math.min(${p.columns}, Math.ceil((image.width * ${p.rows}) / image.height)), ${p.rows}]`,
+          ]
+        : [
+            `const scale = Math.${p.fit === 'cover' ? 'max' : 'min'}(${p.columns} / image.width, ${p.rows} / image.height)`,
+            'const [width, height] = [Math.round(image.width * scale), Math.round(image.height * scale)]',
+          ]
   return [
     '// file: a File of an <input type="file">, or a Blob. Canvas resizes in its own way: probabilities differ a little.',
     "const image = await createImageBitmap(file, { imageOrientation: 'from-image', colorSpaceConversion: 'none' })",
@@ -226,7 +257,9 @@ function webImage(p: Pixels): string[] {
           `context.fillStyle = 'rgb(${p.background} ${p.background} ${p.background})'`,
           `context.fillRect(0, 0, ${p.columns}, ${p.rows})`,
         ]),
-    `context.drawImage(image, Math.floor((${p.columns} - width) / 2), Math.floor((${p.rows} - height) / 2), width, height)`,
+    p.fit === 'line'
+      ? 'context.drawImage(image, 0, 0, width, height)'
+      : `context.drawImage(image, Math.floor((${p.columns} - width) / 2), Math.floor((${p.rows} - height) / 2), width, height)`,
     `const pixels = context.getImageData(0, 0, ${p.columns}, ${p.rows}).data`,
     ...convertPixels(p, 4),
   ]
@@ -257,32 +290,41 @@ function writePython(snippet: Snippet): string[] {
       ? [
           `classes = ${JSON.stringify(classes.names)}`,
           'scores = results[0][0].astype(np.float64)',
-          `probabilities = ${
-            {
-              probabilities: 'scores',
-              'log-probabilities': 'np.exp(scores)',
-              logits:
-                answer === 'class'
-                  ? 'np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()'
-                  : '1 / (1 + np.exp(-scores))',
-            }[classes.scores]
-          }`,
-          ...(answer === 'labels'
-            ? [
-                "yes = [f'{name} {100 * p:.1f} %' for name, p in zip(classes, probabilities.flat) if p > 0.5]",
-                "print(', '.join(yes) or 'none')",
-              ]
+          ...(answer === 'text'
+            ? pythonText
             : [
-                ...(answer === 'binary'
-                  ? ['probabilities = np.array([1 - probabilities.item(), probabilities.item()])']
-                  : []),
-                'top = probabilities.argmax()',
-                "print(f'{classes[top]} {100 * probabilities[top]:.1f} %')",
+                `probabilities = ${
+                  {
+                    probabilities: 'scores',
+                    'log-probabilities': 'np.exp(scores)',
+                    logits:
+                      answer === 'class'
+                        ? 'np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()'
+                        : '1 / (1 + np.exp(-scores))',
+                  }[classes.scores]
+                }`,
+                ...(answer === 'labels'
+                  ? [
+                      "yes = [f'{name} {100 * p:.1f} %' for name, p in zip(classes, probabilities.flat) if p > 0.5]",
+                      "print(', '.join(yes) or 'none')",
+                    ]
+                  : [
+                      ...(answer === 'binary'
+                        ? ['probabilities = np.array([1 - probabilities.item(), probabilities.item()])']
+                        : []),
+                      'top = probabilities.argmax()',
+                      "print(f'{classes[top]} {100 * probabilities[top]:.1f} %')",
+                    ]),
               ]),
         ]
       : outputs.map((name, i) => `print(${quote(name)}, results[${i}].tolist())`)),
   ]
 }
+
+const pythonText = [
+  'tops = scores.argmax(-1)',
+  "print(''.join(classes[top] for i, top in enumerate(tops) if i == 0 or top != tops[i - 1]))",
+]
 
 function tensorInPython(tensor: Tensor): string {
   const { dtype, dims, data } = tensor
@@ -303,6 +345,7 @@ function pythonImage(p: Pixels): string[] {
     fill: `image.resize(${size}, Image.BILINEAR)`,
     cover: `ImageOps.fit(image, ${size}, Image.BILINEAR)`,
     contain: `ImageOps.pad(image, ${size}, Image.BILINEAR, color=${color})`,
+    line: 'line',
   }[p.fit]
   const isGray = p.channels === 1
   return [
@@ -313,7 +356,15 @@ function pythonImage(p: Pixels): string[] {
           `ground = Image.new('RGBA', image.size, (${ground}, ${ground}, ${ground}, 255))`,
           "image = Image.alpha_composite(ground, image.convert('RGBA')).convert('RGB')",
         ]),
+    ...(p.fit === 'line'
+      ? [
+          `line = Image.new(image.mode, ${size}, ${color})`,
+          `columns = min(${p.columns}, -(-image.width * ${p.rows} // image.height))`,
+          `line.paste(image.resize((columns, ${p.rows}), Image.BILINEAR))`,
+        ]
+      : []),
     `pixels = np.asarray(${resized}, np.float64)`,
+    ...(p.reversed ? ['pixels = pixels[..., ::-1]'] : []),
     ...(isGray ? ['pixels = (pixels @ [0.299, 0.587, 0.114])[..., None]'] : []),
     `x = ((pixels * ${formatScale(p.scale)} - ${list(p.mean)}) / ${list(p.std)}).astype(np.float32)`,
     ...(p.planar ? ['x = x.transpose(2, 0, 1)'] : []),

@@ -176,7 +176,7 @@ async function readRequest(path: string, options: Options, command: Command): Pr
 /** Options of the graphs that a trainer would build for a recipe. */
 async function recipeTrainingOptions(given: Recipe, original: Model, model: Model): Promise<TrainingOptions> {
   const recipe = await resolveHead(given, original)
-  const { recipe: resolved } = await RecipeData.open(recipe, original, model)
+  const { recipe: resolved } = await RecipeData.open(recipe, model)
   // The number of steps per epoch matters for training only: the graphs do not depend on it.
   const optimizer = await convertEpochsToSteps(resolved.optimizer, async () => 1)
   const options = trainerOptions({ ...resolved, optimizer }, { teacher: await loadTeacher(recipe) })

@@ -47,7 +47,7 @@ Examples:
       const { data, recipe, warning, ...selected } = await openSelectedData(model)
       const classes = namesOfTargets(recipe, selected.classes)
       if (warning !== undefined) writeText(io.stderr, `warning: ${warning}\n`)
-      const metrics = createMetrics(options.metrics ? { metrics: options.metrics } : recipe)
+      const metrics = createMetrics(recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options
       const runtime = await createRuntime(options.provider, threads)
       const counter = createExampleCounter(io.stderr, quiet, data.length)

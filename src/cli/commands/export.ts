@@ -196,7 +196,7 @@ type Measured = { readonly before: number; readonly after: number } | { readonly
 async function writeMeasured(form: 'q4' | 'q8', output: string, model: Model, recipe: Recipe): Promise<Measured> {
   const quantized = toModelForm(form, model)
   await writeModel(output, quantized)
-  const opened = await RecipeData.open(recipe, model, model)
+  const opened = await RecipeData.open(recipe, model)
   const data = await opened.validation()
   if (!data) return { reason: 'the recipe has no validation data, so the loss was not measured' }
   const { batchSize, threads, loss } = opened.recipe

@@ -57,7 +57,10 @@ export function definePredict(program: Command, io: Io): void {
       'outputs to write, comma-separated; * matches any characters (default: all)',
       parseList,
     )
-    .option('--classes', 'write the class with the highest score and its probability in place of the scores')
+    .option(
+      '--classes',
+      'write the class with the highest score, or the text that ctc reads, and its probability in place of the scores',
+    )
     .option('--class-names <file>', 'names of the classes: classes.json of a run folder, or a JSON list')
     .option('--text <field>', 'field of the texts in a .jsonl file (default: text)')
     .option(
@@ -75,9 +78,11 @@ A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --clas
 "probability": 0.9 } ("classes" with a list if an example has several positions); "file" is the image or
 document, "text" the text, "name" the name of the class. Infinity and NaN are written as strings; scores
 without a probability, such as NaN, have the class null. A CSV file has a column per element, y[0], y[1], ...,
-or class and probability. If the loss of the recipe or run reads several scores as a yes or no each, as
-binary-cross-entropy does, "labels" has "class": 1 or 0 for each, with the probability of that answer, and
-printed lines name the labels with the answer yes; without a loss, several scores of a Sigmoid are read so.
+or class and probability. If the loss of the recipe or run is ctc, "text" is the text that the model reads,
+decoded greedily, with the mean of the probabilities of its characters. If the loss reads several scores as a
+yes or no each, as binary-cross-entropy does, "labels" has "class": 1 or 0 for each, with the probability of
+that answer, and printed lines name the labels with the answer yes; without a loss, several scores of a Sigmoid
+are read so.
 Scores of a model that does not end in Softmax or Sigmoid are read as logits of one class. The file appears
 when it is complete. A run folder gives the model, the form of its inputs and the names of its classes,
 which imply --classes; so do the metadata of a model that train, export or tune image wrote from image data,
@@ -132,9 +137,7 @@ async function predictData(
   const files = run && !isRecipe ? inputs : []
   if (files.length > 0) refuseOptions(command, ['on', 'data'], 'selects the data of the run, and files are given')
   if (describesImages) refuseOptions(command, ['on', 'set'], 'is for a recipe, and images are given')
-  const selected = describesImages
-    ? imagesOf(usage.image, inputs)
-    : await selectSource(recipePath, files, options, command)
+  const selected = describesImages ? imagesOf(usage, inputs) : await selectSource(recipePath, files, options, command)
   const isPart = selected.split !== null && options.data !== undefined
   const forAll = run ? 'give it as an argument' : 'add --set data.split=null --on train'
   const advice = `to predict all of ${options.data}, ${forAll}`

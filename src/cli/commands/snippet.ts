@@ -19,8 +19,10 @@ import { createInput, listInputs, readShape } from '../../onnx/import/declaratio
 import type { Model } from '../../onnx/model.js'
 import type { LossRecipe } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import type { ImageFolderSource, ImageTextsSource } from '../../recipe/sources/images.js'
+import type { DataSource } from '../../recipe/sources/source.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
-import { namesOfTargets } from '../../recipe/usage.js'
+import { namesOfTargets, textTask } from '../../recipe/usage.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
@@ -29,7 +31,8 @@ import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, type Output, print } from '../io.js'
 import { jsonOption, setOption } from '../options.js'
-import { hasBinaryScores } from '../prediction/top-classes.js'
+import { textLoss } from '../prediction/select-source.js'
+import { findLoss, hasBinaryScores } from '../prediction/top-classes.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
 
@@ -98,7 +101,7 @@ async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptio
   const model = await readTrainedModel(run, stderr)
   const recipe = overridePaths(await readRecipe(run.recipe, set), path === undefined ? {} : { data: path })
   return withPathAdvice(pathsOfSource('data.train', recipe.data.train, true), async () => {
-    const data = await RecipeData.open(recipe, model, model)
+    const data = await RecipeData.open(recipe, model)
     const [names, ...others] = Object.values(namesOfTargets(recipe, await data.classes()))
     const described: Snippet = {
       ...{ model: basename(run.model), inputs: await describeInputs(model, recipe, data) },
@@ -111,7 +114,7 @@ async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptio
 /** Describes a model by its metadata alone. Throws `invalid-option` if they do not describe its images. */
 async function describeModel(path: string): Promise<Snippet> {
   const model = await readModel(path)
-  const { classes, image } = readUsage(model)
+  const { classes, image, task } = readUsage(model)
   if (image?.size === undefined)
     throw new OnnxIreError(
       'invalid-option',
@@ -123,7 +126,7 @@ async function describeModel(path: string): Promise<Snippet> {
   const inputs = listInputs(model.proto).map(
     ({ name = '' }): SnippetInput => ({ kind: 'image', name, image: { ...image, size }, dims }),
   )
-  return { model: basename(path), inputs, ...describeOutputs(model, classes) }
+  return { model: basename(path), inputs, ...describeOutputs(model, classes, task === textTask ? textLoss : undefined) }
 }
 
 /** @param loss loss of the run, which decides what the scores answer, as in `predict` */
@@ -135,8 +138,10 @@ function describeOutputs(
   const infos = model.proto.graph?.output ?? []
   const outputs = infos.map(({ name = '' }) => name)
   const shape = infos[0] && readShape(infos[0])
-  if (names === undefined || infos.length !== 1 || hasPositions(shape)) return { outputs, classes: null }
   const [output = ''] = outputs
+  if (names !== undefined && infos.length === 1 && findLoss(output, loss)?.kind === 'ctc')
+    return { outputs, classes: { scores: findScoreKind(model, output), names, answer: 'text' } }
+  if (names === undefined || infos.length !== 1 || hasPositions(shape)) return { outputs, classes: null }
   const isBinary = shape?.at(-1) === 1
   const answer = isBinary ? 'binary' : hasBinaryScores(model, output, loss) ? 'labels' : 'class'
   return { outputs, classes: { scores: findScoreKind(model, output), names, answer } }
@@ -145,17 +150,21 @@ function describeOutputs(
 /** Whether a declared shape has several positions per example, each with scores, such as those of tokens or pixels. */
 const hasPositions = (shape: Shape | undefined): boolean => (shape ?? []).slice(1).filter((dim) => dim !== 1).length > 1
 
+/** Whether the examples of a source are image files of which each has one answer. */
+const hasImageOptions = (source: DataSource): source is ImageFolderSource | ImageTextsSource =>
+  source.kind === 'image-folder' || source.kind === 'image-texts'
+
 /** Describes the inputs of a model by its first training example. */
 async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): Promise<SnippetInput[]> {
   const source = recipe.data.train
   const train = await data.train()
   const one = 'batch' in train ? subset(train, { end: 1 }) : takeExamples(train, 1)
-  const image = source.kind === 'image-folder' ? inferInput(source, { model }) : undefined
+  const image = hasImageOptions(source) ? inferInput(source, { model }) : undefined
   for await (const { tensors } of batches(one, { batchSize: 1 }))
     return listInputs(model.proto).map(({ name = '' }): SnippetInput => {
       const example = getOwn(tensors, name)
       if (!example) throw new OnnxIreError('invalid-data', `the data of the run have no input '${name}' of the model`)
-      if (name !== image || source.kind !== 'image-folder') return { kind: 'values', name, example }
+      if (name !== image || !hasImageOptions(source)) return { kind: 'values', name, example }
       const dims = example.dims.slice(1)
       const planar = source.image?.layout !== 'NHWC'
       // Without image.size all images have the same size.

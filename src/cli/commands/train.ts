@@ -168,14 +168,15 @@ To train from scratch: "model": { "preset": "resnet-20", "options": { "classes":
 Other data sources (all accept start and end; csv, jsonl and text also accept "stream": true, for files larger
 than memory):
   { "kind": "image-folder", "folder": "flowers/train", "image": { "size": 224, "mean": [0.485, 0.456, 0.406] } }
+  { "kind": "image-texts", "file": "lines/rec_gt.txt", "image": { "size": [48, 320], "fit": "line" } } (for ctc)
   { "kind": "csv", "file": "iris.csv", "tensors": { "x": "*", "labels": { "columns": "species", "as": "class" } } }
   { "kind": "jsonl", "file": "reviews.jsonl", "padding": { "input_ids": { "mask": "attention_mask" } },
     "tensors": { "input_ids": { "field": "tokens", "as": "integer" }, "labels": { "field": "mood", "as": "class" } } }
   { "kind": "text", "files": "book.txt", "tokens": "bytes", "context": 128 }
   { "kind": "tokens", "file": "corpus/train.tokens", "context": 256 } (written by data prepare text)
   { "kind": "cifar-10", "folder": "cifar-10-batches-bin", "part": "train", "augment": [{ "kind": "crop" }, { "kind": "flip" }] }
-Augmentations of images (idx, image-folder, cifar-10, cifar-100): crop, flip, cutout, resized-crop,
-rand-augment.
+Augmentations of images (idx, image-folder, image-texts, cifar-10, cifar-100): crop, flip, cutout,
+resized-crop, rand-augment.
 
 Losses (docs/losses-and-metrics.md has their meaning):
 ${listNames(Object.keys(lossRegistry).filter((kind) => kind !== 'combine'))},

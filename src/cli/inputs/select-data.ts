@@ -9,6 +9,7 @@ import type { Model } from '../../onnx/model.js'
 import { lossOnOutput, lossTargets } from '../../recipe/loss.js'
 import { checkEvaluation, parseJson } from '../../recipe/parse.js'
 import type { EvaluationRecipe, Recipe } from '../../recipe/recipe.js'
+import { resolveMetrics } from '../../recipe/resolve.js'
 import { mapSourcePaths } from '../../recipe/sources/source.js'
 import { prefixError } from '../../util/errors.js'
 import { usageError } from '../errors.js'
@@ -99,15 +100,16 @@ export const selectData = (
 async function selectFromRecipe(path: string, options: DataOptions, command: Command): Promise<OpenSelectedData> {
   if (isJsonObject(options.data) || options.loss !== undefined || options.logits !== undefined)
     usageError(command, '--data as JSON, --loss and --logits replace a recipe; change a recipe with --set')
-  const recipe = withDataPath(await readRecipe(path, options.set), options)
+  const { metrics } = options
+  const recipe = { ...withDataPath(await readRecipe(path, options.set), options), ...(metrics ? { metrics } : {}) }
   const record = await readRunRecord(path)
   if (options.on === 'validation' && !recipe.data.validation && !recipe.data.split)
     usageError(command, `${path} has neither data.validation nor data.split; add one, or use --on train`)
   const open: OpenSelectedData = async (model) => {
-    const recipeData = await RecipeData.open(recipe, model, model)
+    const recipeData = await RecipeData.open(recipe, model)
     const data = (options.on === 'validation' && (await recipeData.validation())) || (await recipeData.train())
     // Class names appear in tables only, and reading them may mean reading the training data.
-    const tables = options.metrics ?? recipe.metrics ?? []
+    const tables = recipe.metrics ?? []
     const listFiles = async () => [...listRecipeFile(path), ...(await listDataFiles(recipe))]
     return {
       data,
@@ -142,8 +144,11 @@ async function selectFromOptions(options: DataOptions, command: Command): Promis
     const { data, classes = {} } = await openData('--data', resolved, {
       model,
       targets: lossTargets(recipe.loss),
+      loss: recipe.loss,
       classes: async () => ({}),
     })
-    return { data, classes, listFiles: () => listSourceFiles(resolved), recipe }
+    const metrics = await resolveMetrics(recipe, options.metrics ?? [], { classes: async () => classes })
+    const listFiles = () => listSourceFiles(resolved)
+    return { data, classes, listFiles, recipe: { ...recipe, ...(options.metrics ? { metrics } : {}) } }
   }
 }

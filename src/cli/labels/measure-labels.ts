@@ -9,7 +9,6 @@ import { type LabelMargin, LabelMargins } from '../../train/label-margins.js'
 import { predict } from '../../train/predict.js'
 import { Trainer } from '../../train/trainer.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { loadModel } from '../inputs/read-recipe.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
 import { openTraining } from '../training/open-training.js'
@@ -98,7 +97,7 @@ export async function measureLabels(
 /** Opens the training data without mixup. Predictions read them as evaluations do, without random augmentation. */
 async function openPlain(recipe: Recipe, trained: Model): Promise<LabeledTrain> {
   const { mixup: _, ...plain } = recipe
-  const opened = await RecipeData.open(plain, await loadModel(recipe), trained)
+  const opened = await RecipeData.open(plain, trained)
   return opened.labeledTrain()
 }
 

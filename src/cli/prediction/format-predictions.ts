@@ -5,6 +5,7 @@ import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import type { Prediction } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { shortenText } from '../format.js'
+import { type ReadText, readTexts } from './read-texts.js'
 import { answerLabels, hasLabels, positionsOf, type TopClass, topClasses } from './top-classes.js'
 
 /** Content of a file of predictions. */
@@ -15,6 +16,8 @@ export interface PredictionFormat {
   readonly classAxis: number | undefined
   /** Whether every score is a yes or no of its own. */
   readonly isBinary: boolean
+  /** Class of the blank of scores that are steps of `ctc`, whose texts are written; undefined for other scores. */
+  readonly blank: number | undefined
   /** Names of the classes, by class number, or of the labels. */
   readonly classNames: readonly string[] | undefined
   /** Origin of each example, if every example is a file or a text. */
@@ -54,16 +57,20 @@ export async function* writeTopClasses(
   for await (const { indices, outputs } of predictions) {
     const [[name, tensor]] = Object.entries(outputs) as [[string, Tensor]]
     checkLeadingAxis(name, tensor, indices.length)
+    const texts = format.blank === undefined ? undefined : textsOf(name, tensor, format)
     const labels = format.isBinary && hasLabels(tensor) ? tensor.dims.at(-1)! : 0
-    const top = labels
-      ? answerLabels(name, tensor, format.scores!)
-      : topClasses(name, tensor, format.scores!, format.classAxis)
+    const top = texts
+      ? []
+      : labels
+        ? answerLabels(name, tensor, format.scores!)
+        : topClasses(name, tensor, format.scores!, format.classAxis)
     const positions = top.length / Math.max(1, indices.length)
     const lines = Array.from(indices, (index, i) => {
       const own = top.slice(i * positions, (i + 1) * positions)
       const classes = labels ? listLabels(own, labels, format) : own.map((each) => describeClass(each, format))
       const { kind, names } = format.origins ?? {}
       const name = names?.[index] ?? `example ${index}`
+      if (texts) return `${name}: ${describeText(texts[i]!)}\n`
       return `${kind === 'text' ? shortenText(name) : name}: ${classes.join(labels ? '; ' : ', ')}\n`
     })
     yield Buffer.from(lines.join(''))
@@ -74,6 +81,12 @@ const describeClass = ({ class: number, probability }: TopClass, { classNames }:
   number === null
     ? 'no class (its probability is NaN)'
     : `${classNames?.[number] ?? `class ${number}`} ${(100 * probability).toFixed(1)} %`
+
+const describeText = ({ text, probability }: ReadText): string =>
+  text === '' ? 'no text' : `${text} ${probability === null ? '' : `${(100 * probability).toFixed(1)} %`}`
+
+const textsOf = (name: string, tensor: Tensor, { scores, blank, classNames }: PredictionFormat): ReadText[] =>
+  readTexts(name, tensor, { kind: scores!, blank: blank!, classNames })
 
 const originOf = ({ origins }: PredictionFormat, index: number) =>
   origins ? { [origins.kind]: origins.names[index] } : {}
@@ -97,6 +110,11 @@ function toColumn(name: string, tensor: Tensor, examples: number, format: Predic
   checkLeadingAxis(name, tensor, examples)
   const dims = tensor.dims.slice(1)
   if (format.scores === null) return nest(toJsonValues(tensor), [examples, ...dims]) as readonly unknown[]
+  if (format.blank !== undefined)
+    return textsOf(name, tensor, format).map(({ text, probability }) => ({
+      text,
+      probability: probability && toJsonNumber(probability),
+    }))
   if (format.isBinary && hasLabels(tensor)) {
     const labels = dims.at(-1)!
     const answers = answerLabels(name, tensor, format.scores).map(({ class: answer, probability }, i) => ({
@@ -169,6 +187,16 @@ function csvColumns(name: string, tensor: Tensor, format: PredictionFormat): Csv
       name: dims.length === 0 ? name : `${name}[${indicesOf(k, dims).join(',')}]`,
       values: Array.from({ length: tensor.dims[0]! }, (_, i) => values[i * width + k]),
     }))
+  }
+  if (format.blank !== undefined) {
+    const texts = textsOf(name, tensor, format)
+    return [
+      { name: 'text', values: texts.map(({ text }) => text) },
+      {
+        name: 'probability',
+        values: texts.map(({ probability }) => (probability === null ? '' : toJsonNumber(probability))),
+      },
+    ]
   }
   if (dims.length !== 1)
     throw new OnnxIreError(

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { ImageOptions } from '../../data/image/image-column.js'
+import type { ModelUsage } from '../../data/model/model-usage.js'
 import type { OpenContext } from '../../node/data/data-source.js'
 import { openImages } from '../../node/data/image-folder.js'
 import { openData } from '../../node/data/open-data.js'
@@ -8,7 +8,8 @@ import { RecipeData } from '../../node/data/recipe-data.js'
 import type { Model } from '../../onnx/model.js'
 import { checkSource } from '../../recipe/parse.js'
 import type { DataSource, LossRecipe, Recipe } from '../../recipe/recipe.js'
-import { mapSourcePaths } from '../../recipe/sources/source.js'
+import { hasImageFiles, mapSourcePaths } from '../../recipe/sources/source.js'
+import { textTask } from '../../recipe/usage.js'
 import { refuseOptions, usageError } from '../errors.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
 import { isJsonObject, parseData, withDataPath } from '../inputs/select-data.js'
@@ -46,14 +47,14 @@ export async function selectSource(
     refuseOptions(command, ['on'], 'selects data of a recipe, but no recipe is given')
     if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
     const source = mapSourcePaths(checkSource(parseData(options.data, command)), (path) => resolve(path))
-    return { path: '--data', source, files, split: null }
+    return { path: '--data', source, files, split: null, ...(source.kind === 'image-texts' ? { loss: textLoss } : {}) }
   }
   if (isJsonObject(options.data)) usageError(command, '--data as JSON replaces a recipe; change a recipe with --set')
   const recipe = withDataPath(await readRecipe(recipePath, options.set), options)
   const { data, loss } = recipe
   if (files.length > 0) {
     const { start: _start, end: _end, ...source } = data.train
-    const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
+    const takesImages = hasImageFiles(source)
     if (!takesImages && files.length > 1)
       usageError(command, `the run has data of the kind ${source.kind}, of which one file can be given`)
     const own = takesImages ? source : overrideSource('data.train', source, files[0]!)
@@ -66,22 +67,27 @@ export async function selectSource(
   return { path: `data.${options.on}`, source, files, split: null, train: data.train, loss }
 }
 
+/** The loss of models that recognize text, if no recipe is given. */
+export const textLoss: LossRecipe = { kind: 'ctc' }
+
 /** The images of files or folders, converted as the metadata of the model say. */
-export const imagesOf = (image: ImageOptions | undefined, files: readonly string[]): SelectedSource => ({
+export const imagesOf = ({ image, task }: ModelUsage, files: readonly string[]): SelectedSource => ({
   ...{ path: 'the metadata of the model', split: null, files },
   source: { kind: 'image-folder', folder: '.', ...(image ? { image } : {}) },
+  ...(task === textTask ? { loss: textLoss } : {}),
 })
 
 /** Opens a selected source for a model. */
 export async function openSelected(
-  { path, source, files: given, split, train }: SelectedSource,
+  { path, source, files: given, split, train, loss }: SelectedSource,
   model: Model,
 ): Promise<OpenedExamples> {
-  const plain: OpenContext = { model, targets: null, classes: async () => ({}) }
-  const statistics = async () => train && (await openData('data.train', train, plain)).data.statistics
-  const context: OpenContext = source === train ? plain : { ...plain, statistics }
-  const takesImages = source.kind === 'image-folder' || source.kind === 'image-masks'
-  if (takesImages && given.length > 0) {
+  const plain: OpenContext = { model, targets: null, loss, classes: async () => ({}) }
+  const openTrain = async () => train && (await openData('data.train', train, plain))
+  const statistics = async () => (await openTrain())?.data.statistics
+  const classesOfTrain = async () => (await openTrain())?.classes ?? {}
+  const context: OpenContext = source === train ? plain : { ...plain, statistics, classes: classesOfTrain }
+  if (hasImageFiles(source) && given.length > 0) {
     const { data, files } = await openImages(source, given, context)
     return { data, origins: originsOf(files) }
   }
@@ -89,14 +95,15 @@ export async function openSelected(
   if (split) {
     const { mixup: _mixup, ...recipe } = split.recipe
     const { balance: _balance, ...data } = recipe.data
-    const opened = await RecipeData.open({ ...recipe, data }, model, model)
+    const opened = await RecipeData.open({ ...recipe, data }, model)
     const parts = { train: await opened.train(), validation: (await opened.validation())! }
     const [some, others] = [parts.train.length, parts.validation.length]
     const total = some === undefined || others === undefined ? undefined : some + others
-    return { data: parts[split.part], origins: originsOf(await opened.files(split.part)), total }
+    const classes = await opened.classes()
+    return { data: parts[split.part], origins: originsOf(await opened.files(split.part)), total, classes }
   }
-  const { data, files } = await openData(path, source, context)
-  return { data, origins: originsOf(files) }
+  const { data, files, classes } = await openData(path, source, context)
+  return { data, origins: originsOf(files), classes }
 }
 
 const originsOf = (files: readonly string[] | undefined): Origins | undefined => files && { kind: 'file', names: files }

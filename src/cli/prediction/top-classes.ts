@@ -75,6 +75,12 @@ export function findClassAxis(model: Model, output: string, loss: LossRecipe | u
   return axis ?? findSoftmaxAxis(model, output) ?? (own && lossTarget(own)?.isClasses ? -1 : undefined)
 }
 
+/** The class of the blank, if the scores of an output are steps of `ctc`. */
+export function findBlank(output: string, loss: LossRecipe | undefined): number | undefined {
+  const own = findLoss(output, loss)
+  return own?.kind === 'ctc' ? (own.blank ?? 0) : undefined
+}
+
 const outputOf = (loss: { readonly kind: keyof typeof lossRegistry }): unknown =>
   (loss as Readonly<Record<string, unknown>>)[lossRegistry[loss.kind].output]
 

@@ -2,6 +2,7 @@ import { extname } from 'node:path'
 import type { Command } from 'commander'
 import { findScoreKind } from '../../analysis/snippet/score-kind.js'
 import type { DatasetOrStream } from '../../data/stream.js'
+import type { ClassNames } from '../../node/data/data-source.js'
 import { readRegularFile, writeFileAtomic } from '../../node/files/files.js'
 import { listModelFiles } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
@@ -21,7 +22,7 @@ import { createRuntime, type RuntimeOptions } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from './format-predictions.js'
-import { findClassAxis, hasBinaryScores } from './top-classes.js'
+import { findBlank, findClassAxis, hasBinaryScores } from './top-classes.js'
 
 /** Options of `onnx-ire predict`. */
 export interface PredictOptions extends RuntimeOptions, Pick<DataOptions, 'on' | 'set' | 'data'> {
@@ -57,6 +58,8 @@ export interface OpenedExamples {
   readonly origins: Origins | undefined
   /** Number of the examples of which `data` are a part, if both are known. */
   readonly total?: number | undefined
+  /** Class names of the data, by tensor. */
+  readonly classes?: ClassNames | undefined
 }
 
 /** Writes predictions in one format. */
@@ -89,7 +92,9 @@ export async function writePredictions(
     ...(await source.listFiles()),
   ])
   const format = await readFormat(model, options, given)
-  const { data, origins } = await source.open()
+  const { data, origins, classes = {} } = await source.open()
+  // The characters of a text are those of the data if the model does not have them.
+  const classNames = format.classNames ?? (format.blank === undefined ? undefined : Object.values(classes)[0])
   const runtime = await createRuntime(options.provider, threads)
   const counter = createExampleCounter(io.stderr, quiet, data.length)
   const interrupts = onInterrupt(io, () => {})
@@ -105,7 +110,7 @@ export async function writePredictions(
     }
   }
   try {
-    const content = writer(countedPredictions(), { ...format, origins })
+    const content = writer(countedPredictions(), { ...format, classNames, origins })
     if (output === undefined) {
       for await (const chunk of content) writeText(io.stdout, Buffer.from(chunk).toString())
       return
@@ -139,7 +144,8 @@ async function readFormat(
   { classes, outputs, classNames }: PredictOptions,
   { names: described, loss }: GivenModel,
 ): Promise<Omit<PredictionFormat, 'origins'>> {
-  if (!classes) return { scores: null, classAxis: undefined, isBinary: false, classNames: undefined }
+  const none = { classAxis: undefined, isBinary: false, blank: undefined, classNames: undefined }
+  if (!classes) return { scores: null, ...none }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)
   const names = matchNames(outputs ?? '*', all, 'output')
   if (names.length !== 1)
@@ -151,6 +157,7 @@ async function readFormat(
     scores: findScoreKind(model, names[0]!),
     isBinary: hasBinaryScores(model, names[0]!, loss),
     classAxis: findClassAxis(model, names[0]!, loss),
+    blank: findBlank(names[0]!, loss),
     classNames: classNames === undefined ? described : await readClassNames(classNames),
   }
 }

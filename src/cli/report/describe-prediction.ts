@@ -4,6 +4,7 @@ import { numbersOf } from '../../ir/leaf.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
 import { sizeOf } from '../../ir/tensor.js'
 import { lossRegistry } from '../../loss/registry.js'
+import { decodeGreedily } from '../../metric/sequences.js'
 import type { Model } from '../../onnx/model.js'
 import { isBinaryLoss, lossTarget, type TaskLoss } from '../../recipe/loss.js'
 import { getOwn } from '../../util/record.js'
@@ -46,9 +47,10 @@ export function describePrediction(
   const output = options[lossRegistry[loss.kind].output] ?? (others.length === 0 ? only : undefined)
   const { name = '', isClasses } = lossTarget(loss) ?? {}
   const [scores, target] = [getOwn(outputs, String(output)), getOwn(tensors, name)]
-  // Sequences and distributions are not comparable with scores.
-  const isOther = loss.kind === 'ctc' || loss.kind === 'kl' || options['probabilities'] === true
+  // Distributions are not comparable with scores.
+  const isOther = loss.kind === 'kl' || options['probabilities'] === true
   if (!scores || !target || isOther) return {}
+  if (loss.kind === 'ctc') return describeSequence(target, scores, loss, names)
   if (isClasses) {
     const { ignoreIndex } = options as { readonly ignoreIndex?: number }
     const predicted = largestAlong(scores, findClassAxis(model, String(output), loss) ?? -1)
@@ -63,6 +65,19 @@ export function describePrediction(
       : { given: listPositives(given, names), predicted: listPositives(predicted, names) }
   }
   return describeValues(target, scores, Object.values(getOwn(statistics, name) ?? {}))
+}
+
+/** The labels of a sequence and those that the steps spell, as text. */
+function describeSequence(
+  target: Tensor,
+  scores: Tensor,
+  { blank = 0, timeFirst = false }: { readonly blank?: number; readonly timeFirst?: boolean },
+  names: readonly string[] | undefined,
+): DescribedPrediction {
+  const list = (labels: readonly number[]) => labels.map((label) => names?.[label] ?? label).join(names ? '' : ', ')
+  const [steps = 0, , classes = 0] = scores.dims
+  const [labels = []] = decodeGreedily(timeFirst ? { ...scores, dims: [1, steps, classes] } : scores, { blank })
+  return { given: list(numbersOf(target).filter((label) => label !== blank)), predicted: list(labels) }
 }
 
 /** Index of the largest score along an axis, for every other position. */

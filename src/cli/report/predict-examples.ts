@@ -9,6 +9,7 @@ import type { Model } from '../../onnx/model.js'
 import { passOptions } from '../../recipe/build.js'
 import { createLoss, lossTarget, taskLosses } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
+import { hasImageFiles } from '../../recipe/sources/source.js'
 import type { Runtime } from '../../runtime/runtime.js'
 import { evaluateExamples } from '../../train/evaluate.js'
 import { predict } from '../../train/predict.js'
@@ -69,7 +70,7 @@ export async function predictExamples(run: StoredRun, count: number, runtime: Ru
   if (passOptions(recipe).passes || taskLosses(recipe.loss).some(([, loss]) => !lossTarget(loss)))
     return { reason: 'the loss compares examples with each other' }
   const model = await readModel(path)
-  const opened = await RecipeData.open(recipe, model, model)
+  const opened = await RecipeData.open(recipe, model)
   const data = await opened.validation()
   if (!data) return { reason: 'the recipe has no validation data' }
   if (!('batch' in data)) return { reason: 'the validation data are a stream' }
@@ -165,8 +166,7 @@ function classNamesOf({ classes }: StoredRun): readonly string[] | undefined {
 }
 
 function nameExamples({ recipe, data }: Trained): (index: number) => string | number {
-  const { kind } = recipe.data.train
-  const keys = kind === 'image-folder' || kind === 'image-masks' ? data.identify?.().keys : undefined
+  const keys = hasImageFiles(recipe.data.train) ? data.identify?.().keys : undefined
   return (index) => keys?.[index] ?? index
 }
 

@@ -21,8 +21,8 @@ export interface TrainingInputs {
   readonly classes: ClassNames
   /** The recipe with the statistics of the training data. */
   readonly fitted: Recipe
-  /** Files in the folder of the training data that are not read. */
-  readonly skipped: readonly string[]
+  /** Facts about the data that a user should know. */
+  readonly warnings: readonly string[]
 }
 
 /** Opens the model and the data of a recipe, for a run without a folder. */
@@ -33,7 +33,7 @@ export const openTraining = async (recipe: Recipe): Promise<TrainingInputs> =>
 export async function openInputs(given: Recipe, initial: Model, teacher: Model | undefined): Promise<TrainingInputs> {
   const recipe = await resolveHead(given, initial)
   const { model, ...choice } = await createStartModel(initial, recipe)
-  const recipeData = await RecipeData.open(recipe, initial, model)
+  const recipeData = await RecipeData.open(recipe, model)
   const data = await recipeData.train()
   const validation = await recipeData.validation()
   const classes = await recipeData.classes()
@@ -48,7 +48,7 @@ export async function openInputs(given: Recipe, initial: Model, teacher: Model |
     validation,
     classes,
     fitted,
-    skipped: await recipeData.skipped(),
+    warnings: await recipeData.warnings(),
   }
 }
 

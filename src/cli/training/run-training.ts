@@ -1,7 +1,6 @@
 import { adaptableLayers } from '../../adapter/layers.js'
 import { adapterTensors } from '../../adapter/record.js'
 import { attempt } from '../../analysis/inspect/tensors.js'
-import { describeSkipped } from '../../data/image/image-files.js'
 import { addUsage } from '../../data/model/model-usage.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { isFloat } from '../../ir/dtype.js'
@@ -76,14 +75,14 @@ async function trainInFolder(
   inputs: TrainingInputs & { readonly preset: Model | undefined },
 ): Promise<TrainingResult> {
   const { recipe, folder, progress, resume, group, shardOptimizer = false } = request
-  const { model, initial, preset, options, data, validation, classes, fitted, skipped } = inputs
+  const { model, initial, preset, options, data, validation, classes, fitted } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
     if (warning === undefined) return
     warnings.push(warning)
     progress.note(`warning: ${warning}`)
   }
-  warn(describeSkipped(skipped))
+  for (const warning of inputs.warnings) warn(warning)
   const memory = request.provider === 'cpu' ? await estimateMemory(request, inputs) : null
   if (memory) warn(warnOfMemory(memory, recipe))
   const runtime = await createRuntime(request.provider, recipe.threads)

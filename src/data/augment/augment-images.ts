@@ -17,7 +17,7 @@ export interface AugmentImagesOptions {
   /** Augmentations, applied in order. */
   readonly augmentations: readonly (Augmentation | AugmentationSpec)[]
   /** Normalization of the images, as given to `imageColumn`; augmentations receive pixel values. */
-  readonly image?: Pick<ImageOptions, 'scale' | 'mean' | 'std' | 'layout'> | undefined
+  readonly image?: Pick<ImageOptions, 'scale' | 'mean' | 'std' | 'layout' | 'order'> | undefined
   /**
    * Masks that are changed together with the images. Crops and flips move both; other augmentations leave masks
    * unchanged or are refused. Default: none.
@@ -161,20 +161,20 @@ type Settings = ReturnType<typeof checkNormalization>
 
 function checkNormalization(image: NonNullable<AugmentImagesOptions['image']>) {
   const owner = 'augmentImages'
-  const { scale = 1 / 255, mean = 0, std = 1, layout = 'NCHW' } = image
+  const { scale = 1 / 255, mean = 0, std = 1, layout = 'NCHW', order = 'RGB' } = image
   const real = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   for (const [name, value] of [['scale', scale] as const, ...[std].flat().map((each) => ['std', each] as const)])
     if (checkNumber(owner, name, value, real) === 0) throw invalidOption(owner, name, value, 'a number other than 0')
   for (const each of [mean].flat()) checkNumber(owner, 'mean', each, real)
   if (layout !== 'NCHW' && layout !== 'NHWC') throw invalidOption(owner, 'layout', layout, "'NCHW' or 'NHWC'")
-  return { scale, mean, std, layout }
+  return { scale, mean, std, layout, order }
 }
 
 function augmentTensor(
   { dtype, dims, data }: Tensor,
   name: string,
   augmentations: readonly Augmentation[],
-  { scale, mean, std, layout }: Settings,
+  { scale, mean, std, layout, order }: Settings,
   random: Random | undefined,
 ): Tensor {
   if (dtype !== 'float32' || dims.length !== 4 || !(data instanceof Float32Array))
@@ -190,7 +190,10 @@ function augmentTensor(
     if (values.length === channels) return values
     throw invalidOption('augmentImages', option, values, `one number, or one per channel: ${channels}`)
   }
-  const [means, stds] = [perChannel('mean', mean), perChannel('std', std)]
+  // Augmentations take channels in the order RGB.
+  const inOrder = <T>(values: readonly T[]) => (order === 'BGR' ? values.toReversed() : values)
+  const places = inOrder(Array.from({ length: channels! }, (_, c) => c))
+  const [means, stds] = [inOrder(perChannel('mean', mean)), inOrder(perChannel('std', std))]
   // pixel = (x std + mean) / scale
   const template = { channels: channels!, rows: rows!, columns: columns!, mean: means.map((each) => each / scale) }
   const size = channels! * rows! * columns!
@@ -198,25 +201,34 @@ function augmentTensor(
   for (let i = 0; i < n; i++) {
     const own = data.subarray(i * size, (i + 1) * size)
     const pixels = new Float32Array(size)
-    for (let c = 0, to = 0; c < channels!; c++)
+    for (let c = 0, to = 0; c < channels!; c++) {
+      const place = places[c]!
       for (let p = 0; p < rows! * columns!; p++, to++)
-        pixels[to] = (own[planar ? to : p * channels! + c]! * stds[c]! + means[c]!) / scale
+        pixels[to] =
+          (own[planar ? place * rows! * columns! + p : p * channels! + place]! * stds[c]! + means[c]!) / scale
+    }
     let image: FloatImage = { ...template, data: pixels }
     for (const { apply, applyInEvaluation } of augmentations)
       image = random ? apply(image, random) : (applyInEvaluation?.(image) ?? image)
     results.push(image)
   }
-  return normalizeImages(results, name, means, stds, scale, planar)
+  return normalizeImages(results, name, { means, stds, places, scale, planar })
+}
+
+/** Normalization of the channels of an image, each with its place in the tensor. */
+interface Normalization {
+  readonly means: readonly number[]
+  readonly stds: readonly number[]
+  readonly places: readonly number[]
+  readonly scale: number
+  readonly planar: boolean
 }
 
 /** Normalizes images to a batch, x = (scale pixel - mean) / std. */
 function normalizeImages(
   images: readonly FloatImage[],
   name: string,
-  means: readonly number[],
-  stds: readonly number[],
-  scale: number,
-  planar: boolean,
+  { means, stds, places, scale, planar }: Normalization,
 ): Tensor {
   const { channels = 0, rows = 0, columns = 0 } = images[0] ?? {}
   const plane = rows * columns
@@ -227,10 +239,12 @@ function normalizeImages(
         'invalid-data',
         `augmentImages: images of '${name}' have different sizes after augmentation, [${rows}, ${columns}] and [${image.rows}, ${image.columns}]`,
       )
-    for (let c = 0, from = 0; c < channels; c++)
+    for (let c = 0, from = 0; c < channels; c++) {
+      const place = places[c]!
       for (let p = 0; p < plane; p++, from++)
-        data[i * channels * plane + (planar ? from : p * channels + c)] =
+        data[i * channels * plane + (planar ? place * plane + p : p * channels + place)] =
           (scale * image.data[from]! - means[c]!) / stds[c]!
+    }
   }
   const dims = planar ? [channels, rows, columns] : [rows, columns, channels]
   return { dtype: 'float32', dims: [images.length, ...dims], data }

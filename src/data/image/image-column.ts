@@ -3,7 +3,7 @@ import { checkNames, checkNumber, invalidOption, positiveCount } from '../../uti
 import { OnnxIreError } from '../../util/errors.js'
 import type { DataColumn } from '../arrays.js'
 import { checkIndices } from '../dataset.js'
-import { type BilinearTaps, bilinearTaps, fitSize, type ImageFit } from './bilinear.js'
+import { type BilinearTaps, bilinearTaps, fitOffset, fitSize, type ImageFit } from './bilinear.js'
 
 /** Format of a model's image input: size, channels, normalization. */
 export interface ImageOptions {
@@ -11,7 +11,8 @@ export interface ImageOptions {
   readonly size?: number | readonly [rows: number, columns: number]
   /**
    * Resizing of images of another size: 'fill' (the default) stretches, 'contain' scales to fit and adds background,
-   * 'cover' scales to cover and crops, 'none' keeps the size. The image is centered.
+   * 'cover' scales to cover and crops, 'none' keeps the size. The image is centered. 'line', for lines of text, scales
+   * to the rows, narrows what is then wider than the columns, and adds background on the right.
    */
   readonly fit?: ImageFit
   /**
@@ -19,6 +20,8 @@ export interface ImageOptions {
    * (ITU-R BT.601). Default: the channels of the images.
    */
   readonly channels?: number
+  /** Order of the channels in the model's input: 'RGB' (the default), or 'BGR' as OpenCV and PaddleOCR read images. */
+  readonly order?: 'RGB' | 'BGR'
   /** Factor of the pixel values, applied first. Default 1/255, for values in [0, 1]. */
   readonly scale?: number
   /** Mean subtracted after scaling: one number, or one per output channel. Default 0. */
@@ -31,7 +34,7 @@ export interface ImageOptions {
   readonly layout?: 'NCHW' | 'NHWC'
 }
 
-const optionNames = ['size', 'fit', 'channels', 'scale', 'mean', 'std', 'background', 'layout']
+const optionNames = ['size', 'fit', 'channels', 'order', 'scale', 'mean', 'std', 'background', 'layout']
 
 /**
  * Creates a column of images from bytes: (scale * pixel - mean) / std, resized bilinearly, as float32 [N, C, rows,
@@ -89,11 +92,15 @@ interface ImageConverter {
 
 /** Creates the converter of images of one size. Throws `invalid-option`. */
 export function imageConverter(source: Source, options: ImageOptions): ImageConverter {
-  const { rows, columns, fit, channels, factor, shift, background, planar } = resolveImageOptions(source, options)
+  const { rows, columns, fit, channels, isReversed, factor, shift, background, planar } = resolveImageOptions(
+    source,
+    options,
+  )
   const [height, width, depth] = source
   const mix = depth === channels ? null : depth === 1 ? 'repeat' : 'gray'
   const [fitRows, fitColumns] = fitSize([height, width], [rows, columns], fit)
-  const [down, across] = [bilinearTaps(height, fitRows, rows), bilinearTaps(width, fitColumns, columns)]
+  const down = bilinearTaps(height, fitRows, rows, fitOffset(fitRows, rows, fit))
+  const across = bilinearTaps(width, fitColumns, columns, fitOffset(fitColumns, columns, fit))
   const whole = down.start === 0 && down.end === rows && across.start === 0 && across.end === columns
   const size = channels * rows * columns
   const [xStep, channelStep] = planar ? [1, rows * columns] : [channels, 1]
@@ -125,7 +132,8 @@ export function imageConverter(source: Source, options: ImageOptions): ImageConv
   function write(out: Float32Array, to: number): void {
     const step = mix === null ? depth : 1 // after `toGray` the line has one channel
     for (let c = 0; c < channels; c++) {
-      const [a, b, first, base] = [factor[c]!, shift[c]!, mix === null ? c : 0, to + c * channelStep]
+      const from = isReversed ? depth - 1 - c : c
+      const [a, b, first, base] = [factor[c]!, shift[c]!, mix === null ? from : 0, to + c * channelStep]
       for (let x = across.start; x < across.end; x++) out[base + x * xStep] = line[x * step + first]! * a + b
     }
   }
@@ -182,8 +190,11 @@ function resolveImageOptions([height, width, depth]: Source, options: ImageOptio
       channels,
       `${depth}, as in the images${depth === 3 ? ', or 1 for gray' : ''}`,
     )
-  if (!['fill', 'contain', 'cover', 'none'].includes(fit))
-    throw invalidOption(owner, 'fit', fit, "'fill', 'contain', 'cover' or 'none'")
+  if (!['fill', 'contain', 'cover', 'none', 'line'].includes(fit))
+    throw invalidOption(owner, 'fit', fit, "'fill', 'contain', 'cover', 'none' or 'line'")
+  const { order = 'RGB' } = options
+  if (order !== 'RGB' && order !== 'BGR') throw invalidOption(owner, 'order', order, "'RGB' or 'BGR'")
+  if (order === 'BGR' && channels !== 3) throw invalidOption(owner, 'order', order, 'left out unless channels is 3')
   if (layout !== 'NCHW' && layout !== 'NHWC') throw invalidOption(owner, 'layout', layout, "'NCHW' or 'NHWC'")
   const real = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   const scale = checkNumber(owner, 'scale', options.scale ?? 1 / 255, real)
@@ -202,6 +213,7 @@ function resolveImageOptions([height, width, depth]: Source, options: ImageOptio
     columns,
     fit,
     channels,
+    isReversed: order === 'BGR',
     background,
     planar: layout === 'NCHW',
     factor: std.map((deviation) => scale / deviation),

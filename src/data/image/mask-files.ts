@@ -5,7 +5,7 @@ import { checksum } from '../../util/checksum.js'
 import { mapConcurrently } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { checkIndices, checksumSizes, type Dataset } from '../dataset.js'
-import { bilinearTaps, fitSize } from './bilinear.js'
+import { bilinearTaps, fitOffset, fitSize } from './bilinear.js'
 import type { ImageOptions } from './image-column.js'
 import type { DecodedImage, DecodeOptions, ImageFilesOptions } from './image-files.js'
 
@@ -178,7 +178,8 @@ function createMaskConverter(
     const target =
       size === undefined ? ([rows, columns] as const) : typeof size === 'number' ? ([size, size] as const) : size
     const [fitRows, fitColumns] = fitSize([rows, columns], target, fit)
-    const [down, across] = [nearest(rows, fitRows, target[0]), nearest(columns, fitColumns, target[1])]
+    const down = nearest(rows, fitRows, target[0], fitOffset(fitRows, target[0], fit))
+    const across = nearest(columns, fitColumns, target[1], fitOffset(fitColumns, target[1], fit))
     const labels = new Int32Array(target[0] * target[1]).fill(ignoreIndex ?? 0)
     for (let y = 0, i = 0; y < target[0]; y++)
       for (let x = 0; x < target[1]; x++, i++)
@@ -188,9 +189,8 @@ function createMaskConverter(
 }
 
 /** The source pixel of every target pixel of an axis; -1 outside the image. Positions are those of `bilinearTaps`. */
-function nearest(source: number, size: number, target: number): Int32Array {
-  const { start, end } = bilinearTaps(source, size, target)
-  const offset = Math.floor((target - size) / 2)
+function nearest(source: number, size: number, target: number, offset: number): Int32Array {
+  const { start, end } = bilinearTaps(source, size, target, offset)
   return Int32Array.from({ length: target }, (_, t) =>
     t < start || t >= end ? -1 : Math.min(source - 1, Math.floor(((t - offset + 0.5) * source) / size)),
   )

@@ -10,7 +10,7 @@ import type { ImageOptions } from '../image/image-column.js'
 export interface ModelUsage {
   /** Name of the task, as Hugging Face names it: 'image-classification', 'feature-extraction'. */
   readonly task?: string
-  /** Names of the classes, in the order of the scores. */
+  /** Names of the classes, in the order of the scores; of a text recognizer its characters, and '' for the blank. */
   readonly classes?: readonly string[]
   /** Conversion of images to the only input of the model, as for `imageColumn`. */
   readonly image?: ImageOptions
@@ -50,8 +50,11 @@ export function addUsage(model: Model, usage: ModelUsage): Model {
   return { ...model, proto: edit(model.proto, { metadataProps: [...others, ...own] }) }
 }
 
-/** Keys under which other programs store class names in the metadata: `names` is that of Ultralytics. */
-const foreignClasses = /^((class|label)_?)?names$|^classes$|^labels$|^id2label$|^label2id$/i
+/**
+ * Keys under which other programs store class names in the metadata: `names` is that of Ultralytics, `character` that
+ * of PP-OCR in RapidOCR.
+ */
+const foreignClasses = /^((class|label)_?)?names$|^classes$|^labels$|^id2label$|^label2id$|^character$/i
 
 /** Removes the class names from the metadata of a model, also those of other programs: those of a replaced head. */
 export function removeClasses(model: Model): Model {

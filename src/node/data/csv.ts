@@ -51,7 +51,7 @@ const csvFile = (path: string): CsvFile => ({
  * order mark), starting with the header. Empty lines are skipped. All records have the same number of fields.
  * @throws OnnxIreError `io`, or `invalid-data` naming file and line
  */
-async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
+export async function* iterateRecords(path: string, delimiter: string): AsyncGenerator<string[], void, undefined> {
   yield* parseRecords<string[]>(path, delimiter, {})
 }
 

@@ -11,6 +11,7 @@ import { reshapeExamples } from '../../data/transform.js'
 import type { LossTarget } from '../../loss/registry.js'
 import { listInputs } from '../../onnx/import/declarations.js'
 import type { Model } from '../../onnx/model.js'
+import type { LossRecipe } from '../../recipe/loss.js'
 import type { SourceNames } from '../../recipe/sources/common.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -25,8 +26,8 @@ export interface OpenedSource {
   readonly labels?: DatasetOrStream
   /** Names of the classes, by tensor. */
   readonly classes?: ClassNames
-  /** Paths of files that are not read. */
-  readonly skipped?: readonly string[]
+  /** Facts about the examples that a user should know before training on them. */
+  readonly warnings?: readonly string[]
   /** Path of each example, if every example is a file. */
   readonly files?: readonly string[]
 }
@@ -36,6 +37,8 @@ export interface OpenContext {
   readonly model: Model
   /** Tensors that the loss compares with the outputs of the model; null if labels are not needed. */
   readonly targets: readonly LossTarget[] | null
+  /** The loss that reads the labels, and whose scores the labels must fit; undefined if the model is not final. */
+  readonly loss?: LossRecipe | undefined
   /** Reads the class names of the training data, for a source that does not list its own. */
   readonly classes: () => Promise<ClassNames>
   /** Reads the statistics of the columns of the training data, for another source than that. */

@@ -4,12 +4,14 @@ import { fromArrays, labelColumn } from '../../data/arrays.js'
 import { checkClassNames } from '../../data/classes.js'
 import { type Dataset, deriveChecksum } from '../../data/dataset.js'
 import {
+  describeSkipped,
   type ImageFilesOptions,
   imageExtensions,
   imageFileDataset,
   otherImageExtensions,
 } from '../../data/image/image-files.js'
-import type { ImageFolderSource, ImageMasksSource } from '../../recipe/sources/images.js'
+import type { ImageFolderSource } from '../../recipe/sources/images.js'
+import type { ImageFilesSource } from '../../recipe/sources/source.js'
 import { checkNames } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
@@ -74,7 +76,7 @@ export const imageFiles = (paths: readonly string[], options: ImageFilesOptions 
  * @throws OnnxIreError `io`, or `invalid-data` for a folder without images
  */
 export async function openImages(
-  source: ImageFolderSource | ImageMasksSource,
+  source: ImageFilesSource,
   paths: readonly string[],
   context: OpenContext,
 ): Promise<OpenedSource> {
@@ -98,11 +100,12 @@ export async function openImageFolder(source: ImageFolderSource, context: OpenCo
   if (target === null) return openImages(source, [folder], context)
   const classes = source.classes ?? getOwn(await context.classes(), target.name)
   const found = await imageFolder(folder, { image, input, classes, label: target.name })
+  const skipped = describeSkipped(found.skipped)
   return {
     data: augmentAndReshape(found, input, source),
     labels: fromArrays({ [target.name]: labelColumn(found.labels) }),
     classes: { [target.name]: found.classes },
     files: found.files,
-    skipped: found.skipped,
+    ...(skipped === undefined ? {} : { warnings: [skipped] }),
   }
 }

@@ -3,7 +3,7 @@ import { imageExtensions } from '../../data/image/image-files.js'
 import type { DatasetOrStream } from '../../data/stream.js'
 import { streamSubset } from '../../data/stream.js'
 import type { DataSource } from '../../recipe/recipe.js'
-import { type SourceOf, sourcePaths } from '../../recipe/sources/source.js'
+import { hasImageFiles, type SourceOf, sourcePaths } from '../../recipe/sources/source.js'
 import { withPath } from '../../util/errors.js'
 import { openCifar } from './cifar.js'
 import { openCsv } from './csv.js'
@@ -12,6 +12,7 @@ import { listFiles } from './folders.js'
 import { openIdx } from './idx.js'
 import { openImageFolder } from './image-folder.js'
 import { openImageMasks } from './image-masks.js'
+import { openImageTexts } from './image-texts.js'
 import { openJsonl } from './jsonl.js'
 import { openText, textExtensions } from './text.js'
 import { openTokens } from './tokens.js'
@@ -28,6 +29,7 @@ const openers: {
   csv: openCsv,
   'image-folder': openImageFolder,
   'image-masks': openImageMasks,
+  'image-texts': openImageTexts,
   jsonl: openJsonl,
   text: openText,
   tokens: openTokens,
@@ -43,11 +45,7 @@ export async function listSourceFiles(...sources: readonly DataSource[]): Promis
 
 /** Extensions of the files that a source reads in its folder; undefined if it reads them by name. */
 const extensionsOf = (source: DataSource): readonly string[] | undefined =>
-  source.kind === 'image-folder' || source.kind === 'image-masks'
-    ? imageExtensions
-    : source.kind === 'text'
-      ? (source.extensions ?? textExtensions)
-      : undefined
+  hasImageFiles(source) ? imageExtensions : source.kind === 'text' ? (source.extensions ?? textExtensions) : undefined
 
 /**
  * Opens a data source of a recipe, restricted to its examples from `start` to `end`.

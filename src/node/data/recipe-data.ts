@@ -1,6 +1,7 @@
 import { batchCount, batches } from '../../data/batches.js'
 import { oversample } from '../../data/classes.js'
 import { type Dataset, splitIndices, subset } from '../../data/dataset.js'
+import { removeClasses } from '../../data/model/model-usage.js'
 import type { DatasetOrStream, ExampleStream } from '../../data/stream.js'
 import { splitStream } from '../../data/stream.js'
 import type { TableStatistics } from '../../data/table-statistics.js'
@@ -10,7 +11,7 @@ import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { lossTargets } from '../../recipe/loss.js'
 import { convertEpochsToSteps } from '../../recipe/optimizer.js'
-import type { DataSource, Recipe } from '../../recipe/recipe.js'
+import type { DataSource, LossRecipe, Recipe } from '../../recipe/recipe.js'
 import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { repeatModel } from '../../train/model/repeat-model.js'
 import type { HeadOptions } from '../../train/model/replace-head.js'
@@ -42,7 +43,7 @@ export async function resolveHead(recipe: Recipe, model: Model): Promise<Resolve
 
 async function countClasses(recipe: Recipe, model: Model): Promise<number> {
   const { validation: _, ...data } = recipe.data
-  const sources = new RecipeSources({ ...recipe, data: { ...data, balance: false } }, model)
+  const sources = new RecipeSources({ ...recipe, data: { ...data, balance: false } }, removeClasses(model))
   const targets = lossTargets(recipe.loss)
   const names = await sources.classes()
   const named = targets.flatMap(({ name, isClasses }) => (isClasses ? (getOwn(names, name) ?? []).length : []))
@@ -65,13 +66,13 @@ export class RecipeData {
 
   /**
    * Resolves the fields of a recipe that depend on the model or the data. Opens the data only if a field needs them.
-   * @param model the model that reads the data
-   * @param trained the model to be trained, with its head replaced
+   * @param model the model that reads the data, with its head replaced
    */
-  static async open(recipe: Recipe, model: Model, trained: Model): Promise<RecipeData> {
-    const sources = new RecipeSources(recipe, model)
-    const graph = lazy(() => repeatModel(importGraph(trained), recipe))
-    return new RecipeData(await resolveRecipe(recipe, { graph, labels: () => sources.labels() }), sources)
+  static async open(recipe: Recipe, model: Model): Promise<RecipeData> {
+    const sources = new RecipeSources(recipe, model, recipe.loss)
+    const graph = lazy(() => repeatModel(importGraph(model), recipe))
+    const context = { graph, labels: () => sources.labels(), classes: () => sources.classes() }
+    return new RecipeData(await resolveRecipe(recipe, context), sources)
   }
 
   /** The training data, with mixup if the recipe sets it. */
@@ -112,9 +113,9 @@ export class RecipeData {
     return this.#sources.classes()
   }
 
-  /** Paths of files in the folder of the training data that are not read. */
-  skipped(): Promise<readonly string[]> {
-    return this.#sources.skipped()
+  /** Facts about the training data that a user should know. */
+  warnings(): Promise<readonly string[]> {
+    return this.#sources.warnings()
   }
 
   /** Adds the statistics of the training data to the sources of a recipe, so that it reads other data alike. */
@@ -154,10 +155,11 @@ class RecipeSources {
   readonly #context: OpenContext
   readonly #split = lazy(() => this.#openAndSplit())
 
-  constructor(recipe: Recipe, model: Model) {
+  /** @param loss undefined if the head of the model is yet to be replaced */
+  constructor(recipe: Recipe, model: Model, loss?: LossRecipe) {
     this.#recipe = recipe
     const targets = lossTargets(recipe.loss)
-    this.#context = { model, targets, classes: async () => ({}) }
+    this.#context = { model, targets, loss, classes: async () => ({}) }
   }
 
   async train(): Promise<DatasetOrStream> {
@@ -221,8 +223,8 @@ class RecipeSources {
     return (await this.#split()).train.classes ?? {}
   }
 
-  async skipped(): Promise<readonly string[]> {
-    return (await this.#split()).train.skipped ?? []
+  async warnings(): Promise<readonly string[]> {
+    return (await this.#split()).train.warnings ?? []
   }
 
   async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: OpenedSource }> {

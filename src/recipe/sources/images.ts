@@ -26,8 +26,9 @@ const imageSchema: JsonSchema = object<ImageOptions>({
     [side(1), list(side(1), { minItems: 2, maxItems: 2 })],
     "the side of the model's square input, or [rows, columns]",
   ),
-  fit: choice(['fill', 'contain', 'cover', 'none'], 'the resizing of images of another size'),
+  fit: choice(['fill', 'contain', 'cover', 'none', 'line'], 'the resizing of images of another size'),
   channels: whole(1, "the channels of the model's input", 1024),
+  order: choice(['RGB', 'BGR'], "the order of the channels in the model's input"),
   scale: real({}, 'the factor of pixel values, 1/255 by default'),
   mean: perChannel,
   std: perChannel,
@@ -154,6 +155,40 @@ export const imageMasksSchema: JsonSchema = object<ImageMasksSource>(
     ...imageFields,
   },
   ['kind', 'images'],
+)
+
+/** Image files with their texts, for text recognition with `ctc`; decoded on demand. */
+export interface ImageTextsSource extends ImageSource {
+  readonly kind: 'image-texts'
+  /**
+   * Path of the file that lists images and texts: a .csv or .jsonl file, or lines with the path of an image, a tab and
+   * the text, as PaddleOCR has them.
+   */
+  readonly file: string
+  /** Folder that the paths of images are relative to. Default: the folder of `file`. */
+  readonly folder?: string
+  /** Columns of a .csv file, or fields of a .jsonl file. Default: 'image' and 'text'. */
+  readonly fields?: { readonly image?: string; readonly text?: string }
+  /**
+   * Path of a file with a character per line, in the order of the classes after the blank. Default: the characters in
+   * the metadata of the model, else those of the training texts, sorted.
+   */
+  readonly dictionary?: string
+}
+
+export const imageTextsSchema: JsonSchema = object<ImageTextsSource>(
+  {
+    kind: kind('image-texts'),
+    file: text('the path of the file with images and texts: lines of path, tab and text; .csv; or .jsonl'),
+    folder: text('the path of the folder that the paths of images are relative to'),
+    fields: object<NonNullable<ImageTextsSource['fields']>>({
+      image: text('the column or field with the path of the image'),
+      text: text('the column or field with the text'),
+    }),
+    dictionary: text('the path of the file with a character per line, in the order of the classes'),
+    ...imageFields,
+  },
+  ['kind', 'file'],
 )
 
 /** Two files in IDX format: images and labels. */

@@ -6,9 +6,11 @@ import {
   type IdxSource,
   type ImageFolderSource,
   type ImageMasksSource,
+  type ImageTextsSource,
   idxSchema,
   imageFolderSchema,
   imageMasksSchema,
+  imageTextsSchema,
 } from './images.js'
 import { type CsvSource, csvSchema, type JsonlSource, jsonlSchema } from './tables.js'
 import { type TextSource, type TokensSource, textSchema, tokensSchema } from './text.js'
@@ -20,6 +22,7 @@ export type DataSource =
   | CsvSource
   | ImageFolderSource
   | ImageMasksSource
+  | ImageTextsSource
   | JsonlSource
   | TextSource
   | TokensSource
@@ -33,6 +36,7 @@ export const sourceSchema: JsonSchema = kinds(
   csvSchema,
   imageFolderSchema,
   imageMasksSchema,
+  imageTextsSchema,
   jsonlSchema,
   textSchema,
   tokensSchema,
@@ -46,10 +50,18 @@ const pathFields = {
   csv: ['file'],
   'image-folder': ['folder'],
   'image-masks': ['images', 'masks'],
+  'image-texts': ['file', 'folder', 'dictionary'],
   jsonl: ['file'],
   text: ['folder', 'files'],
   tokens: ['file'],
 } as const satisfies { readonly [Kind in DataSource['kind']]: readonly (keyof SourceOf<Kind>)[] }
+
+/** Source whose examples are image files. */
+export type ImageFilesSource = ImageFolderSource | ImageMasksSource | ImageTextsSource
+
+/** Whether every example of a source is an image file. */
+export const hasImageFiles = (source: DataSource): source is ImageFilesSource =>
+  source.kind === 'image-folder' || source.kind === 'image-masks' || source.kind === 'image-texts'
 
 /** Paths of the files or the folder of a source, each with its field. */
 export function sourceFields(source: DataSource): (readonly [field: string, path: string])[] {

@@ -49,6 +49,20 @@ describe('augmentImages', () => {
       expect(value).toBeCloseTo(Number(x!.data[i]), 5)
   })
 
+  it('gives augmentations the channels in the order RGB', async () => {
+    const reversed = { mean: image.mean.toReversed(), std: image.std.toReversed(), order: 'BGR' } as const
+    const spec: AugmentationSpec[] = [{ kind: 'rand-augment', operations: 2, magnitude: 9 }]
+    const bgr = augmentImages(fromArrays({ x: imageColumn(pixels, reversed) }), {
+      input: 'x',
+      augmentations: spec,
+      image: reversed,
+    })
+    const [a, b] = [augmented(spec), bgr].map((data) => data.batch([0, 5, 7], { random: new Random(4) }))
+    const [x, y] = [(await a!)['x']!.data as Float32Array, (await b!)['x']!.data as Float32Array]
+    const place = (i: number) => 192 * Math.floor(i / 192) + 64 * (2 - (Math.floor(i / 64) % 3)) + (i % 64)
+    for (const [i, value] of x.entries()) expect(y[place(i)]).toBeCloseTo(value, 5)
+  })
+
   it('fills padding with black and holes with the mean for every normalization', async () => {
     const random = new Random(1)
     const far = await augmented([{ kind: 'crop', padding: 60 }]).batch([0, 1, 2, 3], { random })

