@@ -34,7 +34,7 @@ export function createEncoder(names: readonly string[]): (text: string) => (numb
   return (text) => Array.from(text, (character) => classes.get(character) ?? null)
 }
 
-/** Number of steps in which `ctc` spells labels: one for each, and a blank between equal ones. */
+/** Number of steps that `ctc` needs for labels: one for each, and a blank between equal ones. */
 export const stepsOf = (labels: ArrayLike<number>): number => {
   let steps = labels.length
   for (let i = 1; i < labels.length; i++) if (labels[i] === labels[i - 1]) steps++

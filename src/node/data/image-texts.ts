@@ -291,7 +291,7 @@ function dimsOf({ size, channels = 3, layout }: NonNullable<ImageTextsSource['im
   return layout === 'NHWC' ? [...sides, channels] : [channels, ...sides]
 }
 
-/** Describes the texts that the steps of the model cannot spell; undefined if there are none. Throws if there are only such texts. */
+/** Describes the texts that need more steps than the model has; undefined if there are none, an error if all do. */
 function describeTooLong(
   lines: readonly LabeledImage[],
   labels: readonly (readonly number[])[],
