@@ -6,7 +6,7 @@ import { clusters, smallMlp } from './problem.js'
 const points = clusters(32, [6])
 
 it.each([
-  ['node', () => node({ worker: true, threads: 1 })],
+  ['node', () => node({ worker: false, threads: 1 })],
   ['cApi', () => cApi({ threads: 1 })],
 ])('await using > disposes of trainers, programs and runtimes of %s at the end of a block', async (_, create) => {
   const used: {
