@@ -10,8 +10,8 @@ import { allocate, type Runtime } from '../../src/runtime/runtime.js'
 import { OnnxIreError } from '../../src/util/errors.js'
 import { graphBases, ireOptions, type OptimizerSpec, pairwiseOptimizers } from '../optim/optimizers.js'
 import type { OracleOptions } from '../optim/oracle.js'
-import { nameOf, split, start } from '../optim/problem.js'
-import { agreeWithOracle, onDevice, onHost, settings, steps } from './graph-run.js'
+import { nameOf, settings, split, start } from '../optim/problem.js'
+import { agreeWithOracle, onDevice, onHost, steps } from './graph-run.js'
 import { hostDevice } from './onnx/host-device.js'
 
 const runtime = node({ threads: 1, worker: false })

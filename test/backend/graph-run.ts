@@ -6,20 +6,18 @@ import { runStep } from '../../src/backend/step.js'
 import { input } from '../../src/ir/leaf.js'
 import { createRules, type TrainedTensor } from '../../src/optim/base-optimizer.js'
 import { type Optimizer, unwrap } from '../../src/optim/optimizer.js'
-import type { ParameterSettings } from '../../src/optim/parameter-settings.js'
 import { createBaseOptimizer } from '../../src/optim/registry.js'
-import { learningRateFactor } from '../../src/optim/schedule.js'
 import { initialState, loadState, saveState } from '../../src/optim/state.js'
 import type { Device } from '../../src/runtime/device.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { createOptimizer, type OptimizerSpec } from '../optim/optimizers.js'
 import { type OracleOptions, oracleTrajectory } from '../optim/oracle.js'
-import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../optim/problem.js'
+import { curvatureOf, flatten, gradientOf, hessianOf, lrFactorOf, settings, split, start } from '../optim/problem.js'
 import { downloaded, shapesOf, uploaded } from './onnx/device-run.js'
 
 /** Number of steps of `agreeWithOracle`. */
 export const steps = 16
-const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, steps)
+const lrFactor = lrFactorOf(steps)
 const shapes = shapesOf(split(start, Float32Array))
 const tensors: Record<string, TrainedTensor> = Object.fromEntries(
   Object.entries(shapes).map(([name, dims]) => [
@@ -27,13 +25,6 @@ const tensors: Record<string, TrainedTensor> = Object.fromEntries(
     { dims, matrix: name === 'embedding' ? { rows: 4, columns: 3, outputs: 'rows' } : null },
   ]),
 )
-/** Settings of some tensors of the problem. */
-export const settings: Readonly<Record<string, ParameterSettings>> = {
-  weight: { lrScale: 0.5, weightDecay: 0.2 },
-  bias: { weightDecay: 0, enhanced: false },
-  scale: { startStep: 9, lrScale: 3 },
-  embedding: { startStep: 7 },
-}
 
 const oracleOptions = ({ base, sam, ire }: OptimizerSpec): OracleOptions => {
   const { lr, weightDecay, options } = createBaseOptimizer(base)

@@ -1,9 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { takeStep, update } from '../../src/backend/step.js'
 import type { Optimizer } from '../../src/optim/optimizer.js'
-import type { ParameterSettings } from '../../src/optim/parameter-settings.js'
 import { type BaseOptimizerRecipe, createBaseOptimizer } from '../../src/optim/registry.js'
-import { learningRateFactor } from '../../src/optim/schedule.js'
 import { initialState } from '../../src/optim/state.js'
 import {
   bases,
@@ -15,10 +13,20 @@ import {
   samVariants,
 } from '../optim/optimizers.js'
 import { type OracleBase, type OracleOptions, oracleTrajectory } from '../optim/oracle.js'
-import { curvatureOf, flatten, gradientOf, hessianOf, nameOf, split, start } from '../optim/problem.js'
+import {
+  curvatureOf,
+  flatten,
+  gradientOf,
+  hessianOf,
+  lrFactorOf,
+  nameOf,
+  settings,
+  split,
+  start,
+} from '../optim/problem.js'
 
 const steps = 40
-const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, steps)
+const lrFactor = lrFactorOf(steps)
 
 /** The oracle's form of a base optimizer. A new kind needs its formula in the oracle. */
 const oracleBase = (recipe: BaseOptimizerRecipe): OracleBase => {
@@ -82,12 +90,6 @@ async function agree(
   return expected.at(-1)!
 }
 
-const settings: Readonly<Record<string, ParameterSettings>> = {
-  weight: { lrScale: 0.5, weightDecay: 0.2 },
-  bias: { weightDecay: 0, enhanced: false },
-  scale: { startStep: 9, lrScale: 3 },
-  embedding: { startStep: 7 },
-}
 const group = (i: number) => settings[nameOf(i)] ?? {}
 
 for (const type of [Float32Array, Float64Array])

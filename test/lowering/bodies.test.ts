@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest'
 import type { Tensor, Tensors } from '../../src/index.js'
 import { body } from '../../src/ir/body.js'
 import { constant, input, int64s, scalar, tensorFrom } from '../../src/ir/leaf.js'
-import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { lower } from '../../src/lowering/lower.js'
 import { webgpu as target } from '../../src/lowering/webgpu/target.js'
@@ -11,6 +10,7 @@ import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { normal } from '../train/problem.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
+import { operatorsOf } from './outputs.js'
 import { cpu, distance, outputsOf } from './providers.js'
 
 const noise = (...dims: number[]): Tensor => normal(new Random(3), dims)
@@ -124,8 +124,6 @@ const cases: Readonly<Record<string, Case>> = {
   },
 }
 
-const operators = ({ outputs }: GraphSpec) => withBodies(outputs.values()).map(({ operator }) => operator)
-
 /** Every case with numbers of rounds that are known, so that loops are unrolled, and with numbers that are not. */
 const both = Object.entries(cases).flatMap(([name, each]) =>
   ([true, false] as const).map((isKnown) => [`${name}, rounds ${isKnown ? '' : 'un'}known`, isKnown, each] as const),
@@ -148,10 +146,10 @@ onCpuAndGpu('bodies on WebGPU', (on) => {
       inputs: new Map(Object.entries(inputs)),
       outputs: new Map(Object.entries(build(inputs, rounds))),
     }
-    const result = operators(lower(graph, target))
+    const result = operatorsOf(lower(graph, target))
     if (isKnown) for (const operator of ['Loop', 'Scan']) expect(result).not.toContain(operator)
     for (const operator of gone) {
-      expect(operators(graph)).toContain(operator)
+      expect(operatorsOf(graph)).toContain(operator)
       expect(result).not.toContain(operator)
     }
     const expected = await outputsOf(cpu, graph, feeds)

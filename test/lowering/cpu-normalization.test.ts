@@ -3,16 +3,14 @@ import { gradientsWithin } from '../../src/grad/gradient.js'
 import { cpuGradientTables } from '../../src/grad/gradient-tables.js'
 import { input, tensorFrom } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
-import { withBodies } from '../../src/ir/topology.js'
 import type { Value } from '../../src/ir/value.js'
 import { cpuTargetOf } from '../../src/lowering/cpu/block.js'
 import { lower } from '../../src/lowering/lower.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
+import { operatorsOf } from './outputs.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
-
-const operatorsOf = ({ outputs }: GraphSpec) => withBodies(outputs.values()).map(({ operator }) => operator)
 
 /** BatchNormalization in training mode of x, its running statistics, and its gradients. */
 function specOf(lengths: readonly number[], momentum: number, channels = 3): GraphSpec {

@@ -15,6 +15,7 @@ import { op } from '../../src/op/op.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
 import { normal } from '../train/problem.js'
+import { operatorsOf } from './outputs.js'
 import { cpu, cpuAs, distance, outputsOf } from './providers.js'
 
 const random = new Random(5)
@@ -92,7 +93,6 @@ function specOf(of: Case, tables: typeof gradientTables): GraphSpec {
 }
 
 const lowered = async (spec: GraphSpec) => lower(spec, cpuTarget(await blockOf(cpu)))
-const operatorsOf = ({ outputs }: GraphSpec) => withBodies(outputs.values()).map(({ operator }) => operator)
 
 describe('lowering for the CPU', () => {
   const all = [

@@ -1,4 +1,5 @@
 import type { Tensors } from '../../src/ir/tensor.js'
+import { withBodies } from '../../src/ir/topology.js'
 import { compileGraph } from '../../src/lowering/compile.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
@@ -36,3 +37,7 @@ const apart = (x: number, y: number): number => {
   const difference = Math.abs(x - y) / Math.max(1, Math.abs(y))
   return Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference
 }
+
+/** The operators of a graph, bodies included. */
+export const operatorsOf = ({ outputs }: GraphSpec): string[] =>
+  withBodies(outputs.values()).map(({ operator }) => operator)

@@ -5,8 +5,9 @@ import { adamw, crossEntropy, ire, type Runtime, sam, Trainer } from '../../src/
 import { type CApiOptions, cApi, node } from '../../src/node/index.js'
 import { sgd } from '../../src/optim/sgd.js'
 import type { Device } from '../../src/runtime/device.js'
-import { agree, settings } from '../backend/onnx/device-run.js'
+import { agree } from '../backend/onnx/device-run.js'
 import { bases, createOptimizer, ireOptions } from '../optim/optimizers.js'
+import { settings } from '../optim/problem.js'
 import { type Needs, needs } from '../requirements.js'
 import { clusters, flat, smallMlp } from '../train/problem.js'
 

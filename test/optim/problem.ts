@@ -1,5 +1,7 @@
 import type { FloatArray } from '../../src/ir/float-array.js'
 import type { ParameterArrays } from '../../src/optim/arrays.js'
+import type { ParameterSettings } from '../../src/optim/parameter-settings.js'
+import { learningRateFactor } from '../../src/optim/schedule.js'
 
 /** Lengths of the tensors; an empty one and a scalar among them. */
 const lengths: Readonly<Record<string, number>> = { weight: 19, bias: 4, nothing: 0, scale: 1, embedding: 12 }
@@ -47,3 +49,17 @@ export function split(flat: readonly number[], type: Float32ArrayConstructor | F
 
 /** The inverse of `split`. */
 export const flatten = (arrays: ParameterArrays): number[] => Object.keys(lengths).flatMap((name) => [...arrays[name]!])
+
+/** Settings of some tensors of the problem. */
+export const settings: Readonly<Record<string, ParameterSettings>> = {
+  weight: { lrScale: 0.5, weightDecay: 0.2 },
+  bias: { weightDecay: 0, enhanced: false },
+  scale: { startStep: 9, lrScale: 3 },
+  embedding: { startStep: 7 },
+}
+
+/** The factor of the learning rate at each of some steps. */
+export const lrFactorOf =
+  (steps: number) =>
+  (t: number): number =>
+    learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, steps)

@@ -8,14 +8,12 @@ import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import { ire } from '../../../src/optim/ire/ire.js'
 import { type Optimizer, unwrap } from '../../../src/optim/optimizer.js'
-import type { ParameterSettings } from '../../../src/optim/parameter-settings.js'
 import { type SamOptions, sam } from '../../../src/optim/sam.js'
-import { learningRateFactor } from '../../../src/optim/schedule.js'
 import { cloneState, initialState, type OptimizerState } from '../../../src/optim/state.js'
 import type { Device, DeviceTensors } from '../../../src/runtime/device.js'
 import type { Runtime } from '../../../src/runtime/runtime.js'
 import { ireOptions } from '../../optim/optimizers.js'
-import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../optim/problem.js'
+import { curvatureOf, flatten, gradientOf, hessianOf, lrFactorOf, split, start } from '../../optim/problem.js'
 
 const dimsOf: Readonly<Record<string, readonly number[]>> = { scale: [], embedding: [4, 3], nothing: [0, 5] }
 
@@ -68,14 +66,7 @@ export async function deviceStep(
 
 /** A gradient near a minimum is the difference of terms of this size. */
 const steep = Math.exp(2)
-const lrFactor = (t: number) => learningRateFactor({ kind: 'cosine', warmup: 4, floor: 0.1 }, t, 50)
-/** Settings for some tensors of the problem. */
-export const settings: Readonly<Record<string, ParameterSettings>> = {
-  weight: { lrScale: 0.5, weightDecay: 0.2 },
-  bias: { weightDecay: 0, enhanced: false },
-  scale: { startStep: 9, lrScale: 3 },
-  embedding: { startStep: 7 },
-}
+const lrFactor = lrFactorOf(50)
 
 /** Gradients of the problem, of the tensors that are trained at step `t`. */
 export function answers(optimizer: Optimizer, context: StepContext) {

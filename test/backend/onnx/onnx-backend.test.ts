@@ -9,7 +9,7 @@ import { sgd } from '../../../src/optim/sgd.js'
 import { cloneState, initialState } from '../../../src/optim/state.js'
 import type { Device, DeviceTensor } from '../../../src/runtime/device.js'
 import { bases, createOptimizer, ireOptions, pairwiseOptimizers, samVariants } from '../../optim/optimizers.js'
-import { gradientOf, split, start } from '../../optim/problem.js'
+import { gradientOf, settings, split, start } from '../../optim/problem.js'
 import {
   agree,
   answers,
@@ -17,7 +17,6 @@ import {
   deviceStep,
   downloaded,
   loadedBackend,
-  settings,
   unchanged,
   uploaded,
 } from './device-run.js'

@@ -10,10 +10,10 @@ import {
   pairwiseOptimizers,
   samVariants,
 } from '../../optim/optimizers.js'
-import { gradientOf, split, start } from '../../optim/problem.js'
+import { gradientOf, settings, split, start } from '../../optim/problem.js'
 import { needs } from '../../requirements.js'
 import { agreeWithOracle, onDevice } from '../graph-run.js'
-import { agree, downloaded, settings, shapesOf, unchanged, uploaded } from './device-run.js'
+import { agree, downloaded, shapesOf, unchanged, uploaded } from './device-run.js'
 
 const gpuNeeded = await needs('webgpu')
 

@@ -42,3 +42,13 @@ export type Cases<Family> = { readonly [K in keyof Family]?: readonly Case[] }
 
 /** `shape(2, 3)`: an operand of the default range. */
 export const shape = (...dims: readonly number[]): Operand => ({ shape: dims })
+
+/** An operand of whole numbers with these dims, which is fed. */
+export const integers = (dims: readonly number[], ...values: readonly number[]): Operand => ({
+  shape: dims,
+  dtype: 'int64',
+  values,
+})
+
+/** A list of whole numbers, which is fed. */
+export const ints = (...values: readonly number[]): Operand => integers([values.length], ...values)

@@ -1,6 +1,6 @@
 import type { folding } from '../../../src/op/definitions/pooling.js'
 import { op } from '../../../src/op/op.js'
-import { type Case, type Cases, type Operand, shape } from './case.js'
+import { type Case, type Cases, integers, shape } from './case.js'
 
 const fold = (
   name: string,
@@ -16,11 +16,6 @@ const fold = (
   build: (x) => op.Col2Im(x!, image, block, attributes),
 })
 
-const indices = (dims: readonly number[], ...values: readonly number[]): Operand => ({
-  shape: dims,
-  dtype: 'int64',
-  values,
-})
 const unpool = { float32: 'MaxUnpool', linear: true }
 
 export const foldingCases = {
@@ -39,7 +34,7 @@ export const foldingCases = {
       name: 'an image of a size known when run',
       float32: 'Col2Im',
       linear: true,
-      operands: [shape(2, 12, 12), indices([2], 4, 5)],
+      operands: [shape(2, 12, 12), integers([2], 4, 5)],
       build: (x, image) => op.Col2Im(x!, image!, [2, 2]),
     },
   ],
@@ -47,19 +42,19 @@ export const foldingCases = {
     {
       name: 'windows side by side',
       ...unpool,
-      operands: [shape(1, 2, 2, 2), indices([1, 2, 2, 2], 5, 3, 8, 15, 16, 22, 29, 30)],
+      operands: [shape(1, 2, 2, 2), integers([1, 2, 2, 2], 5, 3, 8, 15, 16, 22, 29, 30)],
       build: (x, indices) => op.MaxUnpool(x!, indices!, { kernel_shape: [2, 2], strides: [2, 2] }),
     },
     {
       name: 'to a given shape',
       ...unpool,
-      operands: [shape(1, 1, 2, 2), indices([1, 1, 2, 2], 6, 8, 16, 18)],
+      operands: [shape(1, 1, 2, 2), integers([1, 1, 2, 2], 6, 8, 16, 18)],
       build: (x, indices) => op.MaxUnpool(x!, indices!, [1, 1, 5, 5], { kernel_shape: [2, 2], strides: [2, 2] }),
     },
     {
       name: 'one axis, pads',
       ...unpool,
-      operands: [shape(2, 1, 3), indices([2, 1, 3], 0, 2, 4, 6, 7, 9)],
+      operands: [shape(2, 1, 3), integers([2, 1, 3], 0, 2, 4, 6, 7, 9)],
       build: (x, indices) => op.MaxUnpool(x!, indices!, { kernel_shape: [3], strides: [2], pads: [1, 1] }),
     },
   ],

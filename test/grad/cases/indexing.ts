@@ -1,37 +1,31 @@
 import { constant, scalar, tensorFrom } from '../../../src/ir/leaf.js'
 import type { indexing, selection } from '../../../src/op/definitions/indexing.js'
 import { op } from '../../../src/op/op.js'
-import { type Cases, type Operand, shape } from './case.js'
+import { type Cases, integers, shape } from './case.js'
 
-const indices = (dims: readonly number[], ...values: readonly number[]): Operand => ({
-  shape: dims,
-  dtype: 'int64',
-  values,
-})
-const lengths = indices
 const noDoubles = 'OneHot'
 
 export const indexingCases = {
   Gather: [
-    { name: 'rows, one twice', operands: [shape(4, 3), indices([3], 2, 0, 2)], build: (x, i) => op.Gather(x!, i!) },
+    { name: 'rows, one twice', operands: [shape(4, 3), integers([3], 2, 0, 2)], build: (x, i) => op.Gather(x!, i!) },
     {
       name: 'rows by a matrix of negative indices',
-      operands: [shape(4, 3), indices([2, 2], -1, 0, 3, -4)],
+      operands: [shape(4, 3), integers([2, 2], -1, 0, 3, -4)],
       build: (x, i) => op.Gather(x!, i!),
     },
     {
       name: 'the last axis',
-      operands: [shape(2, 4), indices([3], 1, 1, -1)],
+      operands: [shape(2, 4), integers([3], 1, 1, -1)],
       build: (x, i) => op.Gather(x!, i!, { axis: -1 }),
     },
     {
       name: 'a middle axis by a matrix',
-      operands: [shape(2, 4, 3), indices([2, 2], 1, 1, 3, 0)],
+      operands: [shape(2, 4, 3), integers([2, 2], 1, 1, 3, 0)],
       build: (x, i) => op.Gather(x!, i!, { axis: 1 }),
     },
     {
       name: 'one index known when run',
-      operands: [shape(2, 4, 3), indices([], -2)],
+      operands: [shape(2, 4, 3), integers([], -2)],
       build: (x, i) => op.Gather(x!, i!, { axis: 1 }),
     },
     {
@@ -51,49 +45,49 @@ export const indexingCases = {
   GatherElements: [
     {
       name: 'the first axis',
-      operands: [shape(3, 2), indices([2, 2], 2, 0, 2, 1)],
+      operands: [shape(3, 2), integers([2, 2], 2, 0, 2, 1)],
       build: (x, i) => op.GatherElements(x!, i!),
     },
     {
       name: 'the last axis, negative',
-      operands: [shape(2, 3), indices([2, 4], 0, -1, 0, 1, 2, 2, -3, 0)],
+      operands: [shape(2, 3), integers([2, 4], 0, -1, 0, 1, 2, 2, -3, 0)],
       build: (x, i) => op.GatherElements(x!, i!, { axis: -1 }),
     },
   ],
   GatherND: [
     {
       name: 'elements',
-      operands: [shape(2, 3), indices([3, 2], 0, 1, 1, -1, 0, 1)],
+      operands: [shape(2, 3), integers([3, 2], 0, 1, 1, -1, 0, 1)],
       build: (x, i) => op.GatherND(x!, i!),
     },
-    { name: 'rows', operands: [shape(2, 3, 2), indices([2, 2, 1], 1, 0, 1, 1)], build: (x, i) => op.GatherND(x!, i!) },
+    { name: 'rows', operands: [shape(2, 3, 2), integers([2, 2, 1], 1, 0, 1, 1)], build: (x, i) => op.GatherND(x!, i!) },
     {
       name: 'behind a batch axis',
-      operands: [shape(2, 3, 2), indices([2, 1], 1, -1)],
+      operands: [shape(2, 3, 2), integers([2, 1], 1, -1)],
       build: (x, i) => op.GatherND(x!, i!, { batch_dims: 1 }),
     },
   ],
   ScatterElements: [
     {
       name: 'replacing',
-      operands: [shape(3, 4), indices([2, 2], 0, 3, 2, 1), shape(2, 2)],
+      operands: [shape(3, 4), integers([2, 2], 0, 3, 2, 1), shape(2, 2)],
       build: (x, i, u) => op.ScatterElements(x!, i!, u!, { axis: 1 }),
     },
     {
       name: 'adding, one place twice',
-      operands: [shape(3, 2), indices([3, 2], 0, -1, 0, 1, 2, 1), shape(3, 2)],
+      operands: [shape(3, 2), integers([3, 2], 0, -1, 0, 1, 2, 1), shape(3, 2)],
       build: (x, i, u) => op.ScatterElements(x!, i!, u!, { reduction: 'add' }),
     },
     {
       name: 'multiplying',
-      operands: [shape(3, 2), indices([2, 2], 0, 1, 0, 2), shape(2, 2)],
+      operands: [shape(3, 2), integers([2, 2], 0, 1, 0, 2), shape(2, 2)],
       build: (x, i, u) => op.ScatterElements(x!, i!, u!, { reduction: 'mul' }),
     },
     {
       name: 'multiplying with zeros',
       operands: [
         { shape: [4], values: [0, 1.5, 2, 0] },
-        indices([4], 0, 1, 1, 3),
+        integers([4], 0, 1, 1, 3),
         { shape: [4], values: [2, 0, 3, 0] },
       ],
       build: (x, i, u) => op.ScatterElements(x!, i!, u!, { reduction: 'mul' }),
@@ -103,7 +97,7 @@ export const indexingCases = {
       name: 'taking the largest',
       operands: [
         { shape: [3, 2], values: [1, 0.2, -1, 0.5, 0, 2] },
-        indices([2, 2], 0, 1, 0, 2),
+        integers([2, 2], 0, 1, 0, 2),
         { shape: [2, 2], values: [1.5, 0.3, 0.8, 2.4] },
       ],
       build: (x, i, u) => op.ScatterElements(x!, i!, u!, { reduction: 'max' }),
@@ -112,7 +106,7 @@ export const indexingCases = {
       name: 'taking the smallest',
       operands: [
         { shape: [2, 3], values: [1, 0.2, -1, 0.5, 0, 2] },
-        indices([2, 2], 0, 1, 1, 2),
+        integers([2, 2], 0, 1, 1, 2),
         { shape: [2, 2], values: [1.5, 0.3, -0.8, 1.4] },
       ],
       build: (x, i, u) => op.ScatterElements(x!, i!, u!, { axis: -1, reduction: 'min' }),
@@ -121,24 +115,24 @@ export const indexingCases = {
   ScatterND: [
     {
       name: 'replacing rows',
-      operands: [shape(4, 2), indices([2, 1], 3, 0), shape(2, 2)],
+      operands: [shape(4, 2), integers([2, 1], 3, 0), shape(2, 2)],
       build: (x, i, u) => op.ScatterND(x!, i!, u!),
     },
     {
       name: 'adding elements, one place twice',
-      operands: [shape(2, 3), indices([3, 2], 0, 1, 1, 2, 0, 1), shape(3)],
+      operands: [shape(2, 3), integers([3, 2], 0, 1, 1, 2, 0, 1), shape(3)],
       build: (x, i, u) => op.ScatterND(x!, i!, u!, { reduction: 'add' }),
     },
     {
       name: 'multiplying rows',
-      operands: [shape(3, 2), indices([2, 1], 1, 1), shape(2, 2)],
+      operands: [shape(3, 2), integers([2, 1], 1, 1), shape(2, 2)],
       build: (x, i, u) => op.ScatterND(x!, i!, u!, { reduction: 'mul' }),
     },
     {
       name: 'taking the largest',
       operands: [
         { shape: [3, 2], values: [1, 0.2, -1, 0.5, 0, 2] },
-        indices([2, 1], 1, 1),
+        integers([2, 1], 1, 1),
         { shape: [2, 2], values: [1.5, 0.3, -0.8, 0.4] },
       ],
       build: (x, i, u) => op.ScatterND(x!, i!, u!, { reduction: 'max' }),
@@ -147,12 +141,12 @@ export const indexingCases = {
   TensorScatter: [
     {
       name: 'a cache of keys',
-      operands: [shape(2, 3, 5, 2), shape(2, 3, 2, 2), indices([2], 1, 3)],
+      operands: [shape(2, 3, 5, 2), shape(2, 3, 2, 2), integers([2], 1, 3)],
       build: (past, update, at) => op.TensorScatter(past!, update!, at!),
     },
     {
       name: 'round and round',
-      operands: [shape(2, 4, 3), shape(2, 3, 3), indices([2], 2, 7)],
+      operands: [shape(2, 4, 3), shape(2, 3, 3), integers([2], 2, 7)],
       build: (past, update, at) => op.TensorScatter(past!, update!, at!, { mode: 'circular' }),
     },
     {
@@ -176,14 +170,14 @@ export const indexingCases = {
   OneHot: [
     {
       name: 'last',
-      operands: [indices([3], 0, 2, -1), shape(2)],
+      operands: [integers([3], 0, 2, -1), shape(2)],
       build: (i, values) => op.OneHot(i!, scalar('int64', 4), values!),
       float32: noDoubles,
       linear: true,
     },
     {
       name: 'in front',
-      operands: [indices([2, 2], 0, 2, 1, 9), shape(2)],
+      operands: [integers([2, 2], 0, 2, 1, 9), shape(2)],
       build: (i, values) => op.OneHot(i!, constant(tensorFrom('int64', [1], [3])), values!, { axis: 0 }),
       float32: noDoubles,
       linear: true,
@@ -207,12 +201,12 @@ export const indexingCases = {
   ReverseSequence: [
     {
       name: 'time first',
-      operands: [shape(4, 3), lengths([3], 2, 4, 1)],
+      operands: [shape(4, 3), integers([3], 2, 4, 1)],
       build: (x, lens) => op.ReverseSequence(x!, lens!),
     },
     {
       name: 'batch first',
-      operands: [shape(2, 3, 2), lengths([2], 3, 2)],
+      operands: [shape(2, 3, 2), integers([2], 3, 2)],
       build: (x, lens) => op.ReverseSequence(x!, lens!, { batch_axis: 0, time_axis: 1 }),
     },
   ],

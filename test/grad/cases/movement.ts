@@ -1,10 +1,7 @@
 import { int64s, scalar } from '../../../src/ir/leaf.js'
 import type { movement } from '../../../src/op/definitions/movement.js'
 import { op } from '../../../src/op/op.js'
-import { type Cases, type Operand, shape } from './case.js'
-
-/** A run-time operand of whole numbers. */
-const ints = (...values: readonly number[]): Operand => ({ shape: [values.length], dtype: 'int64', values })
+import { type Cases, ints, shape } from './case.js'
 
 export const movementCases = {
   Reshape: [

@@ -1,6 +1,6 @@
 import type { sampling } from '../../../src/op/definitions/sampling.js'
 import { op } from '../../../src/op/op.js'
-import { type Case, type Cases, type Operand, shape } from './case.js'
+import { type Case, type Cases, ints, shape } from './case.js'
 
 const grid = (
   name: string,
@@ -12,8 +12,6 @@ const grid = (
   operands: [shape(...x), { shape: [x[0]!, ...places, places.length], range: [-1.7, 1.7] }],
   build: (x, grid) => op.GridSample(x!, grid!, attributes),
 })
-
-const ints = (...values: readonly number[]): Operand => ({ shape: [values.length], dtype: 'int64', values })
 
 const deform = (
   name: string,

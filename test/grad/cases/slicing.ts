@@ -2,10 +2,8 @@ import { constant, int64s, scalar, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Value } from '../../../src/ir/value.js'
 import type { slicing } from '../../../src/op/definitions/slicing.js'
 import { op } from '../../../src/op/op.js'
-import { type Cases, type Operand, shape } from './case.js'
+import { type Cases, ints, shape } from './case.js'
 
-/** A run-time operand of whole numbers. */
-const ints = (...values: readonly number[]): Operand => ({ shape: [values.length], dtype: 'int64', values })
 const int32s = (...values: readonly number[]): Value => constant(tensorFrom('int32', [values.length], values))
 const toEnd = 2 ** 63
 const toFront = -(2 ** 63)

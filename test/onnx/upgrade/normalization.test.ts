@@ -1,11 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { constant, input, tensorFrom } from '../../../src/ir/leaf.js'
 import type { Shape } from '../../../src/ir/shape.js'
-import type { Attribute, Value } from '../../../src/ir/value.js'
-import { upgradeNode } from '../../../src/onnx/upgrade/upgrade-node.js'
-import { apply } from '../../../src/op/apply.js'
-import { definitions, type OperatorName } from '../../../src/op/op.js'
+import type { Value } from '../../../src/ir/value.js'
 import { evaluate } from '../../grad/evaluate.js'
+import { importNode } from './import-node.js'
 
 const x = (...shape: Shape): Value => input('x', 'float32', shape)
 const filled = (dims: readonly number[], value: (i: number) => number): Value => {
@@ -19,20 +17,6 @@ const filled = (dims: readonly number[], value: (i: number) => number): Value =>
   )
 }
 
-/** Imports one node of an old model. */
-function imported(
-  operator: string,
-  version: number,
-  inputs: readonly Value[],
-  attributes: Readonly<Record<string, Attribute>> = {},
-  outputCount = 1,
-): readonly Value[] {
-  const result = upgradeNode({ operator, inputs, attributes, outputCount }, version)
-  if (!('operator' in result)) return result
-  const definition = definitions[result.operator as OperatorName]
-  return apply({ ...result, definition: definition as Parameters<typeof apply>[0]['definition'] })
-}
-
 describe('BatchNormalization', () => {
   const operands = [x('N', 2, 3), x(2), x(2), x(2), x(2)]
   const batch = filled([2, 2, 3], (i) => i)
@@ -40,13 +24,13 @@ describe('BatchNormalization', () => {
 
   it.each([1, 6])('of operator set %i in test mode', (version) => {
     const attributes = { is_test: 1, spatial: 1, ...(version === 1 ? { consumed_inputs: [0, 0, 0, 1, 1] } : {}) }
-    const [y, ...more] = imported('BatchNormalization', version, operands, attributes)
+    const [y, ...more] = importNode('BatchNormalization', version, operands, attributes)
     expect(more).toEqual([])
     expect(y!.source).toMatchObject({ attributes: { training_mode: 0 } })
   })
 
   it('more than one output > is in training mode, and returns batch statistics', async () => {
-    const outputs = imported('BatchNormalization', 9, [batch, ones, ones, ones, ones], { momentum: 0.5 }, 5)
+    const outputs = importNode('BatchNormalization', 9, [batch, ones, ones, ones, ones], { momentum: 0.5 }, 5)
     const [, runningMean, runningVar, savedMean, savedVar] = await evaluate(...outputs)
     const means = [4, 7]
     const variances = [29 / 3, 29 / 3]
@@ -59,7 +43,7 @@ describe('BatchNormalization', () => {
   })
 
   it('spatial = 0 > throws unsupported-operator', () => {
-    expect(() => imported('BatchNormalization', 7, operands, { spatial: 0 })).toThrow(
+    expect(() => importNode('BatchNormalization', 7, operands, { spatial: 0 })).toThrow(
       expect.objectContaining({ code: 'unsupported-operator', message: expect.stringContaining('spatial = 0') }),
     )
   })
@@ -72,7 +56,7 @@ describe('GroupNormalization', () => {
       filled([2], (i) => i + 1),
       filled([2], (i) => 10 * i),
     ]
-    const [y] = imported('GroupNormalization', 18, [data, scale, bias], { num_groups: 2 })
+    const [y] = importNode('GroupNormalization', 18, [data, scale, bias], { num_groups: 2 })
     const [elements] = await evaluate(y!)
     const values = [0, 1, 4, 9]
     const std = Math.sqrt(values.reduce((sum, value) => sum + (value - 3.5) ** 2, 0) / 4 + 1e-5)
@@ -83,7 +67,7 @@ describe('GroupNormalization', () => {
   })
 
   it('symbolic channels > are computed when the graph runs', () => {
-    const [y] = imported('GroupNormalization', 18, [x('N', 'C', 4), x(2), x(2)], { num_groups: 2 })
+    const [y] = importNode('GroupNormalization', 18, [x('N', 'C', 4), x(2), x(2)], { num_groups: 2 })
     expect(y!.shape).toEqual(['N', 'C', 4])
   })
 })
@@ -95,27 +79,30 @@ describe.each(['Softmax', 'LogSoftmax', 'Hardmax'])('%s before operator set 13',
       : []
 
   it('along the last axis > is unchanged', () => {
-    expect(operatorsOf(imported(operator, 11, [x('N', 5)])[0]!)).toEqual([operator])
-    expect(operatorsOf(imported(operator, 11, [x('N', 3, 5)], { axis: -1 })[0]!)).toEqual([operator])
-    expect(operatorsOf(imported(operator, 11, [x('N', 3, 5)], { axis: 2 })[0]!)).toEqual([operator])
-    expect(imported(operator, 11, [x('N', 3, 5)], { axis: 2 })[0]!.source).toMatchObject({ attributes: { axis: 2 } })
+    expect(operatorsOf(importNode(operator, 11, [x('N', 5)])[0]!)).toEqual([operator])
+    expect(operatorsOf(importNode(operator, 11, [x('N', 3, 5)], { axis: -1 })[0]!)).toEqual([operator])
+    expect(operatorsOf(importNode(operator, 11, [x('N', 3, 5)], { axis: 2 })[0]!)).toEqual([operator])
+    expect(importNode(operator, 11, [x('N', 3, 5)], { axis: 2 })[0]!.source).toMatchObject({ attributes: { axis: 2 } })
   })
 
   it('other axes > runs over all axes from the given one on', async () => {
     const [flat, whole] = [filled([2, 6], (i) => Math.sin(i)), filled([2, 3, 2], (i) => Math.sin(i))]
-    const [expected, given] = await evaluate(imported(operator, 11, [flat])[0]!, imported(operator, 11, [whole])[0]!)
+    const [expected, given] = await evaluate(
+      importNode(operator, 11, [flat])[0]!,
+      importNode(operator, 11, [whole])[0]!,
+    )
     expect(given).toEqual(expected)
-    expect(imported(operator, 11, [x('N', 3, 2)])[0]!.shape).toEqual(['N', 3, 2])
+    expect(importNode(operator, 11, [x('N', 3, 2)])[0]!.shape).toEqual(['N', 3, 2])
   })
 })
 
 describe('other operators', () => {
   it('Gemm > broadcast attribute > is removed', () => {
-    expect(imported('Gemm', 6, [x('N', 3), x(3, 4), x(4)], { broadcast: 1 })[0]!.shape).toEqual(['N', 4])
+    expect(importNode('Gemm', 6, [x('N', 3), x(3, 4), x(4)], { broadcast: 1 })[0]!.shape).toEqual(['N', 4])
   })
 
   it('LSTM > output_sequence > is removed', () => {
-    const [y] = imported('LSTM', 1, [x('T', 'N', 5), x(1, 32, 5), x(1, 32, 8)], { output_sequence: 1 }, 3)
+    const [y] = importNode('LSTM', 1, [x('T', 'N', 5), x(1, 32, 5), x(1, 32, 8)], { output_sequence: 1 }, 3)
     expect(y!.shape).toEqual(['T', 1, 'N', 8])
   })
 })
