@@ -180,7 +180,7 @@ export class FeatureCache {
         'invalid-data',
         "features are 'cached', but the training data are a stream, which cannot be read by index: load the examples into a data set, or omit the option features",
       )
-    await checkNotAugmented(data, this.#batchSize)
+    await checkNotAugmented(data, this.#batchSize, signal)
     return this.featuresOf(stage, data, onBatch, signal)
   }
 
@@ -407,15 +407,16 @@ class FeatureTable {
 }
 
 /** Throws `invalid-data` if a batch of training data depends on random numbers. */
-async function checkNotAugmented(data: Dataset, batchSize: number): Promise<void> {
+async function checkNotAugmented(data: Dataset, batchSize: number, signal: Signal | undefined): Promise<void> {
   let sampled = false
   const random = new ObservedRandom(new Random(0).state(), () => {
     sampled = true
   })
-  await data.batch(
-    Uint32Array.from({ length: Math.min(batchSize, data.length) }, (_, i) => i),
-    { random },
-  )
+  const indices = Uint32Array.from({ length: Math.min(batchSize, data.length) }, (_, i) => i)
+  const first = async function* () {
+    yield data.batch(indices, { random })
+  }
+  await orAborted(first(), signal).next()
   if (sampled)
     throw new OnnxIreError(
       'invalid-data',

@@ -63,20 +63,28 @@ export async function resolveFitOptions(
   for (const set of validation ? [data, validation] : [data])
     if (set.length !== undefined) programs.checkSizes(set.length, batchSize)
   learningRateFactor(schedule, 2 ** 40, totalSteps ?? Infinity, stepsPerEpoch)
-  const curvatureBatch = await readCurvatureBatch(data, trainer, programs.part)
+  const curvatureBatch = await readCurvatureBatch(data, trainer, programs.part, waitSignalOf(trainer, options))
   return { totalSteps, totalEpochs, stepsPerEpoch, settings: settings(stepsPerEpoch), curvatureBatch }
 }
 
-/** Reads the fixed curvature batch, if any. It is the same in every run with the same data, seed and batch size. */
+/** The signal that ends a wait for data. Processes of a group, and those with local steps, end after the same step. */
+const waitSignalOf = ({ processGroup, localSteps }: TrainerOptions, { signal }: FitOptions): Signal | undefined =>
+  processGroup || localSteps ? undefined : signal
+
+/**
+ * Reads the fixed curvature batch, if any; undefined if aborted meanwhile. It is the same in every run with the same
+ * data, seed and batch size.
+ */
 async function readCurvatureBatch(
   data: DatasetOrStream,
   { optimizer, batchSize = 32, curvatureBatch, seed = 0 }: TrainerOptions,
   part: BatchPart | undefined,
+  signal: Signal | undefined,
 ): Promise<Batch | undefined> {
   const { ire } = unwrap(optimizer)
   if (curvatureBatch !== 'fixed' || !ire || ire.curvature === 'empirical') return undefined
   const shuffle = new Random(seed).stream('curvature batch')
-  for await (const batch of batches(data, { batchSize, shuffle, part })) return batch
+  for await (const batch of untilAborted(batches(data, { batchSize, shuffle, part }), signal)) return batch
   return undefined
 }
 
@@ -244,10 +252,8 @@ export class FitLoop {
     return untilAborted(remaining, this.#waitSignal)
   }
 
-  /** The signal that ends a wait for data. Processes of a group, and those with local steps, end after the same step. */
   get #waitSignal(): Signal | undefined {
-    const { processGroup: group, localSteps } = this.#trainer
-    return group || localSteps ? undefined : this.#options.signal
+    return waitSignalOf(this.#trainer, this.#options)
   }
 
   /** Computes the features of the stage of a step, if it trains on cached features. */
@@ -258,7 +264,7 @@ export class FitLoop {
     if (!stage) return
     const data = await this.#computeFeatures(stage)
     if (!data) return
-    const curvatureBatch = await readCurvatureBatch(data, this.#trainer, stage.programs.part)
+    const curvatureBatch = await readCurvatureBatch(data, this.#trainer, stage.programs.part, this.#waitSignal)
     this.#cached = { stage, data, options: { programs: stage.programs, curvatureBatch } }
   }
 

@@ -298,3 +298,26 @@ describe('explicit pads', () => {
     expect(sums).toEqual(tensor('float32', [1, 1, 2], Float32Array.of(13, 29)))
   })
 })
+
+describe('RotaryEmbedding', () => {
+  it.each([3, 4])('angles of one example turn all, as if they were repeated > %i axes', async (rank) => {
+    const [dims, attributes] = rank === 3 ? [[5, 16], { num_heads: 2 }] : [[2, 5, 8], {}]
+    const x = input('x', 'float32', ['N', ...dims])
+    const outputOf = async (batch: 'N' | 1, repeated: boolean) => {
+      const [cos, sin] = ['cos', 'sin'].map((name) => input(name, 'float32', [batch, 5, 4]))
+      const inputs = new Map([x, cos!, sin!].map((each) => [each.name!, each]))
+      const spec = {
+        name: 'rotary',
+        inputs,
+        outputs: new Map([['y', op.RotaryEmbedding(x, cos!, sin!, null, attributes)]]),
+      }
+      const repeat = ({ dtype, data }: Tensor): Tensor => {
+        const [one, n] = [Array.from(data as Float32Array), repeated ? 3 : 1]
+        return tensor(dtype as 'float32', [n, 5, 4], Float32Array.from(Array.from({ length: n }, () => one).flat()))
+      }
+      return outputsOf(cpu, spec, { ...feeds, cos: repeat(feeds.cos), sin: repeat(feeds.sin) })
+    }
+    const feeds = { x: noise(3, ...dims), cos: noise(1, 5, 4), sin: noise(1, 5, 4) }
+    expect(distance(await outputOf(1, false), await outputOf('N', true))).toBeLessThan(1e-6)
+  })
+})

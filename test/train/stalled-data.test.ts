@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { type CheckpointStore, crossEntropy, type Dataset, type ExampleStream, evaluateModel } from '../../src/index.js'
+import {
+  adamw,
+  type CheckpointStore,
+  crossEntropy,
+  type Dataset,
+  type ExampleStream,
+  evaluateModel,
+  ire,
+} from '../../src/index.js'
 import { node } from '../../src/node/index.js'
 import { clusters } from './problem.js'
 import { startTrainers } from './small-trainer.js'
@@ -82,11 +90,15 @@ describe('data that do not arrive > an aborted AbortSignal ends the wait', () =>
     await trainer.dispose()
   })
 
-  it('in the features of frozen layers > without metrics', async () => {
-    const trainer = await create({ features: 'cached', freeze: { except: 'head' } })
+  it.each([
+    ['in the first batch of the features of frozen layers', { features: 'cached', freeze: { except: 'head' } }, 0],
+    ['in the features of frozen layers', { features: 'cached', freeze: { except: 'head' } }, 3],
+    ['in the fixed batch of the curvature', { optimizer: ire(adamw()), curvatureBatch: 'fixed' }, 0],
+  ] as const)('%s > without metrics', async (_, options, arriving) => {
+    const trainer = await create(options)
     const controller = new AbortController()
     setTimeout(() => controller.abort(), 50)
-    expect(await trainer.train(stallingData(3), { totalEpochs: 1, signal: controller.signal })).toBeNull()
+    expect(await trainer.train(stallingData(arriving), { totalEpochs: 1, signal: controller.signal })).toBeNull()
     await trainer.dispose()
   })
 

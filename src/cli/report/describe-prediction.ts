@@ -67,7 +67,7 @@ export function describePrediction(
   return describeValues(target, scores, Object.values(getOwn(statistics, name) ?? {}))
 }
 
-/** The labels of a sequence and those that the steps spell, as text. */
+/** The labels of a sequence and those that `decodeGreedily` reads from the scores, as text. */
 function describeSequence(
   target: Tensor,
   scores: Tensor,

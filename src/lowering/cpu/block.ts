@@ -10,7 +10,7 @@ import type { Target } from '../lowering.js'
 import { affineMap } from './affine-map.js'
 import { hasParallelForm } from './batch-normalization.js'
 import { sumsOfProducts } from './sums-of-products.js'
-import { cpuTarget, gainsFromBlocks, isDepthwise, positiveOperand } from './target.js'
+import { cpuTarget, gainsFromBlocks, hasSharedAngles, isDepthwise, positiveOperand } from './target.js'
 import { transposedOperands, transposedProduct } from './transposed-products.js'
 
 /** The target for a graph on a runtime's processor; undefined if it replaces no node. */
@@ -33,6 +33,7 @@ function mayGainFromBlocks({ operator, inputs, attributes }: Node): boolean {
 function isReplaced(node: Node): boolean {
   const { operator, inputs, attributes } = node
   if (getsExplicitPads(node)) return true
+  if (operator === 'RotaryEmbedding') return hasSharedAngles(inputs)
   if (operator === 'Cast') return positiveOperand(inputs[0]!, attributes as { readonly to: number }) !== null
   if (operator === 'Add') return affineMap(inputs[0]!, inputs[1]!) !== null
   if (operator === 'MatMul') return transposedOperands(inputs[0]!, inputs[1]!) !== null

@@ -4,10 +4,12 @@ import { isStatic } from '../../ir/shape.js'
 import { sizeOf } from '../../ir/tensor.js'
 import type { Value } from '../../ir/value.js'
 import { apply } from '../../op/apply.js'
+import { attentionExpansions } from '../../op/compose/attention.js'
 import { explicitPads } from '../../op/compose/explicit-pads.js'
 import { type ScanAttributes, scanImages, scannedConvolution } from '../../op/compose/image-scan.js'
 import { reverseTaps } from '../../op/compose/reversal.js'
 import type { Definition } from '../../op/define.js'
+import type { attention } from '../../op/definitions/attention.js'
 import type { control } from '../../op/definitions/control.js'
 import type { convolution } from '../../op/definitions/convolution.js'
 import type { elementwise } from '../../op/definitions/elementwise.js'
@@ -24,7 +26,8 @@ import { spreadBlocks, spreadOf } from './strided-depthwise.js'
 import { sumRowProducts, sumsOfProducts } from './sums-of-products.js'
 import { multiplyStacks, reorder, transposedOperands, transposedProduct } from './transposed-products.js'
 
-type Families = typeof control &
+type Families = typeof attention &
+  typeof control &
   typeof convolution &
   typeof elementwise &
   typeof linalg &
@@ -81,6 +84,8 @@ export function cpuTarget(block?: number): Target {
       const padded = explicitPads('MaxPool', x, attributes)
       return padded && op.MaxPool(x, padded)
     },
+    RotaryEmbedding: (inputs, attributes) =>
+      hasSharedAngles(inputs) ? attentionExpansions.RotaryEmbedding(inputs, attributes) : null,
     // The mask of Relu's gradient: onnxruntime runs Cast in one thread, whatever the number of threads.
     Cast: ([x], attributes) => {
       const compared = positiveOperand(x, attributes)
@@ -99,6 +104,13 @@ export function positiveOperand({ source }: Value, { to }: { readonly to: number
   const [y, limit] = source.inputs
   return y?.dtype === 'float32' && constantNumber(limit) === 0 && limit?.shape?.length === 0 ? y : null
 }
+
+/**
+ * Whether a RotaryEmbedding turns all examples by the angles of one, as torch.onnx writes it: onnxruntime does not
+ * repeat them.
+ */
+export const hasSharedAngles = ([x, cos]: readonly (Value | null)[]): boolean =>
+  cos?.shape?.length === 3 && cos.shape[0] === 1 && x?.shape?.[0] !== 1
 
 /** Whether a convolution is faster in blocked layout, if blocks divide its channels. */
 export const gainsFromBlocks = (x: Value, w: Value, group: number): boolean => isDepthwise(w, group) || isNarrow(x, w)
