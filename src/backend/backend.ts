@@ -185,7 +185,7 @@ export type StepBackend<T extends TensorMap> = Pick<
   'rules' | 'parameters' | 'estimate' | 'refreshMask' | 'ascend' | 'applyUpdate' | 'stats' | 'checkFinite'
 >
 
-/** A device with its own training backend. The training state of other devices is in an `OnnxBackend`. */
+/** A device with its training backend: an `OnnxBackend`, unless it has one of its own. */
 export interface TrainingDevice extends Device {
   /** @throws OnnxIreError `invalid-option` if the device cannot train these parameters */
   createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<DeviceTensors>

@@ -1,6 +1,8 @@
+import type { TrainingDevice } from '../../backend/backend.js'
+import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
 import { type DType, dtypes } from '../../ir/dtype.js'
 import type { Tensor, Tensors } from '../../ir/tensor.js'
-import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
+import type { DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
 import { checkFeed, checkFeeds } from '../../runtime/feeds.js'
 import { type CompileHints, disposedError } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -54,13 +56,13 @@ interface NativeProgram extends DeviceProgram {
 }
 
 /** The device of an engine. */
-interface NativeDevice extends Device {
+interface NativeDevice extends TrainingDevice {
   compile(model: Uint8Array, keepOnDevice: (output: string) => boolean, hints?: CompileHints): Promise<NativeProgram>
 }
 
 /** Creates the device of an engine; `alive` throws once its runtime is disposed. */
 export function nativeDevice(engine: CApiEngine, alive: () => void): NativeDevice {
-  return {
+  const device: NativeDevice = {
     async compile(model, keepOnDevice, hints) {
       alive()
       const session = await engine.compile(model, hints)
@@ -81,7 +83,9 @@ export function nativeDevice(engine: CApiEngine, alive: () => void): NativeDevic
       alive()
       return engine.download(valueOfTensor(engine, tensor, 'download'))
     },
+    createBackend: (runtime, spec) => new OnnxBackend(runtime, device, spec),
   }
+  return device
 }
 
 function deviceProgram(

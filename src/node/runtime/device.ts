@@ -1,9 +1,11 @@
+import type { BackendSpec, TrainingBackend, TrainingDevice } from '../../backend/backend.js'
+import { OnnxBackend } from '../../backend/onnx/onnx-backend.js'
 import { type DType, isFloat } from '../../ir/dtype.js'
 import type { Tensor } from '../../ir/tensor.js'
-import type { Device, DeviceOutputs, DeviceProgram, DeviceTensor, Feeds } from '../../runtime/device.js'
+import type { DeviceOutputs, DeviceProgram, DeviceTensor, DeviceTensors, Feeds } from '../../runtime/device.js'
 import { checkFeed, checkFeedNames } from '../../runtime/feeds.js'
 import { checkDeviceType, identityModel, readOutputNames } from '../../runtime/ort.js'
-import { disposedError } from '../../runtime/runtime.js'
+import { disposedError, type Runtime } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { emptyRecord } from '../../util/record.js'
 import type { Engine, Session, SessionTensor, TensorHandle } from './engine.js'
@@ -43,7 +45,7 @@ class NodeTensor implements DeviceTensor {
  * and downloads run an identity model per type. The first of these sessions is never released: onnxruntime's device
  * exists only as long as a session does.
  */
-export class NodeDevice implements Device {
+export class NodeDevice implements TrainingDevice {
   readonly #engine: Engine
   readonly #disposed: () => Promise<void> | undefined
   readonly #identities = new Map<string, Promise<Session>>()
@@ -52,6 +54,10 @@ export class NodeDevice implements Device {
   constructor(engine: Engine, disposed: () => Promise<void> | undefined) {
     this.#engine = engine
     this.#disposed = disposed
+  }
+
+  createBackend(runtime: Runtime, spec: BackendSpec): TrainingBackend<DeviceTensors> {
+    return new OnnxBackend(runtime, this, spec)
   }
 
   async compile(model: Uint8Array, keepOnDevice: (output: string) => boolean): Promise<DeviceProgram> {
