@@ -172,6 +172,7 @@ function losing(at: readonly number[]): Device {
       if (births.has(tensor as DeviceTensor)) expect(births.get(tensor as DeviceTensor)).toBe(life)
   }
   return {
+    ...device,
     async compile(model, keepOnDevice) {
       check([])
       const program = await device.compile(model, keepOnDevice)

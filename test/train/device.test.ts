@@ -77,6 +77,15 @@ describe('a trainer with its state on a device resumes bit for bit', () => {
   })
 })
 
+it('a device without a training backend > the state is in host arrays', async () => {
+  const { createBackend: _, ...plain } = hostDevice(cpu)
+  const create = (runtime: Runtime) => Trainer.create(smallMlp(), { loss: crossEntropy(), optimizer: adamw(), runtime })
+  const trainers = [await create({ ...cpu, device: plain }), await create(cpu)]
+  for (const trainer of trainers) await trainer.train(clusters(32, [6]), { totalEpochs: 1 })
+  const [there, here] = await Promise.all(trainers.map((trainer) => trainer.parameters()))
+  expect(there).toEqual(here)
+})
+
 describe('a trainer with its state on a device has the results of a trainer on host arrays', () => {
   it.each(Object.entries(cases))('%s', async (_, options) => {
     const [there, here] = [await run(device, options), await run(cpu, options)]

@@ -1,6 +1,8 @@
+import type { TrainingDevice } from '../../../src/backend/backend.js'
+import { OnnxBackend } from '../../../src/backend/onnx/onnx-backend.js'
 import type { TypedArray } from '../../../src/ir/dtype.js'
 import type { Tensor, Tensors } from '../../../src/ir/tensor.js'
-import type { Device, DeviceProgram, DeviceTensor } from '../../../src/runtime/device.js'
+import type { DeviceProgram, DeviceTensor } from '../../../src/runtime/device.js'
 import type { Runtime } from '../../../src/runtime/runtime.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
 
@@ -8,7 +10,7 @@ import { OnnxIreError } from '../../../src/util/errors.js'
  * Any runtime as a device whose tensors are arrays of the host, to test without a GPU, by the same graphs, what keeps
  * its state on a device. Programs and tensors belong to `runtime`, which the caller disposes of.
  */
-export function hostDevice(runtime: Pick<Runtime, 'compile'>): Device {
+export function hostDevice(runtime: Pick<Runtime, 'compile'>): TrainingDevice {
   return {
     async compile(model, keepOnDevice) {
       const program = await runtime.compile(model)
@@ -30,6 +32,9 @@ export function hostDevice(runtime: Pick<Runtime, 'compile'>): Device {
     },
     upload: async (tensor) => new HostTensor(copied(tensor)),
     download: async (tensor) => copied(read(tensor)),
+    createBackend(own, spec) {
+      return new OnnxBackend(own, this, spec)
+    },
   }
 }
 

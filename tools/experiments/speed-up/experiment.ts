@@ -102,7 +102,7 @@ function report(lab: Lab, measured: readonly Comparison[], secondsPerCost: numbe
   const missing = points.filter((point) => !measured.some((each) => each.point === point))
   const nameWithHours = (point: Point) => {
     const seconds = comparisonCost(point, lab.seeds.length, false) * secondsPerCost
-    return `${nameOf(point)} (some ${Number((seconds / 3600).toPrecision(2))} hours)`
+    return `${nameOf(point)} (some ${Number((seconds / 3600).toPrecision(2))} hours at the speed of the runs so far)`
   }
   return {
     markdown: `AdamW in N and 2 N steps, and IRE over it in N, on IMDB reviews in a byte-level BPE: Llamas of context ${context}, batch ${batchSize}. The reference has ${describe(reference)}; each other row differs in one variable. AdamW with betas 0.9 and 0.95, weight decay 0.1, clipped at norm 1, cosine to lr / 20 after N / 10 steps of warm-up, after which IRE begins. Speed-up: IRE's test loss is what AdamW reaches in this many N steps, by 2^((L_N - L) / (L_N - L_2N)), with 95 % intervals over ${lab.seeds.length} seeds; 2 is the paper's claim.
