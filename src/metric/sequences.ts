@@ -27,9 +27,12 @@ export function decodeGreedily(logits: Tensor, { blank = 0 }: { readonly blank?:
   })
 }
 
-/** Labels that a path spells. */
-const collapse = (path: readonly number[], blank: number): number[] =>
-  path.filter((label, t) => label !== blank && label !== path[t - 1])
+/** The steps of a path that begin a label: those with neither the blank nor the label of the step before. */
+export const labelSteps = (path: readonly number[], blank: number): number[] =>
+  path.flatMap((label, t) => (label !== blank && label !== path[t - 1] ? [t] : []))
+
+/** The labels of a path, without blanks and repetitions. */
+const collapse = (path: readonly number[], blank: number): number[] => labelSteps(path, blank).map((t) => path[t]!)
 
 /**
  * Character error rate of `ctc`: insertions, deletions and substitutions that turn the greedily decoded labels into the

@@ -21,9 +21,10 @@ import { Random } from '../util/random.js'
 import { getOwn } from '../util/record.js'
 import type { Signal } from '../util/until-aborted.js'
 import type { FeatureStage } from './cached-features.js'
-import { checksumGraph, checksumModel, type FitData, type SourceChecksums } from './checkpoint/checksums.js'
+import type { FitData, SourceChecksums } from './checkpoint/checksums.js'
 import { createFingerprint, decodeCheckpoint, encodeCheckpoint } from './checkpoint/format.js'
 import type { WeightSelection } from './checkpoint/model-from-checkpoint.js'
+import { checksumSources } from './checkpoint/run-checksums.js'
 import { CompressedSum } from './compressed-sum.js'
 import { describeTensors } from './describe-tensors.js'
 import { evaluateBatches } from './evaluate.js'
@@ -236,25 +237,10 @@ export class Run {
 
   /** Computes the checksums of model, loss and metrics, once. */
   #readSources(): SourceChecksums {
-    this.#sources ??= this.#computeSources()
-    return this.#sources
-  }
-
-  #computeSources(): SourceChecksums {
-    const { loss, best, earlyStopping, schedule } = this.#options
-    const { evaluation, metrics } = this.programs.graphs
     const { parameters, statistics } = this.#weights
     const isTrained = (name: string) => Object.hasOwn(parameters, name) || Object.hasOwn(statistics, name)
-    const checksumOf = (outputs: ReadonlyMap<string, Value>) => checksumGraph(outputs.values(), this.#model.outputs)
-    const measured = metrics.evaluation.outputs
-    const losses = new Map([...evaluation.outputs].filter(([name]) => !measured.has(name)))
-    const monitors = [best, earlyStopping, schedule?.kind === 'plateau' ? schedule : undefined]
-    const isMonitored = monitors.some((monitor) => monitor && (monitor.metric ?? 'loss') !== 'loss')
-    return {
-      ...checksumModel(this.#model.file, isTrained),
-      loss: `${loss.name} ${checksumOf(losses)}`,
-      ...(isMonitored ? { metrics: checksumOf(measured) } : {}),
-    }
+    this.#sources ??= checksumSources(this.#model, this.programs.graphs, this.#options, isTrained)
+    return this.#sources
   }
 
   /** Throws `runtime` unless all processes of the group have the same weights and the same position in training. */

@@ -30,9 +30,8 @@ export interface Snippet {
     readonly scores: ScoreKind
     readonly names: readonly string[]
     /**
-     * What the scores answer: the class with the highest one; 'labels', each with yes or no; or 'binary', class 0 or
-     * 1 by a single score; or 'text', the characters that the steps of `ctc` spell, with '' for the blank. Default
-     * 'class'.
+     * What the scores answer: the class with the highest one; 'labels', each with yes or no; 'binary', class 0 or 1
+     * by a single score; or 'text', the characters of the steps of `ctc`, with '' for the blank. Default 'class'.
      */
     readonly answer?: 'class' | 'labels' | 'binary' | 'text'
   } | null

@@ -1,10 +1,14 @@
 import type { ScoreKind } from '../../analysis/snippet/score-kind.js'
 import type { Tensor } from '../../ir/tensor.js'
+import { labelSteps } from '../../metric/sequences.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { mean } from '../../util/statistics.js'
 import { topClasses } from './top-classes.js'
 
-/** Text that the steps of `ctc` spell. */
+/** Label of a step without a class, because its probability is NaN. */
+const unreadable = -1
+
+/** Text that is read from the steps of `ctc`. */
 export interface ReadText {
   readonly text: string
   /** Mean of the probabilities of its characters, each in its first step; null for a text without characters. */
@@ -38,7 +42,8 @@ export function readTexts(
   const top = topClasses(name, scores, kind, -1)
   return Array.from({ length: examples }, (_, i) => {
     const path = top.slice(i * steps, (i + 1) * steps)
-    const read = path.filter((each, t) => each.class !== blank && each.class !== path[t - 1]?.class)
+    const labels = path.map((each) => each.class ?? unreadable)
+    const read = labelSteps(labels, blank).map((t) => path[t]!)
     const text = read.map((each) => (each.class === null ? '\ufffd' : classNames[each.class]!)).join('')
     return { text, probability: read.length === 0 ? null : mean(read.map(({ probability }) => probability)) }
   })

@@ -83,7 +83,11 @@ export async function openSelected(
   model: Model,
 ): Promise<OpenedExamples> {
   const plain: OpenContext = { model, targets: null, loss, classes: async () => ({}) }
-  const openTrain = async () => train && (await openData('data.train', train, plain))
+  let opened: ReturnType<typeof openData> | undefined
+  const openTrain = async () => {
+    if (train) opened ??= openData('data.train', train, plain)
+    return opened
+  }
   const statistics = async () => (await openTrain())?.data.statistics
   const classesOfTrain = async () => (await openTrain())?.classes ?? {}
   const context: OpenContext = source === train ? plain : { ...plain, statistics, classes: classesOfTrain }
@@ -95,12 +99,12 @@ export async function openSelected(
   if (split) {
     const { mixup: _mixup, ...recipe } = split.recipe
     const { balance: _balance, ...data } = recipe.data
-    const opened = await RecipeData.open({ ...recipe, data }, model)
-    const parts = { train: await opened.train(), validation: (await opened.validation())! }
+    const recipeData = await RecipeData.open({ ...recipe, data }, model)
+    const parts = { train: await recipeData.train(), validation: (await recipeData.validation())! }
     const [some, others] = [parts.train.length, parts.validation.length]
     const total = some === undefined || others === undefined ? undefined : some + others
-    const classes = await opened.classes()
-    return { data: parts[split.part], origins: originsOf(await opened.files(split.part)), total, classes }
+    const classes = await recipeData.classes()
+    return { data: parts[split.part], origins: originsOf(await recipeData.files(split.part)), total, classes }
   }
   const { data, files, classes } = await openData(path, source, context)
   return { data, origins: originsOf(files), classes }

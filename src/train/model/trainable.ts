@@ -260,7 +260,7 @@ function checkSelection(trainable: Trainable): void {
 const isWord = ({ parameters }: Graph, pattern: string): boolean =>
   (pattern === 'default' || pattern === 'weights') && !parameters.has(pattern)
 
-/** The tensors that a word stands for. */
+/** The tensors that a word selects. */
 function namesOf(graph: Graph, word: string): readonly string[] {
   const adapter = word === 'default' ? findAdapterParts(graph.metadata) : undefined
   if (adapter) return adapter.tensors.filter((name) => graph.parameters.has(name))
