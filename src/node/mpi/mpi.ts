@@ -23,8 +23,10 @@ export interface MpiOptions {
 
 /** Exit code of a job in which a process has waited too long for another (EX_TEMPFAIL). */
 const timeoutCode = 75
-/** Seconds after which a process that could not end the job by MPI kills itself, which ends the job too. */
-const abortSeconds = 5
+/** Milliseconds from `abort` to the end of the job. MPICH's launcher drops output that it has not read by then. */
+const outputDelay = 500
+/** Milliseconds after which a process that could not end the job by MPI kills itself, which ends the job too. */
+const killDelay = 5000
 /** Largest number of elements, or bytes, of one message: MPI counts them in 32 bits. */
 const maxMessageLength = 2 ** 30
 
@@ -165,11 +167,13 @@ export class MpiGroup implements ProcessGroup {
     return this.#buffer
   }
 
-  /** Ends all processes of the job with an exit code. */
+  /** Ends all processes of the job with an exit code, half a second later. */
   abort(code: number): void {
     this.#closed = true
-    this.#library.abort(code)
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), 1000 * abortSeconds)
+    setTimeout(() => {
+      this.#library.abort(code)
+      setTimeout(() => process.kill(process.pid, 'SIGKILL'), killDelay)
+    }, outputDelay)
   }
 
   /**
