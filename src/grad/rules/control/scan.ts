@@ -1,7 +1,7 @@
 import { body } from '../../../ir/body.js'
 import { axisOf, type Shape } from '../../../ir/shape.js'
 import { capturesOf } from '../../../ir/topology.js'
-import type { Body, Value } from '../../../ir/value.js'
+import type { Body, Node, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import { zerosLike } from '../../active.js'
@@ -38,6 +38,19 @@ interface SliceOrder {
   readonly reverse: number
 }
 
+/** The operands of a Scan and how they are sliced. */
+interface ScanParts {
+  readonly of: Body
+  /** Initial states. */
+  readonly initial: readonly Value[]
+  /** Tensors that are read in slices. */
+  readonly scanned: readonly Value[]
+  /** Order of the slices of each scanned tensor. */
+  readonly ins: readonly SliceOrder[]
+  /** Order of the slices of each scan output. */
+  readonly outs: readonly SliceOrder[]
+}
+
 /**
  * Gradient rule of Scan: a second Scan that reads the inputs of the first, and writes their gradients, in the opposite
  * direction. Each iteration recomputes one of the first Scan from its initial states and the results of expensive
@@ -45,19 +58,13 @@ interface SliceOrder {
  * gradients of the states and sums those of captured values. A few iterations are unrolled instead.
  */
 export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
-  const attributes = node.attributes as unknown as ScanAttributes
-  const { body: of } = attributes
+  const parts = partsOf(node)
+  const { of, initial, scanned, ins } = parts
+  const count = initial.length
   rejectRandomNodes(of)
-  const count = node.inputs.length - attributes.num_scan_inputs
-  const initial = node.inputs.slice(0, count) as Value[]
-  const scanned = node.inputs.slice(count) as Value[]
-  const ins = scanned.map((_, i) => sliceOrder(attributes.scan_input_axes?.[i], attributes.scan_input_directions?.[i]))
-  const outs = dys
-    .slice(count)
-    .map((_, i) => sliceOrder(attributes.scan_output_axes?.[i], attributes.scan_output_directions?.[i]))
   const iterations = scanned[0]?.shape?.[axisOf(ins[0]!.axis, scanned[0].shape.length)]
   if (typeof iterations === 'number' && iterations > 0 && isFasterUnrolled(iterations, countNodes(of))) {
-    const ys = unrollScan(of, iterations, initial, scanned, ins, outs)
+    const ys = unrollScan(parts, iterations)
     addRepeated(node, ys)
     return differentiate(
       ys.flatMap((y, i) => (dys[i] ? [[y, dys[i]] as const] : [])),
@@ -88,58 +95,111 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
     },
     differentiate,
   )
-
-  const stored = inputs.map((_, i) => i < count && (back.used[i]! || isFactor(back, i)))
-  const stacks: Value[] = []
-  if (stored.includes(true) || back.saved.length > 0) {
-    const first = op.Scan([...initial, ...scanned], {
-      body: iterationBody(
-        inputs.map((x) => placeholder(x)),
-        (...xs) => {
-          const copies = cloneBody(iteration, xs)
-          const now = (x: Value) => copies.get(x) ?? x
-          return [...iteration.outputs.map(now), ...select(xs, stored), ...back.saved.map(now)]
-        },
-      ),
-      num_scan_inputs: scanned.length,
-      scan_input_axes: ins.map(({ axis }) => axis),
-      scan_input_directions: ins.map(({ reverse }) => reverse),
-      scan_output_axes: [
-        ...outs.map(({ axis }) => axis),
-        ...select(inputs, stored).map(() => 0),
-        ...back.saved.map(() => 0),
-      ],
-      scan_output_directions: [
-        ...outs.map(({ reverse }) => reverse),
-        ...select(inputs, stored).map(() => 0),
-        ...back.saved.map(() => 0),
-      ],
-    })
-    const own = first.slice(0, node.outputs.length)
-    for (const [i, y] of own.entries()) withShapeOf(y, node.outputs[i]!)
-    addRepeated(node, own)
-    stacks.push(...first.slice(node.outputs.length))
-  }
-  const stackOf = new Map(select(inputs, stored).map((x, i) => [x, stacks[i]!]))
-
-  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
+  const stored = storeForward(node, parts, iteration, back)
   const summed = captured.filter((_, i) => back.captured[i]!.sums)
+  const results = [...scanBackwards({ parts, inputs, back, stored, dys, summed })]
+
+  const total = new GradientSums()
+  for (const x of select(initial, back.states)) total.add(x, withShapeOf(results.shift()!, x))
+  for (const x of summed) total.add(x, withShapeOf(results.shift()!, x))
+  const dScanned = new Map(
+    scanned.flatMap((x, i) => (back.inputsWithGradient[count + i] ? [[i, withShapeOf(results.shift()!, x)]] : [])),
+  )
+  for (const [i, dx] of dScanned) total.add(scanned[i], dx)
+  // The remaining results are factors, in the iteration order of the first Scan, as its stacks are.
+  const factor = ({ kind, index }: Factor): Value => {
+    if (kind === 'result') return results[index]!
+    if (index < count) return stored.states.get(index)!
+    const i = index - count
+    return inIterationOrder(kind === 'input' ? scanned[i]! : dScanned.get(i)!, ins[i]!)
+  }
+  for (const [i, { products }] of back.captured.entries())
+    for (const { a, b, alpha } of products)
+      total.add(captured[i], withShapeOf(stackedMatMul({ a: factor(a), b: factor(b), alpha }), captured[i]!))
+  return wrt.map((x) => total.get(x))
+}
+
+function partsOf(node: Node): ScanParts {
+  const attributes = node.attributes as unknown as ScanAttributes
+  const count = node.inputs.length - attributes.num_scan_inputs
+  const scanned = node.inputs.slice(count) as Value[]
+  return {
+    of: attributes.body,
+    initial: node.inputs.slice(0, count) as Value[],
+    scanned,
+    ins: scanned.map((_, i) => sliceOrder(attributes.scan_input_axes?.[i], attributes.scan_input_directions?.[i])),
+    outs: node.outputs
+      .slice(count)
+      .map((_, i) => sliceOrder(attributes.scan_output_axes?.[i], attributes.scan_output_directions?.[i])),
+  }
+}
+
+/** What a Scan has stored of all its iterations, stacked along axis 0 in the order of the iterations. */
+interface StoredIterations {
+  /** States before each iteration, by their number; only those that the backward pass reads. */
+  readonly states: ReadonlyMap<number, Value>
+  /** The `saved` values of the vector-Jacobian product. */
+  readonly saved: readonly Value[]
+}
+
+/** Runs a Scan again, and stores what its backward pass reads. */
+function storeForward(node: Node, parts: ScanParts, iteration: Body, back: IterationVjp): StoredIterations {
+  const { initial, scanned, ins, outs } = parts
+  const states = initial.flatMap((_, i) => (back.used[i]! || isFactor(back, i) ? [i] : []))
+  if (states.length === 0 && back.saved.length === 0) return { states: new Map(), saved: [] }
+  const stacked = [...states, ...back.saved].map(() => sliceOrder())
+  const results = op.Scan([...initial, ...scanned], {
+    body: iterationBody(
+      iteration.inputs.map((x) => placeholder(x)),
+      (...xs) => {
+        const copies = cloneBody(iteration, xs)
+        const now = (x: Value) => copies.get(x) ?? x
+        return [...iteration.outputs.map(now), ...states.map((i) => xs[i]!), ...back.saved.map(now)]
+      },
+    ),
+    num_scan_inputs: scanned.length,
+    ...inputOrders(ins),
+    ...outputOrders([...outs, ...stacked]),
+  })
+  const own = results.slice(0, node.outputs.length)
+  for (const [i, y] of own.entries()) withShapeOf(y, node.outputs[i]!)
+  addRepeated(node, own)
+  const stacks = results.slice(own.length)
+  return { states: new Map(states.map((i, at) => [i, stacks[at]!])), saved: stacks.slice(states.length) }
+}
+
+/**
+ * Runs the vector-Jacobian product of each iteration, from the last to the first.
+ * @returns gradients of the active states, sums of the captured values in `summed`, gradients of the scanned tensors,
+ *   stacked factors
+ */
+function scanBackwards({
+  parts: { initial, scanned, ins, outs },
+  inputs,
+  back,
+  stored,
+  dys,
+  summed,
+}: {
+  readonly parts: ScanParts
+  readonly inputs: readonly Value[]
+  readonly back: IterationVjp
+  readonly stored: StoredIterations
+  readonly dys: readonly (Value | null)[]
+  readonly summed: readonly Value[]
+}): readonly Value[] {
+  const count = initial.length
+  const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
   const start = [...carried, ...summed.map(zerosLike)]
   const read: [Value, SliceOrder][] = [
-    ...select(inputs, back.used).flatMap((x): [Value, SliceOrder][] =>
-      stackOf.has(x) ? [[stackOf.get(x)!, backwards]] : [],
-    ),
+    ...[...stored.states].flatMap(([i, x]): [Value, SliceOrder][] => (back.used[i] ? [[x, backwards]] : [])),
     ...scanned.flatMap((x, i): [Value, SliceOrder][] => (back.used[count + i] ? [[x, reverseOf(ins[i]!)]] : [])),
-    ...stacks.slice(stackOf.size).map((x): [Value, SliceOrder] => [x, backwards]),
+    ...stored.saved.map((x): [Value, SliceOrder] => [x, backwards]),
     ...dys.slice(count).flatMap((dy, i): [Value, SliceOrder][] => (dy ? [[dy, reverseOf(outs[i]!)]] : [])),
   ]
   // A Scan without scan inputs would have no iterations.
   if (read.length === 0) read.push([scanned[0]!, reverseOf(ins[0]!)])
-  const answers = [
-    ...select(ins, back.inputsWithGradient.slice(count)).map(reverseOf),
-    ...back.factors.map(() => backwards),
-  ]
-  const result = op.Scan([...start, ...read.map(([x]) => x)], {
+  return op.Scan([...start, ...read.map(([x]) => x)], {
     body: iterationBody(
       [
         ...start.map((x) => placeholder(x, 'gradient')),
@@ -155,30 +215,12 @@ export const scanRule: ControlRule = (node, dys, wrt, differentiate) => {
       },
     ),
     num_scan_inputs: read.length,
-    scan_input_axes: read.map(([, { axis }]) => axis),
-    scan_input_directions: read.map(([, { reverse }]) => reverse),
-    scan_output_axes: answers.map(({ axis }) => axis),
-    scan_output_directions: answers.map(({ reverse }) => reverse),
+    ...inputOrders(read.map(([, order]) => order)),
+    ...outputOrders([
+      ...select(ins, back.inputsWithGradient.slice(count)).map(reverseOf),
+      ...back.factors.map(() => backwards),
+    ]),
   })
-  const total = new GradientSums()
-  const rest = [...result]
-  for (const x of select(initial, back.states)) total.add(x, withShapeOf(rest.shift()!, x))
-  for (const x of summed) total.add(x, withShapeOf(rest.shift()!, x))
-  const dScanned = new Map(
-    scanned.flatMap((x, i) => (back.inputsWithGradient[count + i] ? [[i, withShapeOf(rest.shift()!, x)]] : [])),
-  )
-  for (const [i, dx] of dScanned) total.add(scanned[i], dx)
-  // The remaining results are factors, in the iteration order of the first Scan, as its stacks are.
-  const factor = ({ kind, index }: Factor): Value => {
-    if (kind === 'result') return rest[index]!
-    if (index < count) return stackOf.get(inputs[index]!)!
-    const i = index - count
-    return inIterationOrder(kind === 'input' ? scanned[i]! : dScanned.get(i)!, ins[i]!)
-  }
-  for (const [i, { products }] of back.captured.entries())
-    for (const { a, b, alpha } of products)
-      total.add(captured[i], withShapeOf(stackedMatMul({ a: factor(a), b: factor(b), alpha }), captured[i]!))
-  return wrt.map((x) => total.get(x))
 }
 
 const isFactor = ({ captured }: IterationVjp, input: number): boolean =>
@@ -195,20 +237,21 @@ function inIterationOrder(x: Value, { axis, reverse }: SliceOrder): Value {
 
 const backwards: SliceOrder = { axis: 0, reverse: 1 }
 const sliceOrder = (axis = 0, reverse = 0): SliceOrder => ({ axis, reverse })
+const inputOrders = (orders: readonly SliceOrder[]) => ({
+  scan_input_axes: orders.map(({ axis }) => axis),
+  scan_input_directions: orders.map(({ reverse }) => reverse),
+})
+const outputOrders = (orders: readonly SliceOrder[]) => ({
+  scan_output_axes: orders.map(({ axis }) => axis),
+  scan_output_directions: orders.map(({ reverse }) => reverse),
+})
 const reverseOf = ({ axis, reverse }: SliceOrder): SliceOrder => ({ axis, reverse: 1 - reverse })
 
 const without = (shape: Shape | undefined, axis: number): Shape | undefined =>
   shape?.toSpliced(axisOf(axis, shape.length), 1)
 
 /** Results of an unrolled Scan. */
-function unrollScan(
-  of: Body,
-  iterations: number,
-  initial: readonly Value[],
-  scanned: readonly Value[],
-  ins: readonly SliceOrder[],
-  outs: readonly SliceOrder[],
-): Value[] {
+function unrollScan({ of, initial, scanned, ins, outs }: ScanParts, iterations: number): Value[] {
   const cut = scanned.map((x, i) => inOrder(splitSlices(x, ins[i]!.axis, iterations), ins[i]!))
   let states = [...initial]
   const stacks: Value[][] = outs.map(() => [])
