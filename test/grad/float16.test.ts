@@ -46,3 +46,33 @@ describe('gradients of means in float16 over more elements than it counts', () =
     })
   })
 })
+
+describe('gradients in float16 that add at indices', () => {
+  const indices = constant(tensorFrom('int64', [3], [1, 0, 1]))
+  const column = constant(tensorFrom('int64', [3, 1], [1, 0, 1]))
+
+  it.each([
+    ['Gather', (x: Value) => op.Gather(x, indices, { axis: 0 }), [2, 2, 4, 4, 0, 0]],
+    ['Gather along the last axis', (x: Value) => op.Gather(x, indices, { axis: 1 }), [2, 4, 2, 4, 2, 4]],
+    ['GatherElements', (x: Value) => op.GatherElements(x, column, { axis: 0 }), [2, 0, 4, 0, 0, 0]],
+    ['GatherND', (x: Value) => op.GatherND(x, column), [2, 2, 4, 4, 0, 0]],
+    [
+      'MaxPool with overlapping windows',
+      (x: Value) => op.MaxPool(op.Reshape(x, [1, 1, 6]), { kernel_shape: [3] })[0],
+      [0, 0, 4, 0, 4, 0],
+    ],
+  ])('%s', async (_, build, expected) => {
+    const x = input('x', 'float16', [3, 2])
+    const y = build(x)
+    const two = input('two', 'float16', [])
+    const [dx] = gradients([[y, op.Expand(two, op.Shape(y))]], [x])
+    expect(dx!.dtype).toBe('float16')
+    const inputs = new Map([x, two].map((value) => [value.name!, value]))
+    const found = await outputsOf(
+      cpu,
+      { name: 'sum', inputs, outputs: new Map([['dx', dx!]]) },
+      { x: tensorFrom('float16', [3, 2], [1, 2, 4, 3, 5, 0]), two: tensorFrom('float16', [], [2]) },
+    )
+    expect([...numbersOf(found['dx']!)]).toEqual(expected)
+  })
+})

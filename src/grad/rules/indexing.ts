@@ -1,6 +1,8 @@
+import { isHalf } from '../../ir/dtype.js'
 import { constant, constantTensor, int64s, numbersOf, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf, type Dim, exactQuotient, productOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
+import { cast } from '../../op/compose/cast.js'
 import { lengthAlong, reshapeLike } from '../../op/compose/shape.js'
 import type { indexing, selection } from '../../op/definitions/indexing.js'
 import { op } from '../../op/op.js'
@@ -43,7 +45,7 @@ function scatterAddAlongLastAxis(x: Value, indices: Value, updates: Value, axis:
   const slices = op.Transpose(updates, { perm })
   const zeros = op.Expand(scalar(updates.dtype, 0), op.Gather(op.Shape(x), perm))
   const at = op.Expand(op.Reshape(indices, [-1]), op.Shape(slices))
-  const sums = op.ScatterElements(zeros, at, slices, { axis: last, reduction: 'add' })
+  const sums = addAtIndices(zeros, at, slices, last)
   return op.Transpose(sums, { perm: [...axes.slice(0, axis), last, ...axes.slice(axis, -1)] })
 }
 
@@ -99,13 +101,21 @@ export const indexingRules = {
   },
 } satisfies Rules<typeof indexing>
 
-/**
- * Zeros like `x` with `updates` (of the rank of x) added at `indices` along `axis`; repeated indices add repeatedly.
- * It uses ScatterElements: ScatterND is faster on onnxruntime's CPU provider but adds from several threads without
- * synchronization and sometimes loses additions at repeated indices.
- */
+/** Zeros like `x` with `updates` (of the rank of x) added at `indices` along `axis`. */
 const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
-  op.ScatterElements(zerosLike(x), indices, updates, { axis, reduction: 'add' })
+  addAtIndices(zerosLike(x), indices, updates, axis)
+
+/**
+ * `x` with `updates` (of the rank of x) added at `indices` along `axis`; repeated indices add repeatedly.
+ * It uses ScatterElements: ScatterND is faster on onnxruntime's CPU provider but adds from several threads without
+ * synchronization and sometimes loses additions at repeated indices. Half precision is added in float32, because that
+ * provider adds no float16.
+ */
+export function addAtIndices(x: Value, indices: Value, updates: Value, axis: number): Value {
+  const dtype = isHalf(x.dtype) ? 'float32' : x.dtype
+  const sums = op.ScatterElements(cast(x, dtype), indices, cast(updates, dtype), { axis, reduction: 'add' })
+  return cast(sums, x.dtype)
+}
 
 /** Row-major position of every element of `x`. */
 const positionsIn = (x: Value): Value => op.Reshape(op.Range(0, op.Size(x), 1), op.Shape(x), { allowzero: 1 })

@@ -11,6 +11,7 @@ import { extentOf, type WindowAttributes, type WindowAxis, windowOf } from '../.
 import { OnnxIreError } from '../../util/errors.js'
 import type { Rules } from '../rule.js'
 import { inputGradient, rejectMovedWindows, withKnownPadding } from './convolution.js'
+import { addAtIndices } from './indexing.js'
 
 /** Lengths of the pooled axes; new symbols if the rank is unknown. */
 const spatialOf = (x: Value, kernel: readonly number[]): readonly Dim[] =>
@@ -44,10 +45,10 @@ export const poolingRules = {
     const rowMajor = attributes.storage_order === 0 ? indices : op.MaxPool(x, { ...attributes, storage_order: 0 })[1]
     const disjoint = poolWindow('MaxPool', x, attributes).every((axis) => axis.stride >= (extentOf(axis) as number))
     const nothing = op.Reshape(op.Expand(scalar(dy.dtype, 0), op.Shape(x)), [-1])
-    const flat = op.ScatterElements(nothing, op.Reshape(rowMajor, [-1]), op.Reshape(dy, [-1]), {
-      axis: 0,
-      reduction: disjoint ? 'none' : 'add',
-    })
+    const [at, updates] = [op.Reshape(rowMajor, [-1]), op.Reshape(dy, [-1])]
+    const flat = disjoint
+      ? op.ScatterElements(nothing, at, updates, { axis: 0 })
+      : addAtIndices(nothing, at, updates, 0)
     return [op.Reshape(flat, op.Shape(x))]
   },
   AveragePool: ([x], given, { attributes }) => {
