@@ -1,5 +1,5 @@
 import type { ModelUsage } from '../data/model/model-usage.js'
-import { lossTargets } from './loss.js'
+import { type LossRecipe, lossTargets, taskLosses } from './loss.js'
 import type { Recipe } from './recipe.js'
 import type { DataSource } from './sources/source.js'
 
@@ -25,6 +25,9 @@ export function usageOf(
   const task = taskOf(train)
   return {
     ...(names && others.length === 0 ? { ...(task ? { task } : {}), classes: names } : {}),
+    ...(task === textTask && taskLosses(loss).some(([, each]) => each.kind === 'ctc' && each.timeFirst)
+      ? { timeFirst: true }
+      : {}),
     ...((train.kind === 'image-folder' || train.kind === 'image-texts') &&
     train.image?.size !== undefined &&
     train.dims === undefined
@@ -33,8 +36,14 @@ export function usageOf(
   }
 }
 
+/** The loss of a model that recognizes text, by its usage; undefined for another model. */
+export const lossOfUsage = ({ task, classes = [], timeFirst }: ModelUsage): LossRecipe | undefined =>
+  task === textTask
+    ? { kind: 'ctc', blank: Math.max(0, classes.indexOf('')), ...(timeFirst ? { timeFirst } : {}) }
+    : undefined
+
 /** Name of the task of reading the text of images. */
-export const textTask = 'image-to-text'
+const textTask = 'image-to-text'
 
 /** Name of the task that a source with class names is for; undefined if the source does not determine it. */
 function taskOf(source: DataSource): string | undefined {

@@ -5,14 +5,14 @@ import { predictExamples } from '../../src/cli/report/predict-examples.js'
 import { readRuns } from '../../src/cli/runs/read-run.js'
 import { Random } from '../../src/data/index.js'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
-import { type Model, readUsage } from '../../src/index.js'
+import { addUsage, type ImageOptions, type Model, readUsage } from '../../src/index.js'
 import { node, readModel, writeModel } from '../../src/node/index.js'
 import { create, edit } from '../../src/onnx/proto/message.js'
 import { json, run } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
 let space: Workspace
-const image = { size: [6, 32], fit: 'line', order: 'BGR', mean: 0.5, std: 0.5, background: 127.5 }
+const image: ImageOptions = { size: [6, 32], fit: 'line', order: 'BGR', mean: 0.5, std: 0.5, background: 127.5 }
 const colors: Readonly<Record<string, readonly number[]>> = {
   a: [250, 20, 20],
   b: [20, 250, 20],
@@ -21,7 +21,7 @@ const colors: Readonly<Record<string, readonly number[]>> = {
 }
 
 /** A recognizer with a step for every 2 of 32 columns and a class for every one of `characters`, besides the blank. */
-function recognizer(classes: number) {
+function recognizer(classes: number, timeFirst = false) {
   const random = new Random(3)
   const weight = (name: string, fanIn: number, ...dims: number[]) => {
     const deviation = Math.sqrt(2 / fanIn)
@@ -39,7 +39,8 @@ function recognizer(classes: number) {
   const row = op.Relu(op.Conv(x, weight('w1', 72, 24, 3, 6, 4), null, { pads: [0, 1, 0, 1], strides: [1, 2] }))
   const steps = op.Transpose(op.Squeeze(row, [2]), { perm: [0, 2, 1] })
   const logits = op.Add(op.MatMul(steps, weight('w2', 48, 24, classes)), weight('b2', 1e6, classes))
-  const y = op.Softmax(logits, { axis: 2 })
+  const scores = op.Softmax(logits, { axis: 2 })
+  const y = timeFirst ? op.Transpose(scores, { perm: [1, 0, 2] }) : scores
   return modelOf({ name: 'reader', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
 }
 
@@ -171,6 +172,41 @@ test('texts that need more steps than the model has > are counted with an exampl
   await drawLines('long', ['cccccccccc', 'aaaaaaaaaaaa'])
   const refused = await run('train', space.path('long.json'), '--set', 'output="runs/longer"', '--quiet')
   expect(refused.stderr).toMatch(/data\.train: 2 of 2 texts need more than the 16 steps/)
+})
+
+test('a recognizer whose scores are [T, N, C] > predicts as one whose scores are [N, T, C], also without its recipe', async () => {
+  const names = ['a', 'b', 'c', ' ', '']
+  await writeFile(space.path('names.json'), JSON.stringify(names))
+  const texts: string[] = []
+  for (const timeFirst of [false, true]) {
+    const [name, usage] = [`ordered-${timeFirst}`, { task: 'image-to-text', classes: names, image, timeFirst }]
+    await writeModel(space.path(`${name}.onnx`), addUsage(recognizer(5, timeFirst), usage))
+    const loss = { kind: 'ctc', blank: 4, timeFirst }
+    await writeFile(space.path(`${name}.json`), JSON.stringify(recipe({ model: `${name}.onnx`, loss, epochs: 1 })))
+    const model = space.path(`${name}.onnx`)
+    const images = await run('predict', model, space.path('validation'))
+    const named = ['--classes', '--class-names', space.path('names.json'), '--batch-size', '4', '--quiet']
+    const held = await run('predict', model, space.path(`${name}.json`), ...named)
+    expect(held.stdout).toBe(images.stdout)
+    texts.push(images.stdout)
+    const scores = await run('predict', model, space.path(`${name}.json`), '--quiet')
+    expect(JSON.parse(scores.stdout.split('\n')[5]!).outputs.y).toHaveLength(16)
+  }
+  expect(texts[1]).toBe(texts[0])
+  expect(texts[0]).toMatch(/: [abc ]+ \d/)
+  const folder = space.path('runs/ordered-true')
+  expect((await run('train', space.path('ordered-true.json'), '--quiet')).stderr).toBe('')
+  expect(readUsage(await readModel(`${folder}/tuned.onnx`))).toMatchObject({ timeFirst: true, classes: names })
+  const { stdout } = await run('predict', `${folder}/tuned.onnx`, space.path('validation'))
+  expect(stdout).toBe((await run('predict', folder, space.path('validation'))).stdout)
+  const [stored] = await readRuns([folder])
+  const runtime = node({ worker: false })
+  const shown = await predictExamples(stored!, 6, runtime)
+  await runtime.dispose()
+  const { samples } = shown as Extract<typeof shown, { kind: 'losses' }>
+  for (const { name, predicted } of samples) expect(stdout).toContain(`${name}: ${predicted || 'no text'}`)
+  const { code } = await json<{ code: string }>('snippet', folder, '--for', 'python')
+  expect(code).toContain('results[0].reshape(-1, len(classes))')
 })
 
 test.each(['node', 'python'])('snippet %s > shows the text', async (target) => {

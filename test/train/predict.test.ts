@@ -81,6 +81,28 @@ describe('predict', () => {
     ])
   })
 
+  it('returns outputs that are [T, N, ...] as [N, T, ...], also from a padded batch with as many steps as examples', async () => {
+    for (const examples of ['N', 2]) {
+      const x = input('x', 'float32', [examples, 2, 1])
+      const outputs = new Map([['y', op.Transpose(x, { perm: [1, 0, 2] })]])
+      const model = modelOf({ name: 'steps', inputs: new Map([['x', x]]), outputs })
+      const data = fromArrays({ x: { dims: [3, 2, 1], data: Float32Array.of(1, 2, 3, 4, 5, 6) } })
+      const rows: unknown[] = []
+      for await (const { outputs } of predict(model, data, { runtime, batchSize: 2, timeFirst: 'y' }))
+        rows.push([outputs['y']!.dims, [...outputs['y']!.data]])
+      expect(rows).toEqual([
+        [[2, 2, 1], [1, 2, 3, 4]], // biome-ignore format: one batch a line
+        [[1, 2, 1], [5, 6]], // biome-ignore format: one batch a line
+      ])
+    }
+    const wrong = gathered(smallMlp(), points, { timeFirst: ['y', 'logits'] })
+    await expect(wrong).rejects.toThrow("no output matches 'y'")
+  })
+
+  it.each(['timefirst', 'batch'])('rejects the unknown option %s', async (name) => {
+    await expect(gathered(smallMlp(), points, { [name]: 1 })).rejects.toThrow(`'${name}'`)
+  })
+
   it('does not need data for inputs that no node reads', async () => {
     const [x, mean] = [input('x', 'float32', ['N', 2]), input('mean', 'float32', [1, 2])]
     const inputs = new Map([

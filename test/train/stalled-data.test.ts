@@ -7,9 +7,10 @@ import {
   type ExampleStream,
   evaluateModel,
   ire,
+  predict,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
-import { clusters } from './problem.js'
+import { clusters, smallMlp } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
 const { create } = startTrainers()
@@ -118,6 +119,21 @@ describe('data that do not arrive > an aborted AbortSignal ends the wait', () =>
     await runtime.dispose()
     await trainer.dispose()
   })
+})
+
+it.each([stallingData(2), stallingStream])('a prediction > ends with the reason', async (data) => {
+  const runtime = node({ threads: 1 })
+  const controller = new AbortController()
+  const reason = new Error('the client has gone')
+  const all = predict(smallMlp(), data, { runtime, batchSize: 10, signal: controller.signal })
+  setTimeout(() => controller.abort(reason), 50)
+  let examples = 0
+  const read = async () => {
+    for await (const { indices } of all) examples += indices.length
+  }
+  await expect(read()).rejects.toBe(reason)
+  expect(examples).toBe('batch' in data ? 20 : 0)
+  await runtime.dispose()
 })
 
 it('a plain object as signal > ends validations and evaluations between batches', async () => {

@@ -288,7 +288,10 @@ function writePython(snippet: Snippet): string[] {
     ...(classes
       ? [
           `classes = ${JSON.stringify(classes.names)}`,
-          'scores = results[0][0].astype(np.float64)',
+          // The steps of a text come before or after the axis of the examples.
+          answer === 'text'
+            ? 'scores = results[0].reshape(-1, len(classes))'
+            : 'scores = results[0][0].astype(np.float64)',
           ...(answer === 'text'
             ? pythonText
             : [

@@ -136,7 +136,9 @@ async function predictData(
   const files = run && !isRecipe ? inputs : []
   if (files.length > 0) refuseOptions(command, ['on', 'data'], 'selects the data of the run, and files are given')
   if (describesImages) refuseOptions(command, ['on', 'set'], 'is for a recipe, and images are given')
-  const selected = describesImages ? imagesOf(usage, inputs) : await selectSource(recipePath, files, options, command)
+  const selected = describesImages
+    ? imagesOf(usage, inputs)
+    : await selectSource(recipePath, files, options, command, usage)
   const isPart = selected.split !== null && options.data !== undefined
   const forAll = run ? 'give it as an argument' : 'add --set data.split=null --on train'
   const advice = `to predict all of ${options.data}, ${forAll}`

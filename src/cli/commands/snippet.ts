@@ -22,7 +22,7 @@ import type { Recipe } from '../../recipe/recipe.js'
 import type { ImageFolderSource, ImageTextsSource } from '../../recipe/sources/images.js'
 import type { DataSource } from '../../recipe/sources/source.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
-import { namesOfTargets, textTask } from '../../recipe/usage.js'
+import { lossOfUsage, namesOfTargets } from '../../recipe/usage.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
@@ -31,7 +31,6 @@ import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
 import { type Io, type Output, print } from '../io.js'
 import { jsonOption, setOption } from '../options.js'
-import { textLoss } from '../prediction/select-source.js'
 import { findLoss, hasBinaryScores } from '../prediction/top-classes.js'
 import { findRunFiles, type RunFiles, readTrainedModel } from '../training/run-record.js'
 import { findTunedModel } from '../tuning/image-task.js'
@@ -114,7 +113,8 @@ async function describeRun(run: RunFiles, { columns, data: path, set }: RunOptio
 /** Describes a model by its metadata alone. Throws `invalid-option` if they do not describe its images. */
 async function describeModel(path: string): Promise<Snippet> {
   const model = await readModel(path)
-  const { classes, image, task } = readUsage(model)
+  const usage = readUsage(model)
+  const { classes, image } = usage
   if (image?.size === undefined)
     throw new OnnxIreError(
       'invalid-option',
@@ -126,7 +126,7 @@ async function describeModel(path: string): Promise<Snippet> {
   const inputs = listInputs(model.proto).map(
     ({ name = '' }): SnippetInput => ({ kind: 'image', name, image: { ...image, size }, dims }),
   )
-  return { model: basename(path), inputs, ...describeOutputs(model, classes, task === textTask ? textLoss : undefined) }
+  return { model: basename(path), inputs, ...describeOutputs(model, classes, lossOfUsage(usage)) }
 }
 
 /** @param loss loss of the run, which decides what the scores answer, as in `predict` */

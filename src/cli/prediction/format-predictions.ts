@@ -244,7 +244,7 @@ function checkLeadingAxis(name: string, { dims }: Tensor, examples: number): voi
   if (dims[0] === examples) return
   throw new OnnxIreError(
     'invalid-data',
-    `the output '${name}' is [${dims.join(', ')}] for a batch of ${examples} examples: its leading axis is not the batch; exclude it with --outputs`,
+    `the output '${name}' is [${dims.join(', ')}] for a batch of ${examples} examples: its leading axis is not the batch; exclude it with --outputs, or, if it is [T, N, C] for ctc, give a recipe whose loss has timeFirst`,
   )
 }
 

@@ -9,7 +9,7 @@ import type { Model } from '../../onnx/model.js'
 import { checkSource } from '../../recipe/parse.js'
 import type { DataSource, LossRecipe, Recipe } from '../../recipe/recipe.js'
 import { hasImageFiles, mapSourcePaths } from '../../recipe/sources/source.js'
-import { textTask } from '../../recipe/usage.js'
+import { lossOfUsage } from '../../recipe/usage.js'
 import { refuseOptions, usageError } from '../errors.js'
 import { overrideSource, readRecipe } from '../inputs/read-recipe.js'
 import { isJsonObject, parseData, withDataPath } from '../inputs/select-data.js'
@@ -35,19 +35,22 @@ export interface SelectedSource {
  * Selects the data of a recipe, or files in their place, or the data of --data.
  * @param recipePath undefined without a recipe
  * @param files files in place of the data of the recipe
+ * @param usage the metadata of the model, which describe it if no recipe does
  */
 export async function selectSource(
   recipePath: string | undefined,
   files: readonly string[],
   options: PredictOptions,
   command: Command,
+  usage: ModelUsage,
 ): Promise<SelectedSource> {
   if (recipePath === undefined) {
     if (options.data === undefined) return usageError(command, 'give a recipe, or --data')
     refuseOptions(command, ['on'], 'selects data of a recipe, but no recipe is given')
     if (options.set.length > 0) usageError(command, '--set changes a recipe, but no recipe is given')
     const source = mapSourcePaths(checkSource(parseData(options.data, command)), (path) => resolve(path))
-    return { path: '--data', source, files, split: null, ...(source.kind === 'image-texts' ? { loss: textLoss } : {}) }
+    const loss = lossOfUsage(usage) ?? (source.kind === 'image-texts' ? ({ kind: 'ctc' } as const) : undefined)
+    return { path: '--data', source, files, split: null, ...(loss ? { loss } : {}) }
   }
   if (isJsonObject(options.data)) usageError(command, '--data as JSON replaces a recipe; change a recipe with --set')
   const recipe = withDataPath(await readRecipe(recipePath, options.set), options)
@@ -67,15 +70,16 @@ export async function selectSource(
   return { path: `data.${options.on}`, source, files, split: null, train: data.train, loss }
 }
 
-/** The loss of models that recognize text, if no recipe is given. */
-export const textLoss: LossRecipe = { kind: 'ctc' }
-
 /** The images of files or folders, converted as the metadata of the model say. */
-export const imagesOf = ({ image, task }: ModelUsage, files: readonly string[]): SelectedSource => ({
-  ...{ path: 'the metadata of the model', split: null, files },
-  source: { kind: 'image-folder', folder: '.', ...(image ? { image } : {}) },
-  ...(task === textTask ? { loss: textLoss } : {}),
-})
+export function imagesOf(usage: ModelUsage, files: readonly string[]): SelectedSource {
+  const { image } = usage
+  const loss = lossOfUsage(usage)
+  return {
+    ...{ path: 'the metadata of the model', split: null, files },
+    source: { kind: 'image-folder', folder: '.', ...(image ? { image } : {}) },
+    ...(loss ? { loss } : {}),
+  }
+}
 
 /** Opens a selected source for a model. */
 export async function openSelected(

@@ -81,6 +81,13 @@ export function findBlank(output: string, loss: LossRecipe | undefined): number 
   return own?.kind === 'ctc' ? (own.blank ?? 0) : undefined
 }
 
+/** Lists the outputs that are [T, N, ...]: the scores that `ctc` reads with `timeFirst`. */
+export const timeFirstOutputs = ({ proto }: Model, loss: LossRecipe | undefined): readonly string[] =>
+  (proto.graph?.output ?? []).flatMap(({ name = '' }) => {
+    const own = findLoss(name, loss)
+    return own?.kind === 'ctc' && own.timeFirst ? [name] : []
+  })
+
 const outputOf = (loss: { readonly kind: keyof typeof lossRegistry }): unknown =>
   (loss as Readonly<Record<string, unknown>>)[lossRegistry[loss.kind].output]
 

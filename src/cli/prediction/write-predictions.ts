@@ -22,7 +22,7 @@ import { createRuntime, type RuntimeOptions } from '../options.js'
 import { prepareOutputs } from '../outputs.js'
 import { createExampleCounter } from '../progress.js'
 import { type Origins, type PredictionFormat, writeCsv, writeJsonLines, writeTopClasses } from './format-predictions.js'
-import { findBlank, findClassAxis, hasBinaryScores } from './top-classes.js'
+import { findBlank, findClassAxis, hasBinaryScores, timeFirstOutputs } from './top-classes.js'
 
 /** Options of `onnx-ire predict`. */
 export interface PredictOptions extends RuntimeOptions, Pick<DataOptions, 'on' | 'set' | 'data'> {
@@ -102,7 +102,8 @@ export async function writePredictions(
   let examples = 0
   async function* countedPredictions(): AsyncGenerator<Prediction> {
     const settings = { ...(outputs ? { outputs } : {}), ...(batchSize === undefined ? {} : { batchSize }) }
-    for await (const prediction of predict(model, data, { runtime, ...settings })) {
+    const timeFirst = timeFirstOutputs(model, given.loss)
+    for await (const prediction of predict(model, data, { runtime, timeFirst, ...settings })) {
       yield prediction
       examples += prediction.indices.length
       counter.at(examples)

@@ -33,7 +33,7 @@ interface Described {
 /**
  * Describes the target of an example and its prediction; empty if both are neither images nor short.
  * @param tensors one example of the data
- * @param outputs outputs of the model for it
+ * @param outputs outputs of the model for it, with the axis of the examples first
  */
 export function describePrediction(
   model: Model,
@@ -71,12 +71,11 @@ export function describePrediction(
 function describeSequence(
   target: Tensor,
   scores: Tensor,
-  { blank = 0, timeFirst = false }: { readonly blank?: number; readonly timeFirst?: boolean },
+  { blank = 0 }: { readonly blank?: number },
   names: readonly string[] | undefined,
 ): DescribedPrediction {
   const list = (labels: readonly number[]) => labels.map((label) => names?.[label] ?? label).join(names ? '' : ', ')
-  const [steps = 0, , classes = 0] = scores.dims
-  const [labels = []] = decodeGreedily(timeFirst ? { ...scores, dims: [1, steps, classes] } : scores, { blank })
+  const [labels = []] = decodeGreedily(scores, { blank })
   return { given: list(numbersOf(target).filter((label) => label !== blank)), predicted: list(labels) }
 }
 

@@ -15,6 +15,7 @@ import { evaluateExamples } from '../../train/evaluate.js'
 import { predict } from '../../train/predict.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
+import { timeFirstOutputs } from '../prediction/top-classes.js'
 import type { StoredRun } from '../runs/read-run.js'
 import { RunFolder } from '../training/run-folder.js'
 import { findOutdatedModel } from '../training/run-record.js'
@@ -144,7 +145,8 @@ async function rankByLoss(trained: Trained, count: number): Promise<ShownExample
   const worst = ranked.slice(0, count)
   const chosen = [...new Set([...samples, ...worst])]
   const which = chosen.map(({ index }) => index)
-  for await (const { indices, outputs } of predict(model, subset(data, which), { runtime, batchSize: 1 })) {
+  const settings = { runtime, batchSize: 1, timeFirst: timeFirstOutputs(model, recipe.loss) }
+  for await (const { indices, outputs } of predict(model, subset(data, which), settings)) {
     const { index, loss } = chosen[indices[0]!]!
     const tensors = await data.batch([index])
     const described = describePrediction(model, losses[0]!, tensors, outputs, details)

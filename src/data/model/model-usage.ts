@@ -16,6 +16,8 @@ export interface ModelUsage {
   readonly image?: ImageOptions
   /** Pooling of hidden states [N, T, D] to an embedding per text, as the option `pooling` of a trainer. */
   readonly pooling?: 'mean' | 'first'
+  /** Whether the scores of a text recognizer are [T, N, C], as the option `timeFirst` of `ctc`. */
+  readonly timeFirst?: boolean
 }
 
 const prefix = 'onnx-ire.'
@@ -24,6 +26,7 @@ const forms = {
   classes: 'a list of class names',
   image: 'an object with options of imageColumn',
   pooling: "'mean' or 'first'",
+  timeFirst: 'true or false',
 } as const
 type Field = keyof typeof forms
 const fields = Object.keys(forms) as Field[]
@@ -102,5 +105,6 @@ function isOf(field: Field, value: unknown): boolean {
   if (field === 'task') return typeof value === 'string'
   if (field === 'pooling') return value === 'mean' || value === 'first'
   if (field === 'classes') return isStringList(value)
+  if (field === 'timeFirst') return typeof value === 'boolean'
   return isObject(value)
 }
