@@ -12,6 +12,16 @@ export function namesOfTargets(
   return Object.fromEntries(Object.entries(classes).filter(([tensor]) => targets.has(tensor)))
 }
 
+/** The names of `namesOfTargets` whose classes have measures of their own: not the characters of texts. */
+export function measuredClassNames(
+  { loss }: Pick<Recipe, 'loss'>,
+  classes: Readonly<Record<string, readonly string[]>>,
+): Readonly<Record<string, readonly string[]>> {
+  const texts = new Set(lossTargets(loss).flatMap(({ name, blank }) => (blank === undefined ? [] : [name])))
+  const names = Object.entries(namesOfTargets({ loss }, classes))
+  return Object.fromEntries(names.filter(([tensor]) => !texts.has(tensor)))
+}
+
 /**
  * Task, class names and the conversion of images of the model that a recipe trains, for its metadata.
  * @param classes class names of the data by tensor

@@ -3,7 +3,7 @@ import { metrics as metricsByName } from '../../metric/registry.js'
 import { readModel } from '../../node/files/model.js'
 import { createMetrics, passOptions } from '../../recipe/build.js'
 import { createLoss } from '../../recipe/loss.js'
-import { namesOfTargets } from '../../recipe/usage.js'
+import { measuredClassNames } from '../../recipe/usage.js'
 import { evaluateModel } from '../../train/evaluate.js'
 import { formatCount, formatDuration, formatMetricsLine, formatMetricTables } from '../format.js'
 import { addDataOptions, type DataOptions, selectData } from '../inputs/select-data.js'
@@ -45,7 +45,7 @@ Examples:
       const openSelectedData = await selectData(recipePath ?? run?.recipe, options, command)
       const model = await (run ? readTrainedModel(run, io.stderr) : readModel(path))
       const { data, recipe, warning, ...selected } = await openSelectedData(model)
-      const classes = namesOfTargets(recipe, selected.classes)
+      const classes = measuredClassNames(recipe, selected.classes)
       if (warning !== undefined) writeText(io.stderr, `warning: ${warning}\n`)
       const metrics = createMetrics(recipe)
       const { batchSize = recipe.batchSize, threads = recipe.threads, quiet = false } = options

@@ -23,6 +23,8 @@ export interface TrainingInputs {
   readonly fitted: Recipe
   /** Facts about the data that a user should know. */
   readonly warnings: readonly string[]
+  /** Such a fact about texts that `ctc` leaves out. */
+  readonly tooLong: string | undefined
 }
 
 /** Opens the model and the data of a recipe, for a run without a folder. */
@@ -49,6 +51,7 @@ export async function openInputs(given: Recipe, initial: Model, teacher: Model |
     classes,
     fitted,
     warnings: await recipeData.warnings(),
+    tooLong: await recipeData.tooLong(),
   }
 }
 

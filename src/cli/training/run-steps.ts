@@ -8,6 +8,7 @@ import type { TensorMeasures } from '../../train/tensor-measures.js'
 import type { Trainer } from '../../train/trainer.js'
 import { watchEnhancement } from '../../train/watch-enhancement.js'
 import { onInterrupt } from '../interrupts.js'
+import type { TrainingInputs } from './open-training.js'
 import { reportToTensorBoard } from './report-to-tensorboard.js'
 import { RequestReader } from './run-request.js'
 import { Stopped, stopOnAbort } from './stop-on-abort.js'
@@ -22,8 +23,7 @@ const noTargets =
  */
 export async function runSteps(
   trainer: Trainer,
-  data: DatasetOrStream,
-  validation: DatasetOrStream | undefined,
+  { data, validation, tooLong }: Pick<TrainingInputs, 'data' | 'validation' | 'tooLong'>,
   request: TrainingRequest,
   onWarning: (message: string) => void,
 ) {
@@ -44,6 +44,11 @@ export async function runSteps(
     },
   }
   const epochs: IntervalMetrics[] = []
+  // The warning of the data is about all examples of their file, from which `data.split` takes the validation data.
+  const unwarned = ({ validation, ...training }: IntervalMetrics) => ({
+    ...(tooLong === undefined ? { training } : {}),
+    ...(tooLong === undefined || !recipe.data.split ? { validation } : {}),
+  })
   let isPaused = false
   const options: FitOptions = {
     ...fitOptions(recipe),
@@ -69,7 +74,7 @@ export async function runSteps(
       epochs.push(metrics)
       // Other losses that are not finite end the training.
       if (Number.isNaN(metrics.loss)) onWarning(noTargets)
-      else if (epochs.length === 1) for (const text of describeTooLong(metrics)) onWarning(text)
+      else if (epochs.length === 1) for (const text of describeTooLong(unwarned(metrics))) onWarning(text)
       const time = new Date().toISOString()
       folder.log({ kind: 'epoch', ...metrics, memory: process.memoryUsage.rss(), time })
       await board?.onEvaluate(metrics)
@@ -93,8 +98,8 @@ export async function runSteps(
 }
 
 /** Warnings of lines that ctc leaves out. */
-const describeTooLong = ({ validation, ...training }: IntervalMetrics): string[] =>
-  Object.entries({ training, validation }).flatMap(([data, measures = {}]) =>
+const describeTooLong = (measured: Readonly<Record<string, object | undefined>>): string[] =>
+  Object.entries(measured).flatMap(([data, measures = {}]) =>
     Object.entries(measures).flatMap(([name, number]) =>
       /(^|\/)tooLong$/.test(name)
         ? [

@@ -12,7 +12,7 @@ import type { Model } from '../../onnx/model.js'
 import { finalWeights } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { namesOfTargets, usageOf } from '../../recipe/usage.js'
+import { measuredClassNames, usageOf } from '../../recipe/usage.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import { freeBatch } from '../../train/model/free-batch.js'
 import { batchSizeOf } from '../../train/model/free-batch-axis.js'
@@ -82,7 +82,7 @@ async function trainInFolder(
     warnings.push(warning)
     progress.note(`warning: ${warning}`)
   }
-  for (const warning of inputs.warnings) warn(warning)
+  for (const warning of [...inputs.warnings, inputs.tooLong]) warn(warning)
   const memory = request.provider === 'cpu' ? await estimateMemory(request, inputs) : null
   if (memory) warn(warnOfMemory(memory, recipe))
   const runtime = await createRuntime(request.provider, recipe.threads)
@@ -120,7 +120,7 @@ async function trainInFolder(
       warn(message)
       folder.log({ kind: 'warning', step: trainer.step, message })
     }
-    const { epochs, interrupted } = await runSteps(trainer, data, validation, request, onWarning)
+    const { epochs, interrupted } = await runSteps(trainer, inputs, request, onWarning)
     const weights = finalWeights(recipe)
     const summary = summarizeRun(recipe, await folder.readEvaluations())
     if (!interrupted) {
@@ -144,7 +144,7 @@ async function trainInFolder(
       ...summary,
       parameters: count,
       validation: metrics,
-      classes: namesOfTargets(recipe, classes),
+      classes: measuredClassNames(recipe, classes),
       epochs,
       runtime: runtime.description,
       memory,

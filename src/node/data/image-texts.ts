@@ -280,7 +280,7 @@ export async function openImageTexts(source: ImageTextsSource, context: OpenCont
     labels: { length: lines.length, batch: (indices) => ({ [label]: column(indices) }) },
     classes: { [label]: names },
     files,
-    ...(tooLong === undefined ? {} : { warnings: [tooLong] }),
+    tooLong,
   }
 }
 

@@ -118,6 +118,11 @@ export class RecipeData {
     return this.#sources.warnings()
   }
 
+  /** A warning of texts that `ctc` leaves out, if their number is known before training. */
+  tooLong(): Promise<string | undefined> {
+    return this.#sources.tooLong()
+  }
+
   /** Adds the statistics of the training data to the sources of a recipe, so that it reads other data alike. */
   async withStatistics(recipe: Recipe): Promise<Recipe> {
     const statistics = await this.#sources.statistics()
@@ -225,6 +230,10 @@ class RecipeSources {
 
   async warnings(): Promise<readonly string[]> {
     return (await this.#split()).train.warnings ?? []
+  }
+
+  async tooLong(): Promise<string | undefined> {
+    return (await this.#split()).train.tooLong
   }
 
   async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: OpenedSource }> {
