@@ -17,7 +17,7 @@ import { bytesOf } from '../util/bytes.js'
 import { mapConcurrently } from '../util/concurrent.js'
 import { OnnxIreError } from '../util/errors.js'
 import { Random, type RandomState } from '../util/random.js'
-import { orAborted, type Signal } from '../util/until-aborted.js'
+import { Aborted, orAborted, type Signal, unlessAborted } from '../util/until-aborted.js'
 import { checksumGraph } from './checkpoint/checksums.js'
 import { buildGraphs, type TrainingGraphs, type TrainingOptions } from './graphs/build.js'
 import { divideGraph } from './graphs/divide-graph.js'
@@ -184,7 +184,10 @@ export class FeatureCache {
     return this.featuresOf(stage, data, onBatch, signal)
   }
 
-  /** Returns the data of a stage as `trainingFeaturesOf` does, augmented or not: evaluations do not augment. */
+  /**
+   * Returns the data of a stage as `trainingFeaturesOf` does, augmented or not: evaluations do not augment.
+   * @throws Aborted if the signal is aborted meanwhile, also if another cache computes the features
+   */
   async featuresOf(stage: FeatureStage, data: Dataset, onBatch?: OnFeatures, signal?: Signal): Promise<Dataset> {
     const all = this.#known.get(data) ?? new Set<ComputedFeatures>()
     this.#known.set(data, all)
@@ -192,13 +195,17 @@ export class FeatureCache {
       const found = [...all].find((each) => each.stage === stage || each.identify() === this.#identify(stage))
       const features = found ?? this.#start(stage, data, all, onBatch, signal)
       this.#use(features)
+      let dataset: Dataset | undefined
       try {
-        return await features.dataset
+        dataset = await unlessAborted(features.dataset, found && signal)
       } catch (error) {
         all.delete(features)
         // A trainer that was stopped, or has failed, leaves the work to the others.
         if (!found) throw error
+        continue
       }
+      if (dataset) return dataset
+      throw new Aborted(signal!)
     }
   }
 

@@ -27,7 +27,7 @@ export class Aborted extends Error {
 export async function* untilAborted<T>(items: AsyncGenerator<T>, signal: Signal | undefined): AsyncGenerator<T> {
   try {
     while (!signal?.aborted) {
-      const next = await (signal && hasEvents(signal) ? nextUnlessAborted(items, signal) : items.next())
+      const next = await unlessAborted(items.next(), signal)
       if (!next || next.done) return
       yield next.value
     }
@@ -53,15 +53,14 @@ export async function orReason<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** The next item; undefined if the signal is aborted first. */
-function nextUnlessAborted<T>(items: AsyncGenerator<T>, signal: AbortEvents): Promise<IteratorResult<T> | undefined> {
+/** The result of some work; undefined if an AbortSignal is aborted first, which does not end the work. */
+export function unlessAborted<T>(work: Promise<T>, signal: Signal | undefined): Promise<T | undefined> {
+  if (!signal || !hasEvents(signal)) return work
   return new Promise((resolve, reject) => {
     const abort = () => resolve(undefined)
     signal.addEventListener('abort', abort)
-    items
-      .next()
-      .then(resolve, reject)
-      .finally(() => signal.removeEventListener('abort', abort))
+    if (signal.aborted) abort()
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }
 

@@ -103,6 +103,30 @@ describe('data that do not arrive > an aborted AbortSignal ends the wait', () =>
     await trainer.dispose()
   })
 
+  it('in the features that another trainer computes > without metrics, and that one goes on', async () => {
+    const options = { features: 'cached', freeze: { except: 'head' } } as const
+    const [first, second] = [await create(options), await create(options)]
+    let arrive = () => {}
+    const arrived = new Promise<void>((resolve) => {
+      arrive = resolve
+    })
+    const data: Dataset = {
+      ...points,
+      batch: async (indices, context) => {
+        if (indices[0] !== 0) await arrived
+        return points.batch(indices, context)
+      },
+    }
+    const whole = first.train(data, { totalEpochs: 1 })
+    const controller = new AbortController()
+    setTimeout(() => controller.abort(), 50)
+    expect(await second.train(data, { totalEpochs: 1, signal: controller.signal })).toBeNull()
+    arrive()
+    expect((await whole)?.step).toBe(5)
+    await first.dispose()
+    await second.dispose()
+  })
+
   it.each([stallingData(2), stallingStream])('in an evaluation > which rejects with the reason', async (data) => {
     const trainer = await create()
     const runtime = node({ threads: 1 })
