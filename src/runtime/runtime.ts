@@ -3,8 +3,8 @@
  * The interface to onnxruntime. To implement a runtime: `compile` serialized ONNX into programs that check their feeds
  * with `checkFeeds` and return all outputs; `allocate` the arrays that are fed again and again; `dispose` everything.
  * Carry out one call at a time if the provider needs it, in the order of the calls. Throw `runtime` with onnxruntime's
- * own message, and `disposedError` after `dispose` or `release`. A runtime that can store tensors between runs has a
- * `device`.
+ * own message, and `disposedError` after `dispose` or `release`; a `compile` during which `dispose` is called throws it
+ * too. A runtime that can store tensors between runs has a `device`.
  */
 import { type DType, dtypes, type TypedArray } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'

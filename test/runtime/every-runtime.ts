@@ -167,7 +167,14 @@ export function everyRuntime({ start: begin, description, carries, local, patien
     expect(await kept.run({ x: floats(-1) })).toEqual({ y: floats(1) })
   })
 
-  it('dispose > takes effect after pending calls; later calls reject', limit, async () => {
+  itLocally('dispose during a compilation > which rejects', limit, async () => {
+    const runtime = await start()
+    const compiling = runtime.compile(heavy(4)).catch((error: unknown) => error)
+    await runtime.dispose()
+    expect(await compiling).toMatchObject({ code: 'runtime', message: 'this runtime was disposed' })
+  })
+
+  it('dispose > takes effect after pending runs; later calls reject', limit, async () => {
     const runtime = await start()
     const program = await runtime.compile(heavy(4))
     const pending = [program.run({ x0: square(120) }), program.run({ x0: square(80) })]

@@ -47,7 +47,7 @@ function graphOn(tooLarge = '', hasRoom = () => false) {
     ['loss', op.ReduceSum(y, [0])],
     ['grad/w', op.Mul(y, 2)],
   ])
-  const context = { gpu, ended: new Promise<never>(() => {}), run: <T>(task: () => Promise<T>) => task() }
+  const context = { gpu, ended: new Promise<never>(() => {}), check() {}, run: <T>(task: () => Promise<T>) => task() }
   const inputs = new Map([
     ['x', x],
     ['n', n],

@@ -66,6 +66,7 @@ export function nativeDevice(engine: CApiEngine, alive: () => void): NativeDevic
     async compile(model, keepOnDevice, hints) {
       alive()
       const session = await engine.compile(model, hints)
+      alive()
       const misplaced = session.outputs.find(({ name, dtype }) => keepOnDevice(name) && !canBeOnDevice(dtype))
       if (misplaced === undefined) return deviceProgram(engine, session, keepOnDevice, alive)
       await engine.release(session)

@@ -64,6 +64,7 @@ export class NodeDevice implements TrainingDevice {
     this.#check()
     await this.#identity('float32', false)
     const session = await this.#engine.compile(model, { keepOnDevice: readOutputNames(model).filter(keepOnDevice) })
+    this.#check()
     let released: Promise<void> | undefined
     return {
       inputNames: session.inputs.map(({ name }) => name),

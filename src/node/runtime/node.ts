@@ -207,6 +207,7 @@ function runtimeOf(
     async compile(model, hints) {
       check()
       const { id, inputs, outputNames } = await engine.compile(model, { ...hints })
+      check()
       let released: Promise<void> | undefined
       const program: Program = {
         inputNames: inputs.map(({ name }) => name),

@@ -70,6 +70,7 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime & AsyncDi
         const own = operators ? skipNeedlessPasses(sessionOptions, operators) : sessionOptions
         const session = await createSession(ort, model, withData(own, externalData))
         open.add(session)
+        if (disposed) throw disposedError('runtime', 'disposed')
         const inputs = inputsOf(session)
         const { outputNames } = session
         let released: Promise<void> | undefined

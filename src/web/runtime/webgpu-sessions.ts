@@ -46,11 +46,13 @@ export class WebGpuSessions {
     const own = withData(this.#options, externalData)
     const options = onDevice.size > 0 ? { ...own, preferredOutputLocation: locations } : own
     try {
-      return await this.#device.run(async () => {
-        const session = await createSession(this.#ort, model, options)
-        this.#open.add(session)
-        return this.#program(session, onDevice)
+      const session = await this.#device.run(async () => {
+        const created = await createSession(this.#ort, model, options)
+        this.#open.add(created)
+        return created
       })
+      this.#checkOpen()
+      return this.#program(session, onDevice)
     } catch (error) {
       if (!isCpuRefusal(error)) throw error
       const { nameCpuNodes } = await import('../../lowering/cpu-nodes.js')

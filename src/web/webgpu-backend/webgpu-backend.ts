@@ -108,6 +108,7 @@ export class WebGpuBackend extends DeviceBackend {
     if (!announce) return super.compile(spec)
     const { ShaderGraph } = await import('./shader-graph.js')
     const context = this.#context()
+    context.check()
     return new ShaderGraph(context, KernelCache.of(context.gpu), spec, (reason) => {
       announce(`'${spec.name}' runs in onnxruntime, because ${reason}`)
       return super.compile(spec)

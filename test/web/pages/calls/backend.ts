@@ -90,7 +90,7 @@ async function backendOf(optimizer: Optimizer, arrays: ParameterArrays) {
   const gpu = await open()
   const turns = new YieldingQueue()
   const ended = new Promise<never>(() => {})
-  const context = { gpu, ended, run: <T>(work: () => Promise<T>) => turns.run(work) }
+  const context = { gpu, ended, check() {}, run: <T>(work: () => Promise<T>) => turns.run(work) }
   const parameters = new Map(
     Object.entries(arrays).map(([name, { length }]) => [name, input(name, 'float32', [length])] as const),
   )

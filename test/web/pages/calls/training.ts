@@ -224,7 +224,10 @@ export async function guide() {
   return lines
 }
 
-/** Makes calls on a trainer that was disposed, then on one whose runtime is disposed of during a step; what each says. */
+/**
+ * Makes calls on a trainer that was disposed, on one whose runtime is disposed of during a step, and begins calls on
+ * runtimes that are disposed of meanwhile; what each says.
+ */
 export async function disposed(where: Where) {
   const runtime = await create(where)
   const data = fromArrays({
@@ -246,5 +249,22 @@ export async function disposed(where: Where) {
   const onStep = ({ step }: { readonly step: number }) => void (step === 3 && runtime.dispose())
   const training = await said(second.train(data, { totalSteps: 100, onStep }))
   const later = [await said(second.train(data, { totalSteps: 100 })), await said(Trainer.create(model, options))]
-  return { trainer, runtime: [training, ...later], end: await said(second.dispose()) }
+  const another = await create(where)
+  const meanwhile = [said(Trainer.create(model, { ...options, runtime: another }))]
+  await another.dispose()
+  // A compilation is disposed of before it begins, and at its first turns.
+  for (const turns of [0, 1, 2, 3, 4]) {
+    const its = await create(where)
+    let isDone = false
+    const compiling = said(
+      its.compile(encodeModel(model)).finally(() => {
+        isDone = true
+      }),
+    )
+    for (let turn = 0; turn < turns; turn++) await null
+    if (!isDone) meanwhile.push(compiling)
+    await its.dispose()
+  }
+  const runtimes = [training, ...later, ...(await Promise.all(meanwhile))]
+  return { trainer, runtimes: [...new Set(runtimes)], end: await said(second.dispose()) }
 }
