@@ -1,10 +1,17 @@
-import { dtypes } from '../ir/dtype.js'
+import { dtypes, isFloat } from '../ir/dtype.js'
 import { constant, input, scalar, tensorFrom } from '../ir/leaf.js'
-import { type Shape, unknownDim } from '../ir/shape.js'
+import { axisOf, formatShape, type Shape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
-import type { LossGraph } from './loss.js'
+import {
+  findLastArgument,
+  findLastFunction,
+  findOutput,
+  type LossGraph,
+  skipIdentity,
+  toFullPrecision,
+} from './loss.js'
 import {
   countAndWeight,
   type LossWeightOptions,
@@ -27,6 +34,46 @@ export interface ClassScores {
   readonly axis: number
   readonly shape: Shape
 }
+
+/**
+ * Finds the scores of an output, before a trailing Softmax or LogSoftmax, and the class axis. Of probabilities that the
+ * branches of an If compute, the scores are the logarithms.
+ * Throws `invalid-option` if the output is not floating-point with a class axis, `invalid-shape` for an invalid axis.
+ */
+export function findClassScores(
+  outputs: ReadonlyMap<string, Value>,
+  name: string | undefined,
+  axis: number | undefined,
+  loss: string,
+): ClassScores {
+  let logits = skipIdentity(findOutput(outputs, name, loss))
+  let classAxis = axis
+  if (!isFloat(logits.dtype) || !logits.shape || logits.shape.length === 0)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point with a class axis`,
+    )
+  const rank = logits.shape.length
+  const operators = ['Softmax', 'LogSoftmax']
+  const last = findLastArgument(logits, operators)
+  const inBranches = last ? undefined : findLastFunction(logits, operators)
+  // Softmax preserves the shape; shape inference may have derived the shape of its output only.
+  let { shape } = logits
+  const { axis: found } = last ?? inBranches ?? {}
+  // A Softmax along another axis than the classes is part of the model.
+  if (found !== undefined && (classAxis === undefined || axisOf(classAxis, rank) === found)) {
+    classAxis = found
+    if (last) logits = last.argument
+    else if (inBranches?.operator === 'Softmax') logits = op.Log(op.Max([toFullPrecision(logits), leastProbability]))
+    shape = logits.shape ?? shape
+  }
+  const resolved = axisOf(classAxis ?? -1, rank)
+  const z = toFullPrecision(logits)
+  return { logits, z, logP: op.LogSoftmax(z, { axis: resolved }), axis: resolved, shape }
+}
+
+/** In place of probabilities that are rounded to 0, whose logarithm is infinite. */
+const leastProbability = 1e-30
 
 /** Options of `crossEntropy` that change the weights of labels. */
 export interface LabelOptions extends LossWeightOptions {

@@ -1,6 +1,4 @@
-import { isFloat } from '../ir/dtype.js'
 import { input } from '../ir/leaf.js'
-import { axisOf, formatShape } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { belowOne, checkNumber, positiveCount } from '../util/check.js'
@@ -10,11 +8,12 @@ import {
   broadcastAlongClasses,
   type ClassScores,
   classWeightsConstant,
+  findClassScores,
   negativeLogLikelihood,
   sampleLabels,
   weighLabels,
 } from './class-scores.js'
-import { findLastArgument, findOutput, type Loss, type LossGraph, skipIdentity, toFullPrecision } from './loss.js'
+import type { Loss, LossGraph } from './loss.js'
 import {
   checkLossNames,
   checkNonNegativeList,
@@ -29,8 +28,8 @@ import {
 /** Options of `crossEntropy`. */
 export interface CrossEntropyOptions extends LossWeightOptions {
   /**
-   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed. Default:
-   * the only output.
+   * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed; of a
+   * Softmax in the branches of an If, the logarithms are the logits. Default: the only output.
    */
   readonly logits?: string
   /**
@@ -186,35 +185,3 @@ export function buildSoftLabelLoss(
 
 /** log t, and 0 for t = 0, so that t log t is 0. */
 const safeLog = (t: Value): Value => op.Log(op.Where(op.Greater(t, 0), t, 1))
-
-/**
- * Finds the scores of an output, before a trailing Softmax or LogSoftmax, and the class axis.
- * Throws `invalid-option` if the output is not floating-point with a class axis, `invalid-shape` for an invalid axis.
- */
-export function findClassScores(
-  outputs: ReadonlyMap<string, Value>,
-  name: string | undefined,
-  axis: number | undefined,
-  loss: string,
-): ClassScores {
-  let logits = skipIdentity(findOutput(outputs, name, loss))
-  let classAxis = axis
-  if (!isFloat(logits.dtype) || !logits.shape || logits.shape.length === 0)
-    throw new OnnxIreError(
-      'invalid-option',
-      `${loss}: the logits are ${logits.dtype}${formatShape(logits.shape)}; they must be floating-point with a class axis`,
-    )
-  const rank = logits.shape.length
-  const last = findLastArgument(logits, ['Softmax', 'LogSoftmax'])
-  // Softmax preserves the shape; shape inference may have derived the shape of its output only.
-  let { shape } = logits
-  // A Softmax along another axis than the classes is part of the model.
-  if (last && (classAxis === undefined || axisOf(classAxis, rank) === last.axis)) {
-    classAxis = last.axis
-    logits = last.argument
-    shape = logits.shape ?? shape
-  }
-  const resolved = axisOf(classAxis ?? -1, rank)
-  const z = toFullPrecision(logits)
-  return { logits, z, logP: op.LogSoftmax(z, { axis: resolved }), axis: resolved, shape }
-}

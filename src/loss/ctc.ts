@@ -6,7 +6,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNames, checkNumber, count } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { findClassScores } from './cross-entropy.js'
+import { findClassScores } from './class-scores.js'
 import type { Loss } from './loss.js'
 import {
   countAndWeight,

@@ -4,8 +4,7 @@ import { op } from '../op/op.js'
 import { checkNumber, nonNegative } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import { elementLoss, findLogits } from './binary-cross-entropy.js'
-import { negativeLogLikelihood, weighLabels } from './class-scores.js'
-import { findClassScores } from './cross-entropy.js'
+import { findClassScores, negativeLogLikelihood, weighLabels } from './class-scores.js'
 import { findOutput, type Loss, type LossGraph, toFullPrecision } from './loss.js'
 import {
   checkLossNames,

@@ -1,4 +1,5 @@
-import { buildSoftLabelLoss, findClassScores } from './cross-entropy.js'
+import { findClassScores } from './class-scores.js'
+import { buildSoftLabelLoss } from './cross-entropy.js'
 import type { Loss } from './loss.js'
 import { checkLossNames, type LossWeightOptions } from './sample-weights.js'
 

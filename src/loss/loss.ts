@@ -1,6 +1,7 @@
 import type { Seed } from '../grad/gradient.js'
 import { dtypes, isFloat, isHalf } from '../ir/dtype.js'
 import { axisOf, type Dim, productOf } from '../ir/shape.js'
+import { bodiesOf } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
 import { cloneNode } from '../op/inline.js'
 import { definitionOf, op } from '../op/op.js'
@@ -202,6 +203,36 @@ export function findLastArgument(output: Value, operators: readonly string[]): L
   const axis = last.axis === undefined ? undefined : followAxis(source, last.axis)
   if (axis === undefined && last.axis !== undefined) return undefined
   return { argument: cloneNode(source, new Map([[x, last.argument]]))[0]!, axis }
+}
+
+/** The function at the end of a model. */
+interface LastFunction {
+  readonly operator: string
+  /** Axis of the output along which the function works, >= 0. */
+  readonly axis: number
+}
+
+/**
+ * Finds the function that computes an output along an axis, as `findLastArgument` does, if it is one of these operators,
+ * also in the branches of an If, if it is the same in all; else returns undefined.
+ */
+export function findLastFunction(output: Value, operators: readonly string[]): LastFunction | undefined {
+  const { source, index, shape, dtype } = skipIdentity(output)
+  if (source.kind !== 'node' || !isFloat(dtype)) return undefined
+  const { operator, attributes, inputs } = source
+  if (operators.includes(operator))
+    return shape && { operator, axis: axisOf(attributes['axis'] as number, shape.length) }
+  if (operator === 'If') {
+    const found = bodiesOf(source).map(({ outputs }) => findLastFunction(outputs[index]!, operators))
+    const [first, ...others] = found
+    return others.every((other) => other?.operator === first?.operator && other?.axis === first?.axis)
+      ? first
+      : undefined
+  }
+  const { view, random } = definitionOf(operator)
+  const last = view !== undefined && random === false ? findLastFunction(inputs[0]!, operators) : undefined
+  const axis = last && (inputs[0]!.dtype === dtype ? followAxis(source, last.axis) : last.axis)
+  return axis === undefined ? undefined : { ...last!, axis }
 }
 
 /** The axis of a view with all elements along an axis of its input; undefined if there is none. */

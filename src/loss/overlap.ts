@@ -5,8 +5,7 @@ import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { OnnxIreError } from '../util/errors.js'
 import { findLogits } from './binary-cross-entropy.js'
-import { classWeightsConstant, weighLabels } from './class-scores.js'
-import { findClassScores } from './cross-entropy.js'
+import { classWeightsConstant, findClassScores, weighLabels } from './class-scores.js'
 import { type Comparison, findOutput, type Loss, type LossGraph, toFullPrecision } from './loss.js'
 import {
   checkLossNames,

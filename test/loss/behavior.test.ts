@@ -39,7 +39,7 @@ const labels = int([5], truth)
 const crossEntropyOf = (z: readonly (readonly number[])[], of: readonly number[]) =>
   mean(z.map((row, n) => -logSoftmax(row)[of[n]!]!))
 
-const [float32, float16] = [1, 10]
+const [float32, float16, float64] = [1, 10, 11]
 
 it.each<[string, Loss, (z: Value) => Value]>([
   ['Sigmoid', binaryCrossEntropy({ targets: 't' }), op.Sigmoid],
@@ -123,6 +123,27 @@ describe('cross-entropy', () => {
     const problem = await Problem.create(runtime, crossEntropy(), { heads: { y } })
     const digits = name.endsWith('float16') ? 3 : 6
     expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), digits)
+    await problem.release()
+  })
+
+  it.each<[string, number, (z: Value) => Value]>([
+    ['Softmax', 1, (z) => op.Softmax(z)],
+    ['LogSoftmax', 1, (z) => op.LogSoftmax(z)],
+    ['Softmax and Cast', 1, (z) => op.Cast(op.Softmax(op.Cast(z, { to: float64 })), { to: float32 })],
+    ['transposed Softmax', 0, (z) => op.Transpose(op.Softmax(z))],
+  ])('a %s in the branches of an If > is not taken as logits', async (_, axis, last) => {
+    const y = (z: Value) => {
+      const isLong = op.Greater(op.Gather(op.Shape(z), constant(int([], [0]))), constant(int([], [2])))
+      const branch = (scaled: Value) => body([], () => [last(scaled)])
+      return op.Identity(op.If(isLong, { then_branch: branch(z), else_branch: branch(op.Neg(z)) })[0]!)
+    }
+    const problem = await Problem.create(runtime, crossEntropy(), { heads: { y } })
+    const { loss, gradient } = await problem.measure({ x, labels })
+    const wanted = (rows: readonly (readonly number[])[]) => crossEntropyOf(rows, truth)
+    expect(loss).toBeCloseTo(wanted(rowsOf(x)), 5)
+    for (const [i, g] of differences(x, wanted).entries()) expect(gradient[i]).toBeCloseTo(g, 4)
+    const graph = crossEntropy().build(new Map([['y', y(input('z', 'float32', ['N', 3]))]]))
+    expect(graph.predictions!.get('')).toMatchObject({ kind: 'classes', axis })
     await problem.release()
   })
 
