@@ -11,15 +11,9 @@ import { create } from '../../src/onnx/proto/message.js'
 import type { NodeProto, ValueInfoProto } from '../../src/onnx/proto/schema.js'
 import { op } from '../../src/op/op.js'
 import { findTrainable } from '../../src/train/model/trainable.js'
+import { cpuTimeOf } from '../cpu-time.js'
 import { thrownMessage } from '../thrown.js'
 import { info, ints, node, text } from './build.js'
-
-/** Seconds of CPU time, which another process does not change. */
-function secondsOf(action: () => unknown): number {
-  const { user } = process.cpuUsage()
-  action()
-  return (process.cpuUsage().user - user) / 1e6
-}
 
 const importNodes = (nodes: readonly NodeProto[], inputs: readonly ValueInfoProto[] = [], outputs = ['y']) =>
   importGraph(
@@ -44,15 +38,15 @@ describe('walks over many nodes take linear time', () => {
   it.each([
     ['unknown operators', node('Unknown', 'x', 'y'), 'Unknown x 100000'],
     ['empty nodes', create('NodeProto', {}), 'x 100000'],
-  ])('%s', (_, each, expected) => {
+  ])('%s', async (_, each, expected) => {
     const nodes = Array<NodeProto>(100_000).fill(each)
-    const seconds = secondsOf(() =>
+    const { seconds } = await cpuTimeOf(() =>
       expect(thrownMessage('unsupported-operator', () => importNodes(nodes))).toMatch(expected),
     )
     expect(seconds).toBeLessThan(6)
   })
 
-  it('a parameter with many users', () => {
+  it('a parameter with many users', async () => {
     const w = parameter('w', tensor('float32', [2], Float32Array.of(1, 2)))
     const x = input('x', 'float32', ['N', 2])
     const sums = Array.from({ length: 30_000 }, () => op.Mul(x, w))
@@ -62,7 +56,7 @@ describe('walks over many nodes take linear time', () => {
       parameters: new Map([['w', w]]),
       outputs: new Map([['y', op.Sum(sums)]]),
     }
-    const seconds = secondsOf(() => {
+    const { seconds } = await cpuTimeOf(() => {
       const model = modelOf({ name: 'g', inputs: graph.inputs, outputs: graph.outputs })
       expect(reportTensors(model, graph)[0]).toMatchObject({
         name: 'w',
@@ -73,10 +67,10 @@ describe('walks over many nodes take linear time', () => {
     expect(seconds).toBeLessThan(4)
   })
 
-  it('many operators without a gradient', () => {
+  it('many operators without a gradient', async () => {
     const x = input('x', 'float32', [3])
     const y = op.Sum(Array.from({ length: 50_000 }, () => op.DynamicQuantizeLinear(x)[1]))
-    const seconds = secondsOf(() =>
+    const { seconds } = await cpuTimeOf(() =>
       expect(thrownMessage('not-differentiable', () => gradients([[y, scalar('float32', 1)]], [x]))).toMatch('50000'),
     )
     expect(seconds).toBeLessThan(6)
@@ -101,7 +95,7 @@ describe('limits of an operator', () => {
     expect(thrownMessage('invalid-shape', unsqueezed)).toMatch(/Unsqueeze_z.*65 axes/)
   })
 
-  it('an Einsum of more than 64 operands > error that names it', () => {
+  it('an Einsum of more than 64 operands > error that names it', async () => {
     const sum = (count: number) =>
       importNodes(
         [
@@ -112,7 +106,7 @@ describe('limits of an operator', () => {
         [info('x', [4])],
       )
     expect(sum(64).outputs.get('y')?.shape).toEqual([4])
-    const seconds = secondsOf(() =>
+    const { seconds } = await cpuTimeOf(() =>
       expect(thrownMessage('invalid-model', () => sum(100_000))).toMatch(/100000 operands; at most 64/),
     )
     expect(seconds).toBeLessThan(6)

@@ -4,6 +4,7 @@ import { split } from '../../../src/data/dataset.js'
 import type { CsvOptions, CsvTensor } from '../../../src/data/formats/csv.js'
 import type { DatasetOrStream } from '../../../src/data/stream.js'
 import { readCsv, streamCsv } from '../../../src/node/data/csv.js'
+import { cpuTimeOf } from '../../cpu-time.js'
 import { rejectedMessage } from '../../thrown.js'
 import { temporaryFolder } from './folder.js'
 
@@ -121,13 +122,16 @@ describe('features of a table', () => {
     )
   })
 
-  it('30,000 categories > are read in time', { timeout: 6000 }, async () => {
+  it('30,000 categories > are read in linear time', async () => {
     const rows = Array.from({ length: 30_000 }, (_, i) => `u${i}`)
     const file = await put('users.csv', `user\n${rows.join('\n')}\n`)
-    const data = await readCsv(file, { tensors: { user: { columns: 'user', as: 'category' } } })
-    expect(split(data, { validation: 0.1 }).validation.length).toBe(3000)
-    const sorted = rows.toSorted()
-    expect((await data.batch([12_345]))['user']!.data[0]).toBe(BigInt(sorted.indexOf('u12345') + 1))
+    const { seconds } = await cpuTimeOf(async () => {
+      const data = await readCsv(file, { tensors: { user: { columns: 'user', as: 'category' } } })
+      expect(split(data, { validation: 0.1 }).validation.length).toBe(3000)
+      const sorted = rows.toSorted()
+      expect((await data.batch([12_345]))['user']!.data[0]).toBe(BigInt(sorted.indexOf('u12345') + 1))
+    })
+    expect(seconds).toBeLessThan(6)
   })
 
   it('missing fields > are imputed by name, skipped, or an error that names the option', async () => {
