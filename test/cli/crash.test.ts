@@ -61,7 +61,8 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
     const recipe = await space.writeRecipe('early.json', { epochs: 1 })
     const folder = space.path(`early-${signal}`)
     const { process, finished } = start(['train', recipe, '--out', folder, '--json'])
-    while ((await readFile(`${folder}/lock.json`, 'utf8').catch(() => '')) === '') await delay(1)
+    const isUnlocked = async () => (await readFile(`${folder}/lock.json`, 'utf8').catch(() => '')) === ''
+    while (process.exitCode === null && (await isUnlocked())) await delay(1)
     process.kill(signal)
     const { code, stdout } = await finished
     expect(code).toBe(130)
@@ -89,11 +90,10 @@ test('killed at four random moments > resumed run > equals an uninterrupted run'
       ...(kill > 0 ? ['--resume'] : []),
     ])
     const [target, late] = kill % 2 === 0 ? [targets[kill / 2]!, 30] : [everything.steps - 160, 900]
-    const reached = async () => {
-      while ((await stepsIn(folder)) < target) await delay(1)
-    }
     const moment = late * random.uniform()
-    await (kill % 2 === 0 ? reached().then(() => delay(moment)) : Promise.race([reached(), delay(moment)]))
+    const end = kill % 2 === 0 ? Number.POSITIVE_INFINITY : performance.now() + moment
+    while (process.exitCode === null && performance.now() < end && (await stepsIn(folder)) < target) await delay(1)
+    if (kill % 2 === 0) await delay(moment)
     process.kill('SIGKILL')
     expect((await finished).code).toBe(null)
   }

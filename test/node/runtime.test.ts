@@ -222,7 +222,8 @@ describe('worker thread', () => {
   it('process.exit during a run > the process ends', async () => {
     expect(
       await child(`const program = await runtime.compile(model)
-        program.run({ x0 }).then(() => console.log('ran'))
+        const runAgain = () => program.run({ x0 }).then(runAgain)
+        runAgain()
         setTimeout(() => { console.log('leaving'); process.exit(0) }, 5)`),
     ).toBe('leaving\n')
   })

@@ -21,7 +21,7 @@ import { createOptimizer, type OptimizerSpec } from '../../../optim/optimizers.j
 import { curvatureOf, flatten, gradientOf, hessianOf, split, start } from '../../../optim/problem.js'
 
 /** Counts of device calls so far. */
-const asked = { submits: 0, maps: 0, mappedBytes: 0, dispatches: 0 }
+const asked = { submits: 0, maps: 0, mappedBytes: 0 }
 
 let opened: Promise<GPUDevice> | undefined
 function open(): Promise<GPUDevice> {
@@ -42,11 +42,6 @@ function open(): Promise<GPUDevice> {
       asked.maps++
       asked.mappedBytes += this.size
       return map.apply(this, args)
-    }
-    const dispatch = GPUComputePassEncoder.prototype.dispatchWorkgroups
-    GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...args) {
-      asked.dispatches++
-      dispatch.apply(this, args)
     }
     return device
   })()
@@ -468,7 +463,6 @@ export async function cost(spec: OptimizerSpec, lengths: readonly number[], step
   await backend.load({ parameters: parameters, optimizer: initialState(optimizer, parameters) })
   const gradients = tensorsOn(device, parameters)
   const counts: (typeof asked)[] = []
-  const started = performance.now()
   for (let t = 0; t < steps; t++) {
     const before = { ...asked }
     await runStep<DeviceTensors>(backend, optimizer, t, () => ({ gradients }))
@@ -476,11 +470,9 @@ export async function cost(spec: OptimizerSpec, lengths: readonly number[], step
       submits: asked.submits - before.submits,
       maps: asked.maps - before.maps,
       mappedBytes: asked.mappedBytes - before.mappedBytes,
-      dispatches: asked.dispatches - before.dispatches,
     })
   }
-  const milliseconds = (performance.now() - started) / steps
   await noProblems(device)
   await backend.dispose()
-  return { counts, milliseconds }
+  return counts
 }

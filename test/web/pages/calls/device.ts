@@ -64,7 +64,7 @@ export async function disposalDuringRecovery(): Promise<boolean> {
     await own.dispose()
     await recovery
     const ends = Promise.all(devices.map(({ lost }) => lost)).then(() => true)
-    return await Promise.race([ends, new Promise<boolean>((resolve) => setTimeout(resolve, 3000, false))])
+    return await Promise.race([ends, new Promise<boolean>((resolve) => setTimeout(resolve, 60_000, false))])
   } finally {
     GPUAdapter.prototype.requestDevice = requestDevice
   }
