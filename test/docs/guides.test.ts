@@ -294,7 +294,9 @@ it('quotes files as they are', () => {
 })
 
 it('has no link to a page that is not there', () => {
-  for (const file of pages)
-    for (const [, target] of page(file.slice(0, -3)).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
-      expect(existsSync(join(docs, target!)), `${file} links to ${target}`).toBe(true)
+  const links = pages.flatMap((file) =>
+    [...page(file.slice(0, -3)).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)].map(([, target]) => [file, target!]),
+  )
+  expect(links.length).toBeGreaterThan(100)
+  for (const [file, target] of links) expect(existsSync(join(docs, target!)), `${file} links to ${target}`).toBe(true)
 })

@@ -431,7 +431,9 @@ describe('chatData > pack', () => {
     )
     const other = { ...model, proto: edit(model.proto, { graph: edit(graph, { node: biased }) }) }
     const packed = trainingModel(other, { pack: true }).proto.graph!.node
-    for (const each of packed.filter(isGrouped))
+    const grouped = packed.filter(isGrouped)
+    expect(grouped).toHaveLength(2)
+    for (const each of grouped)
       expect(packed.find(({ output }) => output[0] === each.input[10])).toMatchObject({
         opType: 'Add',
         input: ['own', expect.any(String)],

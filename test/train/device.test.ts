@@ -73,6 +73,7 @@ describe('a trainer with its state on a device resumes bit for bit', () => {
       return { weights, saved }
     }
     const { weights, saved } = await resumed()
+    expect(saved).toHaveLength(8)
     for (const checkpoint of saved.slice(0, -1)) expect((await resumed(checkpoint)).weights).toEqual(weights)
   })
 })
