@@ -25,6 +25,7 @@ import {
 } from '../../src/index.js'
 import { checkpointFolder, node } from '../../src/node/index.js'
 import { hostDevice } from '../backend/onnx/host-device.js'
+import { memoryStore } from './memory-store.js'
 import { clusters, flat, smallConvnet } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
@@ -43,17 +44,6 @@ const codeOf = async (action: () => Promise<unknown>): Promise<string> => {
     throw error
   }
   return 'accepted'
-}
-
-/** A store in memory. */
-function memory(): CheckpointStore & { readonly kept: Map<number, Uint8Array> } {
-  const kept = new Map<number, Uint8Array>()
-  return {
-    kept,
-    save: async (step, checkpoint) => void kept.set(step, checkpoint),
-    steps: async () => [...kept.keys()].sort((a, b) => b - a),
-    load: async (step) => kept.get(step)!,
-  }
 }
 
 describe('measureEvery', () => {
@@ -169,7 +159,7 @@ describe('callbacks', () => {
     await fitted(trainer, {
       totalEpochs: 3,
       validation: others,
-      checkpoints: { store: memory(), everySteps: 2 },
+      checkpoints: { store: memoryStore(), everySteps: 2 },
       onStep: async ({ step }) => {
         await new Promise((resolve) => setTimeout(resolve, 1))
         seen.push(`step ${step}`)
@@ -192,7 +182,7 @@ describe('callbacks', () => {
     const stopped = await create()
     await fitted(stopped, {
       totalEpochs: 3,
-      checkpoints: { store: memory(), everySteps: 2 },
+      checkpoints: { store: memoryStore(), everySteps: 2 },
       onCheckpoint: () => 'stop',
     })
     expect(stopped.step).toBe(4)
@@ -200,7 +190,7 @@ describe('callbacks', () => {
 
   it('locks the store until training ends, also if it fails', async () => {
     const events: string[] = []
-    const saved = memory()
+    const saved = memoryStore()
     const store: CheckpointStore = {
       ...saved,
       save: async (step, checkpoint) => {
@@ -228,7 +218,7 @@ describe('callbacks', () => {
   })
 
   it('throws the error of a step, not that of the write during it', async () => {
-    const full = { ...memory(), save: () => Promise.reject(new OnnxIreError('io', 'full')) }
+    const full = { ...memoryStore(), save: () => Promise.reject(new OnnxIreError('io', 'full')) }
     const failing = ({ step }: { readonly step: number }) => {
       if (step === 1) throw new Error('stopped by the test')
       return undefined
@@ -240,13 +230,13 @@ describe('callbacks', () => {
   it('trains no step if another run has locked the store', async () => {
     const lock = () => Promise.reject(new OnnxIreError('locked', 'another run'))
     const trainer = await create()
-    const checkpoints = { store: { ...memory(), lock } }
+    const checkpoints = { store: { ...memoryStore(), lock } }
     expect(await codeOf(() => fitted(trainer, { totalSteps: 2, checkpoints }))).toBe('locked')
     expect(trainer.step).toBe(0)
   })
 
   it('can request a checkpoint', async () => {
-    const [store, saved] = [memory(), [] as number[]]
+    const [store, saved] = [memoryStore(), [] as number[]]
     await fitted(await create(), {
       totalSteps: 5,
       checkpoints: { store },
@@ -257,7 +247,7 @@ describe('callbacks', () => {
     expect(saved).toEqual([2, 5])
     const whole = await create()
     const other = await create()
-    other.restore(store.kept.get(2)!)
+    other.restore(store.saved.get(2)!)
     await fitted(whole, { totalSteps: 5 })
     await fitted(other, { totalSteps: 5 })
     expect(flat(await other.parameters())).toEqual(flat(await whole.parameters()))
@@ -392,7 +382,7 @@ describe('a folder of checkpoints', () => {
     expect(other.step).toBe(4)
     expect(await other.resume(checkpointFolder(join(folder, 'nothing')))).toBeNull()
     const different = await create({ ...settings, ema: 0.8 })
-    const own = memory()
+    const own = memoryStore()
     await own.save(1, trainer.checkpoint())
     expect(await codeOf(() => different.resume(own))).toBe('checkpoint')
   })

@@ -3,7 +3,6 @@ import {
   adafactor,
   adamw,
   adamw8bit,
-  type CheckpointStore,
   type Dataset,
   type FitOptions,
   ire,
@@ -24,6 +23,7 @@ import { initialState } from '../../src/optim/state.js'
 import { divideTensors, GroupShard } from '../../src/train/group-shard.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
+import { memoryStore } from './memory-store.js'
 import { clusters, flat } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
@@ -143,12 +143,8 @@ it('measures of a step are those of all gradients', async () => {
 
 it('other numbers of processes, and one, continue from a checkpoint within an interval', async () => {
   const options = { optimizer: ire(adamw({ lr: 1e-2 }), { ...refreshes, beta: 0.5 }) }
-  const saved = new Map<number, Uint8Array>()
-  const store: CheckpointStore = {
-    save: async (step, bytes) => void saved.set(step, bytes),
-    steps: async () => [Math.max(...saved.keys())],
-    load: async (step) => saved.get(step)!,
-  }
+  const store = memoryStore()
+  const { saved } = store
   const resume = (size: number, shardOptimizer: boolean, totalSteps: number, everySteps: number) =>
     Promise.all(
       localGroup(size).map(async (group) => {

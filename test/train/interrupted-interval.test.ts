@@ -12,6 +12,7 @@ import {
   Trainer,
 } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
+import { memoryStore } from './memory-store.js'
 import { clusters, smallMlp } from './problem.js'
 
 const runtime = node({ threads: 1 })
@@ -33,15 +34,6 @@ const create = (): Promise<Trainer> =>
     earlyStopping: { patience: 9 },
     schedule: { kind: 'plateau', patience: 0 },
   })
-
-function memory(): CheckpointStore {
-  const kept = new Map<number, Uint8Array>()
-  return {
-    save: async (step, checkpoint) => void kept.set(step, checkpoint),
-    steps: async () => [...kept.keys()].sort((a, b) => b - a),
-    load: async (step) => kept.get(step)!,
-  }
-}
 
 async function fitted(trainer: Trainer, options: Partial<FitOptions>): Promise<IntervalMetrics[]> {
   const rounds: IntervalMetrics[] = []
@@ -72,7 +64,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
     const whole = await create()
     const told = judged(await fitted(whole, {}))
     for (const last of steps) {
-      const store = memory()
+      const store = memoryStore()
       const first = await fitted(await create(), {
         checkpoints: { store, everySteps: 2 },
         onStep: ({ step }) => (step === last ? 'stop' : undefined),
@@ -90,7 +82,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
     const told = judged(await fitted(whole, {}))
     for (const last of [7, 14]) {
       const signal = { aborted: false }
-      const store = memory()
+      const store = memoryStore()
       const first = await fitted(await create(), {
         checkpoints: { store },
         signal,
@@ -118,7 +110,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
     await fitted(trainer, { totalSteps: 4 })
     await expect(fitted(trainer, { validation: broken })).rejects.toThrow('interrupted')
     expect(trainer.step).toBe(8)
-    const store = memory()
+    const store = memoryStore()
     await store.save(8, trainer.checkpoint())
     expect(models((await resumed(store)).trainer)).toEqual(models(whole))
     // Also without a checkpoint, by a second call.
@@ -128,7 +120,7 @@ describe('a run of 15 steps in intervals of 4, stopped after any step', () => {
 })
 
 it('the checkpoint of the last step includes the validation after it', async () => {
-  const store = memory()
+  const store = memoryStore()
   const trainer = await create()
   await fitted(trainer, { totalSteps: 6, checkpoints: { store, everySteps: 2 } })
   const again = await create()

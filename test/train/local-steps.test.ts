@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { batches, Random } from '../../src/data/index.js'
-import { input, modelOf, op, parameter } from '../../src/graph/index.js'
 import {
   adamw,
   adamw8bit,
@@ -17,7 +16,8 @@ import {
 } from '../../src/index.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
-import { clusters, flat, normal, smallConvnet, smallMlp, softmaxOf } from './problem.js'
+import { memoryStore } from './memory-store.js'
+import { clusters, flat, linear, normal, smallConvnet, smallMlp, softmaxOf } from './problem.js'
 import { startTrainers, trainAndDispose } from './small-trainer.js'
 
 const { create } = startTrainers()
@@ -40,14 +40,7 @@ const trainTogether = (
     groups.map(async (group) => trainAndDispose(await create({ ...options, processGroup: group }, model), data, fit)),
   )
 
-/** x W, with cross-entropy. */
-const linear = (): Model => {
-  const x = input('x', 'float32', ['N', 6])
-  const outputs = new Map([['logits', op.MatMul(x, parameter('w', normal(new Random(1), [6, 3])))]])
-  return modelOf({ name: 'linear', inputs: new Map([['x', x]]), outputs })
-}
-
-/** Loss and gradient of `linear`, in plain arithmetic. */
+/** Cross-entropy and gradient of `linear`, in plain arithmetic. */
 function gradientOf(w: readonly number[], rows: ArrayLike<number>, labels: readonly number[]) {
   const gradient = w.map(() => 0)
   let loss = 0
@@ -192,12 +185,7 @@ describe('local steps', () => {
   })
 
   it("resume exactly from a checkpoint that was due within a round, and end after a round on 'stop' and a signal", async () => {
-    const saved = new Map<number, Uint8Array>()
-    const store = {
-      save: async (step: number, bytes: Uint8Array) => void saved.set(step, bytes),
-      steps: async () => [...saved.keys()].sort((a, b) => b - a),
-      load: async (step: number) => saved.get(step)!,
-    }
+    const store = memoryStore()
     const options: Partial<TrainerOptions> = {
       optimizer: ire(adamw({ lr: 1e-2 }), { kappa: 2, gamma: 0.7, interval: 4 }),
       localSteps: { steps: 3 },
@@ -208,7 +196,7 @@ describe('local steps', () => {
     const aborted = { aborted: false }
     // Step 3 ends the first round. A signal and 'stop' of rank 1 within the second one end all after it.
     for (const interrupt of [{ signal: aborted }, {}] as readonly Pick<FitOptions, 'signal'>[]) {
-      saved.clear()
+      store.saved.clear()
       const steps = await Promise.all(
         localGroup(2).map(async (group) => {
           const trainer = await create({ ...options, processGroup: group })
@@ -228,7 +216,7 @@ describe('local steps', () => {
         }),
       )
       expect(steps).toEqual([6, 6])
-      expect([...saved.keys()]).toEqual([3, 6])
+      expect([...store.saved.keys()]).toEqual([3, 6])
       const resumed = await Promise.all(
         localGroup(2).map(async (group) => {
           const trainer = await create({ ...options, processGroup: group })

@@ -1,14 +1,29 @@
 import { convnet } from '../../models/convnet.js'
 import { mlp } from '../../models/mlp.js'
 import { Random } from '../../src/data/index.js'
-import { modelOf } from '../../src/graph/index.js'
-import { type Dataset, fromArrays, type Graph, labelColumn, type Model, type Tensor } from '../../src/index.js'
+import { input, modelOf, op, parameter } from '../../src/graph/index.js'
+import {
+  type Dataset,
+  type Dim,
+  fromArrays,
+  type Graph,
+  labelColumn,
+  type Model,
+  type Tensor,
+} from '../../src/index.js'
 
 /** A graph as a model file would hold it. */
 export const modelFrom = ({ name, inputs, outputs }: Graph): Model => modelOf({ name, inputs, outputs })
 
 export const smallMlp = (): Model => modelFrom(mlp({ features: 6, hidden: [8], classes: 3, seed: 1 }))
 export const smallConvnet = (): Model => modelFrom(convnet({ channels: 2, stages: [4, 6], classes: 3, seed: 2 }))
+
+/** x W, for examples of six numbers and three classes. */
+export function linear(examples: Dim = 'N'): Model {
+  const x = input('x', 'float32', [examples, 6])
+  const outputs = new Map([['logits', op.MatMul(x, parameter('w', normal(new Random(1), [6, 3])))]])
+  return modelOf({ name: 'linear', inputs: new Map([['x', x]]), outputs })
+}
 
 export function normal(random: Random, dims: readonly number[]): Tensor {
   return { dtype: 'float32', dims, data: random.fill(new Float32Array(dims.reduce((a, b) => a * b, 1)), 'normal') }

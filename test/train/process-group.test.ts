@@ -20,7 +20,8 @@ import {
 import { decodeSafetensors } from '../../src/ir/safetensors.js'
 import { errorWith } from '../thrown.js'
 import { localGroup } from './local-group.js'
-import { clusters, flat, normal, smallConvnet, smallMlp } from './problem.js'
+import { memoryStore } from './memory-store.js'
+import { clusters, flat, linear, normal, smallConvnet, smallMlp } from './problem.js'
 import { startTrainers, trainAndDispose } from './small-trainer.js'
 
 const { create } = startTrainers()
@@ -44,11 +45,7 @@ async function trainTogether(
 }
 
 /** A model that takes four examples at once. */
-const ofFour = (): Model => {
-  const x = input('x', 'float32', [4, 6])
-  const outputs = new Map([['logits', op.MatMul(x, parameter('w', normal(new Random(1), [6, 3])))]])
-  return modelOf({ name: 'four', inputs: new Map([['x', x]]), outputs })
-}
+const ofFour = (): Model => linear(4)
 const noisy = (): Model => {
   const x = input('x', 'float32', ['N', 6])
   const dropped = () => op.Dropout(x, scalar('float32', 0.3))[0]
@@ -197,12 +194,7 @@ it('trained batch normalizations have running statistics that are the means of t
 })
 
 it('another number of processes continues from the checkpoint of rank 0', async () => {
-  const saved = new Map<number, Uint8Array>()
-  const store = {
-    save: async (step: number, bytes: Uint8Array) => void saved.set(step, bytes),
-    steps: async () => [...saved.keys()].sort((a, b) => b - a),
-    load: async (step: number) => saved.get(step)!,
-  }
+  const store = memoryStore()
   const unused = { ...store, steps: () => Promise.reject(new Error('only rank 0 reads')) }
   let saves = 0
   const checkpoints = {

@@ -1,15 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import {
-  adamw,
-  type CheckpointStore,
-  crossEntropy,
-  type Dataset,
-  type ExampleStream,
-  evaluateModel,
-  ire,
-  predict,
-} from '../../src/index.js'
+import { adamw, crossEntropy, type Dataset, type ExampleStream, evaluateModel, ire, predict } from '../../src/index.js'
 import { node } from '../../src/node/index.js'
+import { memoryStore } from './memory-store.js'
 import { clusters, smallMlp } from './problem.js'
 import { startTrainers } from './small-trainer.js'
 
@@ -46,12 +38,7 @@ describe('data that do not arrive > an aborted AbortSignal ends the wait', () =>
   })
 
   it('within an interval > with its metrics and a checkpoint, from which training continues', async () => {
-    const saved = new Map<number, Uint8Array>()
-    const store: CheckpointStore = {
-      save: async (step, checkpoint) => void saved.set(step, checkpoint),
-      steps: async () => [...saved.keys()],
-      load: async (step) => saved.get(step)!,
-    }
+    const store = memoryStore()
     const trainer = await create()
     const controller = new AbortController()
     const metrics = await trainer.train(stallingData(3), {
@@ -62,7 +49,7 @@ describe('data that do not arrive > an aborted AbortSignal ends the wait', () =>
     })
     expect(metrics?.step).toBe(trainer.step)
     expect([1, 2, 3]).toContain(trainer.step)
-    expect([...saved.keys()]).toContain(trainer.step)
+    expect([...store.saved.keys()]).toContain(trainer.step)
     const others = await create()
     await others.resume(store)
     await others.train(points, { totalEpochs: 1 })

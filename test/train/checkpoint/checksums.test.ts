@@ -28,6 +28,7 @@ import { decodeSafetensors, encodeSafetensors } from '../../../src/ir/safetensor
 import { node } from '../../../src/node/index.js'
 import { create } from '../../../src/onnx/proto/message.js'
 import { cpuTimeOf } from '../../cpu-time.js'
+import { memoryStore } from '../memory-store.js'
 import { clusters, modelFrom, smallMlp } from '../problem.js'
 
 const runtime = node({ threads: 1 })
@@ -38,16 +39,6 @@ const names = [...namedTensors(smallMlp()).keys()]
 const [first, last] = [names[0]!, names.at(-1)!]
 const base: TrainerOptions = { loss: crossEntropy(), optimizer: adamw(), runtime, batchSize: 8, trainable: [last] }
 const anotherRun = expect.objectContaining({ code: 'checkpoint' })
-
-function memoryStore(): CheckpointStore & { readonly saved: Map<number, Uint8Array> } {
-  const saved = new Map<number, Uint8Array>()
-  return {
-    saved,
-    save: async (step, checkpoint) => void saved.set(step, checkpoint),
-    steps: async () => [...saved.keys()].sort((a, b) => b - a),
-    load: async (step) => saved.get(step)!,
-  }
-}
 
 /** Trains three steps, and returns the store with its checkpoint. */
 async function trained(model: Model, options: TrainerOptions, on: Dataset = data) {
@@ -83,7 +74,7 @@ function changed(model: Model, name: string): Model {
 }
 
 describe('model', () => {
-  let store: CheckpointStore & { readonly saved: Map<number, Uint8Array> }
+  let store: ReturnType<typeof memoryStore>
   beforeAll(async () => {
     store = await trained(smallMlp(), base)
   })
