@@ -12,12 +12,13 @@ import {
 } from '../../src/adapter/index.js'
 import { deriveModulePath } from '../../src/adapter/layers.js'
 import { findTrainable, importGraph } from '../../src/graph/index.js'
-import { decodeModel, inspectModel, type Model, OnnxIreError, type Tensor } from '../../src/index.js'
+import { decodeModel, inspectModel, type Model, type Tensor } from '../../src/index.js'
 import { tensorFrom } from '../../src/ir/leaf.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { Random } from '../../src/util/random.js'
 import { graph, graphProto, info, int, modelBytes, node, text } from '../onnx/build.js'
 import { numbers } from '../onnx/session.js'
+import { thrownError } from '../thrown.js'
 import { modelFrom, smallConvnet, smallMlp } from '../train/problem.js'
 import { drawing, forms, randomAdapter } from './forms.js'
 
@@ -27,16 +28,6 @@ const language = { vocabulary: 16, context: 6, width: 8, heads: 2, layers: 2, hi
 const small = modelFrom(llama(language))
 const modules = (model: Model, options: LoraOptions = {}) =>
   adapterOf(lora(model, { r: 2, ...options })).layers.map(({ module }) => module)
-
-function refusal(action: () => unknown): OnnxIreError {
-  try {
-    action()
-  } catch (error) {
-    expect(error).toBeInstanceOf(OnnxIreError)
-    return error as OnnxIreError
-  }
-  throw new Error('it was accepted')
-}
 
 describe('module paths', () => {
   const scopes =
@@ -112,7 +103,7 @@ describe('targets', () => {
   ])('%s', (_, model, targets, expected) => expect(modules(model, { targets })).toEqual(expected))
 
   it('an unknown name > is refused with the closest and the available names', () => {
-    const error = refusal(() => lora(small, { targets: ['querry'] }))
+    const error = thrownError(() => lora(small, { targets: ['querry'] }))
     expect(error.code).toBe('invalid-option')
     expect(error.message).toContain("'query'")
     expect(error.message).toContain('gate')
@@ -134,14 +125,14 @@ describe('targets', () => {
     ['rank', { rank: 3 } as LoraOptions],
     ['dropout', { dora: true, dropout: 0.1 }],
   ])('the option %s of %j > is refused by name', (option, options) => {
-    const error = refusal(() => lora(small, options))
+    const error = thrownError(() => lora(small, options))
     expect(error.code).toBe('invalid-option')
     expect(error.message).toContain(option)
   })
 
   it('a rank that the groups of a convolution do not divide > is refused', () => {
     const { model } = forms.find(({ name }) => name === 'Conv of several groups')!
-    expect(refusal(() => lora(model, { targets: 'layer', r: 3 })).message).toContain('groups')
+    expect(thrownError(() => lora(model, { targets: 'layer', r: 3 })).message).toContain('groups')
     expect(adapterOf(lora(model, { targets: 'layer', r: 4 })).layers[0]!.b.dims).toEqual([6, 2, 1, 1])
   })
 
@@ -155,7 +146,7 @@ describe('targets', () => {
       outputs: [info('y', [2, 3], 'int32')],
       initializers: { 'up_proj.weight_quantized': tensorFrom('int8', [3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9]) },
     }
-    const { code, message } = refusal(() => lora(decodeModel(modelBytes(quantized))))
+    const { code, message } = thrownError(() => lora(decodeModel(modelBytes(quantized))))
     expect(code).toBe('invalid-option')
     expect(message).toContain("'up_proj' cannot have an adapter: it multiplies integers")
     expect(message).toContain('float32, float16 or 4 bits')
@@ -176,7 +167,7 @@ describe('targets', () => {
         initializers: { a: draw('float32', [3, 3]), b: draw('float32', [3, 3]) },
       }),
     )
-    const { code, message } = refusal(() => lora(fused))
+    const { code, message } = thrownError(() => lora(fused))
     expect(code).toBe('invalid-option')
     expect(message).toContain("layers that cannot have an adapter, 'pooler.dense': it is fused")
     expect(message).toContain("'exclude'")
@@ -190,7 +181,7 @@ describe('targets', () => {
     const choice = node('If', 'c', 'y', { then_branch: graph(inside), else_branch: graph(inside) })
     const inputs = [info('x', [2, 3]), info('c', [], 'bool')]
     const inBody = decodeModel(modelBytes({ nodes: [choice], inputs, outputs: [info('y')] }))
-    expect(refusal(() => lora(inBody)).message).toContain('main graph')
+    expect(thrownError(() => lora(inBody)).message).toContain('main graph')
 
     const call = node('Layer', 'x w', 'y', {}, 'local')
     const [domain, version] = ['', 17n]
@@ -210,8 +201,8 @@ describe('targets', () => {
     }
     const opsetImport = [layer.opsetImport[0]!, create('OperatorSetIdProto', { domain: 'local', version: 1n })]
     const inFunction = decodeModel(modelBytes(main, { more: { functions: [layer], opsetImport } }))
-    expect(refusal(() => lora(inFunction)).message).toContain("function 'Layer'")
-    expect(refusal(() => lora(inFunction)).message).toContain('adapter inline')
+    expect(thrownError(() => lora(inFunction)).message).toContain("function 'Layer'")
+    expect(thrownError(() => lora(inFunction)).message).toContain('adapter inline')
     const adapted = lora(inlineFunctions(inFunction), { r: 1 })
     expect(adapterOf(adapted).layers.map(({ a, b }) => [a.dims, b.dims])).toEqual([
       [
@@ -225,7 +216,7 @@ describe('targets', () => {
     const model = decodeModel(
       modelBytes({ nodes: [node('Relu', 'x', 'y')], inputs: [info('x', [1])], outputs: [info('y')] }),
     )
-    expect(refusal(() => lora(model)).code).toBe('invalid-option')
+    expect(thrownError(() => lora(model)).code).toBe('invalid-option')
   })
 })
 
@@ -297,7 +288,7 @@ describe('a packed qkv_proj', () => {
   })
 
   it('the whole and a part > are refused together', () => {
-    expect(refusal(() => lora(model, { targets: ['qkv_proj', 'q_proj'] })).code).toBe('invalid-option')
+    expect(thrownError(() => lora(model, { targets: ['qkv_proj', 'q_proj'] })).code).toBe('invalid-option')
   })
 
   const attention = decodeModel(
@@ -323,7 +314,7 @@ describe('a packed qkv_proj', () => {
       adaptableLayers(attention, sizes ? { qkvSizes: sizes } : {}).map(({ out }) => out)
     expect(outs()).toEqual([32, 16, 8, 8])
     expect(outs([20, 6, 6])).toEqual([32, 20, 6, 6])
-    expect(refusal(() => outs([20, 6, 8])).code).toBe('invalid-option')
+    expect(thrownError(() => outs([20, 6, 8])).code).toBe('invalid-option')
   })
 })
 
@@ -340,7 +331,7 @@ describe('an adapter of another model', () => {
     ['another kind', withLayer({ kind: 'conv' }), 'block0.mlp.up'],
     ['a name that two modules have', withLayer({ module: 'mlp.up' }), 'mlp.up'],
   ])('%s > is refused', (_, other, module) => {
-    const error = refusal(() => applyAdapter(small, other))
+    const error = thrownError(() => applyAdapter(small, other))
     expect(error.code).toBe('invalid-data')
     expect(error.message).toContain(module)
   })
@@ -351,9 +342,9 @@ describe('an adapter of another model', () => {
   })
 
   it('a second adapter, and none > are refused', () => {
-    expect(refusal(() => lora(lora(small))).code).toBe('invalid-option')
-    expect(refusal(() => adapterOf(small)).code).toBe('invalid-option')
-    expect(refusal(() => removeAdapter(small)).code).toBe('invalid-option')
+    expect(thrownError(() => lora(lora(small))).code).toBe('invalid-option')
+    expect(thrownError(() => adapterOf(small)).code).toBe('invalid-option')
+    expect(thrownError(() => removeAdapter(small)).code).toBe('invalid-option')
   })
 
   it('metadata that are damaged > are an invalid model, which inspect reports', () => {
@@ -365,12 +356,12 @@ describe('an adapter of another model', () => {
     const record = (change: object) =>
       JSON.stringify({ version: 1, config: {}, layers: [{ ...layer, ...change }], sites: [] })
     for (const value of ['{', '[]', '{"version":2}', record({ kind: 'other' }), record({ scale: '1' })]) {
-      expect(refusal(() => adapterOf(withRecord(value))).code).toBe('invalid-model')
-      expect(refusal(() => findTrainable(importGraph(withRecord(value)))).code).toBe('invalid-model')
+      expect(thrownError(() => adapterOf(withRecord(value))).code).toBe('invalid-model')
+      expect(thrownError(() => findTrainable(importGraph(withRecord(value)))).code).toBe('invalid-model')
       expect(inspectModel(withRecord(value)).training.blocked?.code).toBe('invalid-model')
     }
     // A vector in place of a matrix, and a tensor that is missing.
-    expect(refusal(() => adapterOf(withRecord(record({})))).message).toContain('block0.norm1.weight')
-    expect(refusal(() => adapterOf(withRecord(record({ a: 'head.weight' })))).message).toContain('nothing')
+    expect(thrownError(() => adapterOf(withRecord(record({})))).message).toContain('block0.norm1.weight')
+    expect(thrownError(() => adapterOf(withRecord(record({ a: 'head.weight' })))).message).toContain('nothing')
   })
 })

@@ -14,8 +14,8 @@ import { describeOptimizer } from '../../src/optim/optimizer.js'
 import { sam } from '../../src/optim/sam.js'
 import { sgd } from '../../src/optim/sgd.js'
 import { initialState, loadState, saveState } from '../../src/optim/state.js'
-import { OnnxIreError } from '../../src/util/errors.js'
 import { curvatureOf, flatten, gradientOf, split, start } from '../optim/problem.js'
+import { rejectedError } from '../thrown.js'
 
 const answer = ({ kind, parameters }: Pick<GradientRequest, 'kind' | 'parameters'>) =>
   split((kind === 'loss' ? gradientOf : curvatureOf)(flatten(parameters)), Float32Array)
@@ -25,14 +25,9 @@ const begin = () => {
   return { parameters, state: initialState(full, parameters) }
 }
 
-async function codeOf(run: () => unknown): Promise<string> {
-  try {
-    await run()
-  } catch (error) {
-    if (error instanceof OnnxIreError) return `${error.code}: ${error.message}`
-    throw error
-  }
-  return 'nothing was thrown'
+async function refusal(run: () => unknown): Promise<string> {
+  const { code, message } = await rejectedError(run)
+  return `${code}: ${message}`
 }
 
 describe('requests of a step', () => {
@@ -117,7 +112,7 @@ describe('failed step > leaves the state unchanged', () => {
         let calls = 0
         const step = () =>
           takeStep(full, parameters, state, (kind, w) => (calls++ === at ? spoiled(good(kind, w)) : good(kind, w)))
-        expect(await codeOf(step)).toMatch(message)
+        expect(await refusal(step)).toMatch(message)
         expect({ parameters, state }).toEqual(before)
       })
     test(`exception at ${request}, or step abandoned there`, async () => {
@@ -150,7 +145,7 @@ describe('update > missing or invalid arguments > rejects', () => {
 
   test('curvature missing when due', async () => {
     const optimizer = ire(sgd(), { kappa: 1, gamma: 0.5 })
-    expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(
+    expect(await refusal(() => update({ optimizer, parameters, gradients }))).toMatch(
       /^invalid-option: .*needs `curvature`/,
     )
     const first = update({ optimizer, parameters, gradients, curvature: gradients })
@@ -161,11 +156,11 @@ describe('update > missing or invalid arguments > rejects', () => {
   test('Hessian diagonal missing when due', async () => {
     const optimizer = ire(sgd({ lr: 0.1 }), { kappa: 1, gamma: 0.5, curvature: 'hutchinson' })
     expect(isCurvatureDue(optimizer, initialState(optimizer, parameters))).toBe(true)
-    expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(/needs `curvature`: v \* Hv/)
+    expect(await refusal(() => update({ optimizer, parameters, gradients }))).toMatch(/needs `curvature`: v \* Hv/)
     const { report, state } = update({ optimizer, parameters, gradients, curvature: { w: Float32Array.of(-3, 2) } })
     expect(report).toMatchObject({ refreshed: true, threshold: 2, flatShare: 1 })
     const bad = { w: Float32Array.of(1, Number.NaN) }
-    expect(await codeOf(() => update({ optimizer, parameters, gradients, curvature: bad }))).toMatch(
+    expect(await refusal(() => update({ optimizer, parameters, gradients, curvature: bad }))).toMatch(
       /^not-finite: step 0: the curvature estimate v \* Hv of 'w' is NaN at element 1/,
     )
     expect(loadState(optimizer, parameters, saveState(state))).toEqual(state)
@@ -173,7 +168,7 @@ describe('update > missing or invalid arguments > rejects', () => {
 
   test('second gradient for SAM missing', async () => {
     const optimizer = sam(sgd({ lr: 0.1 }))
-    expect(await codeOf(() => update({ optimizer, parameters, gradients }))).toMatch(/^invalid-option: .*SAM/)
+    expect(await refusal(() => update({ optimizer, parameters, gradients }))).toMatch(/^invalid-option: .*SAM/)
     const seen: number[][] = []
     const record = ({ w }: Readonly<Record<string, Float32Array | Float64Array>>) => {
       seen.push([...w!])
@@ -187,18 +182,18 @@ describe('update > missing or invalid arguments > rejects', () => {
   test('state of other parameters or of another optimizer', async () => {
     const { state } = update({ optimizer: adamw(), parameters, gradients })
     const other = { w: Float32Array.of(1, 2, 3) }
-    expect(await codeOf(() => update({ optimizer: adamw(), parameters: other, gradients: other, state }))).toMatch(
+    expect(await refusal(() => update({ optimizer: adamw(), parameters: other, gradients: other, state }))).toMatch(
       /^invalid-data/,
     )
-    expect(await codeOf(() => update({ optimizer: sgd({ momentum: 0.9 }), parameters, gradients, state }))).toMatch(
+    expect(await refusal(() => update({ optimizer: sgd({ momentum: 0.9 }), parameters, gradients, state }))).toMatch(
       /^invalid-data: no momentum/,
     )
   })
 
   test('invalid context', async () => {
     const input = { optimizer: sgd(), parameters, gradients }
-    expect(await codeOf(() => update({ ...input, clipNorm: 0 }))).toMatch(/^invalid-option: .*clipNorm/)
-    expect(await codeOf(() => update({ ...input, lrFactor: Number.NaN }))).toMatch(/^invalid-option: .*lrFactor/)
+    expect(await refusal(() => update({ ...input, clipNorm: 0 }))).toMatch(/^invalid-option: .*clipNorm/)
+    expect(await refusal(() => update({ ...input, lrFactor: Number.NaN }))).toMatch(/^invalid-option: .*lrFactor/)
   })
 
   test('no trainable parameters > does nothing', () => {

@@ -28,8 +28,8 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import { moveToExternalData, readExternalRange } from '../../src/onnx/proto/external-data.js'
 import { create, edit } from '../../src/onnx/proto/message.js'
 import type { TensorProto } from '../../src/onnx/proto/schema.js'
-import { OnnxIreError } from '../../src/util/errors.js'
 import { smallModel } from '../onnx/sample.js'
+import { rejectedError } from '../thrown.js'
 
 let folder = ''
 beforeEach(async () => {
@@ -38,15 +38,6 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }))
 
 const at = (name: string) => join(folder, name)
-const failure = async (action: () => unknown): Promise<OnnxIreError> => {
-  try {
-    await action()
-  } catch (error) {
-    expect(error).toBeInstanceOf(OnnxIreError)
-    return error as OnnxIreError
-  }
-  throw new Error('it did not fail')
-}
 
 /** The small model with its initializer `w` in a file. */
 async function writeExternal(
@@ -79,7 +70,7 @@ describe('model in one file', () => {
 
   it.each(['/dev/zero', 'pipe', '.'])('%s > is refused', async (name) => {
     execFileSync('mkfifo', [at('pipe')])
-    expect((await failure(() => readModel(resolve(folder, name)))).code).toBe('io')
+    expect((await rejectedError(() => readModel(resolve(folder, name)))).code).toBe('io')
   })
 
   it('read and written > bytes are equal', async () => {
@@ -95,15 +86,15 @@ describe('model in one file', () => {
   })
 
   it('unreadable file > rejects with the reason', async () => {
-    expect((await failure(() => readModel(at('none.onnx')))).message).toMatch(
+    expect((await rejectedError(() => readModel(at('none.onnx')))).message).toMatch(
       /cannot read the model .*there is no such file/,
     )
-    expect((await failure(() => readModel(folder))).message).toMatch(/it is a folder/)
+    expect((await rejectedError(() => readModel(folder))).message).toMatch(/it is a folder/)
     await writeFile(at('empty.onnx'), '')
-    expect((await failure(() => readModel(at('empty.onnx')))).code).toBe('invalid-model')
+    expect((await rejectedError(() => readModel(at('empty.onnx')))).code).toBe('invalid-model')
     await writeFile(at('big.onnx'), '')
     await truncate(at('big.onnx'), 2 ** 31)
-    expect((await failure(() => readModel(at('big.onnx')))).message).toMatch(/at most 2 GiB/)
+    expect((await rejectedError(() => readModel(at('big.onnx')))).message).toMatch(/at most 2 GiB/)
   })
 })
 
@@ -144,7 +135,7 @@ describe('external data', () => {
     const unread = namedTensors(model).get('w')
     await writeModel(at('m.onnx'), replaceTensors(model, w(4, 5, 6)))
     expect(await run(at('m.onnx'))).toEqual([14, 25, 36])
-    expect((await failure(() => unread?.data)).message).toMatch(/"w".*has changed since.*read the model again/)
+    expect((await rejectedError(() => unread?.data)).message).toMatch(/"w".*has changed since.*read the model again/)
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.2.data'])
     await writeModel(at('m.onnx'), replaceTensors(await readModel(at('m.onnx')), w(7, 8, 9)))
     expect(await run(at('m.onnx'))).toEqual([17, 28, 39])
@@ -156,7 +147,7 @@ describe('external data', () => {
     const before = await readFile(at('m.onnx.data'))
     // A folder in the model's place lets its rename fail after its data is written.
     await mkdir(at('other'))
-    await failure(() => writeModel(at('other'), replaceTensors(model, w(4, 5, 6))))
+    await rejectedError(() => writeModel(at('other'), replaceTensors(model, w(4, 5, 6))))
     expect((await readFile(at('m.onnx.data'))).equals(before)).toBe(true)
     expect(await run(at('m.onnx'))).toEqual([11, 22, 33])
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.data', 'other'])
@@ -204,7 +195,7 @@ describe('external data', () => {
   it('a pipe in place of the model, or beside it > neither blocks', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'm.onnx.data'))
     execFileSync('mkfifo', [at('pipe.onnx')])
-    expect((await failure(() => writeModel(at('pipe.onnx'), model))).code).toBe('io')
+    expect((await rejectedError(() => writeModel(at('pipe.onnx'), model))).code).toBe('io')
     await writeModel(at('m.onnx'), replaceTensors(model, w(4, 5, 6)))
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'm.onnx.2.data', 'pipe.onnx'])
   })
@@ -269,7 +260,7 @@ describe('external data', () => {
     await writeModel(at('tuned.onnx'), model)
     const before = await readFile(at('tuned.onnx'))
     await rm(at('w.bin'))
-    expect((await failure(() => writeModel(at('tuned.onnx'), model))).code).toBe('external-data')
+    expect((await rejectedError(() => writeModel(at('tuned.onnx'), model))).code).toBe('external-data')
     expect((await readFile(at('tuned.onnx'))).equals(before)).toBe(true)
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'tuned.onnx', 'tuned.onnx.data'])
     expect(await run(at('tuned.onnx'))).toEqual([11, 22, 33])
@@ -278,7 +269,7 @@ describe('external data', () => {
   it('a model that cannot be written > leaves no data file', async () => {
     const model = await readModel(await writeExternal('m.onnx', 'w.bin'))
     await mkdir(at('taken.onnx'))
-    expect((await failure(() => writeModel(at('taken.onnx'), model))).code).toBe('io')
+    expect((await rejectedError(() => writeModel(at('taken.onnx'), model))).code).toBe('io')
     expect((await readdir(folder)).sort()).toEqual(['m.onnx', 'taken.onnx', 'w.bin'])
   })
 })
@@ -286,7 +277,7 @@ describe('external data', () => {
 describe('external data > invalid location', () => {
   const look = async (path: string) => namedTensors(await readModel(path)).get('w')?.data
   const refusal = async (path: string): Promise<string> => {
-    const error = await failure(() => look(path))
+    const error = await rejectedError(() => look(path))
     expect(error.code).toBe('external-data')
     expect(error.message).toContain('"w"')
     return error.message
@@ -348,7 +339,7 @@ describe('external data > invalid location', () => {
         return fs.openSync(path, flags)
       })
       syncBuiltinESMExports()
-      expect((await failure(() => data.read('w.bin', 0, 12))).code).toBe('external-data')
+      expect((await rejectedError(() => data.read('w.bin', 0, 12))).code).toBe('external-data')
       expect(swapped).toHaveBeenCalled()
     } finally {
       swapped.mockRestore()
@@ -365,11 +356,11 @@ describe('external data > invalid location', () => {
 
   it('model read from bytes alone > rejects', async () => {
     const model = decodeModel(await readFile(await writeExternal('m.onnx', 'w.bin')))
-    expect(await failure(() => namedTensors(model).get('w')?.data)).toMatchObject({
+    expect(await rejectedError(() => namedTensors(model).get('w')?.data)).toMatchObject({
       code: 'external-data',
       message: expect.stringMatching(/"w".*"w\.bin"/),
     })
-    expect((await failure(() => encodeModel(model))).message).toContain('writeModel')
+    expect((await rejectedError(() => encodeModel(model))).message).toContain('writeModel')
   })
 })
 

@@ -6,7 +6,6 @@ import {
   type Graph,
   gradientModel,
   namedTensors,
-  OnnxIreError,
   replaceTensors,
   type Tensor,
 } from '../../src/index.js'
@@ -17,7 +16,7 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
 import type { AttributeProto, FunctionProto, NodeProto } from '../../src/onnx/proto/schema.js'
 import { attributeTypes } from '../../src/onnx/proto/schema.js'
-import { thrownMessage } from '../thrown.js'
+import { thrownError, thrownMessage } from '../thrown.js'
 import { float, floats32, graph, graphProto, info, int, modelBytes, node, value } from './build.js'
 import { numbers, run } from './session.js'
 
@@ -96,15 +95,7 @@ async function compute(bytes: Uint8Array): Promise<number[]> {
   return ours
 }
 
-function importError(bytes: Uint8Array): OnnxIreError {
-  try {
-    importGraph(decodeModel(bytes))
-  } catch (error) {
-    expect(error).toBeInstanceOf(OnnxIreError)
-    return error as OnnxIreError
-  }
-  throw new Error('the model was imported')
-}
+const importError = (bytes: Uint8Array) => thrownError(() => importGraph(decodeModel(bytes)))
 
 const leaky = fn({
   name: 'Leaky',

@@ -3,10 +3,11 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../src/data/index.js'
 import { exportGraph, importGraph } from '../../src/graph/index.js'
-import { decodeModel, OnnxIreError, type Tensors } from '../../src/index.js'
+import { decodeModel, type Tensors } from '../../src/index.js'
 import { encode } from '../../src/onnx/proto/encode.js'
 import { create } from '../../src/onnx/proto/message.js'
 import { toTensorProto } from '../../src/onnx/proto/tensor.js'
+import { thrownError } from '../thrown.js'
 import {
   float,
   floats32,
@@ -30,15 +31,7 @@ const imported = (bytes: Uint8Array) => importGraph(decodeModel(bytes))
 const reexported = (bytes: Uint8Array): Uint8Array => encode('ModelProto', exportGraph(imported(bytes)))
 
 /** The error of importing a model. */
-function importError(bytes: Uint8Array): OnnxIreError {
-  try {
-    imported(bytes)
-  } catch (error) {
-    expect(error).toBeInstanceOf(OnnxIreError)
-    return error as OnnxIreError
-  }
-  throw new Error('the model was imported')
-}
+const importError = (bytes: Uint8Array) => thrownError(() => imported(bytes))
 
 const x = info('x', ['N', 4])
 const y = info('y')

@@ -25,6 +25,7 @@ import {
 } from '../../src/index.js'
 import { checkpointFolder, node } from '../../src/node/index.js'
 import { hostDevice } from '../backend/onnx/host-device.js'
+import { rejectedError } from '../thrown.js'
 import { memoryStore } from './memory-store.js'
 import { clusters, flat, smallConvnet } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
@@ -36,15 +37,7 @@ const others = clusters(24, [6], 9)
 
 const fitted = (trainer: Trainer, options: FitOptions, data = points) => train(trainer, data, options)
 
-const codeOf = async (action: () => Promise<unknown>): Promise<string> => {
-  try {
-    await action()
-  } catch (error) {
-    if (error instanceof OnnxIreError) return error.code
-    throw error
-  }
-  return 'accepted'
-}
+const codeOf = async (action: () => Promise<unknown>) => (await rejectedError(action)).code
 
 describe('measureEvery', () => {
   const optimizer = ire(adamw({ lr: 1e-2 }), { kappa: 1, gamma: 0.5, interval: 2 })

@@ -12,18 +12,10 @@ import {
   tensor,
   type Value,
 } from '../../src/graph/index.js'
-import {
-  adamw,
-  crossEntropy,
-  ire,
-  OnnxIreError,
-  type ParameterGroup,
-  sgd,
-  type TrainerOptions,
-} from '../../src/index.js'
+import { adamw, crossEntropy, ire, type ParameterGroup, sgd, type TrainerOptions } from '../../src/index.js'
 import { layerDepths, resolveParameterSettings } from '../../src/train/parameter-groups.js'
 import { int64s } from '../onnx/build.js'
-import { errorWith } from '../thrown.js'
+import { errorWith, rejectedError } from '../thrown.js'
 import { clusters, modelFrom, normal } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
@@ -46,13 +38,8 @@ const expectTimes = (move: readonly number[] | undefined, reference: readonly nu
 }
 
 async function refusal(options: Partial<TrainerOptions>): Promise<string> {
-  try {
-    await create(options)
-  } catch (error) {
-    if (error instanceof OnnxIreError) return `${error.code}: ${error.message}`
-    throw error
-  }
-  return 'accepted'
+  const { code, message } = await rejectedError(() => create(options))
+  return `${code}: ${message}`
 }
 
 const names = Object.keys(await (await create()).parameters())

@@ -14,7 +14,6 @@ import {
   ire,
   labelColumn,
   type Model,
-  OnnxIreError,
   type Optimizer,
   sam,
   sgd,
@@ -24,20 +23,11 @@ import { tensorFrom } from '../../src/ir/leaf.js'
 import { decodeSafetensors, encodeSafetensors } from '../../src/ir/safetensors.js'
 import { readModel, writeModel } from '../../src/node/index.js'
 import { session } from '../onnx/session.js'
+import { rejectedError } from '../thrown.js'
 import { argMax, clusters, crossEntropyOf, flat, normal, smallConvnet, smallMlp } from './problem.js'
 import { startTrainers, train } from './small-trainer.js'
 
 const { runtime, create } = startTrainers()
-
-async function refusal(action: () => Promise<unknown>): Promise<OnnxIreError> {
-  try {
-    await action()
-  } catch (error) {
-    expect(error).toBeInstanceOf(OnnxIreError)
-    return error as OnnxIreError
-  }
-  throw new Error('it was accepted')
-}
 
 const points = clusters(40, [6])
 const images = clusters(24, [2, 6, 6])
@@ -95,7 +85,7 @@ describe('a training run', () => {
     expect(tuned.outputs.get('logits')!.shape).toEqual(['N', 5])
     const { run } = await session(encodeModel(trainer.export()))
     expect((await run({ x: normal(new Random(1), [2, 6]) }))['logits']!.dims).toEqual([2, 5])
-    expect((await refusal(() => create({ head: { classes: 0 } }))).code).toBe('invalid-option')
+    expect((await rejectedError(() => create({ head: { classes: 0 } }))).code).toBe('invalid-option')
   })
 
   it('counts totals from the beginning of training, and rejects a fit with nothing to do', async () => {
@@ -108,15 +98,17 @@ describe('a training run', () => {
     expect(trainer.step).toBe(7)
     for (const totals of [{ totalSteps: 7 }, { totalSteps: 5 }, { totalEpochs: 1 }]) {
       expect(trainer.isFinished(totals)).toBe(true)
-      const { code, message } = await refusal(() => train(trainer, points, totals))
+      const { code, message } = await rejectedError(() => train(trainer, points, totals))
       expect(code).toBe('invalid-option')
       expect(message).toMatch(Object.keys(totals)[0]!)
     }
     expect(trainer.isFinished({ totalEpochs: 2 })).toBe(false)
     expect((await train(trainer, points, { totalEpochs: 2 })).map(({ step }) => step)).toEqual([10])
-    expect((await refusal(() => train(trainer, points, {}))).message).toMatch(/totalEpochs.*totalSteps/)
-    expect((await refusal(() => train(trainer, points, { totalEpochs: 1, totalSteps: 1 }))).code).toBe('invalid-option')
-    expect((await refusal(() => train(trainer, points, { totalEpochs: 0 }))).code).toBe('invalid-option')
+    expect((await rejectedError(() => train(trainer, points, {}))).message).toMatch(/totalEpochs.*totalSteps/)
+    expect((await rejectedError(() => train(trainer, points, { totalEpochs: 1, totalSteps: 1 }))).code).toBe(
+      'invalid-option',
+    )
+    expect((await rejectedError(() => train(trainer, points, { totalEpochs: 0 }))).code).toBe('invalid-option')
   })
 
   it('train() returns the metrics of the last interval, or null if aborted before the first step', async () => {
@@ -207,17 +199,17 @@ describe('a checkpoint', () => {
     ])
     for (const other of others) {
       const kept = flat(await other.parameters())
-      expect((await refusal(async () => other.restore(saved))).code).toBe('checkpoint')
+      expect((await rejectedError(async () => other.restore(saved))).code).toBe('checkpoint')
       expect(flat(await other.parameters())).toEqual(kept)
-      expect((await refusal(async () => trainer.restore(other.checkpoint()))).code).toBe('checkpoint')
+      expect((await rejectedError(async () => trainer.restore(other.checkpoint()))).code).toBe('checkpoint')
     }
     const damaged = saved.slice()
     damaged[damaged.length - 3]! ^= 1
     const { tensors, metadata } = decodeSafetensors(saved)
     const withoutNumbers = encodeSafetensors({ tensors, metadata: { ...metadata, numbers: 'null' } })
-    expect((await refusal(async () => trainer.restore(withoutNumbers))).code).toBe('checkpoint')
+    expect((await rejectedError(async () => trainer.restore(withoutNumbers))).code).toBe('checkpoint')
     for (const bytes of [damaged, saved.subarray(0, 100), new Uint8Array()])
-      expect((await refusal(async () => trainer.restore(bytes))).code).toBe('damaged')
+      expect((await rejectedError(async () => trainer.restore(bytes))).code).toBe('damaged')
     expect(flat(await trainer.parameters())).toEqual(before)
     expect(trainer.step).toBe(2)
   })
@@ -339,17 +331,17 @@ describe('a model whose file fixes the number of examples', () => {
 
   it('rejects batches that are not a multiple of that number', async () => {
     const trainer = await create({ batchSize: 6 }, fixed(4))
-    const { code, message } = await refusal(() => train(trainer, points, { totalEpochs: 1 }))
+    const { code, message } = await rejectedError(() => train(trainer, points, { totalEpochs: 1 }))
     expect(code).toBe('invalid-data')
     expect(message).toMatch(/takes 4 examples at once.*batch has 6/)
     const last = await create({ batchSize: 8 }, fixed(4))
     const before = flat(await last.parameters())
-    expect((await refusal(() => train(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
+    expect((await rejectedError(() => train(last, subset(points, { end: 18 }), { totalEpochs: 1 }))).message).toMatch(
       /4 .* 2\b/,
     )
     expect(flat(await last.parameters())).toEqual(before)
     const validation = subset(points, { end: 18 })
-    const held = await refusal(() => train(last, subset(points, { end: 16 }), { totalEpochs: 1, validation }))
+    const held = await rejectedError(() => train(last, subset(points, { end: 16 }), { totalEpochs: 1, validation }))
     expect(held.message).toMatch(/has 2/)
     expect(flat(await last.parameters())).toEqual(before)
   })
@@ -368,7 +360,7 @@ describe('training rejects', () => {
     })
     let before = flat(await trainer.parameters())
     let steps = 0
-    const { code, message } = await refusal(() =>
+    const { code, message } = await rejectedError(() =>
       train(trainer, poisoned, {
         totalEpochs: 1,
         onStep: async () => {
@@ -429,7 +421,7 @@ describe('training rejects', () => {
     const trainer = await create()
     const before = flat(await trainer.parameters())
     for (const action of [() => train(trainer, data, { totalEpochs: 1 }), () => trainer.evaluate(data)]) {
-      const { code, message } = await refusal(action)
+      const { code, message } = await rejectedError(action)
       expect(code).toBe('invalid-data')
       expect(message).toMatch(pattern)
     }
@@ -457,7 +449,7 @@ describe('training rejects', () => {
     ["no output 'scores'", { loss: crossEntropy({ logits: 'scores' }) }],
     ["adds an input 'x'", { loss: crossEntropy({ labels: 'x' }) }],
   ] as const)('a wrong option: %s', async (said, options) => {
-    const { code, message } = await refusal(() => create(options))
+    const { code, message } = await rejectedError(() => create(options))
     expect(code).toBe('invalid-option')
     expect(message).toContain(said)
   })
@@ -470,6 +462,6 @@ describe('training rejects', () => {
       zero,
     )
     const model = modelOf({ name: 'integers', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
-    expect((await refusal(() => create({}, model))).message).toMatch(/is quantized.*Fine-tune the float model/)
+    expect((await rejectedError(() => create({}, model))).message).toMatch(/is quantized.*Fine-tune the float model/)
   })
 })

@@ -8,6 +8,7 @@ import { create } from '../../../src/onnx/proto/message.js'
 import type { TensorProto } from '../../../src/onnx/proto/schema.js'
 import { copyElements, readTensor, replaceData, toTensorProto } from '../../../src/onnx/proto/tensor.js'
 import { OnnxIreError } from '../../../src/util/errors.js'
+import { thrownError } from '../../thrown.js'
 import { errorAt } from '../errors.js'
 
 const entry = (key: string, value: string) => create('StringStringEntryProto', { key, value })
@@ -165,15 +166,8 @@ describe('a tensor', () => {
 })
 
 describe('an invalid tensor', () => {
-  const errorOf = (fields: Partial<TensorProto>, look: (tensor: Tensor) => unknown = (tensor) => tensor.data) => {
-    try {
-      look(readTensor(sent(fields), null))
-    } catch (error) {
-      if (error instanceof OnnxIreError) return error
-      throw error
-    }
-    throw new Error('no error was thrown')
-  }
+  const errorOf = (fields: Partial<TensorProto>, look: (tensor: Tensor) => unknown = (tensor) => tensor.data) =>
+    thrownError(() => look(readTensor(sent(fields), null)))
 
   it.each<[string, Partial<TensorProto>, RegExp]>([
     ['a negative dimension', { dims: [2n, -1n], dataType: 1 }, /\[2, -1\]/],
