@@ -6,7 +6,7 @@ import { type CApiOptions, cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime/node.js'
 import type { Device } from '../../src/runtime/device.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { fastest, floats, sample, square, vector } from '../runtime/samples.js'
+import { fastest, floats, sample, sharedFloats, square, vector } from '../runtime/samples.js'
 import { heavy, modelBytes, oneNode } from './model.js'
 
 const open: Runtime[] = []
@@ -18,13 +18,6 @@ const start = (options: CApiOptions = {}) => {
 afterEach(async () => {
   for (const runtime of open.splice(0)) await runtime.dispose()
 })
-
-/** A vector in shared memory. */
-const shared = (...values: number[]): Tensor => {
-  const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
-  data.set(values)
-  return { dtype: 'float32', dims: [values.length], data }
-}
 
 const written = (graph: onnx.IGraphProto, version: number) =>
   onnx.ModelProto.encode(
@@ -78,7 +71,7 @@ describe.each([
     ]
     const ports = ['y', 'z', 'same'].map((name) => ({ name, ...port }))
     const program = await local().compile(modelBytes(steps, [{ name: 'x', ...port }], ports))
-    const [y, same] = [shared(0, 0), shared(0, 0)]
+    const [y, same] = [sharedFloats(0, 0), sharedFloats(0, 0)]
     for (const sign of [1, -1]) {
       const outputs = await program.runInto!({ x: floats(sign, 2) }, { y, same })
       expect(outputs['y']!.data).toBe(y.data)
@@ -88,7 +81,7 @@ describe.each([
     }
     const wrong = { ...floats(0, 0), dtype: 'float64' as const }
     await expect(program.runInto!({ x: floats(1, 2) }, { y: wrong })).rejects.toMatchObject({ code: 'invalid-data' })
-    await expect(program.runInto!({ x: floats(1, 2) }, { y: shared(0, 0, 0) })).rejects.toMatchObject({
+    await expect(program.runInto!({ x: floats(1, 2) }, { y: sharedFloats(0, 0, 0) })).rejects.toMatchObject({
       code: 'runtime',
     })
     expect((await program.run({ x: floats(5) }))['y']!.data).toEqual(Float32Array.of(-5))
@@ -99,7 +92,7 @@ describe.each([
     const steps = [{ op: 'Add', inputs: ['x', 'p'], outputs: ['y'] }]
     const program = await local().compile(modelBytes(steps, ports, [{ name: 'y', ...vector }]))
     const x = floats(1, 2)
-    const [p, a, b] = [shared(10, 20), shared(0, 0), shared(0, 0)]
+    const [p, a, b] = [sharedFloats(10, 20), sharedFloats(0, 0), sharedFloats(0, 0)]
     const into = async (given: Tensor, y: Tensor) => {
       expect((await program.runInto!({ x, p: given }, { y }))['y']!.data).toBe(y.data)
       return [...(y.data as Float32Array)]
@@ -107,7 +100,7 @@ describe.each([
     expect(await into(p, a)).toEqual([11, 22])
     ;(p.data as Float32Array).set([30, 40])
     expect(await into(p, a)).toEqual([31, 42])
-    expect(await into(shared(5, 6), a)).toEqual([6, 8])
+    expect(await into(sharedFloats(5, 6), a)).toEqual([6, 8])
     expect(await into(floats(7, 8), b)).toEqual([8, 10])
     expect(await into(p, b)).toEqual([31, 42])
     await expect(program.runInto!({ x: floats(1, 2, 3), p }, { y: b })).rejects.toMatchObject({ code: 'runtime' })
@@ -123,7 +116,7 @@ describe.each([
 
   it('the same elements with another shape, or in memory that may grow > are not taken for those bound', async () => {
     const program = await local().compile(oneNode('Neg', ['x'], { dtype: 'float32', dims: ['m', 'n'] }))
-    const { data } = shared(1, 2)
+    const { data } = sharedFloats(1, 2)
     const dimsOf = async (...dims: number[]) => (await program.run({ x: { dtype: 'float32', dims, data } }))['y']!.dims
     expect(await dimsOf(2, 1)).toEqual([2, 1])
     expect(await dimsOf(1, 2)).toEqual([1, 2])
@@ -271,7 +264,9 @@ describe('cApi()', () => {
     const program = await start({ blocking }).compile(heavy(20))
     let ticks = 0
     const timer = setInterval(() => ticks++, 1)
-    await program.run({ x0: square(500) })
+    // On a busy machine the thread of the event loop may wait for the processor during a run, but not during all.
+    for (let run = 0; run < 50 && (run === 0 || (!blocking && ticks <= 3)); run++)
+      await program.run({ x0: square(500) })
     clearInterval(timer)
     if (blocking) expect(ticks).toBe(0)
     else expect(ticks).toBeGreaterThan(3)

@@ -2,18 +2,14 @@ import * as ort from 'onnxruntime-node'
 import { expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
 import { InputBuffers } from '../../src/node/runtime/local-engine.js'
+import { sharedFloats } from '../runtime/samples.js'
 
-const shared = (...values: number[]) => {
-  const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
-  data.set(values)
-  return tensor('float32', [values.length], data)
-}
 const bufferOf = ({ data }: ort.Tensor) => (data as Float32Array).buffer
 
 it('input buffers > one per input name, grows only, released with its last program', () => {
   const buffers = new InputBuffers()
   const feed = (name: string, ...values: number[]) => {
-    const fed = buffers.feed(ort, name, shared(...values))
+    const fed = buffers.feed(ort, name, sharedFloats(...values))
     expect(Array.from(fed.data as Float32Array)).toEqual(values)
     return bufferOf(fed)
   }

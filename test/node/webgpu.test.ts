@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { body } from '../../src/ir/body.js'
 import type { DType } from '../../src/ir/dtype.js'
 import { input, int64s, scalar } from '../../src/ir/leaf.js'
-import { type TensorData, tensor } from '../../src/ir/tensor.js'
+import type { TensorData } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { node } from '../../src/node/runtime/node.js'
 import { exportGraph } from '../../src/onnx/export/export-graph.js'
@@ -13,11 +13,11 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import { op } from '../../src/op/op.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { needs } from '../requirements.js'
+import { floats } from '../runtime/samples.js'
 import { webgpu } from './webgpu.js'
 
 const gpuNeeded = await needs('webgpu')
 const linuxNeeded = await needs('linux')
-const floats = (...values: number[]) => tensor('float32', [values.length], Float32Array.from(values))
 const numbers = (data: TensorData) => Array.from(data as ArrayLike<number | bigint>, Number)
 
 /** y = f(x) of vectors. */

@@ -5,6 +5,13 @@ export const vector = { dtype: 'float32', dims: ['n'] } as const
 export const square = (n: number): Tensor => tensor('float32', [n, n], new Float32Array(n * n).fill(1 / n))
 export const floats = (...values: number[]): Tensor => tensor('float32', [values.length], Float32Array.from(values))
 
+/** A vector in shared memory. */
+export function sharedFloats(...values: number[]): Tensor {
+  const data = new Float32Array(new SharedArrayBuffer(4 * values.length))
+  data.set(values)
+  return tensor('float32', [values.length], data)
+}
+
 /** Sample elements of a dtype that cannot be mistaken for those of another dtype. */
 export function sample(dtype: DType, dims: readonly number[]): Tensor {
   const { array, bits } = dtypes[dtype]
