@@ -4,15 +4,11 @@ import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensor } from '../../src/ir/tensor.js'
 import type { Model } from '../../src/onnx/model.js'
 import { goldenTensors, readGoldenModel, readGoldenPeft } from './golden.js'
-import { runModel } from './run.js'
+import { differenceOf, runModel } from './run.js'
 
 const tensors = goldenTensors()
 const models = { mixed: { ids: tensors['ids']! }, llama: { input_ids: tensors['tokens']! } }
 const run = async (model: Model, feeds: Record<string, Tensor>) => numbersOf((await runModel(model, feeds))['y']!)
-
-/** Largest difference, relative to the largest number. */
-const difference = (found: readonly number[], expected: readonly number[]): number =>
-  Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) / Math.max(...expected.map(Math.abs))
 
 describe('an adapter of PEFT over the ONNX model', () => {
   it.each([
@@ -29,11 +25,11 @@ describe('an adapter of PEFT over the ONNX model', () => {
     const model = readGoldenModel(base)
     const expected = numbersOf(tensors[name]!)
     const without = numbersOf(tensors[base === 'llama' ? 'llama-base' : base]!)
-    expect(difference(await run(model, models[base]), without)).toBeLessThan(1e-5)
-    expect(difference(without, expected)).toBeGreaterThan(0.05)
+    expect(differenceOf(await run(model, models[base]), without)).toBeLessThan(1e-5)
+    expect(differenceOf(without, expected)).toBeGreaterThan(0.05)
     const beside = applyAdapter(model, readGoldenPeft(name).adapter)
-    expect(difference(await run(beside, models[base]), expected)).toBeLessThan(1e-5)
-    expect(difference(await run(mergeAdapter(beside), models[base]), expected)).toBeLessThan(1e-5)
+    expect(differenceOf(await run(beside, models[base]), expected)).toBeLessThan(1e-5)
+    expect(differenceOf(await run(mergeAdapter(beside), models[base]), expected)).toBeLessThan(1e-5)
   })
 })
 
@@ -43,14 +39,14 @@ describe('mergeQuantized', () => {
     const beside = applyAdapter(readGoldenModel('llama'), adapter)
     const found = await run(mergeQuantized(beside, { bits }), models.llama)
     expect(found).toEqual(await run(quantizeModel(mergeAdapter(beside), { bits }), models.llama))
-    expect(difference(found, numbersOf(tensors['llama']!))).toBeLessThan(bits === 8 ? 0.05 : 0.8)
+    expect(differenceOf(found, numbersOf(tensors['llama']!))).toBeLessThan(bits === 8 ? 0.05 : 0.8)
   })
 
   it('of a base in 8 bits is near the adapter beside the weights', async () => {
     const beside = applyAdapter(quantizeModel(readGoldenModel('llama'), { bits: 8 }), adapter)
     const merged = mergeQuantized(beside, { bits: 8 })
     const expected = await run(beside, models.llama)
-    const error = difference(await run(merged, models.llama), expected)
+    const error = differenceOf(await run(merged, models.llama), expected)
     expect(error).toBeGreaterThan(0)
     expect(error).toBeLessThan(0.05)
     // The output layer has no adapter and is not quantized again.

@@ -37,7 +37,7 @@ import { rejectedMessage, thrownMessage } from '../thrown.js'
 import { startTrainers, train } from '../train/small-trainer.js'
 import { drawing, forms } from './forms.js'
 import { methodTensors, readGoldenFolder, readGoldenModel, readGoldenPeft } from './golden.js'
-import { runModel } from './run.js'
+import { differenceOf, runModel } from './run.js'
 
 const draw = drawing(new Random(4))
 
@@ -57,9 +57,6 @@ function product({ dims: [r = 0, inputs = 0], ...a }: Tensor, b: Tensor): number
     return Array.from({ length: r }, (_, k) => up[row * r + k]! * down[k * inputs + column]!).reduce((s, v) => s + v, 0)
   })
 }
-
-const largest = (found: readonly number[], expected: readonly number[]) =>
-  Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) / Math.max(...expected.map(Math.abs))
 
 describe('an adapter of a convolution of two groups', () => {
   it.each(['grouped', 'grouped-dora'])('has the outputs of PEFT, beside the weights and merged: %s', async (name) => {
@@ -143,7 +140,7 @@ describe('PiSSA', () => {
         { ...b, dims: [b.dims[0]!, 3], data: Float32Array.from(up) } as Tensor,
       )
       const expected = product(golden[`${path}A.weight`]!, golden[`${path}B.weight`]!)
-      expect(largest(found, expected), module).toBeLessThan(1e-5)
+      expect(differenceOf(found, expected), module).toBeLessThan(1e-5)
     }
     expect(checksumBase(start)).toBe(checksumBase(base))
     expect(Buffer.compare(encodeModel(removeAdapter(start)), encodeModel(base))).toBe(0)
@@ -192,7 +189,7 @@ describe('PiSSA', () => {
     const [{ a, b, scale }] = adapterOf(lora(model, { r: 5, targets: modules, init: 'pissa' })).layers as [AdapterLayer]
     // Of full rank, s B A is the whole weight. The second half of the rank is the start, negated.
     const found = product(sliced(a, 0, 5), sliced(b, 1, 5)).map((value) => scale * value)
-    expect(largest(found, [...weight])).toBeLessThan(1e-4)
+    expect(differenceOf(found, [...weight])).toBeLessThan(1e-4)
   })
 })
 
@@ -231,7 +228,7 @@ describe('(IA)^3', () => {
     const results = await run(encodeModel(modelOf({ ...training, inputs })), { x, targets })
     for (const name of parameters.keys()) {
       const expected = golden[`ia3/grad/base_model.model.${name}`]!
-      expect(largest(numbers(results[`grad/${name}`]!), numbers(expected)), name).toBeLessThan(1e-4)
+      expect(differenceOf(numbers(results[`grad/${name}`]!), numbers(expected)), name).toBeLessThan(1e-4)
     }
   })
 
@@ -405,7 +402,7 @@ describe('computeSingularVectors', () => {
         Array.from({ length: columns }, (_, j) => w[i * columns + j]! * right[k]![j]!).reduce((s, v) => s + v, 0),
       )
       expect(
-        largest(
+        differenceOf(
           image,
           Array.from(left[k]!, (u) => value * u),
         ),

@@ -12,7 +12,7 @@ export async function runModel(model: Model, feeds: Tensors): Promise<Record<str
   }
 }
 
-export async function runSession(session: InferenceSession, feeds: Tensors): Promise<Record<string, Tensor>> {
+async function runSession(session: InferenceSession, feeds: Tensors): Promise<Record<string, Tensor>> {
   const inputs = Object.entries(feeds).map(([name, { dtype, dims, data }]) => [
     name,
     new OrtTensor(dtype as 'float32', data as Float32Array, dims),
@@ -24,4 +24,10 @@ export async function runSession(session: InferenceSession, feeds: Tensors): Pro
       { dtype: type, dims, data } as unknown as Tensor,
     ]),
   )
+}
+
+/** The largest difference of two lists of numbers, relative to the largest expected number. */
+export function differenceOf(found: readonly number[], expected: readonly number[]): number {
+  if (found.length !== expected.length) throw new Error(`there are ${found.length} numbers for ${expected.length}`)
+  return Math.max(...found.map((value, i) => Math.abs(value - expected[i]!))) / Math.max(...expected.map(Math.abs))
 }

@@ -19,15 +19,12 @@ import { clusters, smallMlp } from '../train/problem.js'
 import { startTrainers, train } from '../train/small-trainer.js'
 import { forms } from './forms.js'
 import { goldenTensors, readGoldenModel, readGoldenPeft } from './golden.js'
-import { runModel } from './run.js'
+import { differenceOf, runModel } from './run.js'
 
 const { create } = startTrainers()
 const mixed = readGoldenModel('mixed')
 const feeds = { ids: goldenTensors()['ids']! }
 const run = async (model: typeof mixed) => numbersOf((await runModel(model, feeds))['y']!)
-
-const difference = (a: readonly number[], b: readonly number[]) =>
-  Math.max(...a.map((x, i) => Math.abs(x - b[i]!))) / Math.max(...b.map(Math.abs))
 
 describe('modulesToSave', () => {
   // Gemm with a bias, MatMul and Add, Conv, Gather.
@@ -57,12 +54,12 @@ describe('modulesToSave', () => {
     }
     const beside = applyAdapter(mixed, adapter)
     const expected = await run(beside)
-    expect(difference(await run(mixed), expected)).toBeGreaterThan(0.05)
-    expect(difference(await run(mergeAdapter(beside)), expected)).toBeLessThan(1e-6)
+    expect(differenceOf(await run(mixed), expected)).toBeGreaterThan(0.05)
+    expect(differenceOf(await run(mergeAdapter(beside)), expected)).toBeLessThan(1e-6)
     expect(await run(applyAdapter(mixed, decodePeft(encodePeft(adapterOf(beside))).adapter))).toEqual(expected)
     const eight = await run(mergeQuantized(beside, { bits: 8 }))
-    expect(difference(eight, expected)).toBeLessThan(0.05)
-    expect(difference(eight, await run(mixed))).toBeGreaterThan(0.05)
+    expect(differenceOf(eight, expected)).toBeLessThan(0.05)
+    expect(differenceOf(eight, await run(mixed))).toBeGreaterThan(0.05)
   })
 
   it('training > trains the module with its bias, A and B, and nothing else', async () => {

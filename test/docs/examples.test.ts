@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { binary, createPackedProject, type PackedProject } from '../packed-project.js'
-import { withSettings } from './program.js'
+import { numbersIn, withSettings } from './program.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const folder = join(root, 'docs/examples')
@@ -20,13 +20,11 @@ interface Example {
 const packagesRead = (main: string): Set<string> =>
   new Set([...main.matchAll(/node_modules\/((?:@[^/]+\/)?[^/']+)/g)].map(([, name]) => name!))
 
-const numbers = (printed: string, pattern: RegExp) => [...printed.matchAll(pattern)].map(([, number]) => Number(number))
-
 const examples: Readonly<Record<string, Example>> = {
   'image-classes': {
     settings: { perFolder: 14, epochs: 6 },
     check(printed) {
-      const losses = numbers(printed, /^epoch \d: loss ([\d.]+)/gm)
+      const losses = numbersIn(printed, /^epoch \d: loss ([\d.]+)/gm)
       expect(losses.at(-1)).toBeLessThan(losses[0]! * 0.8)
       expect(printed.match(/^new-\w+\.png: (circle|square|star)$/gm)).toHaveLength(3)
     },
@@ -35,8 +33,8 @@ const examples: Readonly<Record<string, Example>> = {
   tabular: {
     settings: { rows: 600, epochs: 20 },
     check(printed) {
-      expect(numbers(printed, /R² ([\d.]+)/g).at(-1)).toBeGreaterThan(0.8)
-      const [delft, cork] = numbers(printed, /^price: (\d+)$/gm)
+      expect(numbersIn(printed, /R² ([\d.]+)/g).at(-1)).toBeGreaterThan(0.8)
+      const [delft, cork] = numbersIn(printed, /^price: (\d+)$/gm)
       expect(delft).toBeGreaterThan(cork! * 1.5)
     },
     writes: ['price.onnx', 'price.statistics.json'],
@@ -44,7 +42,7 @@ const examples: Readonly<Record<string, Example>> = {
   'text-classifier': {
     settings: { messages: 300, epochs: 8 },
     check(printed) {
-      expect(numbers(printed, /validation accuracy ([\d.]+)/g).at(-1)).toBeGreaterThan(0.9)
+      expect(numbersIn(printed, /validation accuracy ([\d.]+)/g).at(-1)).toBeGreaterThan(0.9)
       expect(printed).toContain('shipping: The delivery is damaged')
     },
     writes: ['teams.onnx', 'teams.json'],
@@ -52,7 +50,7 @@ const examples: Readonly<Record<string, Example>> = {
   embeddings: {
     settings: { pairs: 400, epochs: 5 },
     check(printed) {
-      expect(numbers(printed, /first of 32 ([\d.]+)/g).at(-1)).toBeGreaterThan(0.5)
+      expect(numbersIn(printed, /first of 32 ([\d.]+)/g).at(-1)).toBeGreaterThan(0.5)
       expect(printed).toContain('-> On a laptop all receipts are under billing.')
     },
     writes: ['search.onnx', 'search.vocabulary.json'],
@@ -60,7 +58,7 @@ const examples: Readonly<Record<string, Example>> = {
   'chat-adapter': {
     settings: { conversations: 8, epochs: 24, lr: 0.01 },
     check(printed) {
-      const [before, after] = numbers(printed, /^(?:before|after): perplexity ([\d.]+)/gm)
+      const [before, after] = numbersIn(printed, /^(?:before|after): perplexity ([\d.]+)/gm)
       expect(after).toBeLessThan(before! / 10)
       const [, base, tuned] = /^base: (.*)\ntuned: (.*)$/ms.exec(printed)!
       expect(tuned).not.toBe(base)
@@ -70,7 +68,7 @@ const examples: Readonly<Record<string, Example>> = {
   'ocr-ctc': {
     settings: { lines: 320, epochs: 3 },
     check(printed) {
-      const losses = numbers(printed, /^epoch \d+: loss ([\d.]+)/gm)
+      const losses = numbersIn(printed, /^epoch \d+: loss ([\d.]+)/gm)
       expect(losses).toHaveLength(3)
       expect(losses.at(-1)).toBeLessThan(losses[0]! * 0.8)
       expect(printed).toMatch(/^\d{3,5} is read as \d*$/m)
@@ -80,15 +78,15 @@ const examples: Readonly<Record<string, Example>> = {
   segmentation: {
     settings: { images: 24, epochs: 5 },
     check(printed) {
-      expect(numbers(printed, /mean IoU ([\d.]+)/g).at(-1)).toBeGreaterThan(0.6)
-      expect(numbers(printed, /^new-mask\.png: (\d+) pixels/gm)[0]).toBeGreaterThan(50)
+      expect(numbersIn(printed, /mean IoU ([\d.]+)/g).at(-1)).toBeGreaterThan(0.6)
+      expect(numbersIn(printed, /^new-mask\.png: (\d+) pixels/gm)[0]).toBeGreaterThan(50)
     },
     writes: ['unet.onnx', 'new-mask.png'],
   },
   'wake-word': {
     settings: { recordings: 40, epochs: 10 },
     check(printed) {
-      expect(numbers(printed, /F1 ([\d.]+)/g).at(-1)).toBeGreaterThan(0.8)
+      expect(numbersIn(printed, /F1 ([\d.]+)/g).at(-1)).toBeGreaterThan(0.8)
       expect(printed).toMatch(/^the word is at (1\.75|2|2\.25) s$/m)
     },
     writes: ['wake.onnx', 'sounds/word/0.wav'],

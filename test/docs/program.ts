@@ -34,3 +34,7 @@ export function withSettings(given: string, settings: Readonly<Record<string, nu
   }
   return program
 }
+
+/** The numbers in the output of a program: the first group of every match. */
+export const numbersIn = (printed: string, pattern: RegExp): number[] =>
+  [...printed.matchAll(pattern)].map(([, number]) => Number(number))
