@@ -69,6 +69,14 @@ export const requirements = {
     missing: () =>
       pythonWith('onnxruntime', 'numpy') ? undefined : 'neither python3 nor the environment of tools/language has it',
   },
+  'Pillow in Python': {
+    title: 'onnxruntime and Pillow in Python',
+    install: 'python3 -m pip install onnxruntime pillow numpy',
+    missing: () =>
+      pythonWith('onnxruntime', 'PIL', 'numpy')
+        ? undefined
+        : 'neither python3 nor the environment of tools/language has both',
+  },
   TensorBoard: {
     title: 'TensorBoard of PyPI',
     install: 'npm run python -- tensorboard',

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { Random } from '../../src/data/index.js'
 import { constant, exportGraph, input, modelOf, op, type Value } from '../../src/graph/index.js'
@@ -80,13 +80,16 @@ test.each([
   }
 })
 
-const imaging = pythonWith('onnxruntime', 'PIL', 'numpy')
-test.skipIf(!imaging)('snippet --for python > prints what predict prints, to a fifth of a percent', async () => {
+const imagingNeeded = await needs('Pillow in Python')
+const runInPython = (...args: string[]) =>
+  execFileSync(pythonWith('onnxruntime', 'PIL', 'numpy')!, args, { cwd: space.path('.'), encoding: 'utf8' })
+
+test('snippet --for python > prints what predict prints, to a fifth of a percent', imagingNeeded, async () => {
   await writeFile(space.path('run/use.py'), await snippet('python'))
   for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
     const file = space.path(`photos/${photo}`)
     const { stdout } = await run('predict', space.path('run'), file)
-    const own = execFileSync(imaging!, ['run/use.py', file], { cwd: space.path('.'), encoding: 'utf8' })
+    const own = runInPython('run/use.py', file)
     const [, name, percent] = /^(.*) ([\d.]+) %$/.exec(own.trim())!
     expect(stdout).toContain(`: ${name} `)
     expect(Math.abs(Number(percent) - Number(/ ([\d.]+) %/.exec(stdout)![1]))).toBeLessThan(0.2)
@@ -167,11 +170,8 @@ test('snippet > scores of several positions > are printed, not the class of the 
   }
 })
 
-test.each([
-  ['labels', 3, (z: Value) => op.Sigmoid(z)],
-  ['binary', 1, (z: Value) => op.Sigmoid(z)],
-  ['score', 1, (z: Value) => z],
-])('snippet > %s > answers by yes or no, as predict', async (name, width, last) => {
+/** Writes a model that answers by yes or no, and its snippets. */
+async function writeAnswering(name: string, width: number, last: (z: Value) => Value): Promise<void> {
   const x = input('x', 'float32', ['N', 3, 16, 12])
   const means = op.ReduceMean(op.Reshape(x, [0, 3, 192]), [2], { keepdims: 0 })
   const signs = constant(
@@ -188,19 +188,35 @@ test.each([
   )
   const python = await json<{ code: string }>('snippet', space.path(`answers/${name}/m.onnx`), '--for', 'python')
   await writeFile(space.path(`answers/${name}/use.py`), python.code)
-  for (const photo of ['smooth/1.png', 'it\'s "rough"/2.png']) {
-    const file = space.path(`photos/${photo}`)
-    const { stdout } = await run('predict', space.path(`answers/${name}/m.onnx`), file)
-    const own = execFileSync(process.execPath, [`answers/${name}/use.mjs`, file], {
-      cwd: space.path('.'),
-      encoding: 'utf8',
-    })
-    expect(`${file}: ${own}`).toBe(stdout)
-    if (!imaging) continue
-    const printed = execFileSync(imaging, [`answers/${name}/use.py`, file], { cwd: space.path('.'), encoding: 'utf8' })
+}
+
+describe.each([
+  ['labels', 3, (z: Value) => op.Sigmoid(z)],
+  ['binary', 1, (z: Value) => op.Sigmoid(z)],
+  ['score', 1, (z: Value) => z],
+] as const)('snippet > %s', (name, width, last) => {
+  const photos = ['smooth/1.png', 'it\'s "rough"/2.png']
+  const predicted = async (file: string) => (await run('predict', space.path(`answers/${name}/m.onnx`), file)).stdout
+  beforeAll(() => writeAnswering(name, width, last))
+
+  test('answers by yes or no, as predict', async () => {
+    for (const photo of photos) {
+      const file = space.path(`photos/${photo}`)
+      const own = execFileSync(process.execPath, [`answers/${name}/use.mjs`, file], {
+        cwd: space.path('.'),
+        encoding: 'utf8',
+      })
+      expect(`${file}: ${own}`).toBe(await predicted(file))
+    }
+  })
+
+  test('in Python > the same answers', imagingNeeded, async () => {
     const words = (line: string) => line.replace(/[\d.]+ %/g, '').trim()
-    expect(words(printed)).toBe(words(own))
-  }
+    for (const photo of photos) {
+      const file = space.path(`photos/${photo}`)
+      expect(words(`${file}: ${runInPython(`answers/${name}/use.py`, file)}`)).toBe(words(await predicted(file)))
+    }
+  })
 })
 
 test('snippet > web and python > contain preprocessing, classes and outputs; wrong folders are errors', async () => {

@@ -4,6 +4,7 @@ import { open, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { input, modelOf, op, parameter, tensor } from '../../src/graph/index.js'
 import { writeModel } from '../../src/node/index.js'
+import { needs } from '../requirements.js'
 import { type Finished, program, run, runOnTerminal, start } from './command.js'
 import { type Workspace, workspace } from './workspace.js'
 
@@ -32,7 +33,7 @@ test('progress on a terminal > leaves the wrapping of lines as it is, also if th
   expect(stderr).not.toContain('\x1b[?7')
 })
 
-describe.skipIf(!existsSync('/dev/full'))('an output without room', () => {
+describe('an output without room', await needs('linux'), () => {
   /** Runs the program with standard output on a full device. */
   async function runOnFullDevice(...args: readonly string[]): Promise<Omit<Finished, 'stdout'>> {
     const device = await open('/dev/full', 'w')
