@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
 import { main } from '../../src/cli/main.js'
 
 /** Path of the program, for tests that start it with outputs of their own. */
@@ -14,10 +15,11 @@ export interface Finished {
 
 /**
  * Starts the program as users do, in a process whose output is not a terminal. For signals, kills and working
- * directories.
+ * directories. The process ends with the test that calls this, if it has not ended before.
  */
 export function start(args: readonly string[], cwd?: string): { process: ChildProcess; finished: Promise<Finished> } {
   const child = spawn(process.execPath, [program, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  onTestFinished(() => void child.kill('SIGKILL'))
   const [stdout, stderr]: [string[], string[]] = [[], []]
   child.stdout.setEncoding('utf8').on('data', (text: string) => stdout.push(text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => stderr.push(text))

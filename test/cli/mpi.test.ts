@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
 import { mkdtemp, readdir, readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/training-request.js'
 import { type Job, type LauncherName, launchers, startJob } from '../node/mpi/job.js'
 import { needs } from '../requirements.js'
@@ -83,7 +83,12 @@ describe('train in several processes', { timeout }, () => {
     const folder = space.path('long')
     const args = ['train', recipe, '--out', folder, '--json', '--quiet', '--shard-optimizer']
 
-    const first = startJob('Open MPI', 2, [program, ...args, '--resume-if-started'])
+    const startTraining = () => {
+      const job = startJob('Open MPI', 2, [program, ...args, '--resume-if-started'])
+      onTestFinished(() => job.stop())
+      return job
+    }
+    const first = startTraining()
     await waitForStep(folder, 5, first)
     execFileSync('kill', ['-USR1', String(first.pid)])
     const saved = await first.ended
@@ -92,7 +97,7 @@ describe('train in several processes', { timeout }, () => {
     expect(interrupted).toBe(true)
     expect((await readdir(`${folder}/checkpoints`)).at(-1)).toContain(`0${step}.safetensors`)
 
-    const second = startJob('Open MPI', 2, [program, ...args, '--resume-if-started'])
+    const second = startTraining()
     await waitForStep(folder, step + 15, second)
     process.kill(pidOf(folder, 1), 'SIGKILL')
     expect((await second.ended).code).not.toBe(0)

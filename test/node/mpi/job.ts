@@ -27,6 +27,8 @@ export interface Job {
   readonly pid: number
   /** The job's exit code and output, after its end. */
   readonly ended: Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>
+  /** Ends the job, if it has not ended. */
+  stop(): void
 }
 
 /** Starts `ranks` processes `node ...args`, in the root folder of the package. */
@@ -50,6 +52,7 @@ export function startJob(
       child.on('error', reject)
       child.on('close', (code) => resolve({ code, stdout, stderr }))
     }),
+    stop: () => void child.kill(),
   }
 }
 
