@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { Readable, Writable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { main } from '../../src/cli/main.js'
@@ -13,11 +14,18 @@ export interface Finished {
   readonly stderr: string
 }
 
+export interface Started {
+  readonly process: ChildProcess
+  readonly finished: Promise<Finished>
+  /** Waits until a condition holds, or the process has ended. */
+  until(isReached: () => boolean | Promise<boolean>): Promise<void>
+}
+
 /**
  * Starts the program as users do, in a process whose output is not a terminal. For signals, kills and working
  * directories. The process ends with the test that calls this, if it has not ended before.
  */
-export function start(args: readonly string[], cwd?: string): { process: ChildProcess; finished: Promise<Finished> } {
+export function start(args: readonly string[], cwd?: string): Started {
   const child = spawn(process.execPath, [program, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   onTestFinished(() => void child.kill('SIGKILL'))
   const [stdout, stderr]: [string[], string[]] = [[], []]
@@ -27,7 +35,13 @@ export function start(args: readonly string[], cwd?: string): { process: ChildPr
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, stdout: stdout.join(''), stderr: stderr.join('') }))
   })
-  return { process: child, finished }
+  return {
+    process: child,
+    finished,
+    async until(isReached) {
+      while (child.exitCode === null && child.signalCode === null && !(await isReached())) await delay(2)
+    },
+  }
 }
 
 /** Runs a command in this process, its output not a terminal. */

@@ -60,9 +60,8 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
   async (signal) => {
     const recipe = await space.writeRecipe('early.json', { epochs: 1 })
     const folder = space.path(`early-${signal}`)
-    const { process, finished } = start(['train', recipe, '--out', folder, '--json'])
-    const isUnlocked = async () => (await readFile(`${folder}/lock.json`, 'utf8').catch(() => '')) === ''
-    while (process.exitCode === null && (await isUnlocked())) await delay(1)
+    const { process, finished, until } = start(['train', recipe, '--out', folder, '--json'])
+    await until(async () => (await readFile(`${folder}/lock.json`, 'utf8').catch(() => '')) !== '')
     process.kill(signal)
     const { code, stdout } = await finished
     expect(code).toBe(130)
@@ -81,7 +80,7 @@ test('killed at four random moments > resumed run > equals an uninterrupted run'
   // tools/torture kills at many more moments.
   const targets = Array.from({ length: 2 }, () => 1 + random.integer(everything.steps - 200)).sort((a, b) => a - b)
   for (let kill = 0; kill < 4; kill++) {
-    const { process, finished } = start([
+    const { process, finished, until } = start([
       'train',
       recipe,
       '--out',
@@ -92,7 +91,7 @@ test('killed at four random moments > resumed run > equals an uninterrupted run'
     const [target, late] = kill % 2 === 0 ? [targets[kill / 2]!, 30] : [everything.steps - 160, 900]
     const moment = late * random.uniform()
     const end = kill % 2 === 0 ? Number.POSITIVE_INFINITY : performance.now() + moment
-    while (process.exitCode === null && performance.now() < end && (await stepsIn(folder)) < target) await delay(1)
+    await until(async () => performance.now() >= end || (await stepsIn(folder)) >= target)
     if (kill % 2 === 0) await delay(moment)
     process.kill('SIGKILL')
     expect((await finished).code).toBe(null)

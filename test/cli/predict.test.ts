@@ -1,5 +1,4 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findScoreKind } from '../../src/analysis/snippet/score-kind.js'
 import { findClassAxis, topClasses } from '../../src/cli/prediction/top-classes.js'
@@ -330,9 +329,9 @@ test('predict > Ctrl-C > leaves no partial file', async () => {
     'long.jsonl',
     '--json',
   ]
-  const { process, finished } = start(args, space.folder)
+  const { process, finished, until } = start(args, space.folder)
   const unfinished = async () => (await readdir(space.folder)).some((name) => name.endsWith('.tmp'))
-  while (!(await unfinished())) await delay(5)
+  await until(unfinished)
   process.kill('SIGINT')
   const { code, stdout } = await finished
   expect(code).toBe(130)

@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ImageReport } from '../../src/cli/prepare/image-set.js'
@@ -180,8 +179,8 @@ describe('data prepare text', () => {
   it('Ctrl-C > stops', async () => {
     await put('long/a.txt', prose(20_000, 12, 5).join('\n').repeat(30))
     const args = ['data', 'prepare', 'text', path('long'), '--vocabulary', '300', '-o', path('interrupted')]
-    const { process, finished } = start(args)
-    while (!existsSync(path('interrupted/.prepare/plan.json'))) await setTimeout(20) // it is at work
+    const { process, finished, until } = start(args)
+    await until(() => existsSync(path('interrupted/.prepare/plan.json'))) // it is at work
     process.kill('SIGINT')
     const { code, stdout } = await finished
     expect([code, stdout]).toEqual([130, expect.stringMatching(/^interrupted; /)])

@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process'
 import { existsSync, type StatsFs } from 'node:fs'
 import fs, { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
-import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { TrainingResult } from '../../src/cli/training/training-request.js'
 import { namedTensors, replaceTensors } from '../../src/index.js'
@@ -30,11 +29,6 @@ async function lastStep(run: string): Promise<number> {
   return Math.max(0, ...names.map((name) => Number(/^checkpoint-(\d+)/.exec(name)?.[1] ?? 0)))
 }
 
-/** Waits until a run has saved a checkpoint of a step from `step` on. */
-async function checkpointAfter(run: string, step: number): Promise<void> {
-  while ((await lastStep(run)) < step) await delay(5)
-}
-
 /** Sets the length of a run to two epochs, of 10 steps, after its newest checkpoint. */
 const twoMoreEpochs = async (run: string) => ['--set', `epochs=${Math.ceil((await lastStep(run)) / 10) + 2}`]
 
@@ -43,7 +37,7 @@ describe('one process per run folder', () => {
     const recipe = await space.writeRecipe('long.json', { epochs: 100_000, threads: 1 })
     const out = space.path('shared')
     const first = start(['train', recipe, '--out', out, '--checkpoint-every', '0.01', '--json'])
-    await checkpointAfter(out, 10)
+    await first.until(async () => (await lastStep(out)) >= 10)
     for (const options of [[], ['--resume'], ['--force']]) {
       const { code, stderr } = await run('train', recipe, '--out', out, ...options)
       expect([options, code, stderr]).toEqual([options, 1, expect.stringMatching(/^error \(locked\): /)])
@@ -215,8 +209,8 @@ test('resume of a finished run > keeps its model until the new one replaces it',
   const recipe = space.path('recipe.json')
   await json('train', recipe, '--out', out)
   const tuned = await readFile(`${out}/tuned.onnx`)
-  const { process, finished } = start(['train', recipe, '--out', out, '--resume', '--set', 'epochs=100000'])
-  await checkpointAfter(out, 60)
+  const { process, finished, until } = start(['train', recipe, '--out', out, '--resume', '--set', 'epochs=100000'])
+  await until(async () => (await lastStep(out)) >= 60)
   process.kill('SIGKILL')
   await finished
   expect(Buffer.compare(await readFile(`${out}/tuned.onnx`), tuned)).toBe(0)
