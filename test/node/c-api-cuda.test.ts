@@ -5,7 +5,7 @@ import { cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime/node.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { needs } from '../requirements.js'
-import { heavy } from './model.js'
+import { heavy } from '../runtime/models.js'
 
 const cudaNeeded = await needs('cuda')
 const noCudaNeeded = await needs('no CUDA')

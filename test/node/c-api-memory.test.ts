@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { needs } from '../requirements.js'
-import { heavy } from './model.js'
+import { heavy } from '../runtime/models.js'
 
 /**
  * CUDA needs an NVIDIA GPU. The WebGPU provider in the same library also keeps tensors outside of the host's memory,

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { tensor } from '../../src/ir/tensor.js'
 import { cApi } from '../../src/node/c-api/runtime.js'
-import { heavy } from './model.js'
+import { heavy } from '../runtime/models.js'
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
 const here = fileURLToPath(import.meta.url)

@@ -6,8 +6,8 @@ import { type CApiOptions, cApi } from '../../src/node/c-api/runtime.js'
 import { node } from '../../src/node/runtime/node.js'
 import type { Device } from '../../src/runtime/device.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
+import { heavy, modelBytes, oneNode } from '../runtime/models.js'
 import { fastest, floats, sample, sharedFloats, square, vector } from '../runtime/samples.js'
-import { heavy, modelBytes, oneNode } from './model.js'
 
 const open: Runtime[] = []
 const start = (options: CApiOptions = {}) => {

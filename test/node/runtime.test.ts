@@ -8,8 +8,8 @@ import { node } from '../../src/node/runtime/node.js'
 import type { NodeOptions } from '../../src/node/runtime/options.js'
 import { WorkerEngine } from '../../src/node/runtime/worker-engine.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
+import { heavy, oneNode } from '../runtime/models.js'
 import { fastest, floats, sharedFloats, square, vector } from '../runtime/samples.js'
-import { heavy, oneNode } from './model.js'
 
 const open: Runtime[] = []
 const start = (options?: NodeOptions) => {

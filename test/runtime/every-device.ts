@@ -2,8 +2,8 @@ import { expect, it } from 'vitest'
 import type { DType } from '../../src/ir/dtype.js'
 import { tensor } from '../../src/ir/tensor.js'
 import type { Device, DeviceTensor } from '../../src/runtime/device.js'
-import { modelBytes, oneNode, type Port } from '../node/model.js'
 import { type Place, starting } from './every-runtime.js'
+import { modelBytes, oneNode, type Port } from './models.js'
 import { byBytes, floats, sample, someDims, vector } from './samples.js'
 
 interface DevicePlace extends Pick<Place, 'start' | 'patience'> {

@@ -3,7 +3,7 @@ import type { DType } from '../../src/ir/dtype.js'
 import type { Tensors } from '../../src/ir/tensor.js'
 import { tensor } from '../../src/ir/tensor.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
-import { heavy, modelBytes, oneNode } from '../node/model.js'
+import { heavy, modelBytes, oneNode } from './models.js'
 import { floats, sample, someDims, square, vector } from './samples.js'
 
 /** A kind of runtime, as the cases of all of them see it. */

@@ -1,17 +1,14 @@
 import { expect, it } from 'vitest'
-import { oneNode } from '../node/model.js'
+import { oneNode } from '../runtime/models.js'
+import { vector } from '../runtime/samples.js'
 import { type Caller, describeInBrowser } from './browser.js'
-import type { Plains } from './pages/tensors.js'
+import { answer, floats, type Plains } from './pages/tensors.js'
 
 interface Compiled {
   readonly program: number
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
 }
-
-const vector = { dtype: 'float32', dims: ['n'] } as const
-const floats = (...data: number[]) => ({ dtype: 'float32', dims: [data.length], data }) as const
-const answer = (...data: number[]) => ({ ...floats(...data), array: 'Float32Array' })
 
 describeInBrowser('wasm() in Chromium', (browser) => {
   const start = (call: Caller, options = {}) =>

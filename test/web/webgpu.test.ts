@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest'
-import { modelBytes, oneNode } from '../node/model.js'
 import { modelBytes as builtBytes, info, node } from '../onnx/build.js'
+import { modelBytes, oneNode } from '../runtime/models.js'
+import { vector } from '../runtime/samples.js'
 import { describeInBrowser } from './browser.js'
-import type { Plain, Plains } from './pages/tensors.js'
+import { answer, floats, type Plain, type Plains } from './pages/tensors.js'
 
 interface Started {
   readonly id: number
@@ -13,9 +14,6 @@ interface Compiled {
   readonly program: number
 }
 
-const vector = { dtype: 'float32', dims: ['n'] } as const
-const floats = (...data: number[]) => ({ dtype: 'float32', dims: [data.length], data }) as const
-const answer = (...data: number[]) => ({ ...floats(...data), array: 'Float32Array' })
 const neg = oneNode('Neg', ['x'], vector)
 /** Shaders take seconds to compile on a software GPU. */
 const patience = 300_000

@@ -11,6 +11,12 @@ export interface Plain {
 
 export type Plains = Readonly<Record<string, Plain>>
 
+/** A vector to send. */
+export const floats = (...data: number[]) => ({ dtype: 'float32', dims: [data.length], data }) as const
+
+/** A vector as it is received. */
+export const answer = (...data: number[]) => ({ ...floats(...data), array: 'Float32Array' })
+
 export function tensorsOf(plains: Plains): Tensors {
   return Object.fromEntries(Object.entries(plains).map(([name, plain]) => [name, tensorOf(plain)]))
 }
