@@ -4,7 +4,8 @@ import { constant, input, numbersOf, tensorFrom } from '../../src/ir/leaf.js'
 import { sizeOf } from '../../src/ir/tensor.js'
 import type { Value } from '../../src/ir/value.js'
 import { op } from '../../src/op/op.js'
-import { cpu, outputsOf } from '../lowering/providers.js'
+import { outputsOf } from '../lowering/outputs.js'
+import { cpu } from '../lowering/providers.js'
 
 // More elements per result than float16, which ends at 65,504, counts.
 const image = [1, 1, 300, 250]

@@ -13,7 +13,8 @@ import { encode } from '../../src/onnx/proto/encode.js'
 import { normalizationExpansions } from '../../src/op/compose/normalization.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
-import { cpuAs, distance, outputsOf } from '../lowering/providers.js'
+import { distance, outputsOf } from '../lowering/outputs.js'
+import { cpuAs } from '../lowering/providers.js'
 
 const wave = (length: number) => Float64Array.from({ length }, (_, i) => Math.sin(1.3 * i + 0.4) + 0.1 * i)
 const fixed = (dtype: DType, ...values: readonly number[]) => constant(tensorFrom(dtype, [values.length], values))

@@ -27,7 +27,7 @@ import { chatData, readLanguageModel, trainingModel } from '../../src/language/i
 import { modelFolder, node } from '../../src/node/index.js'
 import { type GraphSpec, modelOf } from '../../src/onnx/export/export-graph.js'
 import { golden } from '../language/models.js'
-import { distance, outputsOf } from '../lowering/providers.js'
+import { distance, outputsOf } from '../lowering/outputs.js'
 import { errorWith } from '../thrown.js'
 
 const runtime = node({ threads: 1, worker: false })

@@ -10,8 +10,8 @@ import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { normal } from '../train/problem.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
-import { operatorsOf } from './outputs.js'
-import { cpu, distance, outputsOf } from './providers.js'
+import { distance, operatorsOf, outputsOf } from './outputs.js'
+import { cpu } from './providers.js'
 
 const noise = (...dims: number[]): Tensor => normal(new Random(3), dims)
 const longs = (...numbers: number[]): Tensor => tensorFrom('int64', [numbers.length], numbers)

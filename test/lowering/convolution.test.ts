@@ -10,7 +10,8 @@ import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { normal } from '../train/problem.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
-import { cpu, distance, outputsOf } from './providers.js'
+import { distance, outputsOf } from './outputs.js'
+import { cpu } from './providers.js'
 
 type Attributes = Parameters<typeof op.Conv>[3] & object
 interface Form {

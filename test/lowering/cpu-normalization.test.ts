@@ -9,8 +9,8 @@ import { lower } from '../../src/lowering/lower.js'
 import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
-import { operatorsOf } from './outputs.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+import { distance, operatorsOf, outputsOf } from './outputs.js'
+import { cpu, cpuAs } from './providers.js'
 
 /** BatchNormalization in training mode of x, its running statistics, and its gradients. */
 function specOf(lengths: readonly number[], momentum: number, channels = 3): GraphSpec {

@@ -15,8 +15,8 @@ import { op } from '../../src/op/op.js'
 import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
 import { normal } from '../train/problem.js'
-import { operatorsOf } from './outputs.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+import { distance, operatorsOf, outputsOf } from './outputs.js'
+import { cpu, cpuAs } from './providers.js'
 
 const random = new Random(5)
 const noise = (...dims: number[]): Tensor => normal(random, dims)

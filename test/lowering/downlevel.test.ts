@@ -8,7 +8,8 @@ import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import type { Form } from '../../tools/kernels/form.js'
 import { forms } from '../../tools/kernels/forms.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+import { distance, outputsOf } from './outputs.js'
+import { cpu, cpuAs } from './providers.js'
 
 /** The form alone, and in a graph that needs operator set 26, for which its operator or another has no kernel. */
 function specsOf({ operator, inputs, outputs }: Form): readonly [GraphSpec, GraphSpec] {

@@ -13,8 +13,8 @@ import { decodeModel, encodeModel } from '../../src/onnx/model.js'
 import { definitions, op } from '../../src/op/op.js'
 import { kernels } from '../generated/kernels.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
-import { operatorsOf } from './outputs.js'
-import { cpu, cpuAs, outputsOf } from './providers.js'
+import { operatorsOf, outputsOf } from './outputs.js'
+import { cpu, cpuAs } from './providers.js'
 import { specialize } from './specialize.js'
 
 const spec = (inputs: readonly Value[], outputs: Readonly<Record<string, Value>>): GraphSpec => ({

@@ -4,7 +4,8 @@ import { staysOnCpu } from '../generated/kernels.js'
 import { lastingWebgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
 import { feedsOf, loweredForms, specOf, withKnownLengths } from './lowered-forms.js'
-import { cpu, cpuAs, distance, outputsOf } from './providers.js'
+import { distance, outputsOf } from './outputs.js'
+import { cpu, cpuAs } from './providers.js'
 
 const changed = loweredForms().map((form) => [form.operator, form.name, form] as const)
 

@@ -13,7 +13,8 @@ import type { Runtime } from '../../src/runtime/runtime.js'
 import { Random } from '../../src/util/random.js'
 import { lastingWebgpu } from '../node/webgpu.js'
 import { needs } from '../requirements.js'
-import { cpu, cpuAs, outputsOf } from './providers.js'
+import { outputsOf } from './outputs.js'
+import { cpu, cpuAs } from './providers.js'
 import { specialize } from './specialize.js'
 
 const gpuNeeded = await needs('webgpu')

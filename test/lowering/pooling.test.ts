@@ -7,7 +7,8 @@ import type { GraphSpec } from '../../src/onnx/export/export-graph.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
 import { onCpuAndGpu } from './cpu-and-gpu.js'
-import { cpu, distance, outputsOf } from './providers.js'
+import { distance, outputsOf } from './outputs.js'
+import { cpu } from './providers.js'
 import { specialize } from './specialize.js'
 
 type Attributes = Parameters<typeof op.MaxPool>[1]
