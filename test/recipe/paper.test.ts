@@ -88,6 +88,7 @@ describe.each(names)('%s', (name) => {
     const log = (await readFile(join(folder.path, 'metrics.jsonl'), 'utf8')).trim().split('\n')
     const reports = log.map((line) => JSON.parse(line) as StepReport & { kind: string })
     const taken = reports.filter(({ kind }) => kind === 'step')
+    expect(taken).toHaveLength(steps)
     // The warm-up is over after one step, or after the first epoch's two.
     const warmup = steps === 3 ? 1 : 2
     expect(taken.map(({ refreshed }) => refreshed)).toEqual(taken.map((_, step) => step === warmup))

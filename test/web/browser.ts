@@ -116,6 +116,12 @@ export async function launch(): Promise<{
   }
 }
 
+/** A tab for `describeWithChromium`. */
+export async function openTab(): Promise<{ readonly browser: Page; readonly close: () => Promise<void> }> {
+  const { tab, close } = await launch()
+  return { browser: tab, close }
+}
+
 /** A tab whose errors are shown, and which has time: the machine may be slow and shared. */
 export function heard(tab: Page): Page {
   tab.setDefaultTimeout(120_000)

@@ -8,9 +8,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { mlp } from '../../models/mlp.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { encodeModel } from '../../src/onnx/model.js'
-import { withSettings } from '../docs/program.js'
+import { numbersIn, withSettings } from '../docs/program.js'
 import { binary, createPackedProject, type PackedProject } from '../packed-project.js'
-import { describeWithChromium, launch } from './browser.js'
+import { describeWithChromium, openTab } from './browser.js'
 import { isolation, serve } from './server.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -32,7 +32,7 @@ function writeFor(folder: string, change: (worker: string) => string): void {
   project.write(`${folder}/worker.ts`, change(withSettings(read('worker.ts'), { epochs: 4 })))
 }
 
-const lossesIn = (log: string) => [...log.matchAll(/^epoch \d+: loss ([\d.]+)/gm)].map(([, loss]) => Number(loss))
+const lossesIn = (log: string) => numbersIn(log, /^epoch \d+: loss ([\d.]+)/gm)
 
 /** Trains in the page, and returns the log. */
 async function train(tab: Page, url: string): Promise<string> {
@@ -65,11 +65,6 @@ async function served(folder: string, use: (url: string) => Promise<void>, heade
   } finally {
     await close()
   }
-}
-
-const openTab = async () => {
-  const { tab, close } = await launch()
-  return { browser: tab, close }
 }
 
 /** The content security policy of docs/browser.md, which forbids everything else. */
