@@ -12,7 +12,7 @@ export function namesOfTargets(
   return Object.fromEntries(Object.entries(classes).filter(([tensor]) => targets.has(tensor)))
 }
 
-/** The names of `namesOfTargets` whose classes have measures of their own: not the characters of texts. */
+/** Class names of the targets that metrics measure class by class: `namesOfTargets` without the characters of texts. */
 export function measuredClassNames(
   { loss }: Pick<Recipe, 'loss'>,
   classes: Readonly<Record<string, readonly string[]>>,

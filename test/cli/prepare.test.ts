@@ -180,7 +180,7 @@ describe('data prepare text', () => {
     await put('long/a.txt', prose(20_000, 12, 5).join('\n').repeat(30))
     const args = ['data', 'prepare', 'text', path('long'), '--vocabulary', '300', '-o', path('interrupted')]
     const { process, finished, until } = start(args)
-    await until(() => existsSync(path('interrupted/.prepare/plan.json'))) // it is at work
+    await until(() => existsSync(path('interrupted/.prepare/plan.json')))
     process.kill('SIGINT')
     const { code, stdout } = await finished
     expect([code, stdout]).toEqual([130, expect.stringMatching(/^interrupted; /)])

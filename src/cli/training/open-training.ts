@@ -23,7 +23,7 @@ export interface TrainingInputs {
   readonly fitted: Recipe
   /** Facts about the data that a user should know. */
   readonly warnings: readonly string[]
-  /** Such a fact about texts that `ctc` leaves out. */
+  /** A warning of texts that `ctc` leaves out, if their number is known before training. */
   readonly tooLong: string | undefined
 }
 

@@ -28,7 +28,7 @@ export interface OpenedSource {
   readonly classes?: ClassNames
   /** Facts about the examples that a user should know before training on them. */
   readonly warnings?: readonly string[]
-  /** Such a fact about texts that `ctc` leaves out, because they need more steps than the model has. */
+  /** A warning of texts that `ctc` leaves out, because they need more steps than the model has. */
   readonly tooLong?: string | undefined
   /** Path of each example, if every example is a file. */
   readonly files?: readonly string[]

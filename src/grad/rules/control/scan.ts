@@ -142,7 +142,7 @@ interface StoredIterations {
   readonly saved: readonly Value[]
 }
 
-/** Runs a Scan again, and stores what its backward pass reads. */
+/** Runs a Scan again, with what its backward pass reads as further results. `shareRepeated` leaves this run only. */
 function storeForward(node: Node, parts: ScanParts, iteration: Body, back: IterationVjp): StoredIterations {
   const { initial, scanned, ins, outs } = parts
   const states = initial.flatMap((_, i) => (back.used[i]! || isFactor(back, i) ? [i] : []))
