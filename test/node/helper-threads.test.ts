@@ -122,6 +122,24 @@ describe('updates in several threads', () => {
     }
   })
 
+  it('the two masks of IRE in turn > tensors are sent to the threads once for each', async () => {
+    const optimizer = ire(adamw(), { kappa: 2, gamma: 0.7, interval: 10 })
+    const parameters = { w: shared(2 ** 18, new Random(1)) }
+    const gradients = { w: shared(2 ** 18, new Random(2)) }
+    const sent: string[] = []
+    const parallel = new ParallelEvaluation({
+      send: (message) => sent.push((message as { kind: string }).kind),
+      run(_, pieces, execute) {
+        for (let piece = 0; piece < pieces; piece++) execute(piece)
+      },
+    })
+    const state = initialState(optimizer, parameters)
+    const backend = new HostStepBackend(optimizer, { parameters, optimizer: state }, undefined, parallel)
+    for (let step = 0; step < 200; step++) await runStep(backend, optimizer, step, () => ({ gradients }))
+    // The norm; the mask and the update, of two masks each; subnormal moments.
+    expect(sent).toEqual(Array(6).fill('create'))
+  })
+
   it('arrays in WebAssembly memory > are not copied, and their neighbors not written to', async () => {
     const memory = createWasmMemory()!
     const parallel = new ParallelEvaluation(start(1))

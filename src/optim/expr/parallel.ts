@@ -8,6 +8,9 @@ import type { Scalars } from './program.js'
 /** Smallest number of elements for which other threads are woken. */
 export const minParallelElements = 2 ** 15
 
+/** Times that each task of a step is used before those that were not are deleted. */
+const keptUses = 64
+
 /** A formula and its tensors, all in shared memory. */
 interface Task {
   readonly id: number
@@ -93,8 +96,8 @@ export class ParallelEvaluation {
 
   #create(formula: Formula, tensors: TensorArrays): Kept | null {
     if (!Object.values(tensors).every((arrays) => arrays.every(({ buffer }) => isShared(buffer)))) return null
-    // A step uses each task once or twice: others have tensors that were replaced.
-    const oldest = this.#evaluations - 2 * this.#kept.size
+    // IRE uses two masks in turn, each for some ten steps: tasks that were used long before have replaced tensors.
+    const oldest = this.#evaluations - keptUses * this.#kept.size
     for (const kept of this.#kept) if (kept.lastUse < oldest) this.#delete(kept)
     const pieces = piecesOf(tensors)
     const sums = new Float64Array(new SharedArrayBuffer(8 * pieces.length * Object.keys(formula.squares).length))

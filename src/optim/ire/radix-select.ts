@@ -1,7 +1,8 @@
 import type { FloatArray } from '../../ir/float-array.js'
+import { wasmMemoryOf } from '../../ir/wasm-memory.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { type Bytes, block, code, type Func, get, i32, memory, repeatWhile, set, tee } from '../expr/wasm/assembler.js'
-import { getWasm, kernelMemoryBytes } from '../expr/wasm/instance.js'
+import { getSharedWasm, getWasm, kernelMemoryBytes } from '../expr/wasm/instance.js'
 import type { Counting } from './counting.js'
 
 /** Result of ranking N numbers. */
@@ -66,7 +67,7 @@ const signBit = 0x8000
 
 /** Selects among float32 numbers: counts raw bits, and orders the counts. */
 function* selectFloat32(arrays: readonly Float32Array[], k: number, order: Order): Counting<Found | null> {
-  const [counts] = (yield [countUpperDigits(arrays)]) as readonly [Uint32Array]
+  const [counts] = (yield [countUpperDigits(arrays, order)]) as readonly [Uint32Array]
   if ([0, signBit].some((sign) => counts.subarray(sign | infinity32, sign + signBit).some((n) => n > 0))) return null
   const bin = findBin(order === 'magnitude' ? byMagnitude(counts) : byValue(counts), k)
   const upper = order === 'magnitude' ? bin.index : bitsOfValue(bin.index)
@@ -211,24 +212,23 @@ const digitValues = 0x10000
 const zerosAt = 4 * digitValues
 const wordsAt = zerosAt + 16
 const chunkWords = Math.min(8192, (kernelMemoryBytes - wordsAt) / 4)
+/** To copy to counts: V8 fills shared memory element by element. */
+const noCounts = new Uint32Array(digitValues)
 
 /**
- * Counts the upper digits of float32 numbers: 16 bits of sign, exponent and leading mantissa.
+ * Counts the upper digits of float32 numbers: 16 bits of sign, exponent and leading mantissa. By magnitude, a number is
+ * counted at the digit of either sign.
  * @returns counts by digit, valid until the next call of a counting function
  */
-function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
-  const wasm = instance()
-  if (wasm) {
-    const { counts, padding } = countInChunks(arrays, wasm.upper)
-    counts[0]! -= padding
-    return counts
-  }
-  const counts = new Uint32Array(digitValues)
-  for (const bits of arrays.map(wordsOf))
-    for (let i = 0; i < bits.length; i++) {
-      const digit = bits[i]! >>> 16
-      counts[digit] = counts[digit]! + 1
-    }
+function countUpperDigits(arrays: readonly Float32Array[], order: Order): Uint32Array {
+  const counter = counterFor(arrays)
+  const counts = emptyCounts(counter)
+  // An increment waits for the one before it: neighbors, which are often both 0, are counted at different signs.
+  const [kept, odd] = order === 'magnitude' ? [signBit - 1, signBit] : [digitValues - 1, 0]
+  countWords(arrays, counter, {
+    vectors: (counter, at, count) => counter.upper(at, count, kept, odd),
+    word: (word) => counts[word >>> 16]!++,
+  })
   return counts
 }
 
@@ -237,132 +237,169 @@ function countUpperDigits(arrays: readonly Float32Array[]): Uint32Array {
  * @returns counts by digit, valid until the next call of a counting function
  */
 function countLowerDigits(arrays: readonly Float32Array[], mask: number, pattern: number) {
-  const wasm = instance()
-  if (wasm) {
-    const zeros = new Int32Array(getWasm()!.buffer, zerosAt, 4).fill(0)
-    const { counts, padding } = countInChunks(arrays, (count) => wasm.lower(count, mask, pattern))
-    if (pattern === 0) counts[0]! -= padding
-    return { counts, zero: 0 - zeros.reduce((a, b) => a + b) - padding }
-  }
-  const counts = new Uint32Array(digitValues)
+  const counter = counterFor(arrays)
+  const counts = emptyCounts(counter)
+  const zeros = counter ? new Int32Array(counter.buffer, counter.offset + zerosAt, 4).fill(0) : []
   let zero = 0
-  for (const bits of arrays.map(wordsOf))
-    for (let i = 0; i < bits.length; i++) {
-      if ((bits[i]! & 0x7fffffff) === 0) zero++
-      if ((bits[i]! & mask) !== pattern) continue
-      const digit = bits[i]! & 0xffff
-      counts[digit] = counts[digit]! + 1
-    }
+  countWords(arrays, counter, {
+    vectors: (counter, at, count) => counter.lower(at, count, mask, pattern),
+    word: (word) => {
+      if ((word & 0x7fffffff) === 0) zero++
+      if ((word & mask) === pattern) counts[word & 0xffff]!++
+    },
+  })
+  for (const negative of zeros) zero -= negative
   return { counts, zero }
+}
+
+const emptyCounts = (counter: Counter | null): Uint32Array => {
+  if (!counter) return new Uint32Array(digitValues)
+  const counts = new Uint32Array(counter.buffer, counter.offset, digitValues)
+  counts.set(noCounts)
+  return counts
 }
 
 const wordsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
-/** Runs a counting function on chunks. The last one is padded by words of 0, which are counted, too. */
-function countInChunks(arrays: readonly Float32Array[], run: (count: number) => void) {
-  const { buffer } = getWasm()!
-  const counts = new Uint32Array(buffer, 0, digitValues).fill(0)
-  const words = new Int32Array(buffer, wordsAt, chunkWords)
+/** What counts words: a number of them, divisible by four, at an address of a counter's memory, or a single one. */
+interface WordCounting {
+  vectors(counter: Counter, at: number, count: number): void
+  word(word: number): void
+}
+
+/** Counts all words of arrays. */
+function countWords(arrays: readonly Float32Array[], counter: Counter | null, { vectors, word }: WordCounting): void {
+  if (!counter) {
+    for (const words of arrays.map(wordsOf)) for (let i = 0; i < words.length; i++) word(words[i]!)
+    return
+  }
+  const chunkAt = counter.offset + wordsAt
+  const chunk = new Int32Array(counter.buffer, chunkAt, chunkWords)
   let filled = 0
-  let padding = 0
-  const count = () => {
-    const whole = 4 * Math.ceil(filled / 4)
-    words.fill(0, filled, whole)
-    padding += whole - filled
-    run(whole)
+  const countChunk = () => {
+    const whole = filled - (filled % 4)
+    if (whole > 0) vectors(counter, chunkAt, whole)
+    for (let i = whole; i < filled; i++) word(chunk[i]!)
     filled = 0
   }
   for (const array of arrays) {
-    const { buffer, byteOffset, length } = array
-    for (let from = 0; from < length; ) {
+    const { length, byteOffset } = array
+    const within = counter.contains(array) ? length - (length % 4) : 0
+    if (within > 0) vectors(counter, byteOffset, within)
+    for (let from = within; from < length; ) {
       const n = Math.min(chunkWords - filled, length - from)
-      words.set(new Int32Array(buffer, byteOffset + 4 * from, n), filled)
+      chunk.set(wordsOf(array.subarray(from, from + n)), filled)
       filled += n
       from += n
-      if (filled === chunkWords) count()
+      if (filled === chunkWords) countChunk()
     }
   }
-  if (filled > 0) count()
-  return { counts, padding }
+  countChunk()
 }
 
-interface Exports {
-  upper(count: number): void
-  lower(count: number, mask: number, pattern: number): void
+/** Functions that count words in a memory. */
+interface Counter {
+  readonly buffer: ArrayBufferLike
+  /** The offset of the counts in the memory. */
+  readonly offset: number
+  /** Whether an array is in the memory, so that its words need no copy. */
+  contains(array: Float32Array): boolean
+  /** Counts (digit & kept), and in every second word (digit & kept) | odd. */
+  upper(at: number, count: number, kept: number, odd: number): void
+  lower(at: number, count: number, mask: number, pattern: number): void
 }
 
-let exports: Exports | null | undefined
+const counters = new WeakMap<object, Counter>()
 
-function instance(): Exports | null {
-  if (exports === undefined) exports = getWasm()?.instantiate<Exports>([upperFunc, lowerFunc]) ?? null
-  return exports
+/** Returns the functions for the memory of the first array, or for that of this thread; null without WebAssembly. */
+function counterFor([array]: readonly Float32Array[]): Counter | null {
+  const memory = array && wasmMemoryOf(array.buffer)
+  const wasm = (memory && getSharedWasm(memory)) ?? getWasm()
+  if (!wasm) return null
+  let counter = counters.get(wasm)
+  if (!counter) {
+    const { buffer, offset } = wasm
+    const functions = wasm.instantiate<Pick<Counter, 'upper' | 'lower'>>([upperFunc(offset), lowerFunc(offset)])
+    const contains = (array: Float32Array) => memory !== undefined && wasmMemoryOf(array.buffer) === memory
+    counter = { buffer, offset, contains, upper: functions.upper, lower: functions.lower }
+    counters.set(wasm, counter)
+  }
+  return counter
 }
 
-/** Code that increments the count of the digit on the stack. */
-const increment = (address: number): Bytes => [
+/** Code that increments the count of the digit on the stack, in the counts at an offset. */
+const increment = (address: number, offset: number): Bytes => [
   ...[...i32(2), ...code('i32.shl'), ...tee(address), ...get(address)],
-  ...memory('i32.load', 0),
+  ...memory('i32.load', offset),
   ...[...i32(1), ...code('i32.add')],
-  ...memory('i32.store', 0),
+  ...memory('i32.store', offset),
 ]
 
 /** Code that advances by four words, and leaves on the stack whether words remain. */
 const next = (at: number, end: number): Bytes => [
   ...[...get(at), ...i32(16), ...code('i32.add'), ...tee(at)],
-  ...[...get(end), ...code('i32.lt_s')],
+  // The end may be 2^32, which is 0.
+  ...[...get(end), ...code('i32.ne')],
 ]
 
 /** A vector of four equal words of these bytes. */
 const splat = (...word: Bytes): Bytes => code('v128.const', ...word, ...word, ...word, ...word)
 
-const bytesOf = (count: number, end: number): Bytes => [...get(count), ...i32(2), ...code('i32.shl'), ...set(end)]
+/** Code that turns a number of words, after an address, into the address of their end. */
+const toEnd = (at: number, count: number): Bytes => [
+  ...[...get(at), ...get(count), ...i32(2), ...code('i32.shl'), ...code('i32.add'), ...set(count)],
+]
 
-/** Counts upper digits. Parameter: the number of words, a multiple of four. */
-const upperFunc: Func = {
+/** Counts upper digits. Parameters: the address of the words and their number, a multiple of four; kept; odd. */
+const upperFunc = (offset: number): Func => ({
   name: 'upper',
-  parameters: ['i32'],
-  locals: ['i32', 'i32', 'i32'],
+  parameters: ['i32', 'i32', 'i32', 'i32'],
+  locals: ['i32'],
   body: [
-    ...bytesOf(0, 2),
+    ...toEnd(0, 1),
     ...repeatWhile(
       // The upper half comes second: words are little-endian.
-      [0, 4, 8, 12].flatMap((i) => [...get(1), ...memory('i32.load16_u', wordsAt + i + 2), ...increment(3)]),
-      next(1, 2),
+      [0, 4, 8, 12].flatMap((i) => [
+        ...[...get(0), ...memory('i32.load16_u', i + 2), ...get(2), ...code('i32.and')],
+        ...(i % 8 === 4 ? [...get(3), ...code('i32.or')] : []),
+        ...increment(4, offset),
+      ]),
+      next(0, 1),
     ),
   ],
-}
+})
 
 /**
- * Counts lower digits and zeros. Parameters: the number of words, a multiple of four; mask; pattern. Skips four words
- * if none matches.
+ * Counts lower digits and zeros. Parameters: the address of the words and their number, a multiple of four; mask;
+ * pattern. Skips four words if none matches.
  */
-const lowerFunc: Func = {
+const lowerFunc = (offset: number): Func => ({
   name: 'lower',
-  parameters: ['i32', 'i32', 'i32'],
-  locals: ['i32', 'i32', 'i32', 'v128', 'v128'],
+  parameters: ['i32', 'i32', 'i32', 'i32'],
+  locals: ['i32', 'v128', 'v128'],
   body: [
-    ...bytesOf(0, 4),
+    ...toEnd(0, 1),
     ...repeatWhile(
-      [...get(3), ...memory('v128.load', wordsAt), ...set(6)],
+      [...get(0), ...memory('v128.load', 0), ...set(5)],
       // A true comparison is -1.
-      [...get(7), ...get(6), ...splat(0xff, 0xff, 0xff, 0x7f), ...code('v128.and'), ...splat(0, 0, 0, 0)],
-      [...code('i32x4.eq'), ...code('i32x4.add'), ...set(7)],
+      [...get(6), ...get(5), ...splat(0xff, 0xff, 0xff, 0x7f), ...code('v128.and'), ...splat(0, 0, 0, 0)],
+      [...code('i32x4.eq'), ...code('i32x4.add'), ...set(6)],
       block(
-        [...get(6)],
-        [...get(1), ...code('i32x4.splat'), ...code('v128.and')],
-        [...get(2), ...code('i32x4.splat'), ...code('i32x4.eq')],
+        [...get(5)],
+        [...get(2), ...code('i32x4.splat'), ...code('v128.and')],
+        [...get(3), ...code('i32x4.splat'), ...code('i32x4.eq')],
         [...code('v128.any_true'), ...code('i32.eqz'), ...code('br_if', 0)],
         [0, 4, 8, 12].flatMap((i) =>
           block(
-            [...get(3), ...memory('i32.load', wordsAt + i), ...get(1), ...code('i32.and')],
-            [...get(2), ...code('i32.ne'), ...code('br_if', 0)],
-            [...get(3), ...memory('i32.load16_u', wordsAt + i), ...increment(5)],
+            [...get(0), ...memory('i32.load', i), ...get(2), ...code('i32.and')],
+            [...get(3), ...code('i32.ne'), ...code('br_if', 0)],
+            [...get(0), ...memory('i32.load16_u', i), ...increment(4, offset)],
           ),
         ),
       ),
-      next(3, 4),
+      next(0, 1),
     ),
-    ...[...i32(0), ...i32(0), ...memory('v128.load', zerosAt), ...get(7), ...code('i32x4.add')],
-    ...memory('v128.store', zerosAt),
+    ...[...i32(0), ...i32(0), ...memory('v128.load', offset + zerosAt), ...get(6), ...code('i32x4.add')],
+    ...memory('v128.store', offset + zerosAt),
   ],
-}
+})

@@ -1,5 +1,6 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { FloatArray } from '../../../src/ir/float-array.js'
+import { allocateIn, createWasmMemory } from '../../../src/ir/wasm-memory.js'
 import { adamw } from '../../../src/optim/adam.js'
 import type { ParameterArrays } from '../../../src/optim/arrays.js'
 import { countAlone, countTogether } from '../../../src/optim/ire/counting.js'
@@ -73,6 +74,33 @@ describe('select > every k > equals sorting', () => {
           expect(selectAlone(parts, k, 'value')?.cut, `k = ${k}`).toBe(sorted[k - 1]! + 0) // -0 and 0 are a tie
         expect(selectAlone(parts, all.length, 'value')?.cut).toBe(sorted.at(-1)! + 0)
       })
+
+  for (const order of ['magnitude', 'value'] as const)
+    test(`arrays in the memory of a trainer, beside others > as arrays on their own, by ${order}`, () => {
+      const memory = createWasmMemory()!
+      const own = [3, 4, 70_001, 5, 9].map((n) =>
+        Float32Array.from(draw(n, () => (random.integer(4) ? random.normal() : -0))),
+      )
+      const mixed = own.map((array, i) => {
+        if (i === 3) return array
+        const { buffer, offset } = allocateIn(memory, array.byteLength)!
+        const inside = new Float32Array(buffer, offset, array.length)
+        inside.set(array)
+        return inside
+      })
+      const total = own.reduce((sum, { length }) => sum + length, 0)
+      const set = vi.spyOn(Int32Array.prototype, 'set')
+      for (const k of [1, 2, 1000, 20_000, 60_000, total]) {
+        const expected = selectAlone(own, k, order)
+        set.mockClear()
+        expect(selectAlone(mixed, k, order), `k = ${k}`).toEqual(expected)
+        // The large array is not copied.
+        expect(set.mock.calls.filter(([words]) => words.length > 9)).toEqual([])
+        // The other way round: the first array decides whose memory is used.
+        expect(selectAlone([own[4]!, ...mixed.slice(0, 4)], k, order), `k = ${k}`).toEqual(expected)
+      }
+      set.mockRestore()
+    })
 
   test('float32 and float64 tensors together, by value', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))

@@ -28,6 +28,7 @@ const plain = {
   'i32.add': 0x6a,
   'i32.sub': 0x6b,
   'i32.and': 0x71,
+  'i32.or': 0x72,
   'i32.shl': 0x74,
   'i32.shr_u': 0x76,
   'f64.add': 0xa0,
