@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import type { Contender } from './contender.js'
 import { base, reference, sharpnessAware, withoutIre } from './contenders.js'
 import { busySeconds } from './machine.js'
-import type { Ready, Turn } from './protocol.js'
+import type { Ready, Turn, Unable } from './protocol.js'
 import { type Disagreement, disagreementOf, remainingSeconds, type Spread, spreadOf } from './statistics.js'
 
 /** Result of one contender on one model. */
@@ -115,12 +115,23 @@ async function enter(contender: Contender, options: RoundOptions): Promise<Entra
   if ('unable' in ready) return ready
   const first = await contender.run(comparedSteps)
   if ('unable' in first) return first
-  const next = await contender.run(1)
-  if ('unable' in next) return next
-  const fitting = Math.min(200, Math.round(options.seconds / next.seconds))
+  const perStep = await warmUp(contender, options.seconds)
+  if (typeof perStep !== 'number') return perStep
   const whole = withoutIre.has(contender.name) ? options.interval : 1
-  const steps = Math.max(1, Math.round(fitting / whole)) * whole
+  const steps = Math.max(1, Math.round(options.seconds / perStep / whole)) * whole
   return { contender, ready, losses: first.losses, steps, turns: [], peak: undefined }
+}
+
+/**
+ * Runs turns, each twice as long as the one before, until one takes half of `seconds`: the first hundreds of steps of a
+ * small model run in code that V8 has not compiled yet. Returns the seconds per step of the last turn.
+ */
+async function warmUp(contender: Contender, seconds: number): Promise<number | Unable> {
+  for (let steps = 1; ; steps *= 2) {
+    const turn = await contender.run(steps)
+    if ('unable' in turn) return turn
+    if (turn.seconds >= seconds / 2) return turn.seconds / steps
+  }
 }
 
 function resultOf(name: string, entrant: Entrant, all: ReadonlyMap<string, Entrant>, against: string): Result {

@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from torch_models import Attention, converted, models
 
+# Before PyTorch's threads start, which take it over: products with subnormal moments would be slow.
+torch.set_flush_denormal(True)
 folder, threads, mode, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 torch.set_num_threads(threads)
 problem = json.loads((folder / "problem.json").read_text())
