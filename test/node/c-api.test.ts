@@ -272,6 +272,53 @@ describe('cApi()', () => {
     else expect(ticks).toBeGreaterThan(3)
   })
 
+  describe('short runs', () => {
+    const short = async (runtime: Runtime) => {
+      const program = await runtime.compile(oneNode('Neg', ['x'], vector))
+      let turns = 0
+      let runs = 0
+      /** Runs until a run ends before other work of the event loop, at most so often; returns whether one did. */
+      return async (count: number, length: (run: number) => number) => {
+        for (let run = 0; run < count; run++) {
+          const turn = new Promise<void>((resolve) =>
+            setImmediate(() => {
+              turns++
+              resolve()
+            }),
+          )
+          const before = turns
+          await program.run({ x: floats(...Array<number>(length(runs++)).fill(1)) })
+          if (turns === before) return true
+          await turn
+        }
+        return false
+      }
+    }
+
+    it('one after the other > are in the thread of the caller', async () => {
+      const run = await short(start())
+      expect(await run(100, () => 5)).toBe(true)
+    })
+
+    it('of more elements than before, or beside another runtime, or with blocking: false > are not', async () => {
+      expect(await (await short(start()))(20, (run) => 5 + run)).toBe(false)
+      const beside = start()
+      expect(await (await short(beside))(20, () => 5)).toBe(false)
+      for (const runtime of open.splice(0)) await runtime.dispose()
+      expect(await (await short(start({ blocking: false })))(20, () => 5)).toBe(false)
+    })
+
+    it('for a long time > the event loop continues', async () => {
+      const program = await start().compile(oneNode('Neg', ['x'], vector))
+      let ticks = 0
+      const timer = setInterval(() => ticks++, 1)
+      const end = performance.now() + 200
+      while (performance.now() < end) await program.run({ x: floats(1) })
+      clearInterval(timer)
+      expect(ticks).toBeGreaterThan(3)
+    })
+  })
+
   it('same model > results equal those of the official binding', async () => {
     const official = node({ threads: 1, worker: false })
     open.push(official)

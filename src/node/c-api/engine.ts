@@ -1,5 +1,5 @@
 import type { DType } from '../../ir/dtype.js'
-import type { Tensor } from '../../ir/tensor.js'
+import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { skipNeedlessPasses } from '../../runtime/graph-passes.js'
 import { identityModel } from '../../runtime/ort.js'
 import type { CompileHints } from '../../runtime/runtime.js'
@@ -17,8 +17,20 @@ import { tensorOf } from './value.js'
 /** Options of an engine. */
 interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {
   readonly threads: number
-  readonly blocking: boolean
+  /** Whether runs block the event loop; undefined: short ones. */
+  readonly blocking: boolean | undefined
 }
+
+/**
+ * Milliseconds of a short run. Another thread takes 0.1 ms longer: it has to wake up, and so does this one, often on
+ * another core.
+ */
+const shortRun = 4
+/** Milliseconds for which short runs may keep the event loop from other work. */
+const longestBlock = 8
+
+const block: Invoke = (call, ...args) => call(...args)
+const callLater: Invoke = (call, ...args) => call.later(...args)
 
 /** Engines of this thread that have not been closed. */
 const engines = new Set<CApiEngine>()
@@ -56,6 +68,11 @@ export class CApiEngine {
   readonly #sessions = new Set<OrtSession>()
   readonly #values = new Set<OrtValue>()
   readonly #calls = new SerialQueue()
+  readonly #blocking: boolean | undefined
+  /** The largest number of elements of feeds for which a run of a session was short; none if the last run was not. */
+  readonly #shortRuns = new WeakMap<OrtSession, number>()
+  /** When the event loop last did other work. */
+  #lastTurn = 0
   /** Whether a call is in native code or about to enter it. */
   #busy = false
   #lost: OnnxIreError | undefined
@@ -63,7 +80,8 @@ export class CApiEngine {
   /** @throws OnnxIreError `runtime` if the provider cannot start, with the reason; `invalid-option` */
   constructor(ort: Ort, provider: Provider, options: EngineOptions) {
     this.#ort = ort
-    this.#invoke = options.blocking ? (call, ...args) => call(...args) : (call, ...args) => call.later(...args)
+    this.#blocking = options.blocking
+    this.#invoke = options.blocking ? block : callLater
     const createOptions = (of: NodeOptions & { threads: number }) => {
       const handle = sessionOptions(ort, of)
       try {
@@ -103,8 +121,10 @@ export class CApiEngine {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
       const places = targets.map((target) => (target === 'host' ? host : target === 'device' ? memory : target))
-      const outputs = await session.run(this.#invoke, feeds, places, (shared, i) =>
-        targets[i] === 'device' ? this.#copies.to(memory, shared) : shared,
+      const outputs = await this.#place(session, feeds, (invoke) =>
+        session.run(invoke, feeds, places, (shared, i) =>
+          targets[i] === 'device' ? this.#copies.to(memory, shared) : shared,
+        ),
       )
       return outputs.map((value, i) => {
         const target = targets[i]!
@@ -157,6 +177,28 @@ export class CApiEngine {
     if (this.#busy || this.#lost) return false
     this.#free()
     return true
+  }
+
+  /**
+   * Runs a session in this thread if the run is expected to be short: one on at least as many elements was. Not beside
+   * other engines, whose runs could take place at the same time.
+   */
+  async #place<T>(session: OrtSession, feeds: readonly (Tensor | OrtValue)[], run: (invoke: Invoke) => Promise<T>) {
+    if (this.#blocking !== undefined) return run(this.#invoke)
+    const elements = feeds.reduce((sum, { dims }) => sum + sizeOf(dims), 0)
+    const known = this.#shortRuns.get(session) ?? -1
+    const isShort = elements <= known && engines.size === 1
+    if (isShort && performance.now() - this.#lastTurn > longestBlock) {
+      await new Promise(setImmediate)
+      this.#lastTurn = performance.now()
+    }
+    const start = performance.now()
+    const result = await run(isShort ? block : callLater)
+    const end = performance.now()
+    if (end - start < shortRun) this.#shortRuns.set(session, Math.max(known, elements))
+    else this.#shortRuns.delete(session)
+    if (!isShort) this.#lastTurn = end
+    return result
   }
 
   #free() {
