@@ -1,6 +1,6 @@
 import { input, tensorFrom } from '../../ir/leaf.js'
 import { withBodies } from '../../ir/topology.js'
-import type { Node } from '../../ir/value.js'
+import type { Node, Value } from '../../ir/value.js'
 import { exportGraph, type GraphSpec } from '../../onnx/export/export-graph.js'
 import { encode } from '../../onnx/proto/encode.js'
 import { getsExplicitPads } from '../../op/compose/explicit-pads.js'
@@ -9,6 +9,7 @@ import type { Runtime } from '../../runtime/runtime.js'
 import type { Target } from '../lowering.js'
 import { affineMap } from './affine-map.js'
 import { hasParallelForm } from './batch-normalization.js'
+import { addsRows } from './sum-of-rows.js'
 import { sumsOfProducts } from './sums-of-products.js'
 import { cpuTarget, gainsFromBlocks, hasSharedAngles, isDepthwise, positiveOperand } from './target.js'
 import { transposedOperands, transposedProduct } from './transposed-products.js'
@@ -39,7 +40,10 @@ function isReplaced(node: Node): boolean {
   if (operator === 'MatMul') return transposedOperands(inputs[0]!, inputs[1]!) !== null
   if (operator === 'Transpose')
     return transposedProduct(inputs[0]!, attributes['perm'] as readonly number[] | undefined) !== null
-  if (operator === 'ReduceSum') return sumsOfProducts(inputs[0]!, inputs[1] ?? null) !== null
+  if (operator === 'ReduceSum') {
+    const [x, axes = null] = inputs as readonly [Value, (Value | null)?]
+    return sumsOfProducts(x, axes) !== null || addsRows(x, axes)
+  }
   return operator === 'BatchNormalization' && hasParallelForm(inputs, attributes as { readonly training_mode: number })
 }
 

@@ -23,6 +23,7 @@ import type { AnyLowering, Lowerings, Target } from '../lowering.js'
 import { affineMap, mapChannels } from './affine-map.js'
 import { batchNormalization, hasParallelForm } from './batch-normalization.js'
 import { spreadBlocks, spreadOf } from './strided-depthwise.js'
+import { addsRows, sumOfRows } from './sum-of-rows.js'
 import { sumRowProducts, sumsOfProducts } from './sums-of-products.js'
 import { multiplyStacks, reorder, transposedOperands, transposedProduct } from './transposed-products.js'
 
@@ -74,7 +75,8 @@ export function cpuTarget(block?: number): Target {
       hasParallelForm(inputs, attributes) ? batchNormalization(inputs, attributes) : null,
     ReduceSum: ([x, axes], { keepdims }) => {
       const sums = sumsOfProducts(x, axes)
-      return sums && sumRowProducts(sums, keepdims === 1)
+      if (sums) return sumRowProducts(sums, keepdims === 1)
+      return addsRows(x, axes) ? sumOfRows(x, keepdims === 1) : null
     },
     LpPool: ([x], attributes) => {
       const padded = explicitPads('LpPool', x, attributes)
