@@ -1,12 +1,11 @@
-import { int64s, scalar } from '../../ir/leaf.js'
+import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
-import { lengthAlong } from '../../op/compose/shape.js'
 import { knownNumbers } from '../../op/contents.js'
 import { op } from '../../op/op.js'
 
-/** Shortest rows whose sum is faster as a product. */
-const minRowLength = 64
+/** Shortest rows whose sum is faster as a product, from some 30 rows on. */
+const minRowLength = 256
 
 /** Whether a sum over these axes adds up the rows of a float32 matrix [N, D], of many columns. */
 export function addsRows({ dtype, shape }: Value, axes: Value | null): boolean {
@@ -21,7 +20,10 @@ export function addsRows({ dtype, shape }: Value, axes: Value | null): boolean {
  * onnxruntime's threads, and the node before has divided the rows: a thread then waits for what another has in its cache.
  */
 export function sumOfRows(x: Value, keepdims: boolean): Value {
-  const ones = op.Expand(scalar('float32', 1), op.Concat([int64s([1]), lengthAlong(x, 0)], { axis: 0 }))
-  const sum = op.MatMul(ones, x)
+  // A column has the length of the row. It is not computed by Shape: nodes of equal lengths are merged, and gradients of
+  // the last layer would be computed after, and stored with, those of the first.
+  const column = op.Slice(x, [0], [1], [1])
+  const ones = op.Where(constant(tensorFrom('bool', [], [1])), scalar('float32', 1), column)
+  const sum = op.MatMul(op.Reshape(ones, [1, -1]), x)
   return keepdims ? sum : op.Squeeze(sum, [0])
 }
