@@ -314,14 +314,16 @@ const counters = new WeakMap<object, Counter>()
 /** Returns the functions for the memory of the first array, or for that of this thread; null without WebAssembly. */
 function counterFor([array]: readonly Float32Array[]): Counter | null {
   const memory = array && wasmMemoryOf(array.buffer)
-  const wasm = (memory && getSharedWasm(memory)) ?? getWasm()
+  // A full memory has no room for the counts.
+  const shared = memory && getSharedWasm(memory)
+  const wasm = shared ?? getWasm()
   if (!wasm) return null
   let counter = counters.get(wasm)
   if (!counter) {
     const { buffer, offset } = wasm
-    const functions = wasm.instantiate<Pick<Counter, 'upper' | 'lower'>>([upperFunc(offset), lowerFunc(offset)])
-    const contains = (array: Float32Array) => memory !== undefined && wasmMemoryOf(array.buffer) === memory
-    counter = { buffer, offset, contains, upper: functions.upper, lower: functions.lower }
+    const { upper, lower } = wasm.instantiate<Pick<Counter, 'upper' | 'lower'>>([upperFunc(offset), lowerFunc(offset)])
+    const contains = (array: Float32Array) => Boolean(shared) && wasmMemoryOf(array.buffer) === memory
+    counter = { buffer, offset, contains, upper, lower }
     counters.set(wasm, counter)
   }
   return counter

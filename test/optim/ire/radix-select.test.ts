@@ -102,6 +102,20 @@ describe('select > every k > equals sorting', () => {
       set.mockRestore()
     })
 
+  test('arrays in a memory that has no room left > as arrays on their own', () => {
+    const full = createWasmMemory()!
+    vi.spyOn(full, 'grow').mockImplementation(() => {
+      throw new RangeError('no memory')
+    })
+    const { buffer, offset } = allocateIn(full, 400)!
+    const inside = new Float32Array(buffer, offset, 100)
+    const own = Float32Array.from(draw(100, () => random.normal()))
+    inside.set(own)
+    expect(allocateIn(full, 2 ** 16)).toBeNull()
+    for (const k of [1, 20, 77, 100])
+      expect(selectAlone([inside, own], k, 'magnitude')).toEqual(selectAlone([own.slice(), own], k, 'magnitude'))
+  })
+
   test('float32 and float64 tensors together, by value', () => {
     const single = Float32Array.from(draw(200, () => random.normal()))
     const double = Float64Array.from(draw(200, () => random.normal()))
