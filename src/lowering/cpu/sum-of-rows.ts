@@ -1,4 +1,4 @@
-import { constant, scalar, tensorFrom } from '../../ir/leaf.js'
+import { scalar } from '../../ir/leaf.js'
 import { axisOf } from '../../ir/shape.js'
 import type { Value } from '../../ir/value.js'
 import { knownNumbers } from '../../op/contents.js'
@@ -20,10 +20,10 @@ export function addsRows({ dtype, shape }: Value, axes: Value | null): boolean {
  * onnxruntime's threads, and the node before has divided the rows: a thread then waits for what another has in its cache.
  */
 export function sumOfRows(x: Value, keepdims: boolean): Value {
-  // A column has the length of the row. It is not computed by Shape: nodes of equal lengths are merged, and gradients of
-  // the last layer would be computed after, and stored with, those of the first.
+  // A column of x is as long as the row. Shape nodes of equal lengths are merged in an exported graph: the gradients of
+  // all layers would wait for the one whose length is read, and keep their operands in memory until then.
   const column = op.Slice(x, [0], [1], [1])
-  const ones = op.Where(constant(tensorFrom('bool', [], [1])), scalar('float32', 1), column)
+  const ones = op.Where(scalar('bool', 1), scalar('float32', 1), column)
   const sum = op.MatMul(op.Reshape(ones, [1, -1]), x)
   return keepdims ? sum : op.Squeeze(sum, [0])
 }

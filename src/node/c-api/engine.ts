@@ -29,7 +29,7 @@ const shortRun = 4
 /** Milliseconds for which short runs may keep the event loop from other work. */
 const longestBlock = 8
 
-const block: Invoke = (call, ...args) => call(...args)
+const callHere: Invoke = (call, ...args) => call(...args)
 const callLater: Invoke = (call, ...args) => call.later(...args)
 
 /** Engines of this thread that have not been closed. */
@@ -81,7 +81,7 @@ export class CApiEngine {
   constructor(ort: Ort, provider: Provider, options: EngineOptions) {
     this.#ort = ort
     this.#blocking = options.blocking
-    this.#invoke = options.blocking ? block : callLater
+    this.#invoke = options.blocking ? callHere : callLater
     const createOptions = (of: NodeOptions & { threads: number }) => {
       const handle = sessionOptions(ort, of)
       try {
@@ -121,7 +121,7 @@ export class CApiEngine {
     return this.#queue('onnxruntime could not run the model', async () => {
       const [host, memory] = [this.#host.address, this.#memory.address]
       const places = targets.map((target) => (target === 'host' ? host : target === 'device' ? memory : target))
-      const outputs = await this.#place(session, feeds, (invoke) =>
+      const outputs = await this.#runInThread(session, feeds, (invoke) =>
         session.run(invoke, feeds, places, (shared, i) =>
           targets[i] === 'device' ? this.#copies.to(memory, shared) : shared,
         ),
@@ -180,10 +180,14 @@ export class CApiEngine {
   }
 
   /**
-   * Runs a session in this thread if the run is expected to be short: one on at least as many elements was. Not beside
-   * other engines, whose runs could take place at the same time.
+   * Runs a session, without the option `blocking` in this thread if the run is expected to be short: one on at least as
+   * many elements was. Beside other engines it uses the pool, because their runs can take place at the same time.
    */
-  async #place<T>(session: OrtSession, feeds: readonly (Tensor | OrtValue)[], run: (invoke: Invoke) => Promise<T>) {
+  async #runInThread<T>(
+    session: OrtSession,
+    feeds: readonly (Tensor | OrtValue)[],
+    run: (invoke: Invoke) => Promise<T>,
+  ): Promise<T> {
     if (this.#blocking !== undefined) return run(this.#invoke)
     const elements = feeds.reduce((sum, { dims }) => sum + sizeOf(dims), 0)
     const known = this.#shortRuns.get(session) ?? -1
@@ -193,7 +197,7 @@ export class CApiEngine {
       this.#lastTurn = performance.now()
     }
     const start = performance.now()
-    const result = await run(isShort ? block : callLater)
+    const result = await run(isShort ? callHere : callLater)
     const end = performance.now()
     if (end - start < shortRun) this.#shortRuns.set(session, Math.max(known, elements))
     else this.#shortRuns.delete(session)

@@ -8,7 +8,7 @@ import type { Scalars } from './program.js'
 /** Smallest number of elements for which other threads are woken. */
 export const minParallelElements = 2 ** 15
 
-/** Times that each task of a step is used before those that were not are deleted. */
+/** A task is deleted if all tasks were used so often, on average, since it was used last. */
 const keptUses = 64
 
 /** A formula and its tensors, all in shared memory. */
@@ -96,7 +96,7 @@ export class ParallelEvaluation {
 
   #create(formula: Formula, tensors: TensorArrays): Kept | null {
     if (!Object.values(tensors).every((arrays) => arrays.every(({ buffer }) => isShared(buffer)))) return null
-    // IRE uses two masks in turn, each for some ten steps: tasks that were used long before have replaced tensors.
+    // Tasks that have not been used for long have tensors that were replaced; but IRE's two masks are used in turn.
     const oldest = this.#evaluations - keptUses * this.#kept.size
     for (const kept of this.#kept) if (kept.lastUse < oldest) this.#delete(kept)
     const pieces = piecesOf(tensors)
