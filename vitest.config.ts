@@ -5,7 +5,7 @@ import { entryAliases } from './test/entry-aliases.js'
 const root = fileURLToPath(new URL('.', import.meta.url))
 
 /** Files whose tests use a browser. Those of one process share a Chromium. */
-const browser = ['test/web/**/*.test.ts']
+const browser = ['test/{web,playground}/**/*.test.ts']
 
 /** Files that only `npm run test:tools` runs. */
 export const inTools = ['test/{bench,experiments,gpu,torture}/**/*.test.ts', 'test/web/{next,operators}.test.ts']
@@ -23,10 +23,10 @@ const isolated = [
   'test/node/{c-api*,durability,every-runtime,helper-memory,model,model-bytes,runtime,session-options,webgpu*}.test.ts',
   'test/node/data/csv.test.ts',
   'test/optim/expr/policy.test.ts',
+  'test/playground/{provider,session}.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',
   'test/train/device-average.test.ts',
   'test/train/graphs/recompute.test.ts',
-  'test/web/playground-{provider,session}.test.ts',
 ]
 
 /**

@@ -11,7 +11,7 @@ const sourceAliases = entryAliases(root).map(({ find, replacement }) => ({
 
 /** Files that need a build (the compiled presets and recipes too), a browser, a process or a package install. */
 const outside = [
-  'test/{bench,cli,docs,experiments,gpu,torture,web}/**',
+  'test/{bench,cli,docs,experiments,gpu,playground,torture,web}/**',
   'test/{bundlers,package}.test.ts',
   'test/optim/expr/policy.test.ts',
   'test/recipe/{paper,preset-model}.test.ts',

@@ -7,9 +7,9 @@ import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { decodeModel, encodeModel } from '../../src/onnx/model.js'
 import { op } from '../../src/op/op.js'
 import { Random } from '../../src/util/random.js'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { checkExport, drawExamples, openSmall, openTable, small, tableData, useDigits } from './examples.js'
 import { openPlayground, patience } from './playground.js'
-import { checkExport, drawExamples, openSmall, openTable, small, tableData, useDigits } from './playground-examples.js'
 
 const labelsOf = (all: readonly Element[]) => all.map((each) => each.ariaLabel)
 

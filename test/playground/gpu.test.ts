@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import { decodeModel } from '../../src/onnx/model.js'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { checkExport, openTable, tableData } from './examples.js'
 import { openPlayground, patience } from './playground.js'
-import { checkExport, openTable, tableData } from './playground-examples.js'
 
 describeWithChromium('playground on the GPU', openPlayground, (browser) => {
   it(

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { openTable, small } from './examples.js'
 import { openPlayground, patience } from './playground.js'
-import { openTable, small } from './playground-examples.js'
 
 describeWithChromium('accessibility and layout of the playground', openPlayground, (browser) => {
   it(

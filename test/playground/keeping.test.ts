@@ -1,8 +1,7 @@
 import type { Page } from 'playwright-core'
 import { expect, it } from 'vitest'
-import { findViolations } from './axe.js'
-import { describeWithChromium } from './browser.js'
-import { openPlayground, patience } from './playground.js'
+import { findViolations } from '../web/axe.js'
+import { describeWithChromium } from '../web/browser.js'
 import {
   checkpointAfter,
   countExamples,
@@ -14,7 +13,8 @@ import {
   stored,
   storedClasses,
   useDigits,
-} from './playground-examples.js'
+} from './examples.js'
+import { openPlayground, patience } from './playground.js'
 
 const settings = { epochs: '1000', batch: '2' }
 

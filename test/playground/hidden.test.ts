@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { freeze, hide, launchWithTabs } from '../web/tabs.js'
+import { checkpointAfter, countStored, openTable, saveOften, stored } from './examples.js'
 import { openPlayground, patience } from './playground.js'
-import { checkpointAfter, countStored, openTable, saveOften, stored } from './playground-examples.js'
-import { freeze, hide, launchWithTabs } from './tabs.js'
 
 const settings = { epochs: '8', batch: '2' }
 

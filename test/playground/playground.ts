@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BrowserContext, Page, Request } from 'playwright-core'
 import { sharedBuild } from '../shared-build.js'
-import { heard, launch } from './browser.js'
-import { type Exchange, serve } from './server.js'
+import { heard, launch } from '../web/browser.js'
+import { type Exchange, serve } from '../web/server.js'
 
 const sources = fileURLToPath(new URL('../../tools/playground', import.meta.url))
 

@@ -15,10 +15,10 @@ import { op } from '../../src/op/op.js'
 import { parseRecipe } from '../../src/recipe/index.js'
 import { Random } from '../../src/util/random.js'
 import { run } from '../cli/command.js'
-import { findViolations } from './axe.js'
-import { describeWithChromium } from './browser.js'
+import { findViolations } from '../web/axe.js'
+import { describeWithChromium } from '../web/browser.js'
+import { drawExamples, openSmall, openTable } from './examples.js'
 import { drawLine, openPlayground, type Playground, patience } from './playground.js'
-import { drawExamples, openSmall, openTable } from './playground-examples.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const execute = promisify(execFile)

@@ -2,10 +2,10 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
-import { findViolations } from './axe.js'
-import { describeWithChromium } from './browser.js'
+import { findViolations } from '../web/axe.js'
+import { describeWithChromium } from '../web/browser.js'
+import { countExamples, drawFolder, small } from './examples.js'
 import { openPlayground, type Playground, patience } from './playground.js'
-import { countExamples, drawFolder, small } from './playground-examples.js'
 
 /**
  * Optional folder for screenshots of all states: `PLAYGROUND_GALLERY=docs/playground`; also writes docs/playground.png.
@@ -190,6 +190,6 @@ describeWithChromium('states of the playground', openPlayground, (browser) => {
 const pageOf = (states: readonly State[]): string =>
   `# The playground in pictures
 
-\`PLAYGROUND_GALLERY=docs/playground npx vitest run test/web/playground-gallery.test.ts\` writes this page.
+\`PLAYGROUND_GALLERY=docs/playground npx vitest run test/playground/gallery.test.ts\` writes this page.
 
 ${states.map(({ file, title }) => `## ${title}\n\n![${title}](${file}.webp)\n`).join('\n')}`

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
 import { openPlayground, patience } from './playground.js'
 
 /** Another origin, whose answers anybody may read: only the page's own policy keeps requests from it. */

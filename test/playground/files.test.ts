@@ -7,10 +7,10 @@ import { input } from '../../src/ir/leaf.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { encodeModel } from '../../src/onnx/model.js'
 import { op } from '../../src/op/op.js'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { idxOf } from '../web/pretrained.js'
+import { checkExport, csv, openTable, rows, small, useDigits } from './examples.js'
 import { openPlayground, patience } from './playground.js'
-import { checkExport, csv, openTable, rows, small, useDigits } from './playground-examples.js'
-import { idxOf } from './pretrained.js'
 
 describeWithChromium('files opened in the playground', openPlayground, (browser) => {
   it(

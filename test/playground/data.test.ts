@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { unzipSync } from 'fflate'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { colorOf, drawFolder, openSmall } from './examples.js'
 import { openPlayground, patience } from './playground.js'
-import { colorOf, drawFolder, openSmall } from './playground-examples.js'
 
 /** Files of a folder in the order of their names: 0.png, 1.png, 10.png, ... */
 const inNameOrder = Array.from({ length: 12 }, (_, i) => i).sort((a, b) => (`${a}.png` < `${b}.png` ? -1 : 1))

@@ -12,8 +12,8 @@ import { node } from '../../src/node/runtime/node.js'
 import { modelOf } from '../../src/onnx/export/export-graph.js'
 import { decodeModel, encodeModel } from '../../src/onnx/model.js'
 import { evaluateModel } from '../../src/train/evaluate.js'
+import { digits, idxOf } from '../web/pretrained.js'
 import { held, type Playground } from './playground.js'
-import { digits, idxOf } from './pretrained.js'
 
 /** A model of pictures of one channel and any size, and one of tables. */
 export const small = encodeModel(modelOf(convnet({ channels: 1, stages: [4, 8], classes: 3, seed: 1 })))

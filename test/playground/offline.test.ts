@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { describeWithChromium } from './browser.js'
+import { describeWithChromium } from '../web/browser.js'
+import { serve } from '../web/server.js'
 import { buildPlayground, openPlayground, patience } from './playground.js'
-import { serve } from './server.js'
 
 describeWithChromium('service worker of a new version of the page', openPlayground, (browser) => {
   it(
