@@ -177,6 +177,8 @@ test('texts that need more steps than the model has > are counted with an exampl
     expect.stringContaining('1 of 4 texts need more'),
     expect.stringContaining('ctc leaves out 1 of the validation examples'),
   ])
+  const without = ['data.exclude=[2]', 'output="runs/without"'].flatMap((set) => ['--set', set])
+  expect((await run('train', space.path('long.json'), ...without)).stderr).not.toMatch(/^warning: /m)
   await drawLines('long', ['cccccccccc', 'aaaaaaaaaaaa'])
   const refused = await run('train', space.path('long.json'), '--set', 'output="runs/longer"', '--quiet')
   expect(refused.stderr).toMatch(/data\.train: 2 of 2 texts need more than the 16 steps/)

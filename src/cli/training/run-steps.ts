@@ -44,10 +44,10 @@ export async function runSteps(
     },
   }
   const epochs: IntervalMetrics[] = []
-  // The warning of the data is about all examples of their file, from which `data.split` takes the validation data.
+  // Before training, `tooLong` has warned of the training data.
   const unwarned = ({ validation, ...training }: IntervalMetrics) => ({
     ...(tooLong === undefined ? { training } : {}),
-    ...(tooLong === undefined || !recipe.data.split ? { validation } : {}),
+    validation,
   })
   let isPaused = false
   const options: FitOptions = {

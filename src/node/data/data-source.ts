@@ -28,8 +28,8 @@ export interface OpenedSource {
   readonly classes?: ClassNames
   /** Facts about the examples that a user should know before training on them. */
   readonly warnings?: readonly string[]
-  /** A warning of texts that `ctc` leaves out, because they need more steps than the model has. */
-  readonly tooLong?: string | undefined
+  /** A warning of texts among these that `ctc` leaves out, because they need more steps than the model has. */
+  readonly tooLong?: (positions: Uint32Array) => string | undefined
   /** Path of each example, if every example is a file. */
   readonly files?: readonly string[]
 }

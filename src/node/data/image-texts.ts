@@ -274,7 +274,10 @@ export async function openImageTexts(source: ImageTextsSource, context: OpenCont
   const labels = encodeLines(lines, names, origin, advice)
   const data = labelImages(lines, labels, names, images, label)
   const column = labelColumns(labels, blank ?? 0)
-  const tooLong = steps === undefined ? undefined : describeTooLong(lines, labels, steps)
+  const tooLong = (positions: Uint32Array) =>
+    steps === undefined ? undefined : describeTooLong(lines, labels, steps, positions)
+  // Rejects a source without any text that fits.
+  tooLong(Uint32Array.from(lines.keys()))
   return {
     data: augmentAndReshape(data, input, source),
     labels: { length: lines.length, batch: (indices) => ({ [label]: column(indices) }) },
@@ -291,19 +294,23 @@ function dimsOf({ size, channels = 3, layout }: NonNullable<ImageTextsSource['im
   return layout === 'NHWC' ? [...sides, channels] : [channels, ...sides]
 }
 
-/** Describes the texts that need more steps than the model has; undefined if there are none, an error if all do. */
+/**
+ * Describes the texts at these positions that need more steps than the model has; undefined if there are none. Throws
+ * `invalid-data` if all do.
+ */
 function describeTooLong(
   lines: readonly LabeledImage[],
   labels: readonly (readonly number[])[],
   steps: number,
+  positions: Uint32Array,
 ): string | undefined {
-  const needed = labels.map(stepsOf)
-  const tooLong = needed.flatMap((count, i) => (count > steps ? [i] : []))
+  const tooLong = positions.filter((i) => stepsOf(labels[i]!) > steps)
   const [first] = tooLong
   if (first === undefined) return undefined
   const { place, text } = lines[first]!
-  const message = `${tooLong.length} of ${lines.length} texts need more than the ${steps} steps of the model, one per character and one between equal ones (first: ${place}, ${JSON.stringify(text)} needs ${needed[first]})`
+  const needed = stepsOf(labels[first]!)
+  const message = `${tooLong.length} of ${positions.length} texts need more than the ${steps} steps of the model, one per character and one between equal ones (first: ${place}, ${JSON.stringify(text)} needs ${needed})`
   const advice = 'give image.size more columns, or remove these texts'
-  if (tooLong.length === lines.length) throw new OnnxIreError('invalid-data', `${message}: ${advice}`)
+  if (tooLong.length === positions.length) throw new OnnxIreError('invalid-data', `${message}: ${advice}`)
   return `${message}; the loss leaves them out: ${advice}`
 }

@@ -233,7 +233,8 @@ class RecipeSources {
   }
 
   async tooLong(): Promise<string | undefined> {
-    return (await this.#split()).train.tooLong
+    const { positions, tooLong } = (await this.#split()).train
+    return withPath('data.train', () => positions && tooLong?.(positions))
   }
 
   async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: OpenedSource }> {
