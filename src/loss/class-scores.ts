@@ -37,7 +37,7 @@ export interface ClassScores {
 
 /**
  * Finds the scores of an output, before a trailing Softmax or LogSoftmax, and the class axis. Of probabilities that the
- * branches of an If compute, the scores are the logarithms.
+ * branches of an If compute, or that are means over other axes, the scores are the logarithms.
  * Throws `invalid-option` if the output is not floating-point with a class axis, `invalid-shape` for an invalid axis.
  */
 export function findClassScores(
@@ -56,15 +56,15 @@ export function findClassScores(
   const rank = logits.shape.length
   const operators = ['Softmax', 'LogSoftmax']
   const last = findLastArgument(logits, operators)
-  const inBranches = last ? undefined : findLastFunction(logits, operators)
+  const trailing = last ? undefined : findLastFunction(logits, operators)
   // Softmax preserves the shape; shape inference may have derived the shape of its output only.
   let { shape } = logits
-  const { axis: found } = last ?? inBranches ?? {}
+  const { axis: found } = last ?? trailing ?? {}
   // A Softmax along another axis than the classes is part of the model.
   if (found !== undefined && (classAxis === undefined || axisOf(classAxis, rank) === found)) {
     classAxis = found
     if (last) logits = last.argument
-    else if (inBranches?.operator === 'Softmax') logits = op.Log(op.Max([toFullPrecision(logits), leastProbability]))
+    else if (trailing?.operator === 'Softmax') logits = op.Log(op.Max([toFullPrecision(logits), leastProbability]))
     shape = logits.shape ?? shape
   }
   const resolved = axisOf(classAxis ?? -1, rank)

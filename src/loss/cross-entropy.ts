@@ -29,7 +29,8 @@ import {
 export interface CrossEntropyOptions extends LossWeightOptions {
   /**
    * Output of the model that holds the logits. A trailing Softmax or LogSoftmax is recognized and bypassed; of a
-   * Softmax in the branches of an If, the logarithms are the logits. Default: the only output.
+   * Softmax in the branches of an If, or of its mean over other axes, the logarithms are the logits. Default: the only
+   * output.
    */
   readonly logits?: string
   /**

@@ -1,5 +1,6 @@
 import type { Seed } from '../grad/gradient.js'
 import { dtypes, isFloat, isHalf } from '../ir/dtype.js'
+import { constantTensor, numbersOf } from '../ir/leaf.js'
 import { axisOf, type Dim, productOf } from '../ir/shape.js'
 import { bodiesOf } from '../ir/topology.js'
 import type { Node, Value } from '../ir/value.js'
@@ -214,7 +215,8 @@ interface LastFunction {
 
 /**
  * Finds the function that computes an output along an axis, as `findLastArgument` does, if it is one of these operators,
- * also in the branches of an If, if it is the same in all; else returns undefined.
+ * also in the branches of an If, if it is the same in all, and before a mean of distributions over other axes; else
+ * returns undefined.
  */
 export function findLastFunction(output: Value, operators: readonly string[]): LastFunction | undefined {
   const { source, index, shape, dtype } = skipIdentity(output)
@@ -230,12 +232,15 @@ export function findLastFunction(output: Value, operators: readonly string[]): L
       : undefined
   }
   const { view, random } = definitionOf(operator)
-  const last = view !== undefined && random === false ? findLastFunction(inputs[0]!, operators) : undefined
+  const isMean = operator === 'ReduceMean'
+  const last = isMean || (view !== undefined && random === false) ? findLastFunction(inputs[0]!, operators) : undefined
+  // A mean of logarithms is not the logarithm of a mean.
+  if (isMean && last?.operator !== 'Softmax') return undefined
   const axis = last && (inputs[0]!.dtype === dtype ? followAxis(source, last.axis) : last.axis)
   return axis === undefined ? undefined : { ...last!, axis }
 }
 
-/** The axis of a view with all elements along an axis of its input; undefined if there is none. */
+/** The axis of a view or mean with all elements along an axis of its input; undefined if there is none. */
 function followAxis({ operator, attributes, inputs, outputs }: Node, axis: number): number | undefined {
   const from = inputs[0]!.shape
   const to = outputs[0]!.shape
@@ -243,6 +248,12 @@ function followAxis({ operator, attributes, inputs, outputs }: Node, axis: numbe
   if (operator === 'Transpose') {
     const perm = attributes['perm'] as readonly number[] | undefined
     return perm ? perm.indexOf(axis) : from.length - 1 - axis
+  }
+  if (operator === 'ReduceMean') {
+    const reduced = constantTensor(inputs[1])
+    const axes = reduced && numbersOf(reduced).map((each) => axisOf(each, from.length))
+    if (!axes || axes.includes(axis)) return undefined
+    return attributes['keepdims'] ? axis : axis - axes.filter((each) => each < axis).length
   }
   const isSame = (at: number) => to[at] === from[axis]
   if (operator === 'Slice') return isSame(axis) ? axis : undefined

@@ -147,6 +147,25 @@ describe('cross-entropy', () => {
     await problem.release()
   })
 
+  const windows = (z: Value, axis: number) =>
+    op.Concat(
+      [z, op.Mul(z, 2)].map((each) => op.Unsqueeze(each, [axis])),
+      { axis },
+    )
+  it.each<[string, (z: Value) => Value]>([
+    ['before the classes', (z) => op.ReduceMean(op.Softmax(windows(z, 1)), [1], { keepdims: 0 })],
+    ['after the classes', (z) => op.ReduceMean(op.Softmax(windows(z, 2), { axis: 1 }), [-1], { keepdims: 0 })],
+    ['that stay', (z) => op.Squeeze(op.ReduceMean(op.Softmax(windows(z, 1)), [1], { keepdims: 1 }), [1])],
+  ])('the mean of a Softmax over windows %s > is not taken as logits', async (_, y) => {
+    const problem = await Problem.create(runtime, crossEntropy(), { heads: { y } })
+    const { loss, gradient } = await problem.measure({ x, labels })
+    const wanted = (rows: readonly (readonly number[])[]) =>
+      mean(rows.map((row, n) => -Math.log(mean([row, row.map((z) => 2 * z)].map((z) => softmax(z)[truth[n]!]!)))))
+    expect(loss).toBeCloseTo(wanted(rowsOf(x)), 5)
+    for (const [i, g] of differences(x, wanted).entries()) expect(gradient[i]).toBeCloseTo(g, 4)
+    await problem.release()
+  })
+
   it('finds the classes of a transposed Softmax', async () => {
     const problem = await Problem.create(runtime, crossEntropy(), { heads: { y: (z) => op.Transpose(op.Softmax(z)) } })
     expect((await problem.measure({ x, labels })).loss).toBeCloseTo(crossEntropyOf(rowsOf(x), truth), 6)
