@@ -9,12 +9,14 @@ import { byBytes, floats, sample, someDims, vector } from './samples.js'
 interface DevicePlace extends Pick<Place, 'start' | 'patience'> {
   /** Dtypes that can lie there. */
   readonly keeps: readonly DType[]
+  /** Whether all runtimes of a page or process have one device. */
+  readonly isShared?: boolean
 }
 
 const ports = (port: Omit<Port, 'name'>, ...names: string[]): Port[] => names.map((name) => ({ name, ...port }))
 
 /** Test cases for the device of a runtime, added to the calling suite. */
-export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePlace): void {
+export function everyDevice({ start: begin, keeps, isShared = false, patience = 60_000 }: DevicePlace): void {
   const start = starting(begin)
   const device = async (): Promise<Device> => (await start()).device!
   const limit = { timeout: patience }
@@ -125,10 +127,15 @@ export function everyDevice({ start: begin, keeps, patience = 60_000 }: DevicePl
       const program = await on.compile(oneNode('Neg', ['x'], vector), () => false)
       const refused = (message: RegExp) => ({ code: 'invalid-data', message: expect.stringMatching(message) })
       const foreign = await other.upload(floats(1))
-      await expect(program.run({ x: foreign })).rejects.toMatchObject(
-        refused(/^input 'x': the tensor belongs to another device$/),
-      )
-      await expect(on.download(foreign)).rejects.toMatchObject(refused(/the tensor belongs to another device$/))
+      if (isShared) {
+        expect((await program.run({ x: foreign })).host).toEqual({ y: floats(-1) })
+        expect(await on.download(foreign)).toEqual(floats(1))
+      } else {
+        await expect(program.run({ x: foreign })).rejects.toMatchObject(
+          refused(/^input 'x': the tensor belongs to another device$/),
+        )
+        await expect(on.download(foreign)).rejects.toMatchObject(refused(/the tensor belongs to another device$/))
+      }
       const fake: DeviceTensor = { dtype: 'float32', dims: [1], release() {} }
       await expect(on.download(fake)).rejects.toMatchObject(refused(/the tensor belongs to another device$/))
       const x = await on.upload(floats(1))

@@ -29,6 +29,7 @@ describeInBrowser('runtimes in Chromium', (browser) => {
     everyDevice({
       start,
       keeps: ['float32', 'float16', 'int32', 'int64', 'uint32', 'uint8', 'bool'],
+      isShared: true,
       patience: 120_000,
     })
   })

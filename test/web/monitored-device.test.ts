@@ -19,8 +19,7 @@ it('calls after close, and failures of earlier ones > are those of a disposed ru
   const lost = new Promise((resolve) => {
     destroyed = resolve
   })
-  const gpu = { lost, destroy: () => destroyed({ reason: 'destroyed', message: '' }) }
-  const device = new MonitoredDevice(gpu as unknown as GPUDevice, new SerialQueue())
+  const device = new MonitoredDevice({ lost } as unknown as GPUDevice, new SerialQueue())
   const disposed = { code: 'runtime', message: 'this runtime was disposed' }
   const earlier = device.run(async () => 'read')
   let fail!: (error: Error) => void
@@ -28,7 +27,7 @@ it('calls after close, and failures of earlier ones > are those of a disposed ru
   device.close()
   await expect(earlier).resolves.toBe('read')
   await expect(device.run(async () => 'read')).rejects.toMatchObject(disposed)
-  device.destroy()
+  destroyed({ reason: 'destroyed', message: '' })
   fail(new Error('unmapped'))
   await expect(failing).rejects.toMatchObject(disposed)
   await expect(device.run(async () => 'read')).rejects.toMatchObject(disposed)

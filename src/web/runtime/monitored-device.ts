@@ -1,7 +1,6 @@
 import { disposedError } from '../../runtime/runtime.js'
 import type { SerialQueue } from '../../util/concurrent.js'
 import { OnnxIreError } from '../../util/errors.js'
-import { emptyRecord } from '../../util/record.js'
 
 /**
  * A GPU device whose loss is detected. onnxruntime does not notice a lost device and returns arbitrary memory, so every
@@ -61,12 +60,6 @@ export class MonitoredDevice {
     this.#closed = true
   }
 
-  /** Closes and destroys the device; this does not count as a loss. */
-  destroy(): void {
-    this.close()
-    this.gpu.destroy()
-  }
-
   async #unlessEnded<T>(work: () => Promise<T>): Promise<T> {
     if (this.#error) throw this.#error
     return work()
@@ -95,15 +88,8 @@ export class MonitoredDevice {
 /** Milliseconds to wait for the report of the end of a device after a failure: a busy machine takes more than a few. */
 export const endReportTimeout = 500
 
-/** Features that onnxruntime uses if the adapter has them. */
-const features: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
-
-/**
- * Requests a GPU device with all limits of its adapter: onnxruntime's own device has fewer and ends with its last
- * session.
- * @throws OnnxIreError `runtime` with the reason
- */
-export async function requestDevice(powerPreference: GPUPowerPreference | undefined): Promise<GPUDevice> {
+/** Throws `runtime` with the reason if the browser offers no GPU. */
+export async function checkForGpu(): Promise<void> {
   // TypeScript declares both as always present.
   const { gpu } = (globalThis.navigator as Navigator | undefined) ?? ({} as Partial<Navigator>)
   if (!gpu)
@@ -114,19 +100,8 @@ export async function requestDevice(powerPreference: GPUPowerPreference | undefi
           ? 'this browser has no navigator.gpu'
           : 'it needs a browser: there is no navigator.gpu',
     )
-  const adapter = await gpu.requestAdapter(powerPreference ? { powerPreference } : {})
-  if (!adapter) throw startFailure('the browser offers no adapter: there is no usable GPU, or WebGPU is disabled')
-  const requiredLimits: Record<string, number> = emptyRecord()
-  // Limits are getters of the prototype, which spreading ignores.
-  for (const limit in adapter.limits) {
-    const value = adapter.limits[limit as keyof GPUSupportedLimits]
-    if (typeof value === 'number') requiredLimits[limit] = value
-  }
-  const requiredFeatures = features.filter((feature) => adapter.features.has(feature))
-  return adapter.requestDevice({ requiredLimits, requiredFeatures }).catch((cause) => {
-    throw startFailure(`the browser rejects the request for a device: ${(cause as Error).message}`, cause)
-  })
+  if (!(await gpu.requestAdapter()))
+    throw startFailure('the browser offers no adapter: there is no usable GPU, or WebGPU is disabled')
 }
 
-const startFailure = (why: string, cause?: unknown) =>
-  new OnnxIreError('runtime', `WebGPU cannot start: ${why}`, { cause })
+const startFailure = (why: string) => new OnnxIreError('runtime', `WebGPU cannot start: ${why}`)

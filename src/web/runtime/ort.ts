@@ -67,18 +67,18 @@ function checkWasmPaths(owner: string, wasmPaths: WasmSettings['wasmPaths']): vo
 const isUnbundled = (mjs: string | URL): boolean => /\/onnxruntime-web\/ort-wasm[^/]*$/.test(String(mjs))
 
 /**
- * Starts a provider with a model of one node: onnxruntime starts it only with its first model.
+ * Starts a provider with a model of one node, and returns its session: onnxruntime starts it only with its first model.
  * @throws OnnxIreError `runtime` naming the provider that does not start, and the reason
  */
 export async function startProvider(
   ort: Ort,
   provider: string,
   options: InferenceSession.SessionOptions,
-): Promise<void> {
+): Promise<InferenceSession> {
   try {
     const session = await ort.InferenceSession.create(identityModel('float32'), options)
-    await session.release()
     started.add(ort.env)
+    return session
   } catch (cause) {
     const message = messageOf(cause)
     throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${message}${startAdvice(message)}`, {

@@ -4,9 +4,9 @@ import { unwrap } from '../../optim/optimizer.js'
 import { samMoment } from '../../optim/sam.js'
 import type { CompileHints, Program } from '../../runtime/runtime.js'
 import { allocate, disposedError } from '../../runtime/runtime.js'
-import type { OnnxIreError } from '../../util/errors.js'
+import { OnnxIreError } from '../../util/errors.js'
 import { WebGpuBackend } from '../webgpu-backend/webgpu-backend.js'
-import { MonitoredDevice, requestDevice } from './monitored-device.js'
+import { checkForGpu, MonitoredDevice } from './monitored-device.js'
 import { type InferenceSession, loadOrt, type Ort, startProvider } from './ort.js'
 import type { WasmSettings } from './wasm-settings.js'
 import type { WebGpuOptions, WebGpuRuntime } from './webgpu-options.js'
@@ -16,30 +16,28 @@ import { YieldingQueue } from './yielding-queue.js'
 /** Queue of all calls: onnxruntime hangs if two overlap, even of different sessions. */
 const queue = new YieldingQueue()
 
-/** A device and its sessions, which are lost together. */
+/** A device and the sessions that a runtime has on it, which are lost together. */
 interface OpenDevice {
   readonly monitored: MonitoredDevice
   readonly sessions: WebGpuSessions
+  readonly powerPreference: GPUPowerPreference
 }
+
+/** The open devices of all runtimes, which share onnxruntime's. */
+const openDevices = new Set<OpenDevice>()
 
 /** Starts onnxruntime-web's WebGPU provider. @throws OnnxIreError `runtime` with the reason */
 export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
-  // The device first: without one, 17 or 27 MB need not be loaded.
-  const gpu = await requestDevice(options.powerPreference)
-  let ort: Ort
-  try {
-    ort = await loadBuild({ ...options, threads: options.threads ?? 1 })
-  } catch (error) {
-    gpu.destroy()
-    throw error
-  }
-  const opened = await openDevice(ort, gpu, options)
-  const { vendor, architecture, description } = gpu.adapterInfo
+  // The GPU first: without one, 17 or 27 MB need not be loaded.
+  await checkForGpu()
+  const ort = await loadBuild({ ...options, threads: options.threads ?? 1 })
+  const opened = await openDevice(ort, options)
+  const { vendor, architecture, description } = opened.monitored.gpu.adapterInfo
   const name = [vendor, architecture, description].filter(Boolean).join(' ')
   return new OrtWebGpuRuntime(
     `onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`,
     opened,
-    async () => openDevice(ort, await requestDevice(options.powerPreference), options),
+    () => openDevice(ort, options),
     options.gradients !== 'onnxruntime',
   )
 }
@@ -66,21 +64,37 @@ function usesJspi({ wasmPaths }: WasmSettings): boolean {
   return typeof wasmPaths !== 'object' || !/asyncify/.test(`${wasmPaths.wasm ?? ''} ${wasmPaths.mjs ?? ''}`)
 }
 
-async function openDevice(ort: Ort, gpu: GPUDevice, options: WebGpuOptions): Promise<OpenDevice> {
+/**
+ * Opens onnxruntime's own device, which exists from its first session to its last one and has the limits of the adapter
+ * that compute shaders depend on. On another device onnxruntime-web 1.31 finds no tensors.
+ * @throws OnnxIreError `runtime` with the reason, `invalid-option` if another runtime prefers another GPU
+ */
+async function openDevice(ort: Ort, options: WebGpuOptions): Promise<OpenDevice> {
+  const { powerPreference = 'high-performance', cpuNodes, graphOptimizationLevel = 'all' } = options
+  // A lost device ends with its last session, and only then onnxruntime requests another one.
+  for (const { monitored, sessions } of openDevices) if (monitored.isLost) await sessions.close()
   const sessionOptions: InferenceSession.SessionOptions = {
     logSeverityLevel: 3,
-    graphOptimizationLevel: options.graphOptimizationLevel ?? 'all',
-    executionProviders: [{ name: 'webgpu', device: gpu as never }],
-    ...(options.cpuNodes === 'forbidden' ? { extra: { session: { disable_cpu_ep_fallback: '1' } } } : {}),
+    graphOptimizationLevel,
+    executionProviders: ['webgpu'],
+    extra: {
+      ...(cpuNodes === 'forbidden' ? { session: { disable_cpu_ep_fallback: '1' } } : {}),
+      ep: { webgpuexecutionprovider: { powerPreference } },
+    },
   }
-  const monitored = new MonitoredDevice(gpu, queue)
-  try {
-    await monitored.run(() => startProvider(ort, 'WebGPU provider', sessionOptions))
-  } catch (error) {
-    monitored.destroy()
-    throw error
-  }
-  return { monitored, sessions: new WebGpuSessions(ort, monitored, sessionOptions) }
+  return queue.run(async () => {
+    for (const { monitored, powerPreference: other } of openDevices)
+      if (!monitored.isLost && other !== powerPreference)
+        throw new OnnxIreError(
+          'invalid-option',
+          `webgpu: powerPreference '${powerPreference}' has no effect beside a runtime with '${other}', whose device it shares: dispose of that one first, or give both the same`,
+        )
+    const session = await startProvider(ort, 'WebGPU provider', sessionOptions)
+    const monitored = new MonitoredDevice(ort.env.webgpu.device as unknown as GPUDevice, queue)
+    const opened = { monitored, sessions: new WebGpuSessions(ort, monitored, sessionOptions, session), powerPreference }
+    openDevices.add(opened)
+    return opened
+  })
 }
 
 /** Whether a step contains matrix products, sums over tensors or a variant of SAM, which the compute shaders lack. */
@@ -168,8 +182,8 @@ class OrtWebGpuRuntime implements WebGpuRuntime {
   }
 }
 
-async function closeDevice({ monitored, sessions }: OpenDevice): Promise<void> {
-  monitored.close()
-  await sessions.close()
-  monitored.destroy()
+async function closeDevice(opened: OpenDevice): Promise<void> {
+  opened.monitored.close()
+  openDevices.delete(opened)
+  await opened.sessions.close()
 }

@@ -47,7 +47,7 @@ export async function wasm(options: WasmOptions = {}): Promise<Runtime & AsyncDi
     extra: { session: { qdq_matmulnbits_accuracy_level: '0' } },
     executionProviders: ['wasm'],
   }
-  await queue.run(() => startProvider(ort, 'wasm', sessionOptions))
+  await queue.run(async () => (await startProvider(ort, 'wasm', sessionOptions)).release())
   const open = new Set<InferenceSession>()
   let disposed: Promise<void> | undefined
   const end = async (session: InferenceSession) => {

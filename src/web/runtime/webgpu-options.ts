@@ -6,7 +6,10 @@ import type { WasmSettings } from './wasm-settings.js'
 
 /** Options of `webgpu`. */
 export interface WebGpuOptions extends WasmSettings {
-  /** Preferred GPU if there are several. Default: the browser's choice. */
+  /**
+   * Preferred GPU if there are several: the same for all open runtimes of a page or worker. Default
+   * 'high-performance'.
+   */
   readonly powerPreference?: 'low-power' | 'high-performance' | undefined
   /** Level of onnxruntime's graph optimizations. Default 'all'. */
   readonly graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all' | undefined
@@ -28,10 +31,10 @@ export interface WebGpuOptions extends WasmSettings {
 /** GPUDevice where TypeScript knows it: with the library 'dom' from TypeScript 6 on, or with @webgpu/types. */
 type GpuDevice = typeof globalThis extends { readonly GPUDevice: { readonly prototype: infer T } } ? T : unknown
 
-/** A runtime with its own WebGPU device. */
+/** A runtime on onnxruntime's WebGPU device, which all runtimes of a page or worker share. */
 export interface WebGpuRuntime extends Runtime, AsyncDisposable {
   readonly device: TrainingDevice & Required<Pick<Device, 'recover'>>
-  /** Its GPU device, with all limits of the adapter; `device.recover()` replaces it. */
+  /** The GPU device, with the adapter's limits of buffers and compute shaders; `device.recover()` replaces it. */
   readonly gpu: GpuDevice
   /** Resolves with the error of all later calls when that device is lost. */
   readonly lost: Promise<OnnxIreError>

@@ -20,19 +20,21 @@ import {
   withData,
 } from './ort.js'
 
-/** Sessions and tensors of one GPU device. */
+/** Sessions and tensors of a runtime on a GPU device. */
 export class WebGpuSessions {
   readonly #ort: Ort
   readonly #device: MonitoredDevice
   readonly #options: InferenceSession.SessionOptions
-  readonly #open = new Set<InferenceSession>()
+  readonly #open: Set<InferenceSession>
   readonly #released = new WeakSet<GpuTensor>()
   #closed: Promise<void> | undefined
 
-  constructor(ort: Ort, device: MonitoredDevice, options: InferenceSession.SessionOptions) {
+  /** @param first a session that is open until `close`: a device of onnxruntime ends with its last one */
+  constructor(ort: Ort, device: MonitoredDevice, options: InferenceSession.SessionOptions, first: InferenceSession) {
     this.#ort = ort
     this.#device = device
     this.#options = options
+    this.#open = new Set([first])
   }
 
   async compile(
