@@ -45,6 +45,7 @@ it.each([
     'Failed to fetch dynamically imported module: /ort-wasm-simd-threaded.mjs',
     /text\/javascript.*wasmPaths.*another worker$/,
   ],
+  ['another WebGPU EP inference session is being created.', /an earlier start has failed; .*another worker$/],
   ['out of memory', /does not start: out of memory$/],
 ])('a start that fails with "%s" > the advice is about that', async (reason, message) => {
   const create = () => Promise.reject(new Error(reason))

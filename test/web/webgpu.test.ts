@@ -165,6 +165,25 @@ describeInBrowser('webgpu() in Chromium', (browser) => {
   )
 
   it(
+    'two runtimes > share a device, which is replaced after its loss and stays until both are disposed of',
+    async () => {
+      put(neg)
+      const { before, refusal, first, unrecovered, after, results } = await browser().worker<{
+        readonly results: readonly unknown[]
+        readonly [key: string]: unknown
+      }>('device', 'sharing', 'model')
+      expect([before, after]).toEqual([true, true])
+      expect(refusal).toEqual({
+        code: 'invalid-option',
+        message: expect.stringMatching(/'low-power' has no effect beside a runtime with 'high-performance'/),
+      })
+      expect(unrecovered).toMatchObject({ code: 'device-lost' })
+      expect([first, ...results]).toEqual(Array(4).fill({ y: answer(-2) }))
+    },
+    patience,
+  )
+
+  it(
     'disposal while a lost device is replaced > destroys the new one, too',
     async () => {
       expect(await browser().worker<boolean>('device', 'disposalDuringRecovery')).toBe(true)

@@ -92,6 +92,7 @@ function startAdvice(message: string): string {
   const again = 'onnxruntime does not start again in this page or worker: reload the page or create another worker'
   if (/Content Security Policy/i.test(message))
     return `; the page's Content-Security-Policy forbids WebAssembly: add 'wasm-unsafe-eval' to its script-src`
+  if (/another WebGPU EP/i.test(message)) return `; an earlier start has failed; ${again}`
   // A server that has no such file sends nothing, or its start page.
   return /CompileError|MIME type|fetch|404|module/i.test(message)
     ? `; check that the page can load onnxruntime-web's ort-wasm-* files (the server must send the .mjs file as text/javascript, and a Content-Security-Policy must allow it), and give their location by wasmPaths; ${again}`

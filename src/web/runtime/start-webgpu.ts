@@ -28,7 +28,7 @@ const openDevices = new Set<OpenDevice>()
 
 /** Starts onnxruntime-web's WebGPU provider. @throws OnnxIreError `runtime` with the reason */
 export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime> {
-  // The GPU first: without one, 17 or 27 MB need not be loaded.
+  // The GPU first: without one, 18 or 29 MB need not be loaded.
   await checkForGpu()
   const ort = await loadBuild({ ...options, threads: options.threads ?? 1 })
   const opened = await openDevice(ort, options)
@@ -37,15 +37,19 @@ export async function startWebGpu(options: WebGpuOptions): Promise<WebGpuRuntime
   return new OrtWebGpuRuntime(
     `onnxruntime-web ${ort.env.versions.web}, webgpu${name && ` on ${name}`}`,
     opened,
-    () => openDevice(ort, options),
+    async () => {
+      // Without an adapter onnxruntime would not answer, and no later session would start.
+      await checkForGpu()
+      return openDevice(ort, options)
+    },
     options.gradients !== 'onnxruntime',
   )
 }
 
 /**
  * Loads one of the two builds of onnxruntime-web's WebGPU provider, which wait for the GPU in different ways. The build
- * for browsers that can suspend WebAssembly (JSPI) has 17 MB; the other, in which a compiler has made every function
- * suspendable (asyncify), has 27.
+ * for browsers that can suspend WebAssembly (JSPI) has 18 MB; the other, in which a compiler has made every function
+ * suspendable (asyncify), has 29.
  */
 const loadBuild = (settings: WasmSettings): Promise<Ort> =>
   usesJspi(settings)

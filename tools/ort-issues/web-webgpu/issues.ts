@@ -56,11 +56,11 @@ export const webGpuIssues: Reproducers = {
   }),
   'web-webgpu-lost-device-silent': page(plusOne, async (kit, model) => {
     const ort = await kit.load('webgpu')
-    const device = (await kit.device())!
     const session = await ort.InferenceSession.create(kit.bytes(model), {
-      executionProviders: [{ name: 'webgpu', device }],
+      executionProviders: ['webgpu'],
       preferredOutputLocation: 'gpu-buffer',
     })
+    const device = ort.env.webgpu.device!
     const feeds = () => ({ x0: new ort.Tensor('float32', Float32Array.of(1, 2, 3, 4), [4]) })
     await session.run(feeds())
     device.destroy()
@@ -96,11 +96,24 @@ export const webGpuIssues: Reproducers = {
       : 'the output is a buffer of the given device'
     return { present: error !== null, detail }
   }),
+  'web-webgpu-no-tensors-on-given-device': page(plusOne, async (kit, model) => {
+    const ort = await kit.load('webgpu')
+    const device = (await kit.device())!
+    const session = await ort.InferenceSession.create(kit.bytes(model), {
+      executionProviders: [{ name: 'webgpu', device }],
+    })
+    const x = ort.Tensor.fromGpuBuffer(kit.buffer(device, [1, 2, 3, 4]), { dataType: 'float32', dims: [4] })
+    const outcome = await session.run({ x0: x }).then(
+      ({ y0 }) => `[${[...y0!.data]}]`,
+      (error) => `${error}`.replace(/^.*ERROR_MESSAGE: /s, '').slice(0, 200),
+    )
+    return { present: outcome !== '[2,3,4,5]', detail: `a run on a buffer of the given device: ${outcome}` }
+  }),
   'web-webgpu-device-ends-with-last-session': page(plusOne, async (kit, model) => {
     const ort = await kit.load('webgpu')
     const options = { executionProviders: ['webgpu'] }
     const session = await ort.InferenceSession.create(kit.bytes(model), options)
-    const device = (await ort.env.webgpu.device) as { readonly lost: Promise<{ readonly message: string }> } | undefined
+    const { device } = ort.env.webgpu
     if (!device) throw new Error('env.webgpu.device is undefined')
     await session.release()
     const lost = await kit.within(2000, device.lost)
@@ -111,10 +124,8 @@ export const webGpuIssues: Reproducers = {
   }),
   'web-webgpu-one-buffer-in-and-out': page(plusOne, async (kit, model) => {
     const ort = await kit.load('webgpu')
-    const device = (await kit.device())!
-    const session = await ort.InferenceSession.create(kit.bytes(model), {
-      executionProviders: [{ name: 'webgpu', device }],
-    })
+    const session = await ort.InferenceSession.create(kit.bytes(model), { executionProviders: ['webgpu'] })
+    const device = ort.env.webgpu.device!
     const [x, y] = [kit.buffer(device, [1, 2, 3, 4]), kit.buffer(device, [0, 0, 0, 0])]
     const tensor = (buffer: typeof x) => ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [4] })
     await session.run({ x0: tensor(x) }, { y0: tensor(y) })
@@ -145,9 +156,8 @@ export const webGpuIssues: Reproducers = {
   }),
   'web-webgpu-buffers-longer-than-tensors': page(plusOne, async (kit, model) => {
     const ort = await kit.load('webgpu')
-    const device = (await kit.device())!
     const session = await ort.InferenceSession.create(kit.bytes(model), {
-      executionProviders: [{ name: 'webgpu', device }],
+      executionProviders: ['webgpu'],
       preferredOutputLocation: 'gpu-buffer',
     })
     const { y0 } = await session.run({ x0: new ort.Tensor('float32', Float32Array.of(1, 2, 3, 4), [4]) })

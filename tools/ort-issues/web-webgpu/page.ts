@@ -38,7 +38,8 @@ interface PageSession {
 interface PageOrt {
   readonly env: {
     readonly wasm: { numThreads?: number; wasmPaths?: string }
-    readonly webgpu: { device?: unknown }
+    /** Set by onnxruntime when it creates its device. */
+    readonly webgpu: { device?: GpuDevice }
     logLevel?: string
   }
   readonly InferenceSession: { create(bytes: Uint8Array, options: object): Promise<PageSession> }

@@ -47,6 +47,34 @@ export async function loss(model: string) {
   return { errors, later, news, same, renewed: plainsOf({ y: y! }), old, disposed }
 }
 
+/** Starts two runtimes, whose device is lost and replaced, and disposes of one before the other. */
+export async function sharing(model: string) {
+  const [a, b] = [await webgpu(), await webgpu()]
+  const bytes = await taken(model)
+  const negate = async (runtime: typeof a) => {
+    const program = await runtime.compile(bytes)
+    return plainsOf({ y: (await program.run({ x: floats(2) })).y! })
+  }
+  const isShared = () => a.gpu === b.gpu
+  const before = isShared()
+  const refusal = await webgpu({ powerPreference: 'low-power' }).catch(codeAndMessage)
+  a.gpu.destroy()
+  await Promise.all([a.lost, b.lost])
+  await a.device.recover()
+  const first = await negate(a)
+  const unrecovered = await b.compile(bytes).catch(codeAndMessage)
+  await b.device.recover()
+  const after = isShared()
+  const second = await negate(b)
+  await a.dispose()
+  const alone = await negate(b)
+  await b.dispose()
+  const other = await webgpu({ powerPreference: 'low-power' })
+  const preferred = await negate(other)
+  await other.dispose()
+  return { before, refusal, first, unrecovered, after, results: [second, alone, preferred] }
+}
+
 /** Disposes of a runtime while its lost device is replaced. Returns whether every device was destroyed. */
 export async function disposalDuringRecovery(): Promise<boolean> {
   const { requestDevice } = GPUAdapter.prototype
