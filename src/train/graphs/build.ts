@@ -168,16 +168,11 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const forward = prepared.outputs === graph.outputs ? evaluated : buildLoss(loss, prepared.outputs)
   const requested = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
   const measured = withLossTerms(requested, evaluated)
-  const used = new Set(
-    leavesOf([...valuesOf(evaluated, measured), ...valuesOf(forward, buildMetrics([accuracy()], forward, false))]),
-  )
-  // Norms that the loss does not depend on are not trained, and neither are their weights.
-  const next = new Map([...prepared.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
-  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
-  const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const parameters = selectParameters(graph, options, new Set(leavesOf([forward.loss])), statistics)
-  const active = () => activeValues(topological(ends), parameters.values())
-  const trained = forward.withSeeds?.(active()) ?? forward
+  const { inputs, parameters, statistics, next } = selectLeaves(prepared, options, forward, [
+    ...valuesOf(evaluated, measured),
+    ...valuesOf(forward, buildMetrics([accuracy()], forward, false)),
+  ])
+  const trained = forward.withSeeds?.(activeValues(topological(ends), parameters.values())) ?? forward
   const metrics = { training: buildMetrics([accuracy()], trained, false), evaluation: measured }
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
@@ -240,6 +235,29 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     parameters,
     statistics,
   })
+}
+
+/**
+ * Selects the leaves that the graphs of a run have as inputs: those that some of the values depend on.
+ * @returns `next`: the updated running statistics
+ */
+function selectLeaves(
+  { graph, statistics: updates }: PreparedModel,
+  options: TrainingOptions,
+  { loss }: LossGraph,
+  values: readonly Value[],
+) {
+  const used = new Set(leavesOf(values))
+  // Norms that the loss does not depend on are not trained, and neither are their weights.
+  const next = new Map([...updates].filter(([name]) => used.has(graph.parameters.get(name)!)))
+  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
+  const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
+  return {
+    inputs,
+    parameters: selectParameters(graph, options, new Set(leavesOf([loss])), statistics),
+    statistics,
+    next,
+  }
 }
 
 /** Values and functions that the graphs with gradients of a run share. */
