@@ -10,9 +10,7 @@ import { Handle } from './library.js'
 import { type Ort, OrtFailure, readAddress } from './ort.js'
 import { cpuMemory, isDeviceLost, type Provider } from './provider.js'
 import { type Invoke, OrtSession } from './session.js'
-import type { OrtValue } from './value.js'
-
-import { tensorOf } from './value.js'
+import { type OrtValue, tensorOf } from './value.js'
 
 /** Options of an engine. */
 interface EngineOptions extends Omit<NodeOptions, 'provider' | 'webgpu' | 'worker'> {

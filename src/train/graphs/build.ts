@@ -18,6 +18,7 @@ import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import type { Provider } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { lazy } from '../../util/lazy.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { checkUsable, findTrainable, noTensorsError, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, sampledInput } from './conditional-gradient.js'
@@ -226,7 +227,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   )
   return Object.assign(graphs, {
     evaluation,
-    ...(scaled && { microBatches: memoize(() => buildMicroBatchGraphs(scaled)) }),
+    ...(scaled && { microBatches: lazy(() => buildMicroBatchGraphs(scaled)) }),
     noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
@@ -288,7 +289,7 @@ interface SharedParts {
  */
 function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared: SharedParts) {
   const { spec, parameters, inOrder, metrics, next, ends, tables, withRecomputation } = shared
-  const dLoss = memoize(() => buildGradients(of, parameters, tables))
+  const dLoss = lazy(() => buildGradients(of, parameters, tables))
   const always = [...lossOutputs(of), ...metrics.outputs]
   const computed = always.map(([, value]) => value)
   const outputs = (gradients: ReadonlyMap<string, Value>) =>
@@ -296,8 +297,8 @@ function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared:
       new Map([...always, ...gradientOutputs(gradients, inOrder), ...withPrefix('next/', next)]),
       computed,
     )
-  const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
-  const curvature = memoize(() => {
+  const training = lazy(() => spec(`training${part}`, of, outputs(dLoss()), added))
+  const curvature = lazy(() => {
     const order = shared.curvature === 'sampled' ? inOrder : parameters
     const estimate = buildCurvature(of, dLoss, order, shared.curvature, tables)
     if (!estimate) return null
@@ -327,7 +328,7 @@ function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared:
     // Losses that compute their own gradients do so in one node, which no border divides.
     ...(shared.curvature === 'sampled' &&
       sampled &&
-      !of.seeds && { conditional: memoize(() => buildConditional(sampled)) }),
+      !of.seeds && { conditional: lazy(() => buildConditional(sampled)) }),
   }
 }
 
@@ -419,15 +420,6 @@ const removeUnusedInputs = (spec: GraphSpec): GraphSpec => {
 /** Lengths of the symbolic leading dims of inputs: the number of examples. */
 const lengthsOf = (inputs: Inputs, { batchSize = 32 }: TrainingOptions): ReadonlyMap<string, number> =>
   new Map(inputs.flatMap(([, { shape }]) => (typeof shape?.[0] === 'string' ? [[shape[0], batchSize] as const] : [])))
-
-/** Wraps a function without arguments so that it runs at most once. */
-function memoize<T>(build: () => T): () => T {
-  let result: T | undefined
-  return () => {
-    result ??= build()
-    return result
-  }
-}
 
 /** All values that a loss and its metrics compute. */
 const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: BuiltMetrics): Value[] =>
