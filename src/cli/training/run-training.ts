@@ -239,7 +239,7 @@ const findIntegerLayers = (model: Model): readonly string[] =>
 const hasNorms = ({ proto }: Model): boolean =>
   proto.graph?.node.some((node) => node.opType === 'BatchNormalization' && isStandardDomain(node)) === true
 
-/** Throws `invalid-option` if a folder holds a run, or those of a cross-validation, that a new run would be mixed with. */
+/** Throws `invalid-option` if a new run would be mixed with one in its folder, or with those of a cross-validation. */
 export function checkNewRunFolder(folder: RunFolder, force: boolean): void {
   if (!folder.isUsed && new RunFolder(foldFolder(folder.path, 0)).isUsed)
     throw new OnnxIreError(
