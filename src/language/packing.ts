@@ -29,8 +29,10 @@ export const segmentsName = 'segments'
 /** Name of the tokens beside `segments`. */
 export const packedTokensName = 'packed_input_ids'
 
-/** Names of states that a decoder reads and returns: keys and values, and those of hybrid models. */
+/** Names of the states that a decoder reads: keys and values, and those of hybrid models. */
 export const pastName = /^past/
+/** Names of the states that a decoder returns. */
+export const presentName = /^present/
 
 /** Positions of inputs of GroupQueryAttention. */
 const [positionsAt, biasAt] = [9, 10]
@@ -58,7 +60,7 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
       ? { kind: 'mask', dtype: mask.dtype }
       : refuse('the model has no input position_ids, so packed examples would not begin at position 0')
   const blocked = `the input attention_mask of the model is ${mask ? `[${mask.shape?.join(', ') ?? '?'}]` : 'missing'} and not [batch, 1, length, length]`
-  const states = graph.output.map(({ name = '' }) => name).filter((name) => stateName.test(name))
+  const states = graph.output.map(({ name = '' }) => name).filter((name) => presentName.test(name))
   if (states.length === 0)
     return refuse(`${blocked}, and it has no state of keys and values, so packed examples would attend to each other`)
   const attention = findAttention(graph)
@@ -111,9 +113,6 @@ function findRowPositions(graph: GraphProto): readonly string[] | undefined {
   return waves.length > 0 && waves.every(({ input }) => visit(input[0]!)) ? [...found] : undefined
 }
 
-/** Names of the states that a decoder returns. */
-const stateName = /^present/
-
 /** The nodes in which tokens attend to each other. */
 interface Attention {
   /** GroupQueryAttention, Attention, and each Softmax of scores [batch, heads, queries, keys]. */
@@ -163,7 +162,7 @@ function findAttention(graph: GraphProto): Attention {
   /** Products of keys or values, by the state that they read. */
   const products = new Map<string, ReadonlySet<NodeProto>>()
   for (const { name = '' } of graph.output) {
-    if (!stateName.test(name)) continue
+    if (!presentName.test(name)) continue
     let source = name
     for (let node = producers.get(source); node && /^(Cast|Identity)$/.test(node.opType ?? ''); ) {
       source = node.input[0]!

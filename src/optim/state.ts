@@ -3,7 +3,7 @@ import { OnnxIreError } from '../util/errors.js'
 import { emptyRecord, getOwn } from '../util/record.js'
 import { arrayOf, type MomentArray, type ParameterArrays } from './arrays.js'
 import { type BaseOptimizer, createMoment, createRules, type Rules } from './base-optimizer.js'
-import type { FlatMask, MaskStats } from './ire/mask.js'
+import type { FlatMask } from './ire/mask.js'
 import { type Layers, type Optimizer, unwrap } from './optimizer.js'
 import { samMoment } from './sam.js'
 import { holdsAll, type Shard } from './shard.js'
@@ -117,7 +117,7 @@ export interface SavedState {
   readonly arrays: Readonly<Record<string, FloatArray | Uint8Array>>
   readonly numbers: {
     readonly step: number
-    readonly mask: MaskStats | null
+    readonly mask: Pick<FlatMask, 'refreshedAt' | 'threshold' | 'flatShare' | 'zeroShare'> | null
     readonly estimate?: Readonly<Record<string, number>>
   }
 }
