@@ -1,3 +1,4 @@
+import { roundHalfToEven } from '../ir/dim.js'
 import { type DType, dtypes } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
@@ -25,11 +26,8 @@ export function quantize(
 ): Float64Array {
   const [low, high] = rangeOf(dtype)
   return mapElements(elements, dims, form, (x, scale, zeroPoint) => {
-    const steps = Math.fround(x / scale)
-    const below = Math.floor(steps)
-    const rest = steps - below
-    const isUp = rest > 0.5 || (rest === 0.5 && below % 2 !== 0)
-    return Math.min(Math.max(below + (isUp ? 1 : 0) + zeroPoint, low), high)
+    const steps = roundHalfToEven(Math.fround(x / scale))
+    return Math.min(Math.max(steps + zeroPoint, low), high)
   })
 }
 

@@ -1,10 +1,12 @@
 import { type DType, dtypes, isFloat } from '../ir/dtype.js'
+import { sizeOf } from '../ir/tensor.js'
 import type { Attribute } from '../ir/value.js'
 import { isStandardDomain, qualifiedName } from '../onnx/import/model-nodes.js'
 import { checkModel, type Model } from '../onnx/model.js'
 import type { NodeProto } from '../onnx/proto/schema.js'
 import { append } from '../util/append.js'
 import { invalidOption } from '../util/check.js'
+import { sum } from '../util/statistics.js'
 import type { AdapterKind } from './adapter.js'
 import { createInsertedMatcher, findRecord } from './record.js'
 import { type LayerScope, listScopes } from './scopes.js'
@@ -155,6 +157,16 @@ export function findLayers(model: Model, { qkvSizes }: LayerOptions = {}): reado
     if (!sizes) return [layer]
     return [{ ...layer, isDefault: false }, ...splitLayer(layer, sizes)]
   })
+}
+
+/** Number of elements of the weights of layers. Parts of a packed layer, and layers with one weight, count once. */
+export function countWeights(layers: readonly AdaptableLayer[]): number {
+  const sizes = new Map<string, number>()
+  for (const { weight, in: inputs, out, kernel = [], groups = 1 } of layers) {
+    const elements = (inputs * out * sizeOf(kernel)) / groups
+    sizes.set(weight.tensor, Math.max(elements, sizes.get(weight.tensor) ?? 0))
+  }
+  return sum(sizes.values())
 }
 
 export const nameOf = ({ name, output }: NodeProto): string => name || (output[0] ?? '')

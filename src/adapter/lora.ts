@@ -116,11 +116,26 @@ export function lora(model: Model, options: LoraOptions = {}): Model {
     const adapter: AdapterLayer = { module, kind, ...matrices, scale, ...magnitude }
     return { layer, adapter, ...(init === 'pissa' && { start: matrices }) }
   })
-  const config: AdapterConfig = { ...settings, r, alpha, targets }
+  const others = [...all.filter((layer) => !layers.includes(layer)), ...listRefused(model)]
+  const config: AdapterConfig = { ...settings, r, alpha, targets: preciseTargets(targets, layers, others) }
   return insertAdapter(model, pairs, config, {
     ...(qkvSizes && { qkvSizes }),
     saved: findWholeLayers(model, saved).map((whole) => ({ whole, saved: readWhole(whole) })),
   })
+}
+
+/**
+ * The targets for `adapter_config.json`: those given, or the module paths if PEFT would find other layers by these
+ * names, or for `all-linear` by the last names of the paths.
+ */
+function preciseTargets(
+  targets: string | readonly string[],
+  layers: readonly Layer[],
+  others: readonly (Layer | RefusedLayer)[],
+): string | readonly string[] {
+  const modules = layers.map(({ module }) => module)
+  const names = targets === 'all-linear' ? modules.map((module) => module.split('.').at(-1)!) : [targets].flat()
+  return others.some((layer) => names.some((name) => isTarget(name, layer))) ? modules : targets
 }
 
 /** Throws `invalid-option` for options out of range. */

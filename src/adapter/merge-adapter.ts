@@ -12,7 +12,7 @@ import type { Layer } from './layers.js'
 import { FactorMerge, isFloatWeight } from './merge-factors.js'
 import { mergeWeight, roundMerged } from './merged-weight.js'
 import { adapterOf, recordOf, removeAdapter } from './read-adapter.js'
-import { findReaders } from './readers.js'
+import { findReaders, type Readers } from './readers.js'
 import { type Place, toNodeWeight, weightInput } from './saved-modules.js'
 import { findBiases, type ScalingPair, scaleBias, scaleWeight } from './scalings.js'
 import { dropUnread, replaceNodes } from './scopes.js'
@@ -38,77 +38,123 @@ export function mergeAdapter(model: Model): Model {
   const options = qkvSizes ? { qkvSizes } : {}
   const pairs = findPairs(base, adapter, options)
   const scalings = findScalings(base, adapter, options)
-  const quantized = pairs.filter(({ layer }) => !isFloatWeight(layer))
-  if (quantized.length > 0)
-    throw new OnnxIreError(
-      'invalid-option',
-      `the adapter cannot be merged: the weight of ${quantized[0]!.layer.module}${quantized.length > 1 ? ` and of ${quantized.length - 1} other modules` : ''} is quantized, and the sum would be rounded to its few values: leave the adapter beside the weights, or merge it into the float model`,
-    )
-  // Parts of a packed layer change one weight.
-  const byNode = new Map<NodeProto, LayerPair[]>()
-  for (const pair of pairs) append(byNode, pair.layer.sites[0]!.node, pair)
+  rejectQuantized(pairs)
   const readers = findReaders(base)
-  const replaced = new Map<string, Tensor>()
-  const copies: Copy[] = []
-  const copyOf = (layer: Layer, dims: readonly number[], weight: Float64Array): Copy => {
-    const name = `${layer.module}.merged_weight`
-    const places = layer.sites.map(({ node }) => ({ node, at: weightInput(layer) }))
-    return { name, tensor: roundMerged(name, layer.source!.dtype, dims, weight), places }
-  }
-  const place = (layer: Layer, weight: Float64Array) => {
-    const { name, dims, stored } = layer.source!
-    if (!readers.isExclusive(layer)) return copies.push(copyOf(layer, dims, weight))
-    return replaced.set(name, roundMerged(name, stored.dtype, stored.dims, toStoredOrder(layer.source!, weight)))
-  }
-  for (const group of byNode.values()) {
-    const { layer } = group[0]!
-    const { source, groups, out, in: inputs, kernel = [] } = layer
-    const merged = group.reduce((weight, pair) => mergeWeight(pair.layer, pair.adapter, weight), readElements(source!))
-    if (groups === undefined) place(layer, merged)
-    else copies.push({ ...copyOf(layer, [out, inputs, ...kernel], merged), hasOneGroup: true })
-  }
-  const scaled = new Map<NodeProto, ScalingPair[]>()
+  const merged = new MergedTensors(readers)
+  // Parts of a packed layer change one weight.
+  for (const group of groupByNode(pairs)) mergePairs(group, merged)
   const factors = new FactorMerge(base, readers, options)
   const isSaved = (module: string) => adapter.saved?.some((each) => each.module === module) ?? false
-  for (const pair of factors.moveInputs(scalings, isSaved)) append(scaled, pair.layer.sites[0]!.node, pair)
   const tensors = namedTensors(base)
-  for (const group of scaled.values()) {
-    const [{ layer }] = group as [ScalingPair]
-    const biases = findBiases(group[0]!)
+  for (const group of groupByNode(factors.moveInputs(scalings, isSaved))) {
+    const { layer } = group[0]!
     if (isFloatWeight(layer))
-      place(
+      merged.setWeight(
         layer,
         group.reduce((weight, pair) => scaleWeight(pair, weight), readElements(layer.source!)),
       )
-    else {
-      const { name, tensor, places } = factors.scale(group)
-      if (readers.count(name) === places.length) replaced.set(name, tensor)
-      else copies.push({ name: `${layer.module}.merged_scales`, tensor, places })
-    }
-    const outputs = group.filter(({ scaling }) => scaling.of === 'outputs')
-    if (biases.length === 0 || outputs.length === 0) continue
-    const names = new Set(biases.map(({ node, at }) => node.input[at]!))
-    const [name = ''] = names
-    const stored = tensors.get(name)
-    if (names.size > 1 || biases.length !== layer.sites.length || !stored)
-      throw new OnnxIreError(
-        'invalid-option',
-        `the adapter cannot be merged: the bias of ${layer.module} is ${stored ? 'another one where the module is computed again' : 'not stored as it is used'}: leave the adapter beside the weights`,
-      )
-    const tensor = outputs.reduce((bias, pair) => scaleBias(name, pair, bias), stored)
-    const hasSameShape = tensor.dims.join() === stored.dims.join()
-    if (hasSameShape && readers.count(name) === biases.length) replaced.set(name, tensor)
-    else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: biases })
+    else merged.set(factors.scale(group), `${layer.module}.merged_scales`)
+    mergeBiasFactors(group, tensors, merged)
   }
   for (const { whole, saved } of findSaved(base, adapter, options)) {
     const { layer, bias } = whole
-    place(layer, Float64Array.from(numbersOf(toNodeWeight(whole, saved))))
+    merged.setWeight(layer, Float64Array.from(numbersOf(toNodeWeight(whole, saved))))
     if (!bias) continue
     const tensor = roundMerged(bias.name, bias.stored.dtype, bias.stored.dims, numbersOf(saved.bias!))
-    if (readers.count(bias.name) === bias.places.length) replaced.set(bias.name, tensor)
-    else copies.push({ name: `${layer.module}.merged_bias`, tensor, places: bias.places })
+    merged.set({ ...bias, tensor }, `${layer.module}.merged_bias`)
   }
-  return useCopies(replaceTensors(base, replaced), copies)
+  return useCopies(replaceTensors(base, merged.replaced), merged.copies)
+}
+
+function rejectQuantized(pairs: readonly LayerPair[]): void {
+  const [first, ...others] = pairs.filter(({ layer }) => !isFloatWeight(layer))
+  if (first)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter cannot be merged: the weight of ${first.layer.module}${others.length > 0 ? ` and of ${others.length} other modules` : ''} is quantized, and the sum would be rounded to its few values: leave the adapter beside the weights, or merge it into the float model`,
+    )
+}
+
+/** Groups pairs by the first node of their layer. */
+function groupByNode<Pair extends { readonly layer: Layer }>(pairs: readonly Pair[]): Iterable<readonly Pair[]> {
+  const groups = new Map<NodeProto, Pair[]>()
+  for (const pair of pairs) append(groups, pair.layer.sites[0]!.node, pair)
+  return groups.values()
+}
+
+/** Merges the low-rank products of one node into its weight. */
+function mergePairs(group: readonly LayerPair[], merged: MergedTensors): void {
+  const { layer } = group[0]!
+  const { source, groups } = layer
+  const weight = group.reduce((sum, pair) => mergeWeight(pair.layer, pair.adapter, sum), readElements(source!))
+  if (groups === undefined) merged.setWeight(layer, weight)
+  else merged.setJoinedWeight(layer, weight)
+}
+
+/** Merges the factors of a node's outputs into its bias. */
+function mergeBiasFactors(
+  group: readonly ScalingPair[],
+  tensors: ReadonlyMap<string, Tensor>,
+  merged: MergedTensors,
+): void {
+  const { layer } = group[0]!
+  const places = findBiases(group[0]!)
+  const outputs = group.filter(({ scaling }) => scaling.of === 'outputs')
+  if (places.length === 0 || outputs.length === 0) return
+  const names = new Set(places.map(({ node, at }) => node.input[at]!))
+  const [name = ''] = names
+  const stored = tensors.get(name)
+  if (names.size > 1 || places.length !== layer.sites.length || !stored)
+    throw new OnnxIreError(
+      'invalid-option',
+      `the adapter cannot be merged: the bias of ${layer.module} is ${stored ? 'another one where the module is computed again' : 'not stored as it is used'}: leave the adapter beside the weights`,
+    )
+  const tensor = outputs.reduce((bias, pair) => scaleBias(name, pair, bias), stored)
+  const copyName = `${layer.module}.merged_bias`
+  if (tensor.dims.join() === stored.dims.join()) merged.set({ name, tensor, places }, copyName)
+  else merged.copies.push({ name: copyName, tensor, places })
+}
+
+/** Merged tensors of a model. */
+class MergedTensors {
+  /** New elements of stored tensors. */
+  readonly replaced = new Map<string, Tensor>()
+  /** Changed copies of stored tensors that other nodes read too. */
+  readonly copies: Copy[] = []
+  readonly #readers: Readers
+
+  constructor(readers: Readers) {
+    this.#readers = readers
+  }
+
+  /**
+   * Replaces a tensor for the nodes that read it at `places`.
+   * @param copyName name of a copy, if other nodes read the tensor too
+   */
+  set({ name, tensor, places }: Copy, copyName: string): void {
+    if (this.#readers.count(name) === places.length) this.replaced.set(name, tensor)
+    else this.copies.push({ name: copyName, tensor, places })
+  }
+
+  /** Replaces the weight of a layer, given as its node reads it. */
+  setWeight(layer: Layer, weight: Float64Array): void {
+    const { name, dims, stored } = layer.source!
+    if (this.#readers.isExclusive(layer))
+      this.replaced.set(name, roundMerged(name, stored.dtype, stored.dims, toStoredOrder(layer.source!, weight)))
+    else this.copies.push(copyWeight(layer, dims, weight))
+  }
+
+  /** Replaces the weight of a convolution of several groups, which becomes one of one group. */
+  setJoinedWeight(layer: Layer, weight: Float64Array): void {
+    const { out, in: inputs, kernel = [] } = layer
+    this.copies.push({ ...copyWeight(layer, [out, inputs, ...kernel], weight), hasOneGroup: true })
+  }
+}
+
+function copyWeight(layer: Layer, dims: readonly number[], weight: Float64Array): Copy {
+  const name = `${layer.module}.merged_weight`
+  const places = layer.sites.map(({ node }) => ({ node, at: weightInput(layer) }))
+  return { name, tensor: roundMerged(name, layer.source!.dtype, dims, weight), places }
 }
 
 /** A tensor that nodes read instead of one that other nodes read too. */

@@ -229,6 +229,9 @@ const ignoredFields = [
   'runtime_config',
 ]
 
+/** Fields that leave out some of the layers with a name in `target_modules`. */
+const narrowingFields = ['exclude_modules', 'layers_to_transform']
+
 /** Fields of methods other than LoRA and DoRA. */
 const refusedFields = [
   'alora_invocation_tokens',
@@ -325,6 +328,7 @@ function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftCo
     'a name or a list of names',
     (value) => isText(value) || isStringList(value),
   )
+  const isNarrowed = narrowingFields.some((field) => (getOwn(fields, field) ?? null) !== null)
   const baseModel = read<string | null>('base_model_name_or_path', null, 'a name', isText)
   const taskType = read<string | null>('task_type', null, 'a name', isText)
   const positive = 'an integer above 0'
@@ -337,7 +341,7 @@ function readConfig(fields: Readonly<Record<string, unknown>>): { config: PeftCo
     rankPattern: read('rank_pattern', {}, `an object, every value ${positive}`, areAll(isRank)),
     alphaPattern: read('alpha_pattern', {}, 'an object, every value a number', areAll(isAlpha)),
     modulesToSave,
-    ...(targets !== null && { targets }),
+    ...(targets !== null && !isNarrowed && { targets }),
     ...(baseModel !== null && { baseModel }),
     ...(taskType !== null && { taskType }),
   }

@@ -55,7 +55,7 @@ export function findWeight(values: NamedValues, name: string): WeightSource | un
   return source && isFloat(source.dtype) ? source : undefined
 }
 
-/** Finds the stored tensor that a value is or is computed from, by Identity, Cast, Transpose, Reshape, DequantizeLinear. */
+/** Finds the stored tensor that a value is, or from which views, Cast, QuantizeLinear or DequantizeLinear compute it. */
 export function traceTensor(values: NamedValues, name: string): WeightSource | undefined {
   const chain: NodeProto[] = []
   let at = name

@@ -7,7 +7,6 @@ export {
   type Dim,
   divDims,
   exactQuotient,
-  factorsOf,
   limitLength,
   mulDims,
   productOf,

@@ -1,7 +1,9 @@
 import { type DataExample, stackExamples } from '../data/examples.js'
 import type { ExampleStream } from '../data/stream.js'
-import { dtypes } from '../ir/dtype.js'
+import { dtypes, isFloat } from '../ir/dtype.js'
+import { tensorFrom } from '../ir/leaf.js'
 import { type Tensor, tensor } from '../ir/tensor.js'
+import { maskedScore } from '../op/compose/attention.js'
 import { checkBoolean, checkNames, checkNumber, count, invalidOption, positiveCount } from '../util/check.js'
 import { checksum } from '../util/checksum.js'
 import { OnnxIreError } from '../util/errors.js'
@@ -340,15 +342,14 @@ function collate(
 export function blockMask(segments: Tensor, dtype: Tensor['dtype']): Tensor {
   const [batch, length] = segments.dims as readonly [number, number]
   const of = segments.data as BigInt64Array
-  const isFloat = dtype === 'float32' || dtype === 'float64' || dtype === 'float16'
   const data = new dtypes[dtype].array!(batch * length * length) as unknown as { [i: number]: number | bigint }
-  const [seen, hidden] =
-    dtype === 'int64' ? [1n, 0n] : dtype === 'float16' ? [0, 0xfbff] : isFloat ? [0, -3.4e38] : [1, 0]
+  const values = tensorFrom(dtype, [2], isFloat(dtype) ? [0, maskedScore(dtype)] : [1, 0])
+  const [seen, hidden] = values.data as ArrayLike<unknown> as readonly [number | bigint, number | bigint]
   for (let row = 0; row < batch; row++)
     for (let i = 0; i < length; i++)
       for (let j = 0; j < length; j++) {
-        const sees = j <= i && of[row * length + i] === of[row * length + j]
-        data[(row * length + i) * length + j] = sees ? seen! : hidden!
+        const attends = j <= i && of[row * length + i] === of[row * length + j]
+        data[(row * length + i) * length + j] = attends ? seen : hidden
       }
   return tensor(dtype, [batch, 1, length, length], data as never)
 }

@@ -21,6 +21,7 @@ import { getOwn } from '../util/record.js'
 import type { ChatMessage } from './chat-rows.js'
 import { chatTemplateOf } from './encode-chat.js'
 import { contextLengthOf, type LanguageModel } from './language-model.js'
+import { pastName } from './packing.js'
 import { checkSampling, type SamplingOptions, sampleToken } from './sample.js'
 
 /** Options of `TextGenerator.generate`. */
@@ -48,8 +49,6 @@ export interface GeneratedText {
   /** Reason of the end: a token that ends texts, a text of `stop`, the largest number of tokens, or the signal. */
   readonly ended: 'end' | 'stop' | 'length' | 'aborted'
 }
-
-const pastPrefix = /^past/
 
 /**
  * Generates text with a language model, token by token.
@@ -169,7 +168,7 @@ export class TextGenerator implements AsyncDisposable {
   /** Keys and values, and other states, of no token: their unknown lengths are 0. */
   #emptyPast(): [name: string, Tensor][] {
     return [...this.#inputs].flatMap(([name, { dtype, shape }]): [string, Tensor][] => {
-      if (!pastPrefix.test(name)) return []
+      if (!pastName.test(name)) return []
       const dims = (shape ?? []).map((dim, axis) => (typeof dim === 'number' ? dim : axis === 0 ? 1 : 0))
       const size = dims.reduce((product, dim) => product * dim, 1)
       return [[name, tensor(dtype, dims, new dtypes[dtype].array!(size))]]
@@ -178,11 +177,11 @@ export class TextGenerator implements AsyncDisposable {
 
   /** The states that a run returned, under the names of the inputs. */
   #nextPast(outputs: Tensors): [name: string, Tensor][] {
-    const names = [...this.#inputs.keys()].filter((name) => pastPrefix.test(name))
+    const names = [...this.#inputs.keys()].filter((name) => pastName.test(name))
     return names.map((name) => {
       const present =
         getOwn(outputs, name.replace(/^past(_key_values)?/, 'present')) ??
-        getOwn(outputs, name.replace(pastPrefix, 'present'))
+        getOwn(outputs, name.replace(pastName, 'present'))
       if (present) return [name, present]
       throw new OnnxIreError('invalid-model', `the model has the input '${name}', but no output for its next state`)
     })
@@ -193,7 +192,7 @@ export class TextGenerator implements AsyncDisposable {
       tensorFrom(this.#inputs.get(name)!.dtype, [1, values.length], values)
     const feeds: Record<string, Tensor> = Object.fromEntries(past)
     for (const name of this.#inputs.keys()) {
-      if (pastPrefix.test(name)) continue
+      if (pastName.test(name)) continue
       if (name === 'input_ids') feeds[name] = integers(name, tokens.slice(from))
       else if (name === 'attention_mask')
         feeds[name] = integers(

@@ -29,8 +29,10 @@ export const segmentsName = 'segments'
 /** Name of the tokens beside `segments`. */
 export const packedTokensName = 'packed_input_ids'
 
-/** Names of states that a decoder reads and returns: keys and values, and those of hybrid models. */
+/** Names of the states that a decoder reads: keys and values, and those of hybrid models. */
 export const pastName = /^past/
+/** Names of the states that a decoder returns. */
+export const presentName = /^present/
 
 /** Positions of inputs of GroupQueryAttention. */
 const [positionsAt, biasAt] = [9, 10]
@@ -58,7 +60,7 @@ export function findPacking(owner: string, graph: GraphProto): Packing {
       ? { kind: 'mask', dtype: mask.dtype }
       : refuse('the model has no input position_ids, so packed examples would not begin at position 0')
   const blocked = `the input attention_mask of the model is ${mask ? `[${mask.shape?.join(', ') ?? '?'}]` : 'missing'} and not [batch, 1, length, length]`
-  const states = graph.output.map(({ name = '' }) => name).filter((name) => stateName.test(name))
+  const states = graph.output.map(({ name = '' }) => name).filter((name) => presentName.test(name))
   if (states.length === 0)
     return refuse(`${blocked}, and it has no state of keys and values, so packed examples would attend to each other`)
   const attention = findAttention(graph)
@@ -111,9 +113,6 @@ function findRowPositions(graph: GraphProto): readonly string[] | undefined {
   return waves.length > 0 && waves.every(({ input }) => visit(input[0]!)) ? [...found] : undefined
 }
 
-/** Names of the states that a decoder returns. */
-const stateName = /^present/
-
 /** The nodes in which tokens attend to each other. */
 interface Attention {
   /** GroupQueryAttention, Attention, and each Softmax of scores [batch, heads, queries, keys]. */
@@ -163,7 +162,7 @@ function findAttention(graph: GraphProto): Attention {
   /** Products of keys or values, by the state that they read. */
   const products = new Map<string, ReadonlySet<NodeProto>>()
   for (const { name = '' } of graph.output) {
-    if (!stateName.test(name)) continue
+    if (!presentName.test(name)) continue
     let source = name
     for (let node = producers.get(source); node && /^(Cast|Identity)$/.test(node.opType ?? ''); ) {
       source = node.input[0]!
@@ -265,43 +264,13 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
   const outputs = new Set(places.attention)
   const positions = new Set(places.positions)
   const typeOf = createTypeFinder(graph)
-  const standard = graph.node.filter((each) => outputs.has(each.output[0] ?? '') && isStandard(each))
-  const isBool = (each: NodeProto) => typeOf(each.input[maskAt] ?? '') === 'bool'
-  const attention = graph.node.flatMap((each, i) => {
-    if (positions.has(each.output[0] ?? '')) return [edit(each, { input: each.input.with(0, 'position_ids') })]
-    if (!outputs.has(each.output[0] ?? '')) return [each]
-    const bias = `${prefix}/bias/${i}`
-    const fill = (length: number) =>
-      Array.from({ length: Math.max(each.input.length, length) }, (_, at) => each.input[at] ?? '')
-    const [query = ''] = each.input
-    /** The bias, added to one that the node has. */
-    const addTo = (own: string | undefined, sum: string) =>
-      own
-        ? [createNode('CastLike', [`${prefix}/bias`, own], bias), createNode('Add', [own, bias], sum)]
-        : [createNode('CastLike', [`${prefix}/bias`, query], sum)]
-    if (isStandard(each)) {
-      const sum = `${prefix}/mask/${i}`
-      const input = fill(maskAt + 1).with(maskAt, sum)
-      if (!isBool(each)) return [...addTo(each.input[maskAt], sum), edit(each, { input })]
-      const never = `${prefix}/never/${i}`
-      return [
-        createNode('CastLike', [`${prefix}/bias`, query], bias),
-        createNode('CastLike', [`${prefix}/masked`, query], never),
-        createNode('Where', [each.input[maskAt]!, bias, never], sum),
-        edit(each, { input }),
-      ]
-    }
-    if (!isGrouped(each)) {
-      const [scores = ''] = each.input
-      return [
-        createNode('CastLike', [`${prefix}/bias`, scores], bias),
-        createNode('Add', [scores, bias], `${prefix}/scores/${i}`),
-        edit(each, { input: [`${prefix}/scores/${i}`] }),
-      ]
-    }
-    const sum = `${prefix}/sum/${i}`
-    const rotated = hasRotary(each) ? fill(biasAt + 1).with(positionsAt, 'position_ids') : fill(biasAt + 1)
-    return [...addTo(each.input[biasAt], sum), edit(each, { input: rotated.with(biasAt, sum) })]
+  const hasBoolMask = (node: NodeProto) => isStandard(node) && typeOf(node.input[maskAt] ?? '') === 'bool'
+  const attending = graph.node.filter(({ output: [name = ''] }) => outputs.has(name))
+  const changed = graph.node.flatMap((node, i) => {
+    const [name = ''] = node.output
+    if (positions.has(name)) return [edit(node, { input: node.input.with(0, 'position_ids') })]
+    if (!outputs.has(name)) return [node]
+    return hasBoolMask(node) ? withBoolMask(node, i) : withBias(node, i)
   })
   const ints = (name: string, ...values: bigint[]) =>
     toTensorProto(`${prefix}/${name}`, tensor('int64', [values.length], BigInt64Array.from(values)))
@@ -318,8 +287,41 @@ export function withSegments(graph: GraphProto, places: SegmentPlaces): GraphPro
       ...graph.initializer,
       ...[ints('of-queries', 1n, 3n), ints('of-keys', 1n, 2n), float('seen', 0), float('hidden', hidden)],
       ...(mask ? [ints('one', 1n)] : []),
-      ...(standard.some(isBool) ? [float('masked', masked)] : []),
+      ...(attending.some(hasBoolMask) ? [float('masked', masked)] : []),
     ],
-    node: [...blocks, ...(maskNodes ?? []), ...attention],
+    node: [...blocks, ...(maskNodes ?? []), ...changed],
   })
 }
+
+/** Adds the bias of segments to the scores of a node: to its mask or bias if it has one, or to the input of Softmax. */
+function withBias(node: NodeProto, i: number): readonly NodeProto[] {
+  const [kind, at] = isStandard(node) ? ['mask', maskAt] : isGrouped(node) ? ['sum', biasAt] : ['scores', 0]
+  const own = node.input[at]
+  const bias = `${prefix}/bias/${i}`
+  const sum = `${prefix}/${kind}/${i}`
+  const input = isGrouped(node) && hasRotary(node) ? withInput(node.input, positionsAt, 'position_ids') : node.input
+  return [
+    ...(own
+      ? [createNode('CastLike', [`${prefix}/bias`, own], bias), createNode('Add', [own, bias], sum)]
+      : [createNode('CastLike', [`${prefix}/bias`, node.input[0]!], sum)]),
+    edit(node, { input: withInput(input, at, sum) }),
+  ]
+}
+
+/** Replaces the bool mask of Attention by the bias of segments where it is true, and by `masked` elsewhere. */
+function withBoolMask(node: NodeProto, i: number): readonly NodeProto[] {
+  const [query = ''] = node.input
+  const bias = `${prefix}/bias/${i}`
+  const never = `${prefix}/never/${i}`
+  const mask = `${prefix}/mask/${i}`
+  return [
+    createNode('CastLike', [`${prefix}/bias`, query], bias),
+    createNode('CastLike', [`${prefix}/masked`, query], never),
+    createNode('Where', [node.input[maskAt]!, bias, never], mask),
+    edit(node, { input: withInput(node.input, maskAt, mask) }),
+  ]
+}
+
+/** Sets an input of a node; inputs before it that are missing become empty. */
+const withInput = (input: readonly string[], at: number, name: string): string[] =>
+  Array.from({ length: Math.max(input.length, at + 1) }, (_, i) => (i === at ? name : (input[i] ?? '')))

@@ -7,7 +7,7 @@ import { attributeTypes, type GraphProto, type NodeProto, type ValueInfoProto } 
 import { toTensorProto } from '../onnx/proto/tensor.js'
 import { checkBoolean, checkNames } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
-import { createNode, findPacking, pastName, withSegments } from './packing.js'
+import { createNode, findPacking, pastName, presentName, withSegments } from './packing.js'
 
 /** Options of `trainingModel`. */
 export interface TrainingModelOptions {
@@ -126,7 +126,7 @@ function withPairs(graph: GraphProto, fed: ReadonlySet<string | undefined>): Gra
 }
 
 function findLogits(graph: GraphProto): ValueInfoProto {
-  const own = graph.output.filter(({ name = '' }) => !/^present/.test(name))
+  const own = graph.output.filter(({ name = '' }) => !presentName.test(name))
   const logits = own.find(({ name }) => name === 'logits') ?? (own.length === 1 ? own[0] : undefined)
   if (logits) return logits
   throw new OnnxIreError(

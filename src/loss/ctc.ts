@@ -1,7 +1,7 @@
 import { body } from '../ir/body.js'
 import { dtypes } from '../ir/dtype.js'
 import { constant, input, scalar, tensorFrom } from '../ir/leaf.js'
-import { formatShape, unknownDim } from '../ir/shape.js'
+import { type Dim, formatShape, unknownDim } from '../ir/shape.js'
 import type { Value } from '../ir/value.js'
 import { op } from '../op/op.js'
 import { checkNames, checkNumber, count } from '../util/check.js'
@@ -56,8 +56,7 @@ const never = -1e30
  *
  * Follows PyTorch's ctc_loss (https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html) with reduction
  * 'none', averaged. Examples with more labels than their steps can spell do not count; `tooLong` of the metrics is their
- * number. No targets are sampled: IRE needs
- * `curvature: 'hutchinson'` or 'empirical'.
+ * number. No targets are sampled: IRE needs `curvature: 'hutchinson'` or 'empirical'.
  *
  * @throws OnnxIreError `invalid-option`; when built onto a model also `invalid-shape`
  */
@@ -69,20 +68,7 @@ export function ctc(options: CtcOptions = {}): Loss {
   return {
     name: 'ctc',
     build(outputs) {
-      const scores = findClassScores(outputs, options.logits, -1, 'ctc')
-      const { z, logP, shape } = scores
-      if (shape.length !== 3)
-        throw new OnnxIreError(
-          'invalid-option',
-          `ctc: the logits have the shape ${formatShape(shape)}; they must be [N, T, C], or [T, N, C] with option 'timeFirst'`,
-        )
-      const [examples, steps] = timeFirst ? [shape[1]!, shape[0]!] : [shape[0]!, shape[1]!]
-      const classes = shape[2]!
-      if (typeof classes === 'number' && blank >= classes)
-        throw new OnnxIreError(
-          'invalid-option',
-          `ctc: option 'blank' is ${blank}, but the model has ${classes} classes`,
-        )
+      const { z, logP, examples, steps, classes } = findLogits(outputs, options)
       const given = input(name, 'int64', [examples, unknownDim()])
       const lengths = (option: 'inputLengths' | 'targetLengths', otherwise: () => Value) =>
         options[option] === undefined ? otherwise() : input(options[option], 'int64', [examples])
@@ -129,6 +115,25 @@ export function ctc(options: CtcOptions = {}): Loss {
       }
     },
   }
+}
+
+/** Finds the logits, and the dims N, T and C. */
+function findLogits(
+  outputs: ReadonlyMap<string, Value>,
+  { logits, timeFirst = false, blank = 0 }: Pick<CtcOptions, 'logits' | 'timeFirst' | 'blank'>,
+) {
+  const { z, logP, shape } = findClassScores(outputs, logits, -1, 'ctc')
+  if (shape.length !== 3)
+    throw new OnnxIreError(
+      'invalid-option',
+      `ctc: the logits have the shape ${formatShape(shape)}; they must be [N, T, C], or [T, N, C] with option 'timeFirst'`,
+    )
+  const [first, second, classes] = shape as [Dim, Dim, Dim]
+  if (typeof classes === 'number' && blank >= classes)
+    throw new OnnxIreError('invalid-option', `ctc: option 'blank' is ${blank}, but the model has ${classes} classes`)
+  return timeFirst
+    ? { z, logP, examples: second, steps: first, classes }
+    : { z, logP, examples: first, steps: second, classes }
 }
 
 const int64 = (value: number): Value => scalar('int64', value)

@@ -100,7 +100,7 @@ type Prepared = Pick<Model, 'proto'> & Pick<CompileHints, 'externalData' | 'fold
 function encodeGraph(
   target: Target | undefined,
   spec: GraphSpec,
-  runtime: RuntimeFacts = {},
+  runtime: RuntimeFacts,
 ): { readonly bytes: Uint8Array; readonly conversion?: Conversion; readonly hints: CompileHints } {
   if (target?.provider === 'webgpu') refuseFloat64(spec)
   const { graph, conversion } = target ? createConversion(spec, target, runtime.lacksFloat16 === true) : { graph: spec }

@@ -38,3 +38,27 @@ export function loadPinned(koffi: Koffi, path: string): ReturnType<Koffi['load']
 
 /** Flag RTLD_NOW of dlopen. */
 const resolveAll = 2
+
+/**
+ * Calls a function of a library on a thread of Node's pool.
+ * @param check throws if the result of the function is an error
+ */
+export function callLater<Result>(
+  native: { readonly async: (...args: unknown[]) => unknown },
+  args: unknown[],
+  check: (result: Result) => void,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    native.async(...args, (error: unknown, result: Result) => {
+      // koffi does not reference arrays that it passes to C; until here this closure did.
+      args.length = 0
+      try {
+        if (error) throw error
+        check(result)
+        resolve()
+      } catch (failure) {
+        reject(failure)
+      }
+    })
+  })
+}

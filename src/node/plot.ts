@@ -102,7 +102,7 @@ export function plotSpectrum(
   })
 }
 
-/** Options of a plot of a loss landscape. */
+/** Options of a plot of a loss landscape, by default 620 pixels wide and 540 high. */
 export interface LandscapePlotOptions extends PlotOptions {
   /** Number of level lines, evenly spaced on the color scale. Default 12. */
   readonly levels?: number

@@ -141,8 +141,8 @@ export class Index {
     this.#coordinates = coordinates
   }
 
-  static flat(emitter: Emitter, shape: readonly number[], flat: Code, coordinates?: readonly Code[]): Index {
-    return new Index(emitter, shape, flat, coordinates)
+  static flat(emitter: Emitter, shape: readonly number[], flat: Code): Index {
+    return new Index(emitter, shape, flat)
   }
 
   static at(emitter: Emitter, shape: readonly number[], coordinates: readonly Code[]): Index {

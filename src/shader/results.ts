@@ -21,7 +21,7 @@ export function storeRoot(
   writer.store(slot, index.flat, writer.element(root, index).text)
 }
 
-/** How the parts of a sum or another reduction are combined. */
+/** The combination of the parts of a sum or another reduction. */
 interface Combination {
   readonly initial: string
   readonly combine: (a: string, b: string) => string

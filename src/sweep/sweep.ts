@@ -150,7 +150,7 @@ async function trainOne(
 }
 
 /** Runs of a sweep that are trained for the same share. */
-interface Rung {
+export interface Rung {
   /** Share of the whole run. */
   readonly share: number
   /** Number of runs, if none fails. */

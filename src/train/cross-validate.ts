@@ -61,6 +61,7 @@ export async function crossValidate(data: Dataset, options: CrossValidateOptions
   checkNames('crossValidate', options, ['folds', 'seed', 'stratify', 'train'])
   const { train, ...choice } = options
   const folds: Measures[] = []
+  // The first split throws the error of a wrong number of folds.
   for (let fold = 0; fold === 0 || fold < choice.folds; fold++)
     folds.push(await train({ ...split(data, { ...choice, fold }), fold }))
   return { folds, metrics: summarizeFolds(folds) }

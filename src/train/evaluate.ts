@@ -44,16 +44,8 @@ export interface EvaluateOptions extends PassOptions {
 }
 
 const optionNames: Readonly<Record<keyof EvaluateOptions, true>> = {
-  ...{
-    loss: true,
-    runtime: true,
-    metrics: true,
-    batchSize: true,
-    onBatch: true,
-    passes: true,
-    pooling: true,
-    signal: true,
-  },
+  ...{ loss: true, runtime: true, metrics: true, batchSize: true },
+  ...{ onBatch: true, passes: true, pooling: true, signal: true },
 }
 
 /**

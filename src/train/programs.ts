@@ -1,6 +1,7 @@
 import {
   type GradientProgram,
   isGradient,
+  parameterOf,
   type TensorMap,
   type TrainingBackend,
   toTensors,
@@ -262,7 +263,7 @@ export class Programs<T extends TensorMap> {
       weight: number('weight') ?? count,
       sums: readSums(outputs, this.graphs.metrics.evaluation),
       gradients,
-      statistics: outputArrays(outputs, 'next/', (name) => name.slice('next/'.length)),
+      statistics: statisticsOf(outputs),
     }
   }
 
@@ -344,13 +345,14 @@ function adviseOnMemory(error: unknown): unknown {
 /** Removes the gradients of all other parameters from a graph, so that they are not computed. */
 const selectGradients = (spec: GraphSpec, names: ReadonlySet<string>): GraphSpec => ({
   ...spec,
-  outputs: new Map([...spec.outputs].filter(([name]) => !isGradient(name) || names.has(name.slice('grad/'.length)))),
+  outputs: new Map([...spec.outputs].filter(([name]) => !isGradient(name) || names.has(parameterOf(name)))),
 })
 
-const outputArrays = (outputs: Tensors, prefix: string, keyOf: (name: string) => string) =>
+/** The next running statistics among graph outputs. */
+const statisticsOf = (outputs: Tensors): ParameterArrays =>
   Object.fromEntries(
     Object.entries(outputs).flatMap(([name, { data }]) =>
-      name.startsWith(prefix) ? [[keyOf(name), data as FloatArray]] : [],
+      name.startsWith('next/') ? [[name.slice('next/'.length), data as FloatArray]] : [],
     ),
   )
 

@@ -1,6 +1,6 @@
 import type { TensorMap, TrainingBackend, TrainingState } from '../backend/backend.js'
 import { createBackend } from '../backend/create-backend.js'
-import { runStep, type StepReport } from '../backend/step.js'
+import { type GradientFunction, runStep, type StepContext, type StepReport } from '../backend/step.js'
 import type { Batch } from '../data/batches.js'
 import type { DatasetOrStream } from '../data/stream.js'
 import { type FloatArray, mapArrays } from '../ir/float-array.js'
@@ -284,8 +284,7 @@ export class Run {
   async #trainBatch(batch: Batch, options: StepOptions): Promise<StepProgress> {
     const { programs = this.programs } = options
     const { totalSteps, stepsPerEpoch, settings, curvatureBatch } = options
-    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema } = this.#options
-    const { curvatureShare = 1 } = this.#options
+    const { optimizer, schedule = { kind: 'constant' }, clipNorm, clipValue, ema, curvatureShare = 1 } = this.#options
     const { statistics } = this.#weights
     const { step, progress } = this
     const { ire } = unwrap(optimizer)
@@ -299,40 +298,34 @@ export class Run {
     const before = options.measured ? await this.#copyState() : undefined
     await this.#load()
     this.#local?.beforeStep(this.#weights.parameters)
-    const takeStep = () =>
-      runStep(
-        this.#backend,
-        optimizer,
-        step,
-        async (kind, parameters) => {
-          const result = await programs.gradient({
-            kind,
-            ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
-            share: kind === 'curvature' ? curvatureShare : 1,
-            isLocal: isLocal && kind === 'loss',
-            sumGradients: kind === 'loss' ? this.#lossSum(first !== undefined, options.measured) : undefined,
-            parameters,
-            statistics,
-            // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
-            random: this.random.stream(`${kind} ${step}`),
-            ...(parameterNames ? { parameterNames } : {}),
-          })
-          gradients.push(result.gradients)
-          if (kind === 'loss') first ??= result
-          if (kind === 'curvature') return { gradients: result.gradients, batchSize: Math.max(1, result.count) }
-          return this.#shard ? { ...result, gradients: this.#shard.selectOwn(result.gradients) } : result
-        },
-        {
-          lrFactor: learningRateFactor(schedule, step, totalSteps ?? Infinity, stepsPerEpoch) * progress.lrFactor,
-          settings,
-          ...(clipNorm === undefined ? {} : { clipNorm }),
-          ...(clipValue === undefined ? {} : { clipValue }),
-        },
-      )
+    const gradient: GradientFunction<TensorMap> = async (kind, parameters) => {
+      const result = await programs.gradient({
+        kind,
+        ...(kind === 'curvature' && curvatureBatch ? prepareFor(programs, curvatureBatch) : prepared),
+        share: kind === 'curvature' ? curvatureShare : 1,
+        isLocal: isLocal && kind === 'loss',
+        sumGradients: kind === 'loss' ? this.#lossSum(first !== undefined, options.measured) : undefined,
+        parameters,
+        statistics,
+        // One random stream per step: a resumed run samples the same numbers as an uninterrupted one.
+        random: this.random.stream(`${kind} ${step}`),
+        ...(parameterNames ? { parameterNames } : {}),
+      })
+      gradients.push(result.gradients)
+      if (kind === 'loss') first ??= result
+      if (kind === 'curvature') return { gradients: result.gradients, batchSize: Math.max(1, result.count) }
+      return this.#shard ? { ...result, gradients: this.#shard.selectOwn(result.gradients) } : result
+    }
+    const context: StepContext = {
+      lrFactor: learningRateFactor(schedule, step, totalSteps ?? Infinity, stepsPerEpoch) * progress.lrFactor,
+      settings,
+      ...(clipNorm === undefined ? {} : { clipNorm }),
+      ...(clipValue === undefined ? {} : { clipValue }),
+    }
     let report: StepReport
     let tensors: StepProgress['tensors']
     try {
-      report = await takeStep()
+      report = await runStep(this.#backend, optimizer, step, gradient, context)
       this.#state.step = step + 1
       this.#hostIsStale = this.#options.runtime.device !== undefined
       if (before) tensors = await this.#measureTensors(before, gradients.at(-1)!, report.kappa)
@@ -345,11 +338,10 @@ export class Run {
     if (ema !== undefined) await this.#backend.updateAverages(ema)
     // Running statistics come from the loss gradient at the unperturbed parameters only.
     this.#weights.updateStatistics(first!.statistics)
-    const { epoch } = progress
     return {
       ...report,
       loss: first!.loss,
-      epoch,
+      epoch: progress.epoch,
       totalSteps,
       examples: batch.whole,
       seconds: (Date.now() - started) / 1000,

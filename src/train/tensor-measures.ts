@@ -45,8 +45,6 @@ export const measureTensors = (step: MeasuredStep): Record<string, TensorMeasure
 function measureTensor(name: string, gradient: FloatArray, step: MeasuredStep): TensorMeasures {
   const [before, after] = [step.before[name]!, step.after[name]!]
   const norm = Math.sqrt(sumOfSquares(before, before.length))
-  const common = { gradientNorm: Math.sqrt(sumOfSquares(gradient, before.length)), norm }
-  const ratio = (update: number) => ({ updateRatio: norm === 0 ? null : update / norm })
   const [flat, lastFlat] = [getOwn(step.mask?.flat, name), getOwn(step.lastFlat, name)]
   let [squares, added, count, both] = [0, 0, 0, 0]
   // du = (1 + kappa n) d, of which IRE adds kappa n d.
@@ -59,7 +57,8 @@ function measureTensor(name: string, gradient: FloatArray, step: MeasuredStep): 
     count++
     if (lastFlat?.[i]) both++
   }
-  const measures = { ...common, ...ratio(Math.sqrt(squares)) }
+  const gradientNorm = Math.sqrt(sumOfSquares(gradient, before.length))
+  const measures = { gradientNorm, norm, updateRatio: norm === 0 ? null : Math.sqrt(squares) / norm }
   if (!flat) return measures
   return {
     ...measures,

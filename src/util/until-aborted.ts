@@ -1,10 +1,10 @@
-/** What is read of a signal. A plain object is read between items only. */
+/** A signal that ends some work: an AbortSignal, or a plain object, which is read between items only. */
 export interface Signal {
   readonly aborted: boolean
   readonly reason?: unknown
 }
 
-/** What is read of an AbortSignal. */
+/** The part of an AbortSignal that reports an abort while nothing else happens. */
 interface AbortEvents extends Signal {
   addEventListener(type: 'abort', listener: () => void): void
   removeEventListener(type: 'abort', listener: () => void): void

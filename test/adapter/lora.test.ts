@@ -5,6 +5,7 @@ import {
   adaptableLayers,
   adapterOf,
   applyAdapter,
+  encodePeft,
   inlineFunctions,
   type LoraOptions,
   lora,
@@ -101,6 +102,31 @@ describe('targets', () => {
     ['a tied output layer', modelFrom(transformer(language)), ['lm_head'], ['lm_head']],
     ['all-linear and more', smallMlp(), ['all-linear', 'hidden0'], ['hidden0', 'head']],
   ])('%s', (_, model, targets, expected) => expect(modules(model, { targets })).toEqual(expected))
+
+  it('names that PEFT would find in other layers too > are written as whole paths', () => {
+    const targetsOf = (model: Model, options: LoraOptions) => {
+      const files = encodePeft(adapterOf(lora(model, { r: 2, ...options })))
+      return JSON.parse(new TextDecoder().decode(files['adapter_config.json'])).target_modules
+    }
+    const query = 'block0.attention.query'
+    expect(targetsOf(small, { targets: ['query'] })).toEqual(['query'])
+    expect(targetsOf(small, { targets: ['query'], exclude: query })).toEqual(['block1.attention.query'])
+    expect(targetsOf(small, { targets: ['up'], modulesToSave: 'block1.mlp.up' })).toEqual(['block0.mlp.up'])
+    expect(targetsOf(small, {})).toContain('query')
+    expect(targetsOf(small, { exclude: query })).toEqual(modules(small, { exclude: query }))
+    const vision = decodeModel(
+      modelBytes({
+        nodes: [
+          { ...node('Conv', 'x a', 'h'), name: '/patch_embed/proj/Conv' },
+          { ...node('MatMul', 'h b', 'y'), name: '/attn/proj/MatMul' },
+        ],
+        inputs: [info('x', [1, 3, 4, 4])],
+        outputs: [info('y', [1, 3, 3, 3])],
+        initializers: { a: draw('float32', [3, 3, 2, 2]), b: draw('float32', [3, 3]) },
+      }),
+    )
+    expect(targetsOf(vision, {})).toEqual(['attn.proj'])
+  })
 
   it('an unknown name > is refused with the closest and the available names', () => {
     const error = thrownError(() => lora(small, { targets: ['querry'] }))

@@ -51,6 +51,14 @@ describe('a folder that PEFT wrote', () => {
     expect([...(adapter.config.targets as string[])].sort()).toEqual(['fc1', 'fc2'])
   })
 
+  it.each([{ layers_to_transform: 0 }, { exclude_modules: ['other.fc1'] }])(
+    '%j > narrows the targets, so that whole paths are written again',
+    (changes) => {
+      const { adapter } = decodePeft(withConfig(changes))
+      expect(configOf(encodePeft(adapter)).target_modules).toEqual(['block.fc1', 'block.fc2'])
+    },
+  )
+
   it('has convolutions and embeddings, with ranks and alphas by pattern', () => {
     const { adapter } = readGoldenPeft('kinds')
     expect(shapes(adapter)).toEqual([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { addDims, ceilDivDims, type Dim, divDims, factorsOf, mulDims, subDims } from '../../src/ir/shape.js'
+import { addDims, ceilDivDims, type Dim, divDims, factorsOf, mulDims, subDims } from '../../src/ir/dim.js'
 
 describe('arithmetic of dims', () => {
   it.each<[Dim, Dim]>([

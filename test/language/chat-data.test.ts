@@ -456,12 +456,20 @@ describe('chatData > pack', () => {
     await checkPackingOf({ ...chat, model: mergeDecoder(model) })
   })
 
-  it('a float mask > 0 where a token sees, a large negative number elsewhere', () => {
-    const segments: Tensor = { dtype: 'int64', dims: [1, 3], data: BigInt64Array.of(1n, 1n, 2n) }
-    expect(
-      Array.from(blockMask(segments, 'float32').data as Float32Array, (x) => (x === 0 ? 1 : x < -1e38 ? 0 : 2)),
-    ).toEqual([...[1, 0, 0], ...[1, 1, 0], ...[0, 0, 1]])
-  })
+  it.each(['float32', 'float16', 'bfloat16'] as const)(
+    'a mask of %s > 0 where a token attends, a large negative number elsewhere',
+    (dtype) => {
+      const numbers = numbersOf(blockMask(threeTokens, dtype))
+      expect(numbers.map((x) => (x === 0 ? 1 : x <= -65504 && x > -Infinity ? 0 : 2))).toEqual(ownExample)
+    },
+  )
+
+  it.each(['bool', 'int32', 'int64', 'uint64'] as const)(
+    'a mask of %s > 1 where a token attends, 0 elsewhere',
+    (dtype) => {
+      expect(numbersOf(blockMask(threeTokens, dtype))).toEqual(ownExample)
+    },
+  )
 })
 
 describe('chatData > pack > models of tools/language/export.py', await needs('language models'), () => {
@@ -471,6 +479,10 @@ describe('chatData > pack > models of tools/language/export.py', await needs('la
     checkPacking,
   )
 })
+
+/** Segments of an example of two tokens and one of one token, and the positions that each token attends to. */
+const threeTokens: Tensor = { dtype: 'int64', dims: [1, 3], data: BigInt64Array.of(1n, 1n, 2n) }
+const ownExample = [...[1, 0, 0], ...[1, 1, 0], ...[0, 0, 1]]
 
 async function checkPacking({ folder, dtype }: Exported): Promise<void> {
   await checkPackingOf(await readLanguageModel(modelFolder(folder), { dtype }))

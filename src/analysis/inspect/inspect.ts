@@ -1,7 +1,6 @@
-import { adaptableLayers } from '../../adapter/layers.js'
+import { adaptableLayers, countWeights } from '../../adapter/layers.js'
 import { findAdapterParts } from '../../adapter/record.js'
 import { isFloat } from '../../ir/dtype.js'
-import { sizeOf } from '../../ir/tensor.js'
 import type { Graph } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { checkModel, type Model } from '../../onnx/model.js'
@@ -123,16 +122,8 @@ function inspectBatch(model: Model): Inspection['batch'] {
   return fixed === null ? null : { fixed, obstacle: attempt(() => freeBatchAxis(model)).error }
 }
 
-/** Elements of the quantized weights of layers. Parts of a packed layer, and layers with one weight, count once. */
-function countQuantizedElements(model: Model): number {
-  const layers = attempt(() => adaptableLayers(model)).value ?? []
-  const sizes = new Map<string, number>()
-  for (const { weight, in: inputs, out, kernel = [] } of layers) {
-    const elements = isFloat(weight.dtype) ? 0 : inputs * out * sizeOf(kernel)
-    sizes.set(weight.tensor, Math.max(elements, sizes.get(weight.tensor) ?? 0))
-  }
-  return [...sizes.values()].reduce((sum, size) => sum + size, 0)
-}
+const countQuantizedElements = (model: Model): number =>
+  countWeights((attempt(() => adaptableLayers(model)).value ?? []).filter(({ weight }) => !isFloat(weight.dtype)))
 
 /** The reason why the trainable tensors have no gradients; null if they have. */
 function findObstacle(graph: Graph, names: ReadonlySet<string>): Failure | null {

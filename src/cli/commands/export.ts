@@ -125,20 +125,7 @@ async function exportRun(io: Io, run: string, folder: RunFolder, recipe: Recipe,
   })
   for (const { step, error } of skipped)
     writeText(io.stderr, `skipping the checkpoint of step ${step}: ${error.message}\n`)
-  if (form !== undefined && !findRecord(model.proto))
-    throw new OnnxIreError('invalid-option', `--as ${form}: the run trained no adapter; leave out --as`)
-  if ((form === 'peft' || form === 'onnx-adapter') && checksumBase(model) !== checksumBase(original))
-    throw new OnnxIreError(
-      'invalid-option',
-      `--as ${form}: the run also trained tensors of the model itself, such as a new head, which an adapter cannot hold: export with --as beside or merged`,
-    )
-  if (provider && form !== undefined && form !== 'merged')
-    throw new OnnxIreError('invalid-option', `--for ${provider} applies to a whole model in float: omit --as ${form}`)
-  if (columns && (provider || (form !== undefined && form !== 'merged')))
-    throw new OnnxIreError(
-      'invalid-option',
-      `--columns applies to a whole model in float: omit ${provider ? `--for ${provider}` : `--as ${form}`}`,
-    )
+  checkForm(options, model, original)
   const measured = form === 'q4' || form === 'q8' ? await writeMeasured(form, output, model, started) : undefined
   if (provider) await writeModel(output, lowerForWebgpu(form === 'merged' ? toModelForm(form, model) : model))
   else if (columns)
@@ -168,6 +155,24 @@ async function exportRun(io: Io, run: string, folder: RunFolder, recipe: Recipe,
       return `${wrote}, form ${form}: ${losses}`
     },
   )
+}
+
+/** Throws `invalid-option` if a trained model cannot be written in the form that the options select. */
+function checkForm({ as: form, for: provider, columns }: Options, model: Model, original: Model): void {
+  if (form !== undefined && !findRecord(model.proto))
+    throw new OnnxIreError('invalid-option', `--as ${form}: the run trained no adapter; leave out --as`)
+  if ((form === 'peft' || form === 'onnx-adapter') && checksumBase(model) !== checksumBase(original))
+    throw new OnnxIreError(
+      'invalid-option',
+      `--as ${form}: the run also trained tensors of the model itself, such as a new head, which an adapter cannot hold: export with --as beside or merged`,
+    )
+  if (provider && form !== undefined && form !== 'merged')
+    throw new OnnxIreError('invalid-option', `--for ${provider} applies to a whole model in float: omit --as ${form}`)
+  if (columns && (provider || (form !== undefined && form !== 'merged')))
+    throw new OnnxIreError(
+      'invalid-option',
+      `--columns applies to a whole model in float: omit ${provider ? `--for ${provider}` : `--as ${form}`}`,
+    )
 }
 
 /** The model with the conversion of the columns, and with outputs in the units of the targets that they predict. */

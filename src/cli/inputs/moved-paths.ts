@@ -36,7 +36,7 @@ export const pathsOfTraining = ({ model, data }: Recipe): ReplaceablePath[] => [
 export const pathOfTeacher = ({ teacher }: Recipe): ReplaceablePath[] =>
   teacher ? [{ field: 'teacher.model', path: teacher.model, option: '--teacher <file>' }] : []
 
-/** Runs `action`; if a file or folder is missing, its error names the paths that do not exist, and how to replace them. */
+/** Runs `action`. Its error for a missing file or folder names the paths that do not exist, and how to replace them. */
 export async function withPathAdvice<T>(paths: readonly ReplaceablePath[], action: () => Promise<T>): Promise<T> {
   try {
     return await action()

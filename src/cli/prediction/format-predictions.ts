@@ -1,4 +1,5 @@
 import type { ScoreKind } from '../../analysis/snippet/score-kind.js'
+import { csvField } from '../../data/formats/csv-field.js'
 import { isFloat } from '../../ir/dtype.js'
 import { numbersOf } from '../../ir/leaf.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
@@ -236,9 +237,8 @@ function indicesOf(k: number, dims: readonly number[]): number[] {
   return indices
 }
 
-/** A CSV record, quoted as in RFC 4180. */
 const formatRecord = (fields: readonly unknown[]): string =>
-  `${fields.map((field) => (/[",\r\n]/.test(String(field)) ? `"${String(field).replaceAll('"', '""')}"` : field)).join(',')}\n`
+  `${fields.map((field) => csvField(String(field ?? ''))).join(',')}\n`
 
 function checkLeadingAxis(name: string, { dims }: Tensor, examples: number): void {
   if (dims[0] === examples) return

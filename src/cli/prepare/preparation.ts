@@ -40,7 +40,6 @@ export class Preparation {
   readonly #parts: string
   readonly #plan: string
   readonly #written: Record<string, FileSummary> = emptyRecord()
-  #reused = 0
 
   private constructor(output: string, plan: string) {
     this.output = output
@@ -76,11 +75,6 @@ export class Preparation {
     return preparation
   }
 
-  /** Number of parts that an earlier run finished. */
-  get reused(): number {
-    return this.#reused
-  }
-
   /** Makes a part, or returns the stored part if its files are intact. */
   async makePart<Info>(
     name: string,
@@ -88,10 +82,7 @@ export class Preparation {
   ): Promise<PreparedPart<Info>> {
     const record = join(this.#parts, `${name}.json`)
     const stored = parseOrNull(await readOrNull(record)) as PreparedPart<Info> | null // written below
-    if (stored && (await this.#areIntact(this.#parts, stored.files))) {
-      this.#reused++
-      return stored
-    }
+    if (stored && (await this.#areIntact(this.#parts, stored.files))) return stored
     const { files, info } = await make()
     const written: Record<string, FileSummary> = emptyRecord()
     for (const [file, content] of Object.entries(files))

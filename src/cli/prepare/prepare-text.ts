@@ -113,13 +113,7 @@ export async function prepareText(options: TextOptions, monitor: Monitor): Promi
         monitor,
       )),
     )
-  const counts: Record<string, Counts> = emptyRecord()
-  for (const name of ['train', 'validation'] as const) {
-    const documents = parts.reduce((sum, { info }) => sum + info.counts[name].documents, 0)
-    const tokens = parts.reduce((sum, { info }) => sum + info.counts[name].tokens, 0)
-    if (documents > 0) counts[name] = { documents, tokens }
-    else if (name === 'train' || validation > 0 || validationCorpus) throw emptySplitError(name, parts)
-  }
+  const counts = countSplits(parts, validation > 0 || validationCorpus !== null)
   for (const [name, { tokens }] of Object.entries(counts)) {
     const header = encodeTokenHeader({ vocabulary: tokenizer.vocabulary, tokens })
     const files = parts.flatMap(({ files }) => Object.keys(files).filter((file) => file.endsWith(`.${name}`)))
@@ -252,6 +246,21 @@ async function encodePart(
     next,
   }
   return { files: Object.fromEntries(names.map((each) => [`${name}.${each}`, Buffer.concat(tokens[each])])), info }
+}
+
+/** Documents and tokens of the splits that have any. Throws if `train`, or a requested validation split, has none. */
+function countSplits(
+  parts: readonly { readonly info: PartInfo }[],
+  validates: boolean,
+): Readonly<Record<string, Counts>> {
+  const counts: Record<string, Counts> = emptyRecord()
+  for (const name of ['train', 'validation'] as const) {
+    const documents = parts.reduce((sum, { info }) => sum + info.counts[name].documents, 0)
+    const tokens = parts.reduce((sum, { info }) => sum + info.counts[name].tokens, 0)
+    if (documents > 0) counts[name] = { documents, tokens }
+    else if (name === 'train' || validates) throw emptySplitError(name, parts)
+  }
+  return counts
 }
 
 function emptySplitError(name: SplitName, parts: readonly { readonly info: PartInfo }[]): OnnxIreError {

@@ -17,6 +17,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { timeFirstOutputs } from '../prediction/top-classes.js'
 import type { StoredRun } from '../runs/read-run.js'
+import { spread } from '../spread.js'
 import { RunFolder } from '../training/run-folder.js'
 import { findOutdatedModel } from '../training/run-record.js'
 import { type DescribedPrediction, describePrediction } from './describe-prediction.js'
@@ -154,12 +155,6 @@ async function rankByLoss(trained: Trained, count: number): Promise<ShownExample
   }
   const show = ({ index }: (typeof found)[number]) => shown.get(index)!
   return { kind: 'losses', samples: samples.map(show), worst: worst.map(show) }
-}
-
-/** At most `count` items, evenly spread. */
-function spread<T>(items: readonly T[], count: number): T[] {
-  const step = Math.max(1, items.length / count)
-  return Array.from({ length: Math.min(count, items.length) }, (_, i) => items[Math.floor(i * step)]!)
 }
 
 function classNamesOf({ classes }: StoredRun): readonly string[] | undefined {

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { defaultMode } from '../../metric/default-mode.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { listCombinations, type SweepValues } from '../../sweep/search.js'
-import { listRungs, type SweepResult, type SweepTrial, sweep } from '../../sweep/sweep.js'
+import { listRungs, type Rung, type SweepResult, type SweepTrial, sweep } from '../../sweep/sweep.js'
 import { readMetric } from '../../train/metric-monitor.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatBytes, formatCount } from '../format.js'
@@ -82,15 +82,9 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
     progress.note('stopping after the current steps; press Ctrl-C again to quit at once')
     pool.stop()
   })
-  const running = new Map<number, number>()
-  // Trials of an interrupted sweep are done, and those that halving ends train for a share of the run.
-  const rungs = listRungs(combinations.length, plan.halving)
-  const workOf = ({ share }: Pick<SweepTrial, 'share'>) =>
-    share - (rungs[rungs.findIndex((rung) => rung.share === share) - 1]?.share ?? 0)
-  let finished = folder.trials.reduce((sum, trial) => sum + workOf(trial), 0)
-  const show = () => progress.at(finished + [...running.values()].reduce((sum, done) => sum + done, 0))
-  const work = rungs.reduce((sum, rung) => sum + rung.runs * workOf(rung), 0)
-  progress.stage(`sweep of ${formatCount(combinations.length, 'trial')}`, work)
+  const work = new SweepWork(listRungs(combinations.length, plan.halving), folder.trials)
+  const show = () => progress.at(work.done)
+  progress.stage(`sweep of ${formatCount(combinations.length, 'trial')}`, work.total)
   show()
   try {
     const result = await sweep({
@@ -99,23 +93,21 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
       async train({ index, share }) {
         const recipe = recipes[index]!
         const withThreads = recipe.threads === undefined && jobs > 1 ? { ...recipe, threads } : recipe
-        running.set(index, 0)
         const reply = await pool.train(
           { recipe: withThreads, folder: folder.trialFolder(index), provider: request.provider, share, metric },
           ({ done = 0 }) => {
-            const before = share - workOf({ share })
-            running.set(index, Math.max(0, Math.min(done, share) - before))
+            work.train(index, share, done)
             show()
           },
         )
-        running.delete(index)
+        work.end(index)
         if (reply.kind === 'interrupted') return undefined
         if (reply.kind === 'trained') return readMetric(reply.validation!, metric)
         if (reply.code === 'not-finite') return null
         throw new OnnxIreError(reply.code === 'unexpected' ? 'runtime' : reply.code, reply.message)
       },
       async onTrial(trial) {
-        finished += workOf(trial)
+        work.finish(trial)
         progress.note(`trial ${trial.index + 1}: ${formatValues(trial.values)}: ${formatScore(trial, metric)}`)
         show()
         await folder.add(trial, base, plan)
@@ -134,6 +126,46 @@ export async function runSweep(request: SweepRequest): Promise<FinishedSweep> {
     progress.stop()
     if (!request.pool) pool.close()
     unlock()
+  }
+}
+
+/** Work of a sweep in whole runs: trials that halving ends train for a share of the run. */
+class SweepWork {
+  readonly total: number
+  readonly #rungs: readonly Rung[]
+  /** Work in progress by the index of the trial. */
+  readonly #running = new Map<number, number>()
+  #finished = 0
+
+  /** @param finished trials of an interrupted sweep */
+  constructor(rungs: readonly Rung[], finished: readonly SweepTrial[]) {
+    this.#rungs = rungs
+    this.total = rungs.reduce((sum, { share, runs }) => sum + runs * (share - this.#shareBefore(share)), 0)
+    for (const trial of finished) this.finish(trial)
+  }
+
+  get done(): number {
+    return [...this.#running.values()].reduce((sum, done) => sum + done, this.#finished)
+  }
+
+  /** @param done share of the run that a trial has trained, on the way to `share` */
+  train(index: number, share: number, done: number): void {
+    this.#running.set(index, Math.max(0, Math.min(done, share) - this.#shareBefore(share)))
+  }
+
+  /** A trial trains no more. */
+  end(index: number): void {
+    this.#running.delete(index)
+  }
+
+  /** Adds a finished trial. */
+  finish({ share }: SweepTrial): void {
+    this.#finished += share - this.#shareBefore(share)
+  }
+
+  /** The share that trials have trained before they continue to `share`. */
+  #shareBefore(share: number): number {
+    return this.#rungs[this.#rungs.findIndex((rung) => rung.share === share) - 1]?.share ?? 0
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Model } from '../../onnx/model.js'
 import type { Recipe } from '../../recipe/recipe.js'
-import { checksumModel, type DataSummary, summarizeData } from '../../train/checkpoint/checksums.js'
+import { checksumModel, type DataSummary, differsIn, summarizeData } from '../../train/checkpoint/checksums.js'
 import { checksum } from '../../util/checksum.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { loadTeacher } from '../inputs/read-recipe.js'
@@ -67,9 +67,7 @@ function checksumAll(model: Model): string {
 export function diffSources(before: TrialSources | null | undefined, now: TrialSources | null): string[] {
   if (!before || !now) return []
   const isOther = (a: DataSummary | undefined, b: DataSummary | undefined) =>
-    (['examples', 'checksum'] as const).some(
-      (key) => a?.[key] !== undefined && b?.[key] !== undefined && a[key] !== b[key],
-    )
+    differsIn('examples', a, b) || differsIn('checksum', a, b)
   return [
     ...(before.model === now.model ? [] : ['the model']),
     ...(before.teacher === now.teacher ? [] : ['the teacher']),

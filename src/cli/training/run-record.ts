@@ -6,7 +6,7 @@ import { checkpointFolder } from '../../node/files/checkpoint-folder.js'
 import { writeFileAtomic } from '../../node/files/files.js'
 import { readModel } from '../../node/files/model.js'
 import type { Model } from '../../onnx/model.js'
-import { type DataSummary, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
+import { differsIn, type FitData, summarizeData } from '../../train/checkpoint/checksums.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { formatCount, quotePath } from '../format.js'
 import { type Output, writeText } from '../io.js'
@@ -106,9 +106,8 @@ export async function describeOtherData(
   const before = record?.data[part]
   if (!before) return undefined
   const now = await summarizeData(data)
-  const differs = (key: keyof DataSummary) =>
-    before[key] !== undefined && now[key] !== undefined && before[key] !== now[key]
-  if (!differs('examples') && !differs('checksum')) return undefined
-  const counts = differs('examples') ? `${now.examples} examples, the run had ${before.examples}` : 'other contents'
+  const isOtherCount = differsIn('examples', before, now)
+  if (!isOtherCount && !differsIn('checksum', before, now)) return undefined
+  const counts = isOtherCount ? `${now.examples} examples, the run had ${before.examples}` : 'other contents'
   return `the ${part} data are not those of the run in ${dirname(recordPath(record.folder))}: ${counts}. Examples that the run was trained on may be among them`
 }

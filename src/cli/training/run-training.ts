@@ -13,6 +13,7 @@ import { finalWeights } from '../../recipe/build.js'
 import { diffRecipes } from '../../recipe/diff.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import { measuredClassNames, usageOf } from '../../recipe/usage.js'
+import type { Runtime } from '../../runtime/runtime.js'
 import { summarizeData } from '../../train/checkpoint/checksums.js'
 import { freeBatch } from '../../train/model/free-batch.js'
 import { batchSizeOf } from '../../train/model/free-batch-axis.js'
@@ -74,8 +75,8 @@ async function trainInFolder(
   request: TrainingRequest,
   inputs: TrainingInputs & { readonly preset: Model | undefined },
 ): Promise<TrainingResult> {
-  const { recipe, folder, progress, resume, group, shardOptimizer = false } = request
-  const { model, initial, preset, options, data, validation, classes, fitted } = inputs
+  const { recipe, folder, progress, resume, group } = request
+  const { model, preset, options, data, validation, classes, fitted } = inputs
   const warnings: string[] = []
   const warn = (warning: string | undefined) => {
     if (warning === undefined) return
@@ -88,15 +89,7 @@ async function trainInFolder(
   const runtime = await createRuntime(request.provider, recipe.threads)
   let replaced: string | undefined
   try {
-    if (recipe.freeBatch && !resume) {
-      const { fixed } = await freeBatch(initial, { runtime })
-      if (fixed !== null)
-        progress.note(`the model was fixed at batches of ${fixed}, and now takes any number of examples`)
-    }
-    const trainer = await Trainer.create(model, { ...options, runtime, processGroup: group, shardOptimizer })
-    const resumed = resume ? await trainer.resume(folder.store) : null
-    for (const { step, error } of resumed?.skipped ?? [])
-      progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
+    const trainer = await startTrainer(request, inputs, runtime)
     // A first batch shows whether the data fit the model, before the files of another run are replaced.
     for (const set of validation ? [data, validation] : [data]) await trainer.evaluate(firstBatch(set, recipe))
     const parameters = await trainer.parameters()
@@ -110,11 +103,8 @@ async function trainInFolder(
     if (request.force && folder.isUsed) replaced = await moveRunAside(folder.path)
     await folder.begin(fitted, classes, fitData, trainer.step, preset)
     for (const message of warnings) folder.log({ kind: 'warning', step: trainer.step, message })
-    const from = resumed === null ? '' : `, resuming from step ${trainer.step}`
     const count = Object.values(parameters).reduce((sum, { length }) => sum + length, 0)
-    progress.note(
-      `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}${describeGroup(group)}`,
-    )
+    progress.note(describeStart(request, data, count, trainer.step))
     for (const advice of adviseOnModel(recipe, model)) progress.note(advice)
     const onWarning = (message: string) => {
       warn(message)
@@ -158,7 +148,35 @@ async function trainInFolder(
   }
 }
 
-const describeGroup = (group: ProcessGroup | undefined): string => (group ? `, in ${group.size} processes` : '')
+/** Creates the trainer of a run, and resumes from its last checkpoint, as the request says. */
+async function startTrainer(
+  { recipe, folder, progress, resume, group, shardOptimizer = false }: TrainingRequest,
+  { model, initial, options }: TrainingInputs,
+  runtime: Runtime,
+): Promise<Trainer> {
+  if (recipe.freeBatch && !resume) {
+    const { fixed } = await freeBatch(initial, { runtime })
+    if (fixed !== null)
+      progress.note(`the model was fixed at batches of ${fixed}, and now takes any number of examples`)
+  }
+  const trainer = await Trainer.create(model, { ...options, runtime, processGroup: group, shardOptimizer })
+  if (!resume) return trainer
+  for (const { step, error } of (await trainer.resume(folder.store))?.skipped ?? [])
+    progress.note(`skipping the checkpoint of step ${step}: ${error.message}`)
+  return trainer
+}
+
+/** The first note of a run. @param count number of trained elements */
+function describeStart(
+  { recipe, folder, group }: TrainingRequest,
+  data: DatasetOrStream,
+  count: number,
+  step: number,
+): string {
+  const from = step > 0 ? `, resuming from step ${step}` : ''
+  const processes = group ? `, in ${group.size} processes` : ''
+  return `training ${count} parameters of ${modelTitle(recipe)} on ${data.length ?? 'a stream of'} examples in ${folder.path}${from}${processes}`
+}
 
 /**
  * Restores the run that a failed run was to replace, unless the failed one can be resumed. Returns the error with a
@@ -221,7 +239,7 @@ const findIntegerLayers = (model: Model): readonly string[] =>
 const hasNorms = ({ proto }: Model): boolean =>
   proto.graph?.node.some((node) => node.opType === 'BatchNormalization' && isStandardDomain(node)) === true
 
-/** Throws `invalid-option` if a folder holds a run, or those of a cross-validation, that a new run would be mixed with. */
+/** Throws `invalid-option` if a new run would be mixed with one in its folder, or with those of a cross-validation. */
 export function checkNewRunFolder(folder: RunFolder, force: boolean): void {
   if (!folder.isUsed && new RunFolder(foldFolder(folder.path, 0)).isUsed)
     throw new OnnxIreError(

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { applyAdapter } from '../../adapter/apply-adapter.js'
 import { createAdapter } from '../../adapter/create-adapter.js'
-import { findLayers } from '../../adapter/layers.js'
+import { countWeights, findLayers } from '../../adapter/layers.js'
 import { isFloatWeight } from '../../adapter/merge-factors.js'
 import { quantizeModel } from '../../adapter/quantize-model.js'
 import { adapterOf } from '../../adapter/read-adapter.js'
@@ -114,7 +114,7 @@ export interface TrainedParts {
   /** Modules that are trained as a whole beside the adapter. */
   readonly saved: readonly string[]
   readonly trainable: number
-  /** Parameters of linear layers that are not trained. */
+  /** Parameters that are not trained: those of the linear layers, convolutions and embeddings. */
   readonly parameters: number
 }
 
@@ -132,12 +132,11 @@ export function countParts(base: Model, { adapted, trains }: ChatAdapter, form: 
     names.set(name, (names.get(name) ?? 0) + 1)
   }
   const tensors = namedTensors(adapted)
-  const linear = findLayers(base).filter(({ module }) => !module.endsWith('qkv_proj'))
   return {
     layers: Object.fromEntries(names),
     saved: saved.map(({ module }) => module),
     trainable: adapterTensors(adapted).reduce((sum, name) => sum + sizeOf(tensors.get(name)!.dims), 0),
-    parameters: linear.reduce((sum, layer) => sum + layer.in * layer.out, 0),
+    parameters: countWeights(findLayers(base)),
   }
 }
 

@@ -15,6 +15,7 @@ import { readModel, writeModel } from '../../node/files/model.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import { removeUnreadInputs } from '../../onnx/unread-inputs.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { listFirst } from '../format.js'
 import type { ModelTask, ModelTuningRequest } from './model-tuning.js'
 import { findPixelRange } from './pixel-range.js'
 import { predictClasses } from './samples.js'
@@ -94,7 +95,7 @@ export async function prepareImage(request: ImageRequest): Promise<ModelTask> {
     data: found,
     options: { loss: crossEntropy(), metrics: [accuracy(), f1()], head: { classes: classes.length } },
     rates: { full: 3e-4, adapter: 1e-3 },
-    about: `${classes.length} classes, with a new last layer: ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ` and ${classes.length - 5} more` : ''}${range ? `; pixels from 0 to ${range}, which the model scales itself` : ''}`,
+    about: `${classes.length} classes, with a new last layer: ${listFirst(classes)}${range ? `; pixels from 0 to ${range}, which the model scales itself` : ''}`,
     outputs: [output, names],
     warnings: skipped === undefined ? [] : [skipped],
     sampling: {

@@ -17,6 +17,7 @@ import { onInterrupt } from '../interrupts.js'
 import type { Io } from '../io.js'
 import { type CliProvider, createRuntime } from '../options.js'
 import type { TrainingProgress } from '../progress.js'
+import { spread } from '../spread.js'
 import { measureMemoryRoom, warnOfMemory } from '../training/check-room.js'
 import {
   checkMergeable,
@@ -170,13 +171,6 @@ function holdOut(data: Dataset, validation: number, seed: number): ReturnType<ty
     )
   }
 }
-
-/** At most `count` of some examples, evenly spread: data are often sorted by class. */
-const spread = (examples: Uint32Array, count: number): number[] =>
-  Array.from(
-    { length: Math.min(count, examples.length) },
-    (_, i) => examples.at((i * examples.length) / Math.min(count, examples.length))!,
-  )
 
 /** The kind of the adapter of a request. */
 const kindOf = (request: ModelTuningRequest): NewAdapterKind =>

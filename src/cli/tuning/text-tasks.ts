@@ -15,6 +15,7 @@ import type { Model } from '../../onnx/model.js'
 import type { PassOptions } from '../../train/model/repeat-model.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn, isObject } from '../../util/record.js'
+import { listFirst } from '../format.js'
 import { modelFolderOf } from '../inputs/open-language-model.js'
 import { encodeTexts, openEncoder, warnOfCut } from '../inputs/text-encoder.js'
 import { fieldOf, type Row, readRows, textOf } from '../inputs/text-rows.js'
@@ -84,7 +85,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
       ...(!isKnown && { head: { classes: classes.length } }),
     },
     rates,
-    about: `${classes.length} classes${isKnown ? ' of the model' : ', with a new last layer'}: ${shortList(classes)}`,
+    about: `${classes.length} classes${isKnown ? ' of the model' : ', with a new last layer'}: ${listFirst(classes)}`,
     outputs: [folder],
     warnings: warnOfCut(cut, request.length, encoder),
     sampling: {
@@ -207,6 +208,3 @@ function namesOf({ id2label }: Readonly<Record<string, unknown>>): string[] | un
   const names = Object.entries(id2label).sort(([a], [b]) => Number(a) - Number(b))
   return names.every(([, name]) => typeof name === 'string') ? names.map(([, name]) => name as string) : undefined
 }
-
-const shortList = (names: readonly string[]): string =>
-  names.length <= 5 ? names.join(', ') : `${names.slice(0, 5).join(', ')} and ${names.length - 5} more`

@@ -1,9 +1,9 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { statSync } from 'node:fs'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { messageOf, OnnxIreError } from '../../util/errors.js'
-import { findRuns, listRunFiles, readRuns } from '../runs/read-run.js'
+import { findRuns, listRunFiles, readRuns, type StoredRun } from '../runs/read-run.js'
 import { type RunRequest, sendRequest } from '../training/run-request.js'
 import { writeRuns, writeWatchPage } from './page.js'
 
@@ -30,28 +30,13 @@ const maxBody = 10_000
 export async function serveRuns(paths: readonly string[], port: number): Promise<RunServer> {
   const token = randomBytes(24).toString('hex')
   const listeners = new Set<ServerResponse>()
-  const find = async () => {
-    // A folder may have no run yet.
-    const found = await Promise.all(paths.map((path) => findRuns([path]).catch((): string[] => [])))
-    return [...new Set(found.flat())]
-  }
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy()
       else respond(response, 500, messageOf(error))
     })
   })
-  await new Promise<void>((resolve, reject) => {
-    const fail = (cause: Error) =>
-      reject(
-        new OnnxIreError('io', `cannot listen on port ${port}: ${cause.message}; choose another --port`, { cause }),
-      )
-    server.once('error', fail).listen(port, '127.0.0.1', () => {
-      server.off('error', fail)
-      resolve()
-    })
-  })
-  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  const address = `127.0.0.1:${await listen(server, port)}`
   const hosts = [address, address.replace('127.0.0.1', 'localhost')]
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -66,7 +51,7 @@ export async function serveRuns(paths: readonly string[], port: number): Promise
       return respond(response, 200, writeWatchPage(nonce, token), 'text/html')
     }
     if (route === 'GET /runs') {
-      const runs = await readRuns(await find())
+      const runs = await readRuns(await findFolders(paths))
       return respond(response, 200, await writeRuns(runs, new Set(searchParams.getAll('hide'))), 'text/html')
     }
     if (route === 'GET /events') {
@@ -78,25 +63,15 @@ export async function serveRuns(paths: readonly string[], port: number): Promise
     // A page of another site cannot send this header.
     if (route === 'POST /request' && request.headers['x-onnx-ire-token']) {
       const { run, request: what } = parse(await readBody(request))
-      return respond(response, ...(await pass(run, what)))
+      return respond(response, ...(await passRequest(await readRuns(await findFolders(paths)), run, what)))
     }
     respond(response, 404, 'not found')
-  }
-
-  async function pass(path: unknown, what: unknown): Promise<[status: number, text: string]> {
-    if (what !== 'save' && what !== 'stop') return [400, "request must be 'save' or 'stop'"]
-    // Only folders that were found here, so that no other folder is written to.
-    const run = (await readRuns(await find())).find((each) => each.path === path)
-    if (!run) return [404, 'there is no such run']
-    if (run.status !== 'running') return [409, `${run.name} is not running`]
-    await sendRequest(run.path, what satisfies RunRequest)
-    return [200, what === 'save' ? `${run.name} saves a checkpoint` : `${run.name} saves a checkpoint and stops`]
   }
 
   let seen = ''
   const look = setInterval(async () => {
     if (listeners.size === 0) return
-    const state = describeState(await find())
+    const state = describeState(await findFolders(paths))
     if (state !== seen) for (const listener of listeners) listener.write('data: changed\n\n')
     seen = state
   }, lookInterval)
@@ -114,6 +89,45 @@ export async function serveRuns(paths: readonly string[], port: number): Promise
   }
 }
 
+/** Listens on the loopback address, and returns the port. */
+async function listen(server: Server, port: number): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    const fail = (cause: Error) =>
+      reject(
+        new OnnxIreError('io', `cannot listen on port ${port}: ${cause.message}; choose another --port`, { cause }),
+      )
+    server.once('error', fail).listen(port, '127.0.0.1', () => {
+      server.off('error', fail)
+      resolve()
+    })
+  })
+  return (server.address() as AddressInfo).port
+}
+
+/** Run folders of the paths, of which one may have no run yet. */
+async function findFolders(paths: readonly string[]): Promise<readonly string[]> {
+  const found = await Promise.all(paths.map((path) => findRuns([path]).catch((): string[] => [])))
+  return [...new Set(found.flat())]
+}
+
+/**
+ * Sends a request of the page to a run.
+ * @param runs the runs of the page, so that no other folder is written to
+ * @returns the response
+ */
+async function passRequest(
+  runs: readonly StoredRun[],
+  path: unknown,
+  what: unknown,
+): Promise<[status: number, text: string]> {
+  if (what !== 'save' && what !== 'stop') return [400, "request must be 'save' or 'stop'"]
+  const run = runs.find((each) => each.path === path)
+  if (!run) return [404, 'there is no such run']
+  if (run.status !== 'running') return [409, `${run.name} is not running`]
+  await sendRequest(run.path, what satisfies RunRequest)
+  return [200, what === 'save' ? `${run.name} saves a checkpoint` : `${run.name} saves a checkpoint and stops`]
+}
+
 const headers = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
@@ -126,7 +140,7 @@ function respond(response: ServerResponse, status: number, text: string, type = 
 }
 
 const isEqual = (a: string, b: string): boolean =>
-  a.length === b.length && timingSafeEqual(Buffer.from(a.padEnd(b.length)).subarray(0, b.length), Buffer.from(b))
+  a.length === b.length && timingSafeEqual(Buffer.from(a).subarray(0, b.length), Buffer.from(b))
 
 async function readBody(request: IncomingMessage): Promise<string> {
   let body = ''

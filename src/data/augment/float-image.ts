@@ -1,3 +1,4 @@
+import { roundHalfToEven } from '../../ir/dim.js'
 import type { Random } from '../../util/random.js'
 
 /** Image as float pixel values, channel by channel: data[c, y, x] from 0 (black) to 255, not necessarily integers. */
@@ -73,8 +74,8 @@ export function cropImage(
 export const cropCenter = (image: FloatImage, rows: number, columns: number, fill = 0): FloatImage =>
   cropImage(
     image,
-    roundHalfEven((image.rows - rows) / 2),
-    roundHalfEven((image.columns - columns) / 2),
+    roundHalfToEven((image.rows - rows) / 2),
+    roundHalfToEven((image.columns - columns) / 2),
     rows,
     columns,
     fill,
@@ -86,9 +87,3 @@ export type ImageSize = number | readonly [rows: number, columns: number]
 /** Converts an image size to [rows, columns]. */
 export const toRowsAndColumns = (size: ImageSize): readonly [rows: number, columns: number] =>
   typeof size === 'number' ? [size, size] : size
-
-/** Rounds to the nearest integer, with halves to the even one, as in IEEE 754 and Python. */
-export function roundHalfEven(x: number): number {
-  const rounded = Math.round(x)
-  return rounded - x === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded
-}

@@ -1,7 +1,8 @@
+import { roundHalfToEven } from '../../ir/dim.js'
 import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { Augmentation } from './float-image.js'
-import { createFilledImage, type FloatImage, roundHalfEven } from './float-image.js'
+import { createFilledImage, type FloatImage } from './float-image.js'
 
 /** Options of `randAugment`. */
 export interface RandAugmentOptions {
@@ -82,8 +83,8 @@ function warp(
   for (let y = 0, i = 0; y < rows; y++)
     for (let x = 0; x < columns; x++, i++) {
       const [u, v] = [x + 0.5 - to[0], y + 0.5 - to[1]]
-      const column = roundHalfEven(a * u + b * v + from[0] - 0.5)
-      const row = roundHalfEven(c * u + d * v + from[1] - 0.5)
+      const column = roundHalfToEven(a * u + b * v + from[0] - 0.5)
+      const row = roundHalfToEven(c * u + d * v + from[1] - 0.5)
       if (row < 0 || row >= rows || column < 0 || column >= columns) continue
       const source = row * columns + column
       for (let channel = 0; channel < channels; channel++)
@@ -226,7 +227,7 @@ export const randAugmentOperations: readonly Operation[] = [
   { name: 'Color', signed: true, apply: (image, m) => saturation(image, 1 + 0.9 * m) },
   { name: 'Contrast', signed: true, apply: (image, m) => contrast(image, 1 + 0.9 * m) },
   { name: 'Sharpness', signed: true, apply: (image, m) => sharpness(image, 1 + 0.9 * m) },
-  { name: 'Posterize', apply: (image, m) => posterize(image, 8 - roundHalfEven(4 * m)) },
+  { name: 'Posterize', apply: (image, m) => posterize(image, 8 - roundHalfToEven(4 * m)) },
   { name: 'Solarize', apply: (image, m) => solarize(image, 255 * (1 - m)) },
   { name: 'AutoContrast', apply: autoContrast },
   { name: 'Equalize', apply: equalize },

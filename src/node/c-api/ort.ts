@@ -1,4 +1,5 @@
 import { OnnxIreError } from '../../util/errors.js'
+import { callLater } from '../native-library.js'
 import { library } from './library.js'
 
 /** Error with onnxruntime's own message. */
@@ -84,20 +85,7 @@ function open(): Ort {
   const checked = (slot: Slot) => {
     const native = bind(slot, 'void *')
     return Object.assign((...args: unknown[]) => check(native(...args)), {
-      later: (...args: unknown[]) =>
-        new Promise<void>((resolve, reject) => {
-          native.async(...args, (error: unknown, status: bigint | null) => {
-            // koffi does not reference arrays that it passes to C; until here this closure did.
-            args.length = 0
-            try {
-              if (error) throw error
-              check(status)
-              resolve()
-            } catch (failure) {
-              reject(failure)
-            }
-          })
-        }),
+      later: (...args: unknown[]) => callLater(native, args, check),
     })
   }
   const functions = {

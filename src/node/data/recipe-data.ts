@@ -16,6 +16,7 @@ import { applyMixup, resolveRecipe } from '../../recipe/resolve.js'
 import { repeatModel } from '../../train/model/repeat-model.js'
 import type { HeadOptions } from '../../train/model/replace-head.js'
 import { OnnxIreError, withPath } from '../../util/errors.js'
+import { lazy } from '../../util/lazy.js'
 import { getOwn } from '../../util/record.js'
 import type { ClassNames, OpenContext, OpenedSource } from './data-source.js'
 import { openData } from './open-data.js'
@@ -337,13 +338,4 @@ async function readClassNumbers(
     numbers.push(...numbersOf(tensor))
   }
   return { numbers, ignoreIndex: target.ignoreIndex }
-}
-
-/** A function that computes its result at the first call. */
-function lazy<T>(compute: () => T): () => T {
-  let result: { readonly value: T } | undefined
-  return () => {
-    result ??= { value: compute() }
-    return result.value
-  }
 }

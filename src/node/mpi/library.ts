@@ -1,6 +1,6 @@
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
-import { type Koffi, loadKoffi, loadPinned } from '../native-library.js'
+import { callLater, type Koffi, loadKoffi, loadPinned } from '../native-library.js'
 
 /** A program that has started this process as one of several. */
 interface Launcher {
@@ -138,19 +138,7 @@ function bind(handle: ReturnType<Koffi['load']>, path: string): MpiLibrary {
     if (code !== 0) throw new OnnxIreError('runtime', `${name} of ${version} failed with code ${code}`)
   }
   const later = (name: string, call: typeof allReduce, ...args: unknown[]) =>
-    new Promise<void>((resolve, reject) => {
-      call.async(...args, (error: unknown, code: number) => {
-        // koffi does not reference arrays that it passes to C; until here this closure did.
-        args.length = 0
-        try {
-          if (error) throw error
-          check(name, code)
-          resolve()
-        } catch (failure) {
-          reject(failure)
-        }
-      })
-    })
+    callLater(call, args, (code: number) => check(name, code))
   const readInteger = (name: string, call: typeof rank) => {
     const out = new Int32Array(1)
     check(name, call(world, out))

@@ -162,7 +162,7 @@ function sessionOptionsFor(
   }
 }
 
-/** What to do where onnxruntime's JavaScript does not run in the realm of its native code, as in tests under Jest. */
+/** Advice for a realm that is not that of onnxruntime's native code, as in tests under Jest. */
 const realmHint = ({ message }: Error): string =>
   message.includes('must be type of function')
     ? '. Here globals are not those of Node, as in tests under Jest: use node({ worker: true })'

@@ -45,7 +45,7 @@ export class WorkerEngine implements Engine {
   readonly #start: (guard: ExitGuard) => Worker
   readonly #pending = new Map<number, Pending>()
   #worker: Worker | undefined
-  #death: OnnxIreError | undefined
+  #failure: OnnxIreError | undefined
   #lastCall = 0
 
   constructor(start: (guard: ExitGuard) => Worker) {
@@ -83,7 +83,7 @@ export class WorkerEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    if (this.#worker === undefined || this.#death !== undefined) return
+    if (this.#worker === undefined || this.#failure !== undefined) return
     await this.#call({ kind: 'close' }, [])
     // No native code is running now, so nothing is interrupted.
     await this.#worker.terminate()
@@ -91,7 +91,7 @@ export class WorkerEngine implements Engine {
 
   #call<T>(work: Work, transfer: TransferListItem[]): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#death !== undefined) throw this.#death
+      if (this.#failure !== undefined) throw this.#failure
       this.#worker ??= this.#launch()
       const request: Request = { ...work, call: ++this.#lastCall }
       this.#worker.postMessage(request, transfer)
@@ -127,8 +127,8 @@ export class WorkerEngine implements Engine {
 
   #die(how: string, cause?: unknown) {
     const text = `onnxruntime's worker thread ${how}; its programs are lost; create a new runtime`
-    this.#death ??= new OnnxIreError('runtime', text, { cause })
-    for (const { reject } of this.#pending.values()) reject(this.#death)
+    this.#failure ??= new OnnxIreError('runtime', text, { cause })
+    for (const { reject } of this.#pending.values()) reject(this.#failure)
     this.#pending.clear()
     this.#worker?.unref()
   }

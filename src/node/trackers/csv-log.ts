@@ -1,4 +1,5 @@
 import { appendFileSync, statSync } from 'node:fs'
+import { csvField } from '../../data/formats/csv-field.js'
 import type { Tracker } from '../../train/track.js'
 import { OnnxIreError } from '../../util/errors.js'
 
@@ -19,12 +20,9 @@ export function csvLog(file: string): Tracker {
     log(values, step) {
       append(
         Object.entries(values)
-          .map(([name, value]) => `${step},${quote(name)},${value}\n`)
+          .map(([name, value]) => `${step},${csvField(name)},${value}\n`)
           .join(''),
       )
     },
   }
 }
-
-/** Quotes a field as in RFC 4180. */
-const quote = (field: string): string => (/[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field)

@@ -67,7 +67,7 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
       writeSync(file, toRecord(fields(event).finish()))
     })
   }
-  const writeValues = (step: number, values: readonly ((writer: Writer) => Writer)[]) =>
+  const writeSummary = (step: number, values: readonly SummaryValue[]) =>
     write(step, (event) =>
       message(event, 5, (summary) => values.reduce((into, value) => message(into, 1, value), summary)),
     )
@@ -75,54 +75,14 @@ export function tensorBoard(folder: string, options: TensorBoardOptions = {}): T
   // A session that starts at a step replaces what was written of this step and later ones.
   if (first > 0) write(first + 1, (event) => message(event, 7, (session) => session.uint32(tag(1, 0)).int32(1)))
   return {
-    log(values, step) {
-      writeValues(
+    log: (values, step) =>
+      writeSummary(
         step,
-        Object.entries(values).map(
-          ([name, value]) =>
-            (into) =>
-              into.uint32(tag(1, 2)).string(name).uint32(tag(2, 5)).float(value),
-        ),
-      )
-    },
-    histogram(name, values, step) {
-      const { limits, counts, ...sums } = countBuckets(values)
-      const packed = (into: Writer, field: number, numbers: readonly number[]) =>
-        numbers.reduce((each, number) => each.double(number), into.uint32(tag(field, 2)).fork()).ldelim()
-      writeValues(step, [
-        (into) =>
-          message(into.uint32(tag(1, 2)).string(name), 5, (histogram) => {
-            const totals = [sums.min, sums.max, sums.count, sums.sum, sums.squares]
-            for (const [i, total] of totals.entries()) histogram.uint32(tag(i + 1, 1)).double(total)
-            return packed(packed(histogram, 6, limits), 7, counts)
-          }),
-      ])
-    },
-    image(name, { width, height, data }, step) {
-      const sizes = [height, width, 3] // 3: RGB
-      writeValues(step, [
-        (into) =>
-          message(into.uint32(tag(1, 2)).string(name), 4, (image) => {
-            for (const [i, size] of sizes.entries()) image.uint32(tag(i + 1, 0)).int32(size)
-            return image.uint32(tag(4, 2)).bytes(data)
-          }),
-      ])
-    },
-    text(name, markdown, step) {
-      writeValues(step, [
-        (into) => {
-          message(into.uint32(tag(1, 2)).string(name), 9, (metadata) =>
-            message(metadata, 1, (plugin) => plugin.uint32(tag(1, 2)).string('text')),
-          )
-          return message(into, 8, (tensor) => {
-            message(tensor.uint32(tag(1, 0)).int32(7), 2, (shape) =>
-              message(shape, 2, (dim) => dim.uint32(tag(1, 0)).int64(1)),
-            )
-            return tensor.uint32(tag(8, 2)).bytes(Buffer.from(markdown))
-          })
-        },
-      ])
-    },
+        Object.entries(values).map(([name, value]) => scalarValue(name, value)),
+      ),
+    histogram: (name, values, step) => writeSummary(step, [histogramValue(name, values)]),
+    image: (name, png, step) => writeSummary(step, [imageValue(name, png)]),
+    text: (name, markdown, step) => writeSummary(step, [textValue(name, markdown)]),
     finish() {
       if (isOpen) closeSync(file)
       isOpen = false
@@ -142,6 +102,51 @@ const tag = (field: number, type: 0 | 1 | 2 | 5): number => (field << 3) | type
 /** Writes a nested message. */
 const message = (writer: Writer, field: number, write: (nested: Writer) => Writer): Writer =>
   write(writer.uint32(tag(field, 2)).fork()).ldelim()
+
+/** Writes the fields of a Summary.Value (tensorboard/compat/proto/summary.proto). */
+type SummaryValue = (value: Writer) => Writer
+
+/** Writes the name of a Summary.Value. */
+const named = (value: Writer, name: string): Writer => value.uint32(tag(1, 2)).string(name)
+
+const scalarValue =
+  (name: string, scalar: number): SummaryValue =>
+  (value) =>
+    named(value, name).uint32(tag(2, 5)).float(scalar)
+
+function histogramValue(name: string, values: ArrayLike<number>): SummaryValue {
+  const { min, max, count, sum, squares, limits, counts } = countBuckets(values)
+  const packed = (into: Writer, field: number, numbers: readonly number[]) =>
+    numbers.reduce((each, number) => each.double(number), into.uint32(tag(field, 2)).fork()).ldelim()
+  return (value) =>
+    message(named(value, name), 5, (histogram) => {
+      for (const [i, total] of [min, max, count, sum, squares].entries()) histogram.uint32(tag(i + 1, 1)).double(total)
+      return packed(packed(histogram, 6, limits), 7, counts)
+    })
+}
+
+const imageValue =
+  (name: string, { width, height, data }: Parameters<TensorBoard['image']>[1]): SummaryValue =>
+  (value) =>
+    message(named(value, name), 4, (image) => {
+      const sizes = [height, width, 3] // 3: RGB
+      for (const [i, size] of sizes.entries()) image.uint32(tag(i + 1, 0)).int32(size)
+      return image.uint32(tag(4, 2)).bytes(data)
+    })
+
+const textValue =
+  (name: string, markdown: string): SummaryValue =>
+  (value) => {
+    message(named(value, name), 9, (metadata) =>
+      message(metadata, 1, (plugin) => plugin.uint32(tag(1, 2)).string('text')),
+    )
+    return message(value, 8, (tensor) => {
+      message(tensor.uint32(tag(1, 0)).int32(7), 2, (shape) =>
+        message(shape, 2, (dim) => dim.uint32(tag(1, 0)).int64(1)),
+      )
+      return tensor.uint32(tag(8, 2)).bytes(Buffer.from(markdown))
+    })
+  }
 
 /** A record of an event file: length and data, each followed by its checksum. */
 function toRecord(data: Uint8Array): Uint8Array {

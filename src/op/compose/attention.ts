@@ -1,4 +1,4 @@
-import { dtypes } from '../../ir/dtype.js'
+import { type DType, dtypes } from '../../ir/dtype.js'
 import { scalar } from '../../ir/leaf.js'
 import type { Value } from '../../ir/value.js'
 import { OnnxIreError } from '../../util/errors.js'
@@ -33,8 +33,8 @@ function repeatKeyHeads(x: Value, q: Value): Value {
   return op.Reshape(repeated, op.Concat([batch, lengthAlong(q, 1), rest], { axis: 0 }))
 }
 
-/** Score of masked positions: finite, so that a fully masked query gives no NaN. */
-const maskedScore = (scores: Value): number => (scores.dtype === 'float16' ? -65504 : -3.38e38)
+/** Score of masked positions: finite, so that a fully masked query gives no NaN; bfloat16 and float32 hold -3.38e38. */
+export const maskedScore = (dtype: DType): number => (dtype === 'float16' ? -65504 : -3.38e38)
 
 /** Causal mask: query i attends to keys 0 ... i + past, `past` being the number of keys before the first query. */
 function causal(scores: Value, pastKey: Value | null): Value {
@@ -85,7 +85,7 @@ function attended(attention: Attended, attributes: AttentionAttributes): Value[]
   const products = op.MatMul(op.Mul(q, factor), op.Transpose(repeatKeyHeads(k, q), { perm: [0, 1, 3, 2] }))
   const capped = softcap ? op.Mul(op.Tanh(op.Div(products, softcap)), softcap) : products
   const visible = visibility(capped, attention, is_causal !== 0)
-  const seen = visible ? op.Where(visible, capped, maskedScore(capped)) : capped
+  const seen = visible ? op.Where(visible, capped, maskedScore(capped.dtype)) : capped
   const masked = mask && mask.dtype !== 'bool' ? op.Add(seen, mask) : seen
   const shares = op.Softmax(masked, { axis: -1 })
   const mayBeBlind = mask?.dtype === 'bool' || lengths !== null

@@ -16,8 +16,9 @@ const appendAxes = (x: Value, count: number): Value =>
     x,
     Array.from({ length: count }, (_, i) => i + 1),
   )
-const counting = (length: number, like: Value, axis: number, rank: number): Value =>
-  op.CastLike(rangeAlongAxis(scalar('int64', length), axis, rank), like)
+/** The numbers 0 ... length - 1 along axis 1. */
+const counting = (length: number, like: Value, rank: number): Value =>
+  op.CastLike(rangeAlongAxis(scalar('int64', length), 1, rank), like)
 
 /** [count, bins, ..., C] of one axis of bins each -> [count, C, bins, bins] */
 const channelsSecond = (y: Value): Value => op.Transpose(y, { perm: [0, 3, 1, 2] })
@@ -50,7 +51,7 @@ function binTaps(from: Value, to: Value, length: Value, { bins, halfPixel, mean,
   const perRegion = samples > 0 ? n : appendAxes(n, 2)
   const g = op.CastLike(rangeAlongAxis(most, 2, 3), bin)
   const within = op.Div(op.Add(op.Min([g, op.Sub(perRegion, 1)]), 0.5), perRegion)
-  const at = op.Add(appendAxes(start, 2), op.Mul(op.Add(counting(bins, bin, 1, 3), within), appendAxes(bin, 2)))
+  const at = op.Add(appendAxes(start, 2), op.Mul(op.Add(counting(bins, bin, 3), within), appendAxes(bin, 2)))
   const last = op.CastLike(op.Sub(length, 1), at)
   const inside = op.And(op.GreaterOrEqual(at, -1), op.LessOrEqual(at, op.Add(last, 1)))
   const { index, weight } = tapsAt(op.Max([op.Min([at, last]), 0]), length, 'linear', lastElementOutside)
@@ -68,7 +69,7 @@ function binEnds(from: Value, to: Value, length: Value, bins: number, scale: num
   const whole = (x: Value) => op.Floor(op.Add(op.Mul(x, scale), 0.5))
   const start = whole(from)
   const bin = appendAxes(op.Div(op.Max([op.Add(op.Sub(whole(to), start), 1), 1]), bins), 1)
-  const p = counting(bins, bin, 1, 2)
+  const p = counting(bins, bin, 2)
   const onAxis = (x: Value) => op.Clip(toInt(op.Add(x, appendAxes(start, 1))), 0, length)
   return [onAxis(op.Floor(op.Mul(p, bin))), op.Sub(onAxis(op.Ceil(op.Mul(op.Add(p, 1), bin))), 1)]
 }

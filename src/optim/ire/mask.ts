@@ -12,7 +12,7 @@ import { type Selection, select } from './radix-select.js'
 
 /** IRE's mask of flat coordinates with its statistics. Immutable; a refresh creates a new mask. */
 export interface FlatMask {
-  /** A byte per coordinate of a parameter: 1 for flat coordinates, 0 for sharp ones and for tensors that IRE does not enhance. */
+  /** A byte per coordinate of a parameter: 1 for flat ones, 0 for sharp ones and in tensors that IRE does not enhance. */
   readonly flat: Readonly<Record<string, Uint8Array>>
   /** F per parameter, in the parameter's precision, if `beta` > 0; otherwise null. */
   readonly curvature: Readonly<Record<string, FloatArray>> | null

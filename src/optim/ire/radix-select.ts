@@ -261,7 +261,7 @@ const emptyCounts = (counter: Counter | null): Uint32Array => {
 
 const wordsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
-/** What counts words: a number of them, divisible by four, at an address of a counter's memory, or a single one. */
+/** Functions that count a number of words, divisible by four, at an address of a counter's memory, or a single word. */
 interface WordCounting {
   vectors(counter: Counter, at: number, count: number): void
   word(word: number): void

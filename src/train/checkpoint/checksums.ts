@@ -103,9 +103,7 @@ export function checkSources(saved: SourceChecksums, own: SourceChecksums): void
 export function checkFitData(saved: FitData, own: FitData): void {
   for (const part of ['training', 'validation'] as const) {
     const [before, now] = [saved[part], own[part]]
-    const differs = (key: keyof DataSummary) =>
-      before?.[key] !== undefined && now?.[key] !== undefined && before[key] !== now[key]
-    if (differs('examples') || differs('checksum'))
+    if (differsIn('examples', before, now) || differsIn('checksum', before, now))
       throw new OnnxIreError(
         'checkpoint',
         `fit: the ${part} data are not those of the checkpoint: ${describeData(now)}, before ${describeData(before)}; continue ` +
@@ -113,6 +111,10 @@ export function checkFitData(saved: FitData, own: FitData): void {
       )
   }
 }
+
+/** Whether two summaries have different numbers of examples, or checksums, as far as both are known. */
+export const differsIn = (key: keyof DataSummary, a: DataSummary | undefined, b: DataSummary | undefined): boolean =>
+  a?.[key] !== undefined && b?.[key] !== undefined && a[key] !== b[key]
 
 const describeData = ({ examples, checksum: sum }: DataSummary = {}): string =>
   [...(examples === undefined ? [] : [`${examples} examples`]), ...(sum === undefined ? [] : [`checksum ${sum}`])].join(

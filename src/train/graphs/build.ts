@@ -18,6 +18,7 @@ import type { GraphSpec } from '../../onnx/export/export-graph.js'
 import { op } from '../../op/op.js'
 import type { Provider } from '../../runtime/runtime.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { lazy } from '../../util/lazy.js'
 import { type PreparationOptions, type PreparedModel, prepareForTraining } from '../model/prepare-model.js'
 import { checkUsable, findTrainable, noTensorsError, type Trainable } from '../model/trainable.js'
 import { buildConditionalGradient, sampledInput } from './conditional-gradient.js'
@@ -168,16 +169,11 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   const forward = prepared.outputs === graph.outputs ? evaluated : buildLoss(loss, prepared.outputs)
   const requested = buildMetrics(options.metrics ?? [accuracy()], evaluated, options.metrics !== undefined)
   const measured = withLossTerms(requested, evaluated)
-  const used = new Set(
-    leavesOf([...valuesOf(evaluated, measured), ...valuesOf(forward, buildMetrics([accuracy()], forward, false))]),
-  )
-  // Norms that the loss does not depend on are not trained, and neither are their weights.
-  const next = new Map([...prepared.statistics].filter(([name]) => used.has(graph.parameters.get(name)!)))
-  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
-  const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
-  const parameters = selectParameters(graph, options, new Set(leavesOf([forward.loss])), statistics)
-  const active = () => activeValues(topological(ends), parameters.values())
-  const trained = forward.withSeeds?.(active()) ?? forward
+  const { inputs, parameters, statistics, next } = selectLeaves(prepared, options, forward, [
+    ...valuesOf(evaluated, measured),
+    ...valuesOf(forward, buildMetrics([accuracy()], forward, false)),
+  ])
+  const trained = forward.withSeeds?.(activeValues(topological(ends), parameters.values())) ?? forward
   const metrics = { training: buildMetrics([accuracy()], trained, false), evaluation: measured }
   const spec = (name: string, of: LossGraph, outs: ReadonlyMap<string, Value>, added: Inputs = []): GraphSpec => ({
     name: `${graph.name || 'model'}/${name}`,
@@ -231,7 +227,7 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
   )
   return Object.assign(graphs, {
     evaluation,
-    ...(scaled && { microBatches: memoize(() => buildMicroBatchGraphs(scaled)) }),
+    ...(scaled && { microBatches: lazy(() => buildMicroBatchGraphs(scaled)) }),
     noise,
     data: new Map([...inputs, ...trained.targets]),
     loss: trained,
@@ -240,6 +236,29 @@ export function buildGraphs(prepared: PreparedModel, options: TrainingOptions): 
     parameters,
     statistics,
   })
+}
+
+/**
+ * Selects the leaves that the graphs of a run have as inputs: those that some of the values depend on.
+ * @returns `next`: the updated running statistics
+ */
+function selectLeaves(
+  { graph, statistics: updates }: PreparedModel,
+  options: TrainingOptions,
+  { loss }: LossGraph,
+  values: readonly Value[],
+) {
+  const used = new Set(leavesOf(values))
+  // Norms that the loss does not depend on are not trained, and neither are their weights.
+  const next = new Map([...updates].filter(([name]) => used.has(graph.parameters.get(name)!)))
+  const statistics = new Map([...next.keys()].map((name) => [name, graph.parameters.get(name)!]))
+  const inputs = [...graph.inputs].filter(([, value]) => used.has(value))
+  return {
+    inputs,
+    parameters: selectParameters(graph, options, new Set(leavesOf([loss])), statistics),
+    statistics,
+    next,
+  }
 }
 
 /** Values and functions that the graphs with gradients of a run share. */
@@ -270,7 +289,7 @@ interface SharedParts {
  */
 function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared: SharedParts) {
   const { spec, parameters, inOrder, metrics, next, ends, tables, withRecomputation } = shared
-  const dLoss = memoize(() => buildGradients(of, parameters, tables))
+  const dLoss = lazy(() => buildGradients(of, parameters, tables))
   const always = [...lossOutputs(of), ...metrics.outputs]
   const computed = always.map(([, value]) => value)
   const outputs = (gradients: ReadonlyMap<string, Value>) =>
@@ -278,8 +297,8 @@ function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared:
       new Map([...always, ...gradientOutputs(gradients, inOrder), ...withPrefix('next/', next)]),
       computed,
     )
-  const training = memoize(() => spec(`training${part}`, of, outputs(dLoss()), added))
-  const curvature = memoize(() => {
+  const training = lazy(() => spec(`training${part}`, of, outputs(dLoss()), added))
+  const curvature = lazy(() => {
     const order = shared.curvature === 'sampled' ? inOrder : parameters
     const estimate = buildCurvature(of, dLoss, order, shared.curvature, tables)
     if (!estimate) return null
@@ -309,7 +328,7 @@ function buildGradientGraphs(of: LossGraph, part: string, added: Inputs, shared:
     // Losses that compute their own gradients do so in one node, which no border divides.
     ...(shared.curvature === 'sampled' &&
       sampled &&
-      !of.seeds && { conditional: memoize(() => buildConditional(sampled)) }),
+      !of.seeds && { conditional: lazy(() => buildConditional(sampled)) }),
   }
 }
 
@@ -401,15 +420,6 @@ const removeUnusedInputs = (spec: GraphSpec): GraphSpec => {
 /** Lengths of the symbolic leading dims of inputs: the number of examples. */
 const lengthsOf = (inputs: Inputs, { batchSize = 32 }: TrainingOptions): ReadonlyMap<string, number> =>
   new Map(inputs.flatMap(([, { shape }]) => (typeof shape?.[0] === 'string' ? [[shape[0], batchSize] as const] : [])))
-
-/** Wraps a function without arguments so that it runs at most once. */
-function memoize<T>(build: () => T): () => T {
-  let result: T | undefined
-  return () => {
-    result ??= build()
-    return result
-  }
-}
 
 /** All values that a loss and its metrics compute. */
 const valuesOf = ({ loss, count, weight, sampled }: LossGraph, { outputs }: BuiltMetrics): Value[] =>

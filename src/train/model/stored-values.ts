@@ -1,6 +1,7 @@
 import { isFloat } from '../../ir/dtype.js'
 import { dependenciesOf } from '../../ir/topology.js'
 import type { Body, Node, Value } from '../../ir/value.js'
+import { skipIdentity } from '../../loss/loss.js'
 import { inputsWith, isInput, isRandom } from '../../op/facts.js'
 import { definitionOf } from '../../op/op.js'
 import { hasOneElement, isGrid } from './fixed-tensors.js'
@@ -29,16 +30,10 @@ export function findOrigins(nodes: readonly Node[]): Origins {
     for (const [index, own] of body.inputs.entries()) {
       const given = inputs[index]
       const result = body.outputs[index - offset]
-      if (given && (index >= states || (result && skipIdentities(result) === own))) origins.set(own, given)
+      if (given && (index >= states || (result && skipIdentity(result) === own))) origins.set(own, given)
     }
   }
   return origins
-}
-
-function skipIdentities(value: Value): Value {
-  let result = value
-  while (result.source.kind === 'node' && result.source.operator === 'Identity') result = result.source.inputs[0]!
-  return result
 }
 
 /**

@@ -221,6 +221,14 @@ describe('memory', () => {
     expect(cost).toMatchObject({ forward: { flops: 4 }, training: null, memory: null })
   })
 
+  test('quantized weights of a convolution of several groups > every stored element is counted', () => {
+    const x = input('x', 'float32', ['N', 4, 5, 5])
+    const w = constant({ dtype: 'int8', dims: [4, 1, 3, 3], data: new Int8Array(36) })
+    const scale = constant({ dtype: 'float32', dims: [], data: Float32Array.of(0.1) })
+    const y = op.Conv(x, op.DequantizeLinear(w, scale), { group: 4 })
+    expect(inspectModel(modelFrom(x, y)).training.total).toBe(36 + 1)
+  })
+
   test('quantized model > the reason is that of a trainer, with its advice', () => {
     const x = input('x', 'float32', ['N', 4])
     const [q, scale, zero] = op.DynamicQuantizeLinear(x)

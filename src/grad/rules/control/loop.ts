@@ -1,7 +1,7 @@
 import { body } from '../../../ir/body.js'
 import { constant, constantNumber, scalar, tensorFrom } from '../../../ir/leaf.js'
 import { capturesOf } from '../../../ir/topology.js'
-import type { Body, Value } from '../../../ir/value.js'
+import type { Body, Node, Value } from '../../../ir/value.js'
 import { cloneBody, inline } from '../../../op/inline.js'
 import { op } from '../../../op/op.js'
 import { zerosLike } from '../../active.js'
@@ -18,7 +18,7 @@ import {
   rejectShapeChange,
   withShapeOf,
 } from './iteration.js'
-import { buildIterationVjp, select, stackedMatMul } from './vjp.js'
+import { buildIterationVjp, type IterationVjp, select, stackedMatMul } from './vjp.js'
 
 /**
  * Gradient rule of Loop: a second Loop that runs the iterations in reverse. Each iteration recomputes one of the
@@ -47,14 +47,14 @@ export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
 
   const captured = capturesOf(node).filter((x) => wrt.includes(x))
   // The condition is true in every iteration that runs.
-  const goesOn = yes(of.inputs[1]!)
+  const inputs = [given[0]!, yes(of.inputs[1]!), ...states]
   const back = buildIterationVjp(
     {
       of: iteration,
       lead: 2,
       skip: 1,
       count: states.length,
-      inputs: [given[0]!, goesOn, ...states],
+      inputs,
       differentiated: given.map((_, i) => i > 1 && wrt.includes(initial[i - 2]!)),
       incoming: dys.slice(initial.length).map((dy) => dy !== null),
       captured,
@@ -63,53 +63,99 @@ export const loopRule: ControlRule = (node, dys, wrt, differentiate) => {
     },
     differentiate,
   )
+  const stored = storeForward(node, iteration, back, iterations)
+  const summed = captured.filter((_, i) => back.captured[i]!.sums)
+  const results = [...loopBackwards({ initial, inputs, back, stored, dys, summed })]
 
+  const total = new GradientSums()
+  for (const x of select(initial, back.states)) total.add(x, withShapeOf(results.shift()!, x))
+  for (const x of summed) total.add(x, withShapeOf(results.shift()!, x))
+  // The remaining results are factors.
+  for (const [i, { products }] of back.captured.entries())
+    for (const { a, b, alpha } of products)
+      total.add(
+        captured[i],
+        withShapeOf(stackedMatMul({ a: results[a.index]!, b: results[b.index]!, alpha }), captured[i]!),
+      )
+  return wrt.map((x) => total.get(x))
+}
+
+/** Values of all iterations of a Loop, stored by another run of it. */
+interface StoredIterations {
+  /** The number of iterations. */
+  readonly count: Value
+  /** The states that the backward pass reads, then the `saved` values, in iteration order along axis 0. */
+  readonly stacks: readonly Value[]
+}
+
+/** Runs a Loop again, with what its backward pass reads as further results. */
+function storeForward(
+  node: Node,
+  iteration: Body,
+  back: IterationVjp,
+  iterations: number | undefined,
+): StoredIterations {
+  const [m = null, go = null] = node.inputs
+  const initial = node.inputs.slice(2) as Value[]
   const storedStates = back.used.slice(2)
   const counted = !storedStates.includes(true) && back.saved.length === 0 && iterations === undefined
-  const forward = op.Loop(m, go, initial, {
+  const results = op.Loop(m, go, initial, {
     body: iterationBody(
-      given.map((x) => placeholder(x)),
+      iteration.inputs.map((x) => placeholder(x)),
       (...xs) => {
         const copies = cloneBody(iteration, xs)
         const now = (x: Value) => copies.get(x) ?? x
-        const results = iteration.outputs.slice(0, 1 + states.length).map(now)
-        return [...results, ...select(xs.slice(2), storedStates), ...back.saved.map(now), ...(counted ? [xs[0]!] : [])]
+        const own = iteration.outputs.slice(0, 1 + initial.length).map(now)
+        return [...own, ...select(xs.slice(2), storedStates), ...back.saved.map(now), ...(counted ? [xs[0]!] : [])]
       },
     ),
   })
-  const stacks = forward.slice(initial.length)
+  const stacks = results.slice(initial.length)
   const count =
     iterations === undefined ? op.Gather(op.Shape(stacks[0]!), scalar('int64', 0)) : scalar('int64', iterations)
-  const last = op.Sub(count, 1)
+  return { count, stacks }
+}
 
+/**
+ * Runs the vector-Jacobian product of each iteration, from the last to the first.
+ * @returns gradients of the active states, sums of the captured values in `summed`, stacked factors
+ */
+function loopBackwards({
+  initial,
+  inputs,
+  back,
+  stored: { count, stacks },
+  dys,
+  summed,
+}: {
+  readonly initial: readonly Value[]
+  readonly inputs: readonly Value[]
+  readonly back: IterationVjp
+  readonly stored: StoredIterations
+  readonly dys: readonly (Value | null)[]
+  readonly summed: readonly Value[]
+}): readonly Value[] {
+  const last = op.Sub(count, 1)
   const carried = initial.flatMap((x, i) => (back.states[i] ? [dys[i] ?? zerosLike(x)] : []))
-  const summed = captured.filter((_, i) => back.captured[i]!.sums)
   const start = [...carried, ...summed.map(zerosLike)]
   const scalars = [
     placeholder({ dtype: 'int64', shape: [] }, 'iteration'),
     placeholder({ dtype: 'bool', shape: [] }, 'again'),
   ]
-  const result = op.Loop(count, null, start, {
+  return op.Loop(count, null, start, {
     body: iterationBody([...scalars, ...start.map((x) => placeholder(x, 'gradient'))], (k, again, ...now) => {
       const t = op.Sub(last, k!)
       const slices = stacks.map((stack) => op.Gather(stack, t))
-      const xs = states.map((x, i) => (storedStates[i] ? withShapeOf(slices.shift()!, x) : x))
+      const [number, goesOn, ...states] = inputs
+      const xs = states.map((x, i) => (back.used[2 + i] ? withShapeOf(slices.shift()!, x) : x))
       const saved = back.saved.map((x) => withShapeOf(slices.shift()!, x))
-      const number = given[0]!.shape?.length === 1 ? op.Reshape(t, [1]) : t
+      const at = number!.shape?.length === 1 ? op.Reshape(t, [1]) : t
       const dSlices = dys.slice(initial.length).flatMap((dy) => (dy ? [op.Gather(dy, t)] : []))
-      const dxs = back.apply([number, goesOn, ...xs], saved, now.slice(0, carried.length), dSlices)
+      const dxs = back.apply([at, goesOn!, ...xs], saved, now.slice(0, carried.length), dSlices)
       const sums = dxs.sums.map((dx, i) => op.Add(now[carried.length + i]!, dx))
       return [again!, ...dxs.states, ...sums, ...dxs.factors]
     }),
   })
-  const total = new GradientSums()
-  const rest = [...result]
-  for (const x of select(initial, back.states)) total.add(x, withShapeOf(rest.shift()!, x))
-  for (const x of summed) total.add(x, withShapeOf(rest.shift()!, x))
-  for (const [i, { products }] of back.captured.entries())
-    for (const { a, b, alpha } of products)
-      total.add(captured[i], withShapeOf(stackedMatMul({ a: rest[a.index]!, b: rest[b.index]!, alpha }), captured[i]!))
-  return wrt.map((x) => total.get(x))
 }
 
 /** Number of iterations if it is a constant and the body never ends the loop early; else undefined. */

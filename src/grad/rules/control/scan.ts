@@ -134,7 +134,7 @@ function partsOf(node: Node): ScanParts {
   }
 }
 
-/** What a Scan has stored of all its iterations, stacked along axis 0 in the order of the iterations. */
+/** Values of all iterations of a Scan, stored by another run of it: in iteration order along axis 0. */
 interface StoredIterations {
   /** States before each iteration, by their number; only those that the backward pass reads. */
   readonly states: ReadonlyMap<number, Value>
