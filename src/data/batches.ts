@@ -1,7 +1,9 @@
+import { dtypes } from '../ir/dtype.js'
 import type { Tensors } from '../ir/tensor.js'
-import { checkBoolean, checkNumber, count, positiveCount } from '../util/check.js'
+import { checkBoolean, checkNumber, count, describeValue, positiveCount } from '../util/check.js'
 import { OnnxIreError } from '../util/errors.js'
 import type { Random } from '../util/random.js'
+import { isObject } from '../util/record.js'
 import type { BatchContext, Dataset } from './dataset.js'
 import type { DataExample } from './examples.js'
 import { collateExamples, type DatasetOrStream, type ExampleStream } from './stream.js'
@@ -76,6 +78,7 @@ export function batchCount(
   checkBoolean('batches', 'dropLast', dropLast)
   const length = typeof data === 'number' ? data : data.length
   if (length === undefined) return undefined
+  checkNumber('a data set', 'length', length, count)
   const batches = dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize)
   if (batches > 0) return batches
   throw tooFewExamples(length, batchSize)
@@ -183,8 +186,25 @@ async function* readAhead(source: BatchSource, start: number): AsyncGenerator<Ba
   }
 }
 
-/** Checks that some tensor has one entry per example; others may be constant (a sample rate, an initial state). */
+/**
+ * Checks what a data set returned: tensors, of which some has one entry per example; others may be constant (a sample
+ * rate, an initial state).
+ */
 function checkBatch(tensors: Tensors, size: number): void {
+  const form = "{ dtype: 'float32', dims: [n, 3], data }"
+  if (!isObject(tensors))
+    throw new OnnxIreError(
+      'invalid-data',
+      `batch(indices) of the data set returned ${describeValue(tensors)}; it must return tensors by name, such as { x: ${form} }`,
+    )
+  for (const [name, tensor] of Object.entries(tensors)) {
+    if (isObject(tensor) && Object.hasOwn(dtypes, String(tensor['dtype'])) && Array.isArray(tensor['dims'])) continue
+    const hint = isObject(tensor) && 'type' in tensor ? ", and the 'type' of a tensor of onnxruntime is its dtype" : ''
+    throw new OnnxIreError(
+      'invalid-data',
+      `'${name}' of the data set is no tensor: a tensor is an object such as ${form}${hint}`,
+    )
+  }
   const shapes = Object.entries(tensors).map(([name, { dims }]) => `'${name}' [${dims.join(', ')}]`)
   if (Object.values(tensors).some(({ dims }) => dims[0] === size)) return
   throw new OnnxIreError(

@@ -110,13 +110,12 @@ export function checkMissingClass(
   classes: readonly string[],
 ): void {
   const others = folders.filter((folder) => !classes.includes(folder))
+  const same = others.find((folder) => folder.normalize() === name.normalize())
   // Names of one or two characters are all alike.
-  const other = name.length > 2 ? closest(name, others) : undefined
-  if (other !== undefined)
-    throw new OnnxIreError(
-      'invalid-data',
-      `${place} has no folder '${name}', but '${other}', which is not among the classes`,
-    )
+  const other = same ?? (name.length > 2 ? closest(name, others) : undefined)
+  if (other === undefined) return
+  const problem = same ? 'whose accents are encoded in another way: rename it' : 'which is not among the classes'
+  throw new OnnxIreError('invalid-data', `${place} has no folder '${name}', but '${other}', ${problem}`)
 }
 
 /** Throws `invalid-option` for a class name that occurs twice. */

@@ -185,8 +185,11 @@ const sameTurn = (a: ChatMessage, b: ChatMessage | undefined): boolean => a.role
 const startsWith = (turns: readonly ChatMessage[], start: readonly ChatMessage[]): boolean =>
   turns.length > start.length && start.every((turn, i) => sameTurn(turn, turns[i]))
 
-const parseTurns = (value: unknown, at: string): string | ChatMessage[] =>
-  typeof value === 'string' ? value : parseMessages(value, at)
+function parseTurns(value: unknown, at: string): string | ChatMessage[] {
+  if (typeof value === 'string') return value
+  if (Array.isArray(value)) return parseMessages(value, at)
+  throw new OnnxIreError('invalid-data', `${at} must be text, or a list of at least one {role, content}`)
+}
 
 function parseText(value: unknown, at: string): string {
   if (typeof value === 'string') return value

@@ -48,10 +48,19 @@ function convert(name: string, tensor: Tensor, dtype: DType): Tensor {
   if (!widening || isFloat(tensor.dtype) !== isFloat(dtype) || tensor.dtype === 'string') {
     throw new OnnxIreError(
       'invalid-data',
-      `'${name}' is ${tensor.dtype}, but the graph takes ${dtype}: convert the data (labelColumn(...) for class numbers, imageColumn(...) for pixels)`,
+      `'${name}' is ${tensor.dtype}, but the graph takes ${dtype}: ${adviseType(dtype)}`,
     )
   }
   return tensorFrom(dtype, tensor.dims, numbersOf(tensor))
+}
+
+/** Advice for data of another type than the graph takes. */
+function adviseType(dtype: DType): string {
+  if (isFloat(dtype))
+    return "convert the data (imageColumn(...) for pixels; in a table as: 'number', or 'one-hot' for names)"
+  return dtype === 'int64' || dtype === 'int32'
+    ? "convert the data (labelColumn(...) for class numbers; in a table or JSON lines as: 'class' for names, or 'integer')"
+    : 'convert the data'
 }
 
 function checkShape(
@@ -102,4 +111,28 @@ function checkLabels(name: string, { data }: Tensor, classes: number, ignoreInde
         'resize the model (head: { classes }), or set ignoreIndex for labels to skip',
     )
   }
+}
+
+/**
+ * The error of a step; if its loss or gradients are not finite and the prepared batch has NaN or infinite elements, the
+ * first of them is named in front of the message.
+ * @param indices indices of the examples of the batch in the data
+ */
+export function blameBatch(error: unknown, batch: Tensors, indices: ArrayLike<number>): unknown {
+  if (!(error instanceof OnnxIreError && error.code === 'not-finite')) return error
+  for (const [name, tensor] of Object.entries(batch)) {
+    if (!isFloat(tensor.dtype)) continue
+    const values = numbersOf(tensor)
+    const at = values.findIndex((value) => !Number.isFinite(value))
+    if (at < 0) continue
+    const hasExamples = tensor.dims[0] === indices.length
+    const width = hasExamples ? values.length / indices.length : values.length
+    const place = hasExamples ? ` in example ${indices[Math.floor(at / width)]} of the training data` : ''
+    return new OnnxIreError(
+      'not-finite',
+      `'${name}' has ${values[at]}${place} (element ${at % width} of ${width}); ${error.message}`,
+      { cause: error },
+    )
+  }
+  return error
 }

@@ -33,7 +33,7 @@ import { GroupShard } from './group-shard.js'
 import { LocalSteps } from './local-steps.js'
 import type { BatchResult } from './micro-batches.js'
 import type { ResolvedFitOptions, StepProgress, TrainerOptions } from './options.js'
-import { prepareBatch } from './prepare-batch.js'
+import { blameBatch, prepareBatch } from './prepare-batch.js'
 import { checkEqual, type ProcessGroup, type SumGradients } from './process-group.js'
 import { Programs } from './programs.js'
 import { Progress } from './progress.js'
@@ -329,6 +329,8 @@ export class Run {
       this.#state.step = step + 1
       this.#hostIsStale = this.#options.runtime.device !== undefined
       if (before) tensors = await this.#measureTensors(before, gradients.at(-1)!, report.kappa)
+    } catch (error) {
+      throw blameBatch(error, prepared.batch, batch.indices)
     } finally {
       for (const set of gradients) this.#backend.release(set)
     }

@@ -37,6 +37,19 @@ describe('data show', () => {
     expect(report.shown).toHaveLength(3)
   })
 
+  it('a .csv file > the examples of the JSON file', async () => {
+    writeFileSync(path('pairs.csv'), 'prompt,completion\nHello,"I am, ""fine""."\nWhat is Paris?,A city.\n')
+    writeFileSync(
+      path('pairs.jsonl'),
+      '{"prompt":"Hello","completion":"I am, \\"fine\\"."}\n{"prompt":"What is Paris?","completion":"A city."}\n',
+    )
+    const [csv, json] = await Promise.all(
+      ['pairs.csv', 'pairs.jsonl'].map((file) => run('data', 'show', model, path(file), '--json')),
+    )
+    expect(csv!.stdout).toContain('fine')
+    expect(csv!.stdout).toBe(json!.stdout)
+  })
+
   it('a line that is no JSON > invalid-data with file and line', async () => {
     writeFileSync(path('bad.jsonl'), '{"text": "a"}\n{')
     const { code, stdout } = await run('data', 'show', model, path('bad.jsonl'), '--json')

@@ -5,7 +5,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { convnet } from '../../models/convnet.js'
 import { Random } from '../../src/data/index.js'
-import { constant, exportGraph, input, modelOf, op, type Value } from '../../src/graph/index.js'
+import { constant, exportGraph, input, modelOf, op, parameter, type Value } from '../../src/graph/index.js'
 import { addUsage, writeSnippet } from '../../src/index.js'
 import { tensor } from '../../src/ir/tensor.js'
 import { writeModel } from '../../src/node/index.js'
@@ -129,6 +129,35 @@ test('snippet > a model of numbers > has the values of an example', async () => 
   const predicted = (await run('predict', space.path('digits'), '--on', 'train')).stdout.split('\n')[0]!
   const [first] = JSON.parse(predicted).outputs.y
   expect(own).toContain(String(first).slice(0, 8))
+})
+
+test('snippet > inputs of other types than the data > have the values as training converts them', async () => {
+  const x = input('x', 'float64', ['N', 2])
+  const steps = input('steps', 'int32', ['N', 1])
+  const w = parameter('w', tensor('float32', [2, 1], Float32Array.of(0.5, -1.25)))
+  const y = op.Add(op.MatMul(op.Cast(x, { to: 1 }), w), op.Cast(steps, { to: 1 }))
+  const inputs = new Map([
+    ['x', x],
+    ['steps', steps],
+  ])
+  await writeModel(space.path('typed.onnx'), modelOf({ name: 'typed', inputs, outputs: new Map([['y', y]]) }))
+  const rows = Array.from({ length: 8 }, (_, i) => JSON.stringify({ x: [i + 1, 2], n: [3 + i], y: [i] }))
+  await writeFile(space.path('typed.jsonl'), rows.join('\n'))
+  await space.writeRecipe('typed.json', {
+    model: 'typed.onnx',
+    data: {
+      train: {
+        ...{ kind: 'jsonl', file: 'typed.jsonl' },
+        tensors: { x: 'x', steps: { field: 'n', as: 'integer' }, targets: 'y' },
+      },
+    },
+    ...{ loss: { kind: 'mse' }, optimizer: { kind: 'sgd', lr: 0.001 }, schedule: undefined, epochs: 1 },
+  })
+  await json('train', space.path('typed.json'), '--out', space.path('typed'))
+  await writeFile(space.path('typed/use.mjs'), (await run('snippet', space.path('typed'))).stdout)
+  const own = execFileSync(process.execPath, ['use.mjs'], { cwd: space.path('typed'), encoding: 'utf8' })
+  const predicted = (await run('predict', space.path('typed'), '--on', 'train')).stdout.split('\n')[0]!
+  expect(own).toContain(String(JSON.parse(predicted).outputs.y[0]).slice(0, 6))
 })
 
 test(

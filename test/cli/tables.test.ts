@@ -53,6 +53,30 @@ test('class names of an input > are not those of predictions', async () => {
   expect((await run('snippet', folder)).stdout).not.toContain('blue')
 })
 
+test('missing: skip > training leaves rows out, predict refuses them: every row has its prediction', async () => {
+  const x = input('x', 'float32', ['N', 2])
+  const y = op.MatMul(x, parameter('w', tensor('float32', [2, 1], Float32Array.of(1, 1))))
+  await writeModel(
+    space.path('sum.onnx'),
+    modelOf({ name: 'm', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) }),
+  )
+  await writeFile(space.path('sums.csv'), 'a,b,c\n1,2,3\n,5,6\n3,4,\n2,2,4\n')
+  const path = await space.writeRecipe('sums.json', {
+    ...{ model: 'sum.onnx', loss: { kind: 'mse' }, schedule: undefined, epochs: 1 },
+    data: { train: { kind: 'csv', file: 'sums.csv', missing: 'skip', tensors: { x: ['a', 'b'], targets: ['c'] } } },
+    optimizer: { kind: 'sgd', lr: 0.001 },
+  })
+  const { run: folder } = await json<{ run: string }>('train', path)
+  expect((await json<{ count: number }>('evaluate', folder, '--on', 'train')).count).toBe(2)
+  // A target is not read.
+  await writeFile(space.path('more.csv'), 'a,b,c\n1,2,\n3,4,5\n')
+  expect((await run('predict', folder, space.path('more.csv'))).stdout.trimEnd().split('\n')).toHaveLength(2)
+  const refused = await run('predict', folder, space.path('sums.csv'))
+  expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining("sums.csv:3: column 'a' is empty")])
+  const filled = await run('predict', folder, space.path('sums.csv'), '--set', 'data.train.missing=0')
+  expect(filled.stdout.trimEnd().split('\n')).toHaveLength(4)
+})
+
 const recipe = () => ({
   model: 'linear.onnx',
   data: {

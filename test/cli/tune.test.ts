@@ -155,8 +155,9 @@ describe('tune classify', () => {
     const several = await run('predict', path('moods'), path('rows.jsonl'), path('more.jsonl'), '--text', 'review')
     expect(several.stdout.trimEnd().split('\n')).toHaveLength(reviews.length + 1)
     expect(several.stdout).toMatch(/^one more: (good|bad) /m)
-    const file = await run('predict', path('moods'), csv)
-    expect([file.code, file.stderr]).toEqual([2, expect.stringContaining(`error: ${csv} is a file: `)])
+    const other = path('images.onnx')
+    const file = await run('predict', path('moods'), other)
+    expect([file.code, file.stderr]).toEqual([2, expect.stringContaining(`error: ${other} is a file: `)])
     const cut = await run('predict', path('moods'), 'good film number 9', '--length', '3')
     expect(cut.stderr).toMatch(/^warning: 1 texts? .* --length$/m)
     expect(await run(...inFile, path('rows.jsonl'))).toMatchObject({
@@ -266,6 +267,41 @@ describe('tune classify', () => {
     const dry = ['-o', path('none'), '--dry-run', '--json']
     const { stdout } = await run('tune', 'classify', path('short'), path('reviews.jsonl'), ...dry)
     expect(JSON.parse(stdout).plan.warnings).toEqual([expect.stringMatching(/more than 8 tokens: .* reads no more/)])
+  })
+
+  it('a .csv or .tsv file > the rows of the JSON file; predict reads them, too', async () => {
+    const asCsv = (delimiter: string, label: string) =>
+      [['id', 'text', label], ...reviews.map(({ text, label: own }, i) => [`${i}`, `"${text}"`, own])]
+        .map((record) => record.join(delimiter))
+        .join('\r\n')
+    writeFileSync(path('reviews.csv'), `\ufeff${asCsv(',', 'mood')}`)
+    writeFileSync(path('reviews.tsv'), asCsv('\t', 'label'))
+    const train = (file: string, ...more: string[]) =>
+      run('tune', 'classify', path('classifier'), path(file), '-o', path('table'), '--json', '--force', ...more)
+    const [json, csv, tsv] = [
+      await train('reviews.jsonl', '--epochs', '1'),
+      await train('reviews.csv', '--epochs', '1', '--label', 'mood'),
+      await train('reviews.tsv', '--epochs', '1'),
+    ].map(({ stdout }) => JSON.parse(stdout))
+    expect(json.after.loss).toBeGreaterThan(0)
+    expect(csv.after).toEqual(json.after)
+    expect(tsv.after).toEqual(json.after)
+    const predicted = await run('predict', path('table'), path('reviews.csv'), '--json')
+    expect(predicted.stdout).toBe((await run('predict', path('table'), path('reviews.jsonl'), '--json')).stdout)
+    expect(predicted.stdout.trimEnd().split('\n')).toHaveLength(reviews.length)
+    for (const [content, message] of [
+      ['text,label\ngood,a\n,b\n', "row 2 has no 'text'; it has label"],
+      ['text;label\ngood;a\n', "row 1 has no 'text'; it has text;label"],
+      ['text,text\ngood,a\n', "wrong.csv:1: two columns have the name 'text'"],
+      ['text,label\n', 'wrong.csv has no rows'],
+    ] as const) {
+      writeFileSync(path('wrong.csv'), content)
+      const { error } = JSON.parse((await train('wrong.csv', '--dry-run')).stdout)
+      expect(error).toMatchObject({ code: 'invalid-data', message: expect.stringContaining(message) })
+    }
+    writeFileSync(path('null.jsonl'), '{"text":"a","label":1}\n{"text":null,"label":2}')
+    const { error } = JSON.parse((await train('null.jsonl', '--dry-run')).stdout)
+    expect(error.message).toContain("'text' of row 2 is null")
   })
 
   it('rows without the field or with one class > invalid-data with the row', async () => {
@@ -394,6 +430,20 @@ describe('tune embed', () => {
       code: 'invalid-option',
       message: expect.stringContaining('--scale'),
     })
+  })
+
+  it('scores that are texts > are numbers, as in a .csv file; others are shown as they are', async () => {
+    const rowsWith = (score: unknown) => pairs.map((pair) => JSON.stringify({ ...pair, score })).join('\n')
+    writeFileSync(path('texts.jsonl'), rowsWith('0.5'))
+    expect(JSON.parse((await tune('texts.jsonl', 'none', '--dry-run')).stdout).plan.about).toContain('score')
+    for (const [score, shown] of [
+      ['high', '"high"'],
+      [2, '2'],
+    ]) {
+      writeFileSync(path('texts.jsonl'), rowsWith(score))
+      const { error } = JSON.parse((await tune('texts.jsonl', 'none', '--dry-run')).stdout)
+      expect(error.message).toContain(`'score' of row 1 is ${shown}; it must be a number from -1 to 1`)
+    }
   })
 
   it('a row without a positive > invalid-data', async () => {

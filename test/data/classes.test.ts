@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { fromArrays, labelColumn } from '../../src/data/arrays.js'
 import { mixup } from '../../src/data/augment/mixup.js'
 import { batches } from '../../src/data/batches.js'
-import { classWeights, oneHot, oversample, withSampleWeights } from '../../src/data/classes.js'
+import { checkMissingClass, classWeights, oneHot, oversample, withSampleWeights } from '../../src/data/classes.js'
 import { type Dataset, split } from '../../src/data/dataset.js'
 import { numbersOf } from '../../src/ir/leaf.js'
 import type { Tensors } from '../../src/ir/tensor.js'
@@ -168,5 +168,16 @@ describe('mixup', () => {
     expect(thrownMessage('invalid-option', () => mixup(data, { alpha: 0, classes: 4, labels: 'label' }))).toMatch(
       "'alpha' is 0",
     )
+  })
+})
+
+describe('a class without a folder', () => {
+  it('a folder with the same name in another Unicode form, or with almost the same one > invalid-data', () => {
+    const missing = (name: string, ...folders: string[]) =>
+      thrownMessage('invalid-data', () => checkMissingClass('photos', name, folders, ['b\u00e4r', '\u00f6', 'cat']))
+    for (const name of ['b\u00e4r', '\u00f6'])
+      expect(missing(name, 'cat', name.normalize('NFD'))).toMatch('encoded in another way: rename it')
+    expect(missing('cat', 'cats')).toBe("photos has no folder 'cat', but 'cats', which is not among the classes")
+    expect(() => checkMissingClass('photos', 'cat', ['b\u00e4r'], ['b\u00e4r', 'cat'])).not.toThrow()
   })
 })

@@ -1,5 +1,14 @@
-import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -154,3 +163,23 @@ for (const [i, [name, { check, writes }]] of Object.entries(examples).entries())
     check(execFileSync(program!, args, { cwd: join(project.folder, name), encoding: 'utf8' }))
     for (const file of writes) expect(existsSync(join(project.folder, name, file)), file).toBe(true)
   })
+
+it('wake-word > reads recordings with other parts, and refuses those of another form', () => {
+  const folder = join(project.folder, 'wake-word')
+  const sound = join(folder, 'sounds/other/0.wav')
+  const plain = readFileSync(sound)
+  const start = () => spawnSync(binary('tsx'), ['main.ts'], { cwd: folder, encoding: 'utf8' })
+  const printed = start().stdout
+  expect(printed).toContain('the word is at')
+  // A list of an odd size before the samples, as programs for recording write it, and a file that is no recording.
+  const list = Buffer.from('LIST\x03\0\0\0abc\0', 'latin1')
+  writeFileSync(sound, Buffer.concat([plain.subarray(0, 36), list, plain.subarray(36)]))
+  writeFileSync(join(folder, 'sounds/other/.DS_Store'), '')
+  expect(start().stdout).toBe(printed)
+  const stereo = Buffer.from(plain)
+  stereo.writeUInt16LE(2, 22)
+  for (const other of [stereo, Buffer.from('ID3'), Buffer.alloc(0)]) {
+    writeFileSync(sound, other)
+    expect(start().stderr).toContain('Error: sounds/other/0.wav: convert it: ffmpeg -i recording -ac 1 -ar 8000')
+  }
+})

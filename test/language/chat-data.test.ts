@@ -205,6 +205,7 @@ describe('encodeChat > other rows', () => {
     [{ conversations: [{ from: 'human' }] }, /row 3: conversations\[0\]\.value/],
     [{ instruction: 1, output: 'a' }, /row 3: instruction/],
     [{ text: null }, /row 3: text/],
+    [{ prompt: 1, completion: 'a' }, /row 3: prompt must be text, or a list/],
     [{ chosen: 'a', rejected: 'b' }, /row 3/],
   ])('%j > invalid-data naming the field', (row, message) => {
     expect(invalid(() => parseChatRow(row, 3))).toMatch(message)

@@ -71,6 +71,64 @@ describe('a trainer rejects', () => {
     }
   })
 
+  it('NaN or infinity in the data that makes a step fail, naming its example', async () => {
+    for (const value of [Number.NaN, Number.NEGATIVE_INFINITY]) {
+      const batch = async (indices: ArrayLike<number>) => {
+        const tensors = await points.batch(indices)
+        const x = Float32Array.from(tensors['x']!.data as Float32Array)
+        const row = Array.from(indices).indexOf(33)
+        if (row >= 0) x[6 * row + 2] = value
+        return { ...tensors, x: { ...tensors['x']!, data: x } }
+      }
+      const trainer = await create()
+      await expect(trainer.train({ length: 40, batch }, { totalEpochs: 1 })).rejects.toMatchObject({
+        code: 'not-finite',
+        message: expect.stringMatching(
+          new RegExp(`^'x' has ${value} in example 33 of the training data \\(element 2 of 6\\); step \\d: .*NaN`),
+        ),
+      })
+    }
+    // Without such data the learning rate is blamed alone.
+    const diverging = await create({ optimizer: adamw({ lr: 1e38 }) })
+    await expect(fitted(diverging)).rejects.toMatchObject({
+      code: 'not-finite',
+      message: expect.stringMatching(/^step 1: .*lower the learning rate/),
+    })
+  })
+
+  it('fit and evaluate with batches that are no tensors, or without a number of examples', async () => {
+    const { x, labels } = await points.batch([0])
+    for (const [batch, message] of [
+      [undefined, /batch\(indices\) of the data set returned undefined; it must return tensors by name/],
+      [[x, labels], /returned \[\{...\},\{...\}\]/],
+      [{ x: [1, 2], labels }, /^'x' of the data set is no tensor: .*dtype: 'float32'/],
+      [{ x, labels: { type: 'int64', dims: [1], data: labels!.data } }, /'labels'.*'type' of a tensor of onnxruntime/],
+    ] as const) {
+      const data = { length: 1, batch: () => batch } as never // rejected by the types
+      const refused = { code: 'invalid-data', message: expect.stringMatching(message) }
+      const trainer = await create()
+      await expect(trainer.train(data, { totalEpochs: 1 })).rejects.toMatchObject(refused)
+      await expect(trainer.evaluate(data)).rejects.toMatchObject(refused)
+    }
+    const counted = { length: Number.NaN, batch: points.batch }
+    const refused = { code: 'invalid-option', message: expect.stringMatching(/a data set: option 'length' is NaN/) }
+    await expect((await create()).train(counted, { totalEpochs: 1 })).rejects.toMatchObject(refused)
+  })
+
+  it('data of another type than the graph takes, with the conversion', async () => {
+    const { x, labels } = await points.batch([0])
+    const asFloat = { ...labels!, dtype: 'float32', data: Float32Array.of(0) } as const
+    const asInteger = { ...x!, dtype: 'int64', data: new BigInt64Array(6) } as const
+    for (const [batch, message] of [
+      [{ x, labels: asFloat }, /'labels' is float32, but the graph takes int64: .*labelColumn.*as: 'class'/],
+      [{ x: asInteger, labels }, /'x' is int64, but the graph takes float32: .*as: 'number', or 'one-hot'/],
+    ] as const) {
+      const data = { length: 1, batch: () => batch as never }
+      const refused = { code: 'invalid-data', message: expect.stringMatching(message) }
+      await expect((await create()).train(data, { totalEpochs: 1 })).rejects.toMatchObject(refused)
+    }
+  })
+
   it('fit and evaluate after dispose, but still exports', async () => {
     const trainer = await create()
     await fitted(trainer)

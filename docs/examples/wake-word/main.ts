@@ -12,11 +12,20 @@ const epochs = 15
 /** Samples per second, samples of a recording, samples between two spectra, and frequencies of a spectrum. */
 const [rate, length, hop, bands] = [8000, 8000, 256, 32]
 
-/** Reads a WAV file of 16 bits in mono. */
+/** Reads a WAV file of 16 bits in mono; other files would be noise. */
 async function readWav(path: string): Promise<Float32Array> {
   const file = await readFile(path)
-  const samples = new Int16Array(file.buffer.slice(file.byteOffset + 44, file.byteOffset + file.length))
-  return Float32Array.from({ length }, (_, i) => (samples[i] ?? 0) / 32768)
+  const parts = new Map<string, Buffer>()
+  for (let at = 12; at + 8 <= file.length; ) {
+    const size = file.readUInt32LE(at + 4)
+    parts.set(file.toString('latin1', at, at + 4), file.subarray(at + 8, at + 8 + size))
+    at += 8 + size + (size % 2)
+  }
+  const [form, data] = [parts.get('fmt '), parts.get('data')]
+  const isPcm = form?.readUInt16LE(0) === 1 && form.readUInt16LE(2) === 1 && form.readUInt16LE(14) === 16
+  if (!isPcm || !data || form.readUInt32LE(4) !== rate)
+    throw new Error(`${path}: convert it: ffmpeg -i recording -ac 1 -ar ${rate} -c:a pcm_s16le ${path}`)
+  return Float32Array.from({ length }, (_, i) => (2 * i + 2 <= data.length ? data.readInt16LE(2 * i) / 32768 : 0))
 }
 
 /** Writes a WAV file of 16 bits in mono. */
@@ -88,7 +97,7 @@ function spectrogram(samples: Float32Array): Float32Array {
 const files = await Promise.all(
   ['word', 'other'].map(async (kind) => (await readdir(`sounds/${kind}`)).map((name) => `sounds/${kind}/${name}`)),
 )
-const paths = files.flat()
+const paths = files.flat().filter((path) => path.endsWith('.wav'))
 const sounds = new Float32Array(paths.length * bands * times)
 for (const [i, path] of paths.entries()) sounds.set(spectrogram(await readWav(path)), i * bands * times)
 const data = fromArrays({

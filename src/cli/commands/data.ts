@@ -1,10 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ImageFit } from '../../data/image/bilinear.js'
 import type { DocumentOptions } from '../../node/data/documents.js'
-import { readJsonRows } from '../../node/data/json-rows.js'
 import { refuseOptions, usageError } from '../errors.js'
 import { formatBytes, formatNumber, formatTable } from '../format.js'
 import { dtypeOption, openLanguageModel } from '../inputs/open-language-model.js'
+import { readDataRows } from '../inputs/text-rows.js'
 import { type Io, print } from '../io.js'
 import { formatExamples, jsonOption, parseFraction, parseNonNegativeInteger, parsePositiveInteger } from '../options.js'
 import type { ImageReport } from '../prepare/image-set.js'
@@ -215,7 +215,7 @@ function defineShow(data: Command, io: Io): void {
     .command('show')
     .description('show chat data as a language model reads them, with [[ ]] around what it learns')
     .argument('<folder>', 'folder of a language model, as for transformers.js')
-    .argument('<data>', 'conversations: a JSON object per line')
+    .argument('<data>', 'conversations: a JSON object per line, or a .csv or .tsv file')
     .addOption(dtypeOption())
     .addOption(
       new Option(
@@ -236,7 +236,7 @@ function defineShow(data: Command, io: Io): void {
     .addHelpText('after', formatExamples('onnx-ire data show SmolLM2-135M-Instruct support.jsonl'))
     .action(async (folder: string, path: string, { dtype, json, ...options }: ShowOptions) => {
       const chat = await openLanguageModel(folder, dtype)
-      const shown = showExamples(await readJsonRows(path), chat, options)
+      const shown = showExamples(await readDataRows(path), chat, options)
       print(io, shown, json, () => formatShown(shown))
     })
 }

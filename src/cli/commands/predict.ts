@@ -40,7 +40,7 @@ export function definePredict(program: Command, io: Io): void {
     .argument('<model>', 'an ONNX file, a run folder, or the output folder of tune image, classify or embed')
     .argument(
       '[inputs...]',
-      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images; for a model of tune classify or embed texts, or .jsonl files',
+      'a recipe with the data; for a run folder, or a model that describes its images, also images and folders of images; for a model of tune classify or embed texts, or .jsonl or .csv files',
     )
     .option(
       '-o, --output <file>',
@@ -62,7 +62,7 @@ export function definePredict(program: Command, io: Io): void {
       'write the class with the highest score, or the text that ctc reads, and its probability in place of the scores',
     )
     .option('--class-names <file>', 'names of the classes: classes.json of a run folder, or a JSON list')
-    .option('--text <field>', 'field of the texts in a .jsonl file (default: text)')
+    .option('--text <field>', 'field of the texts in a .jsonl or .csv file (default: text)')
     .option(
       '--length <tokens>',
       `longest text, the rest is cut (default: ${defaultTextLength}, as of tune classify)`,

@@ -23,6 +23,7 @@ import type { ImageFolderSource, ImageTextsSource } from '../../recipe/sources/i
 import type { DataSource } from '../../recipe/sources/source.js'
 import type { CsvSource } from '../../recipe/sources/tables.js'
 import { lossOfUsage, namesOfTargets } from '../../recipe/usage.js'
+import { prepareBatch } from '../../train/prepare-batch.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { getOwn } from '../../util/record.js'
 import { usageError } from '../errors.js'
@@ -161,10 +162,14 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
   const one = 'batch' in train ? subset(train, { end: 1 }) : takeExamples(train, 1)
   const image = hasImageOptions(source) ? inferInput(source, { model }) : undefined
   for await (const { tensors } of batches(one, { batchSize: 1 }))
-    return listInputs(model.proto).map(({ name = '' }): SnippetInput => {
+    return listInputs(model.proto).map((info): SnippetInput => {
+      const { name = '' } = info
       const example = getOwn(tensors, name)
       if (!example) throw new OnnxIreError('invalid-data', `the data of the run have no input '${name}' of the model`)
-      if (name !== image || !hasImageOptions(source)) return { kind: 'values', name, example }
+      if (name !== image || !hasImageOptions(source)) {
+        const input = new Map([[name, createInput(info)]])
+        return { kind: 'values', name, example: prepareBatch(tensors, input, undefined)[name]! }
+      }
       const dims = example.dims.slice(1)
       const planar = source.image?.layout !== 'NHWC'
       // Without image.size all images have the same size.

@@ -28,7 +28,7 @@ export function defineModelTuning(tune: Command, io: Io): void {
     .command('classify')
     .description('train a text classifier on labeled texts')
     .argument('<folder>', 'folder of an encoder with its tokenizer, as for transformers.js')
-    .argument('<data>', 'rows { text, label }: a JSON object per line, or a JSON list')
+    .argument('<data>', 'rows { text, label }: a JSON object per line, a JSON list, or a .csv or .tsv file')
   addOptions(classify, 'model with the new weights', { epochs: 3, batchSize: 16 })
     .addOption(dtypeOption())
     .option('--text <field>', 'field of the text', 'text')
@@ -54,7 +54,7 @@ Examples:
     .argument('<folder>', 'folder of an encoder with its tokenizer, as for transformers.js')
     .argument(
       '<data>',
-      'rows { anchor, positive }, also with negative or score: a JSON object per line, or a JSON list',
+      'rows { anchor, positive }, also with negative or score: a JSON object per line, a JSON list, or a .csv or .tsv file',
     )
   addOptions(embed, 'model with the new weights', { epochs: 1, batchSize: 32 })
     .addOption(dtypeOption())

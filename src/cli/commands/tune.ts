@@ -41,7 +41,7 @@ Examples:
     .command('chat')
     .description('teach a chat model the answers of a data file, with an adapter (LoRA)')
     .argument('<folder>', 'folder of a language model, as for transformers.js')
-    .argument('<data>', 'conversations: a JSON object per line; see docs/teach-a-chat-model.md')
+    .argument('<data>', 'conversations: a JSON object per line, or a .csv or .tsv file; see docs/teach-a-chat-model.md')
     .addOption(outputOption('adapter (PEFT) and the model'))
     .addOption(dtypeOption())
     .addOption(

@@ -20,13 +20,13 @@ export async function predictTexts(
   inputs: readonly string[],
   typed: PredictOptions,
 ): Promise<void> {
-  refuseOptions(command, ['data', 'on', 'set'], `is for a recipe; ${folder} takes texts, or .jsonl files`)
-  if (inputs.length === 0) return usageError(command, 'give texts, or .jsonl files with texts')
-  const files = inputs.every((input) => /\.jsonl?$/i.test(input)) ? inputs : []
+  refuseOptions(command, ['data', 'on', 'set'], `is for a recipe; ${folder} takes texts, or .jsonl or .csv files`)
+  if (inputs.length === 0) return usageError(command, 'give texts, or .jsonl or .csv files with texts')
+  const files = inputs.every((input) => /\.(jsonl?|[ct]sv)$/i.test(input)) ? inputs : []
   const path = files.length === 0 ? inputs.find(isFile) : undefined
   if (path !== undefined)
-    usageError(command, `${path} is a file: give texts, or .jsonl files alone, with a text in each row`)
-  if (files.length === 0) refuseOptions(command, ['text'], 'names a field of a .jsonl file, and texts are given')
+    usageError(command, `${path} is a file: give texts, or .jsonl or .csv files alone, with a text in each row`)
+  if (files.length === 0) refuseOptions(command, ['text'], 'names a field of a file, and texts are given')
   const { text = 'text', length = defaultTextLength } = typed
   const encoder = await openEncoder(folder)
   const { task, classes, pooling } = readUsage(encoder.model)

@@ -60,7 +60,7 @@ export async function selectSource(
     const takesImages = hasImageFiles(source)
     if (!takesImages && files.length > 1)
       usageError(command, `the run has data of the kind ${source.kind}, of which one file can be given`)
-    const own = takesImages ? source : overrideSource('data.train', source, files[0]!)
+    const own = takesImages ? source : refuseMissing(overrideSource('data.train', source, files[0]!))
     return { path: 'data.train', source: own, files, split: null, loss }
   }
   if (data.split) return { path: 'data.train', source: data.train, files, split: { recipe, part: options.on }, loss }
@@ -69,6 +69,10 @@ export async function selectSource(
     return usageError(command, `${recipePath} has no data.${options.on}; add it, or use --on train`)
   return { path: `data.${options.on}`, source, files, split: null, train: data.train, loss }
 }
+
+/** A table in which missing fields are an error: a row left out would shift the numbers of the predictions after it. */
+const refuseMissing = (source: DataSource): DataSource =>
+  source.kind === 'csv' && source.missing === 'skip' ? { ...source, missing: 'error' } : source
 
 /** The images of files or folders, converted as the metadata of the model say. */
 export function imagesOf(usage: ModelUsage, files: readonly string[]): SelectedSource {

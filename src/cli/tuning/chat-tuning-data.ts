@@ -3,9 +3,9 @@ import { type ChatMessage, parseChatRow, selectPair } from '../../language/chat-
 import type { TokenExample } from '../../language/encode-chat.js'
 import type { LanguageModel } from '../../language/language-model.js'
 import { encodePairs, type PreferenceData, toPreferenceData } from '../../language/preference-data.js'
-import { readJsonRows } from '../../node/data/json-rows.js'
 import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
+import { readDataRows } from '../inputs/text-rows.js'
 
 /** Ways of learning: from answers (supervised fine-tuning), or from pairs of a chosen and a rejected answer. */
 export const tuningMethods = ['sft', 'dpo', 'orpo'] as const
@@ -44,7 +44,7 @@ export interface ChatTuningData {
 
 /** Reads and encodes data, and holds out a random share. Throws `invalid-data` naming the row; `invalid-option`. */
 export async function readChatTuningData(request: ChatTuningDataRequest, chat: LanguageModel): Promise<ChatTuningData> {
-  const rows = await readJsonRows(request.data)
+  const rows = await readDataRows(request.data)
   const { loss, batchSize, seed } = request
   const length = lengthOf('tune chat', request.length, chat)
   const heldOut = Math.min(Math.round(request.validation * rows.length), rows.length - 1)

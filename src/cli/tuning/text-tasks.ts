@@ -195,10 +195,11 @@ function labelOf(row: Row, name: string, path: string, i: number): string {
 
 function scoreOf(row: Row, path: string, i: number): number {
   const value = fieldOf(row, 'score', path, i)
-  if (typeof value === 'number' && value >= -1 && value <= 1) return value
+  const score = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
+  if (typeof score === 'number' && score >= -1 && score <= 1) return score
   throw new OnnxIreError(
     'invalid-data',
-    `${path}: 'score' of row ${i + 1} is ${value}; it must be a number from -1 to 1`,
+    `${path}: 'score' of row ${i + 1} is ${JSON.stringify(value)}; it must be a number from -1 to 1`,
   )
 }
 

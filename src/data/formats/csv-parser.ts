@@ -17,7 +17,7 @@ const reasons: Readonly<Record<string, string>> = {
   CSV_MAX_RECORD_SIZE: 'a record has more than 16 MiB; most likely a quote is not closed',
   CSV_INVALID_CLOSING_QUOTE: 'text follows a closing quote; quotes inside a quoted field must be doubled',
   INVALID_OPENING_QUOTE:
-    'a quote is in the middle of a field; a field with quotes must be quoted, and its quotes doubled',
+    'a quote is in the middle of a field; check the delimiter, and quote fields with quotes, which are then doubled',
 }
 
 /** Explains an error of csv-parse: its offset in the file, and its reason in words. */

@@ -202,7 +202,7 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
   else if (missing !== 'error' && missing !== 'skip')
     throw invalidOption('csv', 'missing', missing, "'error', 'skip' or a number")
   const substitute = typeof missing === 'number' ? missing : undefined
-  const columns = await readColumnNames(source, delimiter, header)
+  const columns = await readColumnNames(source, delimiter, header, options.delimiter === undefined)
   const { plans, tensors } = planTensors(columns, options.tensors, substitute)
   const required = tensors.flatMap(({ features }) => features.filter(({ needsField }) => needsField))
   const isIncomplete = (record: readonly string[]) =>
@@ -231,10 +231,22 @@ async function openCsv(source: CsvFile, options: CsvOptions, names: readonly str
   }
 }
 
-async function readColumnNames(source: CsvFile, delimiter: string, header: boolean): Promise<readonly string[]> {
+/** @param isDefault whether the delimiter is not given, but follows from the name of the file */
+async function readColumnNames(
+  source: CsvFile,
+  delimiter: string,
+  header: boolean,
+  isDefault: boolean,
+): Promise<readonly string[]> {
   const { path } = source
   for await (const record of source.records(delimiter)) {
     if (!header) return record.map((_, i) => String(i + 1))
+    const [other] = (record.length === 1 && isDefault && /[;\t|,]/.exec(record[0]!)) || []
+    if (other !== undefined)
+      throw new OnnxIreError(
+        'invalid-data',
+        `${path}:1: the only column is ${JSON.stringify(record[0])}: set the option delimiter, probably to ${JSON.stringify(other)}`,
+      )
     const seen = new Set<string>()
     const twice = record.find((name) => seen.size === seen.add(name).size)
     if (twice === undefined) return record
@@ -468,7 +480,7 @@ function parseNumber(text: string, column: string): number {
   const value = Number(text)
   if (Number.isFinite(value) && !/^\s*(?:$|0[xob])/i.test(text)) return value
   throw new FieldError(
-    `column '${column}' is '${text}', not a number; names are read with as: 'class', as features with as: 'one-hot'`,
+    `column '${column}' is '${text}', not a number${/\d/.test(text) ? ' (with a decimal point, and without separators and units)' : ''}; names are read with as: 'class', as features with as: 'one-hot'`,
   )
 }
 

@@ -73,7 +73,7 @@ function requireLibraries(folder: string) {
   }
   throw new OnnxIreError(
     'runtime',
-    `CUDA: ${missing.join(' and ')} not found in ${folder}. download them with onnxruntime-node's install script: ONNXRUNTIME_NODE_INSTALL=cuda12 node ${join(folder, '..', '..', '..', '..', 'script', 'install.js')}`,
+    `CUDA: ${missing.join(' and ')} not found in ${folder}: download them with onnxruntime-node's install script: ONNXRUNTIME_NODE_INSTALL=cuda12 node ${join(folder, '..', '..', '..', '..', 'script', 'install.js')}`,
   )
 }
 

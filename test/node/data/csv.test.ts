@@ -150,6 +150,19 @@ describe('readCsv and streamCsv', () => {
     expect(await failures('a,b\n"1"3,2\n', x)).toMatch('FILE:2: text follows a closing quote')
     expect(await failures('a,b\r1,2\r3,four\r', x)).toMatch("FILE:3: column 'b' is 'four'")
     expect(await failures('a,b\n1,2"3\n', x)).toMatch('FILE:2: a quote is in the middle of a field')
+    expect(await failures('a;b\n1;2\n', x)).toBe(
+      'FILE:1: the only column is "a;b": set the option delimiter, probably to ";"',
+    )
+    expect(await failures('a;b\n1;"2"\n', x)).toMatch(
+      'FILE:2: a quote is in the middle of a field; check the delimiter',
+    )
+    const single: CsvOptions = { tensors: { y: { columns: 'a;b', as: 'class' } }, delimiter: ',' }
+    expect((await readCsv(await put('single.csv', 'a;b\nx\n'), single)).length).toBe(1)
+    const comma = 'not a number (with a decimal point, and without separators and units)'
+    for (const text of ['"1,5"', '"1,500.25"', '$3', '3 kg'])
+      expect(await failures(`a,b\n1,${text}\n`, x)).toMatch(
+        `FILE:2: column 'b' is '${text.replaceAll('"', '')}', ${comma}`,
+      )
     expect(await failures('a,a\n1,2\n', x)).toMatch("FILE:1: two columns have the name 'a'")
     expect(await failures('', x)).toBe('FILE: the file is empty')
     expect(await failures('a,b\n1,2\n3,-1e39\n', x)).toMatch("FILE:3: column 'b' is '-1e39', beyond float32")

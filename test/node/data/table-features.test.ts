@@ -3,6 +3,7 @@ import { batches } from '../../../src/data/batches.js'
 import { split } from '../../../src/data/dataset.js'
 import type { CsvOptions, CsvTensor } from '../../../src/data/formats/csv.js'
 import type { DatasetOrStream } from '../../../src/data/stream.js'
+import { tensor } from '../../../src/ir/tensor.js'
 import { readCsv, streamCsv } from '../../../src/node/data/csv.js'
 import { cpuTimeOf } from '../../cpu-time.js'
 import { rejectedMessage } from '../../thrown.js'
@@ -62,6 +63,13 @@ describe('features of a table', () => {
     }
     const [price] = [(await readCsv(file, { tensors })).batch([0, 1])]
     expect((await price)['price']!.dims).toEqual([2])
+  })
+
+  it('a one-hot column with one class > a yes or no of shape [N, 1]', async () => {
+    const path = await put('answers.csv', 'a,sold\n1,true\n2,false\n3,\n4,true\n')
+    const sold = { columns: ['sold'], as: 'one-hot', classes: ['true'] } as const
+    const { targets } = await (await readCsv(path, { tensors: { targets: sold } })).batch([0, 1, 2, 3])
+    expect(targets).toEqual(tensor('float32', [4, 1], Float32Array.of(1, 0, 0, 1)))
   })
 
   it('other data > are converted by given statistics; unknown categories are none', async () => {
