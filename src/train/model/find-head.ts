@@ -134,7 +134,7 @@ function layerOf(node: Node): HeadLayer | undefined {
   const [, operand, third] = node.inputs
   const { weight, axes } = readWeight(operand) ?? {}
   if (!operand || !weight || !axes || axes.length < 2) return undefined
-  const bias = third?.source.kind === 'parameter' ? third : undefined
+  const bias = readBias(third)
   switch (node.operator) {
     case 'MatMul':
       return { operand, weight, weightAxis: axes.at(-1)!, bias: undefined }
@@ -145,6 +145,13 @@ function layerOf(node: Node): HeadLayer | undefined {
     default:
       return undefined
   }
+}
+
+/** The stored bias of a layer. torch.onnx reads one with the values of another bias by an Identity of that one. */
+function readBias(operand: Value | null | undefined): Value | undefined {
+  const { source } = operand ?? {}
+  if (source?.kind === 'node') return source.operator === 'Identity' ? readBias(source.inputs[0]) : undefined
+  return source?.kind === 'parameter' ? operand! : undefined
 }
 
 /** The stored weight of an operand, which may be its transpose, and for each axis of the operand that of the weight. */
