@@ -278,6 +278,14 @@ describe('tune classify', () => {
     const one = await run('tune', 'classify', path('classifier'), path('one.jsonl'), '-o', path('none'), '--json')
     expect(JSON.parse(one.stdout).error.code).toBe('invalid-data')
   })
+
+  it('an encoder without a classifier > invalid-model with the outputs that it has, and the way to export one', async () => {
+    const args = ['tune', 'classify', path('encoder'), path('reviews.jsonl'), '--dry-run', '--json']
+    expect(JSON.parse((await run(...args)).stdout).error).toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringMatching(/'last_hidden_state' \[.*--task text-classification.*tune embed/),
+    })
+  })
 })
 
 describe('tune embed', () => {

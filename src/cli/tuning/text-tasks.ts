@@ -4,6 +4,7 @@ import { subset } from '../../data/dataset.js'
 import { addUsage, type ModelUsage } from '../../data/model/model-usage.js'
 import { isFloat } from '../../ir/dtype.js'
 import { formatShape } from '../../ir/shape.js'
+import type { Graph } from '../../ir/value.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
 import { cosineSimilarity, multipleNegatives } from '../../loss/embeddings.js'
 import { accuracy, topK } from '../../metric/accuracy.js'
@@ -49,6 +50,7 @@ const rates = { full: 2e-5, adapter: 2e-4 }
 /** Prepares the training of a text classifier on rows { text, label }. */
 export async function prepareClassify(request: ClassifyRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
+  checkScores(encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
   const texts = rows.map((row, i) => textOf(row, request.text, request.data, i))
   const labels = rows.map((row, i) => labelOf(row, request.label, request.data, i))
@@ -175,16 +177,35 @@ function allHave(name: string, rows: readonly Row[], path: string): boolean {
   )
 }
 
-/** Throws `invalid-option` if no output of a model has the form that the kind of pooling takes. */
-function checkPooling(pooling: EmbedRequest['pooling'], model: Model, file: string): void {
-  const outputs = [...importGraph(model).outputs]
-  const [rank, form, others] = pooling === 'none' ? [2, '[N, D]', 'mean or first'] : [3, '[N, T, D]', 'none']
-  if (outputs.some(([, { dtype, shape }]) => isFloat(dtype) && (shape?.length ?? rank) === rank)) return
+/** Throws `invalid-model` if no output of a model has scores of the whole text. */
+function checkScores(model: Model, file: string): void {
+  const outputs = importGraph(model).outputs
+  if (hasOutput(outputs, 2)) return
   throw new OnnxIreError(
-    'invalid-option',
-    `--pooling ${pooling} is for a model with an output ${form}, and ${file} has ${outputs.map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')}: set --pooling ${others}`,
+    'invalid-model',
+    `tune classify takes a model with scores of the whole text, [N, classes], and ${file} has ${listOutputs(outputs)}: export the model with a classifier (optimum-cli export onnx --task text-classification), or train its embeddings by tune embed`,
   )
 }
+
+/** Throws `invalid-option` if no output of a model has the form that the kind of pooling takes. */
+function checkPooling(pooling: EmbedRequest['pooling'], model: Model, file: string): void {
+  const { outputs } = importGraph(model)
+  const [rank, form, others] = pooling === 'none' ? [2, '[N, D]', 'mean or first'] : [3, '[N, T, D]', 'none']
+  if (hasOutput(outputs, rank)) return
+  throw new OnnxIreError(
+    'invalid-option',
+    `--pooling ${pooling} is for a model with an output ${form}, and ${file} has ${listOutputs(outputs)}: set --pooling ${others}`,
+  )
+}
+
+type Outputs = Graph['outputs']
+
+/** Whether an output of floating-point numbers has a number of axes, or an unknown one. */
+const hasOutput = (outputs: Outputs, rank: number): boolean =>
+  [...outputs.values()].some(({ dtype, shape }) => isFloat(dtype) && (shape?.length ?? rank) === rank)
+
+const listOutputs = (outputs: Outputs): string =>
+  [...outputs].map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')
 
 function labelOf(row: Row, name: string, path: string, i: number): string {
   const value = fieldOf(row, name, path, i)
