@@ -20,8 +20,8 @@ import {
 /** Options of every loss that compares embeddings of several passes. */
 interface EmbeddingOptions {
   /**
-   * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: all
-   * outputs of all passes.
+   * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: the only
+   * output; without `passes` all outputs, such as those of a text and an image.
    */
   readonly embedding?: string
 }
@@ -251,6 +251,13 @@ function findEmbeddings(
       `${loss}: this loss compares ${number} embeddings, but ${found.length} of the outputs ${embedding === undefined ? 'are given' : `end with '/${embedding}'`}: ${available}. Set option 'passes' of the trainer to ${number} names, and 'embedding' to the output of the model`,
     )
   }
+  // A pass has a name without '/', and all passes have the same outputs.
+  const ofModel = new Set(found.map(([name]) => name.slice(name.indexOf('/') + 1)))
+  if (ofModel.size > 1 && ofModel.size < found.length)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: the model has several outputs in every pass: set option 'embedding' to one of ${[...ofModel].map((name) => `'${name}'`).join(', ')}`,
+    )
   return found.map(([name, value]) => {
     const x = skipIdentity(value)
     if (isFloat(x.dtype) && x.shape?.length === 2) return toFullPrecision(x)

@@ -50,7 +50,7 @@ const rates = { full: 2e-5, adapter: 2e-4 }
 /** Prepares the training of a text classifier on rows { text, label }. */
 export async function prepareClassify(request: ClassifyRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
-  checkScores(encoder.model, join(request.folder, encoder.file))
+  const scores = findScores(encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
   const texts = rows.map((row, i) => textOf(row, request.text, request.data, i))
   const labels = rows.map((row, i) => labelOf(row, request.label, request.data, i))
@@ -81,9 +81,9 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
     model: encoder.model,
     data,
     options: {
-      loss: crossEntropy(),
+      loss: crossEntropy({ logits: scores }),
       metrics: [accuracy(), f1()],
-      ...(!isKnown && { head: { classes: classes.length } }),
+      ...(!isKnown && { head: { output: scores, classes: classes.length } }),
     },
     rates,
     about: `${classes.length} classes${isKnown ? ' of the model' : ', with a new last layer'}: ${shortList(classes)}`,
@@ -101,7 +101,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
 /** Prepares the training of a text encoder on rows { anchor, positive } with negative or score. */
 export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
-  checkPooling(request.pooling, encoder.model, join(request.folder, encoder.file))
+  const embedding = findEmbedding(request.pooling, encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
   const [hasScores, hasNegatives] = [allHave('score', rows, request.data), allHave('negative', rows, request.data)]
   if (hasScores && request.scale !== undefined)
@@ -131,8 +131,8 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     data,
     options: {
       loss: hasScores
-        ? cosineSimilarity()
-        : multipleNegatives(request.scale === undefined ? {} : { scale: request.scale }),
+        ? cosineSimilarity({ embedding })
+        : multipleNegatives({ embedding, ...(request.scale !== undefined && { scale: request.scale }) }),
       metrics: hasScores ? [mae()] : [accuracy(), topK(5)],
       ...passOptions,
     },
@@ -153,7 +153,12 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
       input: (i) => String(rows[i]!['anchor']),
       expected: (i) => `${rows[i]!['positive']}${scores ? ` (score ${scores[i]})` : ''}`,
       async predict(tuned, indices, runtime) {
-        const similarities = await compareEmbeddings(tuned, subset(data, indices), passOptions, runtime)
+        const similarities = await compareEmbeddings(
+          tuned,
+          subset(data, indices),
+          { ...passOptions, embedding },
+          runtime,
+        )
         return similarities.map((row, i) => {
           // With scores, the pair itself; otherwise the positive that a search would find.
           const nearest = scores ? i : row.indexOf(Math.max(...row))
@@ -177,21 +182,26 @@ function allHave(name: string, rows: readonly Row[], path: string): boolean {
   )
 }
 
-/** Throws `invalid-model` if no output of a model has scores of the whole text. */
-function checkScores(model: Model, file: string): void {
-  const outputs = importGraph(model).outputs
-  if (hasOutput(outputs, 2)) return
+/** The first output with scores of the whole text. Throws `invalid-model` if there is none. */
+function findScores(model: Model, file: string): string {
+  const { outputs } = importGraph(model)
+  const found = findOutput(outputs, 2)
+  if (found !== undefined) return found
   throw new OnnxIreError(
     'invalid-model',
     `tune classify takes a model with scores of the whole text, [N, classes], and ${file} has ${listOutputs(outputs)}: export the model with a classifier (optimum-cli export onnx --task text-classification), or train its embeddings by tune embed`,
   )
 }
 
-/** Throws `invalid-option` if no output of a model has the form that the kind of pooling takes. */
-function checkPooling(pooling: EmbedRequest['pooling'], model: Model, file: string): void {
+/**
+ * The output that becomes the embedding: the first one of the form that the kind of pooling takes. Throws
+ * `invalid-option` if there is none.
+ */
+function findEmbedding(pooling: EmbedRequest['pooling'], model: Model, file: string): string {
   const { outputs } = importGraph(model)
   const [rank, form, others] = pooling === 'none' ? [2, '[N, D]', 'mean or first'] : [3, '[N, T, D]', 'none']
-  if (hasOutput(outputs, rank)) return
+  const found = findOutput(outputs, rank)
+  if (found !== undefined) return found
   throw new OnnxIreError(
     'invalid-option',
     `--pooling ${pooling} is for a model with an output ${form}, and ${file} has ${listOutputs(outputs)}: set --pooling ${others}`,
@@ -200,9 +210,9 @@ function checkPooling(pooling: EmbedRequest['pooling'], model: Model, file: stri
 
 type Outputs = Graph['outputs']
 
-/** Whether an output of floating-point numbers has a number of axes, or an unknown one. */
-const hasOutput = (outputs: Outputs, rank: number): boolean =>
-  [...outputs.values()].some(({ dtype, shape }) => isFloat(dtype) && (shape?.length ?? rank) === rank)
+/** The first output of floating-point numbers with a number of axes, or an unknown one. */
+const findOutput = (outputs: Outputs, rank: number): string | undefined =>
+  [...outputs].find(([, { dtype, shape }]) => isFloat(dtype) && (shape?.length ?? rank) === rank)?.[0]
 
 const listOutputs = (outputs: Outputs): string =>
   [...outputs].map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')
