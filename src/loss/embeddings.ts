@@ -258,7 +258,7 @@ function findEmbeddings(
       'invalid-option',
       `${loss}: the model has several outputs in every pass: set option 'embedding' to one of ${[...ofModel].map((name) => `'${name}'`).join(', ')}`,
     )
-  return found.map(([name, value]) => {
+  const embeddings = found.map(([name, value]) => {
     const x = skipIdentity(value)
     if (isFloat(x.dtype) && x.shape?.length === 2) return toFullPrecision(x)
     throw new OnnxIreError(
@@ -266,6 +266,13 @@ function findEmbeddings(
       `${loss}: the output '${name}' is ${x.dtype}${formatShape(x.shape)}; an embedding is floating-point [N, D]: name another output with 'embedding', or set option 'pooling' of the trainer`,
     )
   })
+  const widths = new Set(embeddings.map(({ shape }) => shape![1]))
+  if (widths.size > 1 && [...widths].some((width) => typeof width === 'number'))
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: embeddings have the same width, and the outputs are ${found.map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')}: leave in the model those that are compared, in Python by onnx.utils.extract_model. Similarities that a model returns, as CLIP does, are the logits of crossEntropy with the labels 0, 1, 2, ...`,
+    )
+  return embeddings
 }
 
 /** Rows of length 1. The limit of the length keeps the gradient of a row of zeros finite. */
