@@ -508,6 +508,21 @@ describe('tune image', () => {
     ])
   })
 
+  it('a last layer with a quantized weight > the error says so, with and without an adapter', async () => {
+    const x = input('x', 'float32', ['N', 3, 8, 8])
+    const weight = parameter('q', { dtype: 'int8', dims: [192, 2], data: new Int8Array(384) })
+    const y = op.MatMul(
+      op.Reshape(x, [-1, 192]),
+      op.DequantizeLinear(weight, parameter('scale', tensorFrom('float32', [], [0.1]))),
+    )
+    const quantized = modelOf({ name: 'quantized', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    writeFileSync(path('quantized.onnx'), encodeModel(quantized))
+    for (const options of [[], ['--adapter', 'lora']]) {
+      const args = ['tune', 'image', path('quantized.onnx'), path('images'), '--dry-run', ...options]
+      expect((await run(...args)).stderr).toMatch(/invalid-option.*head: .*the model is quantized/)
+    }
+  })
+
   it('samples of several classes; a model that fixes the number of examples > a warning with the command', async () => {
     const x = input('x', 'float32', [1, 3, 8, 8])
     const y = op.Gemm(op.Reshape(x, [-1, 192]), weights('w', 192, 2), weights('b', 2))

@@ -57,12 +57,16 @@ export const tensorOf = (value: Value): Tensor => (value.source as { tensor: Ten
 
 /** The last layers before an output: one, or those of which the output is the sum or the mean. */
 export function findHeads(output: Value, name: string): readonly Head[] {
-  const refuse = (reason: string) =>
-    new OnnxIreError(
+  const refuse = (reason: string) => {
+    const isQuantized = topological([output]).some(({ operator }) => /uantize|Integer$|NBits$/.test(operator))
+    const advice = isQuantized
+      ? 'the model is quantized: take the float model, and quantize it after training'
+      : 'choose the output of a classifier, or cut the model after its last layer'
+    return new OnnxIreError(
       'invalid-option',
-      `head: output '${name}' is not produced by a Gemm, MatMul or Conv with a stored weight (${reason}): ` +
-        'choose the output of a classifier, or cut the model after its last layer',
+      `head: output '${name}' is not produced by a Gemm, MatMul or Conv with a stored weight (${reason}): ${advice}`,
     )
+  }
   const heads = new Map<Node, Head>()
   const walk = (from: Value, outer: Walk): void => {
     let value = from

@@ -440,6 +440,16 @@ describe('replaceHead rejects', () => {
     initializers: { w: drawn(6, 2) },
   })
 
+  it('a layer whose weight is quantized', () => {
+    const quantized = modelWith({
+      nodes: [node('DequantizeLinear', 'q s', 'w'), node('MatMul', 'x w', 'y')],
+      inputs: [x],
+      outputs: [info('y')],
+      initializers: { q: { dtype: 'int8', dims: [6, 3], data: new Int8Array(18) }, s: floats32([], [0.5]) },
+    })
+    refused(quantized, {}, /head: output 'y' .*the model is quantized: take the float model/)
+  })
+
   it('an output that is not produced by a layer with a stored weight', () => {
     refused(two, { output: 'z' }, /head: output 'z' .*Tanh/)
     const products = modelWith({
