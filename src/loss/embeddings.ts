@@ -20,8 +20,8 @@ import {
 /** Options of every loss that compares embeddings of several passes. */
 interface EmbeddingOptions {
   /**
-   * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: all
-   * outputs of all passes.
+   * Output of the model with the embedding, [N, D], in every pass (option `passes` of the trainer). Default: the only
+   * output; without `passes` all outputs, such as those of a text and an image.
    */
   readonly embedding?: string
 }
@@ -251,7 +251,14 @@ function findEmbeddings(
       `${loss}: this loss compares ${number} embeddings, but ${found.length} of the outputs ${embedding === undefined ? 'are given' : `end with '/${embedding}'`}: ${available}. Set option 'passes' of the trainer to ${number} names, and 'embedding' to the output of the model`,
     )
   }
-  return found.map(([name, value]) => {
+  // A pass has a name without '/', and all passes have the same outputs.
+  const ofModel = new Set(found.map(([name]) => name.slice(name.indexOf('/') + 1)))
+  if (ofModel.size > 1 && ofModel.size < found.length)
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: the model has several outputs in every pass: set option 'embedding' to one of ${[...ofModel].map((name) => `'${name}'`).join(', ')}`,
+    )
+  const embeddings = found.map(([name, value]) => {
     const x = skipIdentity(value)
     if (isFloat(x.dtype) && x.shape?.length === 2) return toFullPrecision(x)
     throw new OnnxIreError(
@@ -259,6 +266,13 @@ function findEmbeddings(
       `${loss}: the output '${name}' is ${x.dtype}${formatShape(x.shape)}; an embedding is floating-point [N, D]: name another output with 'embedding', or set option 'pooling' of the trainer`,
     )
   })
+  const widths = new Set(embeddings.map(({ shape }) => shape![1]))
+  if (widths.size > 1 && [...widths].some((width) => typeof width === 'number'))
+    throw new OnnxIreError(
+      'invalid-option',
+      `${loss}: embeddings have the same width, and the outputs are ${found.map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')}: leave in the model those that are compared, in Python by onnx.utils.extract_model. Similarities that a model returns, as CLIP does, are the logits of crossEntropy with the labels 0, 1, 2, ...`,
+    )
+  return embeddings
 }
 
 /** Rows of length 1. The limit of the length keeps the gradient of a row of zeros finite. */

@@ -59,6 +59,13 @@ beforeAll(async () => {
     new Map([['logits', op.Gemm(mean(hidden, weight), weights('classifier', 8, 3), weights('bias', 3))]])
   writeEncoder('classifier', classify, { id2label: { 0: 'a', 1: 'b', 2: 'c' } })
   writeEncoder('encoder', (hidden) => new Map([['last_hidden_state', hidden]]))
+  const embed = (hidden: Value, weight: Value) =>
+    new Map([
+      ['token_embeddings', hidden],
+      ['sentence_embedding', op.LpNormalization(mean(hidden, weight), { axis: 1, p: 2 })],
+    ])
+  writeEncoder('sentences', embed)
+  writeEncoder('states', (hidden, weight) => new Map([['hidden_states', hidden], ...classify(hidden, weight)]))
   const lines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('')
   writeFileSync(path('reviews.jsonl'), lines(reviews))
   writeFileSync(path('pairs.jsonl'), lines(pairs))
@@ -314,6 +321,31 @@ describe('tune classify', () => {
     const one = await run('tune', 'classify', path('classifier'), path('one.jsonl'), '-o', path('none'), '--json')
     expect(JSON.parse(one.stdout).error.code).toBe('invalid-data')
   })
+
+  it('a classifier that returns hidden states too > its scores are trained', async () => {
+    const args = [
+      'tune',
+      'classify',
+      path('states'),
+      path('reviews.jsonl'),
+      '-o',
+      path('scores'),
+      '--steps',
+      '2',
+      '--json',
+    ]
+    const { code, stdout } = await run(...args)
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout).samples[0].after).toMatch(/^(good|bad) /)
+  })
+
+  it('an encoder without a classifier > invalid-model with the outputs that it has, and the way to export one', async () => {
+    const args = ['tune', 'classify', path('encoder'), path('reviews.jsonl'), '--dry-run', '--json']
+    expect(JSON.parse((await run(...args)).stdout).error).toMatchObject({
+      code: 'invalid-model',
+      message: expect.stringMatching(/'last_hidden_state' \[.*--task text-classification.*tune embed/),
+    })
+  })
 })
 
 describe('tune embed', () => {
@@ -357,6 +389,19 @@ describe('tune embed', () => {
     expect(outputs.last_hidden_state).toEqual(mean.map((each) => expect.closeTo(each, 5)))
     const classes = await run('predict', path('search'), 'a is', '--classes')
     expect([classes.code, classes.stderr]).toEqual([2, expect.stringContaining('--classes is for scores of classes')])
+  })
+
+  it('states of tokens and an embedding of the text > pooling selects one, and both give the same recall', async () => {
+    const tuned = async (pooling: string) => {
+      const args = ['tune', 'embed', path('sentences'), path('pairs.jsonl'), '-o', path(`by-${pooling}`), '--json']
+      const { stdout } = await run(...args, '--pooling', pooling, '--steps', '2', '--lr', '0.05')
+      return JSON.parse(stdout)
+    }
+    const [mean, none] = [await tuned('mean'), await tuned('none')]
+    expect(none.after.loss).toBeCloseTo(mean.after.loss, 4)
+    expect(none.samples.map(({ after }: { after: string }) => after)).toEqual(
+      mean.samples.map(({ after }: { after: string }) => after),
+    )
   })
 
   it('scores > the similarity is trained', async () => {
@@ -511,6 +556,21 @@ describe('tune image', () => {
       1,
       expect.stringMatching(/invalid-data.*one: .*'red'; a classifier needs two/),
     ])
+  })
+
+  it('a last layer with a quantized weight > the error says so, with and without an adapter', async () => {
+    const x = input('x', 'float32', ['N', 3, 8, 8])
+    const weight = parameter('q', { dtype: 'int8', dims: [192, 2], data: new Int8Array(384) })
+    const y = op.MatMul(
+      op.Reshape(x, [-1, 192]),
+      op.DequantizeLinear(weight, parameter('scale', tensorFrom('float32', [], [0.1]))),
+    )
+    const quantized = modelOf({ name: 'quantized', inputs: new Map([['x', x]]), outputs: new Map([['y', y]]) })
+    writeFileSync(path('quantized.onnx'), encodeModel(quantized))
+    for (const options of [[], ['--adapter', 'lora']]) {
+      const args = ['tune', 'image', path('quantized.onnx'), path('images'), '--dry-run', ...options]
+      expect((await run(...args)).stderr).toMatch(/invalid-option.*head: .*the model is quantized/)
+    }
   })
 
   it('samples of several classes; a model that fixes the number of examples > a warning with the command', async () => {

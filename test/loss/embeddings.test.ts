@@ -193,6 +193,17 @@ describe('losses of embeddings', () => {
     ])
     expect(() => cosineSimilarity().build(both)).toThrow(errorWith('invalid-option', "'pooling'"))
     expect(() => triplet({ embedding: 'z' }).build(both)).toThrow(errorWith('invalid-option', "'/z'"))
+    const clip = new Map([
+      ['logits_per_text', input('logits_per_text', 'float32', ['N', 'M'])],
+      ['text_embeds', y],
+    ])
+    expect(() => multipleNegatives().build(clip)).toThrow(errorWith('invalid-option', "'logits_per_text' [N, M]"))
+    const several = new Map(['a/h', 'a/y', 'b/h', 'b/y'].map((name) => [name, y]))
+    expect(() => multipleNegatives().build(several)).toThrow(
+      errorWith('invalid-option', "'embedding' to one of 'h', 'y'"),
+    )
+    expect(multipleNegatives({ embedding: 'y' }).build(several).count).toBeDefined()
+    expect(multipleNegatives().build(new Map([...several].slice(0, 2))).count).toBeDefined()
   })
 })
 

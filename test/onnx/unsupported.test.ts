@@ -24,6 +24,12 @@ it.each([
   ['', 'Expm1', 'no ONNX runtime has them'],
   ['', 'Optional', 'OPERATORS.md'],
   ['ai.onnx.ml', 'Scaler', "black_op={'Scaler'"],
+  ['ai.onnx.ml', 'TreeEnsembleClassifier', 'no layers to fine-tune'],
+  ['ai.onnx.ml', 'SVMRegressor', 'no layers to fine-tune'],
+  ['ai.onnx.contrib', 'BertTokenizer', 'cut them off'],
+  ['com.microsoft', 'Tokenizer', 'cut them off'],
+  ['com.microsoft', 'MatMulBnb4', 'as it was before'],
+  ['com.microsoft', 'QAttention', 'is quantized'],
 ])('operators that a converter leaves > import > advice: %s %s', (domain, operator, advice) => {
   const graph = { nodes: [node(operator, 'x', 'y', {}, domain)], inputs: [info('x', [2])], outputs: [info('y')] }
   const model = modelBytes(graph, { more: { producerName: 'tf2onnx' } })

@@ -201,7 +201,7 @@ function explainLayers(
   { head, adapter }: Omit<TrainerOptions, 'runtime'>,
 ): never {
   const isDefault = head && adapter && adapter.kind !== 'ia3' && adapter.targets === undefined
-  if (!(cause instanceof OnnxIreError) || cause.code !== 'invalid-option' || !isDefault) throw cause
+  if (!(cause instanceof OnnxIreError) || !cause.message.startsWith('adapter:') || !isDefault) throw cause
   if (adaptableLayers(model).filter((layer) => layer.isDefault).length > 1) throw cause
   throw new OnnxIreError(
     'invalid-option',

@@ -47,11 +47,11 @@ export async function predictClasses(
   return found
 }
 
-/** Computes the cosine similarity of every anchor of a batch with every positive. */
+/** Computes the cosine similarity of every anchor of a batch with every positive, by an output of the model. */
 export async function compareEmbeddings(
   model: Model,
   data: Dataset,
-  options: PassOptions,
+  { embedding, ...options }: PassOptions & { readonly embedding: string },
   runtime: Runtime,
 ): Promise<number[][]> {
   const { name, inputs, outputs } = disableDropout(repeatModel(importGraph(model), options))
@@ -60,10 +60,10 @@ export async function compareEmbeddings(
     const batch = await data.batch(Array.from({ length: data.length }, (_, i) => i))
     const results = await program.run(Object.fromEntries(program.inputNames.map((each) => [each, batch[each]!])))
     const [anchors, positives] = ['anchor', 'positive'].map((pass) => {
-      const output = Object.keys(results).find((each) => each.startsWith(passInput(pass, '')))!
-      const { dims } = results[output]!
+      const result = results[passInput(pass, embedding)]!
+      const { dims } = result
       const width = sizeOf(dims) / dims[0]!
-      const numbers = numbersOf(results[output]!)
+      const numbers = numbersOf(result)
       return Array.from({ length: dims[0]! }, (_, row) => normalize(numbers.slice(row * width, (row + 1) * width)))
     })
     return anchors!.map((a) => positives!.map((b) => a.reduce((sum, x, i) => sum + x * b[i]!, 0)))

@@ -4,6 +4,7 @@ import { subset } from '../../data/dataset.js'
 import { addUsage, type ModelUsage } from '../../data/model/model-usage.js'
 import { isFloat } from '../../ir/dtype.js'
 import { formatShape } from '../../ir/shape.js'
+import type { Graph } from '../../ir/value.js'
 import { crossEntropy } from '../../loss/cross-entropy.js'
 import { cosineSimilarity, multipleNegatives } from '../../loss/embeddings.js'
 import { accuracy, topK } from '../../metric/accuracy.js'
@@ -50,6 +51,7 @@ const rates = { full: 2e-5, adapter: 2e-4 }
 /** Prepares the training of a text classifier on rows { text, label }. */
 export async function prepareClassify(request: ClassifyRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
+  const scores = findScores(encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
   const texts = rows.map((row, i) => textOf(row, request.text, request.data, i))
   const labels = rows.map((row, i) => labelOf(row, request.label, request.data, i))
@@ -80,9 +82,9 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
     model: encoder.model,
     data,
     options: {
-      loss: crossEntropy(),
+      loss: crossEntropy({ logits: scores }),
       metrics: [accuracy(), f1()],
-      ...(!isKnown && { head: { classes: classes.length } }),
+      ...(!isKnown && { head: { output: scores, classes: classes.length } }),
     },
     rates,
     about: `${classes.length} classes${isKnown ? ' of the model' : ', with a new last layer'}: ${listFirst(classes)}`,
@@ -100,7 +102,7 @@ export async function prepareClassify(request: ClassifyRequest): Promise<ModelTa
 /** Prepares the training of a text encoder on rows { anchor, positive } with negative or score. */
 export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
   const encoder = await openEncoder(request.folder, request.dtype)
-  checkPooling(request.pooling, encoder.model, join(request.folder, encoder.file))
+  const embedding = findEmbedding(request.pooling, encoder.model, join(request.folder, encoder.file))
   const rows = await readRows(request.data)
   const [hasScores, hasNegatives] = [allHave('score', rows, request.data), allHave('negative', rows, request.data)]
   if (hasScores && request.scale !== undefined)
@@ -130,8 +132,8 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     data,
     options: {
       loss: hasScores
-        ? cosineSimilarity()
-        : multipleNegatives(request.scale === undefined ? {} : { scale: request.scale }),
+        ? cosineSimilarity({ embedding })
+        : multipleNegatives({ embedding, ...(request.scale !== undefined && { scale: request.scale }) }),
       metrics: hasScores ? [mae()] : [accuracy(), topK(5)],
       ...passOptions,
     },
@@ -152,7 +154,12 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
       input: (i) => String(rows[i]!['anchor']),
       expected: (i) => `${rows[i]!['positive']}${scores ? ` (score ${scores[i]})` : ''}`,
       async predict(tuned, indices, runtime) {
-        const similarities = await compareEmbeddings(tuned, subset(data, indices), passOptions, runtime)
+        const similarities = await compareEmbeddings(
+          tuned,
+          subset(data, indices),
+          { ...passOptions, embedding },
+          runtime,
+        )
         return similarities.map((row, i) => {
           // With scores, the pair itself; otherwise the positive that a search would find.
           const nearest = scores ? i : row.indexOf(Math.max(...row))
@@ -176,16 +183,40 @@ function allHave(name: string, rows: readonly Row[], path: string): boolean {
   )
 }
 
-/** Throws `invalid-option` if no output of a model has the form that the kind of pooling takes. */
-function checkPooling(pooling: EmbedRequest['pooling'], model: Model, file: string): void {
-  const outputs = [...importGraph(model).outputs]
-  const [rank, form, others] = pooling === 'none' ? [2, '[N, D]', 'mean or first'] : [3, '[N, T, D]', 'none']
-  if (outputs.some(([, { dtype, shape }]) => isFloat(dtype) && (shape?.length ?? rank) === rank)) return
+/** The first output with scores of the whole text. Throws `invalid-model` if there is none. */
+function findScores(model: Model, file: string): string {
+  const { outputs } = importGraph(model)
+  const found = findOutput(outputs, 2)
+  if (found !== undefined) return found
   throw new OnnxIreError(
-    'invalid-option',
-    `--pooling ${pooling} is for a model with an output ${form}, and ${file} has ${outputs.map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')}: set --pooling ${others}`,
+    'invalid-model',
+    `tune classify takes a model with scores of the whole text, [N, classes], and ${file} has ${listOutputs(outputs)}: export the model with a classifier (optimum-cli export onnx --task text-classification), or train its embeddings by tune embed`,
   )
 }
+
+/**
+ * The output that becomes the embedding: the first one of the form that the kind of pooling takes. Throws
+ * `invalid-option` if there is none.
+ */
+function findEmbedding(pooling: EmbedRequest['pooling'], model: Model, file: string): string {
+  const { outputs } = importGraph(model)
+  const [rank, form, others] = pooling === 'none' ? [2, '[N, D]', 'mean or first'] : [3, '[N, T, D]', 'none']
+  const found = findOutput(outputs, rank)
+  if (found !== undefined) return found
+  throw new OnnxIreError(
+    'invalid-option',
+    `--pooling ${pooling} is for a model with an output ${form}, and ${file} has ${listOutputs(outputs)}: set --pooling ${others}`,
+  )
+}
+
+type Outputs = Graph['outputs']
+
+/** The first output of floating-point numbers with a number of axes, or an unknown one. */
+const findOutput = (outputs: Outputs, rank: number): string | undefined =>
+  [...outputs].find(([, { dtype, shape }]) => isFloat(dtype) && (shape?.length ?? rank) === rank)?.[0]
+
+const listOutputs = (outputs: Outputs): string =>
+  [...outputs].map(([name, { shape }]) => `'${name}' ${formatShape(shape)}`).join(', ')
 
 function labelOf(row: Row, name: string, path: string, i: number): string {
   const value = fieldOf(row, name, path, i)

@@ -171,15 +171,47 @@ export const unsupportedOperators: Readonly<Record<string, string>> = {
   SequenceMap: 'a body that runs for every tensor of a sequence is not supported: unroll it, or use Scan',
 }
 
-/** Operators that converters of scikit-learn add behind the scores of a classifier. */
-const labelOnly = /^ai\.onnx\.ml\.(ZipMap|ArrayFeatureExtractor)$/
-
-/** Operators with integer weights and activations, including those of onnxruntime's own domain. */
-const integerOnly =
-  /^(Q(Linear|Gemm|Attention|Ordered|EmbedLayer|MoE)|DynamicQuantize|(Conv|MatMul|Mul|ReduceSum)Integer)/
-
-/** Operators that onnxruntime writes if it saves a model that it has optimized for one type of processor. */
-const processorSpecific = /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./
+/** Advice for operators that cannot be imported: that of the first row that matches one of them, or all. */
+const advices: readonly { operators: RegExp; areAll?: true; advice: string }[] = [
+  {
+    operators:
+      /(^|\.)(Q(Linear|Gemm|Attention|Ordered|EmbedLayer|MoE)|DynamicQuantize|(Conv|MatMul|Mul|ReduceSum)Integer)/,
+    advice:
+      'The model is quantized: its weights are integers, which have no gradients. Fine-tune the float model from which it was converted, then quantize again.',
+  },
+  {
+    operators: /^com\.microsoft\.nchwc\.|^com\.ms\.internal\.nhwc\./,
+    advice:
+      'The model was saved by onnxruntime after an optimization for one type of processor. Use the original model, or save it with a lower optimization level.',
+  },
+  {
+    operators: /^ai\.onnx\.ml\.(TreeEnsemble|SVM)/,
+    advice:
+      'Decision trees and support vector machines have no layers to fine-tune: train the model again in the library that it comes from, such as XGBoost, LightGBM or scikit-learn, or train a network on the same data in its place.',
+  },
+  {
+    operators: /^ai\.onnx\.contrib\.|^com\.microsoft\.Tokenizer$/,
+    advice:
+      "They convert texts, images or sound to numbers, or results back, inside the model. Train it without them: cut them off, in Python, by onnx.utils.extract_model('model.onnx', 'part.onnx', inputs, outputs), and convert the data before training.",
+  },
+  {
+    operators: /^ai\.onnx\.ml\.(ZipMap|ArrayFeatureExtractor)$/,
+    areAll: true,
+    advice:
+      "Converters of scikit-learn add them behind the scores of a classifier, for labels that no loss needs. Cut the model at its scores, in Python: onnx.utils.extract_model('model.onnx', 'scores.onnx', inputs, outputs) with the names of its inputs and of the scores.",
+  },
+  {
+    operators: /^ai\.onnx\.ml\./,
+    areAll: true,
+    advice:
+      "Converters of scikit-learn write them. Convert again with standard operators: to_onnx(model, x, black_op={'Scaler', 'Normalizer', 'LinearClassifier', 'LinearRegressor'}, options={'zipmap': False}), then cut a classifier at its scores by onnx.utils.extract_model.",
+  },
+  {
+    operators: /^com\.microsoft\./,
+    advice:
+      "onnxruntime's optimizer, quantizer or converter for generation wrote them into the file. Train the model as it was before, then optimize or quantize it again.",
+  },
+]
 
 /** Whether an operator that cannot be imported is none of ONNX, although it is in its domain. */
 const isOfTensorflow = (key: string): boolean => !key.includes('.') && !Object.hasOwn(unsupportedOperators, key)
@@ -209,19 +241,15 @@ export function checkOperators(model: ModelProto): void {
     const reason = Object.hasOwn(unsupportedOperators, key) ? ` (${getOwn(unsupportedOperators, key)})` : ''
     return `  ${key} x ${nodes.length}: ${nodes.slice(0, 3).join(', ')}${nodes.length > 3 ? ', ...' : ''}${reason}`
   })
-  const advice = names.some((key) => integerOnly.test(key.split('.').at(-1)!))
-    ? 'The model is quantized: its weights are integers, which have no gradients. Fine-tune the float model from which it was converted, then quantize again.'
-    : names.some((key) => processorSpecific.test(key))
-      ? 'The model was saved by onnxruntime after an optimization for one type of processor. Use the original model, or save it with a lower optimization level.'
-      : names.every((key) => labelOnly.test(key))
-        ? "Converters of scikit-learn add them behind the scores of a classifier, for labels that no loss needs. Cut the model at its scores, in Python: onnx.utils.extract_model('model.onnx', 'scores.onnx', inputs, outputs) with the names of its inputs and of the scores."
-        : names.every((key) => key.startsWith('ai.onnx.ml.'))
-          ? "Converters of scikit-learn write them. Convert again with standard operators: to_onnx(model, x, black_op={'Scaler', 'Normalizer', 'LinearClassifier', 'LinearRegressor'}, options={'zipmap': False}), then cut a classifier at its scores by onnx.utils.extract_model."
-          : model.producerName === 'tf2onnx' && names.some(isOfTensorflow)
-            ? 'tf2onnx could not convert these operators of TensorFlow, and no ONNX runtime has them. Export the model without layers of augmentation; for others, an export from Keras with KERAS_BACKEND=torch may help.'
-            : 'OPERATORS.md lists the supported operators.'
+  const found = advices.find(({ operators, areAll }) =>
+    areAll ? names.every((key) => operators.test(key)) : names.some((key) => operators.test(key)),
+  )
+  const fallback =
+    model.producerName === 'tf2onnx' && names.some(isOfTensorflow)
+      ? 'tf2onnx could not convert these operators of TensorFlow, and no ONNX runtime has them. Export the model without layers of augmentation; for others, an export from Keras with KERAS_BACKEND=torch may help.'
+      : 'OPERATORS.md lists the supported operators.'
   throw new OnnxIreError(
     'unsupported-operator',
-    `the model uses unsupported operators:\n${lines.join('\n')}\n${advice}`,
+    `the model uses unsupported operators:\n${lines.join('\n')}\n${found?.advice ?? fallback}`,
   )
 }

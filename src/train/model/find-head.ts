@@ -57,12 +57,16 @@ export const tensorOf = (value: Value): Tensor => (value.source as { tensor: Ten
 
 /** The last layers before an output: one, or those of which the output is the sum or the mean. */
 export function findHeads(output: Value, name: string): readonly Head[] {
-  const refuse = (reason: string) =>
-    new OnnxIreError(
+  const refuse = (reason: string) => {
+    const isQuantized = topological([output]).some(({ operator }) => /uantize|Integer$|NBits$/.test(operator))
+    const advice = isQuantized
+      ? 'the model is quantized: take the float model, and quantize it after training'
+      : 'choose the output of a classifier, or cut the model after its last layer'
+    return new OnnxIreError(
       'invalid-option',
-      `head: output '${name}' is not produced by a Gemm, MatMul or Conv with a stored weight (${reason}): ` +
-        'choose the output of a classifier, or cut the model after its last layer',
+      `head: output '${name}' is not produced by a Gemm, MatMul or Conv with a stored weight (${reason}): ${advice}`,
     )
+  }
   const heads = new Map<Node, Head>()
   const walk = (from: Value, outer: Walk): void => {
     let value = from
@@ -134,7 +138,7 @@ function layerOf(node: Node): HeadLayer | undefined {
   const [, operand, third] = node.inputs
   const { weight, axes } = readWeight(operand) ?? {}
   if (!operand || !weight || !axes || axes.length < 2) return undefined
-  const bias = third?.source.kind === 'parameter' ? third : undefined
+  const bias = readBias(third)
   switch (node.operator) {
     case 'MatMul':
       return { operand, weight, weightAxis: axes.at(-1)!, bias: undefined }
@@ -145,6 +149,13 @@ function layerOf(node: Node): HeadLayer | undefined {
     default:
       return undefined
   }
+}
+
+/** The stored bias of a layer. torch.onnx reads one with the values of another bias by an Identity of that one. */
+function readBias(operand: Value | null | undefined): Value | undefined {
+  const { source } = operand ?? {}
+  if (source?.kind === 'node') return source.operator === 'Identity' ? readBias(source.inputs[0]) : undefined
+  return source?.kind === 'parameter' ? operand! : undefined
 }
 
 /** The stored weight of an operand, which may be its transpose, and for each axis of the operand that of the weight. */

@@ -3,7 +3,7 @@ import { numbersOf, tensorFrom } from '../../ir/leaf.js'
 import { formatShape, type Shape } from '../../ir/shape.js'
 import { sizeOf, type Tensor } from '../../ir/tensor.js'
 import { dependenciesOf, topological } from '../../ir/topology.js'
-import type { Graph, Value } from '../../ir/value.js'
+import type { Graph, Node, Value } from '../../ir/value.js'
 import { importGraph } from '../../onnx/import/import-graph.js'
 import type { Model } from '../../onnx/model.js'
 import { checkArguments, checkNames, checkNumber, count, positiveCount } from '../../util/check.js'
@@ -11,6 +11,7 @@ import { OnnxIreError } from '../../util/errors.js'
 import { Random } from '../../util/random.js'
 import { classesOf, findHeads, findOutput, type Head, tensorOf } from './find-head.js'
 import { declareOutputs, findChanged, resizeTensors } from './resize-tensors.js'
+import { findSharedTensors, untieTensors } from './untie-tensors.js'
 
 /** Options of `replaceHead`. */
 export interface HeadOptions {
@@ -26,14 +27,14 @@ export interface HeadOptions {
  * Resizes the last layer before an output for another number of classes: a Gemm, MatMul or Conv, with its bias inside
  * or in an Add, and with or without a Softmax after it. A Reshape after it takes the new number, too. If the
  * output is the sum or the mean of several last layers, as in distilled models, all of them are resized. The new
- * weights and biases are random, uniform in +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. Nodes
- * and names are unchanged; class names of the old head in the metadata, those of `addUsage` and of other programs
- * (`names` of Ultralytics), are removed.
+ * weights and biases are random, uniform in +-1/sqrt(inputs per output), as PyTorch initializes a linear layer. A bias
+ * that other layers share is separated from theirs; other nodes and names are unchanged. Class names of the old head in
+ * the metadata, those of `addUsage` and of other programs (`names` of Ultralytics), are removed.
  *
  * @example
  * const model = replaceHead(await readModel('resnet18.onnx'), { classes: 5 })
  *
- * @throws OnnxIreError `invalid-option` if there is no such layer, if other nodes use its weights, or if a node
+ * @throws OnnxIreError `invalid-option` if there is no such layer, if other nodes use its weight, or if a node
  * downstream of the layer fixes the number of classes
  */
 export function replaceHead(model: Model, options: HeadOptions): Model {
@@ -42,7 +43,8 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
   const { classes, seed = 0 } = options
   checkNumber('head', 'classes', classes, positiveCount)
   checkNumber('head', 'seed', seed, count)
-  const graph = importGraph(model)
+  const separate = separateBiases(model, options)
+  const graph = importGraph(separate)
   const { name, value } = findOutput(graph, options)
   const heads = findHeads(value, name)
   for (const head of heads) checkUnshared(graph, head)
@@ -72,16 +74,30 @@ export function replaceHead(model: Model, options: HeadOptions): Model {
       ]
     }),
   )
-  const changed = findChanged(model.proto.graph!, tensors)
-  const resized = resizeTensors(model, tensors, changed)
+  const changed = findChanged(separate.proto.graph!, tensors)
+  const resized = resizeTensors(separate, tensors, changed)
   checkClasses(resized, name, classes, value.shape)
-  return removeClasses(declareOutputs(model, resized, changed))
+  return removeClasses(declareOutputs(separate, resized, changed))
 }
+
+/** Gives last layers biases of their own: torch.onnx stores equal biases of several layers once. */
+function separateBiases(model: Model, options: HeadOptions): Model {
+  const graph = importGraph(model)
+  const { name, value } = findOutput(graph, options)
+  const biases = findHeads(value, name).flatMap((head) => head.biases.map((bias) => bias.value))
+  if (biases.every((bias) => usersOf(bias, graph).length === 1)) return model
+  const names = new Set(biases.map((bias) => bias.name))
+  const shared = findSharedTensors(graph).flatMap(({ tensor }) => (names.has(tensor) ? [tensor] : []))
+  return shared.length > 0 ? untieTensors(model, shared) : model
+}
+
+const usersOf = (x: Value, graph: Graph): readonly Node[] =>
+  topological(graph.outputs.values()).filter((node) => dependenciesOf(node).includes(x))
 
 function checkUnshared(graph: Graph, { operand, weight, biases }: Head): void {
   for (const shared of [weight, operand, ...biases.map(({ value }) => value)]) {
     const name = shared === operand ? weight.name : shared.name
-    const users = topological(graph.outputs.values()).filter((node) => dependenciesOf(node).includes(shared))
+    const users = usersOf(shared, graph)
     if (users.length > 1) {
       throw new OnnxIreError(
         'invalid-option',

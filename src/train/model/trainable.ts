@@ -304,8 +304,8 @@ export function explainQuantized({ name, outputs }: Graph): string | undefined {
     .map((node) => `${node.operator} '${node.name ?? node.outputs[0]?.name ?? '?'}'`)
   if (quantized.length === 0) return undefined
   const more = quantized.length > 3 ? ` and ${quantized.length - 3} more` : ''
-  // Products of integers have no gradients, not even for an adapter.
-  const isAdaptable = nodes.some(({ operator }) => /^(DequantizeLinear|MatMulNBits)$/.test(operator))
+  // Products of integers have no gradients, not even for an adapter; embeddings beside them may be dequantized.
+  const isAdaptable = !nodes.some(({ operator }) => /^(QLinear|DynamicQuantize)|Integer$/.test(operator))
   const advice = isAdaptable
     ? "Train an adapter (the option adapter, or lora of 'onnx-ire/adapter'), or fine-tune the float model, then quantize it again"
     : 'Fine-tune the float model, then quantize it again'

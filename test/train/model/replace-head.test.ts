@@ -286,6 +286,30 @@ describe('a head with another number of classes', () => {
     refused(perPixel, {}, /head: bias 'b' \[1, 1, 4, 4\]/)
   })
 
+  it.each(['b', 'own'])('a bias %s that torch.onnx stores once for two layers > is separated', async (read) => {
+    const shared = modelWith({
+      nodes: [
+        node('Identity', 'b', 'own'),
+        node('Gemm', `x w ${read === 'b' ? 'own' : 'b'}`, 'h'),
+        node('Relu', 'h', 'r'),
+        node('Gemm', `r v ${read}`, 'y'),
+      ],
+      inputs: [x],
+      outputs: [info('y')],
+      initializers: { w: drawn(6, 3), v: drawn(3, 3), b: drawn(3) },
+    })
+    const after = tensorsOf(replaceHead(shared, { classes: 4 }))
+    expect([...after].map(([name, { dims }]) => [name, dims])).toEqual(
+      expect.arrayContaining([
+        [read, [4]],
+        ['v', [3, 4]],
+      ]),
+    )
+    expect(after.get(read === 'b' ? 'own' : 'b')).toEqual(tensorsOf(shared).get('b'))
+    const { y } = await run(encodeModel(replaceHead(shared, { classes: 4 })), { x: drawn(2, 6) })
+    expect(y!.dims).toEqual([2, 4])
+  })
+
   it('declares the shapes of other outputs that depend on it, and leaves all others unchanged', async () => {
     const before = modelWith({
       nodes: [
@@ -414,6 +438,16 @@ describe('replaceHead rejects', () => {
     inputs: [x],
     outputs: [info('y'), info('z')],
     initializers: { w: drawn(6, 2) },
+  })
+
+  it('a layer whose weight is quantized', () => {
+    const quantized = modelWith({
+      nodes: [node('DequantizeLinear', 'q s', 'w'), node('MatMul', 'x w', 'y')],
+      inputs: [x],
+      outputs: [info('y')],
+      initializers: { q: { dtype: 'int8', dims: [6, 3], data: new Int8Array(18) }, s: floats32([], [0.5]) },
+    })
+    refused(quantized, {}, /head: output 'y' .*the model is quantized: take the float model/)
   })
 
   it('an output that is not produced by a layer with a stored weight', () => {
