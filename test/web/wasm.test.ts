@@ -63,6 +63,12 @@ describeInBrowser('wasm() in Chromium', (browser) => {
       message: expect.stringMatching(/^onnxruntime's wasm does not start: .*nowhere/),
     })
     await browser().reload()
+    const unreachable = { wasmPaths: { wasm: 'http://127.0.0.1:9/nowhere.wasm' }, threads: 1 }
+    await expect(start(browser().worker, unreachable)).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/^onnxruntime's wasm does not start: .*nowhere.* by wasmPaths; .*another worker/s),
+    })
+    await browser().reload()
   })
 
   it('file of the threads without the header of isolation > rejects with that reason, later starts too', async () => {

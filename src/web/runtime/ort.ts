@@ -105,7 +105,7 @@ function startAdvice(message: string): string {
   if (/Content Security Policy/i.test(message))
     return `; the page's Content-Security-Policy forbids WebAssembly: add 'wasm-unsafe-eval' to its script-src`
   // A server that has no such file sends nothing, or its start page.
-  return /CompileError|MIME type|fetch|404|module/i.test(message)
+  return /CompileError|MIME type|NetworkError|fetch|404|module/i.test(message)
     ? `; check that the page can load onnxruntime-web's ort-wasm-* files (the server must send the .mjs file as text/javascript, and a Content-Security-Policy must allow it), and give their location by wasmPaths; ${again}`
     : ''
 }
