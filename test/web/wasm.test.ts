@@ -63,5 +63,37 @@ describeInBrowser('wasm() in Chromium', (browser) => {
       message: expect.stringMatching(/^onnxruntime's wasm does not start: .*nowhere/),
     })
     await browser().reload()
+    const unreachable = { wasmPaths: { wasm: 'http://127.0.0.1:9/nowhere.wasm' }, threads: 1 }
+    await expect(start(browser().worker, unreachable)).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/^onnxruntime's wasm does not start: .*nowhere.* by wasmPaths; .*another worker/s),
+    })
+    await browser().reload()
+  })
+
+  it('file of the threads without the header of isolation > rejects with that reason, later starts too', async () => {
+    const { tab, page } = browser()
+    const file = '**/ort-wasm-simd-threaded*.mjs'
+    await tab.route(file, async (route) => {
+      const response = await route.fetch()
+      const { 'cross-origin-embedder-policy': _, ...headers } = response.headers()
+      await route.fulfill({ response, headers })
+    })
+    try {
+      await browser().reload()
+      for (const options of [{ threads: 2 }, {}, { threads: 1 }])
+        await expect(start(page, options)).rejects.toMatchObject({
+          code: 'runtime',
+          message: expect.stringMatching(
+            /^onnxruntime's wasm does not start its threads: .*\.mjs: .* Cross-Origin-Embedder-Policy.*threads: 1/,
+          ),
+        })
+      expect(await tab.evaluate(() => String(Worker))).toMatch(/native code/)
+      await browser().reload()
+      expect((await start(page, { threads: 1 })).description).toMatch(/1 thread$/)
+    } finally {
+      await tab.unroute(file)
+      await browser().reload()
+    }
   })
 })

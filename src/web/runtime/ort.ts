@@ -5,6 +5,7 @@ import { type CompileHints, threadRange } from '../../runtime/runtime.js'
 import { checkNumber, invalidOption } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
 import type { WasmFiles, WasmSettings } from './wasm-settings.js'
+import { watchThreads } from './watch-threads.js'
 
 export type { InferenceSession, OrtTensor }
 export type Ort = typeof import('onnxruntime-web/wasm')
@@ -24,6 +25,9 @@ function threadsOf({ threads }: WasmSettings): number {
 
 /** Environments of the modules that have started, whose settings no longer have an effect. */
 const started = new WeakSet<Ort['env']>()
+
+/** Errors of modules whose threads have not started: every later start would wait for them without end. */
+const stuck = new WeakMap<Ort['env'], OnnxIreError>()
 
 /**
  * Loads one of onnxruntime-web's modules. Its settings apply to all of its sessions, from the first one on.
@@ -75,11 +79,19 @@ export async function startProvider(
   provider: string,
   options: InferenceSession.SessionOptions,
 ): Promise<InferenceSession> {
+  const earlier = stuck.get(ort.env)
+  if (earlier) throw earlier
+  const create = () => ort.InferenceSession.create(identityModel('float32'), options)
+  const startsThreads = !started.has(ort.env) && ort.env.wasm.numThreads !== 1
   try {
-    const session = await ort.InferenceSession.create(identityModel('float32'), options)
+    const session = await (startsThreads ? watchThreads(provider, create) : create())
     started.add(ort.env)
     return session
   } catch (cause) {
+    if (cause instanceof OnnxIreError) {
+      stuck.set(ort.env, cause)
+      throw cause
+    }
     const message = messageOf(cause)
     throw new OnnxIreError('runtime', `onnxruntime's ${provider} does not start: ${message}${startAdvice(message)}`, {
       cause,
@@ -94,7 +106,7 @@ function startAdvice(message: string): string {
     return `; the page's Content-Security-Policy forbids WebAssembly: add 'wasm-unsafe-eval' to its script-src`
   if (/another WebGPU EP/i.test(message)) return `; an earlier start has failed; ${again}`
   // A server that has no such file sends nothing, or its start page.
-  return /CompileError|MIME type|fetch|404|module/i.test(message)
+  return /CompileError|MIME type|NetworkError|fetch|404|module/i.test(message)
     ? `; check that the page can load onnxruntime-web's ort-wasm-* files (the server must send the .mjs file as text/javascript, and a Content-Security-Policy must allow it), and give their location by wasmPaths; ${again}`
     : ''
 }
