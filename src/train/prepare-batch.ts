@@ -114,25 +114,30 @@ function checkLabels(name: string, { data }: Tensor, classes: number, ignoreInde
 }
 
 /**
- * The error of a step; if its loss or gradients are not finite and the prepared batch has NaN or infinite elements, the
- * first of them is named in front of the message.
+ * The error of a step; if its loss or gradients are not finite and the prepared batch has a NaN or an infinity, that is
+ * named in front of the message. The code of a NaN is `invalid-data`; an infinity may be meant, as in a mask.
  * @param indices indices of the examples of the batch in the data
  */
 export function blameBatch(error: unknown, batch: Tensors, indices: ArrayLike<number>): unknown {
   if (!(error instanceof OnnxIreError && error.code === 'not-finite')) return error
+  const nan = locate(Number.isNaN, batch, indices)
+  const found = nan ?? locate((value) => !Number.isFinite(value), batch, indices)
+  return found
+    ? new OnnxIreError(nan ? 'invalid-data' : 'not-finite', `${found}; ${error.message}`, { cause: error })
+    : error
+}
+
+/** Describes the first element of a batch that satisfies a condition; undefined if there is none. */
+function locate(isSought: (value: number) => boolean, batch: Tensors, indices: ArrayLike<number>): string | undefined {
   for (const [name, tensor] of Object.entries(batch)) {
     if (!isFloat(tensor.dtype)) continue
     const values = numbersOf(tensor)
-    const at = values.findIndex((value) => !Number.isFinite(value))
+    const at = values.findIndex(isSought)
     if (at < 0) continue
     const hasExamples = tensor.dims[0] === indices.length
     const width = hasExamples ? values.length / indices.length : values.length
     const place = hasExamples ? ` in example ${indices[Math.floor(at / width)]} of the training data` : ''
-    return new OnnxIreError(
-      'not-finite',
-      `'${name}' has ${values[at]}${place} (element ${at % width} of ${width}); ${error.message}`,
-      { cause: error },
-    )
+    return `'${name}' has ${values[at]}${place} (element ${at % width} of ${width})`
   }
-  return error
+  return undefined
 }

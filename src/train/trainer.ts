@@ -198,10 +198,10 @@ export class Trainer implements AsyncDisposable {
    *   console.log(epoch, loss, validation?.accuracy)
    * }
    *
-   * @throws OnnxIreError `invalid-data` for data of another shape; `not-finite` naming step and tensor, and NaN or infinity
-   * in the batch, with the parameters from before that step; `invalid-option`, also if there is nothing to do: see
-   * `isFinished`; `locked` if another run writes to the store of checkpoints; `checkpoint` for other data than those of
-   * a restored checkpoint
+   * @throws OnnxIreError `invalid-data` for data of another shape, or with a NaN; `not-finite` naming step and tensor,
+   * and an infinity in the batch; both with the parameters from before that step; `invalid-option`, also if there is
+   * nothing to do: see `isFinished`; `locked` if another run writes to the store of checkpoints; `checkpoint` for other
+   * data than those of a restored checkpoint
    */
   async *fit(data: DatasetOrStream, options: FitOptions): AsyncGenerator<IntervalMetrics, void, undefined> {
     const run = this.#run

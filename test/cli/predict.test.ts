@@ -28,6 +28,15 @@ afterAll(() => space.remove())
 const inSpace = (columns = '*') =>
   JSON.stringify({ kind: 'csv', file: space.path('rows.csv'), tensors: { x: columns } })
 const written = async (name: string) => (await readFile(space.path(name), 'utf8')).split('\n')
+/** Numbers and scores of the examples of scores.jsonl. */
+const readScores = async () =>
+  (await written('scores.jsonl')).slice(0, -1).map((line) => {
+    const { index, outputs } = JSON.parse(line) as {
+      readonly index: number
+      readonly outputs: { readonly y: number[] }
+    }
+    return { index, y: outputs.y }
+  })
 
 describe('predict > outputs', () => {
   test('as JSON lines > are nested like the output', async () => {
@@ -82,13 +91,27 @@ describe('predict > classes', () => {
     await writeFile(space.path('digits.json'), JSON.stringify({ labels: [...'abcdefghij'] }))
     await json('predict', model, recipe, '--classes', '--class-names', space.path('digits.json'), '-o', output)
     await json('predict', model, recipe, '-o', space.path('scores.jsonl'))
-    const scores = (await written('scores.jsonl')).slice(0, -1).map((line) => JSON.parse(line).outputs.y as number[])
-    const expected = scores.map((row, i) => {
-      const top = row.indexOf(Math.max(...row))
-      return `${i},${top},${'abcdefghij'[top]},${row[top]}`
+    const scores = await readScores()
+    const expected = scores.map(({ index, y }) => {
+      const top = y.indexOf(Math.max(...y))
+      return `${index},${top},${'abcdefghij'[top]},${y[top]}`
     })
     expect(scores.length).toBe(40)
     expect(await written('classes.csv')).toEqual(['index,class,name,probability', ...expected, ''])
+  })
+
+  test('parts of the data > are numbered as the whole', async () => {
+    const { data, ...recipe } = JSON.parse(await readFile(space.path('recipe.json'), 'utf8'))
+    const predicted = async (more: object, on: string) => {
+      await writeFile(space.path('part.json'), JSON.stringify({ ...recipe, data: { train: data.train, ...more } }))
+      const part = [space.path('part.json'), '--on', on]
+      await json('predict', space.path('model.onnx'), ...part, '-o', space.path('scores.jsonl'))
+      return readScores()
+    }
+    const split = { split: { validation: 0.25 } }
+    const parts = [...(await predicted(split, 'validation')), ...(await predicted(split, 'train'))]
+    const whole = await predicted({}, 'train')
+    expect(parts.toSorted((a, b) => a.index - b.index)).toEqual(whole)
   })
 
   test('class names > are quoted; logits become probabilities', async () => {

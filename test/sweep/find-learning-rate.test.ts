@@ -100,3 +100,17 @@ test('findLearningRate > refuses impossible ranges, and optimizers without a sch
       errorWith('invalid-option', text),
     )
 })
+
+test('findLearningRate > a NaN in the data > is not taken for a loss that diverges', async () => {
+  const batch = async (indices: ArrayLike<number>) => {
+    const tensors = await data.batch(indices)
+    const x = Float32Array.from(tensors['x']!.data as Float32Array)
+    const row = Array.from(indices).indexOf(100)
+    if (row >= 0) x[6 * row] = Number.NaN
+    return { ...tensors, x: { ...tensors['x']!, data: x } }
+  }
+  const options = { batchSize: 8, loss: crossEntropy(), optimizer: sgd({ lr: 0.01 }), runtime }
+  await expect(findLearningRate(smallMlp(), { length: 120, batch }, options)).rejects.toEqual(
+    errorWith('invalid-data', "'x' has NaN in example 100"),
+  )
+})

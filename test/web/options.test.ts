@@ -29,6 +29,15 @@ it('a power preference that does not exist > invalid-option, also with a fallbac
   })
 })
 
+it.each([
+  ['a folder', '/ort/', { wasmPaths: '/ort/' }],
+  ['the files of one build', { wasm: '/a.wasm', mjs: '/a.mjs' }, {}],
+])('wasmPaths, %s > the fallback gets those of every build', async (_, wasmPaths, settings) => {
+  const fallback = vi.fn(() => wasm({ threads: 1 }))
+  await (await webgpu({ wasmPaths, fallback })).dispose()
+  expect(fallback).toHaveBeenCalledExactlyOnceWith(settings)
+})
+
 it.each(['ort/', '/ort', 'ort'])('wasmPaths %j > invalid-option with the form of a folder', async (wasmPaths) => {
   await expect(wasm({ wasmPaths })).rejects.toMatchObject({
     code: 'invalid-option',
@@ -49,7 +58,7 @@ it.each([
   ['out of memory', /does not start: out of memory$/],
 ])('a start that fails with "%s" > the advice is about that', async (reason, message) => {
   const create = () => Promise.reject(new Error(reason))
-  const ort = { InferenceSession: { create } } as unknown as Ort
+  const ort = { env: { wasm: { numThreads: 1 } }, InferenceSession: { create } } as unknown as Ort
   await expect(startProvider(ort, 'wasm', {})).rejects.toMatchObject({
     code: 'runtime',
     message: expect.stringMatching(message),

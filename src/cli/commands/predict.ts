@@ -75,18 +75,19 @@ export function definePredict(program: Command, io: Io): void {
       'after',
       `
 A line of JSON is { "index": 0, "outputs": { "y": [0.1, 0.9] } }, or with --classes { "index": 0, "class": 1,
-"probability": 0.9 } ("classes" with a list if an example has several positions); "file" is the image or
-document, "text" the text, "name" the name of the class. Infinity and NaN are written as strings; scores
-without a probability, such as NaN, have the class null. A CSV file has a column per element, y[0], y[1], ...,
-or class and probability. If the loss of the recipe or run is ctc, "text" is the text that the model reads,
-decoded greedily, with the mean of the probabilities of its characters. If the loss reads several scores as a
-yes or no each, as binary-cross-entropy does, "labels" has "class": 1 or 0 for each, with the probability of
-that answer, and printed lines name the labels with the answer yes; without a loss, several scores of a
-Sigmoid are read so. Scores of a model that does not end in Softmax or Sigmoid are read as logits of one
-class. The file appears when it is complete. A run folder gives the model, the form of its inputs and the
-names of its classes, which imply --classes; so do the metadata of a model that train, export or tune image
-wrote from image data, and of one that tune classify wrote. A model of tune embed gives one embedding per
-text, pooled as in its training.
+"probability": 0.9 } ("classes" with a list if an example has several positions); "index" is the number of the
+example in the data, from 0, also of those that are held out; "file" is the image or document, "text" the
+text, "name" the name of the class. Infinity and NaN are written as strings; scores without a probability,
+such as NaN, have the class null. A CSV file has a column per element, y[0], y[1], ..., or class and
+probability. If the loss of the recipe or run is ctc, "text" is the text that the model reads, decoded
+greedily, with the mean of the probabilities of its characters. If the loss reads several scores as a yes or
+no each, as binary-cross-entropy does, "labels" has "class": 1 or 0 for each, with the probability of that
+answer, and printed lines name the labels with the answer yes; without a loss, several scores of a Sigmoid are
+read so. Scores of a model that does not end in Softmax or Sigmoid are read as logits of one class. The file
+appears when it is complete. A run folder gives the model, the form of its inputs and the names of its
+classes, which imply --classes; so do the metadata of a model that train, export or tune image wrote from
+image data, and of one that tune classify wrote. A model of tune embed gives one embedding per text, pooled as
+in its training.
 
 Examples:
   $ onnx-ire predict runs/recipe photo.jpg more/*.png

@@ -23,6 +23,8 @@ export interface PredictionFormat {
   readonly classNames: readonly string[] | undefined
   /** Origin of each example, if every example is a file or a text. */
   readonly origins: Origins | undefined
+  /** Position of each example in the data of which the examples are a part; undefined if they are all. */
+  readonly positions: Uint32Array | undefined
 }
 
 /** Paths or texts of examples. */
@@ -44,7 +46,7 @@ export async function* writeJsonLines(
     const lines = Array.from(indices, (index, i) => {
       const values = columns.map(([name, column]) => [name, (column as readonly unknown[])[i]] as const)
       const content = format.scores === null ? { outputs: Object.fromEntries(values) } : values[0]![1]
-      return `${JSON.stringify({ index, ...originOf(format, index), ...Object(content) })}\n`
+      return `${JSON.stringify({ index: positionOf(format, index), ...originOf(format, index), ...Object(content) })}\n`
     })
     yield Buffer.from(lines.join(''))
   }
@@ -70,7 +72,7 @@ export async function* writeTopClasses(
       const own = top.slice(i * positions, (i + 1) * positions)
       const classes = labels ? listLabels(own, labels, format) : own.map((each) => describeClass(each, format))
       const { kind, names } = format.origins ?? {}
-      const name = names?.[index] ?? `example ${index}`
+      const name = names?.[index] ?? `example ${positionOf(format, index)}`
       if (texts) return `${name}: ${describeText(texts[i]!)}\n`
       return `${kind === 'text' ? shortenText(name) : name}: ${classes.join(labels ? '; ' : ', ')}\n`
     })
@@ -88,6 +90,8 @@ const describeText = ({ text, probability }: ReadText): string =>
 
 const textsOf = (name: string, tensor: Tensor, { scores, blank, classNames }: PredictionFormat): ReadText[] =>
   readTexts(name, tensor, { kind: scores!, blank: blank!, classNames })
+
+const positionOf = ({ positions }: PredictionFormat, index: number): number => positions?.[index] ?? index
 
 const originOf = ({ origins }: PredictionFormat, index: number) =>
   origins ? { [origins.kind]: origins.names[index] } : {}
@@ -163,11 +167,15 @@ export async function* writeCsv(
     else if (names.join('\n') !== header.join('\n'))
       throw new OnnxIreError(
         'invalid-data',
-        `the outputs of example ${indices[0]} have another shape than the outputs before; write them as .jsonl`,
+        `the outputs of example ${positionOf(format, indices[0]!)} have another shape than the outputs before; write them as .jsonl`,
       )
     header = names
     const records = Array.from(indices, (index, i) =>
-      formatRecord([index, ...(origins ? [origins.names[index]] : []), ...columns.map(({ values }) => values[i])]),
+      formatRecord([
+        positionOf(format, index),
+        ...(origins ? [origins.names[index]] : []),
+        ...columns.map(({ values }) => values[i]),
+      ]),
     )
     yield Buffer.from(records.join(''))
   }

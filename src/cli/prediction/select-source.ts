@@ -111,8 +111,13 @@ export async function openSelected(
     const parts = { train: await recipeData.train(), validation: (await recipeData.validation())! }
     const [some, others] = [parts.train.length, parts.validation.length]
     const total = some === undefined || others === undefined ? undefined : some + others
-    const classes = await recipeData.classes()
-    return { data: parts[split.part], origins: originsOf(await recipeData.files(split.part)), total, classes }
+    return {
+      data: parts[split.part],
+      origins: originsOf(await recipeData.files(split.part)),
+      positions: await recipeData.positions(split.part),
+      total,
+      classes: await recipeData.classes(),
+    }
   }
   const { data, files, classes } = await openData(path, source, context)
   return { data, origins: originsOf(files), classes }

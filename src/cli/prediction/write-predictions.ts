@@ -56,6 +56,8 @@ export interface ExampleSource {
 export interface OpenedExamples {
   readonly data: DatasetOrStream
   readonly origins: Origins | undefined
+  /** Position of each example in the data of which these are a part. */
+  readonly positions?: Uint32Array | undefined
   /** Number of the examples of which `data` are a part, if both are known. */
   readonly total?: number | undefined
   /** Class names of the data, by tensor. */
@@ -92,7 +94,7 @@ export async function writePredictions(
     ...(await source.listFiles()),
   ])
   const format = await readFormat(model, options, given)
-  const { data, origins, classes = {} } = await source.open()
+  const { data, origins, positions, classes = {} } = await source.open()
   // The characters of a text are those of the data if the model does not have them.
   const classNames = format.classNames ?? (format.blank === undefined ? undefined : Object.values(classes)[0])
   const runtime = await createRuntime(options.provider, threads)
@@ -111,7 +113,7 @@ export async function writePredictions(
     }
   }
   try {
-    const content = writer(countedPredictions(), { ...format, classNames, origins })
+    const content = writer(countedPredictions(), { ...format, classNames, origins, positions })
     if (output === undefined) {
       for await (const chunk of content) writeText(io.stdout, Buffer.from(chunk).toString())
       return
@@ -144,7 +146,7 @@ async function readFormat(
   model: Model,
   { classes, outputs, classNames }: PredictOptions,
   { names: described, loss }: GivenModel,
-): Promise<Omit<PredictionFormat, 'origins'>> {
+): Promise<Omit<PredictionFormat, 'origins' | 'positions'>> {
   const none = { classAxis: undefined, isBinary: false, blank: undefined, classNames: undefined }
   if (!classes) return { scores: null, ...none }
   const all = (model.proto.graph?.output ?? []).map(({ name = '' }) => name)

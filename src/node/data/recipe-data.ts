@@ -102,6 +102,11 @@ export class RecipeData {
     return this.#sources.files(part)
   }
 
+  /** Position of each example of a part in the source; undefined for streams, and for validation data of their own. */
+  positions(part: 'train' | 'validation'): Promise<Uint32Array | undefined> {
+    return this.#sources.positions(part)
+  }
+
   /** Converts optimizer settings given in epochs to steps. Opens the training data to count its batches. */
   async inSteps(): Promise<Recipe> {
     const { batchSize = 32, optimizer } = this.recipe
@@ -149,8 +154,8 @@ export interface LabeledTrain {
   readonly names: readonly (string | number)[]
 }
 
-/** The part of a source that is trained on. */
-interface TrainPart extends OpenedSource {
+/** The part of a source that is trained on, or held out. */
+interface SourcePart extends OpenedSource {
   /** Position of each example in the source; absent for streams. */
   readonly positions?: Uint32Array
 }
@@ -218,6 +223,10 @@ class RecipeSources {
     return (await this.#split())[part]?.files
   }
 
+  async positions(part: 'train' | 'validation'): Promise<Uint32Array | undefined> {
+    return (await this.#split())[part]?.positions
+  }
+
   /** Statistics of the columns of the training data, if it is a table with features. */
   async statistics(): Promise<TableStatistics | undefined> {
     const { train } = this.#recipe.data
@@ -238,7 +247,7 @@ class RecipeSources {
     return withPath('data.train', () => positions && tooLong?.(positions))
   }
 
-  async #openAndSplit(): Promise<{ readonly train: TrainPart; readonly validation?: OpenedSource }> {
+  async #openAndSplit(): Promise<{ readonly train: SourcePart; readonly validation?: SourcePart }> {
     const { train: source, split: fraction, exclude = [] } = this.#recipe.data
     const opened = await openData('data.train', source, this.#context)
     const { data, ...others } = opened
@@ -268,7 +277,10 @@ class RecipeSources {
         ...filesAt(positions),
       },
       ...(chosen.validation && {
-        validation: { data: subset(fitted, chosen.validation), ...filesAt(chosen.validation) },
+        validation: {
+          ...{ data: subset(fitted, chosen.validation), positions: chosen.validation },
+          ...filesAt(chosen.validation),
+        },
       }),
     }
   }

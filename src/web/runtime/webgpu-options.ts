@@ -24,8 +24,11 @@ export interface WebGpuOptions extends WasmSettings {
    * different lengths; the runtime's `description` says so. Default 'shaders'.
    */
   readonly gradients?: 'onnxruntime' | 'shaders' | undefined
-  /** Creates the runtime to use if WebGPU cannot start, such as `wasm`. Default: an error is thrown. */
-  readonly fallback?: (() => Runtime | Promise<Runtime>) | undefined
+  /**
+   * Creates the runtime to use if WebGPU cannot start, such as `wasm`, from `wasmPaths` if these are a folder. Default:
+   * an error is thrown.
+   */
+  readonly fallback?: ((settings: Pick<WasmSettings, 'wasmPaths'>) => Runtime | Promise<Runtime>) | undefined
 }
 
 /** GPUDevice where TypeScript knows it: with the library 'dom' from TypeScript 6 on, or with @webgpu/types. */

@@ -38,6 +38,9 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<Runtime & Asy
     })
     return await startWebGpu(options)
   } catch (cause) {
-    return withFallback(cause, options.fallback)
+    const { fallback, wasmPaths } = options
+    // A folder has the files of every build.
+    const settings = typeof wasmPaths === 'string' ? { wasmPaths } : {}
+    return withFallback(cause, fallback && (() => fallback(settings)))
   }
 }
