@@ -368,6 +368,7 @@ describe('tune embed', () => {
     expect(code).toBe(0)
     const { before, after, plan, samples } = JSON.parse(stdout)
     expect(plan.about).toContain('against the others of the batch')
+    expect(plan.warnings).toContainEqual(expect.stringContaining('24 of 24 rows have the positive of another row'))
     for (const { input, expected, after } of samples) {
       expect(expected).toBe(pairs.find(({ anchor }) => anchor === input)!.positive)
       expect(after).toMatch(new RegExp(`^${expected} \\(cosine -?[01]\\.\\d\\d\\)$`))

@@ -148,6 +148,7 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
         request.length,
         encoder,
       ),
+      ...(hasScores ? [] : warnOfRepeats(rows, request.data)),
       ...(hasScores && hasNegatives ? [`${request.data}: rows with a score are trained without their 'negative'`] : []),
     ],
     sampling: {
@@ -169,6 +170,17 @@ export async function prepareEmbed(request: EmbedRequest): Promise<ModelTask> {
     },
     write: (tuned) => writeModelFolder(folder, encoder, addUsage(tuned, usage)),
   }
+}
+
+/** Warns of rows with the same positive: in one batch, that of each counts as a wrong answer to the others. */
+function warnOfRepeats(rows: readonly Row[], path: string): string[] {
+  const counts = new Map<unknown, number>()
+  for (const { positive } of rows) counts.set(positive, (counts.get(positive) ?? 0) + 1)
+  const repeated = rows.filter(({ positive }) => counts.get(positive)! > 1).length
+  if (repeated === 0) return []
+  return [
+    `${path}: ${repeated} of ${rows.length} rows have the positive of another row, which counts as a wrong answer if both are in a batch: a smaller --batch-size makes this rarer, and one row per positive, or rows with a score, avoid it`,
+  ]
 }
 
 /** Whether all rows have a field. Throws `invalid-data` if some have it only. */
