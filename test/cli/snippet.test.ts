@@ -47,6 +47,15 @@ async function writePhoto(folder: string, i: number, width: number, height: numb
 const snippet = async (target: string) =>
   (await json<{ code: string }>('snippet', space.path('run'), '--for', target)).code
 
+test('snippet > images in half floats > invalid-option', async () => {
+  const x = input('x', 'float16', ['N', 3, 16, 12])
+  const outputs = new Map([['y', op.ReduceMean(x, [2, 3], { keepdims: 0 })]])
+  const model = modelOf({ name: 'half', inputs: new Map([['x', x]]), outputs })
+  await writeModel(space.path('half.onnx'), addUsage(model, { task: 'image-classification', image }))
+  const { code, stderr } = await run('snippet', space.path('half.onnx'))
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/images of input 'x' are float16.*float32/)])
+})
+
 test('snippet > a model without its run folder > the same lines, from its metadata', async () => {
   for (const target of ['node', 'web', 'python'])
     expect(await json('snippet', space.path('run/tuned.onnx'), '--for', target)).toEqual({

@@ -116,6 +116,8 @@ describe('tune classify', () => {
       id2label: { 0: 'bad', 1: 'good' },
       label2id: { bad: 0, good: 1 },
     })
+    const lines = await run('snippet', path('moods'))
+    expect([lines.code, lines.stderr]).toEqual([1, expect.stringMatching(/moods.model has a model of texts.*predict/)])
     // A folder is no model, but its models are named.
     const named = await run('predict', path('moods', 'model', 'onnx'), path('reviews.jsonl'))
     expect([named.code, named.stderr]).toEqual([

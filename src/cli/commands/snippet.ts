@@ -17,6 +17,7 @@ import { RecipeData } from '../../node/data/recipe-data.js'
 import { readModel } from '../../node/files/model.js'
 import { createInput, listInputs, readShape } from '../../onnx/import/declarations.js'
 import type { Model } from '../../onnx/model.js'
+import type { ValueInfoProto } from '../../onnx/proto/schema.js'
 import type { LossRecipe } from '../../recipe/loss.js'
 import type { Recipe } from '../../recipe/recipe.js'
 import type { ImageFolderSource, ImageTextsSource } from '../../recipe/sources/images.js'
@@ -30,6 +31,7 @@ import { usageError } from '../errors.js'
 import { quotePath } from '../format.js'
 import { pathsOfSource, withPathAdvice } from '../inputs/moved-paths.js'
 import { dataPathOption, overridePaths, readRecipe } from '../inputs/read-recipe.js'
+import { findEncoderFolder } from '../inputs/text-encoder.js'
 import { type Io, type Output, print } from '../io.js'
 import { jsonOption, setOption } from '../options.js'
 import { findLoss, hasBinaryScores } from '../prediction/top-classes.js'
@@ -90,6 +92,12 @@ Examples:
       const run = findRunFiles(path)
       if (!run && (options.columns !== undefined || options.data !== undefined || options.set.length > 0))
         usageError(command, '--columns, --data and --set need the run folder of the model')
+      const texts = run ? undefined : findEncoderFolder(path)
+      if (texts !== undefined)
+        throw new OnnxIreError(
+          'invalid-option',
+          `${texts} has a model of texts, whose tokenizer takes more than some lines of code: load the folder with transformers.js, or use onnx-ire predict`,
+        )
       const described = await (run ? describeRun(run, options, io.stderr) : describeModel(findTunedModel(path)))
       const code = writeSnippet(target, described)
       print(io, { for: target, code }, json, () => code.trimEnd())
@@ -124,9 +132,10 @@ async function describeModel(path: string): Promise<Snippet> {
   const { size, channels = 3, layout = 'NCHW' } = image
   const [rows, columns] = typeof size === 'number' ? [size, size] : size
   const dims = layout === 'NHWC' ? [rows, columns, channels] : [channels, rows, columns]
-  const inputs = listInputs(model.proto).map(
-    ({ name = '' }): SnippetInput => ({ kind: 'image', name, image: { ...image, size }, dims }),
-  )
+  const inputs = listInputs(model.proto).map((info): SnippetInput => {
+    checkImages(info)
+    return { kind: 'image', name: info.name ?? '', image: { ...image, size }, dims }
+  })
   return { model: basename(path), inputs, ...describeOutputs(model, classes, lossOfUsage(usage)) }
 }
 
@@ -170,6 +179,7 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
         const input = new Map([[name, createInput(info)]])
         return { kind: 'values', name, example: prepareBatch(tensors, input, undefined)[name]! }
       }
+      checkImages(info)
       const dims = example.dims.slice(1)
       const planar = source.image?.layout !== 'NHWC'
       // Without image.size all images have the same size.
@@ -178,6 +188,16 @@ async function describeInputs(model: Model, recipe: Recipe, data: RecipeData): P
       return { kind: 'image', name, image: { ...source.image, size }, dims }
     })
   throw new OnnxIreError('invalid-data', 'the data of the run have no example')
+}
+
+/** Throws `invalid-option` for an input of images that is not float32: JavaScript's half floats need a library. */
+function checkImages(info: ValueInfoProto): void {
+  const { name, dtype } = createInput(info)
+  if (dtype !== 'float32')
+    throw new OnnxIreError(
+      'invalid-option',
+      `the images of input '${name}' are ${dtype}, and the lines compute float32: use onnx-ire predict, or train the float32 file of the model`,
+    )
 }
 
 /** Replaces the inputs that are computed from columns by the columns, as a model of `export --columns` takes them. */
