@@ -348,7 +348,7 @@ describe('a model whose file fixes the number of examples', () => {
 })
 
 describe('training rejects', () => {
-  it('a loss that is NaN, naming step and tensor, with the parameters from before that step', async () => {
+  it('data with NaN, naming example, step and tensor, with the parameters from before that step', async () => {
     const trainer = await create({
       optimizer: ire(sam(adamw({ lr: 1e-2 })), { kappa: 1, gamma: 0.6, interval: 1 }),
     })
@@ -369,8 +369,8 @@ describe('training rejects', () => {
         },
       }),
     )
-    expect(code).toBe('not-finite')
-    expect(message).toMatch(new RegExp(`step ${steps}\\b`))
+    expect(code).toBe('invalid-data')
+    expect(message).toMatch(new RegExp(`^'x' has NaN in example 17 .*step ${steps}\\b`))
     expect(message).toMatch(/hidden0\.weight/)
     expect(flat(await trainer.parameters())).toEqual(before)
     expect(trainer.step).toBe(steps)
