@@ -1,8 +1,8 @@
-import { roundHalfToEven } from '../ir/dim.js'
 import { type DType, dtypes } from '../ir/dtype.js'
 import { numbersOf } from '../ir/leaf.js'
 import { sizeOf, type Tensor } from '../ir/tensor.js'
 import { rangeOf } from '../op/compose/quantization.js'
+import { roundHalfToEven } from '../util/round.js'
 
 /** Scales and zero points: one for all elements, one for each index of an axis, or one for each block along it. */
 interface Quantization {

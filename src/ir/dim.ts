@@ -1,4 +1,6 @@
 import { getOwn } from '../util/record.js'
+import { roundHalfToEven } from '../util/round.js'
+
 /**
  * The length of an axis: a number, or a symbol for a length that is only known when the graph runs. Equal symbols are
  * equal lengths. Lengths computed from symbols are expressions (`N+1`, `floor(H/2)`) with a canonical order of terms
@@ -177,13 +179,6 @@ export const ceilDivDims = (a: Dim, b: Dim): Dim =>
 
 /** Numbers, operators, brackets and names. Any text between the other tokens is a name. */
 const tokenPattern = /\d+(?:\.\d+)?(?![\w.])|[-+*/(),]|[^-+*/(),]+/g
-
-/** Rounds to the nearest integer, halves to even, as ONNX does. */
-export function roundHalfToEven(x: number): number {
-  const floor = Math.floor(x)
-  const fraction = x - floor
-  return fraction === 0.5 ? floor + (Math.abs(floor) % 2) : fraction < 0.5 ? floor : floor + 1
-}
 
 const functions: Readonly<Record<string, (...values: number[]) => number>> = {
   floor: Math.floor,

@@ -210,7 +210,7 @@ async function checkModel(folder: ModelFolder, file: string, model: Model): Prom
     if (untrainable.has(opType))
       throw new OnnxIreError(
         'invalid-model',
-        `${file} of ${folder.name} has the operator ${opType} ('${name}'), whose operators on quantized numbers have no gradient: read another file, with the option dtype 'q4', 'q4f16', 'fp16' or 'fp32', and quantize it again after training`,
+        `${file} of ${folder.name} has the operator ${opType} ('${name}'), which has no gradient: read another file, with the option dtype 'q4', 'q4f16', 'fp16' or 'fp32', and quantize it again after training`,
       )
   const parent = file.slice(0, file.lastIndexOf('/') + 1)
   const outside = collectTensorProtos(model.proto).filter(isExternal)

@@ -153,7 +153,7 @@ class SweepWork {
     this.#running.set(index, Math.max(0, Math.min(done, share) - this.#shareBefore(share)))
   }
 
-  /** A trial trains no more. */
+  /** Removes the work in progress of a trial. */
   end(index: number): void {
     this.#running.delete(index)
   }

@@ -1,5 +1,5 @@
-import { roundHalfToEven } from '../../ir/dim.js'
 import type { Random } from '../../util/random.js'
+import { roundHalfToEven } from '../../util/round.js'
 
 /** Image as float pixel values, channel by channel: data[c, y, x] from 0 (black) to 255, not necessarily integers. */
 export interface FloatImage {

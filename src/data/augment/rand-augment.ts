@@ -1,6 +1,6 @@
-import { roundHalfToEven } from '../../ir/dim.js'
 import { checkNames, checkNumber, positiveCount } from '../../util/check.js'
 import { OnnxIreError } from '../../util/errors.js'
+import { roundHalfToEven } from '../../util/round.js'
 import type { Augmentation } from './float-image.js'
 import { createFilledImage, type FloatImage } from './float-image.js'
 
